@@ -1,0 +1,48 @@
+"""A chunk: at most 30 s of speech, cut out of a job's audio and sent to whoever is free."""
+
+from typing import ClassVar
+
+import msgspec
+
+from schemas.message import Message
+from schemas.options import Accelerator, Options
+
+SAMPLE_RATE = 16_000  # Hz; what Whisper and Silero VAD take
+CHUNK_SECONDS = 30  # Whisper's window
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True):
+    """One stretch of the source that stands in a chunk, in samples at SAMPLE_RATE. A JSON pair."""
+
+    start: int  # first sample, counted from the start of the source
+    length: int
+
+
+class ChunkTask(Message, frozen=True, kw_only=True, tag="chunk-task"):
+    """Transcribe this chunk. Its audio is the spans' samples, one after the other without gaps."""
+
+    SUBJECT: ClassVar[str] = "v2t.chunk.{accelerator}.{job}.{n}"
+
+    n: int  # place in the job, from 0
+    audio: str  # the object store key of the mono 16 kHz FLAC
+    spans: tuple[Span, ...]
+    options: Options
+
+    @property
+    def accelerator(self) -> Accelerator:
+        return self.options.accelerator
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio in the chunk."""
+        return sum(span.length for span in self.spans) / SAMPLE_RATE
+
+    @property
+    def start(self) -> float:
+        """Where the chunk starts in the source, in seconds."""
+        return self.spans[0].start / SAMPLE_RATE
+
+    @property
+    def end(self) -> float:
+        """Where the chunk ends in the source, in seconds."""
+        return (self.spans[-1].start + self.spans[-1].length) / SAMPLE_RATE

@@ -1,0 +1,109 @@
+"""The facts of a job. Each has one subject and one writer; the latest on each subject is the job's state."""
+
+from typing import ClassVar, Literal
+
+from schemas.message import Message
+from schemas.options import Options
+from schemas.transcript import Segment
+
+
+class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):
+    """Intake took the job. Exactly one of `url` and `media` says where the media is."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.submitted"
+
+    title: str
+    url: str | None = None  # http or https
+    media: str | None = None  # object store key of a file that was uploaded with the request
+    options: Options = Options()
+
+
+class Downloaded(Message, frozen=True, kw_only=True, tag="downloaded"):
+    """The media lies in the object store."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.downloaded"
+
+    title: str
+    source: str  # the URL or the file name, for people
+    media: str  # object store key
+    size: int  # bytes
+    seconds: float  # time the download took
+    options: Options = Options()
+
+
+class Converted(Message, frozen=True, kw_only=True, tag="converted"):
+    """The media was decoded to its end; no more chunks will come."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.converted"
+
+    chunks: int
+    duration: float  # seconds of audio decoded
+    speech: float  # seconds of it that stand in chunks
+    seconds: float  # time the conversion took
+    media: Downloaded
+
+
+class ChunkDone(Message, frozen=True, kw_only=True, tag="chunk"):
+    """One chunk's segments, in source times; or, with `error`, a chunk that was given up."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.chunk.{n}"
+
+    n: int
+    start: float  # where in the source, seconds
+    end: float
+    segments: tuple[Segment, ...] = ()
+    language: str | None = None
+    engine: str = ""
+    model: str = ""
+    node: str = ""
+    seconds: float = 0.0  # the chunk's share of the engine's time
+    error: str = ""
+
+
+class Completed(Message, frozen=True, kw_only=True, tag="completed"):
+    """The transcript is stored. Published once, by whichever aggregator was first."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.completed"
+
+    transcript: str  # object store prefix: transcripts/<job>/transcript
+    language: str | None = None
+    segments: int = 0
+    gaps: int = 0
+
+
+class Failed(Message, frozen=True, kw_only=True, tag="failed"):
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.failed"
+
+    stage: str
+    reason: str  # one sentence for the user: what, with which input, what to do
+
+
+class Cancelled(Message, frozen=True, kw_only=True, tag="cancelled"):
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.cancelled"
+
+
+class Progress(Message, frozen=True, kw_only=True, tag="progress"):
+    """How far a stage is with the job; for display only, nothing depends on it."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.progress.{stage}"
+
+    stage: Literal["download", "convert"]
+    done: float  # bytes downloaded, or seconds of audio decoded
+    total: float | None = None  # of the same, where it is known
+    chunks: int = 0  # cut so far
+
+
+Event = Submitted | Downloaded | Converted | ChunkDone | Completed | Failed | Cancelled | Progress
+
+
+class DeadLetter(Message, frozen=True, kw_only=True, tag="dead"):
+    """A message that could not be done, with the reason; it can be sent to its subject again."""
+
+    SUBJECT: ClassVar[str] = "v2t.dead.{stage}.{job}"
+
+    stage: str
+    reason: str
+    original_subject: str
+    data: bytes
+    deliveries: int
+    node: str

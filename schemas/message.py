@@ -1,0 +1,39 @@
+"""The base of every message, and the way messages become bytes and come back."""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """One JSON message on one subject. Unknown fields are ignored, so that old and new nodes mix.
+
+    `SUBJECT` is the subject's template; its placeholders are fields of the message.
+    """
+
+    SUBJECT: ClassVar[str]
+
+    job: str
+
+    @property
+    def subject(self) -> str:
+        return self.SUBJECT.format_map(_Fields(self))
+
+
+class _Fields(dict[str, object]):
+    """Looks placeholders up on the message itself, so that only those named are read."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__()
+        self._message = message
+
+    def __missing__(self, name: str) -> object:
+        return getattr(self._message, name)
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """The message as compact UTF-8 JSON."""
+    return _encoder.encode(message)

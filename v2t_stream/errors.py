@@ -1,0 +1,44 @@
+"""The exceptions of this project. Every text is one sentence for the user: what, with which input, what to do.
+
+    V2TError
+    ├── SettingsError      a setting is wrong or unknown
+    ├── BrokerError        NATS cannot be reached, is too old, or refuses
+    ├── StoreError         the object store failed
+    │   └── ObjectMissing  there is no such object
+    ├── Reject             a stage: this message can never be done
+    └── Retry              a stage: not now, try again after a delay
+
+Foreign exceptions are translated where they enter; what a stage raises beside these counts as a bug and is retried.
+"""
+
+
+class V2TError(Exception):
+    """The root: its text is shown to the user as it is."""
+
+
+class SettingsError(V2TError):
+    """A setting or an argument is wrong or unknown."""
+
+
+class BrokerError(V2TError):
+    """NATS cannot be reached, is too old for what we need, or refused."""
+
+
+class StoreError(V2TError):
+    """The object store could not do what was asked."""
+
+
+class ObjectMissing(StoreError):
+    """There is no object of that name."""
+
+
+class Reject(V2TError):
+    """Raised by a stage for what can never succeed: the message goes to the dead letters."""
+
+
+class Retry(V2TError):
+    """Raised by a stage for what may succeed later: the message is delivered again after `delay` seconds."""
+
+    def __init__(self, message: str, delay: float | None = None) -> None:
+        super().__init__(message)
+        self.delay = delay  # seconds; None: the worker's backoff

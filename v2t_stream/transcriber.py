@@ -1,0 +1,52 @@
+"""What an engine must offer: one class with a constructor and one method, named by an entry point."""
+
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.options import Task
+from schemas.transcript import Segment
+from v2t_stream.errors import Reject
+
+GROUP = "v2t.transcribers"
+
+Samples = NDArray[np.float32]  # mono, 16 kHz, within ±1, shape (samples,)
+
+
+class Transcription(NamedTuple):
+    """What an engine heard in one chunk, in seconds from the chunk's own start."""
+
+    segments: tuple[Segment, ...]
+    language: str
+
+
+class Transcriber(Protocol):
+    """One loaded model. It lives in a process of its own and is called from one thread."""
+
+    def __init__(self, *, model: str, device: str, threads: int) -> None:
+        """Load `model` (a known name, a path, or "demo") on `device` ("cuda", "metal", "coreml" or "cpu").
+
+        Raises Reject where the model does not exist and Retry where it could not be fetched now.
+        """
+
+    def transcribe(
+        self, chunks: Sequence[Samples], *, language: str | None, task: Task, word_timestamps: bool
+    ) -> list[Transcription]:
+        """Transcribe chunks of at most 30 s each, in one call where the engine can; one result for each."""
+        ...
+
+
+def engine_names() -> list[str]:
+    """The installed engines, without importing any."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def load_engine(name: str) -> type[Transcriber]:
+    """Import the engine called `name`; raises Reject where it is not installed."""
+    for point in entry_points(group=GROUP, name=name):
+        engine: type[Transcriber] = point.load()
+        return engine
+    raise Reject(f"unknown engine {name!r}: this machine has {', '.join(engine_names())}")
