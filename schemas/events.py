@@ -40,7 +40,6 @@ class Converted(Message, frozen=True, kw_only=True, tag="converted"):
     duration: float  # seconds of audio decoded
     speech: float  # seconds of it that stand in chunks
     seconds: float  # time the conversion took
-    media: Downloaded
 
 
 class ChunkDone(Message, frozen=True, kw_only=True, tag="chunk"):
@@ -86,6 +85,7 @@ class Progress(Message, frozen=True, kw_only=True, tag="progress"):
     """How far a stage is with the job; for display only, nothing depends on it."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.progress.{stage}"
+    ONCE: ClassVar[bool] = False
 
     stage: Literal["download", "convert"]
     done: float  # bytes downloaded, or seconds of audio decoded
@@ -100,6 +100,7 @@ class DeadLetter(Message, frozen=True, kw_only=True, tag="dead"):
     """A message that could not be done, with the reason; it can be sent to its subject again."""
 
     SUBJECT: ClassVar[str] = "v2t.dead.{stage}.{job}"
+    ONCE: ClassVar[bool] = False
 
     stage: str
     reason: str

@@ -12,6 +12,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     """
 
     SUBJECT: ClassVar[str]
+    ONCE: ClassVar[bool] = True  # the first message on the subject stands; a later one is refused
 
     job: str
 

@@ -1,0 +1,11 @@
+"""What is published to `v2t.submit`: the plain text of a URL, or this as JSON."""
+
+from schemas.options import Options
+
+
+class SubmitRequest(Options, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A wish for a transcript. Unknown fields are refused, so that a misspelt option is not silently ignored."""
+
+    url: str | None = None
+    media: str | None = None  # object store key of a file that was uploaded before
+    title: str | None = None

@@ -1,0 +1,107 @@
+"""Aggregate: when all chunks of a job are done, store its transcript in every format."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import AsyncGenerator
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from schemas.events import ChunkDone, Completed, Converted
+from schemas.message import Message
+from schemas.transcript import Transcript
+from v2t_stream.formats import FORMATS, render
+from v2t_stream.jobs import Job
+from v2t_stream.stage import Resources
+from v2t_stream.topology import JOBS, stage_row
+
+
+class Aggregate:
+    """Keeps nothing that the stream does not hold: any aggregator can finish any job at any time."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.row = stage_row("aggregate")
+        self._store = resources.store
+        self._connection = resources.connection
+        self._looks: WeakValueDictionary[str, _Look] = WeakValueDictionary()
+
+    async def process(self, fact: ChunkDone | Converted) -> AsyncGenerator[Message]:
+        """Each fact needs a look at the whole job that begins after it came; facts that wait together share one."""
+        look = self._looks.setdefault(fact.job, _Look())
+        arrived = look.now()
+        async with look.lock:
+            if look.begun > arrived:
+                return
+            look.begun = look.now()
+            if not await self._is_whole(fact.job):
+                return
+            job = Job(fact.job)
+            async for stored in self._connection.watch(JOBS, f"v2t.job.{fact.job}.>", live=False):
+                if stored:
+                    job.apply(stored)
+            if not job.is_whole:
+                return  # a chunk's fact was withdrawn in between; its new one will look again
+            transcript = assemble(job)
+            name = f"transcripts/{job.id}/transcript"
+            await asyncio.gather(
+                *(self._store.put(f"{name}.{format_}", render(transcript, format_).encode()) for format_ in FORMATS)
+            )
+            yield Completed(
+                job=job.id,
+                transcript=name,
+                language=transcript.language,
+                segments=len(transcript.segments),
+                gaps=len(transcript.gaps),
+            )
+
+    async def _is_whole(self, job: str) -> bool:
+        """Whether as many chunks are done as were cut: two requests, however long the job."""
+        data = await self._connection.last(JOBS, Converted.SUBJECT.format(job=job))
+        if data is None:
+            return False
+        done = await self._connection.subjects(JOBS, ChunkDone.SUBJECT.format(job=job, n="*"))
+        return len(done) >= msgspec.json.decode(data, type=Converted).chunks
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Look:
+    """Orders the looks at one job within this process."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.begun = 0
+        self._clock = itertools.count(1)
+
+    def now(self) -> int:
+        return next(self._clock)
+
+
+def assemble(job: Job) -> Transcript:
+    """The canonical record of a whole job, from its facts alone, so that every aggregator makes the same."""
+    chunks = [chunk for _, chunk in sorted(job.chunks.items())]
+    spoken: Counter[str] = Counter()
+    for chunk in chunks:
+        if chunk.language:
+            spoken[chunk.language] += sum(round(1000 * (segment.end - segment.start)) for segment in chunk.segments)
+    times = [at for subject, at in job.times.items() if ".progress." not in subject]
+    return Transcript(
+        job=job.id,
+        title=job.title,
+        source=job.source,
+        duration=job.duration or 0.0,
+        task=job.options.task,
+        language=spoken.most_common(1)[0][0] if spoken else job.options.language,
+        engines=tuple(sorted({chunk.engine for chunk in chunks if chunk.engine})),
+        models=tuple(sorted({chunk.model for chunk in chunks if chunk.model})),
+        segments=tuple(job.segments()),
+        gaps=tuple(job.gaps),
+        timings={
+            "download": job.downloaded.seconds if job.downloaded else 0.0,
+            "convert": job.converted.seconds if job.converted else 0.0,
+            "transcribe": sum(chunk.seconds for chunk in chunks),
+            "total": max(times) - min(times) if times else 0.0,
+        },
+    )

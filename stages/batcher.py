@@ -1,0 +1,94 @@
+"""Puts chunks that wait at the same moment, from whatever jobs, into one engine call."""
+
+import asyncio
+import time
+from collections import deque
+from typing import NamedTuple
+
+from schemas.options import Task
+from stages.engine_host import EngineHost
+from v2t_stream.errors import Reject
+from v2t_stream.transcriber import Samples, Transcription
+
+
+class Ask(NamedTuple):
+    """What chunks of one call have in common."""
+
+    model: str
+    language: str | None
+    task: Task
+    word_timestamps: bool
+
+
+class _Waiting(NamedTuple):
+    ask: Ask
+    samples: Samples
+    result: "asyncio.Future[tuple[Transcription, float]]"
+
+
+class Batcher:
+    """Feeds one engine. While a call runs, chunks gather; the next call takes up to `size` that ask for the same."""
+
+    def __init__(self, host: EngineHost, size: int) -> None:
+        self._host = host
+        self._size = size
+        self._waiting: deque[_Waiting] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    async def transcribe(self, samples: Samples, ask: Ask) -> tuple[Transcription, float]:
+        """The chunk's transcription and its share of the call's seconds. Raises Reject or Retry."""
+        waiting = _Waiting(ask, samples, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        return await waiting.result
+
+    async def close(self) -> None:
+        await self._host.close()
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch = self._gather()
+            if batch:
+                await self._call(batch)
+
+    def _gather(self) -> list[_Waiting]:
+        """Take the oldest and those like it, leaving the others in their order."""
+        batch: list[_Waiting] = []
+        others: deque[_Waiting] = deque()
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if waiting.result.done():
+                continue  # cancelled
+            if len(batch) < self._size and (not batch or waiting.ask == batch[0].ask):
+                batch.append(waiting)
+            else:
+                others.append(waiting)
+        self._waiting = others
+        return batch
+
+    async def _call(self, batch: list[_Waiting]) -> None:
+        ask = batch[0].ask
+        begun = time.monotonic()
+        try:
+            results = await self._host.transcribe(
+                model=ask.model,
+                chunks=[waiting.samples for waiting in batch],
+                language=ask.language,
+                task=ask.task,
+                word_timestamps=ask.word_timestamps,
+            )
+        except Exception as error:  # noqa: BLE001  # it belongs to those who wait, whatever it is
+            if len(batch) > 1 and not isinstance(error, Reject):
+                # One chunk may have brought the engine down; alone, only that one fails again.
+                for waiting in batch:
+                    await self._call([waiting])
+                return
+            for waiting in batch:
+                if not waiting.result.done():
+                    waiting.result.set_exception(error)
+            return
+        share = (time.monotonic() - begun) / len(batch)
+        for waiting, result in zip(batch, results, strict=True):
+            if not waiting.result.done():
+                waiting.result.set_result((result, share))

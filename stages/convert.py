@@ -1,0 +1,92 @@
+"""Convert: from a media file to chunks of speech, each sent out as soon as it is cut."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Final
+
+from schemas.chunks import SAMPLE_RATE, ChunkTask
+from schemas.events import Converted, Downloaded, Progress
+from schemas.message import Message
+from v2t_stream.audio import flac
+from v2t_stream.audio.cut import cut
+from v2t_stream.audio.decode import MediaReader
+from v2t_stream.audio.packing import Chunk
+from v2t_stream.errors import ObjectMissing, Reject
+from v2t_stream.stage import Resources
+from v2t_stream.topology import stage_row
+
+_FIRST: Final = 8 * SAMPLE_RATE  # samples of speech after which a job's first chunk goes out
+_REPORT_EVERY: Final = 0.5  # seconds
+
+
+class Convert:
+    def __init__(self, resources: Resources) -> None:
+        self.row = stage_row("convert")
+        self._store = resources.store
+        self._settings = resources.settings
+        self._scratch = resources.settings.home / "scratch"
+        self._scratch.mkdir(parents=True, exist_ok=True)
+
+    async def process(self, media: Downloaded) -> AsyncGenerator[Message]:
+        """Raises Reject for media that cannot be decoded to its end, is too long, or is gone from the store."""
+        begun = reported = time.monotonic()
+        with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as folder:
+            path = Path(folder) / "source"
+            try:
+                await self._store.get_file(media.media, path)
+            except ObjectMissing:
+                raise Reject(f"the media of {media.title!r} is no longer in the object store: send it again") from None
+            reader = await asyncio.to_thread(MediaReader, path, media.title)
+            with reader:
+                self._check_length(reader)
+                sent = speech = 0
+                async for chunks in _ahead(cut(reader, first=_FIRST)):
+                    for chunk in chunks:
+                        yield await self._stored(media, sent, chunk)
+                        sent += 1
+                        speech += chunk.samples.size
+                    self._check_length(reader)
+                    if chunks or time.monotonic() - reported > _REPORT_EVERY:
+                        reported = time.monotonic()
+                        yield Progress(
+                            job=media.job, stage="convert", done=reader.position, total=reader.duration, chunks=sent
+                        )
+                yield Converted(
+                    job=media.job,
+                    chunks=sent,
+                    duration=reader.position,
+                    speech=speech / SAMPLE_RATE,
+                    seconds=time.monotonic() - begun,
+                )
+
+    async def _stored(self, media: Downloaded, n: int, chunk: Chunk) -> ChunkTask:
+        """Put the chunk's audio into the store, where it must be before anybody hears of the chunk."""
+        key = f"media/{media.job}/chunks/{n}.flac"
+        await self._store.put(key, await asyncio.to_thread(flac.encode, chunk.samples))
+        return ChunkTask(job=media.job, n=n, audio=key, spans=chunk.spans, options=media.options)
+
+    def _check_length(self, reader: MediaReader) -> None:
+        length = max(reader.position, reader.duration or 0)
+        if length > self._settings.max_duration:
+            raise Reject(
+                f"{reader.name} is {length / 3600:.1f} hours long, more than the "
+                f"{self._settings.max_duration / 3600:g} allowed: raise V2T_MAX_DURATION (seconds)"
+            )
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+async def _ahead(cutting: Iterator[tuple[Chunk, ...]]) -> AsyncGenerator[tuple[Chunk, ...]]:
+    """What `cutting` gives, each computed in a thread while the one before is being stored and sent."""
+    coming = asyncio.create_task(asyncio.to_thread(next, cutting, None))
+    try:
+        while (chunks := await coming) is not None:
+            coming = asyncio.create_task(asyncio.to_thread(next, cutting, None))
+            yield chunks
+    finally:
+        # The thread must have left the decoder before it is closed.
+        await asyncio.wait({coming})

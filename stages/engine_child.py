@@ -1,0 +1,124 @@
+"""The process an engine runs in: `python -m stages.engine_child ENGINE DEVICE THREADS`, started by stages.engine_host.
+
+On its standard input come frames: four bytes of length, a Request, then the samples of its chunks as float32. On its
+standard output go frames: four bytes of length, then Done or Failed. It ends when its input does, that is with its
+parent, however that ended.
+"""
+
+import os
+import queue
+import signal
+import struct
+import sys
+import threading
+import traceback
+from typing import BinaryIO, Literal
+
+import msgspec
+
+from schemas.options import Task
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.transcriber import Samples, Transcriber, Transcription, load_engine
+
+LENGTH = struct.Struct(">I")
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done; without chunks, the model is loaded and nothing else."""
+
+    model: str
+    chunks: tuple[int, ...] = ()  # the samples in each
+    language: str | None = None
+    task: Task = "transcribe"
+    word_timestamps: bool = False
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    transcriptions: tuple[Transcription, ...]
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    kind: Literal["reject", "retry", "error"]
+    text: str
+    delay: float | None = None  # of a retry, in seconds
+    trace: str = ""  # of an error
+
+
+def main() -> None:
+    engine, device, threads = sys.argv[1:]
+    # The parent decides when we end: a Ctrl-C or a service's stop reaches every process at once.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
+    requests, answers = _take_pipes()
+    inbox: queue.SimpleQueue[tuple[Request, list[Samples]]] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(requests, inbox), daemon=True).start()
+    work = _Work(engine, device, int(threads))
+    while True:
+        request, chunks = inbox.get()
+        frame = msgspec.msgpack.encode(work.answer(request, chunks))
+        try:
+            answers.write(LENGTH.pack(len(frame)) + frame)
+            answers.flush()
+        except OSError:  # the parent is gone
+            os._exit(0)  # not an ordinary exit: whisper.cpp aborts in one, for its log calls into Python
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Our ends of the pipes, out of reach of any library that prints."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+def _receive(requests: BinaryIO, inbox: queue.SimpleQueue[tuple[Request, list[Samples]]]) -> None:
+    """Read on while the engine computes, so that the parent's end is noticed at once."""
+    import numpy as np  # noqa: PLC0415  here it loads while the engine does
+
+    decode = msgspec.msgpack.Decoder(Request).decode
+    while len(length := requests.read(LENGTH.size)) == LENGTH.size:
+        request = decode(requests.read(LENGTH.unpack(length)[0]))
+        chunks = [np.frombuffer(requests.read(4 * count), np.float32) for count in request.chunks]
+        inbox.put((request, chunks))
+    os._exit(0)
+
+
+class _Work:
+    """The engine and the model last asked for."""
+
+    def __init__(self, engine: str, device: str, threads: int) -> None:
+        self._engine, self._device, self._threads = engine, device, threads
+        self._model = ""
+        self._loaded: Transcriber | None = None
+
+    def answer(self, request: Request, chunks: list[Samples]) -> Done | Failed:
+        try:
+            loaded = self._load(request.model)
+            if not chunks:
+                return Done(())
+            done = loaded.transcribe(
+                chunks,
+                language=request.language,
+                task=request.task,
+                word_timestamps=request.word_timestamps,
+            )
+        except Reject as error:
+            return Failed("reject", str(error))
+        except Retry as error:
+            return Failed("retry", str(error), error.delay)
+        except Exception as error:  # noqa: BLE001  whatever a native library or a third party's engine raises
+            return Failed("error", f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+        return Done(tuple(done))
+
+    def _load(self, model: str) -> Transcriber:
+        if self._loaded is None or self._model != model:
+            self._loaded = None  # before the next is loaded: two might not fit
+            self._loaded = load_engine(self._engine)(model=model, device=self._device, threads=self._threads)
+            self._model = model
+        return self._loaded
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""One download by yt-dlp, with limits, and its many errors in the user's words."""
+
+import errno
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.settings import Settings
+
+_GIB = 1024**3
+
+
+class Media(NamedTuple):
+    path: Path
+    title: str
+
+
+class _Stopped(Exception):
+    """Nobody waits for this download any more."""
+
+
+class _Silent:
+    """yt-dlp's log: what matters comes as an exception."""
+
+    def debug(self, message: str) -> None: ...
+    def info(self, message: str) -> None: ...
+    def warning(self, message: str) -> None: ...
+    def error(self, message: str) -> None: ...
+
+
+class Fetch:
+    """Downloads `url` into `folder`. `run` blocks; `received` and `expected` (bytes) may be read meanwhile."""
+
+    def __init__(self, url: str, folder: Path, settings: Settings) -> None:
+        self._url = url
+        self._folder = folder
+        self._settings = settings
+        self.received = 0
+        self.expected: float | None = None
+        self.cancelled = False
+
+    def run(self) -> Media:
+        """Raises Reject or Retry, each with one sentence."""
+        # Its hundreds of extractors take half a second to import, which only this stage should pay.
+        from yt_dlp import YoutubeDL  # noqa: PLC0415
+        from yt_dlp.utils import YoutubeDLError  # noqa: PLC0415
+
+        options: dict[str, Any] = {
+            "format": "bestaudio/best",  # audio alone is a tenth of the bytes
+            "outtmpl": {"default": str(self._folder / "source.%(ext)s")},
+            "noplaylist": True,
+            "quiet": True,
+            "no_warnings": True,
+            "noprogress": True,
+            "logger": _Silent(),
+            "socket_timeout": 20,
+            "retries": 3,
+            "fragment_retries": 3,
+            "concurrent_fragment_downloads": 4,
+            "cachedir": str(self._settings.home / "cache" / "yt-dlp"),
+            "cookiefile": self._settings.cookies or None,
+            "progress_hooks": [self._on_progress],
+        }
+        try:
+            with YoutubeDL(options) as downloader:
+                found = downloader.extract_info(self._url, download=False)
+                self._check(found)
+                info = downloader.process_ie_result(found, download=True)
+            path = Path(info["requested_downloads"][0]["filepath"])
+            if path.stat().st_size == 0:
+                raise Reject(f"{self._url} gave an empty file: check the link")
+        except (YoutubeDLError, OSError) as error:
+            raise self._translated(error) from error
+        return Media(path, info.get("title") or self._url)
+
+    def _check(self, found: dict[str, Any]) -> None:
+        """Refuse before the download what the limits do not allow."""
+        if found.get("_type") in ("playlist", "multi_video"):
+            raise Reject(f"{self._url} is a list of {len(list(found['entries']))} media: submit each one's own link")
+        if found.get("is_live"):
+            raise Reject(f"{self._url} is a live stream, which has no end: submit it when it is over")
+        duration = found.get("duration")
+        if duration and duration > self._settings.max_duration:
+            raise Reject(
+                f"{self._url} is {duration / 3600:.1f} hours long, more than the {self._settings.max_duration / 3600:g}"
+                " allowed: raise V2T_MAX_DURATION (seconds)"
+            )
+        self._check_size(found.get("filesize") or 0)
+
+    def _check_size(self, size: float) -> None:
+        if size > self._settings.max_bytes:
+            raise Reject(
+                f"{self._url} has {size / _GIB:.2f} GiB, more than the {self._settings.max_bytes / _GIB:.2f} allowed: "
+                "raise V2T_MAX_BYTES (bytes)"
+            )
+
+    def _on_progress(self, status: dict[str, Any]) -> None:
+        if self.cancelled:
+            raise _Stopped
+        self.received = status.get("downloaded_bytes") or self.received
+        self.expected = status.get("total_bytes") or status.get("total_bytes_estimate")
+        self._check_size(max(self.received, status.get("total_bytes") or 0))
+
+    def _translated(self, error: BaseException) -> Reject | Retry:
+        """What yt-dlp meant. It wraps the cause in a DownloadError, and that at times in an ExtractorError."""
+        from yt_dlp.networking.exceptions import HTTPError, TransportError  # noqa: PLC0415
+        from yt_dlp.utils import ExtractorError, UnsupportedError  # noqa: PLC0415
+
+        chain = list(_causes(error))
+        for cause in chain:
+            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+                return Retry(
+                    f"the disk of {self._settings.node} is full, so {self._url} could not be saved: "
+                    f"free space in {self._settings.home}"
+                )
+        for cause in chain:
+            match cause:
+                case UnsupportedError():
+                    return Reject(f"no video or audio was found at {self._url}: check that the page plays one")
+                case HTTPError(status=404 | 410 as status):
+                    return Reject(f"{self._url} does not exist (HTTP {status}): check the link")
+                case HTTPError(status=401 | 403 as status):
+                    return Reject(
+                        f"{self._url} refused access (HTTP {status}): if it needs a login, "
+                        "set V2T_COOKIES to a cookie file"
+                    )
+                case HTTPError(status=status) if status == 429 or status >= 500:  # noqa: PLR2004
+                    return Retry(f"{self._url} cannot answer now (HTTP {status}): try again later")
+                case TransportError():
+                    return Retry(f"{self._url} cannot be reached ({_short(cause)}): check the address and the network")
+        for cause in chain:
+            if isinstance(cause, ExtractorError):
+                advice = (
+                    ""
+                    if cause.expected
+                    else "; if it plays in a browser, update yt-dlp: pip install -U 'yt-dlp[default]'"
+                )
+                return Reject(f"{self._url} cannot be downloaded: {_short(cause)}{advice}")
+        return Reject(f"{self._url} cannot be downloaded: {_short(chain[0])}")
+
+
+def _causes(error: BaseException) -> "list[BaseException]":
+    found: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if isinstance(cause, BaseException) and cause not in found:
+            found.append(cause)
+            waiting += [
+                (getattr(cause, "exc_info", None) or (None, None))[1],
+                getattr(cause, "cause", None),
+                cause.__cause__,
+                cause.__context__,
+            ]
+    return found
+
+
+def _short(error: BaseException) -> str:
+    """yt-dlp's message without its prefix, colour and advice for its own command line."""
+    text = str(getattr(error, "orig_msg", None) or getattr(error, "msg", None) or error)
+    return text.removeprefix("ERROR: ").split("; please report")[0].split(" Use --")[0].split("\n")[0].strip(" .")

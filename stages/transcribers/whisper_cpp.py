@@ -1,0 +1,222 @@
+"""The engine whisper.cpp: Metal on a Mac, the processor elsewhere."""
+
+import logging
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import platformdirs
+
+from schemas.options import DEMO_MODEL, Task
+from schemas.transcript import Segment, Word
+from stages.transcribers._hub import fetch
+from v2t_stream.errors import Reject
+from v2t_stream.models import ALIASES, NAMES, is_path
+from v2t_stream.transcriber import Samples, Transcription
+
+_RATE = 16_000
+_SHORTEST = 1_600  # samples: of less, whisper.cpp gives back what it heard last
+_UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})  # languages written without spaces between words
+_ENGLISH_ONLY = 51_864  # tokens in the vocabulary; the multilingual models have more
+_LARGE_V3 = 51_866
+_ALIGNMENT_MEMORY = 512 << 20  # bytes; taken only as needed, and too little aborts the process
+_ERROR = 4  # of ggml's log levels
+
+_log = logging.getLogger(__name__)
+
+
+class WhisperCpp:
+    """One model of whisper.cpp. See the protocol, v2t_stream.transcriber.Transcriber.
+
+    It speaks to pywhispercpp's binding directly: its class Model keeps the settings of one call for the next, and
+    shows neither tokens nor languages.
+    """
+
+    def __init__(self, *, model: str, device: str, threads: int) -> None:
+        import _pywhispercpp  # noqa: PLC0415  heavy: only in the process that computes
+
+        self._engine = _pywhispercpp
+        self._name = model
+        self._file = _find(model)
+        self._header = _Header.read(self._file)
+        self._gpu = device != "cpu"
+        self._threads = threads
+        self._aligning = False
+        self._context = self._load()
+
+    def transcribe(
+        self, chunks: Sequence[Samples], *, language: str | None, task: Task, word_timestamps: bool
+    ) -> list[Transcription]:
+        """Transcribe one chunk after the other: whisper.cpp has no batches.
+
+        Raises Reject for a language the model does not speak.
+        """
+        if self._header.vocabulary <= _ENGLISH_ONLY:
+            if language not in (None, "en"):
+                raise Reject(f"the model {self._name!r} knows only English: not {language!r}")
+            language = "en"
+        if language is not None and self._engine.whisper_lang_id(language) < 0:
+            raise Reject(f"the model {self._name!r} knows no such language: {language!r}")
+        if word_timestamps != self._aligning:  # a job's chunks all ask the same, so that this is rare
+            self._aligning = word_timestamps
+            self._context = None  # before the next is loaded: two might not fit
+            self._context = self._load()
+        return [self._hear(chunk, language, task) for chunk in chunks]
+
+    def _load(self) -> Any:
+        """The model in memory, ready for word times where they are wanted, which cost speed."""
+        settings = self._engine.whisper_context_default_params()
+        settings.use_gpu = self._gpu
+        settings.flash_attn = not self._aligning  # it never holds the attention that words are aligned by
+        settings.dtw_token_timestamps = self._aligning
+        preset, top_layers = self._header.alignment(self._file.name)
+        settings.dtw_aheads_preset = getattr(self._engine.whisper_alignment_heads_preset, f"WHISPER_AHEADS_{preset}")
+        settings.dtw_n_top = top_layers
+        settings.dtw_mem_size = _ALIGNMENT_MEMORY
+        errors: list[str] = []
+
+        def note(level: int, text: str) -> None:
+            _log.debug("%s", text.rstrip())
+            if level == _ERROR:
+                errors.append(text.strip())
+
+        self._engine.whisper_log_set(note)  # it would write to the terminal
+        context = self._engine.whisper_init_from_file_with_params(str(self._file), settings)
+        if errors:  # the binding hands out an empty context then, and the first call would end the process
+            raise Reject(f"{self._file} is not a model that whisper.cpp can load: {errors[-1]}")
+        return context
+
+    def _hear(self, chunk: Samples, language: str | None, task: Task) -> Transcription:
+        if chunk.size < _SHORTEST:
+            return Transcription((), language or "en")
+        engine = self._engine
+        settings = engine.whisper_full_default_params(engine.whisper_sampling_strategy.WHISPER_SAMPLING_GREEDY)
+        settings.n_threads = self._threads
+        settings.language = language or "auto"
+        settings.translate = task == "translate"
+        settings.no_context = True  # between calls
+        settings.n_max_text_ctx = 0  # and between the windows of one: else one error breeds the next
+        settings.suppress_nst = True  # no "[music]", no "(applause)"
+        settings.print_progress = False
+        if code := engine.whisper_full(self._context, settings, chunk, chunk.size):
+            raise RuntimeError(f"whisper.cpp failed with code {code}")
+        spoken = str(engine.whisper_lang_str(engine.whisper_full_lang_id(self._context)))
+        segments = self._segments(chunk.size / _RATE, spaced=spoken not in _UNSPACED)
+        return Transcription(tuple(segments), spoken)
+
+    def _segments(self, duration: float, *, spaced: bool) -> Iterator[Segment]:
+        """What the last call found, held within 0 and `duration` seconds."""
+        engine, context = self._engine, self._context
+        for n in range(engine.whisper_full_n_segments(context)):
+            text = engine.whisper_full_get_segment_text(context, n).decode(errors="replace").strip()
+            if not text:
+                continue
+            start = _within(engine.whisper_full_get_segment_t0(context, n) / 100, 0.0, duration)
+            end = _within(engine.whisper_full_get_segment_t1(context, n) / 100, start, duration)
+            pieces = self._pieces(n) if self._aligning else ()
+            yield Segment(start=start, end=end, text=text, words=tuple(_words(pieces, start, end, spaced=spaced)))
+
+    def _pieces(self, segment: int) -> Iterator["_Piece"]:
+        first_special = self._engine.whisper_token_eot(self._context)
+        for n in range(self._engine.whisper_full_n_tokens(self._context, segment)):
+            token = self._engine.whisper_full_get_token_data(self._context, segment, n)
+            if token.id < first_special:
+                yield _Piece(self._engine.whisper_token_to_bytes(self._context, token.id), token.t_dtw / 100, token.p)
+
+
+class _Header(NamedTuple):
+    """What the first bytes of a ggml file say of the model."""
+
+    vocabulary: int
+    audio_layers: int
+    text_layers: int
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Raises Reject where it is no ggml file."""
+        with file.open("rb") as stream:
+            start = stream.read(48)
+        if len(start) < 48 or start[:4] != b"lmgg":
+            raise Reject(f"{file} is not a model of whisper.cpp: it does not begin as a ggml file does")
+        fields = struct.unpack("<4x11i", start)
+        return cls(vocabulary=fields[0], audio_layers=fields[4], text_layers=fields[8])
+
+    def alignment(self, name: str) -> tuple[str, int]:
+        """Which attention heads follow the speech: whisper.cpp's name of the set, and of how many last layers."""
+        sizes = {(4, 4): "TINY", (6, 6): "BASE", (12, 12): "SMALL", (24, 24): "MEDIUM"}
+        if size := sizes.get((self.audio_layers, self.text_layers)):
+            return size + ("_EN" if self.vocabulary <= _ENGLISH_ONLY else ""), -1
+        if (self.audio_layers, self.text_layers) == (32, 32):
+            return f"LARGE_V{3 if self.vocabulary >= _LARGE_V3 else 1 if 'large-v1' in name else 2}", -1
+        return "N_TOP_MOST", max(1, self.text_layers // 3)  # the distilled, the turbo and the strangers
+
+
+class _Piece(NamedTuple):
+    """One token of text."""
+
+    text: bytes  # perhaps only a part of a character
+    end: float  # seconds; negative where it is not known
+    probability: float
+
+
+def _words(pieces: Iterable[_Piece], start: float, end: float, *, spaced: bool) -> Iterator[Word]:
+    """The words of a segment between `start` and `end`; a word is taken to begin where the one before it ended."""
+    for word in _grouped(pieces, spaced=spaced):
+        # A mark's own end is that of the pause after it.
+        spoken = [piece for piece in word if any(map(str.isalnum, piece.text.decode(errors="replace")))] or word
+        stop = _within(max(piece.end for piece in spoken), start, end)
+        text = b"".join(piece.text for piece in word).decode(errors="replace").strip()
+        chance = sum(piece.probability for piece in word) / len(word)
+        yield Word(start=start, end=stop, text=text, probability=round(chance, 3))
+        start = stop
+
+
+def _grouped(pieces: Iterable[_Piece], *, spaced: bool) -> list[list[_Piece]]:
+    """Tokens by word. Marks stay with the word before them, or with the one after where a space precedes them."""
+    words: list[list[_Piece]] = []
+    for piece in pieces:
+        before = b"".join(part.text for part in words[-1]) if words else b""
+        if spaced:
+            new = piece.text.startswith(b" ") and _speaks(before)
+        else:
+            new = _whole(before) and _speaks(before) and _speaks(piece.text)
+        if new or not words:
+            words.append([])
+        words[-1].append(piece)
+    return words
+
+
+def _speaks(text: bytes) -> bool:
+    """Whether there is a letter or a digit in it, or part of one."""
+    return any(letter.isalnum() or letter == "�" for letter in text.decode(errors="replace"))
+
+
+def _whole(text: bytes) -> bool:
+    return "�" not in text.decode(errors="replace")
+
+
+def _find(model: str) -> Path:
+    """The file of `model`, downloaded where need be. Raises Reject or Retry."""
+    if model == DEMO_MODEL:
+        from v2t_stream.demo import model_path  # noqa: PLC0415  needed by the demonstration alone
+
+        return Path(model_path("whisper-cpp"))
+    path = Path(model).expanduser()
+    if path.is_file():
+        return path
+    if path.exists():
+        raise Reject(f"{path} is a folder: whisper-cpp takes a file in ggml's format")
+    if model not in NAMES["whisper-cpp"]:
+        what = "file" if is_path(model) else "model"
+        raise Reject(
+            f"there is no {what} {model!r} on this machine: whisper-cpp takes a ggml file or a name of `v2t models`"
+        )
+    file = f"ggml-{ALIASES.get(model, model)}.bin"
+    own = Path(platformdirs.user_data_dir("pywhispercpp")) / "models" / file  # where pywhispercpp keeps its own
+    # Its downloader is not used: it has no timeouts, takes an error page for a model, and leaves halves behind.
+    return own if own.is_file() else fetch("ggerganov/whisper.cpp", file, model=model)
+
+
+def _within(seconds: float, low: float, high: float) -> float:
+    return round(min(max(seconds, low), high), 3)

@@ -1,0 +1,75 @@
+"""Media to chunks: decoding, voice detection and packing as one stream."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2t_stream.audio.decode import MediaReader
+from v2t_stream.audio.packing import Chunk, Packer
+from v2t_stream.audio.resample import Block
+from v2t_stream.audio.speech import SpeechFinder
+from v2t_stream.audio.vad import SileroVad
+
+
+def cut(reader: MediaReader, *, first: int = 0) -> Iterator[tuple[Chunk, ...]]:
+    """Give the chunks of `reader` as they are cut: one tuple for every few seconds of audio, mostly an empty one.
+
+    The empty ones let the caller show progress (`reader.position`) and stop, through hours of silence too. `first`:
+    see Packer. Raises Reject where the media cannot be read to its end; chunks may have gone out before.
+    """
+    vad, finder, packer, tape = SileroVad(), SpeechFinder(), Packer(first=first), Tape()
+    for block in _ahead(reader.blocks()):
+        tape.append(block)
+        chunks: list[Chunk] = []
+        for stretch in finder.feed(vad.feed(block).tolist()):
+            start = max(stretch.start, packer.taken)
+            chunks += packer.add(start, tape.read(start, stretch.end))
+        running = finder.running
+        if running:
+            start = max(running.start, packer.taken)
+            chunks += packer.add(start, tape.read(start, running.end), complete=False)
+        tape.forget(max(finder.settled, packer.taken))
+        yield tuple(chunks)
+    chunks = []
+    for stretch in (*finder.feed(vad.finish().tolist()), *finder.finish(tape.end)):
+        start = max(stretch.start, packer.taken)
+        chunks += packer.add(start, tape.read(start, stretch.end))
+    yield (*chunks, *packer.flush())
+
+
+class Tape:
+    """The last stretch of a stream of samples, by their place in the stream."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[Block] = deque()
+        self._start = 0
+        self.end = 0
+
+    def append(self, block: Block) -> None:
+        self._blocks.append(block)
+        self.end += len(block)
+
+    def read(self, start: int, end: int) -> NDArray[np.int16]:
+        """Copy the samples from `start` to `end`, which must not be forgotten."""
+        parts, at = [], self._start
+        for block in self._blocks:
+            parts.append(block[max(0, start - at) : max(0, end - at)])
+            at += len(block)
+        return np.concatenate(parts) if parts else np.zeros(0, np.int16)
+
+    def forget(self, before: int) -> None:
+        """Drop the blocks that lie wholly before the sample."""
+        while self._blocks and self._start + len(self._blocks[0]) <= before:
+            self._start += len(self._blocks.popleft())
+
+
+def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Decode the next block in a thread while this one is looked at: decoding and detection both leave the GIL."""
+    with ThreadPoolExecutor(1, "decode") as thread:
+        coming = thread.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = thread.submit(next, blocks, None)
+            yield block

@@ -1,0 +1,91 @@
+"""Stretches of speech packed into chunks: as full as they go, in order, cut only where one is too long for any."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.chunks import CHUNK_SECONDS, SAMPLE_RATE, Span
+
+LIMIT = CHUNK_SECONDS * SAMPLE_RATE  # samples in a chunk
+SEARCH = 6 * SAMPLE_RATE  # before the limit, where the quietest point is looked for: a few phrases long
+HOP = SAMPLE_RATE // 100  # 10 ms
+PAUSE = 16  # hops whose loudness counts together: longer than the closure of a "t" (under 0.1 s), short for a pause
+
+
+class Chunk(NamedTuple):
+    """Speech of at most 30 s: `samples` are the spans' samples, one after the other."""
+
+    spans: tuple[Span, ...]  # sorted, never touching
+    samples: NDArray[np.int16]  # mono, 16 kHz, shape (samples,)
+
+
+class Packer:
+    """Feed it stretches in order by `add`, then `flush`.
+
+    Whisper takes as long for a window however full it is, so a stretch is held back until it is known whether the
+    next one fits beside it. Only the job's first chunk may go out early: with `first` samples in it, it is closed at
+    the next silence, for the first words to be on the screen sooner. That costs at most one more window for the job;
+    done to every chunk it would cost two or three times the work.
+    """
+
+    def __init__(self, *, limit: int = LIMIT, search: int = SEARCH, first: int = 0) -> None:
+        if not 0 < search <= limit:
+            raise ValueError("the search for a quiet point must stay within one chunk")
+        self._limit, self._search, self._first = limit, search, first
+        self._spans: list[Span] = []
+        self._pieces: list[NDArray[np.int16]] = []
+        self._total = 0
+        self.taken = 0  # every sample before this one is in a chunk, or was not speech
+
+    def add(self, start: int, samples: NDArray[np.int16], *, complete: bool = True) -> Iterator[Chunk]:
+        """Take the stretch that starts at `start`; one that was begun earlier goes on at `taken`.
+
+        Of a stretch that is not complete only that is taken which must be cut off in any case.
+        """
+        while len(samples) > self._limit:
+            room = self._limit - self._total
+            if room < self._search:
+                yield from self.flush()
+                room = self._limit
+            # One more for the very end: a cut at 0 would leave the loop where it was.
+            low = max(1, room - self._search)
+            cut = low + quietest(samples[low:room])
+            self._take(start, samples[:cut])
+            yield from self.flush()
+            start, samples = start + cut, samples[cut:]
+        if complete and len(samples):
+            if self._total + len(samples) > self._limit:
+                yield from self.flush()
+            self._take(start, samples)
+            if self._first and self._total >= self._first:
+                yield from self.flush()
+
+    def flush(self) -> Iterator[Chunk]:
+        """Close the chunk that is being filled."""
+        if self._spans:
+            yield Chunk(tuple(self._spans), np.concatenate(self._pieces))
+            self._spans, self._pieces, self._total = [], [], 0
+            self._first = 0
+
+    def _take(self, start: int, samples: NDArray[np.int16]) -> None:
+        last = self._spans[-1] if self._spans else None
+        if last is not None and last.start + last.length == start:
+            self._spans[-1] = Span(last.start, last.length + len(samples))
+        else:
+            self._spans.append(Span(start, len(samples)))
+        self._pieces.append(samples)
+        self._total += len(samples)
+        self.taken = start + len(samples)
+
+
+def quietest(samples: NDArray[np.int16]) -> int:
+    """Find the middle of the quietest 160 ms, as an index, the last of equals; the end where there is less."""
+    hops = len(samples) // HOP
+    if hops < PAUSE:
+        return len(samples)
+    energy = np.square(samples[: hops * HOP].astype(np.float32)).reshape(hops, HOP).sum(axis=1)
+    sums = np.convolve(energy, np.ones(PAUSE, np.float32), "valid")
+    last = len(sums) - 1 - int(np.argmin(sums[::-1]))
+    return (last + PAUSE // 2) * HOP

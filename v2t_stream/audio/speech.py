@@ -1,0 +1,87 @@
+"""From speech probabilities to stretches of speech: pure logic, one probability at a time.
+
+The same stretches as faster_whisper.vad.get_speech_timestamps gives for a whole file with the parameters of its
+BatchedInferencePipeline (threshold 0.5, min_silence_duration_ms 160, speech_pad_ms 400), but as they become known,
+and of any length: cutting the long ones is the packer's work.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from schemas.chunks import SAMPLE_RATE
+
+WINDOW = 512  # samples per probability; Silero VAD's at 16 kHz
+THRESHOLD = 0.5  # speech starts at this probability,
+RELEASE = 0.35  # and ends under this one (Silero: 0.15 lower)
+MIN_SILENCE = SAMPLE_RATE * 160 // 1000  # that lasts this long
+PAD = SAMPLE_RATE * 400 // 1000  # kept on either side, at most half of the silence
+
+
+class Stretch(NamedTuple):
+    """Speech, in samples from the start of the source; `end` is not in it."""
+
+    start: int
+    end: int
+
+
+class SpeechFinder:
+    """Feed it the probabilities of consecutive windows. Stretches come sorted and never overlap; they may touch."""
+
+    def __init__(self) -> None:
+        self._at = 0  # where the next window starts
+        self._start: int | None = None  # of the running stretch, padded
+        self._quiet: int | None = None  # since when the running stretch is silent
+        self._held: Stretch | None = None  # the last stretch, whose end waits to be padded
+
+    def feed(self, probabilities: Iterable[float]) -> Iterator[Stretch]:
+        """Give the stretches that are complete with these windows."""
+        for probability in probabilities:
+            if probability >= THRESHOLD:
+                self._quiet = None
+                if self._start is None:
+                    yield from self._begin()
+            elif self._start is not None:
+                if probability < RELEASE:
+                    self._hush(self._start)
+            elif self._held is not None and self._at - self._held.end >= 2 * PAD:
+                yield self._release(PAD)
+            self._at += WINDOW
+
+    def finish(self, total: int) -> Iterator[Stretch]:
+        """Give the last stretches, in a source of `total` samples."""
+        if self._start is not None and self._start < total:
+            yield Stretch(self._start, total)
+        elif self._held is not None:
+            yield self._release(min(PAD, total - self._held.end))
+
+    @property
+    def running(self) -> Stretch | None:
+        """The stretch that is not complete yet, as far as it is certain."""
+        return None if self._start is None else Stretch(self._start, self._quiet or self._at)
+
+    @property
+    def settled(self) -> int:
+        """No stretch to come starts before this sample."""
+        if self._start is not None:
+            return self._start
+        return self._held.start if self._held is not None else max(0, self._at - PAD)
+
+    def _begin(self) -> Iterator[Stretch]:
+        pad = PAD
+        if self._held is not None:
+            pad = min(PAD, (self._at - self._held.end) // 2)
+            yield self._release(pad)
+        self._start = max(0, self._at - pad)
+
+    def _hush(self, start: int) -> None:
+        if self._quiet is None:
+            self._quiet = self._at
+        elif self._at - self._quiet >= MIN_SILENCE:
+            self._held = Stretch(start, self._quiet)
+            self._start = self._quiet = None
+
+    def _release(self, pad: int) -> Stretch:
+        assert self._held is not None  # noqa: S101  # for the type checker: every caller has looked
+        stretch = Stretch(self._held.start, self._held.end + pad)
+        self._held = None
+        return stretch

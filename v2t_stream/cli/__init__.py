@@ -1,0 +1,64 @@
+"""The command line `v2t`. A command's module is imported when it is called, so that `--help` is at once there."""
+
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+
+from v2t_stream.errors import V2TError
+
+_COMMANDS: Final = {
+    "demo": ("demo", "Transcribe a spoken clip with everything on this machine."),
+    "convert": ("submit", "Transcribe files and write transcripts beside them."),
+    "etl": ("submit", "Transcribe the media at a URL."),
+    "job": ("job", "List jobs, show one, read its transcript."),
+    "up": ("node", "Run the embedded broker and all stages until stopped."),
+    "node": ("node", "Run all stages of this machine on the broker of NATS_URL."),
+    "stage": ("node", "Run one stage on the broker of NATS_URL."),
+}
+
+
+class _Commands(click.Group):
+    """Knows the names and one-line helps of the commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"v2t_stream.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option("--debug", is_flag=True, help="Show tracebacks and everything that is logged.")
+@click.version_option(package_name="v2t-stream", prog_name="v2t")
+@click.pass_context
+def cli(context: click.Context, *, debug: bool) -> None:
+    """Video in, transcript out, over as many machines as you own."""
+    context.obj = debug
+
+
+def main() -> None:
+    """Exit codes: 0 done; 1 it failed, with one sentence on stderr; 2 wrong usage; 130 interrupted."""
+    try:
+        cli(prog_name="v2t")
+    except V2TError as error:
+        if "--debug" in sys.argv:
+            raise
+        click.echo(f"v2t: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001  # the last resort: whatever it is, the user gets a sentence
+        if "--debug" in sys.argv:
+            raise
+        click.echo(f"v2t: unexpected {type(error).__name__}: {error} (v2t --debug shows where)", err=True)
+        sys.exit(1)

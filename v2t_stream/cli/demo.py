@@ -1,0 +1,72 @@
+"""`v2t demo`: the whole way, on this machine alone, with a clip and a model that come with the package."""
+
+import contextlib
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import uvloop
+
+from schemas.options import DEMO_MODEL
+from schemas.requests import SubmitRequest
+from v2t_stream import demo as assets
+from v2t_stream.cli.follow import Segments, clock, follow
+from v2t_stream.jobs import Job
+from v2t_stream.session import session
+from v2t_stream.settings import Settings
+from v2t_stream.submission import submit
+from v2t_stream.wer import word_error_rate
+
+
+@click.command()
+@click.option("--engine", default="faster-whisper", show_default=True, help="faster-whisper or whisper-cpp.")
+def demo(engine: str) -> None:
+    """Transcribe a spoken clip with everything on this machine."""
+    settings = Settings.from_environment()
+
+    async def run() -> None:
+        click.echo("starting the broker and the five stages …", err=True)
+        with _served(assets.CLIP) as url:
+            async with session(settings, work=True) as pipeline:
+                request = SubmitRequest(url=url, model=DEMO_MODEL, engine=engine, language="en")
+                job, _ = await submit(pipeline.connection, request)
+                click.echo(f"job {job}: {url}", err=True)
+                state = await follow(pipeline.connection, job, Segments())
+                text = (await pipeline.store.get(f"transcripts/{job}/transcript.txt")).decode()
+        _report(state, text, settings)
+
+    uvloop.run(run())
+
+
+def _report(job: Job, text: str, settings: Settings) -> None:
+    errors = word_error_rate(assets.reference(), text)
+    took = (job.ended_at or 0.0) - (job.started_at or 0.0)
+    click.echo(f"\n{text}")
+    click.echo(f"word error rate    {errors:.1%} against the reference")
+    click.echo(
+        f"{clock(job.duration or 0)} of speech in {took:.1f} s: {(job.duration or 0) / took:.1f} times real time"
+    )
+    click.echo(f"data and logs      {settings.home}")
+    click.echo(f"as subtitles       v2t job transcript {job.id} --format srt")
+
+
+@contextlib.contextmanager
+def _served(path: Path) -> Iterator[str]:
+    """Serve the file's folder on loopback, as a stand-in for the web; gives the file's URL."""
+    handler = functools.partial(_Quiet, directory=str(path.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/{path.name}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """The terminal is for the transcript."""

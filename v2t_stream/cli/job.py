@@ -1,0 +1,136 @@
+"""`v2t job`: list, status, transcript."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from schemas.events import ChunkDone
+from v2t_stream.cli.follow import clock, describe
+from v2t_stream.errors import ObjectMissing, V2TError
+from v2t_stream.formats import FORMATS
+from v2t_stream.jobs import Job, fold, fold_all
+from v2t_stream.session import Session, session
+from v2t_stream.settings import Settings
+from v2t_stream.topology import JOBS
+
+
+@click.group()
+def job() -> None:
+    """List jobs, show one, read its transcript."""
+
+
+@job.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def list_(*, as_json: bool) -> None:
+    """All jobs the broker remembers, the latest last."""
+
+    async def run(pipeline: Session) -> None:
+        facts = [
+            stored
+            async for stored in pipeline.connection.watch(JOBS, "v2t.job.*.*", "v2t.job.*.progress.*", live=False)
+            if stored
+        ]
+        jobs = sorted(fold_all(facts).values(), key=lambda job: job.started_at or 0.0)
+        if as_json:
+            click.echo(msgspec.json.encode([summary(job) for job in jobs]).decode())
+            return
+        table = Table("job", "state", "title", "language", "duration", "took", box=None)
+        for each in jobs:
+            took = each.ended_at - each.started_at if each.ended_at and each.started_at else None
+            language = each.completed.language if each.completed else each.options.language
+            table.add_row(
+                each.id,
+                each.state,
+                each.title,
+                language or "",
+                clock(each.duration) if each.duration else "",
+                f"{took:.1f} s" if took is not None else "",
+            )
+        Console().print(table)
+
+    _with_broker(run)
+
+
+@job.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def status(job_id: str, *, as_json: bool) -> None:
+    """What is known of one job. The exit code is 1 where it failed."""
+
+    async def run(pipeline: Session) -> None:
+        state = await _job(pipeline, job_id)
+        if as_json:
+            click.echo(msgspec.json.encode(summary(state)).decode())
+        else:
+            for name, value in summary(state).items():
+                if value not in (None, "", []):
+                    click.echo(f"{name:12}{value}")
+        if state.state == "failed":
+            click.get_current_context().exit(1)
+
+    _with_broker(run)
+
+
+@job.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--format", "format_", default="txt", show_default=True, type=click.Choice(list(FORMATS)))
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of printing.")
+def transcript(job_id: str, format_: str, output: Path | None) -> None:
+    """Print the transcript of a completed job."""
+
+    async def run(pipeline: Session) -> None:
+        state = await _job(pipeline, job_id)
+        try:
+            data = await pipeline.store.get(f"transcripts/{job_id}/transcript.{format_}")
+        except ObjectMissing:
+            why = state.reason or describe(state)[1]
+            raise V2TError(f"job {job_id} has no transcript, it is {state.state}{f': {why}' if why else ''}") from None
+        if output:
+            output.write_bytes(data)
+        else:
+            click.echo(data.decode(), nl=False)
+
+    _with_broker(run)
+
+
+def summary(job: Job) -> dict[str, Any]:
+    """A job for people and scripts; times are Unix seconds, durations seconds."""
+    return {
+        "id": job.id,
+        "state": job.state,
+        "title": job.title,
+        "source": job.source,
+        "reason": job.reason,
+        "language": job.completed.language if job.completed else job.options.language,
+        "duration": job.duration,
+        "decoded": job.decoded,
+        "chunks_cut": job.chunks_cut,
+        "chunks_done": len(job.chunks),
+        "speed": job.speed,
+        "eta": job.eta,
+        "gaps": [msgspec.to_builtins(gap) for gap in job.gaps],
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+    }
+
+
+async def _job(pipeline: Session, job_id: str) -> Job:
+    """Raises V2TError where there is no such job."""
+    facts = [stored async for stored in pipeline.connection.watch(JOBS, f"v2t.job.{job_id}.>", live=False) if stored]
+    if not facts:
+        raise V2TError(f"there is no job {job_id!r}: v2t job list shows those there are")
+    return fold(job_id, facts)
+
+
+def _with_broker(run: Callable[[Session], Awaitable[None]]) -> None:
+    async def inner() -> None:
+        async with session(Settings.from_environment(), work=False) as pipeline:
+            await run(pipeline)
+
+    uvloop.run(inner())

@@ -1,0 +1,105 @@
+"""`v2t up`, `v2t node` and `v2t stage`: what runs until it is stopped."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+import click
+import uvloop
+
+from v2t_stream.errors import SettingsError
+from v2t_stream.embedded import find_running
+from v2t_stream.jetstream import connect
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.session import session, set_up
+from v2t_stream.settings import Settings
+from v2t_stream.stage import Resources, load_stage
+from v2t_stream.supervisor import supervised
+from v2t_stream.topology import STAGES, is_applied
+from v2t_stream.worker import Worker
+
+_DEFAULT_PORT = 4222  # where every NATS client looks first
+
+
+@click.command()
+@click.option("--port", default=_DEFAULT_PORT, show_default=True, help="The broker's port; another where it is taken.")
+def up(port: int) -> None:
+    """Run the embedded broker and all stages until stopped."""
+    settings = Settings.from_environment()
+    if settings.nats_url:
+        raise SettingsError("v2t up runs the embedded broker, but NATS_URL names another: unset it, or use v2t node")
+
+    async def run() -> None:
+        stop = _stop_on_signals()
+        async with session(settings, work=True, port=port, quiet=False) as pipeline:
+            click.echo(f"up at {pipeline.url}, data in {settings.home}; Ctrl-C ends it")
+            await stop.wait()
+
+    _log_to_terminal()
+    uvloop.run(run())
+
+
+@click.command()
+def node() -> None:
+    """Run all stages of this machine on the broker of NATS_URL."""
+    settings = Settings.from_environment()
+    url = settings.nats_url or find_running(settings.home)
+    if not url:
+        raise SettingsError("no broker is known: set NATS_URL to one, or start the embedded one with v2t up")
+
+    async def run() -> None:
+        stop = _stop_on_signals()
+        async with await connect(url, name=f"v2t node {settings.node}") as connection:
+            await set_up(connection, settings)
+        async with supervised([row.name for row in STAGES], {"NATS_URL": url}):
+            click.echo(f"node {settings.node} works for {connection.url}; Ctrl-C ends it")
+            await stop.wait()
+
+    _log_to_terminal()
+    uvloop.run(run())
+
+
+@click.command()
+@click.argument("name", type=click.Choice([row.name for row in STAGES]))
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input does.")
+def stage(name: str, *, with_parent: bool) -> None:
+    """Run one stage on the broker of NATS_URL."""
+    settings = Settings.from_environment()
+    url = settings.nats_url or find_running(settings.home)
+    if not url:
+        raise SettingsError("no broker is known: set NATS_URL to one, or start the embedded one with v2t up")
+
+    async def run() -> None:
+        stop = _stop_on_signals()
+        if with_parent:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _read_end, stop)
+        async with await connect(url, name=f"v2t {name} on {settings.node}", patience=60) as connection:
+            if not await is_applied(connection, name):
+                await set_up(connection, settings)
+            resources = Resources(settings, connection, JetStreamStore(connection.client))
+            await Worker(load_stage(name, resources), resources).run(stop)
+
+    _log_to_terminal(name)
+    uvloop.run(run())
+
+
+def _read_end(stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 1):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        stop.set()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _log_to_terminal(name: str = "v2t") -> None:
+    logging.basicConfig(
+        format=f"%(asctime)s {name} %(levelname)s %(message)s",
+        level=logging.DEBUG if click.get_current_context().find_root().obj else logging.INFO,
+    )

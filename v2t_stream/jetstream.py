@@ -1,0 +1,344 @@
+"""The connection to NATS: publish with an ack, pull one message at a time, replay and watch facts.
+
+This module translates nats-py's exceptions into ours; nothing above it sees them.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.client import JetStreamContext
+
+from schemas.message import Message, encode
+from v2t_stream.errors import BrokerError
+
+OLDEST_SERVER: Final = (2, 12)  # consumer priority groups with ranks
+_WRONG_LAST_SEQUENCE: Final = 10071  # somebody published this fact before
+_SUBJECT_FULL: Final = 10077  # the same chunk is waiting already
+_PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
+_REQUEST_TIMEOUT: Final = 10.0  # seconds
+
+
+class Connection:
+    """One connection to a NATS server with JetStream. Made by `connect`."""
+
+    def __init__(self, client: Client, url: str) -> None:
+        self.client = client
+        self.js: JetStreamContext = client.jetstream(timeout=_REQUEST_TIMEOUT)
+        self.url = url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self.client.is_connected:
+            await self.client.flush()
+        await self.client.close()
+
+    async def api(self, name: str, request: object = None) -> dict[str, Any]:
+        """One JetStream API request; raises BrokerError with the server's own description."""
+        payload = json.dumps(request).encode() if request is not None else b""
+        try:
+            reply = await self.client.request(f"$JS.API.{name}", payload, timeout=_REQUEST_TIMEOUT)
+        except nats.errors.NoRespondersError:
+            raise BrokerError(f"the NATS server at {self.url} has no JetStream: start it with -js") from None
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BrokerError(f"the NATS server at {self.url} did not answer {name}: {_words(error)}") from error
+        answer: dict[str, Any] = json.loads(reply.data)
+        if "error" in answer:
+            raise BrokerError(f"the NATS server at {self.url} refused {name}: {answer['error'].get('description')}")
+        return answer
+
+    async def publish(self, message: Message) -> bool:
+        """Publish `message` on its subject and wait until it is stored; True where it was this call that stored it.
+
+        A message whose class says ONCE is stored at most once per subject. While the broker is away this
+        tries again for two minutes, which is safe because every subject is idempotent; then BrokerError.
+        """
+        headers = {"Nats-Expected-Last-Subject-Sequence": "0"} if message.ONCE else None
+        answer = await self._publish(message.subject, encode(message), headers)
+        match answer.get("error", {}).get("err_code"):
+            case None:
+                return True
+            case code if code in (_WRONG_LAST_SEQUENCE, _SUBJECT_FULL):
+                return False
+        raise BrokerError(f"the NATS server refused {message.subject}: {answer['error'].get('description')}")
+
+    async def submit(self, subject: str, data: bytes, dedupe: str) -> tuple[int, bool]:
+        """Put bytes into the inbox; their sequence number, and whether the same `dedupe` id was there already."""
+        answer = await self._publish(subject, data, {"Nats-Msg-Id": dedupe})
+        if error := answer.get("error"):
+            raise BrokerError(f"the NATS server refused {subject}: {error.get('description')}")
+        return answer["seq"], answer.get("duplicate", False)
+
+    async def _publish(self, subject: str, data: bytes, headers: dict[str, str] | None) -> dict[str, Any]:
+        give_up = time.monotonic() + _PUBLISH_PATIENCE
+        while True:
+            try:
+                reply = await self.client.request(subject, data, timeout=5, headers=headers)
+                answer: dict[str, Any] = json.loads(reply.data)
+            except (nats.errors.ConnectionClosedError, nats.errors.MaxPayloadError) as error:
+                raise BrokerError(f"could not publish {subject}: {_words(error)}") from error
+            except (nats.errors.Error, TimeoutError) as error:
+                # No responders also means: the server is up again and has not recovered its streams yet.
+                if time.monotonic() > give_up:
+                    raise BrokerError(f"no answer from the NATS server at {self.url} to {subject}") from error
+                await asyncio.sleep(0.2)
+            else:
+                # 503: JetStream is up but the stream has no leader at this moment.
+                if answer.get("error", {}).get("code") != 503 or time.monotonic() > give_up:
+                    return answer
+                await asyncio.sleep(0.2)
+
+    async def tell(self, message: Message) -> None:
+        """Publish for display only, waiting for nothing."""
+        try:
+            await self.client.publish(message.subject, encode(message))
+        except nats.errors.Error:
+            return  # progress that nobody sees costs nothing
+
+    async def any_of(self, stream: str, subjects: list[str]) -> bool:
+        """Whether a message stands on at least one of `subjects`: one request, whatever their number."""
+        request = {"multi_last": subjects, "batch": 1}
+        return (await self._direct(stream, request)) is not None
+
+    async def last(self, stream: str, subject: str) -> bytes | None:
+        """The latest message on `subject`, or None."""
+        message = await self._direct(stream, {"last_by_subj": subject})
+        return message.data if message else None
+
+    async def _direct(self, stream: str, request: dict[str, Any]) -> Msg | None:
+        try:
+            reply = await self.client.request(
+                f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), timeout=_REQUEST_TIMEOUT
+            )
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BrokerError(f"the NATS server at {self.url} did not answer: {_words(error)}") from error
+        status = (reply.headers or {}).get("Status")
+        if status in ("404", "204"):
+            return None
+        if status:
+            raise BrokerError(
+                f"the NATS server at {self.url} refused a read: {(reply.headers or {}).get('Description')}"
+            )
+        return reply
+
+    async def subjects(self, stream: str, pattern: str) -> list[str]:
+        """The subjects in `stream` that match `pattern` and hold a message."""
+        found: dict[str, int] = {}
+        while True:  # the server answers at most 100,000 subjects at a time
+            answer = await self.api(f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": len(found)})
+            page = answer["state"].get("subjects") or {}
+            found |= page
+            if not page or len(found) >= answer.get("total", 0):
+                return list(found)
+
+    async def watch(self, stream: str, *patterns: str, live: bool = True) -> "AsyncIterator[Stored | None]":
+        """The stream's messages on `patterns`: first what stands there, then None, then (if `live`) what comes.
+
+        The consumer is made again where it was lost with a server, and goes on after the last message seen:
+        no gap and no double.
+        """
+        after = 0
+        caught_up = False
+        while True:
+            config: dict[str, Any] = {
+                "filter_subjects": list(patterns),
+                "deliver_policy": "by_start_sequence",
+                "opt_start_seq": after + 1,
+                "ack_policy": "none",
+                "mem_storage": True,
+                "num_replicas": 1,
+                "inactive_threshold": 60_000_000_000,
+            }
+            try:
+                answer = await self.api(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config})
+            except BrokerError:
+                if self.client.is_closed or not caught_up:
+                    raise
+                await asyncio.sleep(0.5)
+                continue
+            if not answer["num_pending"] and not caught_up:
+                caught_up = True
+                yield None
+                if not live:
+                    return
+            async with Puller(self.client, stream, answer["name"], batch=256) as puller:
+                while True:
+                    try:
+                        message = await puller.next()
+                    except BrokerError:
+                        break  # the consumer is gone
+                    if message is None:
+                        if puller.lost and not await self._consumer_exists(stream, answer["name"]):
+                            break
+                        continue
+                    metadata = message.metadata
+                    after = metadata.sequence.stream
+                    yield Stored(message.subject, message.data, after, metadata.timestamp.timestamp())
+                    if not metadata.num_pending and not caught_up:
+                        caught_up = True
+                        yield None
+                        if not live:
+                            return
+
+    async def _consumer_exists(self, stream: str, name: str) -> bool:
+        try:
+            await self.api(f"CONSUMER.INFO.{stream}.{name}")
+        except BrokerError as error:
+            return "not found" not in str(error)
+        return True
+
+
+class Stored(NamedTuple):
+    """One message as the stream holds it."""
+
+    subject: str
+    data: bytes
+    sequence: int
+    at: float  # Unix seconds by the server's clock, the only clock all machines share
+
+
+class Puller:
+    """A pull consumer's messages, asked for `batch` at a time and only while somebody waits in `next`.
+
+    nats-py's own fetch knows no priority groups and does not notice a lost server; its pull request and
+    status messages are simple enough to write here (ADR-13 describes both).
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        stream: str,
+        consumer: str,
+        *,
+        batch: int = 1,
+        group: str | None = None,
+        rank: int = 0,
+    ) -> None:
+        """`group`, `rank`: of a consumer with a priority group; of those that wait, the lowest rank is served."""
+        self._client = client
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._request: dict[str, object] = {"batch": batch}
+        if group:
+            self._request |= {"group": group, "priority": rank}
+        self._batch = batch
+        self._due = 0  # messages the server still owes us
+        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
+        self.lost = False  # the last wait ended without a sign of life from the server
+
+    async def __aenter__(self) -> Self:
+        self._inbox = self._client.new_inbox()
+        self._subscription = await self._client.subscribe(self._inbox, cb=self._queue.put)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop pulling; what came in the meantime goes back at once, for somebody else."""
+        try:
+            await self._subscription.unsubscribe()
+            while not self._queue.empty():
+                message = self._queue.get_nowait()
+                if message.reply.startswith("$JS.ACK"):
+                    await message.nak()
+        except nats.errors.Error:
+            return  # the server is away and will deliver again by itself
+
+    async def next(self, wait: float = 30.0) -> Msg | None:
+        """The next message; None where none came within `wait` seconds (0: do not wait) or the server went away.
+
+        Raises BrokerError where the consumer does not exist any more.
+        """
+        heartbeat = min(2.0, wait * 0.4)
+        if self._due <= 0 and self._queue.empty():
+            request = self._request
+            if wait:
+                request = request | {"expires": int(wait * 1e9), "idle_heartbeat": int(heartbeat * 1e9)}
+            else:
+                request = request | {"no_wait": True}
+            try:
+                await self._client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
+            except nats.errors.Error as error:
+                raise BrokerError(f"could not ask for work: {_words(error)}") from error
+            self._due = self._batch
+        self.lost = False
+        while True:
+            try:
+                message = await asyncio.wait_for(self._queue.get(), 2 * heartbeat + 0.5)
+            except TimeoutError:
+                self.lost, self._due = True, 0
+                return None
+            if message.reply.startswith("$JS.ACK"):
+                self._due -= 1
+                return message
+            headers = message.headers or {}
+            match headers.get("Status"):
+                case "100":
+                    continue
+                case "404" | "408":
+                    self._due = 0
+                    return None
+                case status:
+                    self._due = 0
+                    raise BrokerError(f"no work can be pulled: {status} {headers.get('Description')}")
+
+
+async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
+    """Connect to the NATS server at `url`, trying for `patience` seconds; afterwards it reconnects for ever.
+
+    Raises BrokerError with one sentence: nobody answers there, credentials refused, server too old.
+    """
+    trouble: list[BaseException] = []
+
+    async def on_error(error: Exception) -> None:
+        trouble.append(error)
+
+    client = Client()
+    try:
+        async with asyncio.timeout(patience):
+            await client.connect(
+                url,
+                name=name,
+                error_cb=on_error,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=1,
+                connect_timeout=3,
+                ping_interval=20,
+                pending_size=64 << 20,
+            )
+    except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
+        await client.close()
+        cause = trouble[-1] if trouble else error
+        raise BrokerError(
+            f"no NATS server answers at {_without_secret(url)} ({_words(cause)}): start one, or correct NATS_URL, "
+            "or unset it to use the embedded one"
+        ) from error
+    connection = Connection(client, _without_secret(url))
+    version = client.connected_server_version
+    if (version.major, version.minor) < OLDEST_SERVER:
+        await connection.close()
+        raise BrokerError(
+            f"the NATS server at {connection.url} is version {version.major}.{version.minor}.{version.patch}, but "
+            f"{OLDEST_SERVER[0]}.{OLDEST_SERVER[1]} or newer is needed (consumer priority groups): update it"
+        )
+    return connection
+
+
+def _without_secret(url: str) -> str:
+    """`url` without user and password, for messages."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def _words(error: BaseException) -> str:
+    return str(error).removeprefix("nats: ") or type(error).__name__

@@ -1,0 +1,211 @@
+"""The state of a job: a fold over its facts, the same for the command line, the monitor and the aggregator."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from schemas.events import (
+    Cancelled,
+    ChunkDone,
+    Completed,
+    Converted,
+    Downloaded,
+    Failed,
+    Progress,
+    Submitted,
+)
+from schemas.options import Options
+from schemas.transcript import Gap, Segment
+from v2t_stream.jetstream import Stored
+from v2t_stream.topology import decode, job_of
+
+State = Literal["queued", "downloading", "converting", "transcribing", "completed", "failed", "cancelled"]
+
+
+@dataclass
+class Job:
+    """What is known of one job.
+
+    `apply` takes facts in any order and any number of times: on each subject the fact with the highest
+    sequence stands, which is the stream's own rule, and everything else here is derived from those.
+    """
+
+    id: str
+    submitted: Submitted | None = None
+    downloaded: Downloaded | None = None
+    converted: Converted | None = None
+    completed: Completed | None = None
+    failed: Failed | None = None
+    cancelled: Cancelled | None = None
+    chunks: dict[int, ChunkDone] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)  # by subject, when the server stored the fact
+    sequences: dict[str, int] = field(default_factory=dict)  # by subject
+
+    def apply(self, stored: Stored) -> None:
+        """Take one fact; one of a newer release, which cannot be read, changes nothing."""
+        if self.sequences.get(stored.subject, -1) >= stored.sequence:
+            return
+        try:
+            event = decode(stored.subject, stored.data)
+        except msgspec.DecodeError:
+            return
+        match event:
+            case Submitted():
+                self.submitted = event
+            case Downloaded():
+                self.downloaded = event
+            case Converted():
+                self.converted = event
+            case Completed():
+                self.completed = event
+            case Failed():
+                self.failed = event
+            case Cancelled():
+                self.cancelled = event
+            case ChunkDone(n=n):
+                self.chunks[n] = event
+            case Progress(stage=stage):
+                self.progress[stage] = event
+            case _:
+                return
+        self.sequences[stored.subject] = stored.sequence
+        self.times[stored.subject] = stored.at
+
+    @property
+    def state(self) -> State:
+        """An end outlives whatever arrives late: cancelled before completed before failed."""
+        if self.cancelled:
+            return "cancelled"
+        if self.completed:
+            return "completed"
+        if self.failed:
+            return "failed"
+        if self.converted:
+            return "transcribing"
+        if self.downloaded:
+            return "transcribing" if self.chunks else "converting"
+        return "downloading" if "download" in self.progress else "queued"
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("cancelled", "completed", "failed")
+
+    @property
+    def title(self) -> str:
+        if self.downloaded:
+            return self.downloaded.title
+        return self.submitted.title if self.submitted else ""
+
+    @property
+    def source(self) -> str:
+        """The URL or the file name."""
+        if self.downloaded:
+            return self.downloaded.source
+        return (self.submitted.url or self.submitted.title) if self.submitted else ""
+
+    @property
+    def options(self) -> Options:
+        return self.submitted.options if self.submitted else Options()
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in a sentence; empty where it did not."""
+        return self.failed.reason if self.failed and self.state == "failed" else ""
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds of media, as far as is known: decoded, or declared by the file."""
+        if self.converted:
+            return self.converted.duration
+        converting = self.progress.get("convert")
+        return converting.total if converting else None
+
+    @property
+    def decoded(self) -> float:
+        """Seconds of media decoded so far."""
+        if self.converted:
+            return self.converted.duration
+        converting = self.progress.get("convert")
+        return converting.done if converting else 0.0
+
+    @property
+    def chunks_cut(self) -> int:
+        """Chunks known to exist so far."""
+        if self.converted:
+            return self.converted.chunks
+        converting = self.progress.get("convert")
+        return max(converting.chunks if converting else 0, len(self.chunks))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every chunk there will ever be has its result."""
+        return self.converted is not None and len(self.chunks) >= self.converted.chunks
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return [
+            Gap(chunk=chunk.n, start=chunk.start, end=chunk.end, reason=chunk.error)
+            for _, chunk in sorted(self.chunks.items())
+            if chunk.error
+        ]
+
+    @property
+    def started_at(self) -> float | None:
+        """Unix seconds by the server's clock, as all times here."""
+        return self.times.get(Submitted.SUBJECT.format(job=self.id))
+
+    @property
+    def ended_at(self) -> float | None:
+        for kind in (Cancelled, Completed, Failed):
+            if at := self.times.get(kind.SUBJECT.format(job=self.id)):
+                return at
+        return None
+
+    @property
+    def transcribed(self) -> float:
+        """Seconds of media that lie behind the chunks that are done, silence between them included."""
+        if self.is_whole and self.converted:
+            return self.converted.duration
+        share = len(self.chunks) / self.chunks_cut if self.chunks_cut else 0.0
+        return self.decoded * share
+
+    @property
+    def speed(self) -> float | None:
+        """How many seconds of media become text in a second, from the end of the download to the latest result."""
+        begun = self.times.get(Downloaded.SUBJECT.format(job=self.id))
+        latest = max((self.times[chunk.subject] for chunk in self.chunks.values()), default=None)
+        if begun is None or latest is None or latest <= begun:
+            return None
+        return self.transcribed / (latest - begun)
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until all is transcribed, at this speed; None where it cannot be told."""
+        if self.ended or not self.speed or not self.duration:
+            return None
+        return max(0.0, self.duration - self.transcribed) / self.speed
+
+    def segments(self) -> Iterator[Segment]:
+        """All segments there are, in the order of the media."""
+        for _, chunk in sorted(self.chunks.items()):
+            yield from chunk.segments
+
+
+def fold(job: str, facts: Iterable[Stored]) -> Job:
+    """The state of `job` after `facts`."""
+    state = Job(job)
+    for fact in facts:
+        state.apply(fact)
+    return state
+
+
+def fold_all(facts: Iterable[Stored]) -> dict[str, Job]:
+    """The state of every job that has facts, by id."""
+    states: dict[str, Job] = {}
+    for fact in facts:
+        job = job_of(fact.subject)
+        states.setdefault(job, Job(job)).apply(fact)
+    return states

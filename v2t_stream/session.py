@@ -1,0 +1,54 @@
+"""What a command works in: a connection, and, where no broker is configured, the broker and stages behind it."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import NamedTuple
+
+from v2t_stream.embedded import embedded_broker, try_lock
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.settings import Settings
+from v2t_stream.supervisor import supervised
+from v2t_stream.topology import STAGES, apply
+
+
+class Session(NamedTuple):
+    connection: Connection
+    store: JetStreamStore
+    url: str
+    local: bool  # no broker is configured, so this command runs everything itself or uses another command's
+
+
+@contextlib.asynccontextmanager
+async def session(
+    settings: Settings, *, work: bool, port: int | None = None, quiet: bool = True
+) -> AsyncGenerator[Session]:
+    """Connect to the broker of `settings`; without one, to the embedded broker, started if it does not run yet.
+
+    `work`: also run the stages, unless another command of this machine does. `port`: see `embedded_broker`.
+    `quiet`: their logs go to files in the data directory. Raises BrokerError.
+    """
+    if settings.nats_url:
+        async with await connect(settings.nats_url, name=f"v2t on {settings.node}") as connection:
+            yield Session(connection, JetStreamStore(connection.client), settings.nats_url, local=False)
+        return
+    async with (
+        embedded_broker(settings.home, port=port) as broker,
+        await connect(broker.url, name=f"v2t on {settings.node}") as connection,
+    ):
+        store = JetStreamStore(connection.client)
+        await set_up(connection, settings)
+        with (settings.home / "broker" / "stages.lock").open("w") as lock:
+            async with contextlib.AsyncExitStack() as stack:
+                if work and try_lock(lock.fileno()):
+                    environment = {"NATS_URL": broker.url, "V2T_DATA_DIR": str(settings.home)}
+                    logs = settings.home / "logs" if quiet else None
+                    await stack.enter_async_context(supervised([row.name for row in STAGES], environment, logs))
+                yield Session(connection, store, broker.url, local=True)
+                await broker.until_unused()
+
+
+async def set_up(connection: Connection, settings: Settings) -> None:
+    """Create all streams, consumers and buckets that are not there yet."""
+    await apply(connection)
+    await JetStreamStore(connection.client).create(media_max_age=settings.media_hours * 3600)

@@ -1,0 +1,230 @@
+"""Every wire name and every stream, consumer and stage, in one table; `apply` creates what is declared here.
+
+A new stage is one file in `stages/` and one row in STAGES.
+"""
+
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from schemas.chunks import ChunkTask
+from schemas.events import (
+    Cancelled,
+    ChunkDone,
+    Completed,
+    Converted,
+    Downloaded,
+    Event,
+    Failed,
+    Progress,
+    Submitted,
+)
+from schemas.message import Message
+from v2t_stream.errors import BrokerError
+from v2t_stream.jetstream import Connection
+
+SUBMIT_SUBJECT: Final = "v2t.submit"
+
+INBOX: Final = "V2T_INBOX"
+JOBS: Final = "V2T_JOBS"
+CHUNKS: Final = "V2T_CHUNKS"
+DEAD: Final = "V2T_DEAD"
+
+ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "any")
+
+_DAY: Final = 86_400  # seconds
+_NS: Final = 1_000_000_000
+
+FACTS_MAX_AGE: Final = 30 * _DAY
+DEDUPE_WINDOW: Final = 120  # seconds in which the same submission makes one job
+
+STREAMS: Final[dict[str, dict[str, Any]]] = {
+    # What people send, untouched, until intake has taken it.
+    INBOX: {
+        "subjects": [SUBMIT_SUBJECT],
+        "retention": "workqueue",
+        "duplicate_window": DEDUPE_WINDOW * _NS,
+    },
+    # The facts of every job. The latest per subject is all there is to know, so a replay is short.
+    JOBS: {
+        "subjects": ["v2t.job.>"],
+        "retention": "limits",
+        "max_msgs_per_subject": 1,
+        "max_age": FACTS_MAX_AGE * _NS,
+    },
+    # The work of transcription. One message per subject and no overwriting: a chunk that waits cannot be queued twice.
+    CHUNKS: {
+        "subjects": ["v2t.chunk.>"],
+        "retention": "workqueue",
+        "max_msgs_per_subject": 1,
+        "discard": "new",
+        "discard_new_per_subject": True,
+    },
+    DEAD: {
+        "subjects": ["v2t.dead.>"],
+        "retention": "limits",
+        "max_age": FACTS_MAX_AGE * _NS,
+    },
+}
+
+
+class Consumer(NamedTuple):
+    """A durable pull consumer on one stream."""
+
+    durable: str
+    filters: tuple[str, ...]
+    # Name of the priority group; pulls then carry a rank, and the lowest rank that waits is served first.
+    group: str | None = None
+
+
+class StageRow(NamedTuple):
+    """How one stage runs. The code is `stages.<name>`, found by name so that nothing imports it statically."""
+
+    name: str
+    stream: str
+    consumers: tuple[Consumer, ...]
+    result: type[Message]  # once this fact stands for a message, the message needs no more work
+    ack_wait: float  # seconds without a sign of life until a message goes to another worker
+    max_run: float  # seconds one message may take in all
+    tries: int  # deliveries before a message is given up
+    slots: int  # messages in work at once in one process; transcribe asks its engine instead
+
+
+STAGES: Final[tuple[StageRow, ...]] = (
+    StageRow("intake", INBOX, (Consumer("intake", (SUBMIT_SUBJECT,)),), Submitted, 30, 60, 5, 16),
+    StageRow("download", JOBS, (Consumer("download", ("v2t.job.*.submitted",)),), Downloaded, 30, 6 * 3600, 3, 2),
+    StageRow("convert", JOBS, (Consumer("convert", ("v2t.job.*.downloaded",)),), Converted, 30, 6 * 3600, 5, 1),
+    StageRow(
+        "transcribe",
+        CHUNKS,
+        tuple(
+            Consumer(f"transcribe-{name}", (f"v2t.chunk.{name}.>",), "any" if name == "any" else None)
+            for name in ACCELERATORS
+        ),
+        ChunkDone,
+        30,
+        1800,
+        5,
+        2,
+    ),
+    StageRow(
+        "aggregate",
+        JOBS,
+        (Consumer("aggregate", ("v2t.job.*.chunk.*", "v2t.job.*.converted")),),
+        Completed,
+        30,
+        600,
+        10,
+        256,
+    ),
+)
+
+_FACTS: Final[dict[str, type[Event]]] = {
+    kind.SUBJECT.split(".")[3]: kind
+    for kind in (Submitted, Downloaded, Converted, ChunkDone, Completed, Failed, Cancelled, Progress)
+}
+
+
+def stage_row(name: str) -> StageRow:
+    """The row called `name`; raises BrokerError naming those that exist."""
+    for row in STAGES:
+        if row.name == name:
+            return row
+    raise BrokerError(f"unknown stage {name!r}: there are {', '.join(row.name for row in STAGES)}")
+
+
+def message_type(subject: str) -> type[Message] | None:
+    """What travels on `subject`; None for a subject of a newer release."""
+    tokens = subject.split(".")
+    match tokens[1:]:
+        case ["chunk", *_]:
+            return ChunkTask
+        case ["job", _, fact, *_]:
+            return _FACTS.get(fact)
+    return None
+
+
+def decode(subject: str, data: bytes) -> Message | None:
+    """The message on `subject`; None for a subject of a newer release. Raises msgspec.DecodeError."""
+    kind = message_type(subject)
+    return msgspec.json.decode(data, type=kind) if kind else None
+
+
+def job_of(subject: str) -> str:
+    """The job id in a fact's or a chunk's subject."""
+    tokens = subject.split(".")
+    return tokens[3] if tokens[1] == "chunk" else tokens[2]
+
+
+async def inbox_epoch(connection: Connection) -> str:
+    """What sets this inbox apart from one made before or elsewhere: the second it was created, in base 36."""
+    created = (await connection.api(f"STREAM.INFO.{INBOX}"))["created"]
+    return _base36(int(datetime.fromisoformat(created).timestamp()))
+
+
+def job_id(epoch: str, sequence: int) -> str:
+    """The id of the job made by the inbox's message number `sequence`.
+
+    Sender and intake both derive it, so an id is known the moment a submission is stored, the same submission
+    sent twice has the same one, and a message delivered to intake twice makes one job.
+    """
+    return f"{epoch}-{_base36(sequence)}"
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits or "0"
+
+
+async def apply(connection: Connection, *, replicas: int = 1) -> None:
+    """Create or update all streams and consumers; doing it again, or twice at once, changes nothing.
+
+    Raises BrokerError where the server refuses.
+    """
+    for name, stream in STREAMS.items():
+        config = {"name": name, "storage": "file", "num_replicas": replicas, "allow_direct": True, **stream}
+        try:
+            await connection.api(f"STREAM.CREATE.{name}", config)
+        except BrokerError as error:
+            if "already in use" not in str(error):
+                raise
+            await connection.api(f"STREAM.UPDATE.{name}", config)
+    for row in STAGES:
+        for consumer in row.consumers:
+            await connection.api(f"CONSUMER.CREATE.{row.stream}.{consumer.durable}", _consumer_config(row, consumer))
+
+
+async def is_applied(connection: Connection, stage: str) -> bool:
+    """Whether the consumers of `stage` exist."""
+    row = stage_row(stage)
+    try:
+        for consumer in row.consumers:
+            await connection.api(f"CONSUMER.INFO.{row.stream}.{consumer.durable}")
+    except BrokerError as error:
+        if "not found" not in str(error):
+            raise
+        return False
+    return True
+
+
+def _consumer_config(row: StageRow, consumer: Consumer) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "durable_name": consumer.durable,
+        "ack_policy": "explicit",
+        "ack_wait": int(row.ack_wait * _NS),
+        # The worker counts deliveries itself and dead-letters the one too many, so that a message whose
+        # worker was killed every time ends with a reason too, instead of lying in the stream unseen.
+        "max_deliver": -1,
+        "max_ack_pending": 10_000,
+    }
+    if len(consumer.filters) == 1:
+        config["filter_subject"] = consumer.filters[0]
+    else:
+        config["filter_subjects"] = list(consumer.filters)
+    if consumer.group:
+        config |= {"priority_groups": [consumer.group], "priority_policy": "prioritized"}
+    return {"stream_name": row.stream, "config": config}

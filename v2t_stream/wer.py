@@ -1,0 +1,63 @@
+"""How many words a transcript gets wrong: the word error rate that speech recognition is measured by."""
+
+import unicodedata
+
+import numpy as np
+
+
+def words(text: str) -> list[str]:
+    """Return the words of `text` as they are compared: lower case, without punctuation and symbols.
+
+    Apostrophes inside a word stay (don't), hyphens part words. Languages written without spaces give one word per
+    stretch between punctuation marks; part their characters with spaces before comparing.
+    """
+    return [word for part in _plain(text).split() if (word := part.strip("'"))]
+
+
+def word_errors(reference: list[str], hypothesis: list[str]) -> int:
+    """Return the fewest words to substitute, insert or delete to turn one into the other (Levenshtein).
+
+    One row of the usual table at a time, each in a few numpy operations: a cell depends on its left neighbour only by
+    +1 a step, so that dependency is a running minimum once the column's number is taken off.
+    """
+    numbers: dict[str, int] = {}
+    rows, columns = (
+        np.array([numbers.setdefault(word, len(numbers)) for word in side], dtype=np.int32)
+        for side in (reference, hypothesis)
+    )
+    steps = np.arange(len(columns) + 1, dtype=np.int32)
+    above = steps.copy()  # of the table's row 0: all of the hypothesis is inserted
+    row = np.empty_like(above)
+    for number, word in enumerate(rows, 1):
+        row[0] = number
+        np.minimum(above[1:] + 1, above[:-1] + (columns != word), out=row[1:])
+        row -= steps
+        np.minimum.accumulate(row, out=row)
+        row += steps
+        above, row = row, above
+    return int(above[-1])
+
+
+def word_error_rate(reference: str, hypothesis: str) -> float:
+    """Return errors per word of the reference: 0 for the same words, more than 1 where much was added.
+
+    Against a reference without words, each word of the hypothesis counts as one.
+    """
+    expected = words(reference)
+    return word_errors(expected, words(hypothesis)) / max(1, len(expected))
+
+
+def _plain(text: str) -> str:
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    return "".join(map(_kept, text))
+
+
+def _kept(character: str) -> str:
+    if character in "'\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}":
+        return "'"
+    match unicodedata.category(character)[0]:
+        case "L" | "M" | "N":
+            return character
+        case "C" if unicodedata.category(character) == "Cf":
+            return ""  # a joiner or a soft hyphen inside a word
+    return " "

@@ -1,0 +1,223 @@
+"""The one wrapper around every stage: pull, decode, process, publish, ack."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+import nats.errors
+from nats.aio.msg import Msg
+
+from schemas.chunks import ChunkTask
+from schemas.events import ChunkDone, DeadLetter, Failed, Progress
+from schemas.message import Message
+from v2t_stream.errors import BrokerError, Reject, Retry, V2TError
+from v2t_stream.jetstream import Puller
+from v2t_stream.stage import Resources, Stage, Submission
+from v2t_stream.topology import INBOX, JOBS, decode, inbox_epoch, job_id, job_of
+
+log = logging.getLogger(__name__)
+
+_BACKOFF: Final = (1.0, 5.0, 15.0, 60.0)  # seconds until the next try, by tries so far
+_DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was asked for
+_POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
+_WAIT: Final = 30.0  # seconds to wait where there is only one
+
+
+class Worker:
+    """Runs one stage until it is told to stop."""
+
+    def __init__(self, stage: Stage, resources: Resources) -> None:
+        self._row = stage.row
+        self._stage = stage
+        self._resources = resources
+        self._connection = resources.connection
+        self._slots = asyncio.Semaphore(stage.row.slots)
+        self._epoch = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then finish what is in hand, or give it back after 20 s."""
+        self._epoch = await inbox_epoch(self._connection)
+        pulling = asyncio.create_task(self._pull())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({pulling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if pulling.done():
+                pulling.result()  # it never ends but by an error, which ends this worker too
+        finally:
+            stopping.cancel()
+            pulling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await pulling
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_DRAIN)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._stage.close()
+
+    async def _pull(self) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            pullers = [
+                await stack.enter_async_context(
+                    Puller(
+                        self._connection.client,
+                        self._row.stream,
+                        consumer.durable,
+                        group=consumer.group,
+                    )
+                )
+                for consumer in self._row.consumers
+            ]
+            while True:
+                await self._slots.acquire()
+                task = asyncio.create_task(self._handle(await self._next(pullers)))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(lambda _: self._slots.release())
+
+    async def _next(self, pullers: list[Puller]) -> Msg:
+        *asked, awaited = pullers
+        while True:
+            try:
+                for puller in asked:
+                    if message := await puller.next(0):
+                        return message
+                if message := await awaited.next(_POLL if asked else _WAIT):
+                    return message
+            except BrokerError as error:
+                log.warning("%s", error)
+                await asyncio.sleep(1)
+
+    async def _handle(self, message: Msg) -> None:
+        """Bring one message to its end; whatever happens, it is acked, given back or dead-lettered."""
+        try:
+            await self._settle(message)
+        except asyncio.CancelledError:
+            with contextlib.suppress(nats.errors.Error):
+                await message.nak()
+            raise
+        except (BrokerError, nats.errors.Error, TimeoutError) as error:
+            # The broker is away. The message is not acked, so it comes again, and its results are idempotent.
+            log.warning("left to be delivered again: %s (%s)", message.subject, error)
+
+    async def _settle(self, message: Msg) -> None:
+        tries = message.metadata.num_delivered
+        work: Message | Submission | None = None
+        try:
+            work = self._decode(message)
+            if work is None or await self._is_settled(work):
+                await _ack(message)
+                return
+            if tries > self._row.tries:
+                raise Reject(f"given up after {self._row.tries} tries, each of which ended without a word")
+            async with self._kept_alive(message):
+                await self._process(work)
+            await _ack(message)
+        except Reject as error:
+            await self._give_up(message, work, str(error))
+        except BrokerError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a bug in a stage must end as a retry, not as a dead worker
+            reason = str(error) if isinstance(error, V2TError) else f"{type(error).__name__}: {error}"
+            if not isinstance(error, V2TError):
+                log.exception("unexpected, from %s", message.subject)
+            if tries >= self._row.tries:
+                await self._give_up(message, work, f"{reason} (given up after {tries} tries)")
+                return
+            delay = error.delay if isinstance(error, Retry) and error.delay is not None else None
+            if delay is None:
+                delay = _BACKOFF[min(tries, len(_BACKOFF)) - 1]
+            log.warning("again in %g s, try %d of %d: %s", delay, tries, self._row.tries, reason)
+            await message.nak(delay)
+
+    def _decode(self, message: Msg) -> Message | Submission | None:
+        if self._row.stream == INBOX:
+            return Submission(job_id(self._epoch, message.metadata.sequence.stream), message.data)
+        try:
+            return decode(message.subject, message.data)
+        except msgspec.DecodeError as error:
+            raise Reject(f"the message on {message.subject} cannot be read: {error}") from error
+
+    async def _is_settled(self, work: Message | Submission) -> bool:
+        """Whether the job ended, or this very result is there already from an earlier delivery."""
+        fields = {"job": work.job, "n": getattr(work, "n", "")}
+        result = self._row.result.SUBJECT.format_map(fields)
+        return await self._connection.any_of(
+            JOBS, [result, f"v2t.job.{work.job}.failed", f"v2t.job.{work.job}.cancelled"]
+        )
+
+    async def _process(self, work: Message | Submission) -> None:
+        try:
+            async with (
+                asyncio.timeout(self._row.max_run) as limit,
+                contextlib.aclosing(self._stage.process(work)) as results,
+            ):
+                async for result in results:
+                    if isinstance(result, Progress):
+                        await self._connection.tell(result)
+                    else:
+                        await self._connection.publish(result)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Retry(f"the stage {self._row.name} took longer than {self._row.max_run:g} s") from error
+
+    async def _give_up(self, message: Msg, work: Message | Submission | None, reason: str) -> None:
+        """Dead letter first, then the fact, then the end of the message: a death in between repeats, loses nothing."""
+        job = work.job if work else job_of(message.subject)
+        log.error("given up: %s: %s", message.subject, reason)
+        await self._connection.publish(
+            DeadLetter(
+                job=job,
+                stage=self._row.name,
+                reason=reason,
+                original_subject=message.subject,
+                data=message.data,
+                deliveries=message.metadata.num_delivered,
+                node=self._resources.settings.node,
+            )
+        )
+        await self._connection.publish(_consequence(self._row.name, job, work, reason))
+        await self._connection.client.request(message.reply, b"+TERM " + reason.encode()[:200], timeout=5)
+
+    @contextlib.asynccontextmanager
+    async def _kept_alive(self, message: Msg) -> AsyncIterator[None]:
+        """Tell the server that the work goes on, from the loop, so that a blocked loop loses the message."""
+
+        async def beat() -> None:
+            until = time.monotonic() + self._row.max_run
+            while time.monotonic() < until:
+                await asyncio.sleep(self._row.ack_wait / 3)
+                with contextlib.suppress(nats.errors.Error):
+                    await message.in_progress()
+
+        task = asyncio.create_task(beat())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+def _consequence(stage: str, job: str, work: Message | Submission | None, reason: str) -> Message:
+    """What a message that was given up means for its job: a chunk leaves a gap, anything else fails the job."""
+    if isinstance(work, ChunkTask):
+        return ChunkDone(job=job, n=work.n, start=work.start, end=work.end, error=reason)
+    return Failed(job=job, stage=stage, reason=reason)
+
+
+async def _ack(message: Msg) -> None:
+    """Ack and hear that it was heard; a plain ack right before the server dies would be lost without a word."""
+    for last in (False, False, True):
+        try:
+            await message.ack_sync(timeout=5)
+        except (nats.errors.Error, TimeoutError):
+            if last:
+                raise
+            await asyncio.sleep(1)
+        else:
+            return
