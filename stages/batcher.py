@@ -1,13 +1,14 @@
 """Puts chunks that wait at the same moment, from whatever jobs, into one engine call."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from typing import NamedTuple
 
 from schemas.options import Task
 from stages.engine_host import EngineHost
-from v2t_stream.errors import Reject
+from v2t_stream.errors import Reject, V2TError
 from v2t_stream.transcriber import Samples, Transcription
 
 
@@ -42,6 +43,11 @@ class Batcher:
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
         return await waiting.result
+
+    async def warm(self, model: str) -> None:
+        """Load `model` ahead of the first chunk; what goes wrong is told when a chunk needs it."""
+        with contextlib.suppress(V2TError):
+            await self._host.warm(model)
 
     async def close(self) -> None:
         await self._host.close()

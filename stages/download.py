@@ -2,9 +2,12 @@
 
 import asyncio
 import tempfile
+import threading
 import time
 from collections.abc import AsyncGenerator
+from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 from schemas.events import Downloaded, Progress, Submitted
 from schemas.message import Message
@@ -13,7 +16,7 @@ from v2t_stream.errors import Reject
 from v2t_stream.stage import Resources
 from v2t_stream.topology import stage_row
 
-_REPORT_EVERY = 0.5  # seconds
+_REPORT_EVERY: Final = 0.5  # seconds
 
 
 class Download:
@@ -23,6 +26,8 @@ class Download:
         self._settings = resources.settings
         self._scratch = resources.settings.home / "scratch"
         self._scratch.mkdir(parents=True, exist_ok=True)
+        # It takes a second to import; by the time a job comes it is there.
+        threading.Thread(target=import_module, args=("yt_dlp",), daemon=True).start()
 
     async def process(self, job: Submitted) -> AsyncGenerator[Message]:
         """Raises Reject for what cannot be had, Retry for what may be had later; both with the user's sentence."""
@@ -31,31 +36,22 @@ class Download:
             size = await self._store.size(job.media)
             if size is None:
                 raise Reject(f"the uploaded file of {job.title!r} is no longer in the object store: send it again")
-            yield self._downloaded(job, job.title, job.title, job.media, size, begun)
-            return
-        with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as folder:
-            fetch = Fetch(job.url or "", Path(folder), self._settings)
-            fetching = asyncio.create_task(asyncio.to_thread(fetch.run))
-            try:
-                reported = -1
-                while not fetching.done():
-                    await asyncio.wait({fetching}, timeout=_REPORT_EVERY)
-                    if fetch.received != reported:
-                        reported = fetch.received
-                        yield Progress(job=job.job, stage="download", done=reported, total=fetch.expected)
-                media = await fetching
-            finally:
-                fetch.cancelled = True  # a thread cannot be killed; it sees this at its next block of bytes
-            key = f"media/{job.job}/source{media.path.suffix}"
-            await self._store.put_file(key, media.path)
-            yield self._downloaded(job, media.title, job.url or "", key, media.path.stat().st_size, begun)
-
-    def _downloaded(self, job: Submitted, title: str, source: str, media: str, size: int, begun: float) -> Downloaded:
-        return Downloaded(
+            title, source, key = job.title, job.title, job.media
+        else:
+            source = job.url or ""
+            with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as folder:
+                fetch = Fetch(source, Path(folder), self._settings)
+                async for progress in _report(job.job, fetch):
+                    yield progress
+                media = fetch.media
+                title, key = media.title, f"media/{job.job}/source{media.path.suffix}"
+                size = media.path.stat().st_size
+                await self._store.put_file(key, media.path)
+        yield Downloaded(
             job=job.job,
             title=title,
             source=source,
-            media=media,
+            media=key,
             size=size,
             seconds=time.monotonic() - begun,
             options=job.options,
@@ -63,3 +59,18 @@ class Download:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+async def _report(job: str, fetch: Fetch) -> AsyncGenerator[Progress]:
+    """Run `fetch` in a thread, telling how far it is. Raises what it raises."""
+    running = asyncio.create_task(asyncio.to_thread(fetch.run))
+    reported = -1
+    try:
+        while not running.done():
+            await asyncio.wait({running}, timeout=_REPORT_EVERY)
+            if fetch.received != reported:
+                reported = fetch.received
+                yield Progress(job=job, stage="download", done=reported, total=fetch.expected)
+        await running
+    finally:
+        fetch.cancelled = True  # a thread cannot be killed; it sees this at its next block of bytes

@@ -29,7 +29,12 @@ class _Silent:
 
 
 class Fetch:
-    """Downloads `url` into `folder`. `run` blocks; `received` and `expected` (bytes) may be read meanwhile."""
+    """Downloads `url` into `folder`. `run` blocks; `received` and `expected` (bytes) may be read meanwhile.
+
+    `media` is what was downloaded, once `run` has returned.
+    """
+
+    media: Media
 
     def __init__(self, url: str, folder: Path, settings: Settings) -> None:
         self._url = url
@@ -39,7 +44,7 @@ class Fetch:
         self.expected: float | None = None
         self.cancelled = False
 
-    def run(self) -> Media:
+    def run(self) -> None:
         """Raises Reject or Retry, each with one sentence."""
         # Its hundreds of extractors take half a second to import, which only this stage should pay.
         from yt_dlp import YoutubeDL  # noqa: PLC0415
@@ -71,7 +76,7 @@ class Fetch:
                 raise Reject(f"{self._url} gave an empty file: check the link")
         except (YoutubeDLError, OSError) as error:
             raise self._translated(error) from error
-        return Media(path, info.get("title") or self._url)
+        self.media = Media(path, info.get("title") or self._url)
 
     def _check(self, found: dict[str, Any]) -> None:
         """Refuse before the download what the limits do not allow."""
@@ -103,40 +108,49 @@ class Fetch:
 
     def _translated(self, error: BaseException) -> Reject | Retry:
         """What yt-dlp meant. It wraps the cause in a DownloadError, and that at times in an ExtractorError."""
-        from yt_dlp.networking.exceptions import HTTPError, TransportError  # noqa: PLC0415
-        from yt_dlp.utils import ExtractorError, UnsupportedError  # noqa: PLC0415
+        for cause in _causes(error):
+            if translation := self._disk(cause) or self._network(cause) or self._site(cause):
+                return translation
+        return Reject(f"{self._url} cannot be downloaded: {_short(error)}")
 
-        chain = list(_causes(error))
-        for cause in chain:
-            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-                return Retry(
-                    f"the disk of {self._settings.node} is full, so {self._url} could not be saved: "
-                    f"free space in {self._settings.home}"
+    def _disk(self, cause: BaseException) -> Retry | None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Retry(
+                f"the disk of {self._settings.node} is full, so {self._url} could not be saved: "
+                f"free space in {self._settings.home}"
+            )
+        return None
+
+    def _network(self, cause: BaseException) -> Reject | Retry | None:
+        from yt_dlp.networking.exceptions import HTTPError, TransportError  # noqa: PLC0415  # heavy, as above
+
+        match cause:
+            case HTTPError(status=404 | 410 as status):
+                return Reject(f"{self._url} does not exist (HTTP {status}): check the link")
+            case HTTPError(status=401 | 403 as status):
+                return Reject(
+                    f"{self._url} refused access (HTTP {status}): if it needs a login, set V2T_COOKIES to a cookie file"
                 )
-        for cause in chain:
-            match cause:
-                case UnsupportedError():
-                    return Reject(f"no video or audio was found at {self._url}: check that the page plays one")
-                case HTTPError(status=404 | 410 as status):
-                    return Reject(f"{self._url} does not exist (HTTP {status}): check the link")
-                case HTTPError(status=401 | 403 as status):
-                    return Reject(
-                        f"{self._url} refused access (HTTP {status}): if it needs a login, "
-                        "set V2T_COOKIES to a cookie file"
-                    )
-                case HTTPError(status=status) if status == 429 or status >= 500:  # noqa: PLR2004
-                    return Retry(f"{self._url} cannot answer now (HTTP {status}): try again later")
-                case TransportError():
-                    return Retry(f"{self._url} cannot be reached ({_short(cause)}): check the address and the network")
-        for cause in chain:
-            if isinstance(cause, ExtractorError):
-                advice = (
-                    ""
-                    if cause.expected
-                    else "; if it plays in a browser, update yt-dlp: pip install -U 'yt-dlp[default]'"
+            case HTTPError(status=status) if status == 429 or status >= 500:
+                return Retry(f"{self._url} cannot answer now (HTTP {status}): try again later")
+            case TransportError():
+                return Retry(f"{self._url} cannot be reached ({_short(cause)}): check the address and the network")
+        return None
+
+    def _site(self, cause: BaseException) -> Reject | None:
+        from yt_dlp.utils import ExtractorError, UnsupportedError  # noqa: PLC0415  # heavy, as above
+
+        match cause:
+            case UnsupportedError():
+                return Reject(f"no video or audio was found at {self._url}: check that the page plays one")
+            case ExtractorError(cause=None, expected=True):
+                return Reject(f"{self._url} cannot be downloaded: {_short(cause)}")
+            case ExtractorError(cause=None):
+                return Reject(
+                    f"{self._url} cannot be downloaded: {_short(cause)}; if it plays in a browser, update yt-dlp: "
+                    "pip install -U 'yt-dlp[default]'"
                 )
-                return Reject(f"{self._url} cannot be downloaded: {_short(cause)}{advice}")
-        return Reject(f"{self._url} cannot be downloaded: {_short(chain[0])}")
+        return None
 
 
 def _causes(error: BaseException) -> "list[BaseException]":

@@ -35,6 +35,8 @@ class Transcribe:
         self._threads = settings.threads or devices.threads()
         self._batchers: dict[str, Batcher] = {}
         self._batch = batch
+        if settings.warm:
+            self._warming = asyncio.create_task(self._batcher(settings.engine).warm(settings.model))
 
     async def process(self, task: ChunkTask) -> AsyncGenerator[Message]:
         """Raises Reject where the chunk can never be done here, Retry where its engine failed."""

@@ -31,7 +31,7 @@ class Broker:
     async def until_unused(self) -> None:
         """Stop using it and wait until no other process does. For those whose end would end it for others."""
         fcntl.flock(self._users, fcntl.LOCK_UN)
-        while not try_lock(self._users):
+        while not try_lock(self._users):  # noqa: ASYNC110  # other processes set no Event of ours
             await asyncio.sleep(0.2)
 
 

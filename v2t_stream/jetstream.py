@@ -4,6 +4,7 @@ This module translates nats-py's exceptions into ours; nothing above it sees the
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -145,53 +146,68 @@ class Connection:
     async def watch(self, stream: str, *patterns: str, live: bool = True) -> "AsyncIterator[Stored | None]":
         """The stream's messages on `patterns`: first what stands there, then None, then (if `live`) what comes.
 
-        The consumer is made again where it was lost with a server, and goes on after the last message seen:
-        no gap and no double.
+        There is no gap and no double, also where the server goes away meanwhile. Raises BrokerError where it
+        is away at the start.
         """
-        after = 0
         caught_up = False
-        while True:
-            config: dict[str, Any] = {
-                "filter_subjects": list(patterns),
-                "deliver_policy": "by_start_sequence",
-                "opt_start_seq": after + 1,
-                "ack_policy": "none",
-                "mem_storage": True,
-                "num_replicas": 1,
-                "inactive_threshold": 60_000_000_000,
-            }
-            try:
-                answer = await self.api(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config})
-            except BrokerError:
-                if self.client.is_closed or not caught_up:
-                    raise
-                await asyncio.sleep(0.5)
-                continue
-            if not answer["num_pending"] and not caught_up:
+        async for stored, pending in self._deliveries(stream, patterns):
+            if stored:
+                yield stored
+            if not pending and not caught_up:
                 caught_up = True
                 yield None
                 if not live:
                     return
-            async with Puller(self.client, stream, answer["name"], batch=256) as puller:
-                while True:
-                    try:
-                        message = await puller.next()
-                    except BrokerError:
-                        break  # the consumer is gone
-                    if message is None:
-                        if puller.lost and not await self._consumer_exists(stream, answer["name"]):
-                            break
-                        continue
-                    metadata = message.metadata
-                    after = metadata.sequence.stream
-                    yield Stored(message.subject, message.data, after, metadata.timestamp.timestamp())
-                    if not metadata.num_pending and not caught_up:
-                        caught_up = True
-                        yield None
-                        if not live:
-                            return
 
-    async def _consumer_exists(self, stream: str, name: str) -> bool:
+    async def _deliveries(self, stream: str, patterns: tuple[str, ...]) -> "AsyncIterator[tuple[Stored | None, int]]":
+        """Each message with the number still to come; the number alone on each new consumer and when nothing comes.
+
+        A consumer that was lost with its server is made again behind the last message seen.
+        """
+        after = 0
+        name, pending = await self._ephemeral(stream, patterns, 1)
+        while True:
+            yield None, pending
+            try:
+                async with Puller(self.client, stream, name, batch=256) as puller:
+                    while (message := await puller.next()) or await self._exists(stream, name):
+                        if message is None:
+                            yield None, 0
+                            continue
+                        metadata = message.metadata
+                        after = metadata.sequence.stream
+                        at = metadata.timestamp.timestamp()
+                        yield Stored(message.subject, message.data, after, at), metadata.num_pending
+            except BrokerError:
+                if self.client.is_closed:
+                    raise
+            finally:
+                with contextlib.suppress(BrokerError, nats.errors.Error):
+                    await self.client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}")
+            while True:
+                try:
+                    name, pending = await self._ephemeral(stream, patterns, after + 1)
+                    break
+                except BrokerError:
+                    if self.client.is_closed:
+                        raise
+                    await asyncio.sleep(0.5)
+
+    async def _ephemeral(self, stream: str, patterns: tuple[str, ...], start: int) -> tuple[str, int]:
+        """Make a consumer from sequence `start` on; its name, and how many messages wait for it."""
+        config = {
+            "filter_subjects": list(patterns),
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": start,
+            "ack_policy": "none",
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": 60_000_000_000,  # ns; should we not live to delete it
+        }
+        answer = await self.api(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config})
+        return answer["name"], answer["num_pending"]
+
+    async def _exists(self, stream: str, name: str) -> bool:
         try:
             await self.api(f"CONSUMER.INFO.{stream}.{name}")
         except BrokerError as error:
@@ -234,7 +250,6 @@ class Puller:
         self._batch = batch
         self._due = 0  # messages the server still owes us
         self._queue: asyncio.Queue[Msg] = asyncio.Queue()
-        self.lost = False  # the last wait ended without a sign of life from the server
 
     async def __aenter__(self) -> Self:
         self._inbox = self._client.new_inbox()
@@ -271,12 +286,11 @@ class Puller:
             except nats.errors.Error as error:
                 raise BrokerError(f"could not ask for work: {_words(error)}") from error
             self._due = self._batch
-        self.lost = False
         while True:
             try:
                 message = await asyncio.wait_for(self._queue.get(), 2 * heartbeat + 0.5)
             except TimeoutError:
-                self.lost, self._due = True, 0
+                self._due = 0
                 return None
             if message.reply.startswith("$JS.ACK"):
                 self._due -= 1

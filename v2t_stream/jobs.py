@@ -53,22 +53,12 @@ class Job:
         except msgspec.DecodeError:
             return
         match event:
-            case Submitted():
-                self.submitted = event
-            case Downloaded():
-                self.downloaded = event
-            case Converted():
-                self.converted = event
-            case Completed():
-                self.completed = event
-            case Failed():
-                self.failed = event
-            case Cancelled():
-                self.cancelled = event
             case ChunkDone(n=n):
                 self.chunks[n] = event
             case Progress(stage=stage):
                 self.progress[stage] = event
+            case Submitted() | Downloaded() | Converted() | Completed() | Failed() | Cancelled():
+                setattr(self, type(event).__name__.lower(), event)
             case _:
                 return
         self.sequences[stored.subject] = stored.sequence

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
+from schemas.options import Options
 from v2t_stream.embedded import embedded_broker, try_lock
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
@@ -21,12 +22,18 @@ class Session(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def session(
-    settings: Settings, *, work: bool, port: int | None = None, quiet: bool = True
+    settings: Settings,
+    *,
+    work: bool,
+    port: int | None = None,
+    quiet: bool = True,
+    options: Options | None = None,
 ) -> AsyncGenerator[Session]:
     """Connect to the broker of `settings`; without one, to the embedded broker, started if it does not run yet.
 
     `work`: also run the stages, unless another command of this machine does. `port`: see `embedded_broker`.
-    `quiet`: their logs go to files in the data directory. Raises BrokerError.
+    `quiet`: their logs go to files in the data directory. `options`: what is known to be asked of them, so that
+    the model loads while the media is still on its way. Raises BrokerError.
     """
     if settings.nats_url:
         async with await connect(settings.nats_url, name=f"v2t on {settings.node}") as connection:
@@ -41,11 +48,19 @@ async def session(
         with (settings.home / "broker" / "stages.lock").open("w") as lock:
             async with contextlib.AsyncExitStack() as stack:
                 if work and try_lock(lock.fileno()):
-                    environment = {"NATS_URL": broker.url, "V2T_DATA_DIR": str(settings.home)}
+                    environment = {"NATS_URL": broker.url, "V2T_DATA_DIR": str(settings.home), **_ahead(options)}
                     logs = settings.home / "logs" if quiet else None
                     await stack.enter_async_context(supervised([row.name for row in STAGES], environment, logs))
                 yield Session(connection, store, broker.url, local=True)
                 await broker.until_unused()
+
+
+def _ahead(options: Options | None) -> dict[str, str]:
+    """The settings of stages that run for one command only."""
+    if options is None:
+        return {}
+    known = {"V2T_ENGINE": options.engine, "V2T_MODEL": options.model}
+    return {"V2T_WARM": "true", **{name: value for name, value in known.items() if value}}
 
 
 async def set_up(connection: Connection, settings: Settings) -> None:

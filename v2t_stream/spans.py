@@ -12,12 +12,18 @@ from schemas.transcript import Segment, Word
 
 Timed = TypeVar("Timed", Segment, Word)
 
+# Engines are off by some hundredths of a second, and round. Two spans meet in the middle of 0.8 s of silence (the
+# voice detector leaves 0.4 s on either side of what it drops), so that a start shortly before the boundary means the
+# later span and an end shortly after it the earlier. Otherwise a sentence would stand on the screen for all of the
+# silence that was dropped there.
+SLACK = SAMPLE_RATE // 5  # 0.2 s: half of that silence
+
 
 class SpanMap:
     """Maps seconds in a chunk to seconds in the source, by counting samples.
 
-    Where two spans meet, a start belongs to the later one and an end to the earlier: no word is stretched over the
-    silence that was dropped between them. Times outside the chunk become its first or last moment.
+    Where two spans meet, a start belongs to the later one and an end to the earlier. Times outside the chunk become
+    its first or last moment. Every mapping is monotone and ends within a span.
     """
 
     def __init__(self, spans: Sequence[Span]) -> None:
@@ -26,21 +32,23 @@ class SpanMap:
         self._spans = tuple(spans)
         self._ends = tuple(accumulate(span.length for span in spans))  # in the chunk, samples
 
-    def start(self, seconds: float) -> float:
+    def start(self, seconds: float, *, slack: int = SLACK) -> float:
         """Where something starts that the engine heard start at `seconds`."""
-        at = seconds * SAMPLE_RATE
-        return self._source(at, bisect_right(self._ends, _whole(at)))
+        at = _samples(seconds)
+        exact = bisect_right(self._ends, at)
+        return self._source(at, min(exact + 1, bisect_right(self._ends, at + slack)))
 
-    def end(self, seconds: float) -> float:
+    def end(self, seconds: float, *, slack: int = SLACK) -> float:
         """Where something ends that the engine heard end at `seconds`."""
-        at = seconds * SAMPLE_RATE
-        return self._source(at, bisect_left(self._ends, _whole(at)))
+        at = _samples(seconds)
+        exact = bisect_left(self._ends, at)
+        return self._source(at, max(exact - 1, bisect_left(self._ends, at - slack)))
 
     def _source(self, at: float, index: int) -> float:
         index = min(index, len(self._spans) - 1)
         span = self._spans[index]
         within = at - (self._ends[index] - span.length)
-        return (span.start + min(max(within, 0.0), span.length)) / SAMPLE_RATE
+        return (span.start + min(max(within, 0), span.length)) / SAMPLE_RATE
 
 
 def to_source(spans: Sequence[Span], segments: Iterable[Segment]) -> tuple[Segment, ...]:
@@ -53,12 +61,15 @@ def to_source(spans: Sequence[Span], segments: Iterable[Segment]) -> tuple[Segme
 
 
 def _placed(place: SpanMap, timed: Timed) -> Timed:
-    start = place.start(timed.start)
-    # Something of no length on a boundary would end before it starts.
-    return msgspec.structs.replace(timed, start=start, end=max(start, place.end(timed.end)))
+    start, end = place.start(timed.start), place.end(timed.end)
+    if end < start:  # it lies wholly in the silence beside a boundary: on whichever side the engine put it
+        start = place.start(timed.start, slack=0)
+        end = max(start, place.end(timed.end, slack=0))
+    return msgspec.structs.replace(timed, start=start, end=end)
 
 
-def _whole(at: float) -> float:
-    """Undo the rounding of a sample number's way through seconds; a time between samples stays as it is."""
+def _samples(seconds: float) -> float:
+    """Count in samples, without the rounding that a whole number of them suffered as seconds."""
+    at = seconds * SAMPLE_RATE
     nearest = round(at)
     return nearest if abs(at - nearest) < 1e-3 else at

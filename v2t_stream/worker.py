@@ -114,7 +114,9 @@ class Worker:
                 await _ack(message)
                 return
             if tries > self._row.tries:
-                raise Reject(f"given up after {self._row.tries} tries, each of which ended without a word")
+                reason = f"given up after {self._row.tries} tries, each of which ended without a word"
+                await self._give_up(message, work, reason)
+                return
             async with self._kept_alive(message):
                 await self._process(work)
             await _ack(message)
@@ -122,7 +124,7 @@ class Worker:
             await self._give_up(message, work, str(error))
         except BrokerError:
             raise
-        except Exception as error:  # noqa: BLE001  # a bug in a stage must end as a retry, not as a dead worker
+        except Exception as error:  # a bug in a stage must end as a retry, not as a dead worker
             reason = str(error) if isinstance(error, V2TError) else f"{type(error).__name__}: {error}"
             if not isinstance(error, V2TError):
                 log.exception("unexpected, from %s", message.subject)

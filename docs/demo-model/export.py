@@ -196,7 +196,7 @@ def tokenizer(text_tokens: list[bytes]) -> dict[str, Any]:
 
     The ids are Whisper's. There are only the two merges that faster-whisper's list of symbols needs: a word that is not
     one token is spelled byte by byte, which is as good to a model that does not know the word. The special tokens stand
-    in the vocabulary too, because an added token that does not would be numbered after the highest known one.
+    in the vocabulary too, because one that does not is numbered on from the vocabulary's size.
     """
     layout = tokens.Layout(text_tokens)
     names = token_names(text_tokens)

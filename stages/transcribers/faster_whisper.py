@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from schemas.chunks import CHUNK_SECONDS, SAMPLE_RATE
 from schemas.options import DEMO_MODEL, Task
 from schemas.transcript import Segment, Word
 from stages.transcribers._hub import fetch
@@ -15,12 +16,10 @@ from v2t_stream.errors import Reject, Retry
 from v2t_stream.models import is_path
 from v2t_stream.transcriber import Samples, Transcription
 
-_RATE = 16_000
-_WINDOW = 30  # seconds: Whisper's own, whatever is in it
 # Seconds of nothing before each chunk of a call. The library shortens the first word after a pause, by the time since
 # the chunk before: with more than 2.8 s between any two, a chunk's words do not depend on its neighbours.
 _LEAD = 3
-_SLOT = _LEAD + _WINDOW
+_SLOT = _LEAD + CHUNK_SECONDS
 _SHORTEST = 160  # samples: one frame of the spectrogram
 
 # Whisper's own guards against what it invents (openai/whisper, transcribe.py).
@@ -71,8 +70,8 @@ class FasterWhisper:
         if language not in (None, *self._model.supported_languages):
             only = "only English" if not self._model.model.is_multilingual else "no such language"
             raise Reject(f"the model {self._name!r} knows {only}: not {language!r}")
-        if (longest := max((len(chunk) for chunk in chunks), default=0)) > _WINDOW * _RATE:
-            raise Reject(f"a chunk of {longest / _RATE:.1f} s: Whisper's window is {_WINDOW} s")
+        if (longest := max((len(chunk) for chunk in chunks), default=0)) > CHUNK_SECONDS * SAMPLE_RATE:
+            raise Reject(f"a chunk of {longest / SAMPLE_RATE:.1f} s: Whisper's window is {CHUNK_SECONDS} s")
         languages = [language] * len(chunks) if language else self._detect(chunks)
         heard: list[tuple[Segment, ...]] = [()] * len(chunks)
         for spoken in set(languages):
@@ -97,13 +96,13 @@ class FasterWhisper:
 
     def _hear(self, chunks: Sequence[Samples], settings: dict[str, Any]) -> list[tuple[Segment, ...]]:
         # Each chunk lies in a slot of its own, so that times and `seek` tell whose a segment is.
-        audio = np.zeros(len(chunks) * _SLOT * _RATE, np.float32)
+        audio = np.zeros(len(chunks) * _SLOT * SAMPLE_RATE, np.float32)
         clips = []
         for n, chunk in enumerate(chunks):
             start = n * _SLOT + _LEAD
-            audio[start * _RATE : start * _RATE + len(chunk)] = chunk
+            audio[start * SAMPLE_RATE : start * SAMPLE_RATE + len(chunk)] = chunk
             # The library truncates seconds times rate to whole samples: the half sample keeps the last one.
-            clips.append({"start": start, "end": start + (len(chunk) + 0.5) / _RATE})
+            clips.append({"start": start, "end": start + (len(chunk) + 0.5) / SAMPLE_RATE})
         found, _ = self._pipeline.transcribe(
             audio,
             clip_timestamps=clips,
@@ -118,7 +117,7 @@ class FasterWhisper:
         return [
             self._hear_again(chunk, settings)
             if _doubtful(answer)
-            else _segments(answer, n * _SLOT + _LEAD, len(chunk) / _RATE)
+            else _segments(answer, n * _SLOT + _LEAD, len(chunk) / SAMPLE_RATE)
             for n, (chunk, answer) in enumerate(zip(chunks, answers, strict=True))
         ]
 
@@ -133,7 +132,7 @@ class FasterWhisper:
             no_speech_threshold=_NO_SPEECH,
             **settings,
         )
-        return _segments(found, 0, len(chunk) / _RATE)
+        return _segments(found, 0, len(chunk) / SAMPLE_RATE)
 
 
 def _find(model: str) -> Path:

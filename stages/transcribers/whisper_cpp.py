@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import platformdirs
 
+from schemas.chunks import SAMPLE_RATE
 from schemas.options import DEMO_MODEL, Task
 from schemas.transcript import Segment, Word
 from stages.transcribers._hub import fetch
@@ -15,7 +16,6 @@ from v2t_stream.errors import Reject
 from v2t_stream.models import ALIASES, NAMES, is_path
 from v2t_stream.transcriber import Samples, Transcription
 
-_RATE = 16_000
 _SHORTEST = 1_600  # samples: of less, whisper.cpp gives back what it heard last
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})  # languages written without spaces between words
 _ENGLISH_ONLY = 51_864  # tokens in the vocabulary; the multilingual models have more
@@ -102,7 +102,7 @@ class WhisperCpp:
         if code := engine.whisper_full(self._context, settings, chunk, chunk.size):
             raise RuntimeError(f"whisper.cpp failed with code {code}")
         spoken = str(engine.whisper_lang_str(engine.whisper_full_lang_id(self._context)))
-        segments = self._segments(chunk.size / _RATE, spaced=spoken not in _UNSPACED)
+        segments = self._segments(chunk.size / SAMPLE_RATE, spaced=spoken not in _UNSPACED)
         return Transcription(tuple(segments), spoken)
 
     def _segments(self, duration: float, *, spaced: bool) -> Iterator[Segment]:

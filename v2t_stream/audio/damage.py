@@ -21,7 +21,7 @@ class Damage:
         # that was reserved at full length; a tenth of everything is a broken disk.
         if self._run > 30 or self._lost > 5 + position / 10:
             raise Reject(
-                f"{self._name} is damaged: from second {position:.0f} on, too much of its audio cannot be decoded; "
+                f"{self._name} is damaged: too much of its audio around second {position:.0f} cannot be decoded; "
                 "copy or download it again"
             )
 

@@ -4,21 +4,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.codec import CodecContext
-from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard
 
 from schemas.chunks import SAMPLE_RATE
 from v2t_stream.audio.damage import Damage, ends_early, first_missing, unreadable
 from v2t_stream.audio.resample import BLOCK_SECONDS, Block, MonoResampler
-from v2t_stream.errors import Reject
+from v2t_stream.audio.source import open_media
 
 # Gaps in the timestamps that become silence, in seconds. Shorter ones are rounding and jitter; over the longest, the
 # timestamps are taken to be wrong rather than the speakers silent, and time goes on as if there were no gap.
@@ -41,7 +38,7 @@ class MediaReader:
         self._written = 0  # samples given out
         self._heard = 0.0  # where the next frame should start, in seconds of source time
         self._lock, self._closed = Lock(), False
-        self._container, self._stream = _open(path, self.name)
+        self._container, self._stream, self._closing = open_media(path, self.name)
         self._mov = "mov" in self._container.format.name.split(",")
         self.title: str | None = self._container.metadata.get("title") or None  # what the file says of itself
         start = self._container.start_time
@@ -69,7 +66,7 @@ class MediaReader:
         """Close the file, after the block that another thread may be decoding."""
         with self._lock:
             self._closed = True
-            self._container.close()
+            self._closing.close()
 
     def blocks(self) -> Iterator[Block]:
         """Decode the audio from start to end, once, in blocks of seconds; raises Reject where it cannot go on."""
@@ -144,44 +141,6 @@ class MediaReader:
         if stream.duration is None or stream.time_base is None:
             return None
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base) - (self._zero or 0.0)
-
-
-def _open(path: Path, name: str) -> tuple[InputContainer, AudioStream]:
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise Reject(f"{name} cannot be opened ({error.strerror}): check that it exists and may be read") from error
-    if path.stat().st_size == 0:
-        file.close()
-        raise Reject(f"{name} is empty (0 bytes): copy or download it again")
-    head = file.peek(12)[:12]
-    try:
-        # A playlist (HLS, ffconcat) called video.mp4 must not make a worker read other files or fetch addresses:
-        # FFmpeg gets the open file, and no protocol to open another by.
-        container = av.open(
-            file, "r", metadata_errors="ignore", buffer_size=1 << 17, options={"protocol_whitelist": "none"}
-        )
-    except (av.FFmpegError, ValueError, OSError) as error:
-        file.close()
-        if head[4:8] == b"ftyp":
-            raise Reject(
-                f"{name} cannot be read: it is cut off before its index, which an MP4 often has at its end; "
-                "copy, download or record it again"
-            ) from error
-        raise Reject(
-            f"{name} is not audio or video of a known kind, or is damaged: check that it plays in a media player"
-        ) from error
-    stream = container.streams.best("audio")
-    if not isinstance(stream, AudioStream):
-        container.close()
-        raise Reject(f"{name} has no audio track: there is nothing to transcribe in it")
-    if cast("CodecContext | None", stream.codec_context) is None:  # the stubs promise one
-        container.close()
-        raise Reject(f"{name} has audio that this program cannot decode: convert it to AAC, MP3 or FLAC first")
-    for other in container.streams:
-        if other.index != stream.index:
-            other.discard = Discard.all  # so that the pictures are not even read where the container has an index
-    return container, stream
 
 
 def _silence(samples: int) -> Iterator[Block]:

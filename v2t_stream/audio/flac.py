@@ -33,12 +33,16 @@ def encode(samples: NDArray[np.int16]) -> bytes:
 
 def decode(data: bytes) -> NDArray[np.float32]:
     """Return the samples within ±1, shape (samples,). Raises Reject where `data` is not what `encode` makes."""
+    if not data.startswith(b"fLaC"):  # told that it is FLAC, FFmpeg takes anything
+        raise Reject("a chunk's audio is not FLAC: convert the media again")
     try:
         with av.open(io.BytesIO(data), "r", format="flac") as container:
             stream = container.streams.audio[0]
-            if (stream.rate, stream.channels, stream.format.name) != (SAMPLE_RATE, 1, "s16"):
-                raise Reject("a chunk's audio is not 16 kHz mono of 16 bits: convert the media again")
+            declared, form = stream.duration, (stream.rate, stream.channels, stream.format and stream.format.name)
             rows = [frame.to_ndarray()[0] for frame in container.decode(stream)]
     except (av.FFmpegError, IndexError) as error:
-        raise Reject("a chunk's audio is not whole FLAC: convert the media again") from error
-    return np.concatenate(rows).astype(np.float32) / np.float32(32768) if rows else np.zeros(0, np.float32)
+        raise Reject("a chunk's audio is damaged: convert the media again") from error
+    samples = np.concatenate(rows) if rows else np.zeros(0, np.int16)
+    if len(samples) != declared or form != (SAMPLE_RATE, 1, "s16"):
+        raise Reject("a chunk's audio is cut off, or not 16 kHz mono: convert the media again")
+    return samples.astype(np.float32) / np.float32(32768)

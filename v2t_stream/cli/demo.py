@@ -17,7 +17,7 @@ from v2t_stream.cli.follow import Segments, clock, follow
 from v2t_stream.jobs import Job
 from v2t_stream.session import session
 from v2t_stream.settings import Settings
-from v2t_stream.submission import submit
+from v2t_stream.submission import check, submit
 from v2t_stream.wer import word_error_rate
 
 
@@ -30,8 +30,9 @@ def demo(engine: str) -> None:
     async def run() -> None:
         click.echo("starting the broker and the five stages …", err=True)
         with _served(assets.CLIP) as url:
-            async with session(settings, work=True) as pipeline:
-                request = SubmitRequest(url=url, model=DEMO_MODEL, engine=engine, language="en")
+            request = SubmitRequest(url=url, model=DEMO_MODEL, engine=engine, language="en")
+            check(request)
+            async with session(settings, work=True, options=request) as pipeline:
                 job, _ = await submit(pipeline.connection, request)
                 click.echo(f"job {job}: {url}", err=True)
                 state = await follow(pipeline.connection, job, Segments())

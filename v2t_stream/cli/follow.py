@@ -38,7 +38,7 @@ async def states(connection: Connection, job_id: str) -> AsyncIterator[Job]:
 async def follow(connection: Connection, job_id: str, *views: View) -> Job:
     """Show a job in `views` until it ended. Raises JobFailed where that is not with a transcript."""
     job = Job(job_id)
-    async for job in states(connection, job_id):  # noqa: B007  the last one is what is wanted
+    async for job in states(connection, job_id):
         for view in views:
             view.update(job)
     if job.state != "completed":
@@ -47,7 +47,10 @@ async def follow(connection: Connection, job_id: str, *views: View) -> Job:
 
 
 class Bars:
-    """One line a job on stderr: its state, how far it is, at what speed, how long yet. Lines where there is no terminal."""
+    """On stderr a line for each job: its state, how far it is, at what speed, how long yet.
+
+    Where stderr is no terminal, a line for each change of state.
+    """
 
     def __init__(self) -> None:
         console = Console(stderr=True)

@@ -10,7 +10,6 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from schemas.events import ChunkDone
 from v2t_stream.cli.follow import clock, describe
 from v2t_stream.errors import ObjectMissing, V2TError
 from v2t_stream.formats import FORMATS

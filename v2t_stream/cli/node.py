@@ -9,8 +9,8 @@ import sys
 import click
 import uvloop
 
-from v2t_stream.errors import SettingsError
 from v2t_stream.embedded import find_running
+from v2t_stream.errors import SettingsError
 from v2t_stream.jetstream import connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.session import session, set_up

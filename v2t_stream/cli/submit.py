@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import uvloop
 
 from schemas.requests import SubmitRequest
@@ -47,7 +48,7 @@ def etl(url: str, *, wait: bool, following: bool, **options: Any) -> None:
     check(request)
 
     async def run() -> None:
-        async with session(settings, work=True) as pipeline:
+        async with session(settings, work=True, options=request) as pipeline:
             job, duplicate = await submit(pipeline.connection, request)
             click.echo(f"job {job}{' (submitted before)' if duplicate else ''}", err=True)
             if not (wait or following):
@@ -76,41 +77,43 @@ def convert(source: Path, output: Path | None, formats: str, **options: Any) -> 
     """Transcribe files and write transcripts beside them, or into a folder."""
     settings = Settings.from_environment()
     wanted = _formats(formats)
-    check(SubmitRequest(media="media/", **options))
+    request = SubmitRequest(media="media/", **options)
+    check(request)
     files = _targets(source, output)
 
     async def run() -> None:
-        async with session(settings, work=True) as pipeline:
+        async with session(settings, work=True, options=request) as pipeline:
             with Bars() as bars:
                 outcomes = await asyncio.gather(
-                    *(_convert(pipeline, file, stem, wanted, bars, options) for file, stem in files.items()),
+                    *(_convert(pipeline, request, file, bars) for file in files),
                     return_exceptions=True,
                 )
-        failures = 0
-        for file, outcome in zip(files, outcomes, strict=True):
-            if isinstance(outcome, V2TError):
-                failures += 1
-                click.echo(f"v2t: {file}: {outcome}", err=True)
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                for path in outcome:
-                    click.echo(path)
+                failures = 0
+                for (file, stem), outcome in zip(files.items(), outcomes, strict=True):
+                    if isinstance(outcome, V2TError):
+                        failures += 1
+                        click.echo(f"v2t: {file}: {outcome}", err=True)
+                    elif isinstance(outcome, BaseException):
+                        raise outcome
+                    else:
+                        await _write(pipeline, outcome, stem, wanted)
         if failures:
             raise JobFailed(f"{failures} of {len(files)} files gave no transcript")
 
     uvloop.run(run())
 
 
-async def _convert(
-    pipeline: Session, file: Path, stem: Path, formats: list[str], bars: Bars, options: dict[str, Any]
-) -> list[Path]:
-    """Send one file through; the transcripts written."""
+async def _convert(pipeline: Session, wish: SubmitRequest, file: Path, bars: Bars) -> str:
+    """Send one file through; the job that did it."""
     media = f"media/uploads/{secrets.token_hex(12)}/source{file.suffix}"
     await pipeline.store.put_file(media, file)
-    job, _ = await submit(pipeline.connection, SubmitRequest(media=media, title=file.name, **options))
+    job, _ = await submit(pipeline.connection, msgspec.structs.replace(wish, media=media, title=file.name))
     await follow(pipeline.connection, job, bars)
-    written = []
+    return job
+
+
+async def _write(pipeline: Session, job: str, stem: Path, formats: list[str]) -> None:
+    """Fetch the job's transcript in `formats`, to files named after `stem`."""
     for format_ in formats:
         path = stem.parent / f"{stem.name}.{format_}"
         try:
@@ -118,8 +121,7 @@ async def _convert(
             path.write_bytes(await pipeline.store.get(f"transcripts/{job}/transcript.{format_}"))
         except OSError as error:
             raise SettingsError(f"{path} cannot be written ({error.strerror}): choose another --output") from error
-        written.append(path)
-    return written
+        click.echo(path)
 
 
 def _formats(text: str) -> list[str]:

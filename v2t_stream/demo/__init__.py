@@ -1,4 +1,4 @@
-"""A tiny speech model for both engines and a clip that it understands: for demonstration and tests, see MODEL_CARD.md."""
+"""A tiny speech model for both engines and a clip it understands, for demonstration and tests: see MODEL_CARD.md."""
 
 import json
 from pathlib import Path

@@ -1,0 +1,171 @@
+"""Both engines with the demo model and its recordings, each in its own process as in a worker."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.options import LANGUAGES
+from stages.engine_host import EngineHost
+from v2t_stream.audio import flac
+from v2t_stream.demo import model_path
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.transcriber import Samples, Transcription
+from v2t_stream.wer import word_error_rate
+
+DATA = Path(__file__).parent.parent / "data"
+REFERENCES = json.loads((DATA / "references.json").read_text())
+CLIPS = ("20s-1.flac", "20s-2.flac", "20s-3.flac")
+
+
+def sound(name: str) -> Samples:
+    return flac.decode((DATA / name).read_bytes())
+
+
+def text(transcription: Transcription) -> str:
+    return " ".join(segment.text for segment in transcription.segments)
+
+
+@pytest.fixture(params=["faster-whisper", "whisper-cpp"])
+async def host(request: pytest.FixtureRequest) -> AsyncIterator[EngineHost]:
+    async with EngineHost(request.param, device="cpu", threads=2) as host:
+        yield host
+
+
+async def hear(
+    host: EngineHost, chunks: Sequence[Samples], *, language: str | None = "en", word_timestamps: bool = False
+) -> list[Transcription]:
+    return await host.transcribe(model="demo", chunks=chunks, language=language, word_timestamps=word_timestamps)
+
+
+async def test_the_words_and_their_times_are_right(host: EngineHost) -> None:
+    """The transcript is wrong, or its subtitles are out of step."""
+    for clip, heard in zip(CLIPS, await hear(host, [sound(clip) for clip in CLIPS]), strict=True):
+        expected = REFERENCES[clip]
+        assert word_error_rate(" ".join(s["text"] for s in expected), text(heard)) <= 0.02
+        assert heard.language == "en"
+        assert len(heard.segments) == len(expected)
+        for segment, spoken in zip(heard.segments, expected, strict=True):
+            assert segment.start == pytest.approx(spoken["start"], abs=0.3)
+            assert segment.end == pytest.approx(spoken["end"], abs=0.3)
+
+
+@pytest.mark.parametrize("word_timestamps", [False, True])
+async def test_chunks_together_are_as_chunks_alone(host: EngineHost, *, word_timestamps: bool) -> None:
+    """A transcript depends on what else the machine had to do, or a chunk's words have a neighbour's times."""
+    # Unlike ones, so that padding or an empty one in between could shift the others.
+    chunks = [sound(CLIPS[0]), sound("5s.flac"), np.zeros(0, np.float32), sound(CLIPS[1]), sound("noise.flac")[:80_000]]
+    together = await hear(host, chunks, word_timestamps=word_timestamps)
+    for chunk, heard in zip(chunks, together, strict=True):
+        (alone,) = await hear(host, [chunk], word_timestamps=word_timestamps)
+        assert text(heard) == text(alone)
+        for one, other in zip(heard.segments, alone.segments, strict=True):
+            assert one.start == pytest.approx(other.start, abs=0.1)
+            assert one.end == pytest.approx(other.end, abs=0.1)
+            assert [word.text for word in one.words] == [word.text for word in other.words]
+
+
+async def test_words_lie_within_their_segment_and_where_they_were_said(host: EngineHost) -> None:
+    """Word by word subtitles run ahead, run backwards, or lose words."""
+    heard = await hear(host, [sound(clip) for clip in CLIPS], word_timestamps=True)
+    late = []
+    for clip, transcription in zip(CLIPS, heard, strict=True):
+        for segment, spoken in zip(transcription.segments, REFERENCES[clip], strict=True):
+            assert " ".join(word.text for word in segment.words) == segment.text
+            times = [time for word in segment.words for time in (word.start, word.end)]
+            assert times == sorted(times)
+            assert segment.start <= times[0]
+            assert times[-1] <= segment.end
+            assert all(word.probability is not None and 0 <= word.probability <= 1 for word in segment.words)
+            late += [abs(w.end - end) for w, (_, _, end) in zip(segment.words, spoken["words"], strict=False)]
+    assert np.mean(late) < 0.3
+
+
+async def test_nothing_is_heard_in_silence_and_noise(host: EngineHost) -> None:
+    """Words that nobody said stand in the transcript."""
+    silence = np.zeros(10 * 16_000, np.float32)
+    assert [t.segments for t in await hear(host, [silence, sound("noise.flac")[: 30 * 16_000]])] == [(), ()]
+
+
+@pytest.mark.parametrize("length", [0, 1, 159, 160, 800, 1_599, 1_600, 4_800, 16_000, 480_000])
+async def test_chunks_of_every_length_do(host: EngineHost, length: int) -> None:
+    """A short word alone between two pauses ends the engine, and in the end the job."""
+    speech = np.tile(sound("5s.flac"), 8)[8_000 : 8_000 + length]
+    for words in (False, True):
+        (heard,) = await hear(host, [speech], word_timestamps=words)
+        for segment in heard.segments:
+            assert 0 <= segment.start <= segment.end <= length / 16_000
+            assert segment.text == segment.text.strip() != ""
+
+
+async def test_an_empty_chunk_after_another_hears_nothing(host: EngineHost) -> None:
+    """whisper.cpp gives back what it heard last when it is given next to nothing."""
+    await hear(host, [sound("5s.flac")])
+    assert (await hear(host, [np.zeros(10, np.float32)]))[0].segments == ()
+
+
+async def test_what_is_said_over_and_over_is_kept(host: EngineHost) -> None:
+    """The guard against an engine's loops takes a refrain for one."""
+    first = REFERENCES["5s.flac"][0]
+    sentence = sound("5s.flac")[: round((first["end"] + 0.4) * 16_000)]
+    (heard,) = await hear(host, [np.tile(sentence, 10)])
+    assert word_error_rate(" ".join([first["text"]] * 10), text(heard)) <= 0.15
+
+
+async def test_the_language_is_detected_where_none_is_given(host: EngineHost) -> None:
+    """A job without --language is transcribed as if in some other one, into nonsense."""
+    heard = await hear(host, [sound(CLIPS[0]), np.zeros(0, np.float32), sound("5s.flac")], language=None)
+    assert [heard[0].language, heard[2].language] == ["en", "en"]
+    assert word_error_rate(" ".join(s["text"] for s in REFERENCES["5s.flac"]), text(heard[2])) == 0
+
+
+async def test_every_language_we_offer_is_known(host: EngineHost) -> None:
+    """A language that the settings accept fails on the machine."""
+    quiet = np.zeros(1_600, np.float32)
+    for language in sorted(LANGUAGES):
+        (heard,) = await hear(host, [quiet], language=language)
+        assert heard.language == language
+
+
+async def test_an_unknown_language_is_rejected(host: EngineHost) -> None:
+    """A spelling mistake ends the engine, or is quietly taken for English."""
+    with pytest.raises(Reject, match=r"no such language: (not )?'xx'"):
+        await hear(host, [sound("5s.flac")], language="xx")
+
+
+async def test_a_model_that_is_none_is_rejected(host: EngineHost, tmp_path: Path) -> None:
+    """A wrong path ends in a crash, or is tried again and again."""
+    (tmp_path / "file.bin").write_bytes(b"not a model")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "model.bin").write_bytes(b"not a model")
+    for model in ("file.bin", "folder", "missing"):
+        with pytest.raises(Reject, match=str(tmp_path / model)):
+            await host.warm(str(tmp_path / model))
+
+
+async def test_half_a_model_is_rejected(tmp_path: Path) -> None:
+    """whisper.cpp takes an interrupted copy for a model and dies on every chunk."""
+    whole = model_path("whisper-cpp").read_bytes()
+    (tmp_path / "half.bin").write_bytes(whole[: len(whole) // 2])
+    async with EngineHost("whisper-cpp", device="cpu", threads=1) as host:
+        with pytest.raises(Reject, match=r"half\.bin is not a model that whisper\.cpp can load"):
+            await host.warm(str(tmp_path / "half.bin"))
+
+
+@pytest.mark.parametrize("engine", ["faster-whisper", "whisper-cpp"])
+async def test_without_a_network_a_model_is_asked_for_again_later(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A router's restart fails every job; or the machine hangs, and nobody learns that a download is stuck."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    async with EngineHost(engine, device="cpu", threads=1) as host, asyncio.timeout(30):
+        with pytest.raises(
+            Retry, match=r"'tiny' is not on this machine and cannot be downloaded.*check the network"
+        ) as e:
+            await host.warm("tiny")
+    assert e.value.delay is not None

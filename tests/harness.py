@@ -1,0 +1,177 @@
+"""What the integration and acceptance tests run on: a real nats-server, real stage processes, a real HTTP server."""
+
+import asyncio
+import contextlib
+import functools
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+
+from schemas.requests import SubmitRequest
+from v2t_stream.cli.follow import states
+from v2t_stream.embedded import server_path
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.jobs import Job
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.session import set_up
+from v2t_stream.settings import Settings
+from v2t_stream.submission import submit
+
+DATA = Path(__file__).parent / "data"
+
+
+class Server:
+    """A nats-server on a free port of loopback, which it keeps over restarts."""
+
+    def __init__(self, folder: Path, extra: str = "") -> None:
+        self.folder = folder
+        self.port = -1
+        self._extra = extra
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "server.conf"
+        config.write_text(
+            f"listen: 127.0.0.1:{self.port}\nports_file_dir: {json.dumps(str(self.folder))}\n"
+            f"log_file: {json.dumps(str(self.folder / 'server.log'))}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(self.folder))}, sync_interval: always }}\n{self._extra}\n"
+        )
+        self._process = subprocess.Popen([server_path(), "-c", str(config)])
+        ports = self.folder / f"nats-server_{self._process.pid}.ports"
+        async with asyncio.timeout(15):
+            while True:
+                with contextlib.suppress(OSError, ValueError, LookupError):
+                    self.port = int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
+                    return
+                assert self._process.poll() is None, (self.folder / "server.log").read_text()
+                await asyncio.sleep(0.01)
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+
+class Node:
+    """Stage processes of one machine, each to be killed and started as the test wants."""
+
+    def __init__(self, url: str, home: Path, **environment: str) -> None:
+        self.home = home
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("V2T_")},
+            "NATS_URL": url,
+            "V2T_DATA_DIR": str(home),
+            "V2T_MODEL": "demo",
+            **environment,
+        }
+        self._stages: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, *stages: str) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        for stage in stages:
+            with (self.home / f"{stage}.log").open("ab") as log:
+                self._stages[stage] = subprocess.Popen(
+                    [sys.executable, "-m", "v2t_stream", "stage", stage], env=self._environment, stdout=log, stderr=log
+                )
+
+    def kill(self, stage: str) -> None:
+        """kill -9"""
+        self._stages[stage].kill()
+        self._stages[stage].wait()
+
+    def stop(self) -> None:
+        for process in self._stages.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self._stages.values():
+            process.wait(30)
+
+    def log(self, stage: str) -> str:
+        return (self.home / f"{stage}.log").read_text()
+
+
+ALL_STAGES = ("intake", "download", "convert", "transcribe", "aggregate")
+
+
+@contextlib.asynccontextmanager
+async def broker(folder: Path, extra: str = "") -> AsyncGenerator[tuple[Server, Connection]]:
+    """A server with our topology, and a connection to it."""
+    server = Server(folder, extra)
+    await server.start()
+    try:
+        async with await connect(server.url, name="test") as connection:
+            await set_up(connection, Settings())
+            yield server, connection
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def node(url: str, home: Path, *stages: str, **environment: str) -> Iterator[Node]:
+    """A node with `stages` running, all where none is named."""
+    machine = Node(url, home, **environment)
+    try:
+        machine.start(*(stages or ALL_STAGES))
+        yield machine
+    finally:
+        machine.stop()
+
+
+async def ended(connection: Connection, job_id: str, timeout: float = 60) -> Job:
+    """The job when it has ended."""
+    async with asyncio.timeout(timeout):
+        async for job in states(connection, job_id):
+            last = job
+    return last
+
+
+async def transcribe(connection: Connection, request: SubmitRequest, timeout: float = 60) -> tuple[Job, str]:
+    """Submit, wait for the end, and fetch the text (empty where there is none)."""
+    job_id, _ = await submit(connection, request)
+    job = await ended(connection, job_id, timeout)
+    if job.state != "completed":
+        return job, ""
+    text = await JetStreamStore(connection.client).get(f"transcripts/{job_id}/transcript.txt")
+    return job, text.decode()
+
+
+async def upload(connection: Connection, path: Path) -> str:
+    """Put a file into the store as `v2t convert` does; its key."""
+    key = f"media/uploads/test/{path.name}"
+    await JetStreamStore(connection.client).put_file(key, path)
+    return key
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """The terminal is for pytest."""
+
+
+@contextlib.contextmanager
+def served(folder: Path, handler: type[http.server.SimpleHTTPRequestHandler] = _Quiet) -> Iterator[str]:
+    """Serve a folder over HTTP on loopback; gives the URL without a slash at its end."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,121 @@
+"""From media to chunks in one stream."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from faster_whisper.vad import VadOptions, collect_chunks, get_speech_timestamps
+from numpy.typing import NDArray
+
+from schemas.chunks import SAMPLE_RATE
+from v2t_stream.audio.cut import Tape, cut
+from v2t_stream.audio.decode import MediaReader
+from v2t_stream.audio.packing import Chunk
+from v2t_stream.errors import Reject
+
+DATA = Path(__file__).parents[1] / "data"
+LONG = DATA / "3min.ogg"
+SILENT = DATA / "noise.flac"
+
+
+def read(path: Path) -> NDArray[np.int16]:
+    with MediaReader(path) as reader:
+        return np.concatenate(list(reader.blocks()))
+
+
+def write(path: Path, samples: NDArray[np.int16]) -> Path:
+    with av.open(path, "w") as container:
+        stream = container.add_stream("flac", rate=SAMPLE_RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def cut_all(path: Path, first: int = 0) -> list[Chunk]:
+    with MediaReader(path) as reader:
+        return [chunk for chunks in cut(reader, first=first) for chunk in chunks]
+
+
+def test_as_few_chunks_as_faster_whisper() -> None:
+    """Each chunk more is a window more for the engine: 3 minutes must not cost more than in faster-whisper itself."""
+    audio = read(LONG)
+    options = VadOptions(min_silence_duration_ms=160, max_speech_duration_s=30)
+    floats = audio.astype(np.float32) / 32_768
+    expected, _ = collect_chunks(floats, get_speech_timestamps(floats, options), max_duration=30)
+    chunks = cut_all(LONG)
+    assert len(chunks) == len(expected)
+    assert sum(len(chunk.samples) for chunk in chunks) == sum(map(len, expected))
+
+
+def test_chunks_hold_what_their_spans_say() -> None:
+    """Words would stand at wrong times if a chunk's samples were not those of its spans."""
+    audio = read(LONG)
+    chunks = cut_all(LONG, first=8 * SAMPLE_RATE)
+    assert 8 <= len(chunks[0].samples) / SAMPLE_RATE < 16
+    for chunk in chunks:
+        expected = np.concatenate([audio[span.start : span.start + span.length] for span in chunk.spans])
+        assert np.array_equal(chunk.samples, expected)
+    spans = [span for chunk in chunks for span in chunk.spans]
+    assert all(one.start + one.length <= other.start for one, other in pairwise(spans))
+
+
+def test_no_speech_no_chunks() -> None:
+    """Noise must not reach an engine, which would make words of it."""
+    with MediaReader(SILENT) as reader:
+        told = [chunks for chunks in cut(reader) if not chunks]
+        # Progress through silence: the caller comes to word every few seconds of audio, not at the end only.
+        assert len(told) > reader.position / 6
+        assert reader.position == pytest.approx(reader.duration)
+
+
+def test_speech_on_both_sides_of_a_long_silence(tmp_path: Path) -> None:
+    """A chunk waits through ten minutes of silence for more speech, without holding the silence."""
+    clip = read(DATA / "5s.flac")
+    silence = np.zeros(600 * SAMPLE_RATE, np.int16)
+    chunks = cut_all(write(tmp_path / "a.flac", np.concatenate((clip, silence, clip))))
+    assert len(chunks) == 1
+    assert chunks[0].spans[-1].start > 600 * SAMPLE_RATE
+
+
+def test_damage_is_reported_through_the_thread(tmp_path: Path) -> None:
+    """What is wrong with a file is told as well when another thread finds it."""
+    path = tmp_path / "a.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 50_000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    data = bytearray(path.read_bytes())
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    with pytest.raises(Reject, match="nothing in it can be decoded"):
+        cut_all(path)
+
+
+def test_left_on_the_way() -> None:
+    """A cancelled job leaves neither a thread nor a file open; the test fails on the warning if one is."""
+    reader = MediaReader(LONG)
+    chunks = cut(reader)
+    next(chunks)
+    reader.close()
+    with pytest.raises(RuntimeError, match="closed before its end"):
+        list(chunks)
+
+
+def test_tape() -> None:
+    """Memory is flat because what was cut is forgotten, block by block, while places keep their numbers."""
+    tape = Tape()
+    for start in range(0, 50, 10):
+        tape.append(np.arange(start, start + 10, dtype=np.int16))
+    assert tape.end == 50
+    tape.forget(25)
+    assert tape.read(25, 41).tolist() == list(range(25, 41))
+    assert tape.read(20, 21).tolist() == [20]
+    tape.forget(50)
+    assert tape.read(50, 50).tolist() == []

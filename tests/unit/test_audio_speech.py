@@ -1,0 +1,74 @@
+"""Finding speech block by block gives what faster-whisper finds with the whole file in its hands."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faster_whisper import vad as reference
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from v2t_stream.audio.decode import MediaReader
+from v2t_stream.audio.speech import WINDOW, SpeechFinder, Stretch
+from v2t_stream.audio.vad import SileroVad
+
+CLIPS = sorted(Path(__file__).parents[1].joinpath("data").glob("*.flac"))
+OPTIONS = reference.VadOptions(min_silence_duration_ms=160)  # those of faster-whisper's BatchedInferencePipeline
+
+# Runs of one probability, as speech and silence come, with each of the thresholds' sides and edges among them.
+probabilities = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.34, 0.35, 0.4, 0.499, 0.5, 0.9]), st.integers(1, 40)), max_size=20
+).map(lambda runs: [value for value, count in runs for _ in range(count)])
+
+
+def find(probabilities: list[float], total: int, step: int) -> list[Stretch]:
+    finder, found = SpeechFinder(), []
+    for at in range(0, len(probabilities), step):
+        found += finder.feed(probabilities[at : at + step])
+    return [*found, *finder.finish(total)]
+
+
+def whole(audio: NDArray[np.float32]) -> list[Stretch]:
+    return [Stretch(span["start"], span["end"]) for span in reference.get_speech_timestamps(audio, OPTIONS)]
+
+
+@given(probabilities, st.integers(1, WINDOW), st.integers(1, 300))
+def test_same_stretches_as_faster_whisper(probabilities: list[float], rest: int, step: int) -> None:
+    """Other stretches would mean other, and mostly more, chunks: the same file would take longer than it should."""
+    probabilities = [*probabilities, 0.0]
+    total = len(probabilities) * WINDOW - rest
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "get_vad_model", lambda: lambda _: np.array(probabilities))
+        expected = whole(np.zeros(total, np.float32))
+    assert find(probabilities, total, step) == expected
+
+
+@given(probabilities, st.integers(1, 50))
+def test_what_is_known_early_stays_true(probabilities: list[float], step: int) -> None:
+    """Audio is dropped and long speech cut on the finder's word before a stretch ends: it must not go back on it."""
+    finder, found, known = SpeechFinder(), [], []
+    for at in range(0, len(probabilities), step):
+        settled = finder.settled
+        for stretch in finder.feed(probabilities[at : at + step]):
+            assert stretch.start >= settled
+            found.append(stretch)
+        if finder.running:
+            known.append(finder.running)
+    found += finder.finish(len(probabilities) * WINDOW)
+    assert all(one.end <= other.start for one, other in pairwise(found))
+    for part in known:
+        assert any(stretch.start == part.start and part.end <= stretch.end for stretch in found)
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.stem)
+def test_real_speech_in_blocks(clip: Path) -> None:
+    """The detector's memory must survive the borders of blocks: a word there would be cut or lost."""
+    with MediaReader(clip) as reader:
+        audio = np.concatenate(list(reader.blocks()))
+    vad, finder, found = SileroVad(), SpeechFinder(), []
+    for block in np.split(audio, [100, 700, 33_333, 33_334, 70_000]):
+        found += finder.feed(vad.feed(block).tolist())
+    found += [*finder.feed(vad.finish().tolist()), *finder.finish(len(audio))]
+    assert found == whole(audio.astype(np.float32) / 32_768)

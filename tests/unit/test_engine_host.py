@@ -1,0 +1,288 @@
+"""The host with an engine of a third party's making, which does what its model is called."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvloop
+
+from stages.engine_host import EngineHost
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.transcriber import Samples, Transcription
+
+ENGINE = """
+import os, signal, time
+from schemas.transcript import Segment, Word
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.transcriber import Transcription
+
+loads = 0
+
+class Fake:
+    def __init__(self, *, model, device, threads):
+        global loads
+        loads += 1
+        if model == "no such model":
+            raise Reject("there is no such model")
+        if model == "not now":
+            raise Retry("the hub is away", delay=7.5)
+        self.model, self.device, self.threads = model, device, threads
+
+    def transcribe(self, chunks, *, language, task, word_timestamps):
+        if self.model == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.model == "bug":
+            raise KeyError("beam")
+        if self.model == "hang":
+            time.sleep(600)
+        if self.model == "noise":
+            print("a library says hello", flush=True)
+            os.system("echo so does its C")
+        said = f"{self.device} {self.threads} {loads} {task}"
+        if self.model.startswith("$"):
+            said = os.environ[self.model[1:]]
+        word = (Word(start=0.0, end=0.5, text="w", probability=0.5),) if word_timestamps else ()
+        return [
+            Transcription(
+                (Segment(start=0.0, end=len(chunk) / 16000, text=f"{said} {chunk.sum():g}", words=word),),
+                language or "en",
+            )
+            for chunk in chunks
+        ]
+"""
+
+CHUNK = np.full(16_000, 0.5, np.float32)
+
+
+@pytest.fixture(autouse=True)
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine, installed as a package would be."""
+    (tmp_path / "fake_engine.py").write_text(ENGINE)
+    (tmp_path / "fake_engine-1.dist-info").mkdir()
+    (tmp_path / "fake_engine-1.dist-info" / "METADATA").write_text("Name: fake-engine\nVersion: 1\n")
+    (tmp_path / "fake_engine-1.dist-info" / "entry_points.txt").write_text(
+        "[v2t.transcribers]\nfake = fake_engine:Fake\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[EngineHost]:
+    async with EngineHost("fake", device="cpu", threads=3) as host:
+        yield host
+
+
+async def ask(host: EngineHost, model: str = "echo", chunks: tuple[Samples, ...] = (CHUNK,)) -> list[Transcription]:
+    return await host.transcribe(model=model, chunks=chunks, language=None)
+
+
+async def text(host: EngineHost, model: str) -> str:
+    return (await ask(host, model))[0].segments[0].text
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    status = Path(f"/proc/{pid}/stat")  # in a container perhaps nobody collects the dead
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+async def goes(pid: int) -> bool:
+    for _ in range(200):
+        if gone(pid):
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+async def test_a_chunk_in_a_transcription_out(host: EngineHost) -> None:
+    """Nothing is transcribed, or a chunk gets its neighbour's words."""
+    chunks = (CHUNK, CHUNK[:8_000], np.zeros(0, np.float32), CHUNK[::2])
+    found = await host.transcribe(model="echo", chunks=chunks, language="de", task="translate", word_timestamps=True)
+    assert [t.segments[0].text.split()[-1] for t in found] == ["8000", "4000", "0", "4000"]
+    assert found[1].segments[0].end == 0.5
+    assert found[0].segments[0].text.startswith("cpu 3 1 translate")
+    assert found[0].segments[0].words[0].probability == 0.5
+    assert found[0].language == "de"
+
+
+async def test_the_longest_chunks_pass_unharmed(host: EngineHost) -> None:
+    """A full batch deadlocks on a pipe, or arrives damaged."""
+    chunks = tuple(np.full(480_000, n, np.float32) for n in range(16))
+    found = await ask(host, chunks=chunks)
+    assert [float(t.segments[0].text.split()[-1]) for t in found] == [480_000.0 * n for n in range(16)]
+
+
+async def test_the_model_stays_loaded_until_another_is_asked(host: EngineHost) -> None:
+    """Every call pays for loading; or a job is transcribed by the model of the one before."""
+    await host.warm("one")
+    assert [(await text(host, model)).split()[2] for model in ("one", "one", "two", "one")] == ["1", "1", "2", "3"]
+
+
+async def test_calls_at_once_take_turns(host: EngineHost) -> None:
+    """Two chunks that come in at the same moment get each other's answers."""
+    found = await asyncio.gather(*(ask(host, chunks=(CHUNK[:n],)) for n in range(2, 42, 2)))
+    assert [t[0].segments[0].text.split()[-1] for t in found] == [str(n) for n in range(1, 21)]
+
+
+async def test_openmp_is_told_to_sleep_before_any_library_loads(host: EngineHost) -> None:
+    """On a busy machine whisper.cpp takes a hundred times as long, its threads spinning on shared cores."""
+    for name, value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "3"}.items():
+        assert (await text(host, f"${name}")).split()[0] == value
+
+
+async def test_what_the_engine_rejects_and_postpones_arrives_as_such(host: EngineHost) -> None:
+    """A model that does not exist is tried for hours; a network that was away for a second fails the job."""
+    with pytest.raises(Reject, match=r"^there is no such model$"):
+        await host.warm("no such model")
+    with pytest.raises(Retry, match=r"^the hub is away$") as caught:
+        await ask(host, "not now")
+    assert caught.value.delay == 7.5
+    assert (await text(host, "echo")).split()[2] == "3"  # in the same process
+
+
+async def test_an_unknown_engine_is_rejected() -> None:
+    """A spelling mistake in --engine is tried until the last delivery."""
+    async with EngineHost("fakee", device="cpu", threads=1) as host:
+        with pytest.raises(Reject, match=r"unknown engine 'fakee'.*fake"):
+            await ask(host)
+
+
+async def test_a_bug_in_the_engine_is_told_and_begins_afresh(host: EngineHost) -> None:
+    """After one CUDA error the GPU fails every chunk until somebody restarts the worker."""
+    with pytest.raises(Retry, match="engine fake failed with the model 'bug': KeyError: 'beam'"):
+        await ask(host, "bug")
+    assert (await text(host, "echo")).split()[2] == "1"
+
+
+async def test_a_crash_costs_one_call(host: EngineHost) -> None:
+    """A crash in native code takes the worker with it, and the chunks of every other job in its hands."""
+    with pytest.raises(Retry, match="engine fake was killed by SIGSEGV on 1 chunks with the model 'crash'"):
+        await ask(host, "crash")
+    assert (await text(host, "echo")).split()[2] == "1"
+
+
+@pytest.mark.parametrize("busy", [True, False])
+async def test_killed_from_outside_the_next_call_works(host: EngineHost, *, busy: bool) -> None:
+    """Where the system kills the engine for its memory, the worker waits for it for ever."""
+    await host.warm("echo")
+    pid = host.pid
+    assert pid is not None
+    if busy:
+        call = asyncio.create_task(ask(host, "hang"))
+        await asyncio.sleep(0.2)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(Retry, match=r"SIGKILL \(perhaps for want of memory\)"):
+            await call
+    else:
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(0.2)
+    assert await ask(host)
+    assert host.pid != pid
+
+
+async def test_a_hung_engine_can_be_killed(host: EngineHost) -> None:
+    """One hang and the machine does nothing more."""
+    await host.warm("echo")
+    call = asyncio.create_task(ask(host, "hang"))
+    await asyncio.sleep(0.2)
+    host.kill()
+    with pytest.raises(Retry, match="SIGKILL"):
+        await call
+    assert await ask(host)
+
+
+async def test_a_cancelled_call_stops_computing_and_breaks_nothing(host: EngineHost) -> None:
+    """A cancelled job keeps the machine busy, or the next chunk gets its words."""
+    await host.warm("echo")
+    pid = host.pid
+    assert pid is not None
+    call = asyncio.create_task(ask(host, "hang"))
+    waiting = asyncio.create_task(ask(host, chunks=(CHUNK[:4],)))
+    await asyncio.sleep(0.2)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert (await waiting)[0].segments[0].text.endswith(" 2")
+    assert await goes(pid)
+
+
+async def test_what_libraries_print_does_no_harm(host: EngineHost) -> None:
+    """One line on standard output and the worker cannot read the engine's answers any more."""
+    assert await ask(host, "noise")
+    assert await ask(host)
+
+
+async def test_the_signals_of_a_terminal_are_the_parents_to_answer(host: EngineHost) -> None:
+    """On Ctrl-C the engine dies at once, with a traceback, while the worker wants to finish its chunk."""
+    await host.warm("echo")
+    pid = host.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGTERM)
+    assert await ask(host)
+    assert host.pid == pid
+    assert os.getsid(pid) == pid
+
+
+async def test_close_leaves_nothing_behind(host: EngineHost) -> None:
+    """The memory of a model stays taken when its worker has stopped."""
+    await host.warm("echo")
+    pid = host.pid
+    assert pid is not None
+    await host.close()
+    assert gone(pid)
+    assert host.pid is None
+
+
+# Without a guard for __main__, as a careless script would be: the engine's process must not run it again.
+PARENT = """
+    import asyncio, numpy
+    from stages.engine_host import EngineHost
+
+    async def main():
+        host = EngineHost("fake", device="cpu", threads=1)
+        await host.warm({model!r})
+        print(host.pid, flush=True)
+        await host.transcribe(model={model!r}, chunks=[numpy.zeros(9, "f4")], language=None)
+        await asyncio.sleep(600)
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("model", ["echo", "hang"])
+async def test_a_killed_parent_takes_the_engine_with_it(tmp_path: Path, model: str) -> None:
+    """Each worker that is killed leaves a process behind that holds gigabytes, on the GPU too."""
+    script = tmp_path / "parent.py"
+    script.write_text(textwrap.dedent(PARENT.format(model=model)))
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:  # noqa: ASYNC220  the test has nothing else to do
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        time.sleep(0.2)  # noqa: ASYNC251  as above
+        assert not gone(pid)
+        parent.kill()
+    assert await goes(pid)
+
+
+def test_it_runs_on_uvloop() -> None:
+    """On Linux and macOS, where workers run on uvloop, nothing can be transcribed."""
+
+    async def main() -> None:
+        async with EngineHost("fake", device="cpu", threads=1) as host:
+            assert await ask(host, chunks=(np.zeros(480_000, np.float32),) * 8)
+            with pytest.raises(Retry, match="SIGSEGV"):
+                await ask(host, "crash")
+            assert await ask(host)
+
+    uvloop.run(main())
