@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class Server:
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
-    async def start(self) -> None:
+    def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "server.conf"
         config.write_text(
@@ -49,13 +50,14 @@ class Server:
         )
         self._process = subprocess.Popen([server_path(), "-c", str(config)])
         ports = self.folder / f"nats-server_{self._process.pid}.ports"
-        async with asyncio.timeout(15):
-            while True:
-                with contextlib.suppress(OSError, ValueError, LookupError):
-                    self.port = int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
-                    return
-                assert self._process.poll() is None, (self.folder / "server.log").read_text()
-                await asyncio.sleep(0.01)
+        give_up = time.monotonic() + 15
+        while time.monotonic() < give_up:
+            with contextlib.suppress(OSError, ValueError, LookupError):
+                self.port = int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
+                return
+            assert self._process.poll() is None, (self.folder / "server.log").read_text()
+            time.sleep(0.01)
+        raise TimeoutError(f"{config} does not start")
 
     def kill(self) -> None:
         """As a power cut would."""
@@ -110,11 +112,17 @@ class Node:
 ALL_STAGES = ("intake", "download", "convert", "transcribe", "aggregate")
 
 
+def reference(clip: str) -> str:
+    """What is said in a clip of tests/data."""
+    sentences = json.loads((DATA / "references.json").read_text())[clip]
+    return " ".join(sentence["text"] for sentence in sentences)
+
+
 @contextlib.asynccontextmanager
 async def broker(folder: Path, extra: str = "") -> AsyncGenerator[tuple[Server, Connection]]:
     """A server with our topology, and a connection to it."""
     server = Server(folder, extra)
-    await server.start()
+    server.start()
     try:
         async with await connect(server.url, name="test") as connection:
             await set_up(connection, Settings())

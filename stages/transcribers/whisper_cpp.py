@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import platformdirs
 
 from schemas.chunks import SAMPLE_RATE
@@ -16,7 +17,10 @@ from v2t_stream.errors import Reject
 from v2t_stream.models import ALIASES, NAMES, is_path
 from v2t_stream.transcriber import Samples, Transcription
 
-_SHORTEST = 1_600  # samples: of less, whisper.cpp gives back what it heard last
+# Samples; what is shorter is filled up with silence. Below 0.1 s whisper.cpp gives back what it heard last, and below
+# 0.16 s its alignment of words aborts the process.
+_SHORTEST = 4_800
+_TICK = 0.02  # seconds from one timestamp token to the next
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})  # languages written without spaces between words
 _ENGLISH_ONLY = 51_864  # tokens in the vocabulary; the multilingual models have more
 _LARGE_V3 = 51_866
@@ -78,7 +82,7 @@ class WhisperCpp:
 
         def note(level: int, text: str) -> None:
             _log.debug("%s", text.rstrip())
-            if level == _ERROR:
+            if level == _ERROR or "no tensors" in text:
                 errors.append(text.strip())
 
         self._engine.whisper_log_set(note)  # it would write to the terminal
@@ -88,8 +92,9 @@ class WhisperCpp:
         return context
 
     def _hear(self, chunk: Samples, language: str | None, task: Task) -> Transcription:
+        duration = chunk.size / SAMPLE_RATE
         if chunk.size < _SHORTEST:
-            return Transcription((), language or "en")
+            chunk = np.pad(chunk, (0, _SHORTEST - chunk.size))
         engine = self._engine
         settings = engine.whisper_full_default_params(engine.whisper_sampling_strategy.WHISPER_SAMPLING_GREEDY)
         settings.n_threads = self._threads
@@ -99,30 +104,39 @@ class WhisperCpp:
         settings.n_max_text_ctx = 0  # and between the windows of one: else one error breeds the next
         settings.suppress_nst = True  # no "[music]", no "(applause)"
         settings.print_progress = False
+        # Aligning words aborts the process where a window is left less than 0.16 s, as the last of several may be.
+        # One segment means one window; its timestamp tokens tell the true segments.
+        settings.single_segment = self._aligning
         if code := engine.whisper_full(self._context, settings, chunk, chunk.size):
             raise RuntimeError(f"whisper.cpp failed with code {code}")
-        spoken = str(engine.whisper_lang_str(engine.whisper_full_lang_id(self._context)))
-        segments = self._segments(chunk.size / SAMPLE_RATE, spaced=spoken not in _UNSPACED)
-        return Transcription(tuple(segments), spoken)
+        spoken = language or str(engine.whisper_lang_str(engine.whisper_full_lang_id(self._context)))
+        found = self._aligned(duration, spaced=spoken not in _UNSPACED) if self._aligning else self._plain(duration)
+        return Transcription(tuple(segment for segment in found if segment.text), spoken)
 
-    def _segments(self, duration: float, *, spaced: bool) -> Iterator[Segment]:
-        """What the last call found, held within 0 and `duration` seconds."""
+    def _plain(self, duration: float) -> Iterator[Segment]:
+        """The segments of the last call, held within 0 and `duration` seconds."""
         engine, context = self._engine, self._context
         for n in range(engine.whisper_full_n_segments(context)):
-            text = engine.whisper_full_get_segment_text(context, n).decode(errors="replace").strip()
-            if not text:
-                continue
             start = _within(engine.whisper_full_get_segment_t0(context, n) / 100, 0.0, duration)
             end = _within(engine.whisper_full_get_segment_t1(context, n) / 100, start, duration)
-            pieces = self._pieces(n) if self._aligning else ()
-            yield Segment(start=start, end=end, text=text, words=tuple(_words(pieces, start, end, spaced=spaced)))
+            text = engine.whisper_full_get_segment_text(context, n).decode(errors="replace").strip()
+            yield Segment(start=start, end=end, text=text)
 
-    def _pieces(self, segment: int) -> Iterator["_Piece"]:
-        first_special = self._engine.whisper_token_eot(self._context)
-        for n in range(self._engine.whisper_full_n_tokens(self._context, segment)):
-            token = self._engine.whisper_full_get_token_data(self._context, segment, n)
-            if token.id < first_special:
-                yield _Piece(self._engine.whisper_token_to_bytes(self._context, token.id), token.t_dtw / 100, token.p)
+    def _aligned(self, duration: float, *, spaced: bool) -> Iterator[Segment]:
+        """The segments of the last call with their words, held within 0 and `duration` seconds."""
+        engine, context = self._engine, self._context
+        zero, first_special = engine.whisper_token_beg(context), engine.whisper_token_eot(context)
+        start, pieces = 0.0, list[_Piece]()
+        for n in range(engine.whisper_full_n_segments(context)):
+            for token in range(engine.whisper_full_n_tokens(context, n)):
+                data = engine.whisper_full_get_token_data(context, n, token)
+                if data.id >= zero:
+                    time = _within((data.id - zero) * _TICK, start, duration)
+                    yield _segment(pieces, start, time, spaced=spaced)
+                    start, pieces = time, []
+                elif data.id < first_special:
+                    pieces.append(_Piece(engine.whisper_token_to_bytes(context, data.id), data.t_dtw / 100, data.p))
+        yield _segment(pieces, start, _within(duration, start, duration), spaced=spaced)
 
 
 class _Header(NamedTuple):
@@ -158,6 +172,11 @@ class _Piece(NamedTuple):
     text: bytes  # perhaps only a part of a character
     end: float  # seconds; negative where it is not known
     probability: float
+
+
+def _segment(pieces: Sequence[_Piece], start: float, end: float, *, spaced: bool) -> Segment:
+    text = b"".join(piece.text for piece in pieces).decode(errors="replace").strip()
+    return Segment(start=start, end=end, text=text, words=tuple(_words(pieces, start, end, spaced=spaced)))
 
 
 def _words(pieces: Iterable[_Piece], start: float, end: float, *, spaced: bool) -> Iterator[Word]:

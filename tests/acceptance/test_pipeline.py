@@ -1,33 +1,71 @@
 """The main job through real stages, engines and broker."""
 
-import json
-from pathlib import Path
-
+import msgspec
 import pytest
 
-from schemas.message import encode
 from schemas.requests import SubmitRequest
-from tests.harness import DATA, broker, ended, node, served, transcribe, upload
+from schemas.transcript import Transcript
+from tests.harness import DATA, ended, reference, served, transcribe, upload
+from v2t_stream.formats import FORMATS
+from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import JetStreamStore
-from v2t_stream.topology import SUBMIT_SUBJECT
+from v2t_stream.submission import submit
+from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 from v2t_stream.wer import word_error_rate
 
-CLIP = next(DATA.glob("s20_*.*"))
 
-
-def reference(clip: Path) -> str:
-    sentences = json.loads((DATA / "references.json").read_text())[clip.stem]
-    return " ".join(sentence["text"] for sentence in sentences)
+async def record(connection: Connection, job: str) -> Transcript:
+    """The stored canonical record."""
+    data = await JetStreamStore(connection.client).get(f"transcripts/{job}/transcript.json")
+    return msgspec.json.decode(data, type=Transcript)
 
 
 @pytest.mark.parametrize("engine", ["faster-whisper", "whisper-cpp"])
-async def test_right_words_in_every_format(engine: str, tmp_path: Path) -> None:
+async def test_url_becomes_the_right_words_in_every_format(engine: str, connection: Connection) -> None:
     """Else the product does not do what it is for."""
-    async with broker(tmp_path / "nats") as (server, connection):
-        with node(server.url, tmp_path / "home"), served(DATA) as web:
-            job, text = await transcribe(connection, SubmitRequest(url=f"{web}/{CLIP.name}", language="en", engine=engine))
-            assert job.state == "completed", job.reason
-            assert word_error_rate(reference(CLIP), text) <= 0.02
-            store = JetStreamStore(connection.client)
-            for suffix in ("json", "srt", "vtt", "txt", "tsv", "lrc"):
-                assert await store.size(f"transcripts/{job.id}/transcript.{suffix}")
+    with served(DATA) as web:
+        request = SubmitRequest(url=f"{web}/20s-1.flac", language="en", engine=engine)
+        job, text = await transcribe(connection, request)
+    assert job.state == "completed", job.reason
+    assert word_error_rate(reference("20s-1.flac"), text) <= 0.02
+    store = JetStreamStore(connection.client)
+    assert all([await store.size(f"transcripts/{job.id}/transcript.{suffix}") for suffix in FORMATS])
+    transcript = await record(connection, job.id)
+    assert (transcript.language, transcript.engines, transcript.models) == ("en", (engine,), ("demo",))
+    assert transcript.duration == pytest.approx(20, abs=5)
+
+
+async def test_words_have_times_when_asked(connection: Connection) -> None:
+    """Else subtitles by the word, and clips cut by it, are wrong."""
+    media = await upload(connection, DATA / "20s-2.flac")
+    job, _ = await transcribe(connection, SubmitRequest(media=media, language="en", word_timestamps=True))
+    transcript = await record(connection, job.id)
+    assert transcript.segments
+    for segment in transcript.segments:
+        assert " ".join(word.text for word in segment.words) == segment.text
+        assert all(segment.start <= word.start <= word.end <= segment.end for word in segment.words)
+
+
+@pytest.mark.parametrize("form", [b"%s\n", b'{"url": "%s", "language": "en", "model": "demo"}'])
+async def test_any_nats_client_can_submit(form: bytes, connection: Connection) -> None:
+    """Else `nats pub v2t.submit URL`, the simplest way in, does nothing."""
+    with served(DATA) as web:
+        ack = await connection.js.publish(SUBMIT_SUBJECT, form % f"{web}/5s.flac".encode())
+        job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
+    assert job.state == "completed", job.reason
+
+
+async def test_the_same_submission_twice_is_one_job(connection: Connection) -> None:
+    """Else a nervous second Enter costs a second transcription."""
+    with served(DATA) as web:
+        request = SubmitRequest(url=f"{web}/5s.flac?twice", language="en")
+        first, second = await submit(connection, request), await submit(connection, request)
+        assert second == (first[0], True)
+        assert (await ended(connection, first[0])).state == "completed"
+
+
+async def test_silence_is_an_empty_transcript(connection: Connection) -> None:
+    """Else a quiet recording counts as a failure, or is filled with invented words."""
+    media = await upload(connection, DATA / "noise.flac")
+    job, text = await transcribe(connection, SubmitRequest(media=media))
+    assert (job.state, text) == ("completed", "")

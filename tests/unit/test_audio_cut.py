@@ -73,12 +73,12 @@ def test_no_speech_no_chunks() -> None:
 
 
 def test_speech_on_both_sides_of_a_long_silence(tmp_path: Path) -> None:
-    """A chunk waits through ten minutes of silence for more speech, without holding the silence."""
+    """A chunk waits through minutes of silence for more speech: two windows would cost twice as much as one."""
     clip = read(DATA / "5s.flac")
-    silence = np.zeros(600 * SAMPLE_RATE, np.int16)
+    silence = np.zeros(120 * SAMPLE_RATE, np.int16)
     chunks = cut_all(write(tmp_path / "a.flac", np.concatenate((clip, silence, clip))))
     assert len(chunks) == 1
-    assert chunks[0].spans[-1].start > 600 * SAMPLE_RATE
+    assert chunks[0].spans[-1].start > 120 * SAMPLE_RATE
 
 
 def test_damage_is_reported_through_the_thread(tmp_path: Path) -> None:

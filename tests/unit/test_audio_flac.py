@@ -36,5 +36,5 @@ def test_damaged_chunk(damage: str) -> None:
     """An object that was stored by halves is said to be damaged, in place of a crash, or of half the words."""
     whole = flac.encode(np.random.default_rng(0).integers(-99, 99, 32_000, dtype=np.int16))
     data = {"nothing": b"", "text": b"hello" * 100, "head": whole[:30], "half": whole[: len(whole) // 2]}[damage]
-    with pytest.raises(Reject, match="a chunk's audio is .*: convert the media again"):
+    with pytest.raises(Reject, match=r"a chunk's audio is .*: convert the media again"):
         flac.decode(data)

@@ -1,0 +1,44 @@
+"""One running pipeline for all tests that only use it; those that break something start their own (tests.harness)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.harness import Node, Server, node
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.session import set_up
+from v2t_stream.settings import Settings
+
+
+class Pipeline(NamedTuple):
+    url: str
+    node: Node
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """A broker with all stages running on it."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    server = Server(folder / "nats")
+    server.start()
+
+    async def create() -> None:
+        async with await connect(server.url, name="test") as connection:
+            await set_up(connection, Settings())
+
+    asyncio.run(create())
+    try:
+        with node(server.url, folder / "home", V2T_MAX_BYTES="50000000", V2T_MAX_DURATION="3600") as machine:
+            yield Pipeline(server.url, machine)
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+async def connection(pipeline: Pipeline) -> AsyncIterator[Connection]:
+    """A connection to the running pipeline."""
+    async with await connect(pipeline.url, name="test") as connection:
+        yield connection
