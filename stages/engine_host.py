@@ -27,6 +27,7 @@ from v2t_stream.transcriber import Samples, Transcription
 
 _log = logging.getLogger(__name__)
 _ANSWER_LIMIT = 16 << 20  # bytes an answer may wait in the reader; it is a few thousand
+_DYING = 5.0  # seconds a process may take to end once its pipes are closed
 _decode = msgspec.msgpack.Decoder(Done | Failed).decode
 
 
@@ -42,6 +43,7 @@ class EngineHost:
         self._threads = threads
         self._process: Process | None = None
         self._doomed = False  # the process was killed, or is not to be trusted
+        self._closed = False
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -88,7 +90,8 @@ class EngineHost:
                 self._process.kill()
 
     async def close(self) -> None:
-        """End the process and wait until it is gone."""
+        """End the process and wait until it is gone. The call in hand and those that wait raise Retry."""
+        self._closed = True
         self.kill()
         async with self._turn:
             await self._bury()
@@ -100,12 +103,13 @@ class EngineHost:
 
     async def _call(self, request: Request, sound: Sequence[Samples]) -> list[Transcription]:
         async with self._turn:
+            if self._closed:
+                raise Retry(f"the engine {self._engine} is being stopped on this machine", delay=0)
             process = await self._living()
             try:
                 answer = _decode(await _exchange(process, request, sound))
             except (OSError, asyncio.IncompleteReadError):
-                self.kill()
-                end = _end(await process.wait())
+                end = await self._autopsy(process)
                 raise Retry(
                     f"the engine {self._engine} {end} on {len(sound)} chunks with the model {request.model!r}; "
                     "the next call starts it afresh"
@@ -136,6 +140,17 @@ class EngineHost:
                 start_new_session=True,  # out of reach of the terminal's Ctrl-C
             )
         return self._process
+
+    async def _autopsy(self, process: Process) -> str:
+        """How the process ended whose pipes are closed, in words."""
+        self._doomed = True
+        try:
+            # Not killed at once: asyncio would take note of its end twice, and lose how it ended.
+            code = await asyncio.wait_for(process.wait(), _DYING)
+        except TimeoutError:
+            process.kill()
+            code = await process.wait()
+        return _end(code)
 
     async def _bury(self) -> None:
         process, self._process, self._doomed = self._process, None, False

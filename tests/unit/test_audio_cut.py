@@ -63,6 +63,21 @@ def test_chunks_hold_what_their_spans_say() -> None:
     assert all(one.start + one.length <= other.start for one, other in pairwise(spans))
 
 
+@pytest.mark.parametrize("clip", [LONG, SILENT], ids=["speech", "silence"])
+def test_audio_is_forgotten(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four hours must not lie in memory: a chunk's worth of speech does, and none of the silence."""
+    held = []
+
+    class Watched(Tape):
+        def forget(self, before: int) -> None:
+            super().forget(before)
+            held.append(self.end - max(0, before))
+
+    monkeypatch.setattr("v2t_stream.audio.cut.Tape", Watched)
+    cut_all(clip)
+    assert max(held) < 10 * SAMPLE_RATE
+
+
 def test_no_speech_no_chunks() -> None:
     """Noise must not reach an engine, which would make words of it."""
     with MediaReader(SILENT) as reader:

@@ -187,7 +187,7 @@ def test_title_of_the_file(tmp_path: Path) -> None:
         assert reader.title == "Grüße"
 
 
-PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n"
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:9,\nsecret.ts\n#EXT-X-ENDLIST\n"
 BAD = {
     "empty": (b"", "is empty"),
     "text": (b"This is not a video.\n" * 50, "not audio or video"),
@@ -233,14 +233,14 @@ def test_unknown_codec(tmp_path: Path) -> None:
         MediaReader(path)
 
 
-@pytest.mark.parametrize("text", [PLAYLIST, "ffconcat version 1.0\nfile {}\n"])
-def test_playlist_reads_no_other_file(tmp_path: Path, text: str) -> None:
-    """A playlist sent as video.mp4 must not make a worker transcribe another user's file, or fetch an address."""
-    other = write(tmp_path / "secret.mkv", [(0, tone(1))], "pcm_s16le")
-    path = tmp_path / "video.mp4"
-    path.write_text(text.format(other))
+@pytest.mark.parametrize("name", ["video.mp4", "video.m3u8"])
+@pytest.mark.parametrize("text", ["ffconcat version 1.0\nfile secret.ts\n", PLAYLIST])
+def test_playlist_reads_no_other_file(tmp_path: Path, name: str, text: str) -> None:
+    """A playlist sent as a video must not make a worker transcribe another user's file, or fetch an address."""
+    write(tmp_path / "secret.ts", [(0, tone(1))], "aac")
+    (tmp_path / name).write_text(text)
     with pytest.raises(Reject, match="not audio or video"):
-        MediaReader(path)
+        read(tmp_path / name)
 
 
 def test_download_that_stopped(tmp_path: Path) -> None:

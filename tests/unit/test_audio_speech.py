@@ -45,7 +45,7 @@ def test_same_stretches_as_faster_whisper(probabilities: list[float], rest: int,
     assert find(probabilities, total, step) == expected
 
 
-@given(probabilities, st.integers(1, 50))
+@given(probabilities, st.sampled_from([1, 2, 31]))
 def test_what_is_known_early_stays_true(probabilities: list[float], step: int) -> None:
     """Audio is dropped and long speech cut on the finder's word before a stretch ends: it must not go back on it."""
     finder, found, known = SpeechFinder(), [], []

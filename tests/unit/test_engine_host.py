@@ -236,12 +236,18 @@ async def test_the_signals_of_a_terminal_are_the_parents_to_answer(host: EngineH
 
 
 async def test_close_leaves_nothing_behind(host: EngineHost) -> None:
-    """The memory of a model stays taken when its worker has stopped."""
+    """The memory of a model stays taken when its worker has stopped, or stopping takes as long as all that waits."""
     await host.warm("echo")
     pid = host.pid
     assert pid is not None
+    calls = [asyncio.create_task(ask(host, model)) for model in ("hang", "echo")]
+    await asyncio.sleep(0.2)
     await host.close()
     assert gone(pid)
+    assert host.pid is None
+    for call in calls:
+        with pytest.raises(Retry):
+            await call
     assert host.pid is None
 
 

@@ -1,0 +1,117 @@
+"""The fold over a job's facts: the one place where a job's state is decided."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.events import Cancelled, ChunkDone, Completed, Converted, Downloaded, Failed, Progress, Submitted
+from schemas.message import Message, encode
+from schemas.transcript import Segment
+from v2t_stream.jetstream import Stored
+from v2t_stream.jobs import Job, fold, fold_all
+
+
+def chunk(n: int, text: str = "", error: str = "") -> ChunkDone:
+    segments = (Segment(start=30.0 * n, end=30.0 * n + 1, text=text),) if text else ()
+    return ChunkDone(job="j", n=n, start=30.0 * n, end=30.0 * n + 30, segments=segments, error=error)
+
+
+EVENTS: list[Message] = [
+    Submitted(job="j", title="talk", url="http://x/y"),
+    Downloaded(job="j", title="Talk", source="http://x/y", media="media/j/source", size=1, seconds=1),
+    Converted(job="j", chunks=3, duration=90, speech=80, seconds=2),
+    *(chunk(n, text=f"words {n}") for n in range(3)),
+    chunk(1, error="poison"),
+    Completed(job="j", transcript="transcripts/j/transcript"),
+    Failed(job="j", stage="convert", reason="bad"),
+    Cancelled(job="j"),
+    *(Progress(job="j", stage="convert", done=10.0 * n, chunks=n) for n in range(3)),
+    Progress(job="j", stage="download", done=5, total=10),
+]
+
+
+def stored(*events: Message) -> list[Stored]:
+    return [Stored(event.subject, encode(event), n, 1000.0 + n) for n, event in enumerate(events, 1)]
+
+
+@given(st.data())
+def test_any_order_and_any_duplication_give_the_same_state(data: st.DataObject) -> None:
+    """Else the terminal, the monitor and the aggregator disagree after a redelivery or a late join."""
+    facts = stored(*data.draw(st.lists(st.sampled_from(EVENTS), max_size=20)))
+    shuffled = data.draw(st.permutations(facts + data.draw(st.lists(st.sampled_from(facts or [None]), max_size=10))))
+    again = fold("j", [fact for fact in shuffled if fact])
+    straight = fold("j", facts)
+    assert again == straight
+    assert (again.state, again.eta, again.speed, list(again.segments())) == (
+        straight.state,
+        straight.eta,
+        straight.speed,
+        list(straight.segments()),
+    )
+
+
+def test_states_follow_the_way_of_a_job() -> None:
+    """Else the user reads a state that is not so."""
+    job, seen = Job("j"), []
+    submitted, downloaded, converted, *chunks = stored(
+        EVENTS[0], EVENTS[1], EVENTS[2], chunk(0), chunk(1), chunk(2), EVENTS[7]
+    )
+    for fact in (submitted, downloaded, *chunks[:1], converted, *chunks[1:]):
+        job.apply(fact)
+        seen.append(job.state)
+    assert seen == [
+        "queued",
+        "converting",
+        "transcribing",
+        "transcribing",
+        "transcribing",
+        "transcribing",
+        "completed",
+    ]
+
+
+def test_an_end_outlives_what_arrives_late() -> None:
+    """Else a cancelled job comes back to life."""
+    job = fold("j", stored(EVENTS[0], Cancelled(job="j"), chunk(0), Completed(job="j", transcript="t")))
+    assert job.state == "cancelled"
+
+
+def test_a_job_is_whole_only_with_every_chunk() -> None:
+    """Else a transcript is stored with a hole in it."""
+    assert not fold("j", stored(chunk(0), chunk(1), chunk(2))).is_whole
+    assert not fold("j", stored(EVENTS[2], chunk(0), chunk(2))).is_whole
+    assert fold("j", stored(EVENTS[2], chunk(0), chunk(1), chunk(2))).is_whole
+    assert fold("j", stored(Converted(job="j", chunks=0, duration=5, speech=0, seconds=1))).is_whole
+
+
+def test_gaps_are_named() -> None:
+    """Else missing words go unnoticed."""
+    (gap,) = fold("j", stored(chunk(0), chunk(1, error="poison"))).gaps
+    assert (gap.chunk, gap.start, gap.end, gap.reason) == (1, 30.0, 60.0, "poison")
+
+
+def test_segments_come_in_the_order_of_the_media() -> None:
+    """Else sentences change places when a slow machine had the first chunk."""
+    job = fold("j", stored(chunk(2, "c"), chunk(0, "a"), chunk(1, "b")))
+    assert [segment.text for segment in job.segments()] == ["a", "b", "c"]
+
+
+def test_speed_and_eta_come_from_the_servers_clock() -> None:
+    """Else a machine whose clock is wrong shows a nonsense ETA."""
+    facts = stored(EVENTS[1], Converted(job="j", chunks=4, duration=120, speech=100, seconds=1), chunk(0))
+    job = fold("j", facts)
+    assert job.transcribed == 30
+    assert job.speed == 30 / 2
+    assert job.eta == 90 / 15
+
+
+def test_facts_of_a_newer_release_change_nothing() -> None:
+    """Else an old monitor dies on a new fleet."""
+    facts = [Stored("v2t.job.j.polished", b'{"job":"j"}', 1, 1.0), Stored("v2t.job.j.failed", b'{"job":1}', 2, 1.0)]
+    assert fold("j", facts) == Job("j")
+
+
+def test_jobs_are_kept_apart() -> None:
+    """Else one job shows another's state."""
+    other = Submitted(job="k", title="other", url="http://x")
+    jobs = fold_all(stored(EVENTS[0], other, Failed(job="k", stage="download", reason="gone")))
+    assert (jobs["j"].state, jobs["k"].state, jobs["k"].reason) == ("queued", "failed", "gone")

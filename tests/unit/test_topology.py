@@ -1,0 +1,60 @@
+"""The table of wire names."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.chunks import ChunkTask, Span
+from schemas.events import ChunkDone, Progress, Submitted
+from schemas.message import encode
+from schemas.options import Options
+from v2t_stream.topology import STAGES, STREAMS, decode, job_id, job_of, message_type
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """NATS's own matching of a subject by a pattern."""
+    wanted, tokens = pattern.split("."), subject.split(".")
+    for n, want in enumerate(wanted):
+        if want == ">":
+            return len(tokens) > n
+        if n >= len(tokens) or want not in ("*", tokens[n]):
+            return False
+    return len(tokens) == len(wanted)
+
+
+def test_every_consumer_reads_from_a_stream_that_keeps_its_subjects() -> None:
+    """Else a stage waits for ever."""
+    for row in STAGES:
+        for consumer in row.consumers:
+            for pattern in consumer.filters:
+                assert any(covers(kept, pattern) for kept in STREAMS[row.stream]["subjects"])
+
+
+def test_messages_come_back_as_what_they_were() -> None:
+    """Else a stage cannot read what another wrote."""
+    task = ChunkTask(job="j", n=7, audio="media/j/7", spans=(Span(0, 160),), options=Options(accelerator="cuda"))
+    done = ChunkDone(job="j", n=7, start=0, end=1)
+    progress = Progress(job="j", stage="convert", done=1)
+    for message, subject in (
+        (task, "v2t.chunk.cuda.j.7"),
+        (done, "v2t.job.j.chunk.7"),
+        (progress, "v2t.job.j.progress.convert"),
+        (Submitted(job="j", title=""), "v2t.job.j.submitted"),
+    ):
+        assert message.subject == subject
+        assert decode(subject, encode(message)) == message
+        assert job_of(subject) == "j"
+
+
+def test_an_unknown_field_is_ignored_and_an_unknown_subject_is_nothing() -> None:
+    """Else an old node chokes on a new one's messages."""
+    data = b'{"type":"submitted","job":"j","title":"t","from_the_future":1}'
+    assert decode("v2t.job.j.submitted", data) == Submitted(job="j", title="t")
+    assert message_type("v2t.job.j.polished") is None
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9))
+def test_job_ids_differ_and_are_one_token(one: int, other: int) -> None:
+    """Else two jobs share their facts, or an id breaks its subject."""
+    assert (job_id("e", one) == job_id("e", other)) == (one == other)
+    assert job_id("e", one).isascii()
+    assert not set(job_id("e", one)) & set(". *>")
