@@ -7,8 +7,8 @@ from collections import deque
 from typing import NamedTuple
 
 from schemas.options import Task
-from stages.engine_host import EngineHost
-from v2t_stream.errors import Reject, V2TError
+from stages.engine_host import EngineDied, EngineHost
+from v2t_stream.errors import V2TError
 from v2t_stream.transcriber import Samples, Transcription
 
 
@@ -76,6 +76,8 @@ class Batcher:
     async def _call(self, batch: list[_Waiting]) -> None:
         ask = batch[0].ask
         begun = time.monotonic()
+        for waiting in batch:
+            waiting.result.add_done_callback(lambda _: self._end_if_forsaken(batch))
         try:
             results = await self._host.transcribe(
                 model=ask.model,
@@ -84,17 +86,30 @@ class Batcher:
                 task=ask.task,
                 word_timestamps=ask.word_timestamps,
             )
-        except Exception as error:  # noqa: BLE001  # it belongs to those who wait, whatever it is
-            if len(batch) > 1 and not isinstance(error, Reject):
-                # One chunk may have brought the engine down; alone, only that one fails again.
-                for waiting in batch:
-                    await self._call([waiting])
+        except EngineDied as error:
+            if len(batch) == 1:
+                _fail(batch, error)
                 return
+            # One chunk may have brought the engine down; alone, only that one fails again.
             for waiting in batch:
                 if not waiting.result.done():
-                    waiting.result.set_exception(error)
+                    await self._call([waiting])
+            return
+        except Exception as error:  # noqa: BLE001  # it belongs to those who wait, whatever it is
+            _fail(batch, error)
             return
         share = (time.monotonic() - begun) / len(batch)
         for waiting, result in zip(batch, results, strict=True):
             if not waiting.result.done():
                 waiting.result.set_result((result, share))
+
+    def _end_if_forsaken(self, batch: list[_Waiting]) -> None:
+        """End the engine where nobody waits for its call any more, as after the longest time a chunk may take."""
+        if all(waiting.result.cancelled() for waiting in batch):
+            self._host.kill()
+
+
+def _fail(batch: list[_Waiting], error: Exception) -> None:
+    for waiting in batch:
+        if not waiting.result.done():
+            waiting.result.set_exception(error)

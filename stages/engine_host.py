@@ -31,6 +31,10 @@ _DYING = 5.0  # seconds a process may take to end once its pipes are closed
 _decode = msgspec.msgpack.Decoder(Done | Failed).decode
 
 
+class EngineDied(Retry):
+    """The process ended or was given up in the middle of a call: perhaps by what one of the chunks holds."""
+
+
 class EngineHost:
     """One engine on one device. Calls wait for their turn; the process starts with the first of them.
 
@@ -110,7 +114,7 @@ class EngineHost:
                 answer = _decode(await _exchange(process, request, sound))
             except (OSError, asyncio.IncompleteReadError):
                 end = await self._autopsy(process)
-                raise Retry(
+                raise EngineDied(
                     f"the engine {self._engine} {end} on {len(sound)} chunks with the model {request.model!r}; "
                     "the next call starts it afresh"
                 ) from None
@@ -125,7 +129,7 @@ class EngineHost:
                 raise Retry(answer.text, answer.delay)
             _log.debug("%s", answer.trace)
             self.kill()  # after an unknown error, as CUDA's, the process may be of no more use
-            raise Retry(f"the engine {self._engine} failed with the model {request.model!r}: {answer.text}")
+            raise EngineDied(f"the engine {self._engine} failed with the model {request.model!r}: {answer.text}")
 
     async def _living(self) -> Process:
         if self._process is not None and (self._doomed or self._process.returncode is not None):

@@ -94,7 +94,7 @@ class Node:
                 )
 
     def kill(self, stage: str) -> None:
-        """kill -9"""
+        """Kill -9."""
         self._stages[stage].kill()
         self._stages[stage].wait()
 

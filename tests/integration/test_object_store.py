@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from v2t_stream import object_store
+from v2t_stream import bucket
 from v2t_stream.errors import ObjectMissing, StoreError
 from v2t_stream.object_store import MEDIA, TRANSCRIPTS, JetStreamStore, ObjectStore
 
-CHUNK = object_store._CHUNK  # noqa: SLF001  the sizes around it are the interesting ones
+CHUNK = bucket._CHUNK
 DAY = 86_400
 
 
@@ -204,7 +204,7 @@ async def test_a_reader_gets_the_object_that_replaces_the_one_it_reads(
 ) -> None:
     old, new = os.urandom(size), os.urandom(size)
     await store.put("media/j/a", old)
-    data = object_store._Bucket.data  # noqa: SLF001  between the record and the data is the moment to test
+    data = bucket.Bucket.data
     reads = 0
 
     async def late(bucket: Any, record: Any) -> AsyncGenerator[list[bytes], None]:
@@ -215,7 +215,7 @@ async def test_a_reader_gets_the_object_that_replaces_the_one_it_reads(
         async for batch in data(bucket, record):
             yield batch
 
-    monkeypatch.setattr(object_store._Bucket, "data", late)  # noqa: SLF001  as above
+    monkeypatch.setattr(bucket.Bucket, "data", late)
     assert await store.get("media/j/a") == new
     assert reads == 2
 
@@ -288,6 +288,7 @@ async def test_a_server_that_hangs_is_waited_for_in_bounded_time(
     await store.put("media/j/a", b"here")
     impatient = JetStreamStore(client, timeout=0.5)
     server.process.send_signal(signal.SIGSTOP)
+    os.waitpid(server.process.pid, os.WUNTRACED)  # until it has stopped
     try:
         for attempt in (
             impatient.get("media/j/a"),
@@ -308,14 +309,14 @@ async def test_a_server_that_hangs_is_waited_for_in_bounded_time(
 async def test_a_commit_without_an_answer_keeps_its_data(
     store: JetStreamStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = object_store._Bucket._commit  # noqa: SLF001  only here can the answer be lost
+    commit = bucket.Bucket._commit
 
     async def lose_the_answer(*arguments: Any) -> None:
         await commit(*arguments)
         raise TimeoutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(object_store._Bucket, "_commit", lose_the_answer)  # noqa: SLF001  as above
+        patch.setattr(bucket.Bucket, "_commit", lose_the_answer)
         with pytest.raises(StoreError):
             await store.put("media/j/a", b"stored all the same")
     assert await store.get("media/j/a") == b"stored all the same"
@@ -386,7 +387,7 @@ async def test_a_full_disk_here_is_told_in_a_sentence(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     await store.put("media/j/a", b"x")
-    monkeypatch.setattr(object_store._Copy, "take", full)  # noqa: SLF001  a disk cannot be filled here
+    monkeypatch.setattr(bucket.Copy, "take", full)
     with pytest.raises(StoreError, match=r"fetch media/j/a into .*/a: No space left on device: free some space there"):
         await store.get_file("media/j/a", tmp_path / "a")
     assert not files(tmp_path)

@@ -64,8 +64,8 @@ def test_cublas_is_found_in_its_wheel(tmp_path: Path, monkeypatch: pytest.Monkey
     library.parent.mkdir(parents=True)
     library.touch()
     monkeypatch.syspath_prepend(tmp_path)
-    assert devices._wheel_libraries("cublas") == [library]  # noqa: SLF001  loading one takes the real library
-    assert devices._wheel_libraries("cublasLt") == []  # noqa: SLF001  as above
+    assert devices._wheel_libraries("cublas") == [library]
+    assert devices._wheel_libraries("cublasLt") == []
 
 
 def test_threads_are_within_the_machine() -> None:
@@ -96,4 +96,4 @@ def test_a_containers_share_counts(tmp_path: Path, membership: str | None, files
         (tmp_path / "cgroup" / name).write_text(content)
     if membership is not None:
         (tmp_path / "self").write_text(membership)
-    assert devices._cgroup_cores(tmp_path / "cgroup", tmp_path / "self") == cores  # noqa: SLF001  the machine's own is one case
+    assert devices._cgroup_cores(tmp_path / "cgroup", tmp_path / "self") == cores

@@ -272,7 +272,7 @@ async def test_a_killed_parent_takes_the_engine_with_it(tmp_path: Path, model: s
     """Each worker that is killed leaves a process behind that holds gigabytes, on the GPU too."""
     script = tmp_path / "parent.py"
     script.write_text(textwrap.dedent(PARENT.format(model=model)))
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:  # noqa: ASYNC220  the test has nothing else to do
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         time.sleep(0.2)  # noqa: ASYNC251  as above

@@ -45,8 +45,8 @@ class Tape:
 
     def __init__(self) -> None:
         self._blocks: deque[Block] = deque()
-        self._start = 0
-        self.end = 0
+        self.start = 0  # the first sample that is held
+        self.end = 0  # the first that has not come yet
 
     def append(self, block: Block) -> None:
         self._blocks.append(block)
@@ -54,7 +54,7 @@ class Tape:
 
     def read(self, start: int, end: int) -> NDArray[np.int16]:
         """Copy the samples from `start` to `end`, which must not be forgotten."""
-        parts, at = [], self._start
+        parts, at = [], self.start
         for block in self._blocks:
             parts.append(block[max(0, start - at) : max(0, end - at)])
             at += len(block)
@@ -62,8 +62,8 @@ class Tape:
 
     def forget(self, before: int) -> None:
         """Drop the blocks that lie wholly before the sample."""
-        while self._blocks and self._start + len(self._blocks[0]) <= before:
-            self._start += len(self._blocks.popleft())
+        while self._blocks and self.start + len(self._blocks[0]) <= before:
+            self.start += len(self._blocks.popleft())
 
 
 def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
