@@ -1,13 +1,15 @@
 """One download by yt-dlp, with limits, and its many errors in the user's words."""
 
 import errno
+import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.settings import Settings
 
-_GIB = 1024**3
+_GIB: Final = 1024**3
+_SILENCE: Final = 20.0  # seconds without a byte until a server counts as gone
 
 
 class Media(NamedTuple):
@@ -54,11 +56,14 @@ class Fetch:
             "format": "bestaudio/best",  # audio alone is a tenth of the bytes
             "outtmpl": {"default": str(self._folder / "source.%(ext)s")},
             "noplaylist": True,
+            # A list is refused, so no more of it is looked up than shows that it is one: a channel can have thousands.
+            "extract_flat": "in_playlist",
+            "playlist_items": "1",
             "quiet": True,
             "no_warnings": True,
             "noprogress": True,
             "logger": _Silent(),
-            "socket_timeout": 20,
+            "socket_timeout": _SILENCE,
             "retries": 3,
             "fragment_retries": 3,
             "concurrent_fragment_downloads": 4,
@@ -73,7 +78,7 @@ class Fetch:
                 info = downloader.process_ie_result(found, download=True)
             path = Path(info["requested_downloads"][0]["filepath"])
             if path.stat().st_size == 0:
-                raise Reject(f"{self._url} gave an empty file: check the link")
+                raise self._empty()
         except (YoutubeDLError, OSError) as error:
             raise self._translated(error) from error
         self.media = Media(path, info.get("title") or self._url)
@@ -81,7 +86,7 @@ class Fetch:
     def _check(self, found: dict[str, Any]) -> None:
         """Refuse before the download what the limits do not allow."""
         if found.get("_type") in ("playlist", "multi_video"):
-            raise Reject(f"{self._url} is a list of {len(list(found['entries']))} media: submit each one's own link")
+            raise Reject(f"{self._url} is a list of media: submit each one's own link")
         if found.get("is_live"):
             raise Reject(f"{self._url} is a live stream, which has no end: submit it when it is over")
         duration = found.get("duration")
@@ -108,9 +113,11 @@ class Fetch:
 
     def _translated(self, error: BaseException) -> Reject | Retry:
         """What yt-dlp meant. It wraps the cause in a DownloadError, and that at times in an ExtractorError."""
-        for cause in _causes(error):
-            if translation := self._disk(cause) or self._network(cause) or self._site(cause):
-                return translation
+        causes = _causes(error)
+        for translate in (self._disk, self._network, self._transfer, self._site):
+            for cause in causes:
+                if translation := translate(cause):
+                    return translation
         return Reject(f"{self._url} cannot be downloaded: {_short(error)}")
 
     def _disk(self, cause: BaseException) -> Retry | None:
@@ -122,20 +129,54 @@ class Fetch:
         return None
 
     def _network(self, cause: BaseException) -> Reject | Retry | None:
-        from yt_dlp.networking.exceptions import HTTPError, TransportError  # noqa: PLC0415  # heavy, as above
+        from yt_dlp.networking.exceptions import (  # noqa: PLC0415  # heavy, as above
+            CertificateVerifyError,
+            HTTPError,
+            RequestError,
+            TransportError,
+        )
 
         match cause:
+            case HTTPError(redirect_loop=True):
+                return Reject(f"{self._url} leads round in a circle of redirects: check the link")
             case HTTPError(status=404 | 410 as status):
                 return Reject(f"{self._url} does not exist (HTTP {status}): check the link")
             case HTTPError(status=401 | 403 as status):
                 return Reject(
                     f"{self._url} refused access (HTTP {status}): if it needs a login, set V2T_COOKIES to a cookie file"
                 )
-            case HTTPError(status=status) if status == 429 or status >= 500:
+            case HTTPError(status=status) if status in (408, 429) or status >= 500:
                 return Retry(f"{self._url} cannot answer now (HTTP {status}): try again later")
+            case HTTPError(status=status, reason=reason):
+                return Reject(f"{self._url} was refused (HTTP {status} {reason}): check the link")
+            case CertificateVerifyError():
+                return Reject(
+                    f"{self._url} has a certificate that cannot be trusted ({_short(cause)}): check the address, and "
+                    "this machine's clock"
+                )
             case TransportError():
                 return Retry(f"{self._url} cannot be reached ({_short(cause)}): check the address and the network")
+            case RequestError():
+                return Reject(
+                    f"{self._url} leads to an address that cannot be fetched ({_short(cause)}): only http and https can"
+                )
         return None
+
+    def _transfer(self, cause: BaseException) -> Reject | Retry | None:
+        """What ended the transfer itself, of which yt-dlp hands on the text alone."""
+        from yt_dlp.utils import DownloadError  # noqa: PLC0415  # heavy, as above
+
+        if isinstance(cause, DownloadError) and "Giving up after" in str(cause):
+            whole = f" of {self.expected / 1e6:.1f}" if self.expected else ""
+            return Retry(
+                f"{self._url} broke off after {self.received / 1e6:.1f}{whole} MB, again and again: check the network"
+            )
+        if isinstance(cause, DownloadError) and "Did not get any data" in str(cause):
+            return self._empty()
+        return None
+
+    def _empty(self) -> Reject:
+        return Reject(f"{self._url} gave an empty file (0 bytes): check the link")
 
     def _site(self, cause: BaseException) -> Reject | None:
         from yt_dlp.utils import ExtractorError, UnsupportedError  # noqa: PLC0415  # heavy, as above
@@ -143,9 +184,9 @@ class Fetch:
         match cause:
             case UnsupportedError():
                 return Reject(f"no video or audio was found at {self._url}: check that the page plays one")
-            case ExtractorError(cause=None, expected=True):
+            case ExtractorError(expected=True):
                 return Reject(f"{self._url} cannot be downloaded: {_short(cause)}")
-            case ExtractorError(cause=None):
+            case ExtractorError():
                 return Reject(
                     f"{self._url} cannot be downloaded: {_short(cause)}; if it plays in a browser, update yt-dlp: "
                     "pip install -U 'yt-dlp[default]'"
@@ -170,6 +211,7 @@ def _causes(error: BaseException) -> "list[BaseException]":
 
 
 def _short(error: BaseException) -> str:
-    """yt-dlp's message without its prefix, colour and advice for its own command line."""
+    """The message without prefix, colour, connection object, error number, and advice for yt-dlp's command line."""
     text = str(getattr(error, "orig_msg", None) or getattr(error, "msg", None) or error)
-    return text.removeprefix("ERROR: ").split("; please report")[0].split(" Use --")[0].split("\n")[0].strip(" .")
+    text = re.sub(r"\x1b\[[0-9;]*m|^\s*ERROR: |\w+\(host=[^)]*\): |\[Errno [^]]*\] ", "", text)
+    return re.split(r"; please report|\s+Use --|\n", text.strip())[0].strip(" .")

@@ -4,10 +4,12 @@ This module translates nats-py's exceptions into ours; nothing above it sees the
 """
 
 import asyncio
+import base64
 import contextlib
 import json
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -19,11 +21,16 @@ from nats.js.client import JetStreamContext
 from schemas.message import Message, encode
 from v2t_stream.errors import BrokerError
 
+log = logging.getLogger(__name__)
+
 OLDEST_SERVER: Final = (2, 12)  # consumer priority groups with ranks
-_WRONG_LAST_SEQUENCE: Final = 10071  # somebody published this fact before
-_SUBJECT_FULL: Final = 10077  # the same chunk is waiting already
+_WRONG_LAST_SEQUENCE: Final = (10071, 10164)  # somebody published this fact before
+_NOT_STORED: Final = 10077  # for many reasons, of which one means that the same chunk is waiting already
+_SUBJECT_FULL: Final = "maximum messages per subject exceeded"
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
+_AWAY: Final = 0.2  # seconds until a puller looks again whether the server is back
+_FAREWELL: Final = 2.0  # seconds to wait for the last messages of a pull that ends
 
 
 class Connection:
@@ -42,7 +49,8 @@ class Connection:
 
     async def close(self) -> None:
         if self.client.is_connected:
-            await self.client.flush()
+            with contextlib.suppress(nats.errors.Error):  # a broker that goes away now gets nothing more
+                await self.client.flush()
         await self.client.close()
 
     async def api(self, name: str, request: object = None) -> dict[str, Any]:
@@ -67,12 +75,12 @@ class Connection:
         """
         headers = {"Nats-Expected-Last-Subject-Sequence": "0"} if message.ONCE else None
         answer = await self._publish(message.subject, encode(message), headers)
-        match answer.get("error", {}).get("err_code"):
-            case None:
-                return True
-            case code if code in (_WRONG_LAST_SEQUENCE, _SUBJECT_FULL):
-                return False
-        raise BrokerError(f"the NATS server refused {message.subject}: {answer['error'].get('description')}")
+        error = answer.get("error")
+        if error is None:
+            return True
+        if _stands_already(error):
+            return False
+        raise BrokerError(f"the NATS server refused {message.subject}: {error.get('description')}")
 
     async def submit(self, subject: str, data: bytes, dedupe: str) -> tuple[int, bool]:
         """Put bytes into the inbox; their sequence number, and whether the same `dedupe` id was there already."""
@@ -95,8 +103,9 @@ class Connection:
                     raise BrokerError(f"no answer from the NATS server at {self.url} to {subject}") from error
                 await asyncio.sleep(0.2)
             else:
-                # 503: JetStream is up but the stream has no leader at this moment.
-                if answer.get("error", {}).get("code") != 503 or time.monotonic() > give_up:
+                # 503: JetStream is up but the stream has no leader, or no room, at this moment.
+                refusal = answer.get("error", {})
+                if refusal.get("code") != 503 or _stands_already(refusal) or time.monotonic() > give_up:
                     return answer
                 await asyncio.sleep(0.2)
 
@@ -113,9 +122,14 @@ class Connection:
         return (await self._direct(stream, request)) is not None
 
     async def last(self, stream: str, subject: str) -> bytes | None:
-        """The latest message on `subject`, or None."""
-        message = await self._direct(stream, {"last_by_subj": subject})
-        return message.data if message else None
+        """The latest message on `subject`, or None; from the stream's leader, for another replica may lag behind."""
+        try:
+            answer = await self.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+        except BrokerError as error:
+            if "no message found" not in str(error):
+                raise
+            return None
+        return base64.b64decode(answer["message"].get("data", ""))
 
     async def _direct(self, stream: str, request: dict[str, Any]) -> Msg | None:
         try:
@@ -143,46 +157,43 @@ class Connection:
             if not page or len(found) >= answer.get("total", 0):
                 return list(found)
 
-    async def watch(self, stream: str, *patterns: str, live: bool = True) -> "AsyncIterator[Stored | None]":
+    async def watch(self, stream: str, *patterns: str, live: bool = True) -> AsyncGenerator["Stored | None"]:
         """The stream's messages on `patterns`: first what stands there, then None, then (if `live`) what comes.
 
         There is no gap and no double, also where the server goes away meanwhile. Raises BrokerError where it
         is away at the start.
         """
         caught_up = False
-        async for stored, pending in self._deliveries(stream, patterns):
-            if stored:
-                yield stored
-            if not pending and not caught_up:
-                caught_up = True
-                yield None
-                if not live:
-                    return
+        async with contextlib.aclosing(self._deliveries(stream, patterns)) as deliveries:
+            async for stored, pending in deliveries:
+                if stored:
+                    yield stored
+                if not pending and not caught_up:
+                    caught_up = True
+                    yield None
+                    if not live:
+                        return
 
-    async def _deliveries(self, stream: str, patterns: tuple[str, ...]) -> "AsyncIterator[tuple[Stored | None, int]]":
+    async def _deliveries(self, stream: str, patterns: tuple[str, ...]) -> AsyncGenerator[tuple["Stored | None", int]]:
         """Each message with the number still to come; the number alone on each new consumer and when nothing comes.
 
-        A consumer that was lost with its server is made again behind the last message seen.
+        A consumer that was lost with its server, or whose messages were lost on the way, is made again behind the
+        last message seen.
         """
         after = 0
         name, pending = await self._ephemeral(stream, patterns, 1)
         while True:
             yield None, pending
             try:
-                async with Puller(self.client, stream, name, batch=256) as puller:
-                    while (message := await puller.next()) or await self._exists(stream, name):
-                        if message is None:
-                            yield None, 0
-                            continue
-                        metadata = message.metadata
-                        after = metadata.sequence.stream
-                        at = metadata.timestamp.timestamp()
-                        yield Stored(message.subject, message.data, after, at), metadata.num_pending
+                async with contextlib.aclosing(self._in_order(stream, name)) as deliveries:
+                    async for stored, pending in deliveries:  # noqa: B020
+                        after = stored.sequence if stored else after
+                        yield stored, pending
             except BrokerError:
                 if self.client.is_closed:
                     raise
             finally:
-                with contextlib.suppress(BrokerError, nats.errors.Error):
+                with contextlib.suppress(nats.errors.Error):
                     await self.client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}")
             while True:
                 try:
@@ -192,6 +203,28 @@ class Connection:
                     if self.client.is_closed:
                         raise
                     await asyncio.sleep(0.5)
+
+    async def _in_order(self, stream: str, consumer: str) -> AsyncGenerator[tuple["Stored | None", int]]:
+        """Each message of `consumer` with the number still to come, until one is missing; the number when none comes.
+
+        Raises BrokerError where the server or the consumer is gone.
+        """
+        received = 0
+        async with Puller(self.client, stream, consumer, batch=256) as puller:
+            while True:
+                message = await puller.next()
+                if message is None:
+                    info = await self.api(f"CONSUMER.INFO.{stream}.{consumer}")
+                    if info["delivered"]["consumer_seq"] != received:
+                        return
+                    yield None, info["num_pending"]
+                    continue
+                metadata = message.metadata
+                received += 1
+                if metadata.sequence.consumer != received:
+                    return
+                stored = Stored(message.subject, message.data, metadata.sequence.stream, metadata.timestamp.timestamp())
+                yield stored, metadata.num_pending
 
     async def _ephemeral(self, stream: str, patterns: tuple[str, ...], start: int) -> tuple[str, int]:
         """Make a consumer from sequence `start` on; its name, and how many messages wait for it."""
@@ -207,12 +240,11 @@ class Connection:
         answer = await self.api(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config})
         return answer["name"], answer["num_pending"]
 
-    async def _exists(self, stream: str, name: str) -> bool:
-        try:
-            await self.api(f"CONSUMER.INFO.{stream}.{name}")
-        except BrokerError as error:
-            return "not found" not in str(error)
-        return True
+
+def _stands_already(error: dict[str, Any]) -> bool:
+    """Whether the server refused a message because its subject holds one."""
+    code = error.get("err_code")
+    return code in _WRONG_LAST_SEQUENCE or (code == _NOT_STORED and error.get("description") == _SUBJECT_FULL)
 
 
 class Stored(NamedTuple):
@@ -261,12 +293,16 @@ class Puller:
     ) -> None:
         """Stop pulling; what came in the meantime goes back at once, for somebody else."""
         try:
-            await self._subscription.unsubscribe()
+            if self._client.is_connected:
+                async with asyncio.timeout(_FAREWELL):
+                    await self._subscription.drain()  # type: ignore[no-untyped-call]  # it also waits for what is on its way to us
+            else:
+                await self._subscription.unsubscribe()
             while not self._queue.empty():
                 message = self._queue.get_nowait()
                 if message.reply.startswith("$JS.ACK"):
                     await message.nak()
-        except nats.errors.Error:
+        except (nats.errors.Error, TimeoutError):
             return  # the server is away and will deliver again by itself
 
     async def next(self, wait: float = 30.0) -> Msg | None:
@@ -276,19 +312,15 @@ class Puller:
         """
         heartbeat = min(2.0, wait * 0.4)
         if self._due <= 0 and self._queue.empty():
-            request = self._request
-            if wait:
-                request = request | {"expires": int(wait * 1e9), "idle_heartbeat": int(heartbeat * 1e9)}
-            else:
-                request = request | {"no_wait": True}
-            try:
-                await self._client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
-            except nats.errors.Error as error:
-                raise BrokerError(f"could not ask for work: {_words(error)}") from error
-            self._due = self._batch
+            if not self._client.is_connected:
+                # The client would keep this request until it is connected, and the next one too: more than `batch`.
+                await asyncio.sleep(_AWAY)
+                return None
+            await self._ask(wait, heartbeat)
         while True:
             try:
-                message = await asyncio.wait_for(self._queue.get(), 2 * heartbeat + 0.5)
+                async with asyncio.timeout(2 * heartbeat + 0.5):  # wait_for can swallow a cancellation (3.11)
+                    message = await self._queue.get()
             except TimeoutError:
                 self._due = 0
                 return None
@@ -305,6 +337,18 @@ class Puller:
                 case status:
                     self._due = 0
                     raise BrokerError(f"no work can be pulled: {status} {headers.get('Description')}")
+
+    async def _ask(self, wait: float, heartbeat: float) -> None:
+        request = dict(self._request)
+        if wait:
+            request |= {"expires": int(wait * 1e9), "idle_heartbeat": int(heartbeat * 1e9)}
+        else:
+            request["no_wait"] = True
+        try:
+            await self._client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
+        except nats.errors.Error as error:
+            raise BrokerError(f"could not ask for work: {_words(error)}") from error
+        self._due = self._batch
 
 
 async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:

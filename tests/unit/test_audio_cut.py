@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from schemas.chunks import SAMPLE_RATE
 from v2t_stream.audio.cut import Tape, cut
 from v2t_stream.audio.decode import MediaReader
-from v2t_stream.audio.packing import Chunk
+from v2t_stream.audio.packing import Chunk, Packer
 from v2t_stream.errors import Reject
 
 DATA = Path(__file__).parents[1] / "data"
@@ -40,20 +40,38 @@ def cut_all(path: Path, first: int = 0) -> list[Chunk]:
         return [chunk for chunks in cut(reader, first=first) for chunk in chunks]
 
 
-def test_as_few_chunks_as_faster_whisper() -> None:
+@pytest.fixture(scope="module")
+def audio() -> NDArray[np.int16]:
+    """Three minutes of speech, decoded."""
+    return read(LONG)
+
+
+@pytest.fixture(scope="module")
+def chunks() -> list[Chunk]:
+    """The same three minutes, cut."""
+    return cut_all(LONG)
+
+
+def test_as_few_chunks_as_faster_whisper(audio: NDArray[np.int16], chunks: list[Chunk]) -> None:
     """Each chunk more is a window more for the engine: 3 minutes must not cost more than in faster-whisper itself."""
-    audio = read(LONG)
     options = VadOptions(min_silence_duration_ms=160, max_speech_duration_s=30)
     floats = audio.astype(np.float32) / 32_768
     expected, _ = collect_chunks(floats, get_speech_timestamps(floats, options), max_duration=30)
-    chunks = cut_all(LONG)
     assert len(chunks) == len(expected)
     assert sum(len(chunk.samples) for chunk in chunks) == sum(map(len, expected))
 
 
-def test_chunks_hold_what_their_spans_say() -> None:
+def test_cut_in_the_same_places_as_the_whole(audio: NDArray[np.int16], chunks: list[Chunk]) -> None:
+    """Where a block ends must not show: a stretch that goes on in the next one is cut as if it had come at once."""
+    packer, expected = Packer(), []
+    for stretch in get_speech_timestamps(audio.astype(np.float32) / 32_768, VadOptions(min_silence_duration_ms=160)):
+        expected += packer.add(stretch["start"], audio[stretch["start"] : stretch["end"]])
+    expected += packer.flush()
+    assert [chunk.spans for chunk in chunks] == [chunk.spans for chunk in expected]
+
+
+def test_chunks_hold_what_their_spans_say(audio: NDArray[np.int16]) -> None:
     """Words would stand at wrong times if a chunk's samples were not those of its spans."""
-    audio = read(LONG)
     chunks = cut_all(LONG, first=8 * SAMPLE_RATE)
     assert 8 <= len(chunks[0].samples) / SAMPLE_RATE < 16
     for chunk in chunks:

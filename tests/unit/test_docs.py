@@ -1,0 +1,30 @@
+"""What the documents say is so."""
+
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import msgspec
+
+from v2t_stream.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    """Else a user cannot find it, or believes something else."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE))
+    names = {"NATS_URL" if name == "nats_url" else f"V2T_{name.upper()}" for name in Settings.__struct_fields__}
+    assert set(rows) == names
+    defaults = msgspec.to_builtins(Settings())
+    for name, shown in rows.items():
+        if shown.startswith("`"):
+            default = defaults[name.removeprefix("V2T_").lower()]
+            assert shown.strip("`") == str(default).lower().removesuffix(".0"), name
+
+
+def test_the_servers_configuration_is_valid() -> None:
+    """Else the broker of the README does not start."""
+    server = Path(sysconfig.get_path("scripts")) / "nats-server"
+    subprocess.run([server, "-t", "-c", ROOT / "nats/server.conf"], check=True, capture_output=True)
