@@ -39,7 +39,7 @@ class Convert:
                 await self._store.get_file(media.media, path)
             except ObjectMissing:
                 raise Reject(f"the media of {media.title!r} is no longer in the object store: send it again") from None
-            reader = await asyncio.to_thread(MediaReader, path, media.title)
+            reader = await asyncio.to_thread(MediaReader, path, media.source)
             with reader:
                 self._check_length(reader)
                 sent = speech = 0

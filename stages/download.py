@@ -74,3 +74,4 @@ async def _report(job: str, fetch: Fetch) -> AsyncGenerator[Progress]:
         await running
     finally:
         fetch.cancelled = True  # a thread cannot be killed; it sees this at its next block of bytes
+        running.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else looks then

@@ -79,7 +79,7 @@ class Fetch:
             path = Path(info["requested_downloads"][0]["filepath"])
             if path.stat().st_size == 0:
                 raise self._empty()
-        except (YoutubeDLError, OSError) as error:
+        except (YoutubeDLError, OSError, ValueError) as error:  # ValueError: a host name that cannot be one
             raise self._translated(error) from error
         self.media = Media(path, info.get("title") or self._url)
 

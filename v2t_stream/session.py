@@ -10,7 +10,7 @@ from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.settings import Settings
 from v2t_stream.supervisor import supervised
-from v2t_stream.topology import STAGES, apply
+from v2t_stream.topology import STAGES, apply, is_applied
 
 
 class Session(NamedTuple):
@@ -37,6 +37,8 @@ async def session(
     """
     if settings.nats_url:
         async with await connect(settings.nats_url, name=f"v2t on {settings.node}") as connection:
+            if not await is_applied(connection, "intake"):
+                await set_up(connection, settings)
             yield Session(connection, JetStreamStore(connection.client), settings.nats_url, local=False)
         return
     async with (

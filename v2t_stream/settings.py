@@ -3,8 +3,9 @@
 import os
 import socket
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
 import platformdirs
@@ -45,17 +46,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Raises SettingsError naming the variable that is wrong."""
         values = {
-            name.removeprefix("V2T_").lower(): value for name, value in environment.items() if name.startswith("V2T_")
+            name.removeprefix("V2T_").lower(): value
+            for name, value in environment.items()
+            if name.startswith("V2T_") and value  # a compose file sets what it was not given to nothing
         }
+        known = set(cls.__struct_fields__) - {"nats_url"}
+        for field in sorted(values.keys() - known):
+            near = get_close_matches(field, known, n=1)
+            advice = f"did you mean V2T_{near[0].upper()}?" if near else "see docs/settings.md for those there are"
+            raise SettingsError(f"unknown setting V2T_{field.upper()}: {advice}")
         if url := environment.get("NATS_URL"):
             values["nats_url"] = url
-        for field in values.keys() - set(cls.__struct_fields__):
-            raise SettingsError(f"unknown setting V2T_{field.upper()}: see docs/settings.md for those there are")
         try:
             return msgspec.convert(values, cls, strict=False)
         except msgspec.ValidationError as error:
             reason, _, path = str(error).partition(" - at `$.")
             name = path.rstrip("`")
-            raise SettingsError(
-                f"the setting V2T_{name.upper()}={values.get(name)!r} is wrong: {reason[0].lower()}{reason[1:]}"
-            ) from None
+            kind = get_type_hints(cls)[name]
+            wanted = f"it is one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else reason.lower()
+            raise SettingsError(f"the setting V2T_{name.upper()}={values[name]!r} is wrong: {wanted}") from None

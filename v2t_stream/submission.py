@@ -4,6 +4,7 @@ The command line checks before it sends; intake checks again, because anybody ca
 """
 
 import hashlib
+from typing import Final, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,29 +18,45 @@ from v2t_stream.models import problem
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 from v2t_stream.transcriber import engine_names
 
+_LONGEST: Final = 4096  # characters of a URL or a title; what is longer would not fit where facts are shown and sent
+
 
 def parse(data: bytes) -> SubmitRequest:
     """Read plain URL text or JSON; raises Reject with what is wrong in it."""
-    text = data.strip()
+    try:
+        text = data.decode().strip()
+    except UnicodeDecodeError:
+        raise Reject("the submission is not UTF-8 text: send a URL, or JSON with a url") from None
     if not text:
         raise Reject("the submission is empty: send a URL, or JSON with a url")
-    if text.startswith((b"{", b"[", b'"')):
-        try:
-            return msgspec.json.decode(text, type=SubmitRequest)
-        except msgspec.ValidationError as error:
-            raise Reject(f"the submission does not fit: {error}") from error
-        except msgspec.DecodeError as error:
-            raise Reject(f"the submission is not valid JSON: {error}") from error
+    if not text.startswith(("{", "[", '"')):
+        return SubmitRequest(url=text)
     try:
-        return SubmitRequest(url=text.decode())
-    except UnicodeDecodeError:
-        raise Reject("the submission is neither JSON nor the text of a URL") from None
+        return msgspec.json.decode(text, type=SubmitRequest)
+    except msgspec.ValidationError as error:
+        raise Reject(_misfit(error)) from error
+    except msgspec.DecodeError as error:
+        raise Reject(f"the submission is not valid JSON ({error}): send a URL, or JSON with a url") from error
+
+
+def _misfit(error: msgspec.ValidationError) -> str:
+    """What is wrong in the JSON, and what would be right."""
+    reason, _, path = str(error).partition(" - at `$.")
+    name = path.rstrip("`")
+    if not name:
+        return f"the submission does not fit: {reason}; its fields are {', '.join(SubmitRequest.__struct_fields__)}"
+    kind = next(field.type for field in msgspec.structs.fields(SubmitRequest) if field.name == name)
+    choices = f"; it is one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else ""
+    return f"the submission's {name} does not fit: {reason}{choices}"
 
 
 def check(request: SubmitRequest) -> None:
     """Raises Reject with one sentence where the request cannot be done anywhere."""
     if (request.url is None) == (request.media is None):
         raise Reject("a submission names either a url or a media key of the object store, and not both")
+    for name, text in (("url", request.url), ("media", request.media), ("title", request.title)):
+        if text is not None and len(text) > _LONGEST:
+            raise Reject(f"the submission's {name} has {len(text)} characters ({text[:40]!r}…): {_LONGEST} are allowed")
     if request.url is not None:
         _check_url(request.url)
     if request.media is not None and not request.media.startswith("media/"):
@@ -56,14 +73,16 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         host = parts.hostname
+        _ = parts.port, (host or "").encode("idna")  # both look only now whether they are well formed
     except ValueError as error:
-        raise Reject(f"{url!r} is not a URL ({error})") from error
+        raise Reject(f"{url!r} is not a URL ({error}): check it") from error
     if parts.scheme not in ("http", "https"):
         raise Reject(
-            f"{url!r} cannot be fetched: only http and https URLs are; for a file use v2t convert --input FILE"
+            f"{url!r} cannot be fetched: only URLs that begin with http:// or https:// can; for a file use "
+            "v2t convert --input FILE"
         )
     if not host or any(character.isspace() or not character.isprintable() for character in url):
-        raise Reject(f"{url!r} is not a complete URL")
+        raise Reject(f"{url!r} is not a complete URL: check it")
 
 
 async def submit(connection: Connection, request: SubmitRequest) -> tuple[str, bool]:

@@ -154,6 +154,7 @@ class Worker:
         )
 
     async def _process(self, work: Message | Submission) -> None:
+        begun = time.monotonic()
         try:
             async with (
                 asyncio.timeout(self._row.max_run) as limit,
@@ -164,6 +165,7 @@ class Worker:
                         await self._connection.tell(result)
                     else:
                         await self._connection.publish(result)
+                        log.info("%s after %.1f s", result.subject, time.monotonic() - begun)
         except TimeoutError as error:
             if not limit.expired():
                 raise

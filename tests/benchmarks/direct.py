@@ -1,0 +1,113 @@
+"""The engine's own library, called as one would without this project: what the pipeline is measured against.
+
+`python -m tests.benchmarks.direct ENGINE THREADS BATCH` reads the path of a file from each line of its standard input
+and answers each with one line of JSON.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from schemas.transcript import Segment
+from stages.engine_host import _environment as engine_environment
+from tests.harness import DATA
+from v2t_stream.demo import model_path
+
+
+class Heard(msgspec.Struct):
+    seconds: float  # that the call took, decoding included, loading the model not
+    segments: list[Segment]
+
+    @property
+    def text(self) -> str:
+        return " ".join(segment.text for segment in self.segments)
+
+
+class Direct:
+    """A process with the library and its model loaded."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+
+    def transcribe(self, path: Path) -> Heard:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(f"{path}\n".encode())
+        self._process.stdin.flush()
+        return msgspec.json.decode(self._process.stdout.readline(), type=Heard)
+
+
+@contextmanager
+def direct(engine: str, *, threads: int, batch: int) -> Iterator[Direct]:
+    """The library in a process of its own with the environment of our engine process, and a short clip behind it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.benchmarks.direct", engine, str(threads), str(batch)],
+        env=engine_environment(threads),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        ready = Direct(process)
+        ready.transcribe(DATA / "5s.flac")
+        yield ready
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _faster_whisper(threads: int, batch: int) -> Callable[[str], Iterator[Segment]]:
+    from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415  heavy
+
+    model = WhisperModel(str(model_path("faster-whisper")), device="cpu", compute_type="int8", cpu_threads=threads)
+    engine = BatchedInferencePipeline(model)
+
+    def transcribe(path: str) -> Iterator[Segment]:
+        found, _ = engine.transcribe(path, language="en", batch_size=batch, without_timestamps=False)
+        for segment in found:
+            yield Segment(start=float(segment.start), end=float(segment.end), text=segment.text.strip())
+
+    return transcribe
+
+
+def _whisper_cpp(threads: int, _: int) -> Callable[[str], Iterator[Segment]]:
+    from faster_whisper.audio import decode_audio  # noqa: PLC0415  heavy; pywhispercpp's own reads only WAV
+    from pywhispercpp.model import Model  # noqa: PLC0415  heavy
+
+    engine: Any = Model(
+        str(model_path("whisper-cpp")),
+        redirect_whispercpp_logs_to=None,
+        n_threads=threads,
+        language="en",
+        n_max_text_ctx=0,
+        print_progress=False,
+    )
+
+    def transcribe(path: str) -> Iterator[Segment]:
+        for segment in engine.transcribe(decode_audio(path)):
+            yield Segment(start=segment.t0 / 100, end=segment.t1 / 100, text=segment.text.strip())
+
+    return transcribe
+
+
+def main() -> None:
+    engine, threads, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # out of reach of any library that prints
+    transcribe = {"faster-whisper": _faster_whisper, "whisper-cpp": _whisper_cpp}[engine](threads, batch)
+    for line in sys.stdin:
+        begun = time.perf_counter()
+        segments = list(transcribe(line.strip()))
+        answers.write(msgspec.json.encode(Heard(time.perf_counter() - begun, segments)) + b"\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""A long file through the pipeline, against the library called directly on the same file."""
+
+import asyncio
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.benchmarks.direct import Heard, direct
+from tests.benchmarks.media import recording, seconds, spoken
+from tests.benchmarks.pipeline import BATCH, Run, cores, pipeline
+from tests.benchmarks.report import Row, load, say, spread
+from v2t_stream.wer import word_error_rate
+
+MINUTES = 60
+PAIRS = 2  # of each, in turns
+
+
+async def run(folder: Path) -> list[Row]:
+    """One worker with one thread, and one with as many as there are cores."""
+    path = recording(folder, MINUTES)
+    rows = []
+    for threads in sorted({1, cores()}):
+        runs: list[Run] = []
+        alone: list[Heard] = []
+        async with pipeline(folder, threads) as ready:
+            with direct("faster-whisper", threads=threads, batch=BATCH) as library:
+                for _ in range(PAIRS):
+                    runs.append(await ready.run(path))
+                    say(f"  {threads} threads: pipeline {breakdown(runs[-1])} [{load()}]")
+                    alone.append(await asyncio.to_thread(library.transcribe, path))
+                    say(f"  {threads} threads: direct {alone[-1].seconds:.1f} s [{load()}]")
+            text = " ".join(segment.text for segment in (await ready.transcript(runs[-1])).segments)
+        rows += _rows(f"{seconds(path) / 60:.0f} min, {threads} thread{'s' * (threads > 1)}", runs, alone)
+        ours, theirs = (word_error_rate(spoken(MINUTES), words) for words in (text, alone[-1].text))
+        rows.append(
+            Row(
+                f"… words wrong, {threads} thread{'s' * (threads > 1)}",
+                "at most 0.5 points more",
+                f"{ours:.2%} against {theirs:.2%}",
+                ours - theirs <= 0.005,
+            )
+        )
+    return rows
+
+
+def _rows(what: str, runs: Sequence[Run], alone: Sequence[Heard]) -> list[Row]:
+    ratio = [run.completed / heard.seconds for run, heard in zip(runs, alone, strict=True)]
+    return [
+        Row(
+            f"{what}: time against the library alone",
+            "at most 1.10",
+            f"{spread(ratio, '.2f', '')}: {spread([run.completed for run in runs])} against "
+            f"{spread([heard.seconds for heard in alone])}",
+            statistics.median(ratio) <= 1.10,
+        ),
+        Row("… where the time went", "", breakdown(sorted(runs, key=lambda run: run.completed)[len(runs) // 2])),
+    ]
+
+
+def breakdown(run: Run) -> str:
+    """A run in words."""
+    processor = sorted(run.processor.items(), key=lambda item: -item[1])
+    return (
+        f"{run.completed:.1f} s: upload {run.uploaded:.2f}, first segment {run.first:.2f}, converted at "
+        f"{run.converted:.1f}, engine in calls for {run.engine:.1f} ({run.engine / run.completed:.0%}), "
+        f"{run.completed - run.last:.2f} after the last chunk; processor seconds: "
+        + ", ".join(f"{name} {taken:.1f}" for name, taken in processor if taken >= 0.1)
+    )
