@@ -42,6 +42,14 @@ class Converted(Message, frozen=True, kw_only=True, tag="converted"):
     seconds: float  # time the conversion took
 
 
+class Language(Message, frozen=True, kw_only=True, tag="language"):
+    """The job's language, decided by the first chunk in which somebody was sure; it holds for every chunk."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.language"
+
+    language: str
+
+
 class ChunkDone(Message, frozen=True, kw_only=True, tag="chunk"):
     """One chunk's segments, in source times; or, with `error`, a chunk that was given up."""
 
@@ -81,6 +89,15 @@ class Cancelled(Message, frozen=True, kw_only=True, tag="cancelled"):
     SUBJECT: ClassVar[str] = "v2t.job.{job}.cancelled"
 
 
+class Retried(Message, frozen=True, kw_only=True, tag="retried"):
+    """The user wants it done again. Ends and results that were stored before this fact are void."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.retried.{time}"
+
+    time: int  # the how manieth retry of the job, from 1
+    chunks: tuple[int, ...] | None = None  # whose results are void; None: all of them
+
+
 class Progress(Message, frozen=True, kw_only=True, tag="progress"):
     """How far a stage is with the job; for display only, nothing depends on it."""
 
@@ -93,7 +110,7 @@ class Progress(Message, frozen=True, kw_only=True, tag="progress"):
     chunks: int = 0  # cut so far
 
 
-Event = Submitted | Downloaded | Converted | ChunkDone | Completed | Failed | Cancelled | Progress
+Event = Submitted | Downloaded | Converted | Language | ChunkDone | Completed | Failed | Cancelled | Retried | Progress
 
 
 class DeadLetter(Message, frozen=True, kw_only=True, tag="dead"):

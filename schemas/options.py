@@ -30,3 +30,4 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     accelerator: Accelerator = "any"
     task: Task = "transcribe"
     word_timestamps: bool = False
+    multilingual: bool = False  # each chunk in its own language, instead of one that is decided for the job

@@ -147,6 +147,27 @@ class Connection:
             )
         return reply
 
+    async def latest(self, stream: str, pattern: str) -> list[bytes]:
+        """The latest message on each subject that matches; one request, for at most a thousand subjects."""
+        inbox = self.client.new_inbox()
+        answers: asyncio.Queue[Msg] = asyncio.Queue()
+        subscription = await self.client.subscribe(inbox, cb=answers.put)
+        found: list[bytes] = []
+        try:
+            request = json.dumps({"multi_last": [pattern]}).encode()
+            await self.client.publish(f"$JS.API.DIRECT.GET.{stream}", request, reply=inbox)
+            while True:
+                async with asyncio.timeout(_REQUEST_TIMEOUT):
+                    message = await answers.get()
+                if (message.headers or {}).get("Status"):
+                    return found  # the end mark, or 404: there is none
+                found.append(message.data)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BrokerError(f"the NATS server at {self.url} did not answer: {_words(error)}") from error
+        finally:
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+
     async def subjects(self, stream: str, pattern: str) -> list[str]:
         """The subjects in `stream` that match `pattern` and hold a message."""
         found: dict[str, int] = {}
@@ -186,7 +207,7 @@ class Connection:
             yield None, pending
             try:
                 async with contextlib.aclosing(self._in_order(stream, name)) as deliveries:
-                    async for stored, pending in deliveries:  # noqa: B020
+                    async for stored, pending in deliveries:
                         after = stored.sequence if stored else after
                         yield stored, pending
             except BrokerError:
@@ -277,8 +298,8 @@ class Puller:
         self._client = client
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._request: dict[str, object] = {"batch": batch}
-        if group:
-            self._request |= {"group": group, "priority": rank}
+        self.rank = rank  # may be changed between two calls of `next`
+        self._group = group
         self._batch = batch
         self._due = 0  # messages the server still owes us
         self._queue: asyncio.Queue[Msg] = asyncio.Queue()
@@ -340,6 +361,8 @@ class Puller:
 
     async def _ask(self, wait: float, heartbeat: float) -> None:
         request = dict(self._request)
+        if self._group:
+            request |= {"group": self._group, "priority": self.rank}
         if wait:
             request |= {"expires": int(wait * 1e9), "idle_heartbeat": int(heartbeat * 1e9)}
         else:

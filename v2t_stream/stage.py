@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 from schemas.message import Message
+from v2t_stream.fleet import Presence
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import ObjectStore
 from v2t_stream.settings import Settings
@@ -19,6 +20,7 @@ class Resources:
     settings: Settings
     connection: Connection
     store: ObjectStore
+    presence: Presence
 
 
 class Submission(NamedTuple):

@@ -17,7 +17,9 @@ from schemas.events import (
     Downloaded,
     Event,
     Failed,
+    Language,
     Progress,
+    Retried,
     Submitted,
 )
 from schemas.message import Message
@@ -30,6 +32,7 @@ INBOX: Final = "V2T_INBOX"
 JOBS: Final = "V2T_JOBS"
 CHUNKS: Final = "V2T_CHUNKS"
 DEAD: Final = "V2T_DEAD"
+NODES: Final = "KV_v2t_nodes"  # the stream of the key-value bucket v2t_nodes (ADR-8)
 
 ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "any")
 
@@ -37,6 +40,7 @@ _DAY: Final = 86_400  # seconds
 _NS: Final = 1_000_000_000
 
 FACTS_MAX_AGE: Final = 30 * _DAY
+NODE_MAX_AGE: Final = 4  # seconds after which a silent process counts as gone
 DEDUPE_WINDOW: Final = 120  # seconds in which the same submission makes one job
 
 STREAMS: Final[dict[str, dict[str, Any]]] = {
@@ -65,6 +69,18 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
         "subjects": ["v2t.dead.>"],
         "retention": "limits",
         "max_age": FACTS_MAX_AGE * _NS,
+    },
+    # Who is alive: each process writes its key every second; one that is gone is forgotten by age.
+    NODES: {
+        "subjects": ["$KV.v2t_nodes.>"],
+        "retention": "limits",
+        "storage": "memory",
+        "max_msgs_per_subject": 1,
+        "max_age": NODE_MAX_AGE * _NS,
+        "duplicate_window": NODE_MAX_AGE * _NS,
+        "discard": "new",
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
     },
 }
 
@@ -122,7 +138,18 @@ STAGES: Final[tuple[StageRow, ...]] = (
 
 _FACTS: Final[dict[str, type[Event]]] = {
     kind.SUBJECT.split(".")[3]: kind
-    for kind in (Submitted, Downloaded, Converted, ChunkDone, Completed, Failed, Cancelled, Progress)
+    for kind in (
+        Submitted,
+        Downloaded,
+        Converted,
+        Language,
+        ChunkDone,
+        Completed,
+        Failed,
+        Cancelled,
+        Retried,
+        Progress,
+    )
 }
 
 

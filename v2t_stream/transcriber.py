@@ -21,6 +21,7 @@ class Transcription(NamedTuple):
 
     segments: tuple[Segment, ...]
     language: str
+    confidence: float = 1.0  # how sure the engine is of a language it detected, 0 to 1
 
 
 class Transcriber(Protocol):

@@ -4,20 +4,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Final
 
 import msgspec
 import nats.errors
 from nats.aio.msg import Msg
 
 from schemas.chunks import ChunkTask
-from schemas.events import ChunkDone, DeadLetter, Failed, Progress
+from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
 from v2t_stream.errors import BrokerError, Reject, Retry, V2TError
 from v2t_stream.jetstream import Puller
 from v2t_stream.stage import Resources, Stage, Submission
-from v2t_stream.topology import INBOX, JOBS, decode, inbox_epoch, job_id, job_of
+from v2t_stream.topology import INBOX, JOBS, SUBMIT_SUBJECT, decode, inbox_epoch, job_id, job_of
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,15 @@ class Worker:
         self._connection = resources.connection
         self._slots = asyncio.Semaphore(stage.row.slots)
         self._epoch = ""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._presence = resources.presence
+        self._presence.slots = stage.row.slots
+        self._tasks: dict[asyncio.Task[None], str] = {}  # with the subject of what each does
+        self._cancelled: set[str] = set()  # jobs, of which a task was cancelled here
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish what is in hand, or give it back after 20 s."""
         self._epoch = await inbox_epoch(self._connection)
+        await self._connection.client.subscribe(Cancelled.SUBJECT.format(job="*"), cb=self._on_cancelled)
         pulling = asyncio.create_task(self._pull())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -75,15 +79,52 @@ class Worker:
             ]
             while True:
                 await self._slots.acquire()
-                task = asyncio.create_task(self._handle(await self._next(pullers)))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                task.add_done_callback(lambda _: self._slots.release())
+                message = await self._next(pullers)
+                self._begin(message.subject, self._handle(message))
+
+    def _begin(self, subject: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start work in a slot that is taken; the slot is free again when it ends."""
+        task = asyncio.create_task(work)
+        self._tasks[task] = subject
+        self._presence.since[subject] = time.monotonic()
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.pop(task)
+            self._presence.since.pop(subject, None)
+            self._slots.release()
+
+        task.add_done_callback(ended)
+        return task
+
+    async def do_again(self, subject: str, work: Message) -> None:
+        """Do what another worker has in hand, without its message: of two results the first stands.
+
+        What goes wrong here is nobody's loss, as the other still has it.
+        """
+        await self._slots.acquire()
+        log.info("doing again what takes long elsewhere: %s", subject)
+        with contextlib.suppress(asyncio.CancelledError):  # cancelled with its job, and not we with it
+            await self._begin(subject, self._process_quietly(work))
+
+    async def _process_quietly(self, work: Message) -> None:
+        try:
+            await self._process(work)
+        except Exception as error:  # noqa: BLE001  # see do_again
+            log.warning("could not do it either: %s", error)
+
+    async def _on_cancelled(self, message: Msg) -> None:
+        """Stop what is in hand for a job that was just cancelled: every worker hears of it as it is published."""
+        job = job_of(message.subject)
+        for task, subject in list(self._tasks.items()):
+            if subject != SUBMIT_SUBJECT and job_of(subject) == job:
+                self._cancelled.add(job)
+                task.cancel()
 
     async def _next(self, pullers: list[Puller]) -> Msg:
         *asked, awaited = pullers
         while True:
             try:
+                awaited.rank = self._presence.rank
                 for puller in asked:
                     if message := await puller.next(0):
                         return message
@@ -99,7 +140,10 @@ class Worker:
             await self._settle(message)
         except asyncio.CancelledError:
             with contextlib.suppress(nats.errors.Error):
-                await message.nak()
+                if message.subject != SUBMIT_SUBJECT and job_of(message.subject) in self._cancelled:
+                    await message.ack()
+                else:
+                    await message.nak()
             raise
         except (BrokerError, nats.errors.Error, TimeoutError) as error:
             # The broker is away. The message is not acked, so it comes again, and its results are idempotent.
@@ -120,6 +164,7 @@ class Worker:
             async with self._kept_alive(message):
                 await self._process(work)
             await _ack(message)
+            self._presence.done += 1
         except Reject as error:
             await self._give_up(message, work, str(error))
         except BrokerError:
@@ -134,6 +179,7 @@ class Worker:
             delay = error.delay if isinstance(error, Retry) and error.delay is not None else None
             if delay is None:
                 delay = _BACKOFF[min(tries, len(_BACKOFF)) - 1]
+            self._presence.last_error = reason
             log.warning("again in %g s, try %d of %d: %s", delay, tries, self._row.tries, reason)
             await message.nak(delay)
 
@@ -175,6 +221,7 @@ class Worker:
         """Dead letter first, then the fact, then the end of the message: a death in between repeats, loses nothing."""
         job = work.job if work else job_of(message.subject)
         log.error("given up: %s: %s", message.subject, reason)
+        self._presence.last_error = reason
         await self._connection.publish(
             DeadLetter(
                 job=job,

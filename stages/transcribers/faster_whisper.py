@@ -72,7 +72,8 @@ class FasterWhisper:
             raise Reject(f"the model {self._name!r} knows {only}: not {language!r}")
         if (longest := max((len(chunk) for chunk in chunks), default=0)) > CHUNK_SECONDS * SAMPLE_RATE:
             raise Reject(f"a chunk of {longest / SAMPLE_RATE:.1f} s: Whisper's window is {CHUNK_SECONDS} s")
-        languages = [language] * len(chunks) if language else self._detect(chunks)
+        detected = [(language, 1.0)] * len(chunks) if language else self._detect(chunks)
+        languages = [spoken for spoken, _ in detected]
         heard: list[tuple[Segment, ...]] = [()] * len(chunks)
         for spoken in set(languages):
             batch = [n for n, chunk in enumerate(chunks) if languages[n] == spoken and len(chunk) >= _SHORTEST]
@@ -80,19 +81,19 @@ class FasterWhisper:
                 settings = {"language": spoken, "task": task, "word_timestamps": word_timestamps}
                 for n, segments in zip(batch, self._hear([chunks[n] for n in batch], settings), strict=True):
                     heard[n] = segments
-        return [Transcription(segments, spoken) for segments, spoken in zip(heard, languages, strict=True)]
+        return [Transcription(segments, *spoken) for segments, spoken in zip(heard, detected, strict=True)]
 
-    def _detect(self, chunks: Sequence[Samples]) -> list[str]:
-        """The language of each chunk, of which one without speech has some language too."""
+    def _detect(self, chunks: Sequence[Samples]) -> list[tuple[str, float]]:
+        """The language of each chunk with its probability; one without speech has some language too."""
         if not self._model.model.is_multilingual:
-            return ["en"] * len(chunks)
+            return [("en", 1.0)] * len(chunks)
         from faster_whisper.audio import pad_or_trim  # noqa: PLC0415  heavy, as above
 
         extract = self._model.feature_extractor
         padded = [chunk if len(chunk) >= _SHORTEST else np.zeros(_SHORTEST, np.float32) for chunk in chunks]
         features = np.stack([pad_or_trim(extract(chunk)[..., :-1]) for chunk in padded])
         found = self._model.model.detect_language(self._model.encode(features))
-        return [str(ranking[0][0]).strip("<|>") for ranking in found]
+        return [(str(ranking[0][0]).strip("<|>"), float(ranking[0][1])) for ranking in found]
 
     def _hear(self, chunks: Sequence[Samples], settings: dict[str, Any]) -> list[tuple[Segment, ...]]:
         # Each chunk lies in a slot of its own, so that times and `seek` tell whose a segment is.

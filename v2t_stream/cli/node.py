@@ -5,17 +5,22 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 import click
 import uvloop
 
+from schemas.chunks import CHUNK_SECONDS
 from v2t_stream.embedded import find_running
 from v2t_stream.errors import SettingsError
+from v2t_stream.fleet import Presence, announce
 from v2t_stream.jetstream import connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.session import session, set_up
 from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, load_stage
+from v2t_stream.stragglers import help_out
 from v2t_stream.supervisor import supervised
 from v2t_stream.topology import STAGES, is_applied
 from v2t_stream.worker import Worker
@@ -78,11 +83,25 @@ def stage(name: str, *, with_parent: bool) -> None:
         async with await connect(url, name=f"v2t {name} on {settings.node}", patience=60) as connection:
             if not await is_applied(connection, name):
                 await set_up(connection, settings)
-            resources = Resources(settings, connection, JetStreamStore(connection.client))
-            await Worker(load_stage(name, resources), resources).run(stop)
+            presence = Presence(settings.node, name)
+            resources = Resources(settings, connection, JetStreamStore(connection.client), presence)
+            worker = Worker(load_stage(name, resources), resources)
+            aside = [announce(connection, presence)]
+            if name == "transcribe":
+                aside.append(help_out(connection, worker, presence, CHUNK_SECONDS))
+            await _beside(worker.run(stop), *aside)
 
     _log_to_terminal(name)
     uvloop.run(run())
+
+
+async def _beside(main: Coroutine[Any, Any, None], *aside: Coroutine[Any, Any, None]) -> None:
+    """Run `main` to its end, and `aside` as long; should one of those end by an error, all end by it."""
+    async with asyncio.TaskGroup() as group:
+        others = [group.create_task(one) for one in aside]
+        await main
+        for other in others:
+            other.cancel()
 
 
 def _read_end(stop: asyncio.Event) -> None:

@@ -1,0 +1,123 @@
+"""Who is there: every process tells about itself once a second, and is forgotten when it stops."""
+
+import asyncio
+import contextlib
+import math
+import os
+import re
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Final
+
+import msgspec
+import nats.errors
+
+from v2t_stream.jetstream import Connection
+from v2t_stream.topology import NODES
+
+ANNOUNCE_EVERY: Final = 1.0  # seconds
+_SLOWEST: Final = 9  # the last rank JetStream's priority groups know; 0 is served first
+_REMEMBERED: Final = 20  # chunks whose speed counts
+
+
+class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a process tells about itself. Its key in the bucket is <node>.<stage>.<pid>."""
+
+    node: str
+    stage: str
+    pid: int
+    version: str
+    accelerator: str = ""
+    engine: str = ""
+    model: str = ""
+    slots: int = 0
+    working: dict[str, float] = {}  # subjects in work, with the seconds that each has been
+    speed: float | None = None  # seconds of media transcribed in a second
+    done: int = 0  # messages since it started
+    uptime: float = 0.0  # seconds
+    last_error: str = ""
+
+    @property
+    def key(self) -> str:
+        """The subject on which it is told."""
+        node = re.sub(r"[^A-Za-z0-9_=-]", "_", self.node)
+        return f"$KV.v2t_nodes.{node}.{self.stage}.{self.pid}"
+
+
+@dataclass
+class Presence:
+    """The state of this process as others are to see it; the worker and its stage keep it up to date."""
+
+    node: str
+    stage: str
+    accelerator: str = ""
+    engine: str = ""
+    model: str = ""
+    slots: int = 0
+    done: int = 0
+    last_error: str = ""
+    since: dict[str, float] = field(default_factory=dict)  # subjects in work, by the monotonic clock
+    _born: float = field(default_factory=time.monotonic)
+    _runs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+
+    def measured(self, audio: float, seconds: float) -> None:
+        """Take note of a chunk: its seconds of media, and its share of the engine's seconds."""
+        self._runs.append((audio, seconds))
+
+    @property
+    def speed(self) -> float | None:
+        """Seconds of media in a second of engine, over the latest chunks; None before the first."""
+        spent = sum(seconds for _, seconds in self._runs)
+        return sum(audio for audio, _ in self._runs) / spent if spent else None
+
+    @property
+    def rank(self) -> int:
+        return rank(self.speed)
+
+    def info(self) -> NodeInfo:
+        now = time.monotonic()
+        return NodeInfo(
+            node=self.node,
+            stage=self.stage,
+            pid=os.getpid(),
+            version=version("v2t-stream"),
+            accelerator=self.accelerator,
+            engine=self.engine,
+            model=self.model,
+            slots=self.slots,
+            working={subject: now - since for subject, since in self.since.items()},
+            speed=self.speed,
+            done=self.done,
+            uptime=now - self._born,
+            last_error=self.last_error,
+        )
+
+
+def rank(speed: float | None) -> int:
+    """The rank in a priority group of a node of this speed: one for each doubling, from 0.5 times real time up.
+
+    A node that has not measured itself yet stands in the middle: its first chunks tell.
+    """
+    if not speed:
+        return _SLOWEST // 2
+    return min(_SLOWEST, max(0, _SLOWEST - 1 - math.floor(math.log2(speed))))
+
+
+async def announce(connection: Connection, presence: Presence) -> None:
+    """Tell about this process until cancelled. Nobody waits for it: the next one is a second away."""
+    while True:
+        info = presence.info()
+        with contextlib.suppress(nats.errors.Error):
+            await connection.client.publish(info.key, msgspec.json.encode(info))
+        await asyncio.sleep(ANNOUNCE_EVERY)
+
+
+async def fleet(connection: Connection) -> list[NodeInfo]:
+    """All processes that were alive within the last seconds. Raises BrokerError."""
+    found = []
+    for data in await connection.latest(NODES, "$KV.v2t_nodes.>"):
+        with contextlib.suppress(msgspec.DecodeError):  # of a newer release
+            found.append(msgspec.json.decode(data, type=NodeInfo))
+    return sorted(found, key=lambda info: info.key)

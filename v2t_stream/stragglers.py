@@ -1,0 +1,59 @@
+"""Does again what a slower node has had in hand for too long, so that a job does not end on its slowest machine."""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from statistics import median
+from typing import Final
+
+import msgspec
+
+from schemas.chunks import ChunkTask
+from v2t_stream.errors import BrokerError
+from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, Presence, fleet
+from v2t_stream.jetstream import Connection
+from v2t_stream.topology import CHUNKS
+from v2t_stream.worker import Worker
+
+LATE: Final = 2.0  # times what the fleet's median node would have needed
+MARGIN: Final = 0.5  # seconds we must be ahead, for the way there and back
+
+
+def straggler(nodes: Iterable[NodeInfo], mine: NodeInfo, seconds: float) -> str | None:
+    """The subject of a chunk worth doing again here, or None.
+
+    Worth it is one that nobody else does again yet, that has been in work longer than LATE times what the fleet
+    would need for `seconds` of media, and that we would finish before its node does.
+    """
+    fleet_ = [node for node in nodes if node.stage == "transcribe" and node.key != mine.key]
+    speeds = [node.speed for node in (*fleet_, mine) if node.speed]
+    if not mine.speed or not speeds:
+        return None
+    patience = LATE * seconds / median(speeds)
+    ours = seconds / mine.speed
+    held = [subject for node in fleet_ for subject in node.working]
+    late = []
+    for node in fleet_:
+        for subject, elapsed in node.working.items():
+            theirs = seconds / node.speed - elapsed if node.speed else 0.0
+            # One that should be done by its own speed is stuck; who knows how long yet.
+            remaining = theirs if theirs > 0 else elapsed
+            if elapsed > patience and remaining > ours + MARGIN and held.count(subject) == 1:
+                late.append((remaining, subject))
+    return max(late)[1] if late else None
+
+
+async def help_out(connection: Connection, worker: Worker, presence: Presence, seconds: float) -> None:
+    """While this worker has nothing to do, look for stragglers; until cancelled. `seconds`: a chunk's usual length."""
+    while True:
+        # Idle nodes must not all see the same straggler in the same moment.
+        await asyncio.sleep(ANNOUNCE_EVERY * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
+        if presence.since or not presence.speed:
+            continue
+        try:
+            subject = straggler(await fleet(connection), presence.info(), seconds)
+            data = await connection.last(CHUNKS, subject) if subject else None
+            if subject and data:
+                await worker.do_again(subject, msgspec.json.decode(data, type=ChunkTask))
+        except BrokerError:
+            continue  # the broker is away; there will be another look
