@@ -90,12 +90,12 @@ class Cancelled(Message, frozen=True, kw_only=True, tag="cancelled"):
 
 
 class Retried(Message, frozen=True, kw_only=True, tag="retried"):
-    """The user wants it done again. Ends and results that were stored before this fact are void."""
+    """The user wants it done again: how it ended before this fact, and the named results, are void."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.retried.{time}"
 
     time: int  # the how manieth retry of the job, from 1
-    chunks: tuple[int, ...] | None = None  # whose results are void; None: all of them
+    chunks: tuple[int, ...]  # whose results are void
 
 
 class Progress(Message, frozen=True, kw_only=True, tag="progress"):

@@ -67,13 +67,14 @@ class Connection:
             raise BrokerError(f"the NATS server at {self.url} refused {name}: {answer['error'].get('description')}")
         return answer
 
-    async def publish(self, message: Message) -> bool:
+    async def publish(self, message: Message, *, once: bool | None = None) -> bool:
         """Publish `message` on its subject and wait until it is stored; True where it was this call that stored it.
 
-        A message whose class says ONCE is stored at most once per subject. While the broker is away this
-        tries again for two minutes, which is safe because every subject is idempotent; then BrokerError.
+        A message whose class says ONCE is stored at most once per subject, unless `once` says otherwise. While the
+        broker is away this tries again for two minutes, which is safe because every subject is idempotent; then
+        BrokerError.
         """
-        headers = {"Nats-Expected-Last-Subject-Sequence": "0"} if message.ONCE else None
+        headers = {"Nats-Expected-Last-Subject-Sequence": "0"} if message.ONCE and once is not False else None
         answer = await self._publish(message.subject, encode(message), headers)
         error = answer.get("error")
         if error is None:

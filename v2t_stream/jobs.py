@@ -13,9 +13,12 @@ from schemas.events import (
     Converted,
     Downloaded,
     Failed,
+    Language,
     Progress,
+    Retried,
     Submitted,
 )
+from schemas.message import Message
 from schemas.options import Options
 from schemas.transcript import Gap, Segment
 from v2t_stream.jetstream import Stored
@@ -36,6 +39,7 @@ class Job:
     submitted: Submitted | None = None
     downloaded: Downloaded | None = None
     converted: Converted | None = None
+    language: Language | None = None
     completed: Completed | None = None
     failed: Failed | None = None
     cancelled: Cancelled | None = None
@@ -43,6 +47,7 @@ class Job:
     progress: dict[str, Progress] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)  # by subject, when the server stored the fact
     sequences: dict[str, int] = field(default_factory=dict)  # by subject
+    retried: dict[int, tuple[int, Retried]] = field(default_factory=dict)  # by number, with the fact's sequence
 
     def apply(self, stored: Stored) -> None:
         """Take one fact; one of a newer release, which cannot be read, changes nothing."""
@@ -52,17 +57,47 @@ class Job:
             event = decode(stored.subject, stored.data)
         except msgspec.DecodeError:
             return
+        if self._is_void(event, stored.sequence):
+            return
         match event:
+            case Retried(time=time):
+                self.retried[time] = stored.sequence, event
+                self._drop_void()
             case ChunkDone(n=n):
                 self.chunks[n] = event
             case Progress(stage=stage):
                 self.progress[stage] = event
-            case Submitted() | Downloaded() | Converted() | Completed() | Failed() | Cancelled():
+            case Submitted() | Downloaded() | Language() | Converted() | Completed() | Failed() | Cancelled():
                 setattr(self, type(event).__name__.lower(), event)
             case _:
                 return
         self.sequences[stored.subject] = stored.sequence
         self.times[stored.subject] = stored.at
+
+    def _is_void(self, event: Message | None, sequence: int) -> bool:
+        """Whether a retry came after this fact and took it back."""
+        later = [retried for at, retried in self.retried.values() if at > sequence]
+        if isinstance(event, ChunkDone):
+            return any(event.n in retried.chunks for retried in later)
+        return bool(later) and isinstance(event, Failed | Completed | Converted | Progress)
+
+    def _drop_void(self) -> None:
+        held = [self.failed, self.completed, self.converted, *self.chunks.values(), *self.progress.values()]
+        for event in held:
+            if event and self._is_void(event, self.sequences[event.subject]):
+                self.sequences.pop(event.subject)
+                self.times.pop(event.subject)
+                if isinstance(event, ChunkDone):
+                    del self.chunks[event.n]
+                elif isinstance(event, Progress):
+                    del self.progress[event.stage]
+                else:
+                    setattr(self, type(event).__name__.lower(), None)
+
+    @property
+    def retries(self) -> int:
+        """How many times it was retried."""
+        return max(self.retried, default=0)
 
     @property
     def state(self) -> State:

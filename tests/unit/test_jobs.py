@@ -3,7 +3,18 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import Cancelled, ChunkDone, Completed, Converted, Downloaded, Failed, Progress, Submitted
+from schemas.events import (
+    Cancelled,
+    ChunkDone,
+    Completed,
+    Converted,
+    Downloaded,
+    Failed,
+    Language,
+    Progress,
+    Retried,
+    Submitted,
+)
 from schemas.message import Message, encode
 from schemas.transcript import Segment
 from v2t_stream.jetstream import Stored
@@ -26,6 +37,9 @@ EVENTS: list[Message] = [
     Cancelled(job="j"),
     *(Progress(job="j", stage="convert", done=10.0 * n, chunks=n) for n in range(3)),
     Progress(job="j", stage="download", done=5, total=10),
+    Retried(job="j", time=1, chunks=(1,)),
+    Retried(job="j", time=2, chunks=(0, 2)),
+    Language(job="j", language="en"),
 ]
 
 
@@ -115,3 +129,9 @@ def test_jobs_are_kept_apart() -> None:
     other = Submitted(job="k", title="other", url="http://x")
     jobs = fold_all(stored(EVENTS[0], other, Failed(job="k", stage="download", reason="gone")))
     assert (jobs["j"].state, jobs["k"].state, jobs["k"].reason) == ("queued", "failed", "gone")
+
+
+def test_a_retry_voids_what_came_before_it_and_nothing_else() -> None:
+    """Else a job that was set right still shows its old failure, or loses the chunks that were good."""
+    job = fold("j", stored(*EVENTS[:5], chunk(2, error="poison"), EVENTS[7], Retried(job="j", time=1, chunks=(2,))))
+    assert (job.state, sorted(job.chunks), job.gaps, job.retries) == ("transcribing", [0, 1], [], 1)

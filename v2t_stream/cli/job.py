@@ -1,4 +1,4 @@
-"""`v2t job`: list, status, transcript."""
+"""`v2t job`: list, status, transcript, cancel, retry."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,10 +10,13 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from v2t_stream.cli.follow import clock, describe
+from v2t_stream import control
+from v2t_stream.cli.follow import Bars, clock, describe, follow
 from v2t_stream.errors import ObjectMissing, V2TError
+from v2t_stream.fleet import fleet
 from v2t_stream.formats import FORMATS
 from v2t_stream.jobs import Job, fold, fold_all
+from v2t_stream.models import problem
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.topology import JOBS
@@ -21,7 +24,7 @@ from v2t_stream.topology import JOBS
 
 @click.group()
 def job() -> None:
-    """List jobs, show one, read its transcript."""
+    """List jobs, show one, read its transcript, cancel it, do it again."""
 
 
 @job.command("list")
@@ -64,10 +67,11 @@ def status(job_id: str, *, as_json: bool) -> None:
 
     async def run(pipeline: Session) -> None:
         state = await _job(pipeline, job_id)
+        facts = summary(state) | {"warning": await _warning(pipeline, state)}
         if as_json:
-            click.echo(msgspec.json.encode(summary(state)).decode())
+            click.echo(msgspec.json.encode(facts).decode())
         else:
-            for name, value in summary(state).items():
+            for name, value in facts.items():
                 if value not in (None, "", []):
                     click.echo(f"{name:12}{value}")
         if state.state == "failed":
@@ -98,6 +102,37 @@ def transcript(job_id: str, format_: str, output: Path | None) -> None:
     _with_broker(run)
 
 
+@job.command()
+@click.argument("job_id", metavar="ID")
+def cancel(job_id: str) -> None:
+    """End a job: what waits vanishes, what runs stops, its media is removed."""
+
+    async def run(pipeline: Session) -> None:
+        await control.cancel(pipeline.connection, pipeline.store, await _job(pipeline, job_id))
+        click.echo(f"job {job_id} is cancelled")
+
+    _with_broker(run)
+
+
+@job.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--chunk", type=int, help="Do this chunk again, whatever became of it.")
+@click.option("--model", help="By this model; without --chunk, everything.")
+def retry(job_id: str, chunk: int | None, model: str | None) -> None:
+    """Do again what failed, or what is named, without downloading again."""
+
+    async def run(pipeline: Session) -> None:
+        if model and (reason := problem(model, None)):
+            raise V2TError(reason)
+        chunks = await control.retry(pipeline.connection, await _job(pipeline, job_id), chunk=chunk, model=model)
+        click.echo(f"job {job_id} is tried again" + (f" ({chunks} chunks)" if chunks else ""))
+        if pipeline.local:
+            with Bars() as bars:
+                await follow(pipeline.connection, job_id, bars)
+
+    _with_broker(run, work=True)
+
+
 def summary(job: Job) -> dict[str, Any]:
     """A job for people and scripts; times are Unix seconds, durations seconds."""
     return {
@@ -119,6 +154,16 @@ def summary(job: Job) -> dict[str, Any]:
     }
 
 
+async def _warning(pipeline: Session, job: Job) -> str:
+    """What keeps an unfinished job from going on, as far as that can be told; or nothing."""
+    wanted = job.options.accelerator
+    if job.ended or wanted == "any":
+        return ""
+    if any(info.accelerator == wanted for info in await fleet(pipeline.connection) if info.stage == "transcribe"):
+        return ""
+    return f"no node with {wanted} is alive: start one, or submit the job without --accelerator"
+
+
 async def _job(pipeline: Session, job_id: str) -> Job:
     """Raises V2TError where there is no such job."""
     facts = [stored async for stored in pipeline.connection.watch(JOBS, f"v2t.job.{job_id}.>", live=False) if stored]
@@ -127,9 +172,9 @@ async def _job(pipeline: Session, job_id: str) -> Job:
     return fold(job_id, facts)
 
 
-def _with_broker(run: Callable[[Session], Awaitable[None]]) -> None:
+def _with_broker(run: Callable[[Session], Awaitable[None]], *, work: bool = False) -> None:
     async def inner() -> None:
-        async with session(Settings.from_environment(), work=False) as pipeline:
+        async with session(Settings.from_environment(), work=work) as pipeline:
             await run(pipeline)
 
     uvloop.run(inner())

@@ -9,12 +9,15 @@ from collections.abc import Coroutine
 from typing import Any
 
 import click
+import msgspec
 import uvloop
+from rich.console import Console
+from rich.table import Table
 
 from schemas.chunks import CHUNK_SECONDS
 from v2t_stream.embedded import find_running
 from v2t_stream.errors import SettingsError
-from v2t_stream.fleet import Presence, announce
+from v2t_stream.fleet import Presence, announce, fleet
 from v2t_stream.jetstream import connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.session import session, set_up
@@ -46,9 +49,12 @@ def up(port: int) -> None:
     uvloop.run(run())
 
 
-@click.command()
-def node() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def node(context: click.Context) -> None:
     """Run all stages of this machine on the broker of NATS_URL."""
+    if context.invoked_subcommand:
+        return
     settings = Settings.from_environment()
     url = settings.nats_url or find_running(settings.home)
     if not url:
@@ -63,6 +69,39 @@ def node() -> None:
             await stop.wait()
 
     _log_to_terminal()
+    uvloop.run(run())
+
+
+@node.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def list_(*, as_json: bool) -> None:
+    """Show every process of the fleet that is alive."""
+
+    async def run() -> None:
+        async with session(Settings.from_environment(), work=False) as pipeline:
+            nodes = await fleet(pipeline.connection)
+        if as_json:
+            click.echo(msgspec.json.encode(nodes).decode())
+            return
+        table = Table(
+            "node", "stage", "accelerator", "engine", "model", "busy", "speed", "done", "last error", box=None
+        )
+        for info in nodes:
+            speed = f"{info.speed:.1f}x" if info.speed else ""
+            busy = f"{len(info.working)}/{info.slots}"
+            table.add_row(
+                info.node,
+                info.stage,
+                info.accelerator,
+                info.engine,
+                info.model,
+                busy,
+                speed,
+                str(info.done),
+                info.last_error,
+            )
+        Console().print(table)
+
     uvloop.run(run())
 
 
