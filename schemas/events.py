@@ -68,9 +68,14 @@ class ChunkDone(Message, frozen=True, kw_only=True, tag="chunk"):
 
 
 class Completed(Message, frozen=True, kw_only=True, tag="completed"):
-    """The transcript is stored. Published once, by whichever aggregator was first."""
+    """The transcript is stored. Published once, by whichever aggregator was first.
+
+    Fenced by all that decides about a job: of a completion, a cancellation and a retry at the same moment the first
+    stands, and the others see it.
+    """
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.completed"
+    FENCE: ClassVar[str] = "v2t.job.{job}.*"
 
     transcript: str  # object store prefix: transcripts/<job>/transcript
     language: str | None = None

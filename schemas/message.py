@@ -13,8 +13,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
     SUBJECT: ClassVar[str]
     ONCE: ClassVar[bool] = True  # the first message on the subject stands; a later one is refused
+    # Where it is set, the message is refused unless `after` is the latest sequence on the subjects that match.
+    FENCE: ClassVar[str] = ""
 
     job: str
+    after: int = 0  # see FENCE
 
     @property
     def subject(self) -> str:

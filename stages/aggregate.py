@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator
+from typing import Final
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -11,10 +12,13 @@ import msgspec
 from schemas.events import ChunkDone, Completed, Converted
 from schemas.message import Message
 from schemas.transcript import Transcript
+from v2t_stream.errors import Retry
 from v2t_stream.formats import FORMATS, render
 from v2t_stream.jobs import Job
 from v2t_stream.stage import Resources
 from v2t_stream.topology import JOBS, stage_row
+
+_ENDS: Final = ("completed", "failed", "cancelled")
 
 
 class Aggregate:
@@ -49,11 +53,14 @@ class Aggregate:
             )
             yield Completed(
                 job=job.id,
+                after=job.fence,
                 transcript=name,
                 language=transcript.language,
                 segments=len(transcript.segments),
                 gaps=len(transcript.gaps),
             )
+            if not await self._connection.any_of(JOBS, [f"v2t.job.{job.id}.{end}" for end in _ENDS]):
+                raise Retry("the job changed while its transcript was stored", delay=0)
 
     async def _is_whole(self, job: str) -> bool:
         """Whether as many chunks are done as were cut: two requests, however long the job."""

@@ -35,6 +35,7 @@ class Batcher:
         self._size = size
         self._waiting: deque[_Waiting] = deque()
         self._running: asyncio.Task[None] | None = None
+        self._loaded = ""
 
     async def transcribe(self, samples: Samples, ask: Ask) -> tuple[Transcription, float]:
         """The chunk's transcription and its share of the call's seconds. Raises Reject or Retry."""
@@ -75,10 +76,13 @@ class Batcher:
 
     async def _call(self, batch: list[_Waiting]) -> None:
         ask = batch[0].ask
-        begun = time.monotonic()
         for waiting in batch:
             waiting.result.add_done_callback(lambda _: self._end_if_forsaken(batch))
         try:
+            if ask.model != self._loaded:
+                await self._host.warm(ask.model)  # apart, so that loading does not count as slowness
+                self._loaded = ask.model
+            begun = time.monotonic()
             results = await self._host.transcribe(
                 model=ask.model,
                 chunks=[waiting.samples for waiting in batch],

@@ -74,7 +74,14 @@ class Connection:
         broker is away this tries again for two minutes, which is safe because every subject is idempotent; then
         BrokerError.
         """
-        headers = {"Nats-Expected-Last-Subject-Sequence": "0"} if message.ONCE and once is not False else None
+        headers = None
+        if message.FENCE:
+            headers = {
+                "Nats-Expected-Last-Subject-Sequence": str(message.after),
+                "Nats-Expected-Last-Subject-Sequence-Subject": message.FENCE.format(job=message.job),
+            }
+        elif message.ONCE and once is not False:
+            headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
         answer = await self._publish(message.subject, encode(message), headers)
         error = answer.get("error")
         if error is None:

@@ -95,6 +95,11 @@ class Job:
                     setattr(self, type(event).__name__.lower(), None)
 
     @property
+    def fence(self) -> int:
+        """The sequence of the latest fact that decides about the job, for a fact that rests on them."""
+        return max((at for subject, at in self.sequences.items() if subject.count(".") == 3), default=0)
+
+    @property
     def retries(self) -> int:
         """How many times it was retried."""
         return max(self.retried, default=0)

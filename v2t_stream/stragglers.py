@@ -19,8 +19,8 @@ LATE: Final = 2.0  # times what the fleet's median node would have needed
 MARGIN: Final = 0.5  # seconds we must be ahead, for the way there and back
 
 
-def straggler(nodes: Iterable[NodeInfo], mine: NodeInfo, seconds: float) -> str | None:
-    """The subject of a chunk worth doing again here, or None.
+def stragglers(nodes: Iterable[NodeInfo], mine: NodeInfo, seconds: float) -> list[str]:
+    """The subjects of chunks worth doing again here, the latest first.
 
     Worth it is one that nobody else does again yet, that has been in work longer than LATE times what the fleet
     would need for `seconds` of media, and that we would finish before its node does.
@@ -28,7 +28,7 @@ def straggler(nodes: Iterable[NodeInfo], mine: NodeInfo, seconds: float) -> str 
     fleet_ = [node for node in nodes if node.stage == "transcribe" and node.key != mine.key]
     speeds = [node.speed for node in (*fleet_, mine) if node.speed]
     if not mine.speed or not speeds:
-        return None
+        return []
     patience = LATE * seconds / median(speeds)
     ours = seconds / mine.speed
     held = [subject for node in fleet_ for subject in node.working]
@@ -40,7 +40,7 @@ def straggler(nodes: Iterable[NodeInfo], mine: NodeInfo, seconds: float) -> str 
             remaining = theirs if theirs > 0 else elapsed
             if elapsed > patience and remaining > ours + MARGIN and held.count(subject) == 1:
                 late.append((remaining, subject))
-    return max(late)[1] if late else None
+    return [subject for _, subject in sorted(late, reverse=True)]
 
 
 async def help_out(connection: Connection, worker: Worker, presence: Presence, seconds: float) -> None:
@@ -51,9 +51,9 @@ async def help_out(connection: Connection, worker: Worker, presence: Presence, s
         if presence.since or not presence.speed:
             continue
         try:
-            subject = straggler(await fleet(connection), presence.info(), seconds)
-            data = await connection.last(CHUNKS, subject) if subject else None
-            if subject and data:
-                await worker.do_again(subject, msgspec.json.decode(data, type=ChunkTask))
+            for subject in stragglers(await fleet(connection), presence.info(), seconds):
+                data = await connection.last(CHUNKS, subject)
+                if data and await worker.do_again(subject, msgspec.json.decode(data, type=ChunkTask)):
+                    break
         except BrokerError:
             continue  # the broker is away; there will be another look

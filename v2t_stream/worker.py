@@ -40,7 +40,7 @@ class Worker:
         self._presence = resources.presence
         self._presence.slots = stage.row.slots
         self._tasks: dict[asyncio.Task[None], str] = {}  # with the subject of what each does
-        self._cancelled: set[str] = set()  # jobs, of which a task was cancelled here
+        self._moot: set[asyncio.Task[None]] = set()  # cancelled because nobody needs their result any more
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish what is in hand, or give it back after 20 s."""
@@ -90,21 +90,25 @@ class Worker:
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.pop(task)
+            self._moot.discard(task)
             self._presence.since.pop(subject, None)
             self._slots.release()
 
         task.add_done_callback(ended)
         return task
 
-    async def do_again(self, subject: str, work: Message) -> None:
+    async def do_again(self, subject: str, work: Message) -> bool:
         """Do what another worker has in hand, without its message: of two results the first stands.
 
-        What goes wrong here is nobody's loss, as the other still has it.
+        False where there is a result already. What goes wrong here is nobody's loss, as the other still has it.
         """
+        if await self._is_settled(work):
+            return False
         await self._slots.acquire()
         log.info("doing again what takes long elsewhere: %s", subject)
         with contextlib.suppress(asyncio.CancelledError):  # cancelled with its job, and not we with it
             await self._begin(subject, self._process_quietly(work))
+        return True
 
     async def _process_quietly(self, work: Message) -> None:
         try:
@@ -117,8 +121,12 @@ class Worker:
         job = job_of(message.subject)
         for task, subject in list(self._tasks.items()):
             if subject != SUBMIT_SUBJECT and job_of(subject) == job:
-                self._cancelled.add(job)
-                task.cancel()
+                self._end_as_moot(task)
+
+    def _end_as_moot(self, task: "asyncio.Task[None] | None") -> None:
+        if task:
+            self._moot.add(task)
+            task.cancel()
 
     async def _next(self, pullers: list[Puller]) -> Msg:
         *asked, awaited = pullers
@@ -140,7 +148,7 @@ class Worker:
             await self._settle(message)
         except asyncio.CancelledError:
             with contextlib.suppress(nats.errors.Error):
-                if message.subject != SUBMIT_SUBJECT and job_of(message.subject) in self._cancelled:
+                if asyncio.current_task() in self._moot:
                     await message.ack()
                 else:
                     await message.nak()
@@ -161,7 +169,7 @@ class Worker:
                 reason = f"given up after {self._row.tries} tries, each of which ended without a word"
                 await self._give_up(message, work, reason)
                 return
-            async with self._kept_alive(message):
+            async with self._kept_alive(message, work):
                 await self._process(work)
             await _ack(message)
             self._presence.done += 1
@@ -237,15 +245,21 @@ class Worker:
         await self._connection.client.request(message.reply, b"+TERM " + reason.encode()[:200], timeout=5)
 
     @contextlib.asynccontextmanager
-    async def _kept_alive(self, message: Msg) -> AsyncIterator[None]:
-        """Tell the server that the work goes on, from the loop, so that a blocked loop loses the message."""
+    async def _kept_alive(self, message: Msg, work: Message | Submission) -> AsyncIterator[None]:
+        """Tell the server that the work goes on, from the loop, so that a blocked loop loses the message.
+
+        Work that has become moot meanwhile, as its job was cancelled or its result came from elsewhere, is ended.
+        """
+        current = asyncio.current_task()
 
         async def beat() -> None:
             until = time.monotonic() + self._row.max_run
             while time.monotonic() < until:
                 await asyncio.sleep(self._row.ack_wait / 3)
-                with contextlib.suppress(nats.errors.Error):
+                with contextlib.suppress(nats.errors.Error, BrokerError):
                     await message.in_progress()
+                    if await self._is_settled(work):
+                        self._end_as_moot(current)
 
         task = asyncio.create_task(beat())
         try:

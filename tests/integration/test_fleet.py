@@ -1,0 +1,239 @@
+"""Several nodes with simulated engines behind the real stages and broker."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from schemas.events import ChunkDone, Completed
+from schemas.options import Accelerator
+from schemas.requests import SubmitRequest
+from tests.harness import DATA, Node, broker, ended, node, transcribe, upload
+from tests.simulated import install
+from v2t_stream import control
+from v2t_stream.cli.follow import states
+from v2t_stream.errors import V2TError
+from v2t_stream.fleet import NodeInfo, fleet
+from v2t_stream.jetstream import Connection
+from v2t_stream.jobs import Job
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.submission import submit
+from v2t_stream.topology import CHUNKS, JOBS
+
+SHARED = ("intake", "download", "convert", "aggregate")
+
+
+class Fleet:
+    """A broker, one node with all stages but transcribe, and transcribe nodes as the test wants."""
+
+    def __init__(self, connection: Connection, url: str, folder: Path, stack: ExitStack) -> None:
+        self.connection = connection
+        self.store = JetStreamStore(connection.client)
+        self._url, self._folder, self._stack = url, folder, stack
+        self._count = itertools.count()  # the same submission twice would be one job
+        self._environment = install(folder / "simulated")
+
+    def join(self, name: str, model: str, *stages: str, **environment: str) -> Node:
+        machine = node(
+            self._url,
+            self._folder / name,
+            *(stages or ("transcribe",)),
+            **{**self._environment, "V2T_NODE": name, "V2T_MODEL": model, **environment},
+        )
+        return self._stack.enter_context(machine)
+
+    async def submit(self, clip: str = "3min.ogg", **options: str) -> str:
+        media = await upload(self.connection, DATA / clip)
+        job, _ = await submit(
+            self.connection, SubmitRequest(media=media, title=f"{clip} {next(self._count)}", **options)
+        )
+        return job
+
+    async def until(self, job_id: str, what: Callable[[Job], bool]) -> Job:
+        """The job when it is as `what` says."""
+        async with asyncio.timeout(60):
+            async for job in states(self.connection, job_id):
+                if what(job):
+                    return job
+        raise AssertionError(f"it ended before: {job}")
+
+    async def seen(self, what: Callable[[list[NodeInfo]], bool]) -> list[NodeInfo]:
+        """The transcribe nodes when they are as `what` says."""
+        async with asyncio.timeout(30):
+            while True:
+                nodes = [info for info in await fleet(self.connection) if info.stage == "transcribe"]
+                if what(nodes):
+                    return nodes
+                await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def machines(tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with broker(tmp_path / "nats") as (server, connection):
+        with ExitStack() as stack:
+            fleet_ = Fleet(connection, server.url, tmp_path, stack)
+            fleet_.join("hub", "x1000", *SHARED)
+            yield fleet_
+
+
+async def test_all_nodes_share_one_file(machines: Fleet) -> None:
+    """Else three machines are as slow as one."""
+    for name, model in (("m2", "x20"), ("m4", "x30"), ("box", "x25")):
+        machines.join(name, model)
+    await machines.seen(lambda nodes: len(nodes) == 3)
+    job = await ended(machines.connection, await machines.submit())
+    assert job.state == "completed", job.reason
+    assert {chunk.node for chunk in job.chunks.values()} == {"m2", "m4", "box"}
+
+
+async def test_one_language_whoever_did_the_chunks(machines: Fleet) -> None:
+    """Else a transcript changes its language where the machine changed."""
+    machines.join("hears-german", "x30-de")
+    machines.join("hears-french", "x30-fr")
+    await machines.seen(lambda nodes: len(nodes) == 2)
+    job = await ended(machines.connection, await machines.submit())
+    assert {chunk.node for chunk in job.chunks.values()} == {"hears-german", "hears-french"}
+    assert job.language
+    assert {chunk.language for chunk in job.chunks.values()} == {job.language.language}
+    assert all(segment.text.endswith(job.language.language) for segment in job.segments())
+
+
+async def test_many_languages_where_asked(machines: Fleet) -> None:
+    """Else an interview in two languages is heard in one."""
+    machines.join("hears-german", "x30-de")
+    machines.join("hears-french", "x30-fr")
+    await machines.seen(lambda nodes: len(nodes) == 2)
+    media = await upload(machines.connection, DATA / "3min.ogg")
+    job, _ = await transcribe(machines.connection, SubmitRequest(media=media, multilingual=True))
+    assert {chunk.language for chunk in job.chunks.values()} == {"de", "fr"}
+
+
+async def test_cancel_ends_everything_at_once(machines: Fleet) -> None:
+    """Else a job that nobody wants keeps the machines busy, and comes back when a late result arrives."""
+    machines.join("slow", "x0.5")
+    job_id = await machines.submit()
+    nodes = await machines.seen(lambda nodes: any(info.working for info in nodes))
+    job = await machines.until(job_id, lambda job: bool(job.converted))
+    await control.cancel(machines.connection, machines.store, job)
+    await machines.seen(lambda nodes: not any(info.working for info in nodes))
+    assert not await machines.connection.subjects(CHUNKS, "v2t.chunk.>")
+    assert job.submitted
+    assert await machines.store.size(job.submitted.media or "") is None
+    assert await machines.store.size(f"media/{job_id}/chunks/0.flac") is None
+    # A result that was on its way.
+    await machines.connection.publish(ChunkDone(job=job_id, n=0, start=0, end=1))
+    assert not await machines.connection.publish(Completed(job=job_id, after=job.fence, transcript="late"))
+    assert (await ended(machines.connection, job_id)).state == "cancelled"
+    with pytest.raises(V2TError, match="it is cancelled already"):
+        await control.cancel(machines.connection, machines.store, await ended(machines.connection, job_id))
+    assert nodes
+
+
+async def test_a_poison_chunk_leaves_a_gap_and_retry_fills_it(machines: Fleet) -> None:
+    """Else one bad chunk costs the whole transcript, or its words for good."""
+    probe = machines.join("probe", "x1000")
+    good = await ended(machines.connection, await machines.submit())
+    poison = (good.chunks[1].end - good.chunks[1].start, next(iter(good.chunks[1].segments)).text.split()[0])[1]
+    probe.stop()
+    await machines.seen(lambda nodes: not nodes)
+    machines.join("picky", f"x1000-poison{poison}")
+    job = await ended(machines.connection, await machines.submit())
+    assert job.state == "completed"
+    assert [gap.chunk for gap in job.gaps] == [1]
+    assert "too much for me" in job.gaps[0].reason
+    text = (await machines.store.get(f"transcripts/{job.id}/transcript.txt")).decode()
+    assert "[missing: " in text
+
+    assert await control.retry(machines.connection, job, model="x1000", chunk=1) == 1
+    again = await machines.until(job.id, lambda job: job.state == "completed" and not job.gaps)
+    assert [segment.text for segment in again.segments()] == [segment.text for segment in good.segments()]
+    assert {n for n, chunk in again.chunks.items() if chunk.model == "x1000"} == {1}
+    text = (await machines.store.get(f"transcripts/{job.id}/transcript.txt")).decode()
+    assert "[missing: " not in text
+
+
+async def test_a_late_completion_of_before_a_retry_is_refused(machines: Fleet) -> None:
+    """Else a retried job is completed at once by an aggregator that had looked before, with the old gap in it."""
+    machines.join("one", "x1000")
+    job = await ended(machines.connection, await machines.submit("20s-1.flac"))
+    late = Completed(job=job.id, after=job.fence, transcript="late")
+    await control.retry(machines.connection, job, chunk=0)
+    assert not await machines.connection.publish(late)
+    assert await machines.until(job.id, lambda job: job.state == "completed")
+
+
+async def test_everything_again_by_another_model_without_a_download(machines: Fleet) -> None:
+    """Else a better model means finding and fetching everything anew."""
+    machines.join("one", "x1000")
+    job = await ended(machines.connection, await machines.submit())
+    assert await control.retry(machines.connection, job, model="x900") == len(job.chunks)
+    again = await machines.until(
+        job.id, lambda job: job.state == "completed" and all(chunk.model == "x900" for chunk in job.chunks.values())
+    )
+    assert len(again.chunks) == len(job.chunks)
+    assert again.downloaded
+    assert job.downloaded
+    assert again.downloaded.media == job.downloaded.media
+
+
+async def test_a_failed_download_is_tried_again_when_told(machines: Fleet) -> None:
+    """Else a job that failed for a reason that has passed must be submitted as a new one."""
+    media = await upload(machines.connection, DATA / "5s.flac")
+    await machines.store.delete(media)
+    machines.join("one", "x1000")
+    job, _ = await transcribe(machines.connection, SubmitRequest(media=media))
+    assert (job.state, job.downloaded) == ("failed", None)
+    await upload(machines.connection, DATA / "5s.flac")
+    assert await control.retry(machines.connection, job) is None
+    assert await machines.until(job.id, lambda job: job.state == "completed")
+
+
+async def test_nothing_to_retry_is_said(machines: Fleet) -> None:
+    """Else the user waits for something that will not happen."""
+    machines.join("one", "x1000")
+    job = await ended(machines.connection, await machines.submit("5s.flac"))
+    with pytest.raises(V2TError, match="nothing of it failed"):
+        await control.retry(machines.connection, job)
+    with pytest.raises(V2TError, match="no result for chunk 99"):
+        await control.retry(machines.connection, job, chunk=99)
+
+
+async def test_a_straggler_is_done_again_by_an_idle_faster_node(machines: Fleet) -> None:
+    """Else the slowest machine decides when the last words come."""
+    machines.join("snail", "x0.2")
+    await machines.seen(lambda nodes: len(nodes) == 1)
+    job_id = await machines.submit()
+    await machines.seen(lambda nodes: any(info.working for info in nodes))
+    machines.join("hare", "x100")
+    job = await ended(machines.connection, job_id)
+    assert job.state == "completed"
+    assert {chunk.node for chunk in job.chunks.values()} == {"hare"}
+    assert len([fact async for fact in machines.connection.watch(JOBS, f"v2t.job.{job_id}.completed", live=False)]) == 2
+
+
+@pytest.mark.parametrize("accelerator", ["cuda", "metal"])
+async def test_a_job_goes_where_it_is_pinned(accelerator: Accelerator, machines: Fleet) -> None:
+    """Else the expensive card idles while a laptop does its work."""
+    machines.join("plain", "x1000")
+    machines.join("special", "x1000", V2T_DEVICE=accelerator)
+    await machines.seen(lambda nodes: len(nodes) == 2)
+    media = await upload(machines.connection, DATA / "20s-1.flac")
+    job, _ = await transcribe(machines.connection, SubmitRequest(media=media, accelerator=accelerator))
+    assert {chunk.node for chunk in job.chunks.values()} == {"special"}
+
+
+async def test_the_fleet_is_seen_and_forgotten(machines: Fleet) -> None:
+    """Else nobody knows which machines work, or a dead one is waited for."""
+    machine = machines.join("one", "x50")
+    await machines.seen(
+        lambda nodes: [(info.node, info.engine, info.model) for info in nodes] == [("one", "simulated", "x50")]
+    )
+    await ended(machines.connection, await machines.submit("20s-1.flac"))
+    (info,) = await machines.seen(lambda nodes: bool(nodes and nodes[0].speed))
+    assert info.speed
+    assert 5 < info.speed <= 50
+    machine.kill("transcribe")
+    await machines.seen(lambda nodes: not nodes)

@@ -1,0 +1,42 @@
+"""An engine that takes its time and says what it is told to, for tests of scheduling: no model, no words.
+
+Its model's name is what it does: "x30" is 30 times real time; "x30-de" also hears German; "x30-poison7" refuses every
+chunk that is about 7 s long. It is installed for a test as a third party's package would be.
+"""
+
+from pathlib import Path
+
+_ENGINE = """
+import re, time
+from schemas.transcript import Segment
+from v2t_stream.errors import Reject
+from v2t_stream.transcriber import Transcription
+
+class Simulated:
+    def __init__(self, *, model, device, threads):
+        self.speed = float(re.match(r"x([0-9.]+)", model).group(1))
+        self.language = (re.findall(r"-([a-z][a-z])$", model) or ["en"])[0]
+        self.poison = [float(found) for found in re.findall(r"-poison([0-9.]+)", model)]
+
+    def transcribe(self, chunks, *, language, task, word_timestamps):
+        heard = []
+        for chunk in chunks:
+            seconds = len(chunk) / 16000
+            if any(abs(seconds - length) < 0.01 for length in self.poison):
+                raise Reject(f"{seconds:.0f} s are too much for me")
+            time.sleep(seconds / self.speed)
+            text = f"{seconds:.3f} s in {language or self.language}"
+            heard.append(Transcription((Segment(start=0.0, end=seconds, text=text),), language or self.language))
+        return heard
+"""
+
+
+def install(folder: Path) -> dict[str, str]:
+    """Install the engine `simulated` into `folder`; the environment with which a process has it."""
+    package = folder / "simulated-1.dist-info"
+    package.mkdir(parents=True, exist_ok=True)
+    (folder / "simulated.py").write_text(_ENGINE)
+    (package / "METADATA").write_text("Name: simulated\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[v2t.transcribers]\nsimulated = simulated:Simulated\n")
+    root = Path(__file__).parents[1]
+    return {"PYTHONPATH": f"{folder}:{root}", "V2T_ENGINE": "simulated", "V2T_BATCH": "1"}
