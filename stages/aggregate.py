@@ -11,6 +11,7 @@ import msgspec
 from schemas.events import ChunkDone, Completed, Converted
 from schemas.message import Message
 from schemas.transcript import Transcript
+from v2t_stream.errors import Retry
 from v2t_stream.formats import FORMATS, render
 from v2t_stream.jobs import Job
 from v2t_stream.stage import Resources
@@ -41,7 +42,8 @@ class Aggregate:
                 if stored:
                     job.apply(stored)
             if not job.is_whole:
-                return  # a chunk's fact was withdrawn in between; its new one will look again
+                # A chunk's fact was withdrawn in between, or the replica that was read lags behind.
+                raise Retry("the facts of the job are not all readable yet", delay=1)
             transcript = assemble(job)
             name = f"transcripts/{job.id}/transcript"
             await asyncio.gather(

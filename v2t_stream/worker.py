@@ -17,11 +17,12 @@ from schemas.message import Message
 from v2t_stream.errors import BrokerError, Reject, Retry, V2TError
 from v2t_stream.jetstream import Puller
 from v2t_stream.stage import Resources, Stage, Submission
-from v2t_stream.topology import INBOX, JOBS, decode, inbox_epoch, job_id, job_of
+from v2t_stream.topology import INBOX, JOBS, Consumer, decode, inbox_epoch, is_applied, job_id, job_of
 
 log = logging.getLogger(__name__)
 
 _BACKOFF: Final = (1.0, 5.0, 15.0, 60.0)  # seconds until the next try, by tries so far
+_ACK_TIMEOUT: Final = 5.0  # seconds until an ack is sent again
 _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was asked for
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
@@ -37,11 +38,13 @@ class Worker:
         self._connection = resources.connection
         self._slots = asyncio.Semaphore(stage.row.slots)
         self._epoch = ""
+        self._ack_wait = stage.row.ack_wait
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish what is in hand, or give it back after 20 s."""
         self._epoch = await inbox_epoch(self._connection)
+        self._ack_wait = min([await self._ack_wait_of(consumer) for consumer in self._row.consumers])
         pulling = asyncio.create_task(self._pull())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -51,14 +54,18 @@ class Worker:
         finally:
             stopping.cancel()
             pulling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await pulling
+            await asyncio.wait({pulling})
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_DRAIN)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._stage.close()
+
+    async def _ack_wait_of(self, consumer: Consumer) -> float:
+        """The consumer's own: a server that was set up otherwise is as right."""
+        info = await self._connection.api(f"CONSUMER.INFO.{self._row.stream}.{consumer.durable}")
+        return float(info["config"]["ack_wait"]) / 1e9
 
     async def _pull(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -82,7 +89,7 @@ class Worker:
 
     async def _next(self, pullers: list[Puller]) -> Msg:
         *asked, awaited = pullers
-        while True:
+        while not self._connection.client.is_closed:
             try:
                 for puller in asked:
                     if message := await puller.next(0):
@@ -90,8 +97,18 @@ class Worker:
                 if message := await awaited.next(_POLL if asked else _WAIT):
                     return message
             except BrokerError as error:
+                if await self._is_gone():
+                    raise  # and with us started again, everything is set up anew
                 log.warning("%s", error)
                 await asyncio.sleep(1)
+        raise BrokerError(f"the NATS server at {self._connection.url} ended the connection for good")
+
+    async def _is_gone(self) -> bool:
+        """Whether the server has lost our consumers; one that does not answer may still have them."""
+        try:
+            return not await is_applied(self._connection, self._row.name)
+        except BrokerError:
+            return False
 
     async def _handle(self, message: Msg) -> None:
         """Bring one message to its end; whatever happens, it is acked, given back or dead-lettered."""
@@ -102,8 +119,11 @@ class Worker:
                 await message.nak()
             raise
         except (BrokerError, nats.errors.Error, TimeoutError) as error:
-            # The broker is away. The message is not acked, so it comes again, and its results are idempotent.
+            # The broker is away. The message is not acked, so it comes again, and its results are idempotent;
+            # the nak goes out when the broker is back, and spares it the rest of ack_wait.
             log.warning("left to be delivered again: %s (%s)", message.subject, error)
+            with contextlib.suppress(nats.errors.Error):
+                await message.nak(1)
 
     async def _settle(self, message: Msg) -> None:
         tries = message.metadata.num_delivered
@@ -196,7 +216,7 @@ class Worker:
         async def beat() -> None:
             until = time.monotonic() + self._row.max_run
             while time.monotonic() < until:
-                await asyncio.sleep(self._row.ack_wait / 3)
+                await asyncio.sleep(self._ack_wait / 3)
                 with contextlib.suppress(nats.errors.Error):
                     await message.in_progress()
 
@@ -218,10 +238,10 @@ async def _ack(message: Msg) -> None:
     """Ack and hear that it was heard; a plain ack right before the server dies would be lost without a word."""
     for last in (False, False, True):
         try:
-            await message.ack_sync(timeout=5)
-        except (nats.errors.Error, TimeoutError):
+            await message.ack_sync(timeout=_ACK_TIMEOUT)
+        except (nats.errors.Error, TimeoutError) as error:
             if last:
-                raise
+                raise BrokerError(f"the NATS server did not confirm an ack: {error}") from error
             await asyncio.sleep(1)
         else:
             return

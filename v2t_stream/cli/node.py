@@ -11,7 +11,7 @@ import uvloop
 
 from v2t_stream.embedded import find_running
 from v2t_stream.errors import SettingsError
-from v2t_stream.jetstream import connect
+from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.session import session, set_up
 from v2t_stream.settings import Settings
@@ -75,7 +75,10 @@ def stage(name: str, *, with_parent: bool) -> None:
         stop = _stop_on_signals()
         if with_parent:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _read_end, stop)
-        async with await connect(url, name=f"v2t {name} on {settings.node}", patience=60) as connection:
+        connection = await _connected(url, f"v2t {name} on {settings.node}", stop)
+        if connection is None:
+            return
+        async with connection:
             if not await is_applied(connection, name):
                 await set_up(connection, settings)
             resources = Resources(settings, connection, JetStreamStore(connection.client))
@@ -83,6 +86,19 @@ def stage(name: str, *, with_parent: bool) -> None:
 
     _log_to_terminal(name)
     uvloop.run(run())
+
+
+async def _connected(url: str, name: str, stop: asyncio.Event) -> Connection | None:
+    """Connect, where the broker may still be starting; None where `stop` was set before it answered."""
+    connecting = asyncio.create_task(connect(url, name=name, patience=60))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if connecting.done():
+        return connecting.result()
+    connecting.cancel()
+    await asyncio.wait({connecting})
+    return None
 
 
 def _read_end(stop: asyncio.Event) -> None:
