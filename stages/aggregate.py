@@ -45,6 +45,8 @@ class Aggregate:
                 if stored:
                     job.apply(stored)
             if not job.is_whole:
+                if await self._is_whole(fact.job):
+                    raise Retry("the facts of the job are not all readable yet", delay=1)  # the replica lags behind
                 return  # a chunk's fact was withdrawn in between; its new one will look again
             transcript = assemble(job)
             name = f"transcripts/{job.id}/transcript"

@@ -16,6 +16,7 @@ from v2t_stream.audio.decode import MediaReader
 from v2t_stream.audio.packing import Chunk
 from v2t_stream.errors import ObjectMissing, Reject
 from v2t_stream.stage import Resources
+from v2t_stream.text import one_line
 from v2t_stream.topology import stage_row
 
 _FIRST: Final = 8 * SAMPLE_RATE  # samples of speech after which a job's first chunk goes out
@@ -39,7 +40,7 @@ class Convert:
                 await self._store.get_file(media.media, path)
             except ObjectMissing:
                 raise Reject(f"the media of {media.title!r} is no longer in the object store: send it again") from None
-            reader = await asyncio.to_thread(MediaReader, path, media.source)
+            reader = await asyncio.to_thread(MediaReader, path, one_line(media.source))
             with reader:
                 self._check_length(reader)
                 sent = speech = 0

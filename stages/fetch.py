@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.settings import Settings
+from v2t_stream.text import one_line
 
 _GIB: Final = 1024**3
 _SILENCE: Final = 20.0  # seconds without a byte until a server counts as gone
@@ -139,16 +140,8 @@ class Fetch:
         match cause:
             case HTTPError(redirect_loop=True):
                 return Reject(f"{self._url} leads round in a circle of redirects: check the link")
-            case HTTPError(status=404 | 410 as status):
-                return Reject(f"{self._url} does not exist (HTTP {status}): check the link")
-            case HTTPError(status=401 | 403 as status):
-                return Reject(
-                    f"{self._url} refused access (HTTP {status}): if it needs a login, set V2T_COOKIES to a cookie file"
-                )
-            case HTTPError(status=status) if status in (408, 429) or status >= 500:
-                return Retry(f"{self._url} cannot answer now (HTTP {status}): try again later")
             case HTTPError(status=status, reason=reason):
-                return Reject(f"{self._url} was refused (HTTP {status} {reason}): check the link")
+                return self._refused(status, reason)
             case CertificateVerifyError():
                 return Reject(
                     f"{self._url} has a certificate that cannot be trusted ({_short(cause)}): check the address, and "
@@ -161,6 +154,18 @@ class Fetch:
                     f"{self._url} leads to an address that cannot be fetched ({_short(cause)}): only http and https can"
                 )
         return None
+
+    def _refused(self, status: int, reason: str) -> Reject | Retry:
+        match status:
+            case 404 | 410:
+                return Reject(f"{self._url} does not exist (HTTP {status}): check the link")
+            case 401 | 403:
+                return Reject(
+                    f"{self._url} refused access (HTTP {status}): if it needs a login, set V2T_COOKIES to a cookie file"
+                )
+            case _ if status in (408, 429) or status >= 500:
+                return Retry(f"{self._url} cannot answer now (HTTP {status}): try again later")
+        return Reject(f"{self._url} was refused (HTTP {status} {reason}): check the link")
 
     def _transfer(self, cause: BaseException) -> Reject | Retry | None:
         """What ended the transfer itself, of which yt-dlp hands on the text alone."""
@@ -184,8 +189,15 @@ class Fetch:
         match cause:
             case UnsupportedError():
                 return Reject(f"no video or audio was found at {self._url}: check that the page plays one")
+            case ExtractorError(expected=True) if re.search(
+                r"--cookies|private|sign in|log in", cause.orig_msg, re.IGNORECASE
+            ):
+                return Reject(
+                    f"{self._url} cannot be downloaded: {_short(cause)}; if you may see it, set V2T_COOKIES to a "
+                    "cookie file"
+                )
             case ExtractorError(expected=True):
-                return Reject(f"{self._url} cannot be downloaded: {_short(cause)}")
+                return Reject(f"{self._url} cannot be downloaded: {_short(cause)}; check in a browser whether it plays")
             case ExtractorError():
                 return Reject(
                     f"{self._url} cannot be downloaded: {_short(cause)}; if it plays in a browser, update yt-dlp: "
@@ -214,4 +226,4 @@ def _short(error: BaseException) -> str:
     """The message without prefix, colour, connection object, error number, and advice for yt-dlp's command line."""
     text = str(getattr(error, "orig_msg", None) or getattr(error, "msg", None) or error)
     text = re.sub(r"\x1b\[[0-9;]*m|^\s*ERROR: |\w+\(host=[^)]*\): |\[Errno [^]]*\] ", "", text)
-    return re.split(r"; please report|\s+Use --|\n", text.strip())[0].strip(" .")
+    return one_line(re.split(r"; please report|\s+Use --|\n", text.strip())[0]).strip(" .")

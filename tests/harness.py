@@ -30,8 +30,10 @@ DATA = Path(__file__).parent / "data"
 class Server:
     """A nats-server on a free port of loopback, which it keeps over restarts."""
 
-    def __init__(self, folder: Path, extra: str = "") -> None:
+    def __init__(self, folder: Path, extra: str = "", *, jetstream: bool = True) -> None:
         self.folder = folder
+        if jetstream:
+            extra = f"jetstream {{ store_dir: {json.dumps(str(folder))}, sync_interval: always }}\n{extra}"
         self.port = -1
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,7 +48,7 @@ class Server:
         config.write_text(
             f"listen: 127.0.0.1:{self.port}\nports_file_dir: {json.dumps(str(self.folder))}\n"
             f"log_file: {json.dumps(str(self.folder / 'server.log'))}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(self.folder))}, sync_interval: always }}\n{self._extra}\n"
+            f"{self._extra}\n"
         )
         self._process = subprocess.Popen([server_path(), "-c", str(config)])
         ports = self.folder / f"nats-server_{self._process.pid}.ports"
@@ -69,6 +71,11 @@ class Server:
         if self._process and self._process.poll() is None:
             self._process.terminate()
             self._process.wait()
+
+    def revive(self) -> None:
+        """Start it where it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
 
 
 class Node:
@@ -98,10 +105,32 @@ class Node:
         self._stages[stage].kill()
         self._stages[stage].wait()
 
+    def signal(self, stage: str, number: signal.Signals) -> None:
+        self._stages[stage].send_signal(number)
+
+    def wait(self, stage: str, timeout: float = 30) -> int:
+        """The exit code."""
+        return self._stages[stage].wait(timeout)
+
+    def pid(self, stage: str) -> int:
+        return self._stages[stage].pid
+
+    def is_running(self, stage: str) -> bool:
+        return self._stages[stage].poll() is None
+
+    def revive(self) -> None:
+        """Start what does not run, and let go on what was stopped."""
+        for stage, process in list(self._stages.items()):
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+            else:
+                self.start(stage)
+
     def stop(self) -> None:
         for process in self._stages.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGCONT)
         for process in self._stages.values():
             process.wait(30)
 

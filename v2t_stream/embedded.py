@@ -11,9 +11,11 @@ import signal
 import socket
 import sys
 import sysconfig
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from v2t_stream.errors import BrokerError
 
@@ -48,8 +50,8 @@ async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenera
         # Two servers on one store would both take writes and ruin each other's files.
         owner = stack.enter_context((folder / "owner.lock").open("w"))
         fcntl.flock(users, fcntl.LOCK_SH)
-        if not try_lock(owner.fileno()):
-            yield Broker(await _running(folder), users.fileno())
+        if url := await _running(folder, owner.fileno()):
+            yield Broker(url, users.fileno())
             return
         process, url = await _start(folder, owner.fileno(), port)
         broker = Broker(url, users.fileno())
@@ -94,6 +96,14 @@ async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.sub
     )
     for stale in folder.glob("nats-server_*.ports"):
         stale.unlink()
+    me = os.getpid()
+
+    def die_with_parent() -> None:
+        """Runs in the child before exec (Linux): no broker outlives a command that was killed."""
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != me:
+            os._exit(1)
+
     process = await asyncio.create_subprocess_exec(
         server_path(),
         "-c",
@@ -104,7 +114,7 @@ async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.sub
         start_new_session=True,  # Ctrl-C in the terminal is for us; the broker goes last
         # The server keeps the lock as long as it lives, also where we are killed and it is not.
         pass_fds=(lock,),
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=die_with_parent if sys.platform == "linux" else None,
     )
     ports = folder / f"nats-server_{process.pid}.ports"
     try:
@@ -123,16 +133,36 @@ async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.sub
     return process, url
 
 
-async def _running(folder: Path) -> str:
-    """The URL of the broker that another process runs here."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE):
-            while True:
-                with contextlib.suppress(OSError):
-                    if url := (folder / "url").read_text():
-                        return url
-                await asyncio.sleep(0.05)
-    raise BrokerError(f"another process holds {folder} but no broker answers there: end it, or set V2T_DATA_DIR")
+async def _running(folder: Path, owner: int) -> str:
+    """The URL of the broker that another process runs here; empty where none does, and then we hold the lock `owner`.
+
+    One that is starting or ending is waited for.
+    """
+    give_up = time.monotonic() + _PATIENCE
+    while not try_lock(owner):
+        with contextlib.suppress(OSError, ValueError):
+            url = (folder / "url").read_text()
+            if url and await _answers(url):
+                return url
+        if time.monotonic() > give_up:
+            raise BrokerError(
+                f"another process holds {folder} but no broker answers there: end it, or set V2T_DATA_DIR"
+            )
+        await asyncio.sleep(0.05)
+    (folder / "url").unlink(missing_ok=True)  # of one that was killed
+    return ""
+
+
+async def _answers(url: str) -> bool:
+    """Whether something listens at `url`. The file it stands in outlives a broker that was killed."""
+    address = urlsplit(url)
+    try:
+        async with asyncio.timeout(1):
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 def try_lock(file: int) -> bool:
@@ -152,10 +182,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _die_with_parent() -> None:
-    """Runs in the child before exec (Linux): no broker outlives a command that was killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:
-        os._exit(1)

@@ -27,6 +27,7 @@ OLDEST_SERVER: Final = (2, 12)  # consumer priority groups with ranks
 _WRONG_LAST_SEQUENCE: Final = (10071, 10164)  # somebody published this fact before
 _NOT_STORED: Final = 10077  # for many reasons, of which one means that the same chunk is waiting already
 _SUBJECT_FULL: Final = "maximum messages per subject exceeded"
+_ACK_TIMEOUT: Final = 2.0  # seconds until what nobody answered is sent again
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
 _AWAY: Final = 0.2  # seconds until a puller looks again whether the server is back
@@ -57,7 +58,7 @@ class Connection:
         """One JetStream API request; raises BrokerError with the server's own description."""
         payload = json.dumps(request).encode() if request is not None else b""
         try:
-            reply = await self.client.request(f"$JS.API.{name}", payload, timeout=_REQUEST_TIMEOUT)
+            reply = await self._request(f"$JS.API.{name}", payload)
         except nats.errors.NoRespondersError:
             raise BrokerError(f"the NATS server at {self.url} has no JetStream: start it with -js") from None
         except (nats.errors.Error, TimeoutError) as error:
@@ -66,6 +67,13 @@ class Connection:
         if "error" in answer:
             raise BrokerError(f"the NATS server at {self.url} refused {name}: {answer['error'].get('description')}")
         return answer
+
+    async def _request(self, subject: str, payload: bytes) -> Msg:
+        """One that can be sent twice: what was on its way when the server went down is not waited for long."""
+        try:
+            return await self.client.request(subject, payload, timeout=_ACK_TIMEOUT)
+        except nats.errors.TimeoutError:
+            return await self.client.request(subject, payload, timeout=_REQUEST_TIMEOUT)
 
     async def publish(self, message: Message, *, once: bool | None = None) -> bool:
         """Publish `message` on its subject and wait until it is stored; True where it was this call that stored it.
@@ -101,7 +109,7 @@ class Connection:
         give_up = time.monotonic() + _PUBLISH_PATIENCE
         while True:
             try:
-                reply = await self.client.request(subject, data, timeout=5, headers=headers)
+                reply = await self.client.request(subject, data, timeout=_ACK_TIMEOUT, headers=headers)
                 answer: dict[str, Any] = json.loads(reply.data)
             except (nats.errors.ConnectionClosedError, nats.errors.MaxPayloadError) as error:
                 raise BrokerError(f"could not publish {subject}: {_words(error)}") from error
@@ -141,9 +149,7 @@ class Connection:
 
     async def _direct(self, stream: str, request: dict[str, Any]) -> Msg | None:
         try:
-            reply = await self.client.request(
-                f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), timeout=_REQUEST_TIMEOUT
-            )
+            reply = await self._request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode())
         except (nats.errors.Error, TimeoutError) as error:
             raise BrokerError(f"the NATS server at {self.url} did not answer: {_words(error)}") from error
         status = (reply.headers or {}).get("Status")
@@ -387,14 +393,23 @@ async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
 
     Raises BrokerError with one sentence: nobody answers there, credentials refused, server too old.
     """
-    trouble: list[BaseException] = []
+    where = _without_secret(url)
+    trouble: list[Exception] = []
+    limit = asyncio.timeout(patience)
 
     async def on_error(error: Exception) -> None:
-        trouble.append(error)
+        if client.is_connected and "permissions violation" in str(error).lower():
+            log.warning("the NATS server at %s forbids something: %s", where, _words(error))
+        if not any(map(_is_refusal, trouble)):  # which the connection's end may follow as an error of its own
+            trouble[:] = [error]
+        if _is_refusal(error) and not connected:
+            # It will not change its mind. A moment later, so that the client has closed its socket.
+            limit.reschedule(asyncio.get_running_loop().time() + 0.1)
 
     client = Client()
+    connected = False
     try:
-        async with asyncio.timeout(patience):
+        async with limit:
             await client.connect(
                 url,
                 name=name,
@@ -405,14 +420,21 @@ async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
                 ping_interval=20,
                 pending_size=64 << 20,
             )
+            connected = True
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
-        await client.close()
-        cause = trouble[-1] if trouble else error
+        with contextlib.suppress(AssertionError):  # a URL that could not be read
+            await client.close()
+        cause = trouble[0] if trouble else error
+        if _is_refusal(cause):
+            raise BrokerError(
+                f"the NATS server at {where} refuses the user ({_words(cause)}): put the right user and password, or "
+                "token, into NATS_URL, as in nats://user:password@host:4222"
+            ) from error
         raise BrokerError(
-            f"no NATS server answers at {_without_secret(url)} ({_words(cause)}): start one, or correct NATS_URL, "
+            f"no NATS server answers at {where} ({_words(cause)}): start one, or correct NATS_URL, "
             "or unset it to use the embedded one"
         ) from error
-    connection = Connection(client, _without_secret(url))
+    connection = Connection(client, where)
     version = client.connected_server_version
     if (version.major, version.minor) < OLDEST_SERVER:
         await connection.close()
@@ -421,6 +443,10 @@ async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
             f"{OLDEST_SERVER[0]}.{OLDEST_SERVER[1]} or newer is needed (consumer priority groups): update it"
         )
     return connection
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return "authorization violation" in str(error).lower()
 
 
 def _without_secret(url: str) -> str:

@@ -15,6 +15,7 @@ from schemas.requests import SubmitRequest
 from v2t_stream.errors import Reject
 from v2t_stream.jetstream import Connection
 from v2t_stream.models import problem
+from v2t_stream.text import one_line
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 from v2t_stream.transcriber import engine_names
 
@@ -41,7 +42,7 @@ def parse(data: bytes) -> SubmitRequest:
 
 def _misfit(error: msgspec.ValidationError) -> str:
     """What is wrong in the JSON, and what would be right."""
-    reason, _, path = str(error).partition(" - at `$.")
+    reason, _, path = one_line(str(error)).partition(" - at `$.")
     name = path.rstrip("`")
     if not name:
         return f"the submission does not fit: {reason}; its fields are {', '.join(SubmitRequest.__struct_fields__)}"

@@ -38,12 +38,13 @@ async def _keep(stage: str, environment: Mapping[str, str], log_folder: Path | N
     failures = 0
     while True:
         started = time.monotonic()
-        code = await _run(stage, environment, log_folder)
+        try:
+            end = f"ended with code {await _run(stage, environment, log_folder)}"
+        except OSError as error:  # no memory, no disk, no more files
+            end = f"could not be started ({error})"
         failures = 1 if time.monotonic() - started > _STEADY else failures + 1
         delay = _BACKOFF[min(failures, len(_BACKOFF)) - 1]
-        log.error(
-            "the stage %s ended with code %d (%d in a row); starting it again in %g s", stage, code, failures, delay
-        )
+        log.error("the stage %s %s (%d in a row); starting it again in %g s", stage, end, failures, delay)
         await asyncio.sleep(delay)
 
 

@@ -17,11 +17,22 @@ from schemas.message import Message
 from v2t_stream.errors import BrokerError, Reject, Retry, V2TError
 from v2t_stream.jetstream import Puller
 from v2t_stream.stage import Resources, Stage, Submission
-from v2t_stream.topology import INBOX, JOBS, SUBMIT_SUBJECT, decode, inbox_epoch, job_id, job_of
+from v2t_stream.topology import (
+    INBOX,
+    JOBS,
+    SUBMIT_SUBJECT,
+    Consumer,
+    decode,
+    inbox_epoch,
+    is_applied,
+    job_id,
+    job_of,
+)
 
 log = logging.getLogger(__name__)
 
 _BACKOFF: Final = (1.0, 5.0, 15.0, 60.0)  # seconds until the next try, by tries so far
+_ACK_TIMEOUT: Final = 5.0  # seconds until an ack is sent again
 _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was asked for
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
@@ -37,6 +48,8 @@ class Worker:
         self._connection = resources.connection
         self._slots = asyncio.Semaphore(stage.row.slots)
         self._epoch = ""
+        self._ack_wait = stage.row.ack_wait
+        self._asked: dict[Puller, float] = {}  # when each of those that are only asked was asked last
         self._presence = resources.presence
         self._presence.slots = stage.row.slots
         self._tasks: dict[asyncio.Task[None], str] = {}  # with the subject of what each does
@@ -45,6 +58,7 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish what is in hand, or give it back after 20 s."""
         self._epoch = await inbox_epoch(self._connection)
+        self._ack_wait = min([await self._ack_wait_of(consumer) for consumer in self._row.consumers])
         await self._connection.client.subscribe(Cancelled.SUBJECT.format(job="*"), cb=self._on_cancelled)
         pulling = asyncio.create_task(self._pull())
         stopping = asyncio.create_task(stop.wait())
@@ -55,14 +69,18 @@ class Worker:
         finally:
             stopping.cancel()
             pulling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await pulling
+            await asyncio.wait({pulling})
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_DRAIN)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._stage.close()
+
+    async def _ack_wait_of(self, consumer: Consumer) -> float:
+        """The consumer's own: a server that was set up otherwise is as right."""
+        info = await self._connection.api(f"CONSUMER.INFO.{self._row.stream}.{consumer.durable}")
+        return float(info["config"]["ack_wait"]) / 1e9
 
     async def _pull(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -130,17 +148,36 @@ class Worker:
 
     async def _next(self, pullers: list[Puller]) -> Msg:
         *asked, awaited = pullers
-        while True:
+        while not self._connection.client.is_closed:
             try:
                 awaited.rank = self._presence.rank
                 for puller in asked:
-                    if message := await puller.next(0):
+                    if self._asks_now(puller) and (message := await puller.next(0)):
+                        self._asked.pop(puller)  # there may be more
                         return message
                 if message := await awaited.next(_POLL if asked else _WAIT):
                     return message
             except BrokerError as error:
+                if await self._is_gone():
+                    raise  # and with us started again, everything is set up anew
                 log.warning("%s", error)
                 await asyncio.sleep(1)
+        raise BrokerError(f"the NATS server at {self._connection.url} ended the connection for good")
+
+    def _asks_now(self, puller: Puller) -> bool:
+        """Whether it is a while since this one was found empty: asking for every message would halve the rate."""
+        now = time.monotonic()
+        if now - self._asked.get(puller, 0.0) < _POLL / 4:
+            return False
+        self._asked[puller] = now
+        return True
+
+    async def _is_gone(self) -> bool:
+        """Whether the server has lost our consumers; one that does not answer may still have them."""
+        try:
+            return not await is_applied(self._connection, self._row.name)
+        except BrokerError:
+            return False
 
     async def _handle(self, message: Msg) -> None:
         """Bring one message to its end; whatever happens, it is acked, given back or dead-lettered."""
@@ -154,8 +191,11 @@ class Worker:
                     await message.nak()
             raise
         except (BrokerError, nats.errors.Error, TimeoutError) as error:
-            # The broker is away. The message is not acked, so it comes again, and its results are idempotent.
+            # The broker is away. The message is not acked, so it comes again, and its results are idempotent;
+            # the nak goes out when the broker is back, and spares it the rest of ack_wait.
             log.warning("left to be delivered again: %s (%s)", message.subject, error)
+            with contextlib.suppress(nats.errors.Error):
+                await message.nak(1)
 
     async def _settle(self, message: Msg) -> None:
         tries = message.metadata.num_delivered
@@ -255,7 +295,7 @@ class Worker:
         async def beat() -> None:
             until = time.monotonic() + self._row.max_run
             while time.monotonic() < until:
-                await asyncio.sleep(self._row.ack_wait / 3)
+                await asyncio.sleep(self._ack_wait / 3)
                 with contextlib.suppress(nats.errors.Error, BrokerError):
                     await message.in_progress()
                     if await self._is_settled(work):
@@ -279,10 +319,10 @@ async def _ack(message: Msg) -> None:
     """Ack and hear that it was heard; a plain ack right before the server dies would be lost without a word."""
     for last in (False, False, True):
         try:
-            await message.ack_sync(timeout=5)
-        except (nats.errors.Error, TimeoutError):
+            await message.ack_sync(timeout=_ACK_TIMEOUT)
+        except (nats.errors.Error, TimeoutError) as error:
             if last:
-                raise
+                raise BrokerError(f"the NATS server did not confirm an ack: {error}") from error
             await asyncio.sleep(1)
         else:
             return

@@ -47,24 +47,23 @@ class Direct:
 @contextmanager
 def direct(engine: str, *, threads: int, batch: int) -> Iterator[Direct]:
     """The library in a process of its own with the environment of our engine process, and a short clip behind it."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.benchmarks.direct", engine, str(threads), str(batch)],
         env=engine_environment(threads),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
-    )
-    try:
-        ready = Direct(process)
-        ready.transcribe(DATA / "5s.flac")
-        yield ready
-    finally:
-        process.terminate()
-        process.wait()
+    ) as process:
+        try:
+            ready = Direct(process)
+            ready.transcribe(DATA / "5s.flac")
+            yield ready
+        finally:
+            process.terminate()
 
 
 def _faster_whisper(threads: int, batch: int) -> Callable[[str], Iterator[Segment]]:
-    from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415  heavy
+    from faster_whisper import BatchedInferencePipeline, WhisperModel
 
     model = WhisperModel(str(model_path("faster-whisper")), device="cpu", compute_type="int8", cpu_threads=threads)
     engine = BatchedInferencePipeline(model)
@@ -78,8 +77,8 @@ def _faster_whisper(threads: int, batch: int) -> Callable[[str], Iterator[Segmen
 
 
 def _whisper_cpp(threads: int, _: int) -> Callable[[str], Iterator[Segment]]:
-    from faster_whisper.audio import decode_audio  # noqa: PLC0415  heavy; pywhispercpp's own reads only WAV
-    from pywhispercpp.model import Model  # noqa: PLC0415  heavy
+    from faster_whisper.audio import decode_audio
+    from pywhispercpp.model import Model
 
     engine: Any = Model(
         str(model_path("whisper-cpp")),

@@ -1,6 +1,6 @@
 """Long recordings, made of the test clips."""
 
-import json
+import math
 from pathlib import Path
 
 import av
@@ -39,14 +39,8 @@ def seconds(path: Path) -> float:
         return (container.duration or 0) / av.time_base
 
 
-def clips() -> dict[str, list[dict[str, float | str]]]:
-    """The sentences of each test clip, with their times."""
-    found: dict[str, list[dict[str, float | str]]] = json.loads((DATA / "references.json").read_text(encoding="utf-8"))
-    return found
-
-
 def _times(minutes: int) -> int:
-    return round(minutes * 60 / _BLOCK + 0.49)
+    return math.ceil(minutes * 60 / _BLOCK)
 
 
 def _encode(path: Path) -> None:

@@ -16,7 +16,7 @@ _MB = 1_000_000
 async def run(folder: Path) -> list[Row]:
     """How much more than at its start each process held at most. Only convert has a limit."""
     path = recording(folder, HOURS * 60)
-    async with pipeline(folder, cores(), warm=False) as ready:
+    async with pipeline(folder, cores(), fresh=True) as ready:
         pids = running()
         before = {name: memory(pid, "VmRSS") / _MB for name, pid in pids.items()}
         done = await ready.run(path)

@@ -1,5 +1,6 @@
 """The pipeline under test: broker and stages up, the model loaded, and a clock beside each job."""
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -18,6 +19,7 @@ from v2t_stream.cli.follow import states
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.submission import submit
+from v2t_stream.topology import STAGES
 
 BATCH = 4  # chunks in one call of the engine: the default on a processor, here for the direct call too
 
@@ -47,8 +49,7 @@ class Pipeline:
 
     async def run(self, path: Path, *, engine: str = "faster-whisper", until_first: bool = False) -> Run:
         """Send a file as `v2t convert` does, and watch the job until it ends, or until its first segment."""
-        pids = running()
-        before = processor_seconds(pids) | {"watcher": time.process_time()}
+        before = processor_seconds(running()) | {"watcher": time.process_time()}
         run = Run()
         begun = time.perf_counter()
         # The key is new each time: the same submission twice would be one job.
@@ -58,23 +59,22 @@ class Pipeline:
         request = SubmitRequest(media=media, title=path.name, language="en", model="demo", engine=engine)
         run.job, _ = await submit(self.connection, request)
         run.submitted = time.perf_counter() - begun
-        async with contextlib.aclosing(states(self.connection, run.job)) as watched:
-            async for job in watched:
-                now = time.perf_counter() - begun
-                run.downloaded = run.downloaded or (now if job.downloaded else 0.0)
-                run.converted = run.converted or (now if job.converted else 0.0)
-                if len(job.chunks) > run.chunks:
-                    run.chunks, run.last = len(job.chunks), now
-                    if not run.first and any(chunk.segments for chunk in job.chunks.values()):
-                        run.first = now
-                if run.first and until_first:
-                    return run
+        async for job in states(self.connection, run.job):
+            now = time.perf_counter() - begun
+            run.downloaded = run.downloaded or (now if job.downloaded else 0.0)
+            run.converted = run.converted or (now if job.converted else 0.0)
+            if len(job.chunks) > run.chunks:
+                run.chunks, run.last = len(job.chunks), now
+                if not run.first and any(chunk.segments for chunk in job.chunks.values()):
+                    run.first = now
+            if run.first and until_first:
+                return run
         if job.state != "completed":
             raise RuntimeError(f"{path.name}: {job.state}: {job.reason}")
         run.completed = now
         run.engine = sum(chunk.seconds for chunk in job.chunks.values())
-        after = processor_seconds(pids) | {"watcher": time.process_time()}
-        run.processor = {name: after[name] - before[name] for name in before}
+        after = processor_seconds(running()) | {"watcher": time.process_time()}
+        run.processor = {name: after[name] - before.get(name, 0.0) for name in after}
         return run
 
     async def transcript(self, run: Run) -> Transcript:
@@ -84,15 +84,31 @@ class Pipeline:
 
 
 @contextlib.asynccontextmanager
-async def pipeline(folder: Path, threads: int, engine: str = "faster-whisper") -> AsyncGenerator[Pipeline]:
-    """Broker and all stages, with one worker of `threads` for transcription, ready: a short clip went through."""
+async def pipeline(
+    folder: Path, threads: int, engine: str = "faster-whisper", *, fresh: bool = False
+) -> AsyncGenerator[Pipeline]:
+    """Broker and all stages, with one worker of `threads` for transcription.
+
+    They have the model loaded and a short clip behind them; `fresh`: they only wait for work.
+    """
     home = folder / f"pipeline-{secrets.token_hex(4)}"
-    settings = {"V2T_WARM": "true", "V2T_ENGINE": engine, "V2T_THREADS": str(threads), "V2T_BATCH": str(BATCH)}
+    settings = {"V2T_ENGINE": engine, "V2T_THREADS": str(threads), "V2T_BATCH": str(BATCH)}
     async with broker(home / "nats") as (server, connection):
-        with node(server.url, home / "home", **settings):
+        with node(server.url, home / "home", V2T_WARM="false" if fresh else "true", **settings):
             ready = Pipeline(connection)
-            await ready.run(DATA / "5s.flac", engine=engine)
+            if fresh:
+                await _all_wait(connection)
+            else:
+                await ready.run(DATA / "5s.flac", engine=engine)
             yield ready
+
+
+async def _all_wait(connection: Connection) -> None:
+    """Until every stage asks for work."""
+    for row in STAGES:
+        last = row.consumers[-1].durable
+        while not (await connection.api(f"CONSUMER.INFO.{row.stream}.{last}"))["num_waiting"]:
+            await asyncio.sleep(0.05)
 
 
 def cores() -> int:

@@ -12,7 +12,7 @@ from tests.benchmarks.report import Row, load, say, spread
 from v2t_stream.wer import word_error_rate
 
 MINUTES = 60
-PAIRS = 2  # of each, in turns
+PAIRS = 3  # of each, in turns
 
 
 async def run(folder: Path) -> list[Row]:

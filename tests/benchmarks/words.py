@@ -2,12 +2,12 @@
 
 import asyncio
 import difflib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from schemas.transcript import Segment
 from tests.benchmarks.direct import direct
-from tests.benchmarks.media import clips
 from tests.benchmarks.pipeline import BATCH, cores, pipeline
 from tests.benchmarks.report import Row
 from tests.harness import DATA, reference
@@ -50,7 +50,7 @@ def _rate(group: Sequence[str], heard: dict[str, Sequence[Segment]]) -> float:
 
 def _times(what: str, group: Sequence[str], heard: dict[str, Sequence[Segment]]) -> Row:
     pairs = [pair for clip in group for pair in _aligned(clip, heard[clip])]
-    sentences = sum(len(clips()[clip]) for clip in group)
+    sentences = sum(len(_sentences(clip)) for clip in group)
     starts = [abs(segment.start - start) for segment, start, _ in pairs]
     ends = [abs(segment.end - end) for segment, _, end in pairs]
     return Row(
@@ -68,10 +68,16 @@ def _aligned(clip: str, segments: Sequence[Segment]) -> Iterator[tuple[Segment, 
     Segments and sentences are matched by their words; between two matches, as many segments as sentences are taken
     one by one, for a sentence with a wrong word has times too.
     """
-    sentences = clips()[clip]
+    sentences = _sentences(clip)
     said = [tuple(words(str(sentence["text"]))) for sentence in sentences]
     got = [tuple(words(segment.text)) for segment in segments]
     for _, i, end, j, stop in difflib.SequenceMatcher(None, said, got, autojunk=False).get_opcodes():
         if end - i == stop - j:
             for sentence, segment in zip(sentences[i:end], segments[j:stop], strict=True):
                 yield segment, float(sentence["start"]), float(sentence["end"])
+
+
+def _sentences(clip: str) -> list[dict[str, str | float]]:
+    """What is said in a test clip, and when."""
+    sentences: dict[str, list[dict[str, str | float]]] = json.loads((DATA / "references.json").read_text())
+    return sentences[clip]

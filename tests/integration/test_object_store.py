@@ -107,7 +107,7 @@ def files(directory: Path) -> list[str]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  what is waited for is the server's and nats-py's own state
+        while not condition():
             await asyncio.sleep(0)
 
 
@@ -372,7 +372,7 @@ async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
             with pytest.raises(StoreError, match=r"could not store media/j/a: the NATS server has no room left"):
                 await store.put("media/j/a", bytes(20_000_000))
             async with asyncio.timeout(5):  # nobody waited for the purge
-                while await messages(client, MEDIA) > expected_messages(5):  # noqa: ASYNC110  the server tells nobody
+                while await messages(client, MEDIA) > expected_messages(5):
                     await asyncio.sleep(0.01)
             await store.put("media/j/b", b"there is room again")
             assert await store.get("media/j/a") == b"small"

@@ -1,5 +1,6 @@
 """The command line `v2t`. A command's module is imported when it is called, so that `--help` is at once there."""
 
+import os
 import sys
 from importlib import import_module
 from typing import Final
@@ -49,14 +50,20 @@ def cli(context: click.Context, *, debug: bool) -> None:
 def main() -> None:
     """Exit codes: 0 done; 1 it failed, with one sentence on stderr; 2 wrong usage; 130 interrupted."""
     try:
-        cli(prog_name="v2t")
+        sys.exit(cli(prog_name="v2t", standalone_mode=False))  # click itself would exit with 1 on Ctrl-C
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except V2TError as error:
         if "--debug" in sys.argv:
             raise
         click.echo(f"v2t: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:  # the last resort: whatever it is, the user gets a sentence
         if "--debug" in sys.argv:
             raise

@@ -1,17 +1,21 @@
 """Watches a job from the terminal until it ends: its progress on stderr, its segments or its transcript on stdout."""
 
+import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from v2t_stream.errors import V2TError
 from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import Job
+from v2t_stream.text import one_line
 from v2t_stream.topology import JOBS
 
 
@@ -42,26 +46,31 @@ async def follow(connection: Connection, job_id: str, *views: View) -> Job:
         for view in views:
             view.update(job)
     if job.state != "completed":
-        raise JobFailed(f"job {job_id} failed: {job.reason}" if job.failed else f"job {job_id} was cancelled")
+        raise JobFailed(f"job {job_id} failed: {one_line(job.reason)}" if job.reason else f"job {job_id} was cancelled")
     return job
 
 
 class Bars:
-    """On stderr a line for each job: its state, how far it is, at what speed, how long yet.
+    """On stderr a line for each job that runs: its state, how far it is, at what speed, how long yet.
 
     Where stderr is no terminal, a line for each change of state.
     """
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
+        self._console = Console(stderr=True, highlight=False)
+        title = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         self._progress = Progress(
-            TextColumn("{task.fields[title]}"),
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[detail]}"),
-            console=console,
+            SpinnerColumn(),
+            TextColumn("{task.fields[title]}", markup=False, table_column=title),
+            TextColumn("{task.description}", style="bold", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[detail]}", markup=False, table_column=Column(no_wrap=True)),
+            console=self._console,
+            expand=True,
+            transient=True,  # a job that ended leaves a line of its own
+            redirect_stdout=False,  # it would send the transcript to stderr
         )
-        self._live = console.is_terminal
+        self._live = self._console.is_terminal
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, str] = {}
 
@@ -76,62 +85,107 @@ class Bars:
         if self._live:
             self._progress.stop()
 
+    def say(self, text: str) -> None:
+        """Print on stdout without breaking the bars."""
+        if self._live and sys.stdout.isatty():
+            self._console.print(Text(text), soft_wrap=True)
+        else:
+            click.echo(text)
+
+    def warn(self, text: str) -> None:
+        """Print on stderr without breaking the bars."""
+        if self._live:
+            self._console.print(Text(text), soft_wrap=True)
+        else:
+            click.echo(text, err=True)
+
+    @contextlib.contextmanager
+    def step(self, title: str, name: str) -> Iterator[None]:
+        """Show `name` for `title` while the block runs, as long as there is no job to tell of."""
+        task = self._progress.add_task(name, total=None, title=one_line(title), detail="") if self._live else None
+        try:
+            yield
+        finally:
+            if task is not None:
+                self._progress.remove_task(task)
+
     def update(self, job: Job) -> None:
         share, detail = describe(job)
+        title = one_line(job.title)
         if not self._live:
             if self._said.get(job.id) != job.state:
                 self._said[job.id] = job.state
-                click.echo(f"{job.id} {job.state} {detail}".rstrip(), err=True)
+                click.echo(
+                    " ".join(filter(None, (job.id, title, f"{job.state}:" if detail else job.state, detail))), err=True
+                )
+            return
+        if job.ended:
+            if job.id in self._tasks:
+                self._progress.remove_task(self._tasks.pop(job.id))
+            if job.state == "completed":
+                self.warn(f"{title} completed: {detail}")
             return
         if job.id not in self._tasks:
-            self._tasks[job.id] = self._progress.add_task("", total=1.0, title="", detail="")
-        title = job.title if len(job.title) <= 30 else job.title[:29] + "…"
-        self._progress.update(self._tasks[job.id], description=job.state, completed=share, title=title, detail=detail)
+            self._tasks[job.id] = self._progress.add_task("", total=1.0, title=job.id, detail="", visible=False)
+        self._progress.update(
+            self._tasks[job.id],
+            description=job.state,
+            completed=share,
+            title=title or job.id,
+            detail=detail,
+            visible=True,
+        )
 
 
 def describe(job: Job) -> tuple[float, str]:
     """How much of the present step is done (0 to 1), and the same in words."""
     match job.state:
+        case "queued" if job.submitted:
+            return 0.0, "waits for a free machine"
         case "downloading":
             download = job.progress["download"]
             share = download.done / download.total if download.total else 0.0
-            size = f"{download.done / 1e6:.1f} MB"
-            return share, f"{share:.0%} {size}" if download.total else size
+            size = f"{download.done / 1e6:.1f}"
+            return share, f"{share:.0%}  {size} of {download.total / 1e6:.1f} MB" if download.total else f"{size} MB"
+        case "converting" if "convert" not in job.progress:
+            return 0.0, "waits for a free machine"
         case "converting" | "transcribing":
-            parts = []
-            if not job.converted:
-                total = f" of {clock(job.duration)}" if job.duration else ""
-                parts.append(f"decoded {clock(job.decoded)}{total}")
-            more = "" if job.converted else "+"
-            parts.append(f"chunks {len(job.chunks)}/{job.chunks_cut}{more}")
-            if job.speed:
-                parts.append(f"{job.speed:.1f}x")
-            if job.eta is not None:
-                parts.append(f"ETA {clock(job.eta)}")
-            return (job.transcribed / job.duration if job.duration else 0.0), "  ".join(parts)
+            return (job.transcribed / job.duration if job.duration else 0.0), "  ".join(_pace(job))
         case "completed":
             parts = [f"{clock(job.duration or 0)} of media"]
             if job.started_at and job.ended_at:
                 parts.append(f"in {job.ended_at - job.started_at:.1f} s")
             if job.gaps:
-                parts.append(f"{len(job.gaps)} chunks missing")
-            return 1.0, "  ".join(parts)
+                parts.append(f"but {len(job.gaps)} of {job.chunks_cut} chunks missing: {job.gaps[0].reason}")
+            return 1.0, " ".join(parts)
     return 0.0, ""
 
 
-class Segments:
-    """Prints segments on stdout in their order, each as soon as all before it are there."""
+def _pace(job: Job) -> Iterator[str]:
+    """How far conversion and transcription are, which run together; all of it fits a line of 80 characters."""
+    if not job.converted:
+        yield f"{clock(job.decoded)}/{clock(job.duration)}" if job.duration else clock(job.decoded)
+    yield f"chunks {len(job.chunks)}/{job.chunks_cut}{'' if job.converted else '+'}"
+    if job.speed:
+        yield f"{job.speed:.0f}x" if job.speed >= 10 else f"{job.speed:.1f}x"
+    if job.eta is not None:
+        yield f"ETA {clock(job.eta)}"
 
-    def __init__(self) -> None:
+
+class Segments:
+    """Prints segments in their order, each as soon as all before it are there."""
+
+    def __init__(self, say: Callable[[str], None] = click.echo) -> None:
+        self._say = say
         self._next = 0
 
     def update(self, job: Job) -> None:
         while chunk := job.chunks.get(self._next):
             self._next += 1
             if chunk.error:
-                click.echo(f"[{clock(chunk.start)} - {clock(chunk.end)}] [missing: {chunk.error}]")
+                self._say(f"[{clock(chunk.start)} - {clock(chunk.end)}] [missing: {chunk.error}]")
             for segment in chunk.segments:
-                click.echo(f"[{clock(segment.start)} - {clock(segment.end)}] {segment.text}")
+                self._say(f"[{clock(segment.start)} - {clock(segment.end)}] {segment.text}")
         sys.stdout.flush()
 
 

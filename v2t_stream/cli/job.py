@@ -1,25 +1,33 @@
 """`v2t job`: list, status, transcript, cancel, retry."""
 
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
 import uvloop
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from v2t_stream import control
 from v2t_stream.cli.follow import Bars, clock, describe, follow
-from v2t_stream.errors import ObjectMissing, V2TError
+from v2t_stream.errors import ObjectMissing, SettingsError, V2TError
 from v2t_stream.fleet import fleet
 from v2t_stream.formats import FORMATS
+from v2t_stream.jetstream import Stored
 from v2t_stream.jobs import Job, fold, fold_all
 from v2t_stream.models import problem
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
+from v2t_stream.text import one_line
 from v2t_stream.topology import JOBS
+
+_UNBOUNDED: Final = 100_000  # columns, where nobody's terminal is to be filled
+_OF_CHUNKS: Final = {"chunks_done", "speed", "eta", "gaps"}  # what `job list` leaves to `job status`
 
 
 @click.group()
@@ -33,28 +41,16 @@ def list_(*, as_json: bool) -> None:
     """All jobs the broker remembers, the latest last."""
 
     async def run(pipeline: Session) -> None:
-        facts = [
-            stored
-            async for stored in pipeline.connection.watch(JOBS, "v2t.job.*.*", "v2t.job.*.progress.*", live=False)
-            if stored
-        ]
+        facts = await _facts(pipeline, "v2t.job.*.*", "v2t.job.*.progress.*")
+        # The chunks, which are most of it, matter only where they are still coming.
+        if running := [f"v2t.job.{job.id}.chunk.*" for job in fold_all(facts).values() if not job.ended]:
+            facts += await _facts(pipeline, *running)
         jobs = sorted(fold_all(facts).values(), key=lambda job: job.started_at or 0.0)
         if as_json:
-            click.echo(msgspec.json.encode([summary(job) for job in jobs]).decode())
+            short = [{name: value for name, value in summary(job).items() if name not in _OF_CHUNKS} for job in jobs]
+            click.echo(msgspec.json.encode(short).decode())
             return
-        table = Table("job", "state", "title", "language", "duration", "took", box=None)
-        for each in jobs:
-            took = each.ended_at - each.started_at if each.ended_at and each.started_at else None
-            language = each.completed.language if each.completed else each.options.language
-            table.add_row(
-                each.id,
-                each.state,
-                each.title,
-                language or "",
-                clock(each.duration) if each.duration else "",
-                f"{took:.1f} s" if took is not None else "",
-            )
-        Console().print(table)
+        _print_table(jobs)
 
     _with_broker(run)
 
@@ -73,7 +69,7 @@ def status(job_id: str, *, as_json: bool) -> None:
         else:
             for name, value in facts.items():
                 if value not in (None, "", []):
-                    click.echo(f"{name:12}{value}")
+                    click.echo(f"{name:12}{one_line(str(value))}")
         if state.state == "failed":
             click.get_current_context().exit(1)
 
@@ -95,7 +91,12 @@ def transcript(job_id: str, format_: str, output: Path | None) -> None:
             why = state.reason or describe(state)[1]
             raise V2TError(f"job {job_id} has no transcript, it is {state.state}{f': {why}' if why else ''}") from None
         if output:
-            output.write_bytes(data)
+            try:
+                output.write_bytes(data)
+            except OSError as error:
+                raise SettingsError(
+                    f"{output} cannot be written ({error.strerror}): choose another --output"
+                ) from error
         else:
             click.echo(data.decode(), nl=False)
 
@@ -164,9 +165,34 @@ async def _warning(pipeline: Session, job: Job) -> str:
     return f"no node with {wanted} is alive: start one, or submit the job without --accelerator"
 
 
+def _print_table(jobs: list[Job]) -> None:
+    rows = [("job", "state", "title", "language", "duration", "took")]
+    for job in jobs:
+        took = job.ended_at - job.started_at if job.ended_at and job.started_at else None
+        language = job.completed.language if job.completed else job.options.language
+        duration = clock(job.duration) if job.duration else ""
+        rows.append(
+            (job.id, job.state, one_line(job.title), language or "", duration, "" if took is None else f"{took:.1f} s")
+        )
+    widths = [max(map(cell_len, cells)) for cells in zip(*rows, strict=True)]
+    console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED)
+    # Only the title gives way where the terminal is narrow.
+    widths[2] = max(len("title"), min(widths[2], console.width - sum(widths) + widths[2] - 2 * len(widths)))
+    table = Table(box=None)
+    for name, width in zip(rows[0], widths, strict=True):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+async def _facts(pipeline: Session, *patterns: str) -> list[Stored]:
+    return [stored async for stored in pipeline.connection.watch(JOBS, *patterns, live=False) if stored]
+
+
 async def _job(pipeline: Session, job_id: str) -> Job:
     """Raises V2TError where there is no such job."""
-    facts = [stored async for stored in pipeline.connection.watch(JOBS, f"v2t.job.{job_id}.>", live=False) if stored]
+    facts = await _facts(pipeline, f"v2t.job.{job_id}.>")
     if not facts:
         raise V2TError(f"there is no job {job_id!r}: v2t job list shows those there are")
     return fold(job_id, facts)

@@ -18,7 +18,7 @@ from schemas.chunks import CHUNK_SECONDS
 from v2t_stream.embedded import find_running
 from v2t_stream.errors import SettingsError
 from v2t_stream.fleet import Presence, announce, fleet
-from v2t_stream.jetstream import connect
+from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.session import session, set_up
 from v2t_stream.settings import Settings
@@ -119,7 +119,10 @@ def stage(name: str, *, with_parent: bool) -> None:
         stop = _stop_on_signals()
         if with_parent:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _read_end, stop)
-        async with await connect(url, name=f"v2t {name} on {settings.node}", patience=60) as connection:
+        connection = await _connected(url, f"v2t {name} on {settings.node}", stop)
+        if connection is None:
+            return
+        async with connection:
             if not await is_applied(connection, name):
                 await set_up(connection, settings)
             presence = Presence(settings.node, name)
@@ -136,11 +139,26 @@ def stage(name: str, *, with_parent: bool) -> None:
 
 async def _beside(main: Coroutine[Any, Any, None], *aside: Coroutine[Any, Any, None]) -> None:
     """Run `main` to its end, and `aside` as long; should one of those end by an error, all end by it."""
-    async with asyncio.TaskGroup() as group:
-        others = [group.create_task(one) for one in aside]
-        await main
-        for other in others:
-            other.cancel()
+    tasks = [asyncio.create_task(one) for one in (main, *aside)]
+    ended, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    for task in ended:
+        task.result()
+
+
+async def _connected(url: str, name: str, stop: asyncio.Event) -> Connection | None:
+    """Connect, where the broker may still be starting; None where `stop` was set before it answered."""
+    connecting = asyncio.create_task(connect(url, name=name, patience=60))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if connecting.done():
+        return connecting.result()
+    connecting.cancel()
+    await asyncio.wait({connecting})
+    return None
 
 
 def _read_end(stop: asyncio.Event) -> None:

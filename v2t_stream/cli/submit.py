@@ -3,9 +3,10 @@
 import asyncio
 import mimetypes
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
@@ -18,6 +19,9 @@ from v2t_stream.formats import FORMATS
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, submit
+from v2t_stream.text import one_line
+
+_AT_ONCE: Final = 16  # files sent and followed together; the stages take them one after the other anyway
 
 _OPTIONS = (
     click.option("--language", help="Spoken language as an ISO 639 code such as en; detected where not given."),
@@ -50,13 +54,21 @@ def etl(url: str, *, wait: bool, following: bool, **options: Any) -> None:
     async def run() -> None:
         async with session(settings, work=True, options=request) as pipeline:
             job, duplicate = await submit(pipeline.connection, request)
-            click.echo(f"job {job}{' (submitted before)' if duplicate else ''}", err=True)
+            if duplicate:
+                click.echo("the same was submitted within the last two minutes: this is its job", err=True)
+            if not (wait or following or pipeline.local):
+                click.echo(job)
+                return
+            click.echo(f"job {job}", err=True)
             if not (wait or following):
-                if not pipeline.local:
-                    return
-                click.echo("no broker is configured, so this command does the work itself (v2t up keeps one)", err=True)
-            with Bars() as bars:
-                await follow(pipeline.connection, job, bars, *([Segments()] if following else []))
+                click.echo("NATS_URL names no broker, so this command stays until the job is done", err=True)
+            try:
+                with Bars() as bars:
+                    await follow(pipeline.connection, job, bars, *([Segments(bars.say)] if following else []))
+            except asyncio.CancelledError:
+                when = "with the next command here" if pipeline.local else "without you"
+                click.echo(f"job {job} goes on {when}: v2t job status {job}", err=True)
+                raise
             if not following:
                 transcript = await pipeline.store.get(f"transcripts/{job}/transcript.txt")
                 click.echo(transcript.decode(), nl=False)
@@ -80,23 +92,27 @@ def convert(source: Path, output: Path | None, formats: str, **options: Any) -> 
     request = SubmitRequest(media="media/", **options)
     check(request)
     files = _targets(source, output)
+    if output:
+        _make_writable(output)
 
     async def run() -> None:
+        failures = 0
+        at_once = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(file: Path, stem: Path) -> None:
+            nonlocal failures
+            async with at_once:
+                try:
+                    job = await _convert(pipeline, request, file, bars)
+                    for path in await _written(pipeline, job, stem, wanted):
+                        bars.say(str(path))
+                except V2TError as error:
+                    failures += 1
+                    bars.warn(f"v2t: {one_line(str(file))}: {error}")
+
         async with session(settings, work=True, options=request) as pipeline:
             with Bars() as bars:
-                outcomes = await asyncio.gather(
-                    *(_convert(pipeline, request, file, bars) for file in files),
-                    return_exceptions=True,
-                )
-                failures = 0
-                for (file, stem), outcome in zip(files.items(), outcomes, strict=True):
-                    if isinstance(outcome, V2TError):
-                        failures += 1
-                        click.echo(f"v2t: {file}: {outcome}", err=True)
-                    elif isinstance(outcome, BaseException):
-                        raise outcome
-                    else:
-                        await _write(pipeline, outcome, stem, wanted)
+                await asyncio.gather(*(one(file, stem) for file, stem in files.items()))
         if failures:
             raise JobFailed(f"{failures} of {len(files)} files gave no transcript")
 
@@ -106,22 +122,37 @@ def convert(source: Path, output: Path | None, formats: str, **options: Any) -> 
 async def _convert(pipeline: Session, wish: SubmitRequest, file: Path, bars: Bars) -> str:
     """Send one file through; the job that did it."""
     media = f"media/uploads/{secrets.token_hex(12)}/source{file.suffix}"
-    await pipeline.store.put_file(media, file)
+    with bars.step(file.name, "sending"):
+        await pipeline.store.put_file(media, file)
     job, _ = await submit(pipeline.connection, msgspec.structs.replace(wish, media=media, title=file.name))
     await follow(pipeline.connection, job, bars)
     return job
 
 
-async def _write(pipeline: Session, job: str, stem: Path, formats: list[str]) -> None:
+async def _written(pipeline: Session, job: str, stem: Path, formats: list[str]) -> list[Path]:
     """Fetch the job's transcript in `formats`, to files named after `stem`."""
-    for format_ in formats:
-        path = stem.parent / f"{stem.name}.{format_}"
+    paths = [stem.parent / f"{stem.name}.{format_}" for format_ in formats]
+    for path, format_ in zip(paths, formats, strict=True):
+        data = await pipeline.store.get(f"transcripts/{job}/transcript.{format_}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(await pipeline.store.get(f"transcripts/{job}/transcript.{format_}"))
+            path.write_bytes(data)
         except OSError as error:
-            raise SettingsError(f"{path} cannot be written ({error.strerror}): choose another --output") from error
-        click.echo(path)
+            raise _unwritable(path, error) from error
+    return paths
+
+
+def _make_writable(folder: Path) -> None:
+    """Find out before the work rather than after it that nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> SettingsError:
+    return SettingsError(f"{path} cannot be written ({error.strerror}): choose another --output")
 
 
 def _formats(text: str) -> list[str]:

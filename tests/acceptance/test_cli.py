@@ -1,0 +1,292 @@
+"""The command line as its users call it: real processes, without a terminal."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Pipeline
+from tests.harness import DATA, Server, node, reference, served
+from v2t_stream.formats import FORMATS
+from v2t_stream.jetstream import connect
+from v2t_stream.session import set_up
+from v2t_stream.settings import Settings
+from v2t_stream.wer import word_error_rate
+
+DEMO = ("--model", "demo", "--language", "en")
+
+
+class Terminal:
+    """Runs `v2t` with a data directory and, where there is one, a broker of the test."""
+
+    def __init__(self, home: Path, url: str = "") -> None:
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("V2T_", "NATS_"))},
+            "V2T_DATA_DIR": str(home),
+            "NATS_URL": url,
+        }
+
+    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "v2t_stream", *map(str, arguments)],
+            env=self._environment | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
+
+    def run(self, *arguments: str | Path, code: int = 0, **environment: str) -> tuple[str, str]:
+        """Its stdout and stderr, after it exited with `code` and without a traceback."""
+        with self.start(*arguments, **environment) as process:
+            out, err = process.communicate(timeout=90)
+        assert process.returncode == code, err
+        assert "Traceback" not in err
+        return out, err
+
+    def complaint(self, *arguments: str | Path, **environment: str) -> str:
+        """The one sentence on stderr with which it gives up."""
+        out, err = self.run(*arguments, code=1, **environment)
+        assert out == ""
+        assert err.startswith("v2t: ")
+        assert err.count("\n") == 1
+        return err.removeprefix("v2t: ").rstrip("\n")
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Terminal:
+    """A machine with no broker."""
+    return Terminal(tmp_path / "home")
+
+
+@pytest.fixture
+def terminal(pipeline: Pipeline, tmp_path: Path) -> Terminal:
+    """A machine that uses the running pipeline."""
+    return Terminal(tmp_path / "home", pipeline.url)
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    with served(DATA) as url:
+        yield url
+
+
+def words(srt: str) -> str:
+    """The text of subtitles."""
+    return " ".join(line for line in srt.splitlines() if line and not line.isdigit() and "-->" not in line)
+
+
+def test_convert_writes_transcripts_with_nothing_set_up(alone: Terminal, tmp_path: Path) -> None:
+    """The first command a new user tries does not work."""
+    clip = tmp_path / 'a talk "one" it\'s 例子\nand [b].flac'
+    clip.write_bytes((DATA / "20s-1.flac").read_bytes())
+    out, err = alone.run("convert", "--input", clip, *DEMO, "--format", "srt,txt", "--output", tmp_path / "out")
+    srt, txt = (tmp_path / "out" / f"{clip.stem}.{suffix}" for suffix in ("srt", "txt"))
+    assert out == f"{srt}\n{txt}\n"
+    assert word_error_rate(reference("20s-1.flac"), txt.read_text()) <= 0.02
+    assert word_error_rate(reference("20s-1.flac"), words(srt.read_text())) <= 0.02
+    assert re.search(r"completed: 00:20 of media in \d", err)
+    assert not processes(tmp_path / "home")
+
+
+def test_convert_of_a_folder_names_the_bad_file_and_does_the_others(terminal: Terminal, tmp_path: Path) -> None:
+    """One broken recording in a folder costs the transcripts of all of them."""
+    folder = tmp_path / "talks"
+    (folder / "b").mkdir(parents=True)
+    (folder / "one.flac").write_bytes((DATA / "5s.flac").read_bytes())
+    (folder / "b" / "two.flac").write_bytes((DATA / "20s-2.flac").read_bytes())
+    (folder / "bad.mp4").write_text("Dear Sir,\n")
+    (folder / "notes.txt").write_text("not a recording")
+    out, err = terminal.run("convert", "--input", folder, *DEMO, code=1)
+    assert sorted(out.splitlines()) == [str(folder / "b" / "two.srt"), str(folder / "one.srt")]
+    for name, clip in (("one", "5s"), ("b/two", "20s-2")):
+        assert word_error_rate(reference(f"{clip}.flac"), words((folder / f"{name}.srt").read_text())) <= 0.1
+    assert re.search(rf"^v2t: {folder}/bad\.mp4: job \S+ failed: bad\.mp4 is not audio or video", err, re.MULTILINE)
+    assert err.endswith("v2t: 1 of 3 files gave no transcript\n")
+
+
+def test_etl_and_job_commands_together(terminal: Terminal, site: str, tmp_path: Path) -> None:
+    """The way of a job cannot be seen, or its transcript not be had, from a script."""
+    begun = time.monotonic()
+    out, err = terminal.run("etl", "--url", f"{site}/20s-3.flac?cli", *DEMO)
+    assert time.monotonic() - begun < 10  # it waits for nothing
+    job = out.strip()
+    assert re.fullmatch(r"\w+-\w+\n", out)
+    assert err == ""
+
+    out, err = terminal.run("etl", "--url", f"{site}/20s-3.flac?cli", *DEMO, "--wait")
+    assert word_error_rate(reference("20s-3.flac"), out) <= 0.02
+    assert f"{job} 20s-3 completed: 00:20 of media" in err.replace("00:19", "00:20").replace("00:21", "00:20")
+
+    out, _ = terminal.run("job", "status", job)
+    assert re.search(r"^state +completed$", out, re.MULTILINE)
+    out, _ = terminal.run("job", "status", job, "--json")
+    status = json.loads(out)
+    assert (status["id"], status["state"], status["language"]) == (job, "completed", "en")
+    out, _ = terminal.run("job", "list", "--json")
+    (listed,) = (each for each in json.loads(out) if each["id"] == job)
+    assert listed.items() <= status.items()
+    out, _ = terminal.run("job", "list")
+    assert re.search(rf"^ {job} +completed +20s-3 +en ", out, re.MULTILINE)
+
+    for format_ in FORMATS:
+        out, _ = terminal.run("job", "transcript", job, "--format", format_)
+        file = tmp_path / f"transcript.{format_}"
+        assert terminal.run("job", "transcript", job, "--format", format_, "--output", file)[0] == ""
+        assert file.read_text() == out != ""
+    out, _ = terminal.run("job", "transcript", job)
+    assert word_error_rate(reference("20s-3.flac"), out) <= 0.02
+
+
+def test_follow_prints_segments_in_their_order(terminal: Terminal, site: str) -> None:
+    """Who reads along reads sentences out of order, or progress among them."""
+    out, err = terminal.run("etl", "--url", f"{site}/3min.ogg?follow", *DEMO, "--follow")
+    lines = [re.fullmatch(r"\[(\d\d:\d\d) - \d\d:\d\d\] (.+)", line) for line in out.splitlines()]
+    assert len(lines) > 30
+    assert all(lines)
+    times = [line[1] for line in lines if line]
+    assert times == sorted(times)
+    assert " completed: 03:00 of media" in err
+
+
+def test_a_failed_job_says_so_everywhere(terminal: Terminal, site: str) -> None:
+    """A script goes on as if there were a transcript."""
+    said = terminal.run("etl", "--url", f"{site}/missing.mp4", *DEMO, "--wait", code=1)[1].splitlines()
+    assert re.fullmatch(rf"v2t: job (\S+) failed: {site}/missing\.mp4 does not exist \(HTTP 404\): .*", said[-1])
+    job = said[-1].split()[2]
+    out, err = terminal.run("job", "status", job, code=1)
+    assert re.search(r"^state +failed$", out, re.MULTILINE)
+    assert re.search(r"^reason +.*does not exist \(HTTP 404\): check the link$", out, re.MULTILINE)
+    assert err == ""
+    assert json.loads(terminal.run("job", "status", job, "--json", code=1)[0])["state"] == "failed"
+    assert re.search(rf"^job {job} has no transcript, it is failed: ", terminal.complaint("job", "transcript", job))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("job", "status", "nope"), "there is no job 'nope': v2t job list shows those there are"),
+        (("job", "transcript", "nope"), "there is no job 'nope': v2t job list shows those there are"),
+        (("etl", "--url", "file:///etc/passwd"), "'file:///etc/passwd' cannot be fetched: only URLs that begin with"),
+        (("etl", "--url", "http://a/", "--language", "xx"), "unknown language 'xx': use an ISO 639 code"),
+        (("etl", "--url", "http://a/", "--model", "smal"), "unknown model 'smal': did you mean small"),
+        (("convert", "--input", DATA, "--format", "doc"), "unknown format 'doc': there are json, "),
+        (("convert", "--input", Path(__file__).parent), "there is no video or audio file in "),
+        (
+            ("convert", "--input", DATA, "--output", "/proc/out"),
+            "/proc/out cannot be written .*: choose another --output",
+        ),
+    ],
+)
+def test_a_wrong_wish_is_refused_with_a_sentence(arguments: tuple[str, ...], says: str, terminal: Terminal) -> None:
+    """The user is shown a traceback, or waits for a job that cannot be."""
+    assert re.match(says, terminal.complaint(*arguments))
+
+
+def test_a_wrong_setting_is_named(terminal: Terminal) -> None:
+    """A misspelt setting is ignored."""
+    assert terminal.complaint("job", "list", V2T_NODES="mac") == "unknown setting V2T_NODES: did you mean V2T_NODE?"
+
+
+def test_wrong_usage_exits_with_2(alone: Terminal) -> None:
+    """A script cannot tell a wrong call from a failed job."""
+    for arguments in (("etl",), ("etl", "--ulr", "x"), ("nonsense",), ("convert", "--input", "/missing")):
+        out, err = alone.run(*arguments, code=2)
+        assert out == ""
+        assert "Error: " in err
+
+
+def test_without_a_broker_it_says_so_in_seconds(alone: Terminal) -> None:
+    """A wrong address looks like a program that hangs."""
+    begun = time.monotonic()
+    said = alone.complaint("job", "list", NATS_URL="nats://me:secret@127.0.0.1:9")
+    assert time.monotonic() - begun < 8
+    assert re.match(r"no NATS server answers at nats://127\.0\.0\.1:9 \(.*\): start one, or correct NATS_URL", said)
+    assert "secret" not in said
+
+
+def test_debug_shows_the_traceback(alone: Terminal) -> None:
+    """Nobody can find out where a bug is."""
+    with alone.start("--debug", "etl", "--url", "file:///etc/passwd") as process:
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "Traceback" in err
+
+
+def test_help_imports_nothing_heavy(alone: Terminal) -> None:
+    """`v2t --help` takes seconds."""
+    heavy = {"nats", "numpy", "av", "faster_whisper", "ctranslate2", "yt_dlp", "rich", "uvloop", "asyncio"}
+    script = (
+        "import sys; from v2t_stream.cli import main; sys.argv = ['v2t', '--help']\n"
+        "try: main()\n"
+        f"finally: print(sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+    assert all(command in done.stdout for command in ("convert", "etl", "job", "demo", "up"))
+
+
+def test_ctrl_c_leaves_at_once_and_leaves_nothing_behind(alone: Terminal, site: str, tmp_path: Path) -> None:
+    """Engines go on using the machine after the user stopped them, or the terminal is stuck."""
+    with alone.start("etl", "--url", f"{site}/3min.ogg", *DEMO, "--wait") as process:
+        assert process.stderr
+        first = process.stderr.readline()
+        job = first.split()[1]
+        while "converting" not in process.stderr.readline():
+            pass
+        assert len(processes(tmp_path / "home")) > 5
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - begun < 10
+    assert f"job {job} goes on with the next command here: v2t job status {job}" in err
+    assert "Traceback" not in err
+    assert not processes(tmp_path / "home")
+
+
+def test_wait_outlasts_a_restart_of_the_broker(site: str, tmp_path: Path) -> None:
+    """A restart of the broker loses the watcher, though not the job."""
+    server = Server(tmp_path / "nats")
+    server.start()
+
+    async def create() -> None:
+        async with await connect(server.url, name="test") as connection:
+            await set_up(connection, Settings())
+
+    try:
+        asyncio.run(create())
+        command = ("etl", "--url", f"{site}/3min.ogg", *DEMO, "--wait")
+        with node(server.url, tmp_path / "node"), Terminal(tmp_path / "home", server.url).start(*command) as process:
+            assert process.stderr
+            while "converting" not in process.stderr.readline():
+                pass
+            server.kill()
+            time.sleep(2)
+            server.start()
+            out, err = process.communicate(timeout=80)
+        assert process.returncode == 0, err
+        assert word_error_rate(reference("3min.ogg"), out) <= 0.05
+        assert "Traceback" not in err
+    finally:
+        server.stop()
+
+
+def processes(home: Path) -> list[int]:
+    """All processes that were started to work in the data directory `home`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"V2T_DATA_DIR={home}\0".encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+    return found

@@ -1,0 +1,335 @@
+"""The embedded broker and the supervised stages: real processes, ended in every order."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.events import Submitted
+from tests.harness import ALL_STAGES
+from v2t_stream import embedded, supervisor
+from v2t_stream.embedded import embedded_broker, find_running, try_lock
+from v2t_stream.errors import BrokerError
+from v2t_stream.jetstream import connect
+from v2t_stream.supervisor import supervised
+from v2t_stream.topology import JOBS, apply
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or needs prctl")
+
+USER = """
+import asyncio, sys
+from pathlib import Path
+from v2t_stream.embedded import embedded_broker
+
+async def use():
+    async with embedded_broker(Path(sys.argv[1])) as broker:
+        print(broker.url, flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+
+asyncio.run(use())
+"""
+
+
+class User:
+    """A process that uses the embedded broker until it is told to leave, or killed."""
+
+    def __init__(self, home: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", USER, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def url(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def leave(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            self.leave()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        assert self.process.stdout
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def users() -> Iterator[Callable[[Path], User]]:
+    all_users: list[User] = []
+
+    def start(home: Path) -> User:
+        all_users.append(User(home))
+        return all_users[-1]
+
+    yield start
+    for user in all_users:
+        user.end()
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout: float = 30) -> None:
+    give_up = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < give_up, what
+        time.sleep(0.02)
+
+
+def answers(url: str) -> bool:
+    host, _, port = url.removeprefix("nats://").partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def remember(url: str, job: str) -> None:
+    """Store a fact on the broker at `url`."""
+
+    async def publish() -> None:
+        async with await connect(url, name="test") as connection:
+            await apply(connection)
+            assert await connection.publish(Submitted(job=job, title="t", url="http://127.0.0.1/x"))
+
+    asyncio.run(publish())
+
+
+def remembered(url: str) -> list[str]:
+    async def read() -> list[str]:
+        async with await connect(url, name="test") as connection:
+            await apply(connection)
+            return sorted(subject.split(".")[2] for subject in await connection.subjects(JOBS, "v2t.job.>"))
+
+    return asyncio.run(read())
+
+
+# -- the broker
+
+
+def test_a_second_command_uses_the_broker_of_the_first_which_waits_for_it(
+    users: Callable[[Path], User], tmp_path: Path
+) -> None:
+    """Else two commands at once ruin each other's files, or the first to end takes the broker from the other."""
+    first = users(tmp_path)
+    url = first.url()
+    second = users(tmp_path)
+    assert second.url() == url
+    first.leave()
+    third = users(tmp_path)
+    assert third.url() == url
+    third.leave()
+    assert third.process.wait(10) == 0
+    assert first.process.poll() is None
+    remember(url, "late")
+    second.leave()
+    assert second.process.wait(10) == 0
+    assert first.process.wait(10) == 0
+    assert not answers(url)
+    assert find_running(tmp_path) is None
+
+
+def test_many_commands_started_at_once_share_one_broker(users: Callable[[Path], User], tmp_path: Path) -> None:
+    """Else a script that runs several commands in parallel fails by luck."""
+    assert len({user.url() for user in [users(tmp_path) for _ in range(5)]}) == 1
+
+
+@linux
+def test_a_killed_owner_takes_its_broker_with_it_and_the_data_stays(
+    users: Callable[[Path], User], tmp_path: Path
+) -> None:
+    """Else after a crash a broker lives on that nobody knows of, or the next start finds an empty list of jobs."""
+    first = users(tmp_path)
+    url = first.url()
+    remember(url, "kept")
+    server = int((tmp_path / "broker" / "pid").read_text())
+    first.process.kill()
+    again = users(tmp_path).url()  # at once, while the server may still be ending
+    assert answers(again)
+    wait_until(lambda: not Path(f"/proc/{server}").exists(), "the broker outlives its owner")
+    assert remembered(again) == ["kept"]
+
+
+@linux
+def test_a_killed_broker_ends_nothing_else(users: Callable[[Path], User], tmp_path: Path) -> None:
+    """Else a broker that was killed leaves a data directory that cannot be used again."""
+    first = users(tmp_path)
+    url = first.url()
+    remember(url, "kept")
+    os.kill(int((tmp_path / "broker" / "pid").read_text()), signal.SIGKILL)
+    wait_until(lambda: not answers(url), "the broker was not killed")
+    first.leave()
+    assert first.process.wait(10) == 0
+    assert remembered(users(tmp_path).url()) == ["kept"]
+
+
+async def test_the_url_of_a_broker_that_is_gone_is_not_believed(tmp_path: Path) -> None:
+    """Else after a crash every command fails until somebody deletes a file by hand."""
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "broker" / "url").write_text("nats://127.0.0.1:1")
+    async with embedded_broker(tmp_path) as broker:
+        assert answers(broker.url)
+        assert find_running(tmp_path) == broker.url
+
+
+async def test_a_broker_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:
+    """Else a command that starts while another ends is told that no broker answers."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    (folder / "url").write_text("nats://127.0.0.1:1")
+    ending = (folder / "owner.lock").open("w")
+    assert try_lock(ending.fileno())
+
+    async def use() -> str:
+        async with embedded_broker(tmp_path) as broker:
+            return broker.url
+
+    using = asyncio.create_task(use())
+    assert not (await asyncio.wait({using}, timeout=0.3))[0]
+    ending.close()
+    assert await asyncio.wait_for(using, 10) != "nats://127.0.0.1:1"
+
+
+async def test_a_directory_that_somebody_holds_without_a_broker_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a hung process makes every command hang."""
+    monkeypatch.setattr(embedded, "_PATIENCE", 0.2)
+    (tmp_path / "broker").mkdir()
+    with (tmp_path / "broker" / "owner.lock").open("w") as held:
+        assert try_lock(held.fileno())
+        with pytest.raises(BrokerError, match="but no broker answers there"):
+            async with embedded_broker(tmp_path):
+                pytest.fail("there is none")
+
+
+async def test_a_broker_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None:
+    """Else a full or forbidden disk shows as a hang."""
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "broker" / "jetstream").write_text("a file where the server needs a directory")
+    with pytest.raises(BrokerError, match=r"did not start: see .*nats-server\.log"):
+        async with embedded_broker(tmp_path):
+            pytest.fail("it started")
+
+
+def test_two_homes_have_two_brokers(users: Callable[[Path], User], tmp_path: Path) -> None:
+    """Else two users, or a test and the real thing, share their jobs."""
+    one, other = users(tmp_path / "one").url(), users(tmp_path / "other").url()
+    assert one != other
+    remember(one, "mine")
+    assert (remembered(one), remembered(other)) == (["mine"], [])
+
+
+async def test_the_wished_port_is_taken_where_it_is_free(tmp_path: Path) -> None:
+    """Else `nats sub` finds nothing at the usual place; or a second broker cannot start at all."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with embedded_broker(tmp_path / "one", port=port) as one:
+        assert one.url == f"nats://127.0.0.1:{port}"
+        async with embedded_broker(tmp_path / "two", port=port) as two:
+            assert two.url != one.url
+            assert answers(two.url)
+
+
+# -- the stages
+
+
+class Up:
+    """`v2t up` and the processes below it."""
+
+    def __init__(self, home: Path) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("V2T_", "NATS_"))}
+        home.mkdir(parents=True, exist_ok=True)
+        self._log = home / "up.log"
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "v2t_stream", "up", "--port", "0"],
+                env=environment | {"V2T_DATA_DIR": str(home), "V2T_MODEL": "demo"},
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def below(self) -> dict[str, int]:
+        """The stages by name, and the server, with their process numbers."""
+        found = {}
+        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                name = "broker" if words[0].endswith("nats-server") else words[4] if "stage" in words else ""
+                found[name] = int(pid)
+        return found
+
+    def wait_for_all(self) -> dict[str, int]:
+        wait_until(lambda: self.below().keys() == {*ALL_STAGES, "broker"}, "not all stages run")
+        return self.below()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    running = Up(tmp_path)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+@linux
+def test_a_stage_that_dies_is_started_again(up: Up) -> None:
+    """Else a crash at night ends all work until the morning."""
+    before = up.wait_for_all()
+    for stage in ("intake", "transcribe"):
+        os.kill(before[stage], signal.SIGKILL)
+    wait_until(lambda: "the stage intake ended with code -9" in up.log, "the death is not told")
+    after = up.wait_for_all()
+    assert {name for name in before if after[name] != before[name]} == {"intake", "transcribe"}
+    up.process.terminate()
+    assert up.process.wait(30) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in after.values())
+    assert "Traceback" not in up.log
+
+
+@linux
+def test_nothing_outlives_a_killed_supervisor(up: Up) -> None:
+    """Else a killed command leaves stages behind that go on to take work, with old settings."""
+    below = up.wait_for_all()
+    wait_until(lambda: up.below() == below, "the stages do not stay")
+    up.process.kill()
+    wait_until(lambda: not any(_lives(pid) for pid in below.values()), "something outlives it")
+
+
+def _lives(pid: int) -> bool:
+    """Whether the process runs; an orphan that has ended and that nobody took note of does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def test_a_stage_that_cannot_be_started_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a machine short of memory for a moment is without that stage for ever, and nobody knows."""
+    monkeypatch.setattr(supervisor, "_BACKOFF", (0.01,))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-such-python"))
+    async with supervised(["intake"], {}):
+        async with asyncio.timeout(10):
+            while caplog.text.count("the stage intake could not be started") < 3:
+                await asyncio.sleep(0.01)

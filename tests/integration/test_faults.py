@@ -1,0 +1,343 @@
+"""The whole pipeline while its processes, its broker and its engine are killed in the middle of a job.
+
+After each fault the transcript must be the same, segment by segment, as without it, and completed once.
+"""
+
+import asyncio
+import contextlib
+import http.server
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from schemas.requests import SubmitRequest
+from schemas.transcript import Segment, Transcript
+from tests.conftest import Pipeline
+from tests.harness import ALL_STAGES, DATA, Node, Server, node, served, transcribe, upload
+from v2t_stream.jetstream import Connection, Stored, connect
+from v2t_stream.jobs import fold
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.session import set_up
+from v2t_stream.settings import Settings
+from v2t_stream.submission import submit
+from v2t_stream.topology import JOBS, STAGES
+
+CLIP = DATA / "3min.ogg"
+ACK_WAIT = 2.0  # seconds; the product's 30 would only make the tests long
+NOISE = ("Traceback", "never retrieved", "was destroyed", "Warning:", "never awaited")
+
+
+class House(NamedTuple):
+    """A broker and one node, which every test leaves as it found them."""
+
+    server: Server
+    machine: Node
+
+
+async def _prepare(url: str) -> None:
+    async with await connect(url, name="test") as connection:
+        await set_up(connection, Settings())
+        for row in STAGES:
+            for consumer in row.consumers:
+                name = f"{row.stream}.{consumer.durable}"
+                config = (await connection.api(f"CONSUMER.INFO.{name}"))["config"]
+                config["ack_wait"] = int(ACK_WAIT * 1e9)
+                await connection.api(f"CONSUMER.CREATE.{name}", {"stream_name": row.stream, "config": config})
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("faults")
+    server = Server(folder / "nats")
+    server.start()
+    asyncio.run(_prepare(server.url))
+    try:
+        with node(server.url, folder / "home", V2T_BATCH="1", V2T_WARM="true") as machine:
+            yield House(server, machine)
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def house(running: House) -> Iterator[House]:
+    """Whole at the start, whatever the test before did; and at the end without noise in its logs."""
+    running.server.revive()
+    running.machine.revive()
+    read = {stage: len(running.machine.log(stage)) for stage in ALL_STAGES}
+    yield running
+    for stage in ALL_STAGES:
+        said = running.machine.log(stage)[read[stage] :]
+        assert not any(noise in said for noise in NOISE), said
+
+
+@pytest.fixture
+async def connection(house: House) -> AsyncIterator[Connection]:
+    async with await connect(house.server.url, name="test") as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pipeline: Pipeline) -> tuple[Segment, ...]:
+    """The clip's segments where nothing goes wrong."""
+
+    async def run() -> tuple[Segment, ...]:
+        async with await connect(pipeline.url, name="test") as connection:
+            media = await upload(connection, CLIP)
+            job, _ = await transcribe(connection, SubmitRequest(media=media, language="en"))
+            return (await _record(connection, job.id)).segments
+
+    return asyncio.run(run())
+
+
+async def _record(connection: Connection, job_id: str) -> Transcript:
+    data = await JetStreamStore(connection.client).get(f"transcripts/{job_id}/transcript.json")
+    return msgspec.json.decode(data, type=Transcript)
+
+
+class Observed:
+    """All facts of one job, as they came."""
+
+    def __init__(self, connection: Connection, job_id: str) -> None:
+        self.id = job_id
+        self._connection = connection
+        self._seen: list[Stored] = []
+        self._more = asyncio.Condition()
+
+    async def watch(self) -> None:
+        async for stored in self._connection.watch(JOBS, f"v2t.job.{self.id}.>"):
+            if stored:
+                async with self._more:
+                    self._seen.append(stored)
+                    self._more.notify_all()
+
+    def count(self, fact: str) -> int:
+        return len([stored for stored in self._seen if stored.subject == f"v2t.job.{self.id}.{fact}"])
+
+    async def until(self, fact: str, timeout: float = 30) -> None:
+        """Wait for the fact."""
+        async with asyncio.timeout(timeout), self._more:
+            await self._more.wait_for(lambda: self.count(fact))
+
+    async def completes_as(self, segments: tuple[Segment, ...]) -> None:
+        """The job completes once, with these segments and no gap; each chunk was done once."""
+        async with asyncio.timeout(60), self._more:
+            await self._more.wait_for(lambda: fold(self.id, self._seen).ended)
+        job = fold(self.id, self._seen)
+        assert job.state == "completed", job.reason
+        transcript = await _record(self._connection, self.id)
+        assert transcript.segments == segments
+        assert transcript.gaps == ()
+        assert job.converted
+        facts = ["submitted", "downloaded", "converted", "completed"]
+        facts += [f"chunk.{n}" for n in range(job.converted.chunks)]
+        assert {fact: self.count(fact) for fact in facts} == dict.fromkeys(facts, 1)
+
+
+@contextlib.asynccontextmanager
+async def observed(connection: Connection, request: SubmitRequest) -> AsyncIterator[Observed]:
+    job_id, _ = await submit(connection, request)
+    job = Observed(connection, job_id)
+    watching = asyncio.create_task(job.watch())
+    try:
+        yield job
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+
+@pytest.fixture
+async def clip(connection: Connection, request: pytest.FixtureRequest) -> SubmitRequest:
+    """A request for the clip, which no other test made."""
+    return SubmitRequest(media=await upload(connection, CLIP), language="en", title=request.node.name)
+
+
+async def in_hand(connection: Connection, stage: str) -> None:
+    """Until a message was delivered to the stage and is not acked."""
+    (row,) = (row for row in STAGES if row.name == stage)
+    async with asyncio.timeout(20):
+        while not (await connection.api(f"CONSUMER.INFO.{row.stream}.{row.consumers[0].durable}"))["num_ack_pending"]:
+            await asyncio.sleep(0.01)
+
+
+# -- each stage
+
+
+async def test_intake_is_killed_with_a_submission_in_hand(
+    house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
+) -> None:
+    """Else a submission that was accepted never becomes a job."""
+    house.machine.signal("intake", signal.SIGSTOP)
+    async with observed(connection, clip) as job:
+        await in_hand(connection, "intake")
+        house.machine.kill("intake")
+        assert not job.count("submitted")
+        house.machine.start("intake")
+        await job.completes_as(undisturbed)
+
+
+async def test_download_is_killed_half_way(
+    house: House, connection: Connection, undisturbed: tuple[Segment, ...]
+) -> None:
+    """Else a long download that was cut short is never done, or a part of it counts as all."""
+    go, asked = threading.Event(), threading.Event()
+
+    class Stalling(http.server.SimpleHTTPRequestHandler):
+        """Sends half of the file, and the rest when it may."""
+
+        def copyfile(self, source: object, outputfile: object) -> None:
+            data = CLIP.read_bytes()
+            self.wfile.write(data[: len(data) // 2])
+            self.wfile.flush()
+            asked.set()
+            go.wait(30)
+            self.wfile.write(data[len(data) // 2 :])
+
+        def log_message(self, *_: object) -> None:
+            """The terminal is for pytest."""
+
+    with served(DATA, Stalling) as web:
+        async with observed(connection, SubmitRequest(url=f"{web}/{CLIP.name}", language="en")) as job:
+            await job.until("progress.download")
+            assert await asyncio.to_thread(asked.wait, 20)
+            house.machine.kill("download")
+            go.set()
+            assert not job.count("downloaded")
+            house.machine.start("download")
+            await job.completes_as(undisturbed)
+
+
+async def test_convert_is_killed_between_its_chunks(
+    house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
+) -> None:
+    """Else a conversion that died leaves half a transcript, or doubles the half that was sent."""
+    cut = await connection.client.subscribe("v2t.chunk.>")
+    async with observed(connection, clip) as job:
+        await cut.next_msg(20)
+        house.machine.signal("convert", signal.SIGSTOP)
+        await job.until("chunk.0")
+        assert not job.count("converted")
+        house.machine.kill("convert")
+        house.machine.start("convert")
+        await job.completes_as(undisturbed)
+
+
+async def test_transcribe_is_killed_between_its_chunks(
+    house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
+) -> None:
+    """Else a machine that goes down takes its chunks with it."""
+    async with observed(connection, clip) as job:
+        await job.until("chunk.0")
+        house.machine.kill("transcribe")
+        assert not job.count("completed")
+        house.machine.start("transcribe")
+        await job.completes_as(undisturbed)
+
+
+async def test_aggregate_is_killed_with_all_facts_in_hand(
+    house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
+) -> None:
+    """Else a job whose last step died is at 100 % for ever."""
+    house.machine.signal("aggregate", signal.SIGSTOP)
+    async with observed(connection, clip) as job:
+        await job.until("converted")
+        await in_hand(connection, "aggregate")
+        house.machine.kill("aggregate")
+        assert not job.count("completed")
+        house.machine.start("aggregate")
+        await job.completes_as(undisturbed)
+
+
+# -- the engine, the broker, everything
+
+
+async def test_the_engine_is_killed(
+    house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
+) -> None:
+    """Else a crash in native code costs a chunk, or the stage."""
+    async with observed(connection, clip) as job:
+        await job.until("chunk.0")
+        stage = house.machine.pid("transcribe")
+        (engine,) = Path(f"/proc/{stage}/task/{stage}/children").read_text().split()
+        os.kill(int(engine), signal.SIGKILL)
+        assert not job.count("completed")
+        await job.completes_as(undisturbed)
+    assert house.machine.pid("transcribe") == stage
+
+
+async def test_the_broker_is_killed(
+    house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
+) -> None:
+    """Else a restart of the broker loses what was stored, or sends it twice."""
+    async with observed(connection, clip) as job:
+        await job.until("converted")  # what is being put into the store at that moment would only wait longer
+        house.server.kill()
+        assert not job.count("completed")
+        house.server.start()
+        await job.completes_as(undisturbed)
+
+
+async def test_stages_come_back_by_themselves_to_a_broker_that_was_away(
+    house: House, connection: Connection, undisturbed: tuple[Segment, ...]
+) -> None:
+    """Else after every maintenance of the broker somebody has to walk around and restart the machines."""
+    pids = [house.machine.pid(stage) for stage in ALL_STAGES]
+    house.server.stop()
+    async with asyncio.timeout(10):
+        while connection.client.is_connected:
+            await asyncio.sleep(0.01)
+    house.server.start()
+    async with await connect(house.server.url, name="next") as after:
+        request = SubmitRequest(media=await upload(after, CLIP), language="en", title="after the outage")
+        async with observed(after, request) as job:
+            await job.completes_as(undisturbed)
+    assert [house.machine.pid(stage) for stage in ALL_STAGES] == pids
+    assert all(house.machine.is_running(stage) for stage in ALL_STAGES)
+
+
+async def test_all_stages_are_restarted_in_the_middle(
+    house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
+) -> None:
+    """Else an update cannot be rolled out while there is work."""
+    async with observed(connection, clip) as job:
+        await job.until("chunk.0")
+        for stage in ALL_STAGES:
+            house.machine.signal(stage, signal.SIGTERM)
+        codes = [await asyncio.to_thread(house.machine.wait, stage) for stage in ALL_STAGES]
+        house.machine.start(*ALL_STAGES)
+        await job.completes_as(undisturbed)
+    assert codes == [0] * len(ALL_STAGES)
+
+
+async def test_two_of_each_stage(
+    house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...], tmp_path: Path
+) -> None:
+    """Else more machines make more mistakes: two aggregators complete a job twice, two nodes double its words."""
+    with node(house.server.url, tmp_path, V2T_BATCH="1", V2T_NODE="second") as second:
+        async with contextlib.AsyncExitStack() as stack:
+            requests = [msgspec.structs.replace(clip, title=f"{clip.title} {n}") for n in range(3)]
+            jobs = [await stack.enter_async_context(observed(connection, request)) for request in requests]
+            for job in jobs:
+                await job.completes_as(undisturbed)
+        second.stop()
+        assert not any(noise in second.log(stage) for noise in NOISE for stage in ALL_STAGES)
+
+
+async def test_everything_is_killed_at_once(
+    house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
+) -> None:
+    """Else a power cut costs the jobs in work."""
+    async with observed(connection, clip) as job:
+        await job.until("chunk.0")
+        house.server.kill()
+        for stage in ALL_STAGES:
+            house.machine.kill(stage)
+        house.server.start()
+        house.machine.start(*ALL_STAGES)
+        await job.completes_as(undisturbed)

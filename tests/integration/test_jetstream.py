@@ -1,0 +1,532 @@
+"""The connection, publishing, watching, pulling and the topology, against a real nats-server that is killed at will."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from schemas.chunks import ChunkTask, Span
+from schemas.events import Cancelled, ChunkDone, DeadLetter, Progress, Submitted
+from schemas.message import encode
+from schemas.options import Options
+from tests.harness import Server, broker
+from v2t_stream.errors import BrokerError
+from v2t_stream.jetstream import Connection, Puller, Stored, connect
+from v2t_stream.session import set_up
+from v2t_stream.settings import Settings
+from v2t_stream.topology import CHUNKS, DEAD, JOBS, STAGES, STREAMS, apply
+
+
+@pytest.fixture
+async def nats(tmp_path: Path) -> AsyncIterator[tuple[Server, Connection]]:
+    async with broker(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def connection(nats: tuple[Server, Connection]) -> Connection:
+    return nats[1]
+
+
+def submitted(job: str = "job", title: str = "title") -> Submitted:
+    return Submitted(job=job, title=title, url="http://127.0.0.1/x")
+
+
+def task(n: int = 0, accelerator: str = "any") -> ChunkTask:
+    options = Options(accelerator=accelerator)  # type: ignore[arg-type]
+    return ChunkTask(job="job", n=n, audio="media/job/chunks/0.flac", spans=(Span(0, 16_000),), options=options)
+
+
+class Proxy:
+    """The network between a client and the server: it can swallow what travels, or be cut.
+
+    A double, because the loopback interface of a real machine cannot be made to lose anything on purpose.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.swallow = asyncio.Event()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._meet, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """End all connections; new ones are taken."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    def say(self, data: bytes) -> None:
+        """Tell the client something the server did not say."""
+        self._writers[0].write(data)
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        beyond, to_server = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers = [writer, to_server]
+        with contextlib.suppress(OSError):
+            await asyncio.gather(self._carry(reader, to_server), self._carry(beyond, writer, lossy=True))
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, lossy: bool = False) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65_536):
+                if not (lossy and self.swallow.is_set()):
+                    sink.write(data)
+        sink.close()
+
+
+# -- connecting
+
+
+async def test_nobody_there_is_told_with_what_to_do() -> None:
+    """Else a wrong NATS_URL ends in a traceback, or hangs."""
+    with pytest.raises(BrokerError, match=r"no NATS server answers at nats://127\.0\.0\.1:1 .*correct NATS_URL"):
+        await connect("nats://127.0.0.1:1", name="test", patience=0.5)
+
+
+@pytest.mark.parametrize("url", ["nats://127.0.0.1:99999", "nonsense", "http://127.0.0.1:1", ""])
+async def test_a_url_that_is_none_is_told(url: str) -> None:
+    """Else a misspelt NATS_URL shows the assertion of a library."""
+    with pytest.raises(BrokerError, match="NATS_URL"):
+        await connect(url, name="test", patience=0.5)
+
+
+@pytest.mark.parametrize("user", ["", "u:wrong@"])
+async def test_wrong_credentials_are_told_at_once_and_without_the_password(user: str, tmp_path: Path) -> None:
+    """Else a wrong password looks like a dead server, after a minute; or stands in a log."""
+    server = Server(tmp_path, "authorization { user: u, password: right }")
+    server.start()
+    begun = time.monotonic()
+    try:
+        with pytest.raises(BrokerError, match="refuses the user") as caught:
+            await connect(f"nats://{user}127.0.0.1:{server.port}", name="test", patience=30)
+        assert "wrong" not in str(caught.value)
+        assert time.monotonic() - begun < 5
+        async with await connect(f"nats://u:right@127.0.0.1:{server.port}", name="test") as connection:
+            assert "right" not in connection.url
+    finally:
+        server.stop()
+
+
+async def test_a_server_too_old_is_told_with_its_version() -> None:
+    """Else an old server fails later and without a reason, at the first pull with a rank."""
+    left = asyncio.Event()
+
+    async def old_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        info = {"server_id": "old", "version": "2.9.0", "max_payload": 1 << 20, "headers": True, "jetstream": True}
+        writer.write(f"INFO {json.dumps(info)}\r\n".encode())
+        while line := await reader.readline():
+            if line.startswith(b"PING"):
+                writer.write(b"PONG\r\n")
+        writer.close()
+        left.set()
+
+    async with await asyncio.start_server(old_server, "127.0.0.1", 0) as server:
+        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(BrokerError, match=r"is version 2\.9\.0, but 2\.12 or newer is needed"):
+            await connect(url, name="test")
+        await asyncio.wait_for(left.wait(), 5)
+
+
+async def test_a_server_without_jetstream_is_told(tmp_path: Path) -> None:
+    """Else the most common misconfiguration of NATS is a timeout."""
+    server = Server(tmp_path, jetstream=False)
+    server.start()
+    try:
+        async with await connect(server.url, name="test") as connection:
+            with pytest.raises(BrokerError, match="has no JetStream: start it with -js"):
+                await apply(connection)
+    finally:
+        server.stop()
+
+
+# -- publishing
+
+
+async def test_a_fact_is_stored_once(connection: Connection) -> None:
+    """Else a job that two aggregators finish is completed twice."""
+    assert await connection.publish(submitted(title="first"))
+    assert not await connection.publish(submitted(title="second"))
+    assert b"first" in (await connection.last(JOBS, submitted().subject) or b"")
+    both = [ChunkDone(job="race", n=0, start=0, end=1, node=str(i)) for i in range(20)]
+    assert sum(await asyncio.gather(*map(connection.publish, both))) == 1
+
+
+async def test_progress_replaces_what_was_said_before(connection: Connection) -> None:
+    """Else progress stands still at its first value, or a long job fills the stream."""
+    for done in (1.0, 2.0):
+        assert await connection.publish(Progress(job="job", stage="convert", done=done))
+    assert await connection.subjects(JOBS, "v2t.job.>") == ["v2t.job.job.progress.convert"]
+    assert b"2.0" in (await connection.last(JOBS, "v2t.job.job.progress.convert") or b"")
+    assert await connection.last(JOBS, "v2t.job.job.progress.download") is None
+
+
+async def test_a_chunk_that_waits_is_not_queued_twice(connection: Connection) -> None:
+    """Else a conversion that is repeated after a crash doubles the work; or waits two minutes for each chunk."""
+    begun = time.monotonic()
+    assert await connection.publish(task())
+    assert not await connection.publish(task())
+    assert await connection.publish(task(1))
+    assert time.monotonic() - begun < 2
+    assert (await connection.api(f"STREAM.INFO.{CHUNKS}"))["state"]["messages"] == 2
+
+
+async def test_a_full_server_does_not_count_as_published(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a chunk that found no room is lost without a word, as the server's error has the same number."""
+    monkeypatch.setattr("v2t_stream.jetstream._PUBLISH_PATIENCE", 0.3)
+    config = {"name": CHUNKS, "storage": "file", "allow_direct": True, **STREAMS[CHUNKS], "max_bytes": 100}
+    await connection.api(f"STREAM.UPDATE.{CHUNKS}", config)
+    with pytest.raises(BrokerError, match="maximum bytes exceeded"):
+        await connection.publish(task())
+
+
+async def test_publishing_outlasts_a_broker_that_is_killed(nats: tuple[Server, Connection]) -> None:
+    """Else a restart of the broker fails every job in work."""
+    server, connection = nats
+    server.kill()
+    pending = [asyncio.create_task(connection.publish(submitted(f"job{n}"))) for n in range(10)]
+    done, _ = await asyncio.wait(pending, timeout=0.5)
+    assert not done
+    server.start()
+    assert len(await asyncio.gather(*pending)) == 10
+    assert len(await connection.subjects(JOBS, "v2t.job.*.submitted")) == 10
+
+
+async def test_a_message_too_large_is_told(connection: Connection) -> None:
+    """Else it is tried again for two minutes."""
+    with pytest.raises(BrokerError, match="could not publish"):
+        await connection.publish(submitted(title="x" * (2 << 20)))
+
+
+async def test_what_is_forbidden_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Else a missing permission is only ever a timeout."""
+    user = '{ user: u, password: p, permissions: { publish: { deny: "v2t.>" } } }'
+    server = Server(tmp_path, f"authorization {{ users: [ {user} ] }}")
+    server.start()
+    try:
+        async with await connect(f"nats://u:p@127.0.0.1:{server.port}", name="test") as connection:
+            await connection.tell(Progress(job="job", stage="convert", done=1))
+            await connection.client.flush()
+    finally:
+        server.stop()
+    assert "v2t.job.job.progress.convert" in caplog.text
+
+
+# -- watching
+
+
+async def collect(connection: Connection, seen: "list[Stored | None]", *patterns: str) -> None:
+    async for stored in connection.watch(JOBS, *patterns):
+        seen.append(stored)
+
+
+async def until(seen: "list[Stored | None]", count: int) -> None:
+    """Wait for the fact, and not for a time."""
+    async with asyncio.timeout(30):
+        while len([stored for stored in seen if stored]) < count:
+            await asyncio.sleep(0.01)
+
+
+def sequences(seen: "list[Stored | None]") -> list[int]:
+    return [stored.sequence for stored in seen if stored]
+
+
+@contextlib.asynccontextmanager
+async def watching(connection: Connection, *patterns: str) -> AsyncIterator["list[Stored | None]"]:
+    seen: list[Stored | None] = []
+    task = asyncio.create_task(collect(connection, seen, *patterns))
+    try:
+        yield seen
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_watch_gives_history_then_none_then_what_comes(connection: Connection) -> None:
+    """Else a monitor shows a job twice, not at all, or never knows that it shows all there is."""
+    await connection.publish(submitted("a"))
+    await connection.publish(submitted("b"))
+    async with watching(connection, "v2t.job.a.>", "v2t.job.b.>") as seen:
+        await until(seen, 2)
+        await connection.publish(submitted("c"))
+        await connection.publish(Cancelled(job="a"))
+        await until(seen, 3)
+    assert [stored and stored.subject for stored in seen] == [
+        "v2t.job.a.submitted",
+        "v2t.job.b.submitted",
+        None,
+        "v2t.job.a.cancelled",
+    ]
+    assert seen[0]
+    assert seen[0].at == pytest.approx(time.time(), abs=60)
+
+
+async def test_watch_of_nothing_ends_at_once(connection: Connection) -> None:
+    """Else the list of jobs of a new installation hangs."""
+    assert [stored async for stored in connection.watch(JOBS, "v2t.job.>", live=False)] == [None]
+
+
+async def test_coming_late_equals_having_watched(connection: Connection) -> None:
+    """Else the monitor opened late shows another state than the one that was open."""
+    async with watching(connection, "v2t.job.>") as early:
+        for n in range(300):
+            job = f"job{n % 7}"
+            await connection.publish(ChunkDone(job=job, n=n, start=n, end=n + 1))
+            await connection.publish(Progress(job=job, stage="convert", done=n))
+        await until(early, 600)
+    late = [stored async for stored in connection.watch(JOBS, "v2t.job.>", live=False)]
+    assert late.pop() is None
+    latest = {stored.subject: stored for stored in early if stored}
+    assert {stored.subject: stored for stored in late if stored} == latest
+
+
+async def test_watch_survives_the_kill_of_the_broker_without_gap_or_double(nats: tuple[Server, Connection]) -> None:
+    """Else a monitor, a waiting command or an aggregator misses a fact for ever."""
+    server, connection = nats
+    async with watching(connection, "v2t.job.>") as seen:
+        published = 0
+
+        async def publish() -> None:
+            nonlocal published
+            for n in range(1000):
+                await connection.publish(ChunkDone(job="job", n=n, start=n, end=n + 1))
+                published += 1
+
+        publishing = asyncio.create_task(publish())
+        for after in (200, 500):
+            async with asyncio.timeout(20):
+                while published < after:
+                    await asyncio.sleep(0.001)
+            server.kill()
+            server.start()
+        await publishing
+        await until(seen, 1000)
+    assert sequences(seen) == sorted(set(sequences(seen)))
+    assert {stored.subject for stored in seen if stored} == {f"v2t.job.job.chunk.{n}" for n in range(1000)}
+    assert seen.count(None) == 1
+
+
+async def test_a_replay_cut_short_by_the_broker_is_still_whole(nats: tuple[Server, Connection]) -> None:
+    """Else an aggregator that reads a job while the broker dies takes a part of it for all, and never completes it."""
+    server, connection = nats
+    await asyncio.gather(
+        *(connection.publish(ChunkDone(job="job", n=n, start=n, end=n + 1, error="x" * 2000)) for n in range(1000))
+    )
+    seen = []
+    async for stored in connection.watch(JOBS, "v2t.job.>", live=False):
+        seen.append(stored)
+        if len(seen) == 300:  # in the second pull
+            server.kill()
+            await asyncio.to_thread(server.start)
+    assert seen.pop() is None
+    assert len(sequences(seen)) == 1000
+    assert sequences(seen) == sorted(set(sequences(seen)))
+
+
+async def test_watch_misses_nothing_that_the_network_lost(nats: tuple[Server, Connection]) -> None:
+    """Else a laptop that changes its network shows an old state: the server believes it told everything."""
+    server, connection = nats
+    async with (
+        Proxy(server.port) as network,
+        await connect(f"nats://127.0.0.1:{network.port}", name="test") as far,
+        watching(far, "v2t.job.>") as seen,
+    ):
+        await connection.publish(submitted("before"))
+        await until(seen, 1)
+        network.swallow.set()
+        await connection.publish(submitted("lost"))
+        name = (await connection.api(f"CONSUMER.NAMES.{JOBS}"))["consumers"]
+        (ephemeral,) = set(name) - {consumer.durable for row in STAGES for consumer in row.consumers}
+        async with asyncio.timeout(10):
+            while (await connection.api(f"CONSUMER.INFO.{JOBS}.{ephemeral}"))["delivered"]["consumer_seq"] < 2:
+                await asyncio.sleep(0.01)
+        network.swallow.clear()
+        network.cut()
+        await connection.publish(submitted("after"))
+        await until(seen, 3)
+    assert [stored.subject.split(".")[2] for stored in seen if stored] == ["before", "lost", "after"]
+
+
+async def test_watch_ends_with_its_connection(connection: Connection, nats: tuple[Server, Connection]) -> None:
+    """Else a command that closes its connection hangs."""
+    server, _ = nats
+    async with await connect(server.url, name="test") as other:
+        seen: list[Stored | None] = []
+        task = asyncio.create_task(collect(other, seen, "v2t.job.>"))
+        await connection.publish(submitted())
+        await until(seen, 1)
+    with pytest.raises(BrokerError):
+        await asyncio.wait_for(task, 20)
+
+
+async def test_ten_thousand_facts_are_replayed(connection: Connection) -> None:
+    """Else opening the monitor of a busy installation takes minutes. The time is told, not judged."""
+    facts = [encode(ChunkDone(job=f"job{n % 50}", n=n, start=n, end=n + 1)) for n in range(10_000)]
+    for n, fact in enumerate(facts):
+        await connection.client.publish(f"v2t.job.job{n % 50}.chunk.{n}", fact)
+    await connection.client.flush()
+    async with asyncio.timeout(30):
+        while (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]["messages"] < 10_000:
+            await asyncio.sleep(0.05)
+    begun = time.monotonic()
+    seen = [stored async for stored in connection.watch(JOBS, "v2t.job.>", live=False)]
+    print(f"10,000 facts replayed in {time.monotonic() - begun:.2f} s")  # noqa: T201
+    assert len(seen) == 10_001
+
+
+# -- the topology
+
+
+async def test_apply_again_and_twice_at_once_changes_nothing(nats: tuple[Server, Connection]) -> None:
+    """Else two nodes that start together fail, or a restart loses what waits."""
+    server, connection = nats
+    await connection.publish(submitted())
+    await connection.publish(task())
+
+    async def state() -> list[object]:
+        streams = [await connection.api(f"STREAM.INFO.{name}") for name in STREAMS]
+        consumers = [
+            await connection.api(f"CONSUMER.INFO.{row.stream}.{consumer.durable}")
+            for row in STAGES
+            for consumer in row.consumers
+        ]
+        return [(info["config"], info["created"], info.get("num_pending")) for info in streams + consumers]
+
+    before = await state()
+    async with await connect(server.url, name="test") as other:
+        await asyncio.gather(*(set_up(each, Settings()) for each in (connection, other) for _ in range(2)))
+    assert await state() == before
+
+
+async def test_apply_twice_at_once_on_a_new_server(tmp_path: Path) -> None:
+    """Else the first start of a cluster of nodes depends on luck."""
+    server = Server(tmp_path)
+    server.start()
+    try:
+        async with await connect(server.url, name="a") as one, await connect(server.url, name="b") as other:
+            await asyncio.gather(*(set_up(each, Settings()) for each in (one, other)))
+            assert len((await one.api("STREAM.NAMES"))["streams"]) == len(STREAMS) + 2  # and the two buckets
+    finally:
+        server.stop()
+
+
+# -- pulling
+
+
+async def test_of_two_that_wait_the_lower_rank_is_served(nats: tuple[Server, Connection]) -> None:
+    """Else a slow machine takes a chunk while a fast one is free."""
+    server, connection = nats
+    async with (
+        await connect(server.url, name="slow") as slow_machine,
+        await connect(server.url, name="fast") as fast_machine,
+        Puller(slow_machine.client, CHUNKS, "transcribe-any", group="any", rank=5) as slow,
+        Puller(fast_machine.client, CHUNKS, "transcribe-any", group="any", rank=0) as fast,
+    ):
+        slow_wait = asyncio.create_task(slow.next(20))
+        await waiting(connection, CHUNKS, "transcribe-any", 1)
+        for n in range(10):
+            fast_wait = asyncio.create_task(fast.next(20))
+            await waiting(connection, CHUNKS, "transcribe-any", 2)
+            await connection.publish(task(n))
+            message = await asyncio.wait_for(fast_wait, 5)
+            assert message
+            await message.ack()
+        assert not slow_wait.done()
+        await connection.publish(task(10))
+        assert await asyncio.wait_for(slow_wait, 5)
+
+
+async def test_a_pull_does_not_wait_where_told_so(connection: Connection) -> None:
+    """Else a node's look into its own queue keeps it from the common one."""
+    begun = time.monotonic()
+    async with Puller(connection.client, CHUNKS, "transcribe-cpu") as puller:
+        assert await puller.next(0) is None
+        assert time.monotonic() - begun < 2
+        await connection.publish(task(accelerator="cpu"))
+        async with asyncio.timeout(5):
+            while not await puller.next(0):
+                await asyncio.sleep(0.01)
+
+
+async def test_one_who_stops_pulling_swallows_nothing(nats: tuple[Server, Connection]) -> None:
+    """Else work that was on its way to a stage at its end waits half a minute."""
+    server, connection = nats
+    async with await connect(server.url, name="leaving") as leaving:
+        for n in range(20):
+            async with Puller(leaving.client, CHUNKS, "transcribe-cpu") as puller:
+                pull = asyncio.create_task(puller.next(20))
+                await waiting(connection, CHUNKS, "transcribe-cpu", 1)
+                publish = asyncio.create_task(connection.publish(task(n, "cpu")))
+                await asyncio.sleep(n * 0.0001)  # somewhere between the sending and the arrival
+                pull.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    if message := await pull:
+                        await message.nak()
+            await publish
+            async with Puller(connection.client, CHUNKS, "transcribe-cpu") as other:
+                message = await asyncio.wait_for(other.next(5), 3)
+                assert message, n
+                await message.ack_sync()
+
+
+async def test_an_outage_does_not_pile_up_pulls(nats: tuple[Server, Connection]) -> None:
+    """Else a node with one free slot is sent a dozen chunks after an outage, and all but one lie idle there."""
+    server, connection = nats
+    async with await connect(server.url, name="node") as node, Puller(node.client, CHUNKS, "transcribe-cpu") as puller:
+        server.kill()
+        async with asyncio.timeout(10):
+            while node.client.is_connected:
+                await asyncio.sleep(0.01)
+        for _ in range(5):
+            assert await puller.next(0.5) is None
+        server.start()
+        async with asyncio.timeout(10):
+            while not node.client.is_connected:
+                await asyncio.sleep(0.01)
+        for n in range(5):
+            await connection.publish(task(n, "cpu"))
+        message = await puller.next(5)
+        assert message
+        info = await connection.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-cpu")
+        assert (info["num_ack_pending"], info["num_pending"]) == (1, 4)
+        assert message.metadata.num_delivered == 1
+
+
+async def test_a_consumer_that_is_gone_is_told(connection: Connection) -> None:
+    """Else a stage whose queue was deleted waits for ever."""
+    await connection.api(f"CONSUMER.DELETE.{CHUNKS}.transcribe-cpu")
+    async with Puller(connection.client, CHUNKS, "transcribe-cpu") as puller:
+        with pytest.raises(BrokerError, match="no work can be pulled"):
+            await puller.next(5)
+
+
+async def test_dead_letters_are_kept_side_by_side(connection: Connection) -> None:
+    """Else of two chunks of one job that were given up only the last can be tried again."""
+    for n in range(2):
+        letter = DeadLetter(
+            job="job", stage="transcribe", reason="r", original_subject=f"s{n}", data=b"", deliveries=1, node="n"
+        )
+        assert await connection.publish(letter)
+    assert (await connection.api(f"STREAM.INFO.{DEAD}"))["state"]["messages"] == 2
+
+
+async def waiting(connection: Connection, stream: str, consumer: str, pulls: int) -> None:
+    """Until that many pulls wait at the server."""
+    async with asyncio.timeout(10):
+        while (await connection.api(f"CONSUMER.INFO.{stream}.{consumer}"))["num_waiting"] != pulls:
+            await asyncio.sleep(0.01)

@@ -1,0 +1,650 @@
+"""The worker with small stages of the test's own, on a real nats-server: every way in which a message can end."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+from schemas.chunks import ChunkTask, Span
+from schemas.events import (
+    Cancelled,
+    ChunkDone,
+    Completed,
+    Converted,
+    DeadLetter,
+    Downloaded,
+    Failed,
+    Progress,
+    Submitted,
+)
+from schemas.message import Message
+from schemas.options import Options
+from schemas.transcript import Gap, Segment, Transcript
+from stages.aggregate import Aggregate
+from tests.harness import Server, broker
+from v2t_stream import worker as worker_module
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.fleet import Presence
+from v2t_stream.jetstream import Connection, Puller, connect
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.settings import Settings
+from v2t_stream.stage import Resources, Stage, Submission
+from v2t_stream.topology import CHUNKS, DEAD, INBOX, JOBS, SUBMIT_SUBJECT, StageRow, stage_row
+from v2t_stream.worker import Worker
+
+Do = Callable[[Any], AsyncGenerator[Message]]
+Fact = TypeVar("Fact", bound=Message)
+
+
+class Doing:
+    """A stage that does what it is told to."""
+
+    def __init__(self, do: Do, row: StageRow | None = None, **changes: object) -> None:
+        self.row = (row or stage_row("transcribe"))._replace(**changes)  # type: ignore[arg-type]
+        if self.row.name == "transcribe":
+            only = tuple(consumer for consumer in self.row.consumers if consumer.durable == "transcribe-any")
+            self.row = self.row._replace(consumers=only)
+        self._do = do
+        self.asked: list[Any] = []
+        self.closed = False
+
+    async def process(self, message: Any) -> AsyncGenerator[Message]:
+        self.asked.append(message)
+        async with contextlib.aclosing(self._do(message)) as results:
+            async for result in results:
+                yield result
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+async def nats(tmp_path: Path) -> AsyncIterator[tuple[Server, Connection]]:
+    async with broker(tmp_path / "nats") as running:
+        yield running
+
+
+@pytest.fixture
+async def connection(nats: tuple[Server, Connection]) -> Connection:
+    return nats[1]
+
+
+@contextlib.asynccontextmanager
+async def working(connection: Connection, stage: Stage, tmp_path: Path) -> AsyncIterator[asyncio.Event]:
+    """A worker that runs `stage` until the block ends, or the event it gives is set."""
+    settings = Settings(data_dir=str(tmp_path), node="here")
+    stop = asyncio.Event()
+    resources = Resources(settings, connection, JetStreamStore(connection.client), Presence("test", "test"))
+    running = asyncio.create_task(Worker(stage, resources).run(stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await running
+
+
+async def shorten(connection: Connection, stream: str, durable: str, ack_wait: float) -> None:
+    """The product's half a minute is too long for a test."""
+    config = (await connection.api(f"CONSUMER.INFO.{stream}.{durable}"))["config"]
+    config["ack_wait"] = int(ack_wait * 1e9)
+    await connection.api(f"CONSUMER.CREATE.{stream}.{durable}", {"stream_name": stream, "config": config})
+
+
+async def until(condition: Callable[[], object], what: str, timeout: float = 20) -> None:
+    give_up = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < give_up, what
+        await asyncio.sleep(0.005)
+
+
+async def fact(connection: Connection, message: type[Fact], timeout: float = 20, **names: object) -> Fact:
+    """Wait for the fact."""
+    subject = message.SUBJECT.format(**{"job": "job", **names})
+    async with asyncio.timeout(timeout):
+        while (data := await connection.last(JOBS, subject)) is None:
+            await asyncio.sleep(0.01)
+    return msgspec.json.decode(data, type=message)
+
+
+async def drained(connection: Connection, stream: str = CHUNKS, timeout: float = 20) -> None:
+    """Until no message waits in the work queue."""
+    async with asyncio.timeout(timeout):
+        while (await connection.api(f"STREAM.INFO.{stream}"))["state"]["messages"]:
+            await asyncio.sleep(0.01)
+
+
+async def letters(connection: Connection) -> list[DeadLetter]:
+    found = [stored async for stored in connection.watch(DEAD, "v2t.dead.>", live=False) if stored]
+    return [msgspec.json.decode(stored.data, type=DeadLetter) for stored in found]
+
+
+def task(n: int = 0, job: str = "job") -> ChunkTask:
+    spans = (Span(16_000 * n, 16_000),)
+    return ChunkTask(job=job, n=n, audio=f"media/{job}/chunks/{n}.flac", spans=spans, options=Options())
+
+
+def done(task: ChunkTask) -> ChunkDone:
+    segments = (Segment(start=task.start, end=task.end, text=f"words {task.n}"),)
+    return ChunkDone(job=task.job, n=task.n, start=task.start, end=task.end, segments=segments)
+
+
+async def transcribing(task: ChunkTask) -> AsyncGenerator[Message]:
+    yield done(task)
+
+
+def raising(*errors: BaseException) -> Do:
+    """Raise these in their order, then do the work."""
+    left = list(errors)
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message]:
+        if left:
+            raise left.pop(0)
+        yield done(task)
+
+    return do
+
+
+# -- the ways in which a message ends
+
+
+async def test_work_done_is_published_and_acked(connection: Connection, tmp_path: Path) -> None:
+    """Else nothing is ever done, or everything twice."""
+    stage = Doing(transcribing)
+    async with working(connection, stage, tmp_path):
+        for n in range(5):
+            await connection.publish(task(n))
+        assert (await fact(connection, ChunkDone, n=4)).segments[0].text == "words 4"
+        await drained(connection)
+    assert sorted(each.n for each in stage.asked) == [0, 1, 2, 3, 4]
+    assert stage.closed
+    assert await letters(connection) == []
+
+
+async def test_retry_comes_again_after_its_delay(connection: Connection, tmp_path: Path) -> None:
+    """Else a site that asks to be left alone for a while is hammered, or never asked again."""
+    times = []
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message]:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            raise Retry("not now", delay=0.7)
+        yield done(task)
+
+    async with working(connection, Doing(do), tmp_path):
+        await connection.publish(task())
+        await fact(connection, ChunkDone, n=0)
+        await drained(connection)
+    assert 0.65 < times[1] - times[0] < 5
+
+
+async def test_reject_is_a_dead_letter_and_a_gap(connection: Connection, tmp_path: Path) -> None:
+    """Else one bad chunk costs the whole transcript, or blocks the queue for ever."""
+    stage = Doing(raising(Reject("it is poison")))
+    async with working(connection, stage, tmp_path):
+        await connection.publish(task(7))
+        assert (await fact(connection, ChunkDone, n=7)).error == "it is poison"
+        await drained(connection)
+    (letter,) = await letters(connection)
+    assert (letter.stage, letter.reason, letter.job, letter.deliveries, letter.node) == (
+        "transcribe",
+        "it is poison",
+        "job",
+        1,
+        "here",
+    )
+    assert letter.original_subject == "v2t.chunk.any.job.7"
+    assert msgspec.json.decode(letter.data, type=ChunkTask) == task(7)  # it can be sent again as it was
+    assert len(stage.asked) == 1
+
+
+async def test_reject_of_another_stage_fails_the_job(connection: Connection, tmp_path: Path) -> None:
+    """Else a link that leads nowhere shows as waiting for ever."""
+
+    async def do(_: Submission) -> AsyncGenerator[Message]:
+        raise Reject("there is no such video")
+        yield
+
+    async with working(connection, Doing(do, stage_row("intake")), tmp_path):
+        await connection.client.request(SUBMIT_SUBJECT, b"http://127.0.0.1/x")
+        await drained(connection, INBOX)
+    (letter,) = await letters(connection)
+    failed = await fact(connection, Failed, job=letter.job)
+    assert (failed.stage, failed.reason) == ("intake", "there is no such video")
+    assert letter.data == b"http://127.0.0.1/x"
+
+
+async def test_a_bug_is_retried_and_then_given_up_with_its_last_reason(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a bug in a stage ends the worker, or repeats for ever."""
+    monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
+    stage = Doing(raising(KeyError("first"), OSError("second"), ValueError("last")), tries=3)
+    async with working(connection, stage, tmp_path):
+        await connection.publish(task())
+        assert (await fact(connection, ChunkDone, n=0)).error == "ValueError: last (given up after 3 tries)"
+        await drained(connection)
+        await connection.publish(task(1))
+        assert not (await fact(connection, ChunkDone, n=1)).error
+    (letter,) = await letters(connection)
+    assert letter.deliveries == 3
+    assert len([each for each in stage.asked if each.n == 0]) == 3
+    assert "KeyError: 'first'" in caplog.text
+
+
+async def test_what_cannot_be_read_stops_nothing_else(connection: Connection, tmp_path: Path) -> None:
+    """Else one malformed message blocks a queue."""
+    stage = Doing(transcribing)
+    async with working(connection, stage, tmp_path):
+        await connection.client.request("v2t.chunk.any.bad.0", b'{"type": "chunk-task", "job": 5')
+        await connection.client.request("v2t.chunk.any.bad.1", b'{"type": "chunk-task", "job": "bad"}')
+        await connection.client.request("v2t.chunk.any.bad.2", b"\xff")
+        await connection.publish(task())
+        await fact(connection, ChunkDone, n=0)
+        await drained(connection)
+        assert "cannot be read" in (await fact(connection, Failed, job="bad")).reason
+    assert len(stage.asked) == 1
+    assert {letter.original_subject for letter in await letters(connection)} == {
+        f"v2t.chunk.any.bad.{n}" for n in range(3)
+    }
+
+
+async def test_what_kills_its_worker_every_time_is_given_up(connection: Connection, tmp_path: Path) -> None:
+    """Else a file that crashes the process does so for ever, on one machine after the other."""
+    await shorten(connection, CHUNKS, "transcribe-any", 0.2)
+    await connection.publish(task())
+    async with Puller(connection.client, CHUNKS, "transcribe-any", group="any") as puller:
+        for delivery in range(1, 4):  # each by a worker that is killed: no ack, no nak, no sign of life
+            message = await puller.next(10)
+            assert message
+            assert message.metadata.num_delivered == delivery
+    stage = Doing(transcribing, tries=3)
+    async with working(connection, stage, tmp_path):
+        assert "given up after 3 tries" in (await fact(connection, ChunkDone, n=0)).error
+        await drained(connection)
+    assert stage.asked == []
+    (letter,) = await letters(connection)
+    assert letter.deliveries == 4
+
+
+async def test_a_chunk_given_up_is_a_gap_in_a_transcript_that_completes(connection: Connection, tmp_path: Path) -> None:
+    """Else one poison chunk of a hundred leaves the user with nothing."""
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message]:
+        if task.n == 1:
+            raise Reject("it is poison")
+        yield done(task)
+
+    await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
+    await connection.publish(Downloaded(job="job", title="t", source="s", media="media/job/x", size=1, seconds=1))
+    store = JetStreamStore(connection.client)
+    settings = Settings(data_dir=str(tmp_path), node="here")
+    aggregate = Aggregate(Resources(settings, connection, store, Presence("test", "test")))
+    async with working(connection, Doing(do), tmp_path), working(connection, aggregate, tmp_path):
+        for n in range(3):
+            await connection.publish(task(n))
+        await connection.publish(Converted(job="job", chunks=3, duration=3, speech=3, seconds=1))
+        completed = await fact(connection, Completed)
+    assert completed.gaps == 1
+    transcript = msgspec.json.decode(await store.get("transcripts/job/transcript.json"), type=Transcript)
+    assert [segment.text for segment in transcript.segments] == ["words 0", "words 2"]
+    assert transcript.gaps == (Gap(chunk=1, start=1, end=2, reason="it is poison"),)
+
+
+@pytest.mark.parametrize("end", [Cancelled(job="job"), Failed(job="job", stage="convert", reason="r")])
+async def test_work_for_a_job_that_ended_is_acked_without_work(
+    end: Message, connection: Connection, tmp_path: Path
+) -> None:
+    """Else a job that was cancelled goes on to occupy all machines."""
+    await connection.publish(end)
+    for n in range(3):
+        await connection.publish(task(n))
+    await connection.publish(task(job="other"))
+    stage = Doing(transcribing)
+    async with working(connection, stage, tmp_path):
+        await fact(connection, ChunkDone, job="other", n=0)
+        await drained(connection)
+    assert [each.job for each in stage.asked] == ["other"]
+
+
+async def test_a_newer_release_s_message_is_no_trouble(connection: Connection, tmp_path: Path) -> None:
+    """Else nodes cannot be updated one after the other."""
+    newer = msgspec.json.decode(msgspec.json.encode(task())) | {"mood": "new"}
+    stage = Doing(transcribing)
+    async with working(connection, stage, tmp_path):
+        await connection.client.request("v2t.chunk.any.job.0", msgspec.json.encode(newer))
+        await fact(connection, ChunkDone, n=0)
+        await drained(connection)
+    assert stage.asked == [task()]
+    assert await letters(connection) == []
+
+
+# -- long work, hung work, much work
+
+
+async def test_long_work_is_not_given_to_another(
+    nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
+) -> None:
+    """Else everything that takes longer than half a minute is done over and over."""
+    await shorten(connection, CHUNKS, "transcribe-any", 0.3)
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message]:
+        await asyncio.sleep(1.5)
+        yield done(task)
+
+    here, there = Doing(do), Doing(do)
+    async with (
+        await connect(nats[0].url, name="there") as other,
+        working(connection, here, tmp_path),
+        working(other, there, tmp_path),
+    ):
+        await connection.publish(task())
+        await fact(connection, ChunkDone, n=0)
+        await drained(connection)
+    assert len(here.asked + there.asked) == 1
+
+
+async def test_work_of_a_worker_whose_loop_stands_still_goes_to_another(
+    nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
+) -> None:
+    """Else a process that hangs keeps its chunk for ever."""
+    await shorten(connection, CHUNKS, "transcribe-any", 0.3)
+    await connection.publish(task())
+    async with (
+        await connect(nats[0].url, name="hung") as hung,
+        Puller(hung.client, CHUNKS, "transcribe-any", group="any") as puller,
+    ):
+        message = await puller.next(5)
+        assert message
+        await message.in_progress()  # and then nothing more
+        async with working(connection, Doing(transcribing), tmp_path):
+            await fact(connection, ChunkDone, n=0)
+            await drained(connection)
+        await message.ack_sync(timeout=2)  # too late, and harmless
+
+
+async def test_a_stage_that_hangs_is_ended(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a thing that never ends takes a place for ever."""
+    monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
+    ended = []
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message]:
+        if task.n == 0:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(task.n)
+        yield done(task)
+
+    async with working(connection, Doing(do, max_run=0.3, slots=1, tries=2), tmp_path):
+        await connection.publish(task(0))
+        await connection.publish(task(1))
+        await fact(connection, ChunkDone, n=1)
+        assert "took longer than 0.3 s" in (await fact(connection, ChunkDone, n=0)).error
+        await drained(connection)
+    assert ended == [0, 0]
+
+
+async def test_slots_bound_what_is_in_work(connection: Connection, tmp_path: Path) -> None:
+    """Else one node pulls a whole film and the others stand idle, or its memory is full."""
+    at_once = most = 0
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message]:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.05)
+        at_once -= 1
+        yield done(task)
+
+    for n in range(12):
+        await connection.publish(task(n))
+    async with working(connection, Doing(do, slots=3), tmp_path):
+        await until(lambda: at_once == 3, "the slots are never all in use")
+        info = await connection.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-any")
+        assert info["num_ack_pending"] <= 3
+        await drained(connection)
+    assert most == 3
+
+
+# -- stopping
+
+
+async def test_stop_finishes_what_is_in_hand_and_takes_no_more(connection: Connection, tmp_path: Path) -> None:
+    """Else an update of a node throws away what was nearly done."""
+    go = asyncio.Event()
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message]:
+        await go.wait()
+        yield done(task)
+
+    for n in range(3):
+        await connection.publish(task(n))
+    stage = Doing(do, slots=1)
+    async with working(connection, stage, tmp_path) as stop:
+        await until(lambda: stage.asked, "no message came")
+        stop.set()
+        go.set()
+    assert len(stage.asked) == 1
+    assert await connection.last(JOBS, f"v2t.job.job.chunk.{stage.asked[0].n}")
+    assert (await connection.api(f"STREAM.INFO.{CHUNKS}"))["state"]["messages"] == 2
+
+
+async def test_stop_gives_back_what_takes_too_long(
+    nats: tuple[Server, Connection], connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a node that is shut down keeps its work to itself for another half a minute."""
+    monkeypatch.setattr(worker_module, "_DRAIN", 0.3)
+
+    async def hang(_: ChunkTask) -> AsyncGenerator[Message]:
+        await asyncio.Event().wait()
+        yield
+
+    stage = Doing(hang, slots=2)
+    async with await connect(nats[0].url, name="leaving") as leaving, working(leaving, stage, tmp_path) as stop:
+        await connection.publish(task(0))
+        await connection.publish(task(1))
+        await until(lambda: len(stage.asked) == 2, "no message came")
+        begun = time.monotonic()
+        stop.set()
+    assert stage.closed
+    async with working(connection, Doing(transcribing), tmp_path):
+        for n in range(2):
+            await fact(connection, ChunkDone, n=n)
+        assert time.monotonic() - begun < 10  # and not the 30 s of ack_wait
+        await drained(connection)
+
+
+# -- deaths in between
+
+
+async def test_a_death_between_result_and_ack_is_harmless(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a crash at the worst moment doubles a chunk's words, or transcribes it twice."""
+    await shorten(connection, CHUNKS, "transcribe-any", 0.3)
+    acks = 0
+    really = worker_module._ack
+
+    async def dying_ack(message: Any) -> None:
+        nonlocal acks
+        acks += 1
+        if acks > 1:
+            await really(message)
+
+    monkeypatch.setattr(worker_module, "_ack", dying_ack)
+    stage = Doing(transcribing)
+    async with working(connection, stage, tmp_path):
+        await connection.publish(task())
+        await drained(connection)
+    assert acks == 2
+    assert len(stage.asked) == 1  # its result stood already
+
+
+async def test_a_death_between_results_repeats_what_is_idempotent(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a conversion that died half-way sends its first chunks twice."""
+    monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
+    attempts = 0
+
+    async def do(media: Downloaded) -> AsyncGenerator[Message]:
+        nonlocal attempts
+        attempts += 1
+        for n in range(4):
+            yield task(n)
+            yield Progress(job="job", stage="convert", done=n, chunks=n + 1)
+            if attempts == 1 and n == 2:
+                raise OSError("the disk is gone")
+        yield Converted(job="job", chunks=4, duration=4, speech=4, seconds=1)
+
+    await connection.publish(Downloaded(job="job", title="t", source="s", media="media/job/x", size=1, seconds=1))
+    begun = time.monotonic()
+    async with working(connection, Doing(do, stage_row("convert")), tmp_path):
+        assert (await fact(connection, Converted)).chunks == 4
+    assert attempts == 2
+    assert time.monotonic() - begun < 10
+    assert (await connection.api(f"STREAM.INFO.{CHUNKS}"))["state"]["messages"] == 4
+
+
+async def test_a_death_while_giving_up_loses_nothing(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a message vanishes without a dead letter, or a job hangs without its fact."""
+    await shorten(connection, CHUNKS, "transcribe-any", 0.3)
+    real = Connection.publish
+    deaths = [DeadLetter, ChunkDone]
+
+    async def dying(self: Connection, message: Message) -> bool:
+        if deaths and isinstance(message, deaths[0]):
+            deaths.pop(0)
+            raise asyncio.CancelledError  # as if the process ended here
+        return await real(self, message)
+
+    monkeypatch.setattr(Connection, "publish", dying)
+    stage = Doing(raising(*(Reject("poison") for _ in range(3))))
+    async with working(connection, stage, tmp_path):
+        await real(connection, task())
+        assert (await fact(connection, ChunkDone, n=0)).error == "poison"
+        await drained(connection)
+    assert {letter.reason for letter in await letters(connection)} == {"poison"}
+
+
+async def test_the_broker_s_death_in_the_middle_of_work(
+    nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
+) -> None:
+    """Else a restart of the broker costs what was being done, or fails it."""
+    server, _ = nats
+    in_work, go = asyncio.Event(), asyncio.Event()
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message]:
+        in_work.set()
+        await go.wait()
+        yield done(task)
+
+    await connection.publish(task())
+    async with working(connection, Doing(do), tmp_path):
+        await in_work.wait()
+        server.kill()
+        await until(lambda: not connection.client.is_connected, "the loss is not noticed")
+        go.set()
+        await asyncio.to_thread(server.start)
+        await fact(connection, ChunkDone, n=0)
+        await drained(connection, timeout=20)
+    assert await letters(connection) == []
+
+
+async def test_an_ack_that_nobody_confirms_fails_no_job(
+    nats: tuple[Server, Connection],
+    connection: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Else an outage right after the last permitted try fails a job whose work was done."""
+    server, _ = nats
+    stage = Doing(transcribing, tries=1)
+    real = Connection.publish
+
+    async def publish(self: Connection, message: Message) -> bool:
+        stored = await real(self, message)
+        if isinstance(message, ChunkDone) and not message.error:
+            server.kill()
+        return stored
+
+    monkeypatch.setattr(Connection, "publish", publish)
+    monkeypatch.setattr(worker_module, "_ACK_TIMEOUT", 0.2)
+    await real(connection, task())
+    async with working(connection, stage, tmp_path):
+        await until(lambda: "did not confirm" in caplog.text, "the ack is not given up")
+        await asyncio.to_thread(server.start)
+        await drained(connection, timeout=40)
+    assert await letters(connection) == []
+    assert not (await fact(connection, ChunkDone, n=0)).error
+
+
+async def test_an_aggregator_that_dies_while_it_stores_is_replaced(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a job whose last step died is at 100 % for ever."""
+    await shorten(connection, JOBS, "aggregate", 0.3)
+    await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
+    await connection.publish(Downloaded(job="job", title="t", source="s", media="media/job/x", size=1, seconds=1))
+    puts = 0
+
+    class Dying(JetStreamStore):
+        async def put(self, key: str, data: bytes) -> None:
+            nonlocal puts
+            puts += 1
+            if puts == 3:
+                raise asyncio.CancelledError  # as if the process ended here
+            await super().put(key, data)
+
+    settings = Settings(data_dir=str(tmp_path), node="here")
+    aggregate = Aggregate(Resources(settings, connection, Dying(connection.client), Presence("test", "test")))
+    async with working(connection, aggregate, tmp_path):
+        for n in range(3):
+            await connection.publish(done(task(n)))
+        await connection.publish(Converted(job="job", chunks=3, duration=3, speech=3, seconds=1))
+        assert (await fact(connection, Completed)).segments == 3
+    assert puts > 3
+
+
+# -- the connection's end, and the queue's
+
+
+async def test_a_worker_ends_when_its_queue_is_gone(connection: Connection, tmp_path: Path) -> None:
+    """Else, when the broker's disk was replaced, a stage waits for ever at a queue that is no more."""
+    stage = Doing(transcribing)
+    settings = Settings(data_dir=str(tmp_path), node="here")
+    resources = Resources(settings, connection, JetStreamStore(connection.client), Presence("test", "test"))
+    running = asyncio.create_task(Worker(stage, resources).run(asyncio.Event()))
+    await connection.publish(task())
+    await fact(connection, ChunkDone, n=0)
+    await connection.api(f"STREAM.DELETE.{CHUNKS}")
+    with pytest.raises(Exception, match=r"no work can be pulled|not found"):
+        await asyncio.wait_for(running, 20)
+    assert stage.closed
+
+
+async def test_a_worker_ends_when_its_connection_was_ended(
+    nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
+) -> None:
+    """Else a stage that the server sent away is a process that does nothing, and nobody starts it again."""
+    stage = Doing(transcribing)
+    async with await connect(nats[0].url, name="sent away") as other:
+        settings = Settings(data_dir=str(tmp_path), node="here")
+        resources = Resources(settings, other, JetStreamStore(other.client), Presence("test", "test"))
+        running = asyncio.create_task(Worker(stage, resources).run(asyncio.Event()))
+        await connection.publish(task())
+        await fact(connection, ChunkDone, n=0)
+        await other.client._process_err("'authentication timeout'")  # what nats-py does at such a line of the server
+        with pytest.raises(Exception, match=r"for good|closed"):
+            await asyncio.wait_for(running, 60)
+    assert stage.closed

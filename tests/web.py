@@ -1,0 +1,139 @@
+"""A web server on loopback, with all that a link can lead to."""
+
+import contextlib
+import http.server
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from tests.harness import served
+
+PAGES = {
+    "page": "<html><head><title>Recipes</title></head><body>No video here.</body></html>",
+    "list": '<html><head><title>Two talks</title></head><video src="/5s.flac"></video><video src="/a/5s.flac"></video>',
+    "talk": '<html><head><title>The [bold] talk</title></head><video src="/5s.flac" type="audio/flac"></video>',
+    "steals": '<html><head><title>Thief</title></head><video src="file:///etc/passwd"></video></html>',
+    "steals.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
+    "locked.m3u8": (
+        '#EXTM3U\n#EXT-X-SESSION-KEY:METHOD=SAMPLE-AES,URI="skd://key",KEYFORMAT="com.apple.streamingkeydelivery"\n'
+        "#EXT-X-STREAM-INF:BANDWIDTH=64000\nvariant.m3u8\n"
+    ),
+}
+
+
+class Web:
+    """What was asked of the server, and how much it sent."""
+
+    url: str
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.sent = 0  # bytes of bodies that declare more than they hold
+        self.closing = threading.Event()
+
+
+@contextlib.contextmanager
+def web(folder: Path) -> Iterator[Web]:
+    """Serve `folder`; besides its files, the PAGES by their names, and what the methods `to_…` of the handler do."""
+    state = Web()
+
+    class Handler(_Handler):
+        web = state
+
+    with served(folder, Handler) as state.url:
+        try:
+            yield state
+        finally:
+            state.closing.set()
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    web: Web
+
+    def do_GET(self) -> None:
+        address = urlsplit(self.path)
+        kind, _, rest = address.path.strip("/").partition("/")
+        self.times = self.web.asked[address.path] = self.web.asked[address.path] + 1
+        with contextlib.suppress(ConnectionError):
+            if kind in PAGES:
+                self.answer(200, PAGES[kind].encode(), "text/html" if "." not in kind else "application/x-mpegurl")
+            elif route := getattr(self, f"to_{kind}", None):
+                route(rest)
+            else:
+                super().do_GET()
+
+    def to_status(self, code: str) -> None:
+        """/status/404: an answer with that status."""
+        self.answer(int(code), b"no")
+
+    def to_recovers(self, rest: str) -> None:
+        """/recovers/503/FILE: the status twice, then the file."""
+        code, _, name = rest.partition("/")
+        if self.times <= 2:
+            self.answer(int(code), b"later")
+        else:
+            self.file(name)
+
+    def to_redirect(self, _: str) -> None:
+        """/redirect?to=URL: a redirect."""
+        self.redirect(parse_qs(urlsplit(self.path).query)["to"][0])
+
+    def to_circle(self, _: str) -> None:
+        """/circle: a redirect to itself."""
+        self.redirect("/circle")
+
+    def to_declares(self, name: str) -> None:
+        """/declares/2000000000.mp4: a header that declares so many bytes, then zeros until the client has enough."""
+        self.head(int(name.partition(".")[0]))
+        while not self.web.closing.is_set():
+            self.web.sent += self.wfile.write(bytes(65536))
+
+    def to_resets(self, name: str) -> None:
+        """/resets/FILE: half of the file, then a connection reset, each time."""
+        self.half(name)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    def to_stumbles(self, name: str) -> None:
+        """/stumbles/FILE: a reset for the first download (yt-dlp asks before what it is), then the whole file."""
+        if self.times <= 2:
+            self.to_resets(name)
+        else:
+            self.file(name)
+
+    def to_stalls(self, name: str) -> None:
+        """/stalls/FILE: half of the file, then nothing."""
+        self.half(name)
+        self.web.closing.wait(60)
+
+    def head(self, length: int, kind: str = "audio/flac", status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def answer(self, status: int, body: bytes, kind: str = "text/plain") -> None:
+        self.head(len(body), kind, status)
+        self.wfile.write(body)
+
+    def redirect(self, to: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", to)
+        self.end_headers()
+
+    def file(self, name: str) -> None:
+        self.path = f"/{name}"
+        super().do_GET()
+
+    def half(self, name: str) -> None:
+        data = Path(self.directory, name).read_bytes()
+        self.head(len(data))
+        self.wfile.write(data[: len(data) // 2])
+        self.wfile.flush()
+
+    def log_message(self, *_: object) -> None:
+        """The terminal is for pytest."""
