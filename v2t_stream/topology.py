@@ -31,7 +31,7 @@ JOBS: Final = "V2T_JOBS"
 CHUNKS: Final = "V2T_CHUNKS"
 DEAD: Final = "V2T_DEAD"
 
-ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "any")
+ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "remote", "any")
 
 _DAY: Final = 86_400  # seconds
 _NS: Final = 1_000_000_000
