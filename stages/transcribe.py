@@ -2,47 +2,37 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Final
 
 from schemas.chunks import ChunkTask
 from schemas.events import ChunkDone
 from schemas.message import Message
-from stages.batcher import Ask, Batcher
-from stages.engine_host import EngineHost
-from v2t_stream import devices
+from stages.chain import Chain
+from v2t_stream import providers
 from v2t_stream.audio import flac
 from v2t_stream.errors import ObjectMissing, Reject
 from v2t_stream.spans import to_source
 from v2t_stream.stage import Resources
 from v2t_stream.topology import stage_row
 
-_BATCH: Final = {"cuda": 16, "cpu": 4}  # chunks in one call; a larger one gains no more on a CPU
-
 
 class Transcribe:
-    """Pulls for its own accelerator first, then for any. As many chunks again as one call takes are fetched ahead."""
+    """Pulls for its own accelerators first, then for any, as many chunks as its chain of providers has use for."""
 
     def __init__(self, resources: Resources) -> None:
         self._store = resources.store
         self._settings = settings = resources.settings
-        device = self._device_of(settings.engine)
-        batch = settings.batch or _BATCH.get(device, 1)
+        self._chain = Chain(providers.load(settings), settings)
         row = stage_row("transcribe")
-        wanted = (f"transcribe-{device}", "transcribe-any")
+        wanted = {f"transcribe-{name}" for name in self._chain.accelerators}
         self.row = row._replace(
-            consumers=tuple(consumer for consumer in row.consumers if consumer.durable in wanted), slots=2 * batch
+            consumers=tuple(consumer for consumer in row.consumers if consumer.durable in wanted),
+            slots=self._chain.slots,
         )
-        self._threads = settings.threads or devices.threads()
-        self._batchers: dict[str, Batcher] = {}
-        self._batch = batch
         if settings.warm:
-            self._warming = asyncio.create_task(self._batcher(settings.engine).warm(settings.model))
+            self._warming = asyncio.create_task(self._chain.warm())
 
     async def process(self, task: ChunkTask) -> AsyncGenerator[Message]:
         """Raises Reject where the chunk can never be done here, Retry where its engine failed."""
-        options = task.options
-        engine = options.engine or self._settings.engine
-        model = options.model or self._settings.model
         try:
             audio = await self._store.get(task.audio)
         except ObjectMissing:
@@ -50,32 +40,20 @@ class Transcribe:
                 f"the audio of chunk {task.n} is no longer in the object store: submit the job again"
             ) from None
         samples = await asyncio.to_thread(flac.decode, audio)
-        heard, seconds = await self._batcher(engine).transcribe(
-            samples, Ask(model, options.language, options.task, options.word_timestamps)
-        )
+        heard = await self._chain.transcribe(samples, audio, task.options)
+        spoken = heard.transcription
         yield ChunkDone(
             job=task.job,
             n=task.n,
             start=task.start,
             end=task.end,
-            segments=to_source(task.spans, heard.segments),
-            language=heard.language if heard.segments else None,
-            engine=engine,
-            model=model,
+            segments=to_source(task.spans, spoken.segments),
+            language=spoken.language or None if spoken.segments else None,  # a service may not tell it
+            engine=heard.engine,
+            model=heard.model,
             node=self._settings.node,
-            seconds=seconds,
+            seconds=heard.seconds,
         )
 
-    def _batcher(self, engine: str) -> Batcher:
-        """Each engine has a process of its own, started when it is first asked for."""
-        if engine not in self._batchers:
-            host = EngineHost(engine, device=self._device_of(engine), threads=self._threads)
-            self._batchers[engine] = Batcher(host, self._batch)
-        return self._batchers[engine]
-
-    def _device_of(self, engine: str) -> devices.Device:
-        """What this machine offers `engine`, where it is not forced."""
-        return devices.detect(engine) if self._settings.device == "auto" else self._settings.device
-
     async def close(self) -> None:
-        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+        await self._chain.close()
