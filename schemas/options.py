@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 Task = Literal["transcribe", "translate"]
-Accelerator = Literal["any", "cuda", "metal", "coreml", "cpu"]
+Accelerator = Literal["any", "cuda", "metal", "coreml", "cpu", "remote"]
 
 DEFAULT_MODEL = "small"
 DEMO_MODEL = "demo"
@@ -26,8 +26,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     language: str | None = None  # one of LANGUAGES
     model: str | None = None  # a known name, a path on the worker, or "demo"
-    engine: str | None = None  # an entry-point name of the group v2t.transcribers
+    engine: str | None = None  # an entry-point name of the group v2t.transcribers, or the type of a remote provider
     accelerator: Accelerator = "any"
     task: Task = "transcribe"
     word_timestamps: bool = False
     multilingual: bool = False  # each chunk in its own language, instead of one that is decided for the job
+    remote: bool = False  # providers that are paid, or on machines of others, may be used

@@ -2,61 +2,45 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Final
 
 import msgspec
 
 from schemas.chunks import ChunkTask
 from schemas.events import ChunkDone, Language
 from schemas.message import Message
-from stages.batcher import Ask, Batcher
-from stages.engine_host import EngineHost
-from v2t_stream import devices
+from stages.chain import Chain, Heard
+from stages.language import SURE, Languages
+from v2t_stream import providers
 from v2t_stream.audio import flac
 from v2t_stream.errors import ObjectMissing, Reject
 from v2t_stream.spans import to_source
 from v2t_stream.stage import Resources
-from v2t_stream.topology import JOBS, stage_row
-from v2t_stream.transcriber import Transcription
-
-_BATCH: Final = {"cuda": 16, "cpu": 4}  # chunks in one call; a larger one gains no more on a CPU
-_SURE: Final = 0.5  # probability from which a detected language may decide for the whole job
-_PATIENCE: Final = 5  # seconds that a chunk which is less sure leaves the decision to others
-_JOBS_REMEMBERED: Final = 1000  # whose language is held in memory
+from v2t_stream.topology import stage_row
 
 
 class Transcribe:
-    """Pulls for its own accelerator first, then for any. As many chunks again as one call takes are fetched ahead."""
+    """Pulls for its own accelerators first, then for any, as many chunks as its chain of providers has use for."""
 
     def __init__(self, resources: Resources) -> None:
         self._store = resources.store
-        self._connection = resources.connection
         self._presence = resources.presence
-        self._languages: dict[str, str] = {}
+        self._languages = Languages(resources.connection)
         self._settings = settings = resources.settings
-        device = self._device_of(settings.engine)
-        batch = settings.batch or _BATCH.get(device, 1)
+        self._chain = Chain(providers.load(settings), settings)
         row = stage_row("transcribe")
-        wanted = (f"transcribe-{device}", "transcribe-any")
+        wanted = {f"transcribe-{name}" for name in self._chain.accelerators}
         self.row = row._replace(
-            consumers=tuple(consumer for consumer in row.consumers if consumer.durable in wanted), slots=2 * batch
+            consumers=tuple(consumer for consumer in row.consumers if consumer.durable in wanted),
+            slots=self._chain.slots,
         )
-        self._threads = settings.threads or devices.threads()
-        self._batchers: dict[str, Batcher] = {}
-        self._batch = batch
-        self._presence.accelerator, self._presence.engine, self._presence.model = (
-            device,
-            settings.engine,
-            settings.model,
-        )
+        self._presence.accelerator = self._chain.device or "remote"
+        first = self._chain.links[0].provider
+        self._presence.engine, self._presence.model = first.engine, first.model or settings.model
         if settings.warm:
-            self._warming = asyncio.create_task(self._batcher(settings.engine).warm(settings.model))
+            self._warming = asyncio.create_task(self._chain.warm())
 
     async def process(self, task: ChunkTask) -> AsyncGenerator[Message]:
         """Raises Reject where the chunk can never be done here, Retry where its engine failed."""
-        options = task.options
-        engine = options.engine or self._settings.engine
-        model = options.model or self._settings.model
         try:
             audio = await self._store.get(task.audio)
         except ObjectMissing:
@@ -65,64 +49,36 @@ class Transcribe:
             ) from None
         samples = await asyncio.to_thread(flac.decode, audio)
 
-        async def hear(language: str | None) -> tuple[Transcription, float]:
-            ask = Ask(model, language, options.task, options.word_timestamps)
-            heard, seconds = await self._batcher(engine).transcribe(samples, ask)
-            self._presence.measured(task.seconds, seconds)
-            return heard, seconds
+        async def hear(language: str | None) -> Heard:
+            options = msgspec.structs.replace(task.options, language=language)
+            heard = await self._chain.transcribe(samples, audio, options)
+            self._presence.measured(task.seconds, heard.seconds)
+            return heard
 
-        open_ = options.language is None and not options.multilingual
-        language = await self._decided(task.job) if open_ else options.language
-        heard, seconds = await hear(language)
-        if open_ and language is None and heard.segments:
-            if heard.confidence < _SURE:
-                await self._wait_for_decision(task.job)
-            yield Language(job=task.job, language=heard.language)  # the first one stands
-            language = await self._decided(task.job)
-            if language != heard.language:
-                heard, more = await hear(language)
-                seconds += more
+        undecided = task.options.language is None and not task.options.multilingual
+        language = await self._languages.of(task.job) if undecided else task.options.language
+        heard = await hear(language)
+        spoken = heard.transcription
+        if undecided and language is None and spoken.segments and spoken.language:
+            if spoken.confidence < SURE:
+                await self._languages.wait(task.job)
+            yield Language(job=task.job, language=spoken.language)
+            decided = await self._languages.of(task.job)
+            if decided != spoken.language:
+                heard = await hear(decided)
+                spoken = heard.transcription
         yield ChunkDone(
             job=task.job,
             n=task.n,
             start=task.start,
             end=task.end,
-            segments=to_source(task.spans, heard.segments),
-            language=heard.language if heard.segments else None,
-            engine=engine,
-            model=model,
+            segments=to_source(task.spans, spoken.segments),
+            language=spoken.language or None if spoken.segments else None,  # a service may not tell it
+            engine=heard.engine,
+            model=heard.model,
             node=self._settings.node,
-            seconds=seconds,
+            seconds=heard.seconds,
         )
 
-    async def _decided(self, job: str) -> str | None:
-        """The language that was decided for the job, if one was."""
-        if job not in self._languages:
-            data = await self._connection.last(JOBS, Language.SUBJECT.format(job=job))
-            if data is None:
-                return None
-            if len(self._languages) >= _JOBS_REMEMBERED:
-                self._languages.clear()
-            self._languages[job] = msgspec.json.decode(data, type=Language).language
-        return self._languages[job]
-
-    async def _wait_for_decision(self, job: str) -> None:
-        """Give a chunk that is surer a few seconds to decide."""
-        for _ in range(_PATIENCE):
-            if await self._decided(job):
-                return
-            await asyncio.sleep(1)
-
-    def _batcher(self, engine: str) -> Batcher:
-        """Each engine has a process of its own, started when it is first asked for."""
-        if engine not in self._batchers:
-            host = EngineHost(engine, device=self._device_of(engine), threads=self._threads)
-            self._batchers[engine] = Batcher(host, self._batch)
-        return self._batchers[engine]
-
-    def _device_of(self, engine: str) -> devices.Device:
-        """What this machine offers `engine`, where it is not forced."""
-        return devices.detect(engine) if self._settings.device == "auto" else self._settings.device
-
     async def close(self) -> None:
-        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+        await self._chain.close()

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from schemas.options import Options
 from v2t_stream.embedded import embedded_broker, try_lock
+from v2t_stream.errors import SettingsError
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
+from v2t_stream.providers import file_of, load, refusal
 from v2t_stream.settings import Settings
 from v2t_stream.supervisor import supervised
 from v2t_stream.topology import STAGES, apply, is_applied
@@ -33,8 +35,12 @@ async def session(
 
     `work`: also run the stages, unless another command of this machine does. `port`: see `embedded_broker`.
     `quiet`: their logs go to files in the data directory. `options`: what is known to be asked of them, so that
-    the model loads while the media is still on its way. Raises BrokerError.
+    the model loads while the media is still on its way, and what cannot be done is told at once. Raises BrokerError,
+    SettingsError.
     """
+    providers = load(settings) if work and not settings.nats_url else []
+    if providers and options and (reason := refusal(providers, options)):
+        raise SettingsError(reason)
     if settings.nats_url:
         async with await connect(settings.nats_url, name=f"v2t on {settings.node}") as connection:
             if not await is_applied(connection, "intake"):
@@ -50,17 +56,20 @@ async def session(
         with (settings.home / "broker" / "stages.lock").open("w") as lock:
             async with contextlib.AsyncExitStack() as stack:
                 if work and try_lock(lock.fileno()):
-                    environment = {"NATS_URL": broker.url, "V2T_DATA_DIR": str(settings.home), **_ahead(options)}
+                    environment = {"NATS_URL": broker.url, "V2T_DATA_DIR": str(settings.home)}
+                    environment |= _ahead(settings, options)
                     logs = settings.home / "logs" if quiet else None
                     await stack.enter_async_context(supervised([row.name for row in STAGES], environment, logs))
                 yield Session(connection, store, broker.url, local=True)
                 await broker.until_unused()
 
 
-def _ahead(options: Options | None) -> dict[str, str]:
+def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:
     """The settings of stages that run for one command only."""
     if options is None:
         return {}
+    if (options.engine or options.model) and file_of(settings).exists():
+        return {}  # the chain's own model is not what will be needed
     known = {"V2T_ENGINE": options.engine, "V2T_MODEL": options.model}
     return {"V2T_WARM": "true", **{name: value for name, value in known.items() if value}}
 

@@ -31,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     threads: _Count = 0  # of the engine; 0: all cores this process may use
     batch: _Count = 0  # chunks in one engine call; 0: by device
 
+    providers: str = ""  # the file of the provider chain; empty: providers.yaml in the data directory, if it is there
+
     warm: bool = False  # load the engine and its model at the start instead of with the first chunk
 
     max_bytes: _Positive = 8 * 1024**3  # of one download

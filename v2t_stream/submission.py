@@ -15,6 +15,7 @@ from schemas.requests import SubmitRequest
 from v2t_stream.errors import Reject
 from v2t_stream.jetstream import Connection
 from v2t_stream.models import problem
+from v2t_stream.providers import HTTP_ENGINES
 from v2t_stream.text import one_line
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 from v2t_stream.transcriber import engine_names
@@ -64,8 +65,11 @@ def check(request: SubmitRequest) -> None:
         raise Reject(f"the media key {request.media!r} does not start with media/")
     if request.language is not None and request.language not in LANGUAGES:
         raise Reject(f"unknown language {request.language!r}: use an ISO 639 code such as en, zh or de")
-    if request.engine is not None and request.engine not in engine_names():
-        raise Reject(f"unknown engine {request.engine!r}: this machine has {', '.join(engine_names())}")
+    if request.engine is not None and request.engine not in (*engine_names(), *HTTP_ENGINES):
+        known = f"this machine has {', '.join(engine_names())}; providers can be {', '.join(HTTP_ENGINES)}"
+        raise Reject(f"unknown engine {request.engine!r}: {known}")
+    if request.accelerator == "remote" and not request.remote:
+        raise Reject("the accelerator remote needs a job that allows remote providers: add --remote, or remote: true")
     if request.model is not None and (reason := problem(request.model, request.engine)):
         raise Reject(reason)
 

@@ -34,7 +34,7 @@ CHUNKS: Final = "V2T_CHUNKS"
 DEAD: Final = "V2T_DEAD"
 NODES: Final = "KV_v2t_nodes"  # the stream of the key-value bucket v2t_nodes (ADR-8)
 
-ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "any")
+ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "remote", "any")
 
 _DAY: Final = 86_400  # seconds
 _NS: Final = 1_000_000_000

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from v2t_stream.providers import CustomHttp, ElevenLabs, Local, OpenAI, parse
 from v2t_stream.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -28,3 +29,15 @@ def test_the_servers_configuration_is_valid() -> None:
     """Else the broker of the README does not start."""
     server = Path(sysconfig.get_path("scripts")) / "nats-server"
     subprocess.run([server, "-t", "-c", ROOT / "nats/server.conf"], check=True, capture_output=True)
+
+
+def test_the_providers_example_is_read_and_every_setting_is_documented() -> None:
+    """Else who copies it gets an error, or cannot know what there is."""
+    page = (ROOT / "docs/providers.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.+?)```", page, re.DOTALL)
+    providers = parse(example.encode(), "docs/providers.md")
+    assert {type(provider) for provider in providers} == {Local, OpenAI, ElevenLabs, CustomHttp}
+    rows = re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    fields = {field for kind in (Local, OpenAI, ElevenLabs, CustomHttp) for field in kind.__struct_fields__}
+    assert documented == fields

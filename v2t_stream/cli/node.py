@@ -20,6 +20,7 @@ from v2t_stream.errors import SettingsError
 from v2t_stream.fleet import Presence, announce, fleet
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
+from v2t_stream.providers import load
 from v2t_stream.session import session, set_up
 from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, load_stage
@@ -59,6 +60,7 @@ def node(context: click.Context) -> None:
     url = settings.nats_url or find_running(settings.home)
     if not url:
         raise SettingsError("no broker is known: set NATS_URL to one, or start the embedded one with v2t up")
+    load(settings)  # what is wrong in it is told here, and not by a stage that starts again and again
 
     async def run() -> None:
         stop = _stop_on_signals()

@@ -6,12 +6,13 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 import msgspec
 import uvloop
 
+from schemas.options import Accelerator
 from schemas.requests import SubmitRequest
 from v2t_stream.cli.follow import Bars, JobFailed, Segments, follow
 from v2t_stream.errors import SettingsError, V2TError
@@ -26,10 +27,11 @@ _AT_ONCE: Final = 16  # files sent and followed together; the stages take them o
 _OPTIONS = (
     click.option("--language", help="Spoken language as an ISO 639 code such as en; detected where not given."),
     click.option("--model", help="A known name such as small or large-v3, a path, or demo."),
-    click.option("--engine", help="faster-whisper or whisper-cpp; the node's own where not given."),
-    click.option("--accelerator", default="any", type=click.Choice(["any", "cuda", "metal", "coreml", "cpu"])),
+    click.option("--engine", help="As faster-whisper, whisper-cpp or openai; the node's own order where not given."),
+    click.option("--accelerator", default="any", type=click.Choice(get_args(Accelerator))),
     click.option("--task", default="transcribe", type=click.Choice(["transcribe", "translate"])),
     click.option("--word-timestamps", is_flag=True, help="Times of single words, in the JSON transcript."),
+    click.option("--remote/--no-remote", default=False, help="Allow paid or remote providers."),
 )
 
 

@@ -1,0 +1,40 @@
+"""One language for a job, whichever machines do its chunks."""
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from schemas.events import Language
+from v2t_stream.jetstream import Connection
+from v2t_stream.topology import JOBS
+
+SURE: Final = 0.5  # probability from which a detected language may decide for the whole job
+_PATIENCE: Final = 5  # seconds that a chunk which is less sure leaves the decision to others
+_REMEMBERED: Final = 1000  # jobs whose language is held in memory
+
+
+class Languages:
+    """The decisions as the stream has them: the first `Language` fact of a job stands."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._known: dict[str, str] = {}
+
+    async def of(self, job: str) -> str | None:
+        """The language that was decided for the job, if one was."""
+        if job not in self._known:
+            data = await self._connection.last(JOBS, Language.SUBJECT.format(job=job))
+            if data is None:
+                return None
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[job] = msgspec.json.decode(data, type=Language).language
+        return self._known[job]
+
+    async def wait(self, job: str) -> None:
+        """Give a chunk that is surer a few seconds to decide."""
+        for _ in range(_PATIENCE):
+            if await self.of(job):
+                return
+            await asyncio.sleep(1)

@@ -1,0 +1,33 @@
+"""An installed engine as a provider of the chain."""
+
+from typing import Final
+
+from stages.batcher import Ask, Batcher
+from stages.engine_host import EngineHost
+from v2t_stream import devices
+from v2t_stream.providers import Local
+from v2t_stream.settings import Settings
+from v2t_stream.transcriber import Samples, Transcription
+
+_BATCH: Final = {"cuda": 16, "cpu": 4}  # chunks in one call; a larger one gains no more on a CPU
+
+
+class LocalEngine:
+    """Each has a process of its own, started when it is first asked for."""
+
+    def __init__(self, provider: Local, settings: Settings) -> None:
+        forced = provider.device if provider.device != "auto" else settings.device
+        self.device = devices.detect(provider.engine) if forced == "auto" else forced
+        self.batch = provider.batch or settings.batch or _BATCH.get(self.device, 1)
+        threads = provider.threads or settings.threads or devices.threads()
+        self._batcher = Batcher(EngineHost(provider.engine, device=self.device, threads=threads), self.batch)
+
+    async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:  # noqa: ARG002  it takes them decoded
+        """See stages.link.Hears."""
+        return await self._batcher.transcribe(samples, ask)
+
+    async def warm(self, model: str) -> None:
+        await self._batcher.warm(model)
+
+    async def close(self) -> None:
+        await self._batcher.close()

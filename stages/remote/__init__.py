@@ -1,0 +1,53 @@
+"""Services that transcribe, called over HTTP as providers of the chain."""
+
+import time
+
+from schemas.chunks import SAMPLE_RATE
+from stages.batcher import Ask
+from stages.link import Unusable
+from stages.remote import custom_http, elevenlabs, openai
+from stages.remote.http import Service, in_thread
+from v2t_stream.providers import CustomHttp, ElevenLabs, OpenAI, Provider
+from v2t_stream.transcriber import Samples, Transcription
+
+__all__ = ["RemoteEngine"]
+
+
+class RemoteEngine:
+    """See stages.link.Hears. Nothing runs here but one thread for each call."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._service = Service(
+            provider.name,
+            key_variable=provider.key_variable,
+            timeout=provider.timeout,
+            connections=provider.max_concurrency,
+        )
+
+    async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:
+        self._check_key()
+        begun = time.monotonic()
+        heard = await in_thread(lambda: self._hear(audio, samples.size / SAMPLE_RATE, ask))
+        return heard, time.monotonic() - begun
+
+    async def close(self) -> None:
+        """Its threads end with their calls, or with the process."""
+
+    def _hear(self, audio: bytes, seconds: float, ask: Ask) -> Transcription:
+        match self._provider:
+            case OpenAI():
+                return openai.hear(self._provider, self._service, audio, seconds, ask)
+            case ElevenLabs():
+                return elevenlabs.hear(self._provider, self._service, audio, seconds, ask)
+            case CustomHttp():
+                return custom_http.hear(self._provider, self._service, audio, seconds, ask)
+        raise Unusable(f"{self._provider.name}: no service of the type {self._provider.type}")
+
+    def _check_key(self) -> None:
+        """A key that is asked for and not there is told before any audio leaves this machine."""
+        provider = self._provider
+        if provider.needs_key and not provider.key:
+            raise Unusable(f"{provider.name} needs a key: set {provider.key_variable} in the environment")
+        if not (provider.key.isascii() and provider.key.isprintable()):  # HTTP's own error would quote it
+            raise Unusable(f"{provider.name}: {provider.key_variable} holds characters that no key has: set it anew")

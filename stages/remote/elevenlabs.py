@@ -1,0 +1,75 @@
+"""ElevenLabs' speech to text (Scribe). It answers with words; segments are made here."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from stages.batcher import Ask
+from stages.remote.answer import HeardSegment, HeardWord, convert, transcription
+from stages.remote.http import Service
+from v2t_stream.errors import Reject
+from v2t_stream.providers import ElevenLabs
+from v2t_stream.transcriber import Transcription
+
+_ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟")  # noqa: RUF001  of sentences, in many scripts
+_PAUSE = 1.0  # seconds of silence that end a segment too
+_LONGEST = 10.0  # seconds after which a segment ends at the next word
+
+
+class _Token(msgspec.Struct):
+    """A word, a space between words, or a sound."""
+
+    text: str
+    type: str = "word"
+    start: float | None = None
+    end: float | None = None
+    logprob: float | None = None
+
+
+def hear(provider: ElevenLabs, service: Service, audio: bytes, seconds: float, ask: Ask) -> Transcription:
+    """Blocking. Raises Reject, Retry or Unusable."""
+    if ask.task == "translate":
+        raise Reject(f"{provider.name}: ElevenLabs does not translate")
+    fields: list[tuple[str, str | tuple[str, bytes, str]]] = [
+        ("model_id", ask.model),
+        ("timestamps_granularity", "word"),
+        ("tag_audio_events", "false"),
+        ("diarize", "false"),
+    ]
+    if ask.language:
+        fields.append(("language_code", ask.language))
+    fields.append(("file", ("chunk.flac", audio, "audio/flac")))
+    url = f"{provider.base_url.rstrip('/')}/v1/speech-to-text"
+    said = service.post(url, fields, {"xi-api-key": provider.key} if provider.key else {}, provider.key)
+    answer = convert(said, dict, provider.name)
+    tokens = convert(answer.get("words") or [], list[_Token], provider.name)
+    return transcription(
+        list(_segments(tokens)),
+        (),
+        text=convert(answer.get("text") or "", str, provider.name),
+        language=convert(answer.get("language_code") or "", str, provider.name),
+        seconds=seconds,
+        ask=ask,
+    )
+
+
+def _segments(tokens: Iterable[_Token]) -> Iterator[HeardSegment]:
+    """Sentences; spaces are tokens of their own, so that languages without any come out right."""
+    text, words = "", list[HeardWord]()
+    for token in tokens:
+        if token.type not in ("word", "spacing"):
+            continue
+        if token.type == "word" and token.start is not None and token.end is not None:
+            if words and (
+                text.rstrip().endswith(_ENDS)
+                or token.start - words[-1].end > _PAUSE
+                or words[-1].end - words[0].start > _LONGEST
+            ):
+                yield HeardSegment(text=text, start=words[0].start, end=words[-1].end, words=words)
+                text, words = "", []
+            sure = None if token.logprob is None else min(1.0, math.exp(min(0.0, token.logprob)))
+            words.append(HeardWord(word=token.text, start=token.start, end=token.end, probability=sure))
+        text += token.text
+    if words:
+        yield HeardSegment(text=text, start=words[0].start, end=words[-1].end, words=words)

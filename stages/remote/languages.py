@@ -1,0 +1,40 @@
+"""The languages as services call them: Whisper's answer with English names, others with ISO 639-3."""
+
+from functools import cache
+from typing import Final
+
+# Code, ISO 639-3, names (openai/whisper, whisper/tokenizer.py, LANGUAGES and TO_LANGUAGE_CODE).
+_TABLE: Final = """
+    en eng english; zh zho,cmn chinese,mandarin; de deu german; es spa spanish,castilian; ru rus russian
+    ko kor korean; fr fra french; ja jpn japanese; pt por portuguese; tr tur turkish; pl pol polish
+    ca cat catalan,valencian; nl nld dutch,flemish; ar ara arabic; sv swe swedish; it ita italian
+    id ind indonesian; hi hin hindi; fi fin finnish; vi vie vietnamese; he heb hebrew; uk ukr ukrainian
+    el ell greek; ms msa,zsm malay; cs ces czech; ro ron romanian,moldavian,moldovan; da dan danish
+    hu hun hungarian; ta tam tamil; no nor,nob norwegian; th tha thai; ur urd urdu; hr hrv croatian
+    bg bul bulgarian; lt lit lithuanian; la lat latin; mi mri maori; ml mal malayalam; cy cym welsh
+    sk slk slovak; te tel telugu; fa fas,pes persian; lv lav latvian; bn ben bengali; sr srp serbian
+    az aze azerbaijani; sl slv slovenian; kn kan kannada; et est estonian; mk mkd macedonian; br bre breton
+    eu eus basque; is isl icelandic; hy hye armenian; ne nep nepali; mn mon mongolian; bs bos bosnian
+    kk kaz kazakh; sq sqi albanian; sw swa,swh swahili; gl glg galician; mr mar marathi
+    pa pan punjabi,panjabi; si sin sinhala,sinhalese; km khm khmer; sn sna shona; yo yor yoruba; so som somali
+    af afr afrikaans; oc oci occitan; ka kat georgian; be bel belarusian; tg tgk tajik; sd snd sindhi
+    gu guj gujarati; am amh amharic; yi yid yiddish; lo lao lao; uz uzb uzbek; fo fao faroese
+    ht hat haitian_creole,haitian; ps pus pashto,pushto; tk tuk turkmen; nn nno nynorsk; mt mlt maltese
+    sa san sanskrit; lb ltz luxembourgish,letzeburgesch; my mya myanmar,burmese; bo bod tibetan; tl tgl,fil tagalog
+    mg mlg malagasy; as asm assamese; tt tat tatar; haw haw hawaiian; ln lin lingala; ha hau hausa; ba bak bashkir
+    jw jav javanese; su sun sundanese; yue yue cantonese
+"""
+
+
+def code_of(name: str) -> str:
+    """The code a job would use; empty where the service names none, or one we do not know."""
+    return _codes().get(name.strip().lower().replace(" ", "_").partition("-")[0], "")
+
+
+@cache
+def _codes() -> dict[str, str]:
+    codes: dict[str, str] = {}
+    for row in _TABLE.strip().replace("\n", ";").split(";"):
+        code, *names = row.replace(",", " ").split()
+        codes |= dict.fromkeys((code, *names), code)
+    return codes

@@ -1,0 +1,263 @@
+"""The services as the chain calls them, over real HTTP to a server that plays each."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from schemas.options import Options
+from stages.chain import Chain, Heard
+from stages.link import Unusable
+from tests.remote_api import Answer, Api, remote_api
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.providers import CustomHttp, ElevenLabs, OpenAI, Provider, Response
+from v2t_stream.settings import Settings
+
+KEY = "sk-very-secret-1234567890"
+FLAC = b"fLaC and so on"
+TWO_SECONDS = np.zeros(32_000, np.float32)
+
+VERBOSE = {
+    "task": "transcribe",
+    "language": "english",
+    "duration": 2.0,
+    "text": " The black dog. In the street.",
+    "segments": [
+        {"id": 0, "start": 0.0, "end": 0.9, "text": " The black dog.", "avg_logprob": -0.2, "no_speech_prob": 0.01},
+        {"id": 1, "start": 1.0, "end": 2.5, "text": " In the street.", "avg_logprob": -0.2, "no_speech_prob": 0.01},
+        {"id": 2, "start": 2.0, "end": 2.5, "text": " Thanks!", "avg_logprob": -1.8, "no_speech_prob": 0.9},
+    ],
+}
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("ELEVENLABS_API_KEY", KEY)
+    monkeypatch.setattr("stages.link._BACKOFF", (0.01,))
+    with remote_api() as api:
+        yield api
+
+
+async def hear(provider: Provider, **options: object) -> Heard:
+    chain = Chain([provider], Settings())
+    return await chain.transcribe(TWO_SECONDS, FLAC, Options(remote=True, **options))  # type: ignore[arg-type]
+
+
+def openai(api: Api, **settings: object) -> OpenAI:
+    return OpenAI(type="openai", name="paid", base_url=f"{api.url}/v1/", remote=True, **settings)  # type: ignore[arg-type]
+
+
+def spoken(heard: Heard) -> list[tuple[float, float, str]]:
+    return [(segment.start, segment.end, segment.text) for segment in heard.transcription.segments]
+
+
+async def test_openai(api: Api) -> None:
+    """Else the best known service gets a request it does not understand."""
+    api.answers = [Answer(VERBOSE)]
+    heard = await hear(openai(api, prompt="Rover"), language="en")
+    (asked,) = api.asked
+    assert asked.path == "/v1/audio/transcriptions"
+    assert asked.headers["Authorization"] == f"Bearer {KEY}"
+    assert asked.files == {"file": ("chunk.flac", "audio/flac", FLAC)}
+    assert sorted(asked.fields) == [
+        ("language", "en"),
+        ("model", "whisper-1"),
+        ("prompt", "Rover"),
+        ("response_format", "verbose_json"),
+        ("timestamp_granularities[]", "segment"),
+    ]
+    assert spoken(heard) == [(0.0, 0.9, "The black dog."), (1.0, 2.0, "In the street.")]  # within the chunk's 2 s
+    assert (heard.engine, heard.model, heard.provider) == ("openai", "whisper-1", "paid")
+    assert heard.transcription.language == "en"
+    assert heard.seconds > 0
+
+
+async def test_openai_words_go_to_their_segments(api: Api) -> None:
+    """Else words that were asked for are paid for and dropped."""
+    said = ("The", 0.0, 0.3), ("black", 0.3, 0.6), ("dog", 0.6, 0.95), ("In", 1.0, 1.2), ("the", 1.2, 1.3)
+    words = [{"word": word, "start": start, "end": end} for word, start, end in said]
+    api.answers = [Answer(VERBOSE | {"words": words})]
+    heard = await hear(openai(api), word_timestamps=True)
+    assert ("timestamp_granularities[]", "word") in api.asked[0].fields
+    assert [[word.text for word in segment.words] for segment in heard.transcription.segments] == [
+        ["The", "black", "dog"],
+        ["In", "the"],
+    ]
+    assert heard.transcription.segments[0].words[2].end == 0.9
+
+
+async def test_openai_models_without_times_and_translation(api: Api) -> None:
+    """Else the newer models, or `--task translate`, fail at every chunk."""
+    api.answers = [Answer({"text": "The black dog."}), Answer(VERBOSE)]
+    heard = await hear(openai(api, model="gpt-4o-transcribe"), language="de")
+    assert ("response_format", "json") in api.asked[0].fields
+    assert spoken(heard) == [(0.0, 2.0, "The black dog.")]
+    assert heard.transcription.language == "de"
+    heard = await hear(openai(api), task="translate", language="de")
+    assert api.asked[1].path == "/v1/audio/translations"
+    assert {name for name, _ in api.asked[1].fields} == {"model", "response_format"}
+    assert heard.transcription.language == "en"
+    with pytest.raises(Reject, match="gives no times of words"):
+        await hear(openai(api, model="gpt-4o-transcribe"), word_timestamps=True)
+
+
+async def test_elevenlabs(api: Api) -> None:
+    """Else its words, which are all it gives, do not become sentences."""
+    tokens = [("Hi", 0.0, 0.2), (" ", 0.2, 0.3), ("there.", 0.3, 0.5), (" ", 0.5, 0.6), ("Dog", 0.6, 0.9)]
+    words = [
+        {"text": text, "start": start, "end": end, "type": "word" if text.strip() else "spacing", "logprob": 0.0}
+        for text, start, end in tokens
+    ]
+    words.append({"text": "(barks)", "start": 1.0, "end": 1.2, "type": "audio_event"})
+    api.answers = [Answer({"language_code": "eng", "language_probability": 1, "text": "Hi there. Dog", "words": words})]
+    provider = ElevenLabs(type="elevenlabs", name="labs", base_url=api.url)
+    heard = await hear(provider, word_timestamps=True)
+    (asked,) = api.asked
+    assert asked.path == "/v1/speech-to-text"
+    assert asked.headers["xi-api-key"] == KEY
+    assert dict(asked.fields) == {
+        "model_id": "scribe_v2",
+        "timestamps_granularity": "word",
+        "tag_audio_events": "false",
+        "diarize": "false",
+    }
+    assert asked.files["file"][2] == FLAC
+    assert spoken(heard) == [(0.0, 0.5, "Hi there."), (0.6, 0.9, "Dog")]
+    assert [word.text for word in heard.transcription.segments[0].words] == ["Hi", "there."]
+    assert heard.transcription.language == "en"
+    with pytest.raises(Reject, match="does not translate"):
+        await hear(provider, task="translate")
+
+
+async def test_whisper_cpps_own_server(api: Api) -> None:
+    """Else one's own server in the cellar is of no use."""
+    api.answers = [Answer(VERBOSE)]
+    provider = CustomHttp(
+        type="custom_http",
+        name="house",
+        url=f"{api.url}/inference",
+        fields={"response_format": "verbose_json", "language": "{language}", "translate": "{translate}"},
+    )
+    assert [text for *_, text in spoken(await hear(provider))] == ["The black dog.", "In the street."]
+    await hear(provider, language="de", task="translate")
+    first, second = api.asked
+    assert "Authorization" not in first.headers
+    assert dict(first.fields) == {"response_format": "verbose_json", "translate": "false"}
+    assert dict(second.fields) == {"response_format": "verbose_json", "language": "de", "translate": "true"}
+    assert first.files == {"file": ("chunk.flac", "audio/flac", FLAC)}
+
+
+async def test_whisper_asr_webservice_and_answers_of_another_shape(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a service that takes its options in the address, or nests its answer, cannot be used."""
+    monkeypatch.setenv("ASR_KEY", KEY)
+    words = [{"word": " The", "start": 0.1, "end": 0.2, "probability": 0.9}]
+    segment = {"start": 0.0, "end": 0.5, "text": " The", "words": words}
+    api.answers = [Answer({"result": {"parts": [segment], "said": " The", "lang": "en"}})]
+    provider = CustomHttp(
+        type="custom_http",
+        name="asr",
+        url=f"{api.url}/asr?output=json&task={{task}}&language={{language}}&word_timestamps={{words}}",
+        file_field="audio_file",
+        response=Response(text="result.said", segments="result.parts", language="result.lang"),
+        key_env="ASR_KEY",
+    )
+    heard = await hear(provider, word_timestamps=True)
+    (asked,) = api.asked
+    assert asked.path == "/asr?output=json&task=transcribe&word_timestamps=true"
+    assert asked.headers["Authorization"] == f"Bearer {KEY}"
+    assert list(asked.files) == ["audio_file"]
+    assert heard.transcription.segments[0].words[0].probability == 0.9
+    assert heard.transcription.language == "en"
+
+
+async def test_what_passes_is_tried_again(api: Api) -> None:
+    """Else a service's short breath moves the job elsewhere."""
+    busy = Answer({"error": {"message": "slow down"}}, 429, {"Retry-After": "0"})
+    api.answers = [busy, Answer(b"", 500), Answer(VERBOSE)]
+    assert spoken(await hear(openai(api)))
+    assert len(api.asked) == 3
+
+
+async def test_retry_after_is_honoured(api: Api) -> None:
+    """Else the service blocks us for longer."""
+    api.answers = [Answer(b"", 429, {"Retry-After": "1"}), Answer(VERBOSE)]
+    await hear(openai(api))
+    assert api.times[1] - api.times[0] >= 0.95
+
+
+async def test_a_hung_service_ends_with_the_timeout(api: Api) -> None:
+    """Else a chunk waits for half an hour."""
+    api.answers = [Answer(VERBOSE, hang=30)]
+    begun = time.monotonic()
+    with pytest.raises(Retry, match=r"paid .*0\.3 s"):
+        await hear(openai(api, timeout=0.3, retries=1))
+    assert time.monotonic() - begun < 5
+    assert len(api.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "reason"),
+    [
+        (Answer({"error": {"message": f"Incorrect key {KEY}"}}, 401), Unusable, "401.*check the key in OPENAI_API_KEY"),
+        (Answer(KEY.encode(), 403), Unusable, "OPENAI_API_KEY"),
+        (Answer({"detail": "no model"}, 404), Unusable, "404: no model: check the provider's address, model"),
+        (Answer({"error": f"bad file from {KEY}"}, 400), Reject, "400: bad file from …"),
+        (Answer(b"", 413), Reject, "413"),
+        (Answer(b"<html>", 502), Retry, "502"),
+        (Answer(b"<html>ok</html>"), Retry, "not JSON"),
+        (Answer({"segments": [{"text": "x"}]}), Retry, "not understood"),
+        (Answer([1]), Retry, "not understood"),
+        (Answer(b"", 302, {"Location": "http://127.0.0.1:1/"}), Unusable, "302"),
+        (Answer(b"x" * (9 << 20)), Retry, "more than 8 MiB"),
+    ],
+)
+async def test_failures_are_told_in_a_sentence_without_the_key(
+    answer: Answer, kind: type[Exception], reason: str, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the chunk goes the wrong way, or the key stands in a log, a dead letter and a job's status."""
+    caplog.set_level(logging.DEBUG)
+    api.answers = [answer]
+    with pytest.raises(kind, match=reason) as caught:
+        await hear(openai(api, retries=1))
+    assert type(caught.value) is kind
+    assert KEY not in everything(caught.value) + caplog.text
+    assert len(api.asked) == (2 if kind is Retry else 1)
+
+
+async def test_no_service_and_no_key(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a wrong address or a missing key is a riddle; and a damaged key is quoted by the HTTP library."""
+    with pytest.raises(Retry, match=r"house \(127\.0\.0\.1\) cannot be reached"):
+        await hear(CustomHttp(type="custom_http", name="house", url="http://127.0.0.1:9/", retries=0))
+    for broken in (f"{KEY}\nX-Other: 1", f"{KEY}ü"):
+        monkeypatch.setenv("OPENAI_API_KEY", broken)
+        with pytest.raises(Unusable, match="OPENAI_API_KEY holds characters") as caught:
+            await hear(openai(api))
+        assert KEY not in everything(caught.value)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(Unusable, match="set OPENAI_API_KEY"):
+        await hear(OpenAI(type="openai", name="openai"))
+    assert not api.asked
+    api.answers = [Answer(VERBOSE)]
+    await hear(openai(api))  # a compatible server may want no key
+    assert "Authorization" not in api.asked[0].headers
+
+
+async def test_limits_hold_over_real_calls(api: Api) -> None:
+    """Else the account's limits are broken by our own concurrency."""
+    api.answers = [Answer(VERBOSE, hang=0.05)]
+    chain = Chain([openai(api, max_concurrency=2)], Settings())
+    await asyncio.gather(*(chain.transcribe(TWO_SECONDS, FLAC, Options(remote=True)) for _ in range(6)))
+    assert (len(api.asked), api.most_busy) == (6, 2)
+
+
+def everything(error: BaseException | None) -> str:
+    """All that a log, a traceback or a debugger's message could show of an error."""
+    text = ""
+    while error is not None:
+        text += f"{error!r} {error.args!r} "
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return text

@@ -1,0 +1,32 @@
+"""The rate limit, by its own clock."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.rate_limit import RateLimit
+
+
+@given(st.integers(1, 20), st.lists(st.floats(0, 30), max_size=80))
+def test_no_minute_holds_more_calls_than_allowed(limit: int, pauses: list[float]) -> None:
+    """Else the service answers 429, or bills what the user did not want."""
+    rate, now, starts = RateLimit(limit), 0.0, []
+    for pause in pauses:
+        now += pause
+        starts.append(now + rate.take(now))
+    assert starts == sorted(starts)
+    for first, later in zip(starts, starts[limit:], strict=False):
+        assert later - first >= 60 - 1e-6
+
+
+@given(st.integers(1, 20), st.integers(1, 60))
+def test_calls_within_the_limit_do_not_wait(limit: int, calls: int) -> None:
+    """Else a limit nobody reaches slows every job."""
+    rate = RateLimit(limit)
+    waits = [rate.take(0.0) for _ in range(calls)]
+    assert waits == [60.0 * (n // limit) for n in range(calls)]
+
+
+def test_none_is_no_limit() -> None:
+    """Else a provider without a limit stands still."""
+    rate = RateLimit(0)
+    assert [rate.take(0.0) for _ in range(1000)] == [0.0] * 1000

@@ -1,0 +1,129 @@
+"""`v2t providers`: what this machine's chain is, and whether each of it works."""
+
+import time
+from importlib import import_module
+from typing import Any
+
+import click
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from schemas.chunks import SAMPLE_RATE
+from schemas.options import DEMO_MODEL, Options
+from v2t_stream import demo
+from v2t_stream.errors import SettingsError, V2TError
+from v2t_stream.providers import Local, Provider, file_of, load
+from v2t_stream.settings import Settings
+
+_SECONDS = 9  # of the clip: three sentences
+_WORDS = 8  # that are shown
+
+
+@click.group()
+def providers() -> None:
+    """List this machine's engines and services, and try them."""
+
+
+@providers.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def list_(*, as_json: bool) -> None:
+    """The chain of this machine, in the order in which a chunk goes through it."""
+    settings = Settings.from_environment()
+    chain = [summary(provider, settings) for provider in load(settings)]
+    if as_json:
+        click.echo(msgspec.json.encode(chain).decode())
+        return
+    table = Table("name", "type", "model", "where", "enabled", "key", "limits", box=None)
+    for each in chain:
+        key = {None: "", True: f"{each['key_variable']} is set", False: f"{each['key_variable']} is not set"}
+        limits = [f"{each['timeout']:g} s", f"{each['retries']} retries"]
+        limits += [f"{each['max_concurrency']} at once"] if each["max_concurrency"] else []
+        limits += [f"{each['rate_limit_per_minute']} a minute"] if each["rate_limit_per_minute"] else []
+        table.add_row(
+            each["name"],
+            each["type"],
+            each["model"],
+            "remote" if each["remote"] else "local",
+            "yes" if each["enabled"] else "no",
+            key[each["key_present"]],
+            ", ".join(limits),
+        )
+    Console().print(table)
+    file = file_of(settings)
+    click.echo(file if file.exists() else f"(there is no {file}: this is V2T_ENGINE with V2T_MODEL)", err=True)
+
+
+@providers.command()
+@click.argument("name", required=False)
+def test(name: str | None) -> None:
+    """Send a spoken clip through each enabled provider, or the one called NAME. What is paid costs a few seconds."""
+    settings = Settings.from_environment()
+    chain = load(settings)
+    if name and name not in [provider.name for provider in chain]:
+        raise SettingsError(f"there is no provider {name!r}: there are {', '.join(each.name for each in chain)}")
+    wanted = [each for each in chain if each.name == name or (name is None and each.enabled)]
+    samples, audio = _clip()
+    failures = 0
+    for provider in wanted:
+        click.echo(f"{provider.name}: ", nl=False)
+        begun = time.monotonic()
+        try:
+            text = uvloop.run(_heard(provider, settings, samples, audio))
+        except V2TError as error:
+            failures += 1
+            click.echo(f"failed after {time.monotonic() - begun:.1f} s: {error}")
+        else:
+            words = text.split()
+            said = " ".join(words[:_WORDS]) + (" …" if len(words) > _WORDS else "")
+            click.echo(f"ok after {time.monotonic() - begun:.1f} s: {said or '(nothing heard)'}")
+    if failures:
+        click.get_current_context().exit(1)
+
+
+def summary(provider: Provider, settings: Settings) -> dict[str, Any]:
+    """A provider for people and scripts; of its key no more than whether it is there."""
+    return {
+        "name": provider.name,
+        "type": provider.type,
+        "model": provider.model or (settings.model if isinstance(provider, Local) else ""),
+        "remote": provider.is_remote,
+        "enabled": provider.enabled,
+        "key_variable": provider.key_variable or None,
+        "key_present": bool(provider.key) if provider.key_variable else None,
+        "timeout": provider.timeout,
+        "max_concurrency": provider.max_concurrency,
+        "rate_limit_per_minute": provider.rate_limit_per_minute,
+        "retries": provider.retries,
+    }
+
+
+async def _heard(provider: Provider, settings: Settings, samples: Any, audio: bytes) -> str:
+    # By name: nothing imports stages statically, and this is the one command that needs a part of one.
+    chain = import_module("stages.chain").Chain([msgspec.structs.replace(provider, enabled=True)], settings)
+    # The demo model knows only these words and no language but English.
+    language = "en" if (provider.model or settings.model) == DEMO_MODEL else None
+    try:
+        heard = await chain.transcribe(samples, audio, Options(language=language, remote=True))
+    finally:
+        await chain.close()
+    return " ".join(segment.text for segment in heard.transcription.segments)
+
+
+def _clip() -> tuple[Any, bytes]:
+    """The first seconds of the demonstration's clip, as samples and as FLAC."""
+    import numpy as np  # noqa: PLC0415  with what follows too heavy for `list`
+
+    from v2t_stream.audio import flac  # noqa: PLC0415  as above
+    from v2t_stream.audio.decode import MediaReader  # noqa: PLC0415  as above
+
+    blocks, length = [], 0
+    with MediaReader(demo.CLIP) as reader:
+        for block in reader.blocks():
+            blocks.append(block)
+            length += block.size
+            if length >= _SECONDS * SAMPLE_RATE:
+                break
+    audio = flac.encode(np.concatenate(blocks)[: _SECONDS * SAMPLE_RATE])
+    return flac.decode(audio), audio
