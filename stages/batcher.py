@@ -30,17 +30,21 @@ class _Waiting(NamedTuple):
 class Batcher:
     """Feeds one engine. While a call runs, chunks gather; the next call takes up to `size` that ask for the same."""
 
-    def __init__(self, host: EngineHost, size: int) -> None:
+    def __init__(self, host: EngineHost, size: int, *, idle: float) -> None:
         self._host = host
         self._size = size
         self._waiting: deque[_Waiting] = deque()
         self._running: asyncio.Task[None] | None = None
         self._loaded = ""
+        self._idle = idle  # seconds without work after which the engine's memory is given back
+        self._rest: asyncio.TimerHandle | None = None
 
     async def transcribe(self, samples: Samples, ask: Ask) -> tuple[Transcription, float]:
         """The chunk's transcription and its share of the call's seconds. Raises Reject or Retry."""
         waiting = _Waiting(ask, samples, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
+        if self._rest:
+            self._rest.cancel()
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
         return await waiting.result
@@ -51,6 +55,8 @@ class Batcher:
             await self._host.warm(model)
 
     async def close(self) -> None:
+        if self._rest:
+            self._rest.cancel()
         await self._host.close()
 
     async def _run(self) -> None:
@@ -58,6 +64,12 @@ class Batcher:
             batch = self._gather()
             if batch:
                 await self._call(batch)
+        self._rest = asyncio.get_running_loop().call_later(self._idle, self._give_back)
+
+    def _give_back(self) -> None:
+        """End the engine's process, and with it all it holds, of the machine's memory and the accelerator's."""
+        self._loaded = ""
+        self._host.kill()
 
     def _gather(self) -> list[_Waiting]:
         """Take the oldest and those like it, leaving the others in their order."""

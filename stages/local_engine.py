@@ -9,7 +9,8 @@ from v2t_stream.providers import Local
 from v2t_stream.settings import Settings
 from v2t_stream.transcriber import Samples, Transcription
 
-_BATCH: Final = {"cuda": 16, "cpu": 4}  # chunks in one call; a larger one gains no more on a CPU
+# Chunks in one call, where the engine gains by it; on a CPU a larger batch gains no more.
+_BATCH: Final = {("faster-whisper", "cuda"): 16, ("faster-whisper", "cpu"): 4}
 
 
 class LocalEngine:
@@ -18,9 +19,10 @@ class LocalEngine:
     def __init__(self, provider: Local, settings: Settings) -> None:
         forced = provider.device if provider.device != "auto" else settings.device
         self.device = devices.detect(provider.engine) if forced == "auto" else forced
-        self.batch = provider.batch or settings.batch or _BATCH.get(self.device, 1)
+        self.batch = provider.batch or settings.batch or _BATCH.get((provider.engine, self.device), 1)
         threads = provider.threads or settings.threads or devices.threads()
-        self._batcher = Batcher(EngineHost(provider.engine, device=self.device, threads=threads), self.batch)
+        host = EngineHost(provider.engine, device=self.device, threads=threads)
+        self._batcher = Batcher(host, self.batch, idle=settings.idle)
 
     async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:  # noqa: ARG002  it takes them decoded
         """See stages.link.Hears."""

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 import nats.errors
+from nats.micro import add_service
 
 from v2t_stream.jetstream import Connection
 from v2t_stream.topology import NODES
@@ -106,12 +107,23 @@ def rank(speed: float | None) -> int:
 
 
 async def announce(connection: Connection, presence: Presence) -> None:
-    """Tell about this process until cancelled. Nobody waits for it: the next one is a second away."""
-    while True:
-        info = presence.info()
+    """Tell about this process until cancelled: in the bucket, and as a NATS micro service for `nats micro ls`."""
+    service = await add_service(
+        connection.client,
+        name=f"v2t-{presence.stage}",
+        version=version("v2t-stream"),
+        description=f"the stage {presence.stage} of v2t-stream",
+        metadata={"node": presence.node, "accelerator": presence.accelerator, "engine": presence.engine},
+    )
+    try:
+        while True:
+            info = presence.info()
+            with contextlib.suppress(nats.errors.Error):  # the next one is a second away
+                await connection.client.publish(info.key, msgspec.json.encode(info))
+            await asyncio.sleep(ANNOUNCE_EVERY)
+    finally:
         with contextlib.suppress(nats.errors.Error):
-            await connection.client.publish(info.key, msgspec.json.encode(info))
-        await asyncio.sleep(ANNOUNCE_EVERY)
+            await service.stop()
 
 
 async def fleet(connection: Connection) -> list[NodeInfo]:

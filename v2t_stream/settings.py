@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     providers: str = ""  # the file of the provider chain; empty: providers.yaml in the data directory, if it is there
 
+    idle: _Positive = 600.0  # seconds without work after which an engine's memory is given back
     warm: bool = False  # load the engine and its model at the start instead of with the first chunk
 
     max_bytes: _Positive = 8 * 1024**3  # of one download

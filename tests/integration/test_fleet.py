@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import json
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +24,13 @@ from v2t_stream.jobs import Job
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.submission import submit
 from v2t_stream.topology import CHUNKS, JOBS
+
+
+def children(pid: int) -> list[str]:
+    """The processes that a process has started and that still live."""
+    listed = subprocess.run(["pgrep", "-r", "R,S,D", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return listed.stdout.split()
+
 
 SHARED = ("intake", "download", "convert", "aggregate")
 
@@ -237,3 +246,22 @@ async def test_the_fleet_is_seen_and_forgotten(machines: Fleet) -> None:
     assert 5 < info.speed <= 50
     machine.kill("transcribe")
     await machines.seen(lambda nodes: not nodes)
+
+
+async def test_the_fleet_answers_nats_micro(machines: Fleet) -> None:
+    """Else the tools that people have for NATS services do not see it."""
+    machines.join("one", "x50")
+    await machines.seen(lambda nodes: len(nodes) == 1)
+    reply = await machines.connection.client.request("$SRV.INFO.v2t-transcribe", timeout=5)
+    info = json.loads(reply.data)
+    assert (info["name"], info["metadata"]["node"]) == ("v2t-transcribe", "one")
+
+
+async def test_an_idle_engine_gives_its_memory_back(machines: Fleet) -> None:
+    """Else a node that waits for work keeps the GPU from everything else."""
+    machine = machines.join("one", "x1000", V2T_IDLE="0.5")
+    await ended(machines.connection, await machines.submit("5s.flac"))
+    async with asyncio.timeout(20):
+        while children(machine.pid("transcribe")):
+            await asyncio.sleep(0.1)
+    assert (await ended(machines.connection, await machines.submit("5s.flac"))).state == "completed"
