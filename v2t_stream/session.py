@@ -53,8 +53,8 @@ async def session(
                     environment = {"NATS_URL": broker.url, "V2T_DATA_DIR": str(settings.home), **_ahead(options)}
                     logs = settings.home / "logs" if quiet else None
                     await stack.enter_async_context(supervised([row.name for row in STAGES], environment, logs))
-                yield Session(connection, store, broker.url, local=True)
-                await broker.until_unused()
+                async with broker.shared():
+                    yield Session(connection, store, broker.url, local=True)
 
 
 def _ahead(options: Options | None) -> dict[str, str]:
