@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import fcntl
 import json
+import logging
 import os
 import shutil
 import signal
@@ -19,6 +20,9 @@ from urllib.parse import urlsplit
 
 from v2t_stream.errors import BrokerError
 
+log = logging.getLogger(__name__)
+
+_PAUSE: Final = 1.0  # seconds until a server that ended is started again
 _PATIENCE: Final = 15.0  # seconds until a server that was started must answer
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
@@ -30,8 +34,18 @@ class Broker:
         self.url = url
         self._users = users  # a file on which every process that uses the broker holds a shared lock
 
-    async def until_unused(self) -> None:
-        """Stop using it and wait until no other process does. For those whose end would end it for others."""
+    @contextlib.asynccontextmanager
+    async def shared(self) -> AsyncGenerator[None]:
+        """For what others use too: its block ends when no other process uses the broker, or at once if cancelled."""
+        try:
+            yield
+        except Exception:  # a command whose job failed must not take the broker from the others
+            await self._until_unused()
+            raise
+        await self._until_unused()
+
+    async def _until_unused(self) -> None:
+        """Stop using it and wait until no other process does."""
         fcntl.flock(self._users, fcntl.LOCK_UN)
         while not try_lock(self._users):  # noqa: ASYNC110  # other processes set no Event of ours
             await asyncio.sleep(0.2)
@@ -53,12 +67,30 @@ async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenera
         if url := await _running(folder, owner.fileno()):
             yield Broker(url, users.fileno())
             return
+        keeper = stack.enter_context((folder / "keeper.lock").open("w"))
+        fcntl.flock(keeper, fcntl.LOCK_EX)  # unlike the other, the server does not inherit it: see _running
         process, url = await _start(folder, owner.fileno(), port)
+
+        async def keep() -> None:
+            """Start the server again where it ends: everything else waits for it at its address."""
+            nonlocal process
+            while True:
+                code = await process.wait()
+                log.error("the embedded nats-server ended with code %d; starting it again", code)
+                await asyncio.sleep(_PAUSE)
+                with contextlib.suppress(BrokerError, OSError):
+                    process, again = await _start(folder, owner.fileno(), urlsplit(url).port)
+                    if again != url:  # somebody else has the port for the moment
+                        process.terminate()
+
+        keeping = asyncio.create_task(keep())
         broker = Broker(url, users.fileno())
         try:
-            yield broker
-            await broker.until_unused()
+            async with broker.shared():
+                yield broker
         finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
             (folder / "url").unlink(missing_ok=True)
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
@@ -116,21 +148,28 @@ async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.sub
         pass_fds=(lock,),
         preexec_fn=die_with_parent if sys.platform == "linux" else None,
     )
-    ports = folder / f"nats-server_{process.pid}.ports"
     try:
         async with asyncio.timeout(_PATIENCE):
-            while True:
-                if process.returncode is not None:
-                    raise BrokerError(f"the embedded nats-server did not start: see {folder / 'nats-server.log'}")
-                with contextlib.suppress(OSError, ValueError, LookupError):
-                    url: str = json.loads(ports.read_text())["nats"][0]
-                    break
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        process.kill()
-        raise BrokerError(f"the embedded nats-server does not answer: see {folder / 'nats-server.log'}") from None
+            url = await _address(process, folder)
+    except BaseException as error:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        if isinstance(error, TimeoutError):
+            raise BrokerError(f"the embedded nats-server does not answer: see {folder / 'nats-server.log'}") from None
+        raise
     (folder / "url").write_text(url)
     return process, url
+
+
+async def _address(process: asyncio.subprocess.Process, folder: Path) -> str:
+    """Wait until the server tells where it listens. Raises BrokerError where it ends instead."""
+    ports = folder / f"nats-server_{process.pid}.ports"
+    while process.returncode is None:
+        with contextlib.suppress(OSError, ValueError, LookupError):
+            url: str = json.loads(ports.read_text())["nats"][0]
+            return url
+        await asyncio.sleep(0.01)
+    raise BrokerError(f"the embedded nats-server did not start: see {folder / 'nats-server.log'}")
 
 
 async def _running(folder: Path, owner: int) -> str:
@@ -142,7 +181,8 @@ async def _running(folder: Path, owner: int) -> str:
     while not try_lock(owner):
         with contextlib.suppress(OSError, ValueError):
             url = (folder / "url").read_text()
-            if url and await _answers(url):
+            # On Linux a server whose keeper was killed is about to end; elsewhere it stays, and is as good as any.
+            if url and await _answers(url) and (sys.platform != "linux" or _is_kept(folder)):
                 return url
         if time.monotonic() > give_up:
             raise BrokerError(
@@ -151,6 +191,16 @@ async def _running(folder: Path, owner: int) -> str:
         await asyncio.sleep(0.05)
     (folder / "url").unlink(missing_ok=True)  # of one that was killed
     return ""
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether the process lives that started the server."""
+    with (folder / "keeper.lock").open("w") as keeper:
+        try:
+            fcntl.flock(keeper, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 async def _answers(url: str) -> bool:

@@ -30,6 +30,8 @@ _SUBJECT_FULL: Final = "maximum messages per subject exceeded"
 _ACK_TIMEOUT: Final = 2.0  # seconds until what nobody answered is sent again
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
+# What nats-py raises at a connection that is being lost; the last is uvloop's, of a socket that was closed.
+_GONE: Final = (nats.errors.Error, OSError, RuntimeError)
 _AWAY: Final = 0.2  # seconds until a puller looks again whether the server is back
 _FAREWELL: Final = 2.0  # seconds to wait for the last messages of a pull that ends
 
@@ -49,10 +51,11 @@ class Connection:
         await self.close()
 
     async def close(self) -> None:
-        if self.client.is_connected:
-            with contextlib.suppress(nats.errors.Error):  # a broker that goes away now gets nothing more
+        with contextlib.suppress(*_GONE):
+            if self.client.is_connected:
                 await self.client.flush()
-        await self.client.close()
+        with contextlib.suppress(*_GONE):
+            await self.client.close()
 
     async def api(self, name: str, request: object = None) -> dict[str, Any]:
         """One JetStream API request; raises BrokerError with the server's own description."""
@@ -337,7 +340,7 @@ class Puller:
                 message = self._queue.get_nowait()
                 if message.reply.startswith("$JS.ACK"):
                     await message.nak()
-        except (nats.errors.Error, TimeoutError):
+        except _GONE:
             return  # the server is away and will deliver again by itself
 
     async def next(self, wait: float = 30.0) -> Msg | None:

@@ -60,8 +60,8 @@ async def session(
                     environment |= _ahead(settings, options)
                     logs = settings.home / "logs" if quiet else None
                     await stack.enter_async_context(supervised([row.name for row in STAGES], environment, logs))
-                yield Session(connection, store, broker.url, local=True)
-                await broker.until_unused()
+                async with broker.shared():
+                    yield Session(connection, store, broker.url, local=True)
 
 
 def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:

@@ -255,6 +255,28 @@ def test_ctrl_c_leaves_at_once_and_leaves_nothing_behind(alone: Terminal, site: 
     assert not processes(tmp_path / "home")
 
 
+@pytest.mark.xfail(reason="the session waits for `v2t up` to end as well", raises=subprocess.TimeoutExpired)
+def test_a_command_beside_v2t_up_uses_it_and_leaves_it(alone: Terminal, site: str, tmp_path: Path) -> None:
+    """The terminal is stuck after the transcript, or a second set of engines takes the machine."""
+    with alone.start("up", "--port", "0") as up:
+        try:
+            assert up.stdout
+            assert re.match(r"up at nats://127\.0\.0\.1:\d+, data in ", up.stdout.readline())
+            with alone.start("etl", "--url", f"{site}/5s.flac?up", *DEMO, "--wait") as process:
+                try:
+                    out, _ = process.communicate(timeout=20)
+                finally:
+                    process.kill()
+            assert process.returncode == 0
+            assert word_error_rate(reference("5s.flac"), out) <= 0.1
+            assert len(processes(tmp_path / "home")) <= 8  # v2t up, its broker, five stages, an engine
+        finally:
+            up.send_signal(signal.SIGINT)
+            up.communicate(timeout=40)
+    assert up.returncode == 0
+    assert not processes(tmp_path / "home")
+
+
 def test_wait_outlasts_a_restart_of_the_broker(site: str, tmp_path: Path) -> None:
     """A restart of the broker loses the watcher, though not the job."""
     server = Server(tmp_path / "nats")

@@ -32,9 +32,14 @@ from v2t_stream.embedded import embedded_broker
 async def use():
     async with embedded_broker(Path(sys.argv[1])) as broker:
         print(broker.url, flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
+        if await asyncio.to_thread(sys.stdin.readline):
+            print("failing", flush=True)
+            raise ValueError
 
-asyncio.run(use())
+try:
+    asyncio.run(use())
+except ValueError:
+    sys.exit(3)
 """
 
 
@@ -49,6 +54,11 @@ class User:
     def url(self) -> str:
         assert self.process.stdout
         return self.process.stdout.readline().strip()
+
+    def say(self, word: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
 
     def leave(self) -> None:
         assert self.process.stdin
@@ -160,16 +170,41 @@ def test_a_killed_owner_takes_its_broker_with_it_and_the_data_stays(
 
 
 @linux
-def test_a_killed_broker_ends_nothing_else(users: Callable[[Path], User], tmp_path: Path) -> None:
-    """Else a broker that was killed leaves a data directory that cannot be used again."""
+def test_a_killed_broker_is_started_again_where_it_was(users: Callable[[Path], User], tmp_path: Path) -> None:
+    """Else all stages and commands wait for ever for a broker that nobody starts again."""
     first = users(tmp_path)
     url = first.url()
+    second = users(tmp_path)
+    assert second.url() == url
     remember(url, "kept")
-    os.kill(int((tmp_path / "broker" / "pid").read_text()), signal.SIGKILL)
-    wait_until(lambda: not answers(url), "the broker was not killed")
+    killed = (tmp_path / "broker" / "pid").read_text()
+    os.kill(int(killed), signal.SIGKILL)
+    wait_until(lambda: (tmp_path / "broker" / "pid").read_text() not in ("", killed), "nobody starts it again")
+    wait_until(lambda: answers(url), "it is somewhere else")
+    assert remembered(url) == ["kept"]
+    second.leave()
     first.leave()
     assert first.process.wait(10) == 0
-    assert remembered(users(tmp_path).url()) == ["kept"]
+    assert not answers(url)
+
+
+@linux
+def test_a_command_that_fails_does_not_take_the_broker_from_others(
+    users: Callable[[Path], User], tmp_path: Path
+) -> None:
+    """Else one bad link ends the work of every other command."""
+    first = users(tmp_path)
+    url = first.url()
+    second = users(tmp_path)
+    assert second.url() == url
+    first.say("fail")
+    assert first.process.stdout
+    assert first.process.stdout.readline() == "failing\n"
+    remember(url, "late")
+    assert first.process.poll() is None
+    second.leave()
+    assert first.process.wait(10) == 3
+    assert not answers(url)
 
 
 async def test_the_url_of_a_broker_that_is_gone_is_not_believed(tmp_path: Path) -> None:

@@ -158,8 +158,9 @@ async def _connected(url: str, name: str, stop: asyncio.Event) -> Connection | N
     stopping.cancel()
     if connecting.done():
         return connecting.result()
-    connecting.cancel()
-    await asyncio.wait({connecting})
+    while not connecting.done():  # more than once: wait_for of Python 3.11, in nats-py, can swallow it
+        connecting.cancel()
+        await asyncio.wait({connecting}, timeout=0.1)
     return None
 
 
