@@ -12,7 +12,7 @@ import msgspec
 from schemas.events import ChunkDone, Completed, Converted
 from schemas.message import Message
 from schemas.transcript import Transcript
-from v2t_stream.errors import Retry
+from v2t_stream.errors import Reject, Retry
 from v2t_stream.formats import FORMATS, render
 from v2t_stream.jobs import Job
 from v2t_stream.stage import Resources
@@ -48,6 +48,8 @@ class Aggregate:
                 if await self._is_whole(fact.job):
                     raise Retry("the facts of the job are not all readable yet", delay=1)  # the replica lags behind
                 return  # a chunk's fact was withdrawn in between; its new one will look again
+            if job.chunks and len(job.gaps) == len(job.chunks):
+                raise Reject(f"nothing of it could be transcribed: {job.gaps[0].reason}")
             transcript = assemble(job)
             name = f"transcripts/{job.id}/transcript"
             await asyncio.gather(

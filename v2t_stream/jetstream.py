@@ -28,6 +28,7 @@ _WRONG_LAST_SEQUENCE: Final = (10071, 10164)  # somebody published this fact bef
 _NOT_STORED: Final = 10077  # for many reasons, of which one means that the same chunk is waiting already
 _SUBJECT_FULL: Final = "maximum messages per subject exceeded"
 _ACK_TIMEOUT: Final = 2.0  # seconds until what nobody answered is sent again
+_NO_ROOM: Final = (10023, 10047)  # insufficient resources, of the server or of storage
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
 # What nats-py raises at a connection that is being lost; the last is uvloop's, of a socket that was closed.
@@ -103,12 +104,14 @@ class Connection:
 
     async def submit(self, subject: str, data: bytes, dedupe: str) -> tuple[int, bool]:
         """Put bytes into the inbox; their sequence number, and whether the same `dedupe` id was there already."""
-        answer = await self._publish(subject, data, {"Nats-Msg-Id": dedupe})
+        answer = await self._publish(subject, data, {"Nats-Msg-Id": dedupe}, patient=False)
         if error := answer.get("error"):
             raise BrokerError(f"the NATS server refused {subject}: {error.get('description')}")
         return answer["seq"], answer.get("duplicate", False)
 
-    async def _publish(self, subject: str, data: bytes, headers: dict[str, str] | None) -> dict[str, Any]:
+    async def _publish(
+        self, subject: str, data: bytes, headers: dict[str, str] | None, *, patient: bool = True
+    ) -> dict[str, Any]:
         give_up = time.monotonic() + _PUBLISH_PATIENCE
         while True:
             try:
@@ -126,6 +129,11 @@ class Connection:
                 refusal = answer.get("error", {})
                 if refusal.get("code") != 503 or _stands_already(refusal) or time.monotonic() > give_up:
                     return answer
+                if refusal.get("err_code") in _NO_ROOM and not patient:
+                    raise BrokerError(
+                        f"the NATS server at {self.url} has no room left: free disk space there, or raise its "
+                        "max_file_store"
+                    )
                 await asyncio.sleep(0.2)
 
     async def tell(self, message: Message) -> None:

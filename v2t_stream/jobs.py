@@ -55,7 +55,7 @@ class Job:
             return
         try:
             event = decode(stored.subject, stored.data)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return
         if self._is_void(event, stored.sequence):
             return

@@ -55,13 +55,14 @@ async def session(
         await set_up(connection, settings)
         with (settings.home / "broker" / "stages.lock").open("w") as lock:
             async with contextlib.AsyncExitStack() as stack:
-                if work and try_lock(lock.fileno()):
+                ours = work and try_lock(lock.fileno())
+                if ours:
                     environment = {"NATS_URL": broker.url, "V2T_DATA_DIR": str(settings.home)}
                     environment |= _ahead(settings, options)
                     logs = settings.home / "logs" if quiet else None
                     await stack.enter_async_context(supervised([row.name for row in STAGES], environment, logs))
-                async with broker.shared():
-                    yield Session(connection, store, broker.url, local=True)
+                    await stack.enter_async_context(broker.shared())  # others count on our stages
+                yield Session(connection, store, broker.url, local=True)
 
 
 def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:

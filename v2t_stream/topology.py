@@ -49,6 +49,7 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
         "subjects": [SUBMIT_SUBJECT],
         "retention": "workqueue",
         "duplicate_window": DEDUPE_WINDOW * _NS,
+        "max_msg_size": 64 << 10,  # a URL and a few words; a dead letter must hold it and its reason
     },
     # The facts of every job. The latest per subject is all there is to know, so a replay is short.
     JOBS: {

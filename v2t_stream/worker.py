@@ -32,7 +32,7 @@ from v2t_stream.topology import (
 log = logging.getLogger(__name__)
 
 _BACKOFF: Final = (1.0, 5.0, 15.0, 60.0)  # seconds until the next try, by tries so far
-_ACK_TIMEOUT: Final = 5.0  # seconds until an ack is sent again
+_ACK_TIMEOUT: Final = 3.0  # seconds until an ack is sent again
 _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was asked for
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
@@ -236,7 +236,7 @@ class Worker:
             return Submission(job_id(self._epoch, message.metadata.sequence.stream), message.data)
         try:
             return decode(message.subject, message.data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Reject(f"the message on {message.subject} cannot be read: {error}") from error
 
     async def _is_settled(self, work: Message | Submission) -> bool:
@@ -317,7 +317,7 @@ def _consequence(stage: str, job: str, work: Message | Submission | None, reason
 
 async def _ack(message: Msg) -> None:
     """Ack and hear that it was heard; a plain ack right before the server dies would be lost without a word."""
-    for last in (False, False, True):
+    for last in (False, True):
         try:
             await message.ack_sync(timeout=_ACK_TIMEOUT)
         except (nats.errors.Error, TimeoutError) as error:

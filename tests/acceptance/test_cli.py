@@ -255,7 +255,6 @@ def test_ctrl_c_leaves_at_once_and_leaves_nothing_behind(alone: Terminal, site: 
     assert not processes(tmp_path / "home")
 
 
-@pytest.mark.xfail(reason="the session waits for `v2t up` to end as well", raises=subprocess.TimeoutExpired)
 def test_a_command_beside_v2t_up_uses_it_and_leaves_it(alone: Terminal, site: str, tmp_path: Path) -> None:
     """The terminal is stuck after the transcript, or a second set of engines takes the machine."""
     with alone.start("up", "--port", "0") as up:

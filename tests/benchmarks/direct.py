@@ -23,6 +23,7 @@ from v2t_stream.demo import model_path
 
 class Heard(msgspec.Struct):
     seconds: float  # that the call took, decoding included, loading the model not
+    processor: float  # seconds that all its threads computed
     segments: list[Segment]
 
     @property
@@ -102,9 +103,10 @@ def main() -> None:
     os.dup2(2, 1)  # out of reach of any library that prints
     transcribe = {"faster-whisper": _faster_whisper, "whisper-cpp": _whisper_cpp}[engine](threads, batch)
     for line in sys.stdin:
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), time.process_time()
         segments = list(transcribe(line.strip()))
-        answers.write(msgspec.json.encode(Heard(time.perf_counter() - begun, segments)) + b"\n")
+        heard = Heard(time.perf_counter() - begun, time.process_time() - before, segments)
+        answers.write(msgspec.json.encode(heard) + b"\n")
         answers.flush()
 
 

@@ -45,6 +45,7 @@ def up(port: int) -> None:
         async with session(settings, work=True, port=port, quiet=False) as pipeline:
             click.echo(f"up at {pipeline.url}, data in {settings.home}; Ctrl-C ends it")
             await stop.wait()
+            click.echo("stopping: what is in hand is finished or given back")
 
     _log_to_terminal()
     uvloop.run(run())
@@ -69,6 +70,7 @@ def node(context: click.Context) -> None:
         async with supervised([row.name for row in STAGES], {"NATS_URL": url}):
             click.echo(f"node {settings.node} works for {connection.url}; Ctrl-C ends it")
             await stop.wait()
+            click.echo("stopping: what is in hand is finished or given back")
 
     _log_to_terminal()
     uvloop.run(run())
