@@ -19,7 +19,6 @@ from v2t_stream.stage import Resources
 from v2t_stream.text import one_line
 from v2t_stream.topology import stage_row
 
-_FIRST: Final = 8 * SAMPLE_RATE  # samples of speech after which a job's first chunk goes out
 _REPORT_EVERY: Final = 0.5  # seconds
 
 
@@ -44,7 +43,7 @@ class Convert:
             with reader:
                 self._check_length(reader)
                 sent = speech = 0
-                async for chunks in _ahead(cut(reader, first=_FIRST)):
+                async for chunks in _ahead(cut(reader)):
                     for chunk in chunks:
                         yield await self._stored(media, sent, chunk)
                         sent += 1

@@ -14,13 +14,13 @@ from v2t_stream.audio.speech import SpeechFinder
 from v2t_stream.audio.vad import SileroVad
 
 
-def cut(reader: MediaReader, *, first: int = 0) -> Iterator[tuple[Chunk, ...]]:
+def cut(reader: MediaReader) -> Iterator[tuple[Chunk, ...]]:
     """Give the chunks of `reader` as they are cut: one tuple for every few seconds of audio, mostly an empty one.
 
-    The empty ones let the caller show progress (`reader.position`) and stop, through hours of silence too. `first`:
-    see Packer. Raises Reject where the media cannot be read to its end; chunks may have gone out before.
+    The empty ones let the caller show progress (`reader.position`) and stop, through hours of silence too. Raises
+    Reject where the media cannot be read to its end; chunks may have gone out before.
     """
-    vad, finder, packer, tape = SileroVad(), SpeechFinder(), Packer(first=first), Tape()
+    vad, finder, packer, tape = SileroVad(), SpeechFinder(), Packer(), Tape()
     for block in _ahead(reader.blocks()):
         tape.append(block)
         chunks: list[Chunk] = []
