@@ -15,6 +15,7 @@ from v2t_stream.audio.cut import cut
 from v2t_stream.audio.decode import MediaReader
 from v2t_stream.audio.packing import Chunk
 from v2t_stream.errors import ObjectMissing, Reject
+from v2t_stream.scratch import scratch
 from v2t_stream.stage import Resources
 from v2t_stream.text import one_line
 from v2t_stream.topology import stage_row
@@ -27,8 +28,7 @@ class Convert:
         self.row = stage_row("convert")
         self._store = resources.store
         self._settings = resources.settings
-        self._scratch = resources.settings.home / "scratch"
-        self._scratch.mkdir(parents=True, exist_ok=True)
+        self._scratch = scratch(resources.settings.home, "convert")
 
     async def process(self, media: Downloaded) -> AsyncGenerator[Message]:
         """Raises Reject for media that cannot be decoded to its end, is too long, or is gone from the store."""

@@ -13,6 +13,7 @@ from schemas.events import Downloaded, Progress, Submitted
 from schemas.message import Message
 from stages.fetch import Fetch
 from v2t_stream.errors import Reject
+from v2t_stream.scratch import scratch
 from v2t_stream.stage import Resources
 from v2t_stream.topology import stage_row
 
@@ -24,8 +25,7 @@ class Download:
         self.row = stage_row("download")
         self._store = resources.store
         self._settings = resources.settings
-        self._scratch = resources.settings.home / "scratch"
-        self._scratch.mkdir(parents=True, exist_ok=True)
+        self._scratch = scratch(resources.settings.home, "download")
         # It takes a second to import; by the time a job comes it is there.
         threading.Thread(target=import_module, args=("yt_dlp",), daemon=True).start()
 

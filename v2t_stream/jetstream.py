@@ -1,4 +1,4 @@
-"""The connection to NATS: publish with an ack, pull one message at a time, replay and watch facts.
+"""The connection to NATS: publish with an ack, read, replay and watch facts.
 
 This module translates nats-py's exceptions into ours; nothing above it sees them.
 """
@@ -10,7 +10,6 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator
-from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 import nats.errors
@@ -20,6 +19,7 @@ from nats.js.client import JetStreamContext
 
 from schemas.message import Message, encode
 from v2t_stream.errors import BrokerError
+from v2t_stream.puller import GONE, Puller, words
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,6 @@ _ACK_TIMEOUT: Final = 2.0  # seconds until what nobody answered is sent again
 _NO_ROOM: Final = (10023, 10047)  # insufficient resources, of the server or of storage
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
-# What nats-py raises at a connection that is being lost; the last is uvloop's, of a socket that was closed.
-_GONE: Final = (nats.errors.Error, OSError, RuntimeError)
-_AWAY: Final = 0.2  # seconds until a puller looks again whether the server is back
-_FAREWELL: Final = 2.0  # seconds to wait for the last messages of a pull that ends
 
 
 class Connection:
@@ -52,10 +48,10 @@ class Connection:
         await self.close()
 
     async def close(self) -> None:
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*GONE):
             if self.client.is_connected:
                 await self.client.flush()
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*GONE):
             await self.client.close()
 
     async def api(self, name: str, request: object = None) -> dict[str, Any]:
@@ -66,7 +62,7 @@ class Connection:
         except nats.errors.NoRespondersError:
             raise BrokerError(f"the NATS server at {self.url} has no JetStream: start it with -js") from None
         except (nats.errors.Error, TimeoutError) as error:
-            raise BrokerError(f"the NATS server at {self.url} did not answer {name}: {_words(error)}") from error
+            raise BrokerError(f"the NATS server at {self.url} did not answer {name}: {words(error)}") from error
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
             raise BrokerError(f"the NATS server at {self.url} refused {name}: {answer['error'].get('description')}")
@@ -118,7 +114,7 @@ class Connection:
                 reply = await self.client.request(subject, data, timeout=_ACK_TIMEOUT, headers=headers)
                 answer: dict[str, Any] = json.loads(reply.data)
             except (nats.errors.ConnectionClosedError, nats.errors.MaxPayloadError) as error:
-                raise BrokerError(f"could not publish {subject}: {_words(error)}") from error
+                raise BrokerError(f"could not publish {subject}: {words(error)}") from error
             except (nats.errors.Error, TimeoutError) as error:
                 # No responders also means: the server is up again and has not recovered its streams yet.
                 if time.monotonic() > give_up:
@@ -162,7 +158,7 @@ class Connection:
         try:
             reply = await self._request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode())
         except (nats.errors.Error, TimeoutError) as error:
-            raise BrokerError(f"the NATS server at {self.url} did not answer: {_words(error)}") from error
+            raise BrokerError(f"the NATS server at {self.url} did not answer: {words(error)}") from error
         status = (reply.headers or {}).get("Status")
         if status in ("404", "204"):
             return None
@@ -188,7 +184,7 @@ class Connection:
                     return found  # the end mark, or 404: there is none
                 found.append(message.data)
         except (nats.errors.Error, TimeoutError) as error:
-            raise BrokerError(f"the NATS server at {self.url} did not answer: {_words(error)}") from error
+            raise BrokerError(f"the NATS server at {self.url} did not answer: {words(error)}") from error
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
@@ -302,103 +298,6 @@ class Stored(NamedTuple):
     at: float  # Unix seconds by the server's clock, the only clock all machines share
 
 
-class Puller:
-    """A pull consumer's messages, asked for `batch` at a time and only while somebody waits in `next`.
-
-    nats-py's own fetch knows no priority groups and does not notice a lost server; its pull request and
-    status messages are simple enough to write here (ADR-13 describes both).
-    """
-
-    def __init__(
-        self,
-        client: Client,
-        stream: str,
-        consumer: str,
-        *,
-        batch: int = 1,
-        group: str | None = None,
-        rank: int = 0,
-    ) -> None:
-        """`group`, `rank`: of a consumer with a priority group; of those that wait, the lowest rank is served."""
-        self._client = client
-        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self._request: dict[str, object] = {"batch": batch}
-        self.rank = rank  # may be changed between two calls of `next`
-        self._group = group
-        self._batch = batch
-        self._due = 0  # messages the server still owes us
-        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
-
-    async def __aenter__(self) -> Self:
-        self._inbox = self._client.new_inbox()
-        self._subscription = await self._client.subscribe(self._inbox, cb=self._queue.put)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop pulling; what came in the meantime goes back at once, for somebody else."""
-        try:
-            if self._client.is_connected:
-                async with asyncio.timeout(_FAREWELL):
-                    await self._subscription.drain()  # type: ignore[no-untyped-call]  # it also waits for what is on its way to us
-            else:
-                await self._subscription.unsubscribe()
-            while not self._queue.empty():
-                message = self._queue.get_nowait()
-                if message.reply.startswith("$JS.ACK"):
-                    await message.nak()
-        except _GONE:
-            return  # the server is away and will deliver again by itself
-
-    async def next(self, wait: float = 30.0) -> Msg | None:
-        """The next message; None where none came within `wait` seconds (0: do not wait) or the server went away.
-
-        Raises BrokerError where the consumer does not exist any more.
-        """
-        heartbeat = min(2.0, wait * 0.4)
-        if self._due <= 0 and self._queue.empty():
-            if not self._client.is_connected:
-                # The client would keep this request until it is connected, and the next one too: more than `batch`.
-                await asyncio.sleep(_AWAY)
-                return None
-            await self._ask(wait, heartbeat)
-        while True:
-            try:
-                async with asyncio.timeout(2 * heartbeat + 0.5):  # wait_for can swallow a cancellation (3.11)
-                    message = await self._queue.get()
-            except TimeoutError:
-                self._due = 0
-                return None
-            if message.reply.startswith("$JS.ACK"):
-                self._due -= 1
-                return message
-            headers = message.headers or {}
-            match headers.get("Status"):
-                case "100":
-                    continue
-                case "404" | "408":
-                    self._due = 0
-                    return None
-                case status:
-                    self._due = 0
-                    raise BrokerError(f"no work can be pulled: {status} {headers.get('Description')}")
-
-    async def _ask(self, wait: float, heartbeat: float) -> None:
-        request = dict(self._request)
-        if self._group:
-            request |= {"group": self._group, "priority": self.rank}
-        if wait:
-            request |= {"expires": int(wait * 1e9), "idle_heartbeat": int(heartbeat * 1e9)}
-        else:
-            request["no_wait"] = True
-        try:
-            await self._client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
-        except nats.errors.Error as error:
-            raise BrokerError(f"could not ask for work: {_words(error)}") from error
-        self._due = self._batch
-
-
 async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
     """Connect to the NATS server at `url`, trying for `patience` seconds; afterwards it reconnects for ever.
 
@@ -410,7 +309,7 @@ async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
 
     async def on_error(error: Exception) -> None:
         if client.is_connected and "permissions violation" in str(error).lower():
-            log.warning("the NATS server at %s forbids something: %s", where, _words(error))
+            log.warning("the NATS server at %s forbids something: %s", where, words(error))
         if not any(map(_is_refusal, trouble)):  # which the connection's end may follow as an error of its own
             trouble[:] = [error]
         if _is_refusal(error) and not connected:
@@ -438,11 +337,11 @@ async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
         cause = trouble[0] if trouble else error
         if _is_refusal(cause):
             raise BrokerError(
-                f"the NATS server at {where} refuses the user ({_words(cause)}): put the right user and password, or "
+                f"the NATS server at {where} refuses the user ({words(cause)}): put the right user and password, or "
                 "token, into NATS_URL, as in nats://user:password@host:4222"
             ) from error
         raise BrokerError(
-            f"no NATS server answers at {where} ({_words(cause)}): start one, or correct NATS_URL, "
+            f"no NATS server answers at {where} ({words(cause)}): start one, or correct NATS_URL, "
             "or unset it to use the embedded one"
         ) from error
     connection = Connection(client, where)
@@ -464,7 +363,3 @@ def _without_secret(url: str) -> str:
     """`url` without user and password, for messages."""
     scheme, separator, rest = url.rpartition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
-
-
-def _words(error: BaseException) -> str:
-    return str(error).removeprefix("nats: ") or type(error).__name__

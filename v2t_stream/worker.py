@@ -15,7 +15,7 @@ from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
 from v2t_stream.errors import BrokerError, Reject, Retry, V2TError
-from v2t_stream.jetstream import Puller
+from v2t_stream.puller import Puller
 from v2t_stream.stage import Resources, Stage, Submission
 from v2t_stream.topology import (
     INBOX,

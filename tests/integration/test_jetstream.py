@@ -16,7 +16,8 @@ from schemas.message import encode
 from schemas.options import Options
 from tests.harness import Server, broker
 from v2t_stream.errors import BrokerError
-from v2t_stream.jetstream import Connection, Puller, Stored, connect
+from v2t_stream.jetstream import Connection, Stored, connect
+from v2t_stream.puller import Puller
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology import CHUNKS, DEAD, JOBS, STAGES, STREAMS, apply

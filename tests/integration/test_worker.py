@@ -30,8 +30,9 @@ from tests.harness import Server, broker
 from v2t_stream import worker as worker_module
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.fleet import Presence
-from v2t_stream.jetstream import Connection, Puller, connect
+from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
+from v2t_stream.puller import Puller
 from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, Stage, Submission
 from v2t_stream.topology import CHUNKS, DEAD, INBOX, JOBS, SUBMIT_SUBJECT, StageRow, stage_row

@@ -31,6 +31,7 @@ _OPTIONS = (
     click.option("--accelerator", default="any", type=click.Choice(get_args(Accelerator))),
     click.option("--task", default="transcribe", type=click.Choice(["transcribe", "translate"])),
     click.option("--word-timestamps", is_flag=True, help="Times of single words, in the JSON transcript."),
+    click.option("--multilingual", is_flag=True, help="Each chunk in its own language, instead of one for the job."),
     click.option("--remote/--no-remote", default=False, help="Allow paid or remote providers."),
 )
 

@@ -1,0 +1,118 @@
+"""Pulling from a JetStream consumer, one request at a time."""
+
+import asyncio
+import json
+from types import TracebackType
+from typing import Final, Self
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from v2t_stream.errors import BrokerError
+
+# What nats-py raises at a connection that is being lost; the last is uvloop's, of a socket that was closed.
+GONE: Final = (nats.errors.Error, OSError, RuntimeError)
+_AWAY: Final = 0.2  # seconds until a puller looks again whether the server is back
+_FAREWELL: Final = 2.0  # seconds to wait for the last messages of a pull that ends
+
+
+class Puller:
+    """A pull consumer's messages, asked for `batch` at a time and only while somebody waits in `next`.
+
+    nats-py's own fetch knows no priority groups and does not notice a lost server; its pull request and
+    status messages are simple enough to write here (ADR-13 describes both).
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        stream: str,
+        consumer: str,
+        *,
+        batch: int = 1,
+        group: str | None = None,
+        rank: int = 0,
+    ) -> None:
+        """`group`, `rank`: of a consumer with a priority group; of those that wait, the lowest rank is served."""
+        self._client = client
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._request: dict[str, object] = {"batch": batch}
+        self.rank = rank  # may be changed between two calls of `next`
+        self._group = group
+        self._batch = batch
+        self._due = 0  # messages the server still owes us
+        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        self._inbox = self._client.new_inbox()
+        self._subscription = await self._client.subscribe(self._inbox, cb=self._queue.put)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop pulling; what came in the meantime goes back at once, for somebody else."""
+        try:
+            if self._client.is_connected:
+                async with asyncio.timeout(_FAREWELL):
+                    await self._subscription.drain()  # type: ignore[no-untyped-call]  # it also waits for what is on its way to us
+            else:
+                await self._subscription.unsubscribe()
+            while not self._queue.empty():
+                message = self._queue.get_nowait()
+                if message.reply.startswith("$JS.ACK"):
+                    await message.nak()
+        except GONE:
+            return  # the server is away and will deliver again by itself
+
+    async def next(self, wait: float = 30.0) -> Msg | None:
+        """The next message; None where none came within `wait` seconds (0: do not wait) or the server went away.
+
+        Raises BrokerError where the consumer does not exist any more.
+        """
+        heartbeat = min(2.0, wait * 0.4)
+        if self._due <= 0 and self._queue.empty():
+            if not self._client.is_connected:
+                # The client would keep this request until it is connected, and the next one too: more than `batch`.
+                await asyncio.sleep(_AWAY)
+                return None
+            await self._ask(wait, heartbeat)
+        while True:
+            try:
+                async with asyncio.timeout(2 * heartbeat + 0.5):  # wait_for can swallow a cancellation (3.11)
+                    message = await self._queue.get()
+            except TimeoutError:
+                self._due = 0
+                return None
+            if message.reply.startswith("$JS.ACK"):
+                self._due -= 1
+                return message
+            headers = message.headers or {}
+            match headers.get("Status"):
+                case "100":
+                    continue
+                case "404" | "408":
+                    self._due = 0
+                    return None
+                case status:
+                    self._due = 0
+                    raise BrokerError(f"no work can be pulled: {status} {headers.get('Description')}")
+
+    async def _ask(self, wait: float, heartbeat: float) -> None:
+        request = dict(self._request)
+        if self._group:
+            request |= {"group": self._group, "priority": self.rank}
+        if wait:
+            request |= {"expires": int(wait * 1e9), "idle_heartbeat": int(heartbeat * 1e9)}
+        else:
+            request["no_wait"] = True
+        try:
+            await self._client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
+        except nats.errors.Error as error:
+            raise BrokerError(f"could not ask for work: {words(error)}") from error
+        self._due = self._batch
+
+
+def words(error: BaseException) -> str:
+    return str(error).removeprefix("nats: ") or type(error).__name__
