@@ -58,6 +58,8 @@ class Batcher:
         if self._rest:
             self._rest.cancel()
         await self._host.close()
+        if self._running:
+            await asyncio.wait({self._running})  # it ends at once now, and must see by itself why
 
     async def _run(self) -> None:
         while self._waiting:
