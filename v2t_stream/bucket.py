@@ -125,16 +125,22 @@ class Bucket:
 
         try:
             async with self._inbox() as acks:
-                data = await asyncio.to_thread(source.read, length)
-                while data:
-                    await self._client.publish(subject, data, reply=acks.subject)
-                    size, chunks = size + len(data), chunks + 1
-                    data = await asyncio.to_thread(after, data)  # while that chunk travels
-                    if chunks - stored == _IN_FLIGHT:
+                try:
+                    data = await asyncio.to_thread(source.read, length)
+                    while data:
+                        await self._client.publish(subject, data, reply=acks.subject)
+                        size, chunks = size + len(data), chunks + 1
+                        data = await asyncio.to_thread(after, data)  # while that chunk travels
+                        if chunks - stored == _IN_FLIGHT:
+                            stored += await self._ack(acks)
+                    old, sequence = await self.record(key)  # while the last chunks travel
+                    while stored < chunks:
                         stored += await self._ack(acks)
-                old, sequence = await self.record(key)  # while the last chunks travel
-                while stored < chunks:
-                    stored += await self._ack(acks)
+                except APIError:
+                    # Refused, as by a server that is full. What is still on its way could find the room that taking
+                    # back makes, and stay: hear of it first.
+                    await self._hear_out(acks, chunks - stored - 1)
+                    raise
             record = Record(
                 name=key,
                 bucket=self._name,
@@ -307,6 +313,13 @@ class Bucket:
             raise nats.errors.NoRespondersError
         _answer(message.data)
         return 1
+
+    async def _hear_out(self, acks: Subscription, due: int) -> None:
+        """Wait for `due` answers, whatever they are; no longer than until the first that does not come."""
+        with suppress(nats.errors.Error, TimeoutError):
+            for _ in range(due):
+                with suppress(APIError):
+                    await self._ack(acks)
 
 
 def _answer(data: bytes) -> dict[str, Any]:
