@@ -4,7 +4,6 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator
-from typing import Final
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -16,9 +15,7 @@ from v2t_stream.errors import Reject, Retry
 from v2t_stream.formats import FORMATS, render
 from v2t_stream.jobs import Job
 from v2t_stream.stage import Resources
-from v2t_stream.topology import JOBS, stage_row
-
-_ENDS: Final = ("completed", "failed", "cancelled")
+from v2t_stream.topology import JOBS, ends, stage_row
 
 
 class Aggregate:
@@ -63,7 +60,7 @@ class Aggregate:
                 segments=len(transcript.segments),
                 gaps=len(transcript.gaps),
             )
-            if not await self._connection.any_of(JOBS, [f"v2t.job.{job.id}.{end}" for end in _ENDS]):
+            if not await self._connection.any_of(JOBS, ends(job.id)):
                 raise Retry("the job changed while its transcript was stored", delay=0)
 
     async def _is_whole(self, job: str) -> bool:

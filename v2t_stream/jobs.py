@@ -22,7 +22,7 @@ from schemas.message import Message
 from schemas.options import Options
 from schemas.transcript import Gap, Segment
 from v2t_stream.jetstream import Stored
-from v2t_stream.topology import decode, job_of
+from v2t_stream.topology import decode, ends, job_of
 
 State = Literal["queued", "downloading", "converting", "transcribing", "completed", "failed", "cancelled"]
 
@@ -189,10 +189,7 @@ class Job:
 
     @property
     def ended_at(self) -> float | None:
-        for kind in (Cancelled, Completed, Failed):
-            if at := self.times.get(kind.SUBJECT.format(job=self.id)):
-                return at
-        return None
+        return next((self.times[end] for end in ends(self.id) if end in self.times), None)
 
     @property
     def transcribed(self) -> float:

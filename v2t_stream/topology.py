@@ -185,6 +185,11 @@ def job_of(subject: str) -> str:
     return tokens[3] if tokens[1] == "chunk" else tokens[2]
 
 
+def ends(job: str) -> list[str]:
+    """The subjects of which one holds a fact when the job has ended."""
+    return [end.SUBJECT.format(job=job) for end in (Cancelled, Completed, Failed)]
+
+
 async def inbox_epoch(connection: Connection) -> str:
     """What sets this inbox apart from one made before or elsewhere: the second it was created, in base 36."""
     created = (await connection.api(f"STREAM.INFO.{INBOX}"))["created"]

@@ -243,9 +243,8 @@ class Worker:
         """Whether the job ended, or this very result is there already from an earlier delivery."""
         fields = {"job": work.job, "n": getattr(work, "n", "")}
         result = self._row.result.SUBJECT.format_map(fields)
-        return await self._connection.any_of(
-            JOBS, [result, f"v2t.job.{work.job}.failed", f"v2t.job.{work.job}.cancelled"]
-        )
+        failed, cancelled = (end.SUBJECT.format(job=work.job) for end in (Failed, Cancelled))
+        return await self._connection.any_of(JOBS, [result, failed, cancelled])
 
     async def _process(self, work: Message | Submission) -> None:
         begun = time.monotonic()
