@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator
+from typing import Final
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -16,6 +17,8 @@ from v2t_stream.formats import FORMATS, render
 from v2t_stream.jobs import Job
 from v2t_stream.stage import Resources
 from v2t_stream.topology import JOBS, ends, stage_row
+
+_BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
 
 
 class Aggregate:
@@ -34,7 +37,7 @@ class Aggregate:
         async with look.lock:
             if look.begun > arrived:
                 return
-            look.begun = look.now()
+            await look.begin()
             if not await self._is_whole(fact.job):
                 return
             job = Job(fact.job)
@@ -82,6 +85,14 @@ class _Look:
         self.lock = asyncio.Lock()
         self.begun = 0
         self._clock = itertools.count(1)
+        self._next = 0.0  # by the loop's clock
+
+    async def begin(self) -> None:
+        """A look lists all chunks that are done, so a long job's many facts are to share it."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._next - loop.time())
+        self._next = loop.time() + _BETWEEN_LOOKS
+        self.begun = self.now()
 
     def now(self) -> int:
         return next(self._clock)

@@ -252,9 +252,9 @@ class Connection:
         Raises BrokerError where the server or the consumer is gone.
         """
         received = 0
-        async with Puller(self.client, stream, consumer, batch=256) as puller:
+        async with Puller(self.client, stream, consumer) as puller:
             while True:
-                message = await puller.next()
+                message = await puller.next(batch=256)
                 if message is None:
                     info = await self.api(f"CONSUMER.INFO.{stream}.{consumer}")
                     if info["delivered"]["consumer_seq"] != received:

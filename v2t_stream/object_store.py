@@ -132,7 +132,10 @@ class JetStreamStore:
             copy = Copy(sink)
             async with aclosing(bucket.data(record)) as batches:
                 async for batch in batches:
-                    await asyncio.to_thread(copy.take, batch)
+                    if record.chunks == 1:
+                        copy.take(batch)  # a thread's switches would take longer
+                    else:
+                        await asyncio.to_thread(copy.take, batch)
             if copy.chunks == record.chunks:
                 if copy.digest() != record.digest:
                     raise StoreError(f"{key} is damaged in the store (its SHA-256 does not match): store it again")

@@ -18,7 +18,7 @@ _FAREWELL: Final = 2.0  # seconds to wait for the last messages of a pull that e
 
 
 class Puller:
-    """A pull consumer's messages, asked for `batch` at a time and only while somebody waits in `next`.
+    """A pull consumer's messages, asked for only while somebody waits for them.
 
     nats-py's own fetch knows no priority groups and does not notice a lost server; its pull request and
     status messages are simple enough to write here (ADR-13 describes both).
@@ -30,17 +30,14 @@ class Puller:
         stream: str,
         consumer: str,
         *,
-        batch: int = 1,
         group: str | None = None,
         rank: int = 0,
     ) -> None:
         """`group`, `rank`: of a consumer with a priority group; of those that wait, the lowest rank is served."""
         self._client = client
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self._request: dict[str, object] = {"batch": batch}
         self.rank = rank  # may be changed between two calls of `next`
         self._group = group
-        self._batch = batch
         self._due = 0  # messages the server still owes us
         self._queue: asyncio.Queue[Msg] = asyncio.Queue()
 
@@ -66,18 +63,26 @@ class Puller:
         except GONE:
             return  # the server is away and will deliver again by itself
 
-    async def next(self, wait: float = 30.0) -> Msg | None:
+    async def waiting(self, limit: int) -> list[Msg]:
+        """What waits at this moment, `limit` messages at most. Raises BrokerError as `next` does."""
+        found: list[Msg] = []
+        while len(found) < limit and (message := await self.next(0, batch=limit - len(found))):
+            found.append(message)
+        return found
+
+    async def next(self, wait: float = 30.0, *, batch: int = 1) -> Msg | None:
         """The next message; None where none came within `wait` seconds (0: do not wait) or the server went away.
 
-        Raises BrokerError where the consumer does not exist any more.
+        Where the server is asked, it is for `batch` messages, of which the calls to come get the others. Raises
+        BrokerError where the consumer does not exist any more.
         """
         heartbeat = min(2.0, wait * 0.4)
         if self._due <= 0 and self._queue.empty():
             if not self._client.is_connected:
-                # The client would keep this request until it is connected, and the next one too: more than `batch`.
+                # The client would keep this request until it is connected, and the next one too: more than was wanted.
                 await asyncio.sleep(_AWAY)
                 return None
-            await self._ask(wait, heartbeat)
+            await self._ask(wait, heartbeat, batch)
         while True:
             try:
                 async with asyncio.timeout(2 * heartbeat + 0.5):  # wait_for can swallow a cancellation (3.11)
@@ -99,8 +104,8 @@ class Puller:
                     self._due = 0
                     raise BrokerError(f"no work can be pulled: {status} {headers.get('Description')}")
 
-    async def _ask(self, wait: float, heartbeat: float) -> None:
-        request = dict(self._request)
+    async def _ask(self, wait: float, heartbeat: float, batch: int) -> None:
+        request: dict[str, object] = {"batch": batch}
         if self._group:
             request |= {"group": self._group, "priority": self.rank}
         if wait:
@@ -111,7 +116,7 @@ class Puller:
             await self._client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
         except nats.errors.Error as error:
             raise BrokerError(f"could not ask for work: {words(error)}") from error
-        self._due = self._batch
+        self._due = batch
 
 
 def words(error: BaseException) -> str:

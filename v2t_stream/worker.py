@@ -16,10 +16,10 @@ from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
 from v2t_stream.errors import BrokerError, Reject, Retry, V2TError
 from v2t_stream.puller import Puller
+from v2t_stream.settled import Settled
 from v2t_stream.stage import Resources, Stage, Submission
 from v2t_stream.topology import (
     INBOX,
-    JOBS,
     SUBMIT_SUBJECT,
     Consumer,
     decode,
@@ -32,7 +32,6 @@ from v2t_stream.topology import (
 log = logging.getLogger(__name__)
 
 _BACKOFF: Final = (1.0, 5.0, 15.0, 60.0)  # seconds until the next try, by tries so far
-_ACK_TIMEOUT: Final = 3.0  # seconds until an ack is sent again
 _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was asked for
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
@@ -46,6 +45,7 @@ class Worker:
         self._stage = stage
         self._resources = resources
         self._connection = resources.connection
+        self._settled = Settled(resources.connection)
         self._slots = asyncio.Semaphore(stage.row.slots)
         self._epoch = ""
         self._ack_wait = stage.row.ack_wait
@@ -97,8 +97,26 @@ class Worker:
             ]
             while True:
                 await self._slots.acquire()
-                message = await self._next(pullers)
+                puller, message = await self._next(pullers)
                 self._begin(message.subject, self._handle(message))
+                await self._take_more(puller)
+
+    async def _take_more(self, puller: Puller) -> None:
+        """Where one message waited there may be others: as many as there are free slots, by one request."""
+        free = 0
+        while not self._slots.locked():
+            await self._slots.acquire()
+            free += 1
+        messages: list[Msg] = []
+        try:
+            if free:
+                messages = await puller.waiting(free)
+        except BrokerError as error:
+            log.debug("%s", error)  # the next pull tells
+        for _ in range(free - len(messages)):
+            self._slots.release()
+        for message in messages:
+            self._begin(message.subject, self._handle(message))
 
     def _begin(self, subject: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start work in a slot that is taken; the slot is free again when it ends."""
@@ -146,7 +164,7 @@ class Worker:
             self._moot.add(task)
             task.cancel()
 
-    async def _next(self, pullers: list[Puller]) -> Msg:
+    async def _next(self, pullers: list[Puller]) -> tuple[Puller, Msg]:
         *asked, awaited = pullers
         while not self._connection.client.is_closed:
             try:
@@ -154,9 +172,9 @@ class Worker:
                 for puller in asked:
                     if self._asks_now(puller) and (message := await puller.next(0)):
                         self._asked.pop(puller)  # there may be more
-                        return message
+                        return puller, message
                 if message := await awaited.next(_POLL if asked else _WAIT):
-                    return message
+                    return awaited, message
             except BrokerError as error:
                 if await self._is_gone():
                     raise  # and with us started again, everything is set up anew
@@ -203,7 +221,7 @@ class Worker:
         try:
             work = self._decode(message)
             if work is None or await self._is_settled(work):
-                await _ack(message)
+                await message.ack()
                 return
             if tries > self._row.tries:
                 reason = f"given up after {self._row.tries} tries, each of which ended without a word"
@@ -211,7 +229,9 @@ class Worker:
                 return
             async with self._kept_alive(message, work):
                 await self._process(work)
-            await _ack(message)
+            # Nobody waits to hear that the ack was heard: should the server die with it, the message comes again after
+            # ack_wait, is found settled, and is acked again.
+            await message.ack()
             self._presence.done += 1
         except Reject as error:
             await self._give_up(message, work, str(error))
@@ -244,7 +264,7 @@ class Worker:
         fields = {"job": work.job, "n": getattr(work, "n", "")}
         result = self._row.result.SUBJECT.format_map(fields)
         failed, cancelled = (end.SUBJECT.format(job=work.job) for end in (Failed, Cancelled))
-        return await self._connection.any_of(JOBS, [result, failed, cancelled])
+        return await self._settled.any_of([result, failed, cancelled])
 
     async def _process(self, work: Message | Submission) -> None:
         begun = time.monotonic()
@@ -312,16 +332,3 @@ def _consequence(stage: str, job: str, work: Message | Submission | None, reason
     if isinstance(work, ChunkTask):
         return ChunkDone(job=job, n=work.n, start=work.start, end=work.end, error=reason)
     return Failed(job=job, stage=stage, reason=reason)
-
-
-async def _ack(message: Msg) -> None:
-    """Ack and hear that it was heard; a plain ack right before the server dies would be lost without a word."""
-    for last in (False, True):
-        try:
-            await message.ack_sync(timeout=_ACK_TIMEOUT)
-        except (nats.errors.Error, TimeoutError) as error:
-            if last:
-                raise BrokerError(f"the NATS server did not confirm an ack: {error}") from error
-            await asyncio.sleep(1)
-        else:
-            return

@@ -464,6 +464,16 @@ async def test_a_pull_does_not_wait_where_told_so(connection: Connection) -> Non
                 await asyncio.sleep(0.01)
 
 
+async def test_what_waits_is_pulled_together(connection: Connection) -> None:
+    """Else a node with many free slots asks for each chunk by itself, or gets more than it has slots for."""
+    async with Puller(connection.client, CHUNKS, "transcribe-any", group="any") as puller:
+        for n in range(5):
+            await connection.publish(task(n))
+        assert len(await puller.waiting(3)) == 3
+        assert len(await puller.waiting(10)) == 2
+        assert await puller.waiting(10) == []
+
+
 async def test_one_who_stops_pulling_swallows_nothing(nats: tuple[Server, Connection]) -> None:
     """Else work that was on its way to a stage at its end waits half a minute.
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from nats.aio.msg import Msg
 
 from schemas.chunks import ChunkTask, Span
 from schemas.events import (
@@ -28,12 +29,13 @@ from schemas.transcript import Gap, Segment, Transcript
 from stages.aggregate import Aggregate
 from tests.harness import Server, broker
 from v2t_stream import worker as worker_module
-from v2t_stream.errors import Reject, Retry
+from v2t_stream.errors import BrokerError, Reject, Retry
 from v2t_stream.fleet import Presence
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.puller import Puller
 from v2t_stream.settings import Settings
+from v2t_stream.settled import Settled
 from v2t_stream.stage import Resources, Stage, Submission
 from v2t_stream.topology import CHUNKS, DEAD, INBOX, JOBS, SUBMIT_SUBJECT, StageRow, stage_row
 from v2t_stream.worker import Worker
@@ -471,15 +473,15 @@ async def test_a_death_between_result_and_ack_is_harmless(
     """Else a crash at the worst moment doubles a chunk's words, or transcribes it twice."""
     await shorten(connection, CHUNKS, "transcribe-any", 0.3)
     acks = 0
-    really = worker_module._ack
+    really = Msg.ack
 
-    async def dying_ack(message: Any) -> None:
+    async def dying_ack(message: Msg) -> None:
         nonlocal acks
         acks += 1
         if acks > 1:
             await really(message)
 
-    monkeypatch.setattr(worker_module, "_ack", dying_ack)
+    monkeypatch.setattr(Msg, "ack", dying_ack)
     stage = Doing(transcribing)
     async with working(connection, stage, tmp_path):
         await connection.publish(task())
@@ -561,33 +563,48 @@ async def test_the_broker_s_death_in_the_middle_of_work(
     assert await letters(connection) == []
 
 
-async def test_an_ack_that_nobody_confirms_fails_no_job(
-    nats: tuple[Server, Connection],
-    connection: Connection,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+async def test_an_ack_that_is_lost_fails_no_job(
+    nats: tuple[Server, Connection], connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else an outage right after the last permitted try fails a job whose work was done."""
     server, _ = nats
+    await shorten(connection, CHUNKS, "transcribe-any", 0.3)
     stage = Doing(transcribing, tries=1)
     real = Connection.publish
+    killed = asyncio.Event()
 
     async def publish(self: Connection, message: Message) -> bool:
         stored = await real(self, message)
         if isinstance(message, ChunkDone) and not message.error:
             server.kill()
+            killed.set()
         return stored
 
     monkeypatch.setattr(Connection, "publish", publish)
-    monkeypatch.setattr(worker_module, "_ACK_TIMEOUT", 0.2)
     await real(connection, task())
     async with working(connection, stage, tmp_path):
-        await until(lambda: "did not confirm" in caplog.text, "the ack is not given up")
+        await asyncio.wait_for(killed.wait(), 20)
         await asyncio.to_thread(server.start)
         await drained(connection, timeout=40)
     assert await letters(connection) == []
     assert not (await fact(connection, ChunkDone, n=0)).error
+
+
+async def test_questions_asked_together_are_answered_each(connection: Connection) -> None:
+    """Else in a burst a chunk that is done is done again, or one that is not is thrown away."""
+    await connection.publish(done(task(3)))
+    settled = Settled(connection)
+    subjects = [[ChunkDone.SUBJECT.format(job="job", n=n), Failed.SUBJECT.format(job="job")] for n in range(10)]
+    asked = [asyncio.create_task(settled.any_of(each)) for each in subjects]
+    await asyncio.sleep(0)
+    asked[5].cancel()  # as a chunk whose job is cancelled
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(answers.pop(5), asyncio.CancelledError)
+    assert answers == [n == 3 for n in range(9)]
+    assert await settled.any_of(subjects[3])
+    await connection.close()
+    with pytest.raises(BrokerError):
+        await settled.any_of(subjects[3])
 
 
 async def test_an_aggregator_that_dies_while_it_stores_is_replaced(

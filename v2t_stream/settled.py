@@ -1,0 +1,52 @@
+"""Whether results stand already: one request for all who ask at the same time."""
+
+import asyncio
+from collections import deque
+from typing import Final, NamedTuple
+
+from v2t_stream.errors import BrokerError
+from v2t_stream.jetstream import Connection
+from v2t_stream.topology import JOBS
+
+_AT_ONCE: Final = 256  # questions in a request; the server takes 1,024 subjects, and a question has three
+
+
+class _Question(NamedTuple):
+    subjects: list[str]
+    answer: "asyncio.Future[bool]"
+
+
+class Settled:
+    """Answers whether a fact stands on one of some subjects.
+
+    Work comes in bursts, and of a burst hardly ever anything is settled: who asks while a request is under way
+    shares the next one, and only where that finds something is each question asked by itself.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._questions: deque[_Question] = deque()
+        self._asking: asyncio.Task[None] | None = None
+
+    async def any_of(self, subjects: list[str]) -> bool:
+        """Whether a fact stands on at least one of `subjects`. Raises BrokerError."""
+        question = _Question(subjects, asyncio.get_running_loop().create_future())
+        self._questions.append(question)
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await question.answer
+
+    async def _ask(self) -> None:
+        while self._questions:
+            together = [self._questions.popleft() for _ in range(min(_AT_ONCE, len(self._questions)))]
+            everything = {subject for question in together for subject in question.subjects}
+            try:
+                found = await self._connection.any_of(JOBS, sorted(everything))
+                for question in together:
+                    alone = found and (len(together) == 1 or await self._connection.any_of(JOBS, question.subjects))
+                    if not question.answer.done():  # cancelled meanwhile
+                        question.answer.set_result(alone)
+            except BrokerError as error:
+                for question in together:
+                    if not question.answer.done():
+                        question.answer.set_exception(error)
