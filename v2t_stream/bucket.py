@@ -89,7 +89,9 @@ class Bucket:
         except APIError as error:
             if error.err_code != _NAME_IN_USE:
                 raise
-            await self._ask(f"$JS.API.STREAM.UPDATE.{self._stream}", config)
+            # One that has more replicas keeps them.
+            present = (await self._ask(f"$JS.API.STREAM.INFO.{self._stream}"))["config"]["num_replicas"]
+            await self._ask(f"$JS.API.STREAM.UPDATE.{self._stream}", {**config, "num_replicas": max(replicas, present)})
 
     async def record(self, key: str, *, of_leader: bool = False) -> tuple[Record | None, int]:
         """Return the record of `key` and its sequence in the stream; None and 0 where there is none.

@@ -140,9 +140,21 @@ class Connection:
             return  # progress that nobody sees costs nothing
 
     async def any_of(self, stream: str, subjects: list[str]) -> bool:
-        """Whether a message stands on at least one of `subjects`: one request, whatever their number."""
-        request = {"multi_last": subjects, "batch": 1}
-        return (await self._direct(stream, request)) is not None
+        """Whether a message stands on at least one of `subjects`, as the stream's leader has it."""
+        if not await self.seems_any_of(stream, subjects):
+            return False
+        for subject in subjects:
+            if await self.last(stream, subject) is not None:
+                return True
+        return False
+
+    async def seems_any_of(self, stream: str, subjects: list[str]) -> bool:
+        """The same by whichever replica answers: one request, whatever the number of subjects, at most 1,024.
+
+        Of one that lags behind, "none" makes for work done twice, which is harmless; "there is", where a retry has
+        just removed it, would lose the work, which is why `any_of` asks the leader about it.
+        """
+        return await self._direct(stream, {"multi_last": subjects, "batch": 1}) is not None
 
     async def last(self, stream: str, subject: str) -> bytes | None:
         """The latest message on `subject`, or None; from the stream's leader, for another replica may lag behind."""
@@ -301,9 +313,11 @@ class Stored(NamedTuple):
 async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
     """Connect to the NATS server at `url`, trying for `patience` seconds; afterwards it reconnects for ever.
 
-    Raises BrokerError with one sentence: nobody answers there, credentials refused, server too old.
+    `url` may be several, separated by commas, of which one that answers is taken. Raises BrokerError with one
+    sentence: nobody answers there, credentials refused, server too old.
     """
-    where = _without_secret(url)
+    urls = [part.strip() for part in url.split(",")]
+    where = ",".join(map(_without_secret, urls))
     trouble: list[Exception] = []
     limit = asyncio.timeout(patience)
 
@@ -321,8 +335,9 @@ async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
     try:
         async with limit:
             await client.connect(
-                url,
+                urls,
                 name=name,
+                **_credentials(urls),
                 error_cb=on_error,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=1,
@@ -357,6 +372,16 @@ async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
 
 def _is_refusal(error: BaseException) -> bool:
     return "authorization violation" in str(error).lower()
+
+
+def _credentials(urls: list[str]) -> dict[str, Any]:
+    """The first URL's, as options: else nats-py has none for a server that it hears of from the cluster."""
+    for url in urls:
+        login, at, _ = url.rpartition("://")[2].rpartition("@")
+        user, colon, password = login.partition(":")
+        if at:
+            return {"user": user, "password": password} if colon else {"token": user}
+    return {}
 
 
 def _without_secret(url: str) -> str:

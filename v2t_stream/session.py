@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from schemas.options import Options
 from v2t_stream.embedded import embedded_broker, try_lock
-from v2t_stream.errors import SettingsError
+from v2t_stream.errors import BrokerError, SettingsError
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.providers import file_of, load, refusal
@@ -76,6 +76,16 @@ def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:
 
 
 async def set_up(connection: Connection, settings: Settings) -> None:
-    """Create all streams, consumers and buckets that are not there yet."""
-    await apply(connection)
-    await JetStreamStore(connection.client).create(media_max_age=settings.media_hours * 3600)
+    """Create all streams, consumers and buckets that are not there yet. Raises BrokerError, StoreError."""
+    try:
+        await apply(connection, replicas=settings.replicas)
+    except BrokerError as error:
+        if settings.replicas > 1 and ("replicas > 1" in str(error) or "no suitable peers" in str(error)):
+            raise BrokerError(
+                f"V2T_REPLICAS={settings.replicas} needs a cluster of as many NATS servers ({error}): start them as "
+                "nats/cluster.conf says, or set it to 1"
+            ) from error
+        raise
+    await JetStreamStore(connection.client).create(
+        media_max_age=settings.media_hours * 3600, replicas=settings.replicas
+    )

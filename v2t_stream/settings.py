@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_duration: _Positive = 12 * 3600  # seconds of one medium
     cookies: str = ""  # a Netscape cookie file for yt-dlp
     media_hours: _Positive = 72  # until stored media and chunks expire
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1  # servers that hold each stream and bucket, of a cluster of them
 
     @property
     def home(self) -> Path:

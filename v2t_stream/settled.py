@@ -41,11 +41,11 @@ class Settled:
             together = [self._questions.popleft() for _ in range(min(_AT_ONCE, len(self._questions)))]
             everything = {subject for question in together for subject in question.subjects}
             try:
-                found = await self._connection.any_of(JOBS, sorted(everything))
+                seems = await self._connection.seems_any_of(JOBS, sorted(everything))
                 for question in together:
-                    alone = found and (len(together) == 1 or await self._connection.any_of(JOBS, question.subjects))
+                    settled = seems and await self._connection.any_of(JOBS, question.subjects)
                     if not question.answer.done():  # cancelled meanwhile
-                        question.answer.set_result(alone)
+                        question.answer.set_result(settled)
             except BrokerError as error:
                 for question in together:
                     if not question.answer.done():

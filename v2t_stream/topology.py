@@ -216,7 +216,8 @@ def _base36(number: int) -> str:
 async def apply(connection: Connection, *, replicas: int = 1) -> None:
     """Create or update all streams and consumers; doing it again, or twice at once, changes nothing.
 
-    Raises BrokerError where the server refuses.
+    A stream that has more replicas keeps them: one node that was set up without the setting must not undo what all
+    rest on. Raises BrokerError where the server refuses.
     """
     for name, stream in STREAMS.items():
         config = {"name": name, "storage": "file", "num_replicas": replicas, "allow_direct": True, **stream}
@@ -225,7 +226,8 @@ async def apply(connection: Connection, *, replicas: int = 1) -> None:
         except BrokerError as error:
             if "already in use" not in str(error):
                 raise
-            await connection.api(f"STREAM.UPDATE.{name}", config)
+            present = (await connection.api(f"STREAM.INFO.{name}"))["config"]["num_replicas"]
+            await connection.api(f"STREAM.UPDATE.{name}", {**config, "num_replicas": max(replicas, present)})
     for row in STAGES:
         for consumer in row.consumers:
             await connection.api(f"CONSUMER.CREATE.{row.stream}.{consumer.durable}", _consumer_config(row, consumer))

@@ -165,6 +165,26 @@ async def test_a_fact_is_stored_once(connection: Connection) -> None:
     assert sum(await asyncio.gather(*map(connection.publish, both))) == 1
 
 
+async def test_what_a_lagging_replica_still_has_is_not_believed(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a job that is retried is dropped as ended by whoever asked a replica that has not heard of the retry.
+
+    The replica is a double: a real one lags for milliseconds, and not when it is told to.
+    """
+    stale = submitted()
+    await connection.publish(stale)
+    answer = await connection._direct(JOBS, {"multi_last": [stale.subject], "batch": 1})
+
+    async def lagging(*_: object) -> object:
+        return answer
+
+    monkeypatch.setattr(connection, "_direct", lagging)
+    assert await connection.any_of(JOBS, ["v2t.job.job.failed", stale.subject])
+    await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": stale.subject})
+    assert not await connection.any_of(JOBS, ["v2t.job.job.failed", stale.subject])
+
+
 async def test_progress_replaces_what_was_said_before(connection: Connection) -> None:
     """Else progress stands still at its first value, or a long job fills the stream."""
     for done in (1.0, 2.0):
