@@ -104,7 +104,7 @@ class StageRow(NamedTuple):
     result: type[Message]  # once this fact stands for a message, the message needs no more work
     ack_wait: float  # seconds without a sign of life until a message goes to another worker
     max_run: float  # seconds one message may take in all
-    tries: int  # deliveries before a message is given up
+    tries: int  # deliveries after which one that fails is given up
     slots: int  # messages in work at once in one process; transcribe asks its engine instead
 
 

@@ -32,6 +32,9 @@ from v2t_stream.topology import (
 log = logging.getLogger(__name__)
 
 _BACKOFF: Final = (1.0, 5.0, 15.0, 60.0)  # seconds until the next try, by tries so far
+# Deliveries of a message after which it is given up though no try of it failed. Who restarts, is killed or loses the
+# broker with it in hand is seldom harmed by it, so these are not its tries; but it may be what kills.
+_DELIVERIES: Final = 12
 _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was asked for
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
@@ -223,8 +226,8 @@ class Worker:
             if work is None or await self._is_settled(work):
                 await message.ack()
                 return
-            if tries > self._row.tries:
-                reason = f"given up after {self._row.tries} tries, each of which ended without a word"
+            if tries > _DELIVERIES:
+                reason = f"given up after {_DELIVERIES} deliveries, the last of which ended without a word"
                 await self._give_up(message, work, reason)
                 return
             async with self._kept_alive(message, work):

@@ -256,18 +256,35 @@ async def test_what_cannot_be_read_stops_nothing_else(connection: Connection, tm
     }
 
 
-async def test_what_kills_its_worker_every_time_is_given_up(connection: Connection, tmp_path: Path) -> None:
-    """Else a file that crashes the process does so for ever, on one machine after the other."""
+async def killed_in_hand(connection: Connection, times: int) -> None:
+    """Publish a chunk and have that many workers killed with it: no ack, no nak, no sign of life."""
     await shorten(connection, CHUNKS, "transcribe-any", 0.2)
     await connection.publish(task())
     async with Puller(connection.client, CHUNKS, "transcribe-any", group="any") as puller:
-        for delivery in range(1, 4):  # each by a worker that is killed: no ack, no nak, no sign of life
+        for delivery in range(1, times + 1):
             message = await puller.next(10)
             assert message
             assert message.metadata.num_delivered == delivery
+
+
+async def test_deaths_around_a_message_are_not_its_tries(connection: Connection, tmp_path: Path) -> None:
+    """Else a few restarts of machines or of the broker, within a long download, fail the job."""
+    await killed_in_hand(connection, 3)
+    stage = Doing(transcribing, tries=2)
+    async with working(connection, stage, tmp_path):
+        assert not (await fact(connection, ChunkDone, n=0)).error
+        await drained(connection)
+
+
+async def test_what_kills_its_worker_every_time_is_given_up(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a file that crashes the process does so for ever, on one machine after the other."""
+    monkeypatch.setattr(worker_module, "_DELIVERIES", 3)
+    await killed_in_hand(connection, 3)
     stage = Doing(transcribing, tries=3)
     async with working(connection, stage, tmp_path):
-        assert "given up after 3 tries" in (await fact(connection, ChunkDone, n=0)).error
+        assert "given up after 3 deliveries" in (await fact(connection, ChunkDone, n=0)).error
         await drained(connection)
     assert stage.asked == []
     (letter,) = await letters(connection)
