@@ -37,7 +37,14 @@ class Transcribe:
         first = self._chain.links[0].provider
         self._presence.engine, self._presence.model = first.engine, first.model or settings.model
         if settings.warm:
-            self._warming = asyncio.create_task(self._chain.warm())
+            self._presence.loading = True
+            self._warming = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        try:
+            await self._chain.warm()
+        finally:
+            self._presence.loading = False
 
     async def process(self, task: ChunkTask) -> AsyncGenerator[Message]:
         """Raises Reject where the chunk can never be done here, Retry where its engine failed."""

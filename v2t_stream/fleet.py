@@ -24,12 +24,13 @@ _REMEMBERED: Final = 20  # chunks whose speed counts
 
 
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a process tells about itself. Its key in the bucket is <node>.<stage>.<pid>."""
+    """What a process tells about itself, or a supervisor about a stage of its that is down."""
 
     node: str
     stage: str
-    pid: int
+    pid: int  # of the process that tells
     version: str
+    state: str = ""  # ready, busy, loading, or how long until it is started again; empty from an older release
     accelerator: str = ""
     engine: str = ""
     model: str = ""
@@ -41,10 +42,19 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_error: str = ""
 
     @property
+    def is_alive(self) -> bool:
+        """Whether the process runs; of one that has died its supervisor tells."""
+        return not self.state.startswith("restarting")
+
+    @property
     def key(self) -> str:
         """The subject on which it is told."""
-        node = re.sub(r"[^A-Za-z0-9_=-]", "_", self.node)
-        return f"$KV.v2t_nodes.{node}.{self.stage}.{self.pid}"
+        return key(self.node, self.stage, self.pid)
+
+
+def key(node: str, stage: str, pid: int) -> str:
+    """The subject on which the process `pid` tells about `stage`."""
+    return f"$KV.v2t_nodes.{re.sub(r'[^A-Za-z0-9_=-]', '_', node)}.{stage}.{pid}"
 
 
 @dataclass
@@ -59,6 +69,7 @@ class Presence:
     slots: int = 0
     done: int = 0
     last_error: str = ""
+    loading: bool = False  # the model, ahead of the first chunk
     since: dict[str, float] = field(default_factory=dict)  # subjects in work, by the monotonic clock
     _born: float = field(default_factory=time.monotonic)
     _runs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
@@ -77,6 +88,12 @@ class Presence:
     def rank(self) -> int:
         return rank(self.speed)
 
+    @property
+    def state(self) -> str:
+        if self.loading:
+            return "loading"
+        return "busy" if self.since else "ready"
+
     def info(self) -> NodeInfo:
         now = time.monotonic()
         return NodeInfo(
@@ -84,6 +101,7 @@ class Presence:
             stage=self.stage,
             pid=os.getpid(),
             version=version("v2t-stream"),
+            state=self.state,
             accelerator=self.accelerator,
             engine=self.engine,
             model=self.model,
@@ -117,19 +135,31 @@ async def announce(connection: Connection, presence: Presence) -> None:
     )
     try:
         while True:
-            info = presence.info()
-            with contextlib.suppress(nats.errors.Error):  # the next one is a second away
-                await connection.client.publish(info.key, msgspec.json.encode(info))
+            await tell(connection, presence.info())
             await asyncio.sleep(ANNOUNCE_EVERY)
     finally:
         with contextlib.suppress(nats.errors.Error):
             await service.stop()
 
 
+async def tell(connection: Connection, info: NodeInfo) -> None:
+    """Put `info` where the fleet is looked up; nothing is kept for a broker that is away, as it would be stale then."""
+    if connection.client.is_connected:
+        with contextlib.suppress(nats.errors.Error):  # the next one is a second away
+            await connection.client.publish(info.key, msgspec.json.encode(info))
+
+
+async def forget(connection: Connection, told_on: str) -> None:
+    """Mark what was told on a key as deleted, as a key-value bucket does (ADR-8), before it is too old anyway."""
+    if connection.client.is_connected:
+        with contextlib.suppress(nats.errors.Error):
+            await connection.client.publish(told_on, b"", headers={"KV-Operation": "DEL"})
+
+
 async def fleet(connection: Connection) -> list[NodeInfo]:
-    """All processes that were alive within the last seconds. Raises BrokerError."""
+    """All processes that told about themselves within the last seconds, or were told of. Raises BrokerError."""
     found = []
     for data in await connection.latest(NODES, "$KV.v2t_nodes.>"):
-        with contextlib.suppress(msgspec.DecodeError):  # of a newer release
+        with contextlib.suppress(msgspec.DecodeError):  # deleted, or of a newer release
             found.append(msgspec.json.decode(data, type=NodeInfo))
     return sorted(found, key=lambda info: info.key)

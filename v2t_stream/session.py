@@ -57,10 +57,14 @@ async def session(
             async with contextlib.AsyncExitStack() as stack:
                 ours = work and try_lock(lock.fileno())
                 if ours:
-                    environment = {"NATS_URL": broker.url, "V2T_DATA_DIR": str(settings.home)}
-                    environment |= _ahead(settings, options)
-                    logs = settings.home / "logs" if quiet else None
-                    await stack.enter_async_context(supervised([row.name for row in STAGES], environment, logs))
+                    stages = supervised(
+                        [row.name for row in STAGES],
+                        url=broker.url,
+                        node=settings.node,
+                        environment={"V2T_DATA_DIR": str(settings.home), **_ahead(settings, options)},
+                        log_folder=settings.home / "logs" if quiet else None,
+                    )
+                    await stack.enter_async_context(stages)
                     await stack.enter_async_context(broker.shared())  # others count on our stages
                 yield Session(connection, store, broker.url, local=True)
 

@@ -1,4 +1,4 @@
-"""Runs stages as child processes of this machine and starts again those that die."""
+"""Runs stages as child processes of this machine, starts again those that die, and tells the fleet that they did."""
 
 import asyncio
 import contextlib
@@ -7,74 +7,147 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+from v2t_stream.errors import BrokerError
+from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, forget, key, tell
+from v2t_stream.jetstream import connect
+from v2t_stream.last_words import output_to
 
 log = logging.getLogger(__name__)
 
 _BACKOFF: Final = (0.5, 2.0, 5.0, 15.0, 30.0)  # seconds until the next start, by starts that failed in a row
 _STEADY: Final = 30.0  # seconds after which a start counts as good
 _DRAIN: Final = 25.0  # seconds a stage may take to finish, a little more than its worker gives itself
+_STDERR: Final = 2
 
 
 @contextlib.asynccontextmanager
 async def supervised(
-    stages: Sequence[str], environment: Mapping[str, str], log_folder: Path | None = None
+    stages: Sequence[str],
+    *,
+    url: str,
+    node: str,
+    environment: Mapping[str, str] | None = None,
+    log_folder: Path | None = None,
 ) -> AsyncGenerator[None]:
-    """Keep `stages` running while the block runs; then ask them to finish, and wait.
+    """Keep `stages` running on the broker at `url` while the block runs; then ask them to finish, and wait.
 
-    `environment` is set on top of this process's own. Their logs go to `log_folder`/<stage>.log, or where ours go.
+    `node`: this machine's name. `environment` is set on top of this process's own. Their logs go to
+    `log_folder`/<stage>.log, or to where our errors go.
     """
-    children = [asyncio.create_task(_keep(stage, environment, log_folder)) for stage in stages]
+    supervisor = _Supervisor(url, node, environment or {}, log_folder)
+    children = [asyncio.create_task(supervisor.keep(stage)) for stage in stages]
+    telling = asyncio.create_task(supervisor.tell_of_the_dead())
     try:
         yield
     finally:
         for child in children:
             child.cancel()
         await asyncio.gather(*children, return_exceptions=True)
+        while not telling.done():  # more than once: wait_for of Python 3.11, in nats-py, can swallow it
+            telling.cancel()
+            await asyncio.wait({telling}, timeout=0.1)
 
 
-async def _keep(stage: str, environment: Mapping[str, str], log_folder: Path | None) -> None:
-    failures = 0
-    while True:
-        started = time.monotonic()
-        try:
-            end = f"ended with code {await _run(stage, environment, log_folder)}"
-        except OSError as error:  # no memory, no disk, no more files
-            end = f"could not be started ({error})"
-        failures = 1 if time.monotonic() - started > _STEADY else failures + 1
-        delay = _BACKOFF[min(failures, len(_BACKOFF)) - 1]
-        log.error("the stage %s %s (%d in a row); starting it again in %g s", stage, end, failures, delay)
-        await asyncio.sleep(delay)
+class _Death(NamedTuple):
+    """The end of one life of a stage, and when the next begins."""
 
+    stage: str
+    pid: int  # 0: it could not even be started
+    reason: str
+    failures: int  # in a row
+    until: float  # by the monotonic clock
 
-async def _run(stage: str, environment: Mapping[str, str], log_folder: Path | None) -> int:
-    """One life of a stage. Where we are cancelled, it is asked to finish, and killed if it does not."""
-    with contextlib.ExitStack() as stack:
-        output = None
-        if log_folder:
-            log_folder.mkdir(parents=True, exist_ok=True)
-            output = stack.enter_context((log_folder / f"{stage}.log").open("a"))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "v2t_stream",
-            "stage",
-            stage,
-            "--with-parent",
-            env={**os.environ, **environment},
-            stdin=asyncio.subprocess.PIPE,  # it ends when this closes, so it never outlives us
-            stdout=output,
-            stderr=output,
-            start_new_session=True,  # Ctrl-C in the terminal is for us, and we end the stages in order
+    def info(self, node: str) -> NodeInfo:
+        """What the fleet is told meanwhile."""
+        left = max(0.0, self.until - time.monotonic())
+        return NodeInfo(
+            node=node,
+            stage=self.stage,
+            pid=os.getpid(),
+            version=version("v2t-stream"),
+            state=f"restarting in {left:.0f} s, {self.failures} failure{'s' * (self.failures > 1)} in a row",
+            last_error=self.reason,
         )
-        try:
-            return await process.wait()
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                try:
-                    await asyncio.wait_for(process.wait(), _DRAIN)
-                except TimeoutError:
-                    process.kill()
-                    await process.wait()
+
+
+class _Supervisor:
+    def __init__(self, url: str, node: str, environment: Mapping[str, str], log_folder: Path | None) -> None:
+        self._url, self._node, self._log_folder = url, node, log_folder
+        self._environment = {**os.environ, **environment, "NATS_URL": url}
+        self._dead: dict[str, _Death] = {}  # by stage
+        self._died = asyncio.Event()
+
+    async def keep(self, stage: str) -> None:
+        """Run the stage again and again until cancelled."""
+        failures = 0
+        while True:
+            started = time.monotonic()
+            pid = 0
+            try:
+                pid, reason = await self._live(stage)
+            except OSError as error:  # no memory, no disk, no more files
+                reason = f"could not be started ({error})"
+            failures = 1 if time.monotonic() - started > _STEADY else failures + 1
+            delay = _BACKOFF[min(failures, len(_BACKOFF)) - 1]
+            log.error("the stage %s %s (%d in a row); starting it again in %g s", stage, reason, failures, delay)
+            self._dead[stage] = _Death(stage, pid, reason, failures, time.monotonic() + delay)
+            self._died.set()
+            await asyncio.sleep(delay)
+            del self._dead[stage]
+
+    async def _live(self, stage: str) -> tuple[int, str]:
+        """One life of a stage: its process number, and how it ended with its last words.
+
+        Where we are cancelled, it is asked to finish, and killed if it does not.
+        """
+        with contextlib.ExitStack() as stack:
+            to = _STDERR
+            if self._log_folder:
+                self._log_folder.mkdir(parents=True, exist_ok=True)
+                to = stack.enter_context((self._log_folder / f"{stage}.log").open("a")).fileno()
+            output, sink = stack.enter_context(output_to(to))
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "v2t_stream",
+                "stage",
+                stage,
+                "--with-parent",
+                env=self._environment,
+                stdin=asyncio.subprocess.PIPE,  # it ends when this closes, so it never outlives us
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,  # Ctrl-C in the terminal is for us, and we end the stages in order
+            )
+            try:
+                code = await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.terminate()
+                    try:
+                        await asyncio.wait_for(process.wait(), _DRAIN)
+                    except TimeoutError:
+                        process.kill()
+                        await process.wait()
+            said = output.last_line.removeprefix("v2t: ")
+            return process.pid, f"ended with code {code}" + (f": {said}" if said else "")
+
+    async def tell_of_the_dead(self) -> None:
+        """Tell the fleet of stages that are down, until cancelled; it costs a connection from the first death on."""
+        await self._died.wait()
+        while True:
+            with contextlib.suppress(BrokerError):  # the broker is away, so that nobody can look either
+                async with await connect(self._url, name=f"v2t supervisor on {self._node}") as connection:
+                    while not connection.client.is_closed:
+                        self._died.clear()
+                        for death in list(self._dead.values()):
+                            await forget(connection, key(self._node, death.stage, death.pid))
+                            await tell(connection, death.info(self._node))
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(ANNOUNCE_EVERY if self._dead else None):
+                                await self._died.wait()
+            await asyncio.sleep(ANNOUNCE_EVERY)

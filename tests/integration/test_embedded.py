@@ -364,7 +364,7 @@ async def test_a_stage_that_cannot_be_started_is_told_and_tried_again(
     """Else a machine short of memory for a moment is without that stage for ever, and nobody knows."""
     monkeypatch.setattr(supervisor, "_BACKOFF", (0.01,))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-such-python"))
-    async with supervised(["intake"], {}):
+    async with supervised(["intake"], url="nats://127.0.0.1:9", node="here"):
         async with asyncio.timeout(10):
             while caplog.text.count("the stage intake could not be started") < 3:
                 await asyncio.sleep(0.01)

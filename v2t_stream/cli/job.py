@@ -25,6 +25,7 @@ from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
 from v2t_stream.topology import JOBS
+from v2t_stream.waiting import warning
 
 _UNBOUNDED: Final = 100_000  # columns, where nobody's terminal is to be filled
 _OF_CHUNKS: Final = {"chunks_done", "speed", "eta", "gaps"}  # what `job list` leaves to `job status`
@@ -63,7 +64,7 @@ def status(job_id: str, *, as_json: bool) -> None:
 
     async def run(pipeline: Session) -> None:
         state = await _job(pipeline, job_id)
-        facts = summary(state) | {"warning": await _warning(pipeline, state)}
+        facts = summary(state) | {"warning": warning(state, await fleet(pipeline.connection))}
         if as_json:
             click.echo(msgspec.json.encode(facts).decode())
         else:
@@ -153,16 +154,6 @@ def summary(job: Job) -> dict[str, Any]:
         "started_at": job.started_at,
         "ended_at": job.ended_at,
     }
-
-
-async def _warning(pipeline: Session, job: Job) -> str:
-    """What keeps an unfinished job from going on, as far as that can be told; or nothing."""
-    wanted = job.options.accelerator
-    if job.ended or wanted == "any":
-        return ""
-    if any(info.accelerator == wanted for info in await fleet(pipeline.connection) if info.stage == "transcribe"):
-        return ""
-    return f"no node with {wanted} is alive: start one, or submit the job without --accelerator"
 
 
 def _print_table(jobs: list[Job]) -> None:

@@ -30,6 +30,7 @@ from v2t_stream.topology import STAGES, is_applied
 from v2t_stream.worker import Worker
 
 _DEFAULT_PORT = 4222  # where every NATS client looks first
+_COLUMNS = ("node", "stage", "state", "accelerator", "engine", "model", "busy", "speed", "done", "last error")
 
 
 @click.command()
@@ -67,7 +68,7 @@ def node(context: click.Context) -> None:
         stop = _stop_on_signals()
         async with await connect(url, name=f"v2t node {settings.node}") as connection:
             await set_up(connection, settings)
-        async with supervised([row.name for row in STAGES], {"NATS_URL": url}):
+        async with supervised([row.name for row in STAGES], url=url, node=settings.node):
             click.echo(f"node {settings.node} works for {connection.url}; Ctrl-C ends it")
             await stop.wait()
             click.echo("stopping: what is in hand is finished or given back")
@@ -79,7 +80,7 @@ def node(context: click.Context) -> None:
 @node.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def list_(*, as_json: bool) -> None:
-    """Show every process of the fleet that is alive."""
+    """Show every process of the fleet that is alive, and those that died and are about to be started again."""
 
     async def run() -> None:
         async with session(Settings.from_environment(), work=False) as pipeline:
@@ -87,15 +88,14 @@ def list_(*, as_json: bool) -> None:
         if as_json:
             click.echo(msgspec.json.encode(nodes).decode())
             return
-        table = Table(
-            "node", "stage", "accelerator", "engine", "model", "busy", "speed", "done", "last error", box=None
-        )
+        table = Table(*_COLUMNS, box=None)
         for info in nodes:
             speed = f"{info.speed:.1f}x" if info.speed else ""
-            busy = f"{len(info.working)}/{info.slots}"
+            busy = f"{len(info.working)}/{info.slots}" if info.is_alive else ""
             table.add_row(
                 info.node,
                 info.stage,
+                info.state,
                 info.accelerator,
                 info.engine,
                 info.model,

@@ -1,0 +1,175 @@
+"""`v2t node` as a machine's owner meets it: it crashes, sleeps, wakes, is stopped and is killed."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from schemas.requests import SubmitRequest
+from tests.harness import ALL_STAGES, DATA, Server, broker, ended, upload
+from tests.simulated import install
+from v2t_stream.fleet import NodeInfo, fleet
+from v2t_stream.jetstream import Connection
+from v2t_stream.submission import submit
+from v2t_stream.topology import STAGES
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+ACK_WAIT = 2.0  # seconds; the product's 30 would only make the tests long
+
+
+class Machine:
+    """A `v2t node` and all the processes below it."""
+
+    def __init__(self, url: str, home: Path, **environment: str) -> None:
+        self.home = home
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("V2T_")},
+            "NATS_URL": url,
+            "V2T_DATA_DIR": str(home),
+            "V2T_NODE": home.name,
+            **environment,
+        }
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / "node.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "v2t_stream", "node"], env=self._environment, stdout=log, stderr=log
+            )
+
+    def command(self, *arguments: str) -> str:
+        """What `v2t` prints with the settings of this machine."""
+        done = subprocess.run(
+            [sys.executable, "-m", "v2t_stream", *arguments],
+            env=self._environment | {"COLUMNS": "300"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    @property
+    def log(self) -> str:
+        return (self.home / "node.log").read_text()
+
+    def processes(self) -> list[int]:
+        """All of it that runs: the node, its stages and their engines, and what they left behind."""
+        mark = f"V2T_DATA_DIR={self.home}\0".encode()
+        return [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _carries(folder, mark)]
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the whole tree, as when the lid is closed."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def end(self) -> None:
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def _carries(folder: Path, mark: bytes) -> bool:
+    with contextlib.suppress(OSError):
+        return mark in (folder / "environ").read_bytes()  # a zombie has none
+    return False
+
+
+class Room:
+    """A broker, and machines around it."""
+
+    def __init__(self, server: Server, connection: Connection, folder: Path, stack: ExitStack) -> None:
+        self.server = server
+        self.connection = connection
+        self._folder, self._stack = folder, stack
+        self._engine = install(folder / "simulated")
+        self._jobs = 0
+
+    def machine(self, name: str, model: str, **environment: str) -> Machine:
+        settings = {**self._engine, "V2T_MODEL": model, **environment}
+        machine = Machine(self.server.url, self._folder / name, **settings)
+        self._stack.callback(machine.end)
+        return machine
+
+    async def submit(self, clip: str = "3min.ogg") -> str:
+        self._jobs += 1
+        media = await upload(self.connection, DATA / clip)
+        request = SubmitRequest(media=media, title=f"{clip} {self._jobs}", language="en")
+        return (await submit(self.connection, request))[0]
+
+    async def seen(self, what: Callable[[list[NodeInfo]], object], timeout: float = 30) -> list[NodeInfo]:
+        """The fleet when it is as `what` says."""
+        async with asyncio.timeout(timeout):
+            while not what(nodes := await fleet(self.connection)):
+                await asyncio.sleep(0.1)
+        return nodes
+
+    async def at_work(self, machine: Machine) -> list[NodeInfo]:
+        """Until the machine has a chunk in hand."""
+        return await self.seen(lambda nodes: any(has_chunk(info, machine) for info in nodes))
+
+
+def has_chunk(info: NodeInfo, machine: Machine) -> bool:
+    return info.node == machine.home.name and info.stage == "transcribe" and bool(info.working)
+
+
+def alive(nodes: list[NodeInfo], machine: Machine) -> set[str]:
+    """The stages of the machine that run."""
+    return {info.stage for info in nodes if info.is_alive and info.node == machine.home.name}
+
+
+async def shorten(connection: Connection) -> None:
+    """The time after which a silent worker's message goes to another."""
+    for row in STAGES:
+        for consumer in row.consumers:
+            name = f"{row.stream}.{consumer.durable}"
+            config = (await connection.api(f"CONSUMER.INFO.{name}"))["config"]
+            config["ack_wait"] = int(ACK_WAIT * 1e9)
+            await connection.api(f"CONSUMER.CREATE.{name}", {"stream_name": row.stream, "config": config})
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
+    async with broker(tmp_path / "nats") as (server, connection):
+        await shorten(connection)
+        with ExitStack() as stack:
+            yield Room(server, connection, tmp_path, stack)
+
+
+# -- a stage that crashes
+
+
+async def test_a_crash_loop_is_told_and_forgotten_when_it_is_over(room: Room, tmp_path: Path) -> None:
+    """Else a stage dies every half minute for a week, and every job waits with no word of why."""
+    (tmp_path / "ill").mkdir()
+    (tmp_path / "ill" / "scratch").write_text("a file where the stages need a folder")
+    machine = room.machine("ill", "x1000")
+    await room.seen(lambda nodes: any(not info.is_alive and "2 failures in a row" in info.state for info in nodes))
+    job = await room.submit("5s.flac")
+    await room.seen(lambda nodes: "intake" in alive(nodes, machine))
+
+    (row,) = (line for line in machine.command("node", "list").splitlines() if " convert " in line)
+    assert "restarting in " in row
+    assert "ended with code 1: " in row
+    assert "scratch" in row
+    listed = json.loads(machine.command("node", "list", "--json"))
+    (told,) = (info for info in listed if info["stage"] == "convert")
+    assert told["state"].startswith("restarting in ")
+    assert {info["state"] for info in listed if info["stage"] == "aggregate"} == {"ready"}
+    async with asyncio.timeout(20):  # intake may have just begun
+        while "warning" not in (status := machine.command("job", "status", job)):
+            await asyncio.sleep(0.1)
+    assert "the stage download is down on ill, restarting in " in status
+
+    (tmp_path / "ill" / "scratch").unlink()
+    assert (await ended(room.connection, job)).state == "completed"
+    nodes = await room.seen(lambda nodes: all(info.is_alive for info in nodes))
+    assert alive(nodes, machine) == {*ALL_STAGES}
+    assert "Traceback" not in machine.log

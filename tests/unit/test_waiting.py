@@ -1,0 +1,78 @@
+"""What `v2t job status` warns of, from a job's facts and what the fleet tells."""
+
+import msgspec
+import pytest
+
+from schemas.events import ChunkDone, Converted, Downloaded, Event, Failed, Progress, Submitted
+from schemas.message import encode
+from schemas.options import Options
+from v2t_stream.fleet import NodeInfo
+from v2t_stream.jetstream import Stored
+from v2t_stream.jobs import Job, fold
+from v2t_stream.waiting import awaited, warning
+
+SUBMITTED = Submitted(job="j", title="t", url="http://127.0.0.1/t.mp3")
+DOWNLOADED = Downloaded(job="j", title="t", source="t", media="media/j/source.mp3", size=1, seconds=1.0)
+CONVERTED = Converted(job="j", chunks=2, duration=50.0, speech=40.0, seconds=1.0)
+CUT = Progress(job="j", stage="convert", done=30.0, chunks=1)
+DEAD = "restarting in 15 s, 5 failures in a row"
+
+
+def job(*facts: Event) -> Job:
+    return fold("j", [Stored(fact.subject, encode(fact), n, float(n)) for n, fact in enumerate(facts, 1)])
+
+
+def chunk(n: int) -> ChunkDone:
+    return ChunkDone(job="j", n=n, start=0.0, end=1.0)
+
+
+def process(stage: str, state: str = "ready", accelerator: str = "", node: str = "one") -> NodeInfo:
+    return NodeInfo(
+        node=node,
+        stage=stage,
+        pid=1,
+        version="1",
+        state=state,
+        accelerator=accelerator,
+        last_error="ended with code 1: no room" if state == DEAD else "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "stages"),
+    [
+        ([SUBMITTED], ["download"]),
+        ([SUBMITTED, DOWNLOADED], ["convert"]),
+        ([SUBMITTED, DOWNLOADED, CUT], ["convert", "transcribe"]),
+        ([SUBMITTED, DOWNLOADED, CUT, chunk(0)], ["convert"]),
+        ([SUBMITTED, DOWNLOADED, CONVERTED, chunk(0)], ["transcribe"]),
+        ([SUBMITTED, DOWNLOADED, CONVERTED, chunk(0), chunk(1)], ["aggregate"]),
+        ([SUBMITTED, Failed(job="j", stage="download", reason="gone")], []),
+    ],
+)
+def test_a_job_waits_for_the_stages_that_have_its_work(facts: list[Event], stages: list[str]) -> None:
+    """Else the user is warned of a stage that the job does not need, or not of the one it does."""
+    assert awaited(job(*facts)) == stages
+
+
+def test_a_stage_that_only_dies_is_warned_of() -> None:
+    """Else a job stands still and nothing says why."""
+    waiting = job(SUBMITTED, DOWNLOADED)
+    assert warning(waiting, [process("convert", DEAD)]) == (
+        f"the stage convert is down on one, {DEAD}: it ended with code 1: no room"
+    )
+    assert not warning(waiting, [process("convert", DEAD), process("convert", "busy", node="two")])
+    assert not warning(job(SUBMITTED, DOWNLOADED, CONVERTED), [process("transcribe"), process("convert", DEAD)])
+
+
+def test_a_stage_that_nobody_runs_is_warned_of() -> None:
+    """Else a job waits for a machine that nobody has started."""
+    assert "the stage download runs nowhere: start v2t up" in warning(job(SUBMITTED), [process("convert")])
+
+
+def test_an_accelerator_that_nobody_has_is_warned_of() -> None:
+    """Else a job waits for ever for a card that is switched off."""
+    pinned = msgspec.structs.replace(SUBMITTED, options=Options(accelerator="cuda"))
+    waiting = job(pinned, DOWNLOADED, CONVERTED)
+    assert "no node with cuda is alive" in warning(waiting, [process("transcribe", accelerator="cpu")])
+    assert not warning(waiting, [process("transcribe", accelerator="cuda")])

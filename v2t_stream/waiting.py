@@ -1,0 +1,37 @@
+"""What a job waits for, and whether there is anybody who does it: for `v2t job status`."""
+
+from collections.abc import Iterable
+
+from v2t_stream.fleet import NodeInfo
+from v2t_stream.jobs import Job
+
+
+def awaited(job: Job) -> list[str]:
+    """The stages that have something to do for the job, in its order."""
+    if job.ended or not job.submitted:
+        return []
+    if not job.downloaded:
+        return ["download"]
+    stages = [] if job.converted else ["convert"]
+    if job.is_whole:
+        return [*stages, "aggregate"]
+    return [*stages, "transcribe"] if job.chunks_cut > len(job.chunks) else stages
+
+
+def warning(job: Job, nodes: Iterable[NodeInfo]) -> str:
+    """What keeps an unfinished job from going on, in a sentence, as far as the fleet tells; or nothing."""
+    told = list(nodes)
+    alive = [info for info in told if info.is_alive]
+    for stage in awaited(job):
+        if any(info.stage == stage for info in alive):
+            continue
+        for info in told:
+            if info.stage == stage:
+                return f"the stage {stage} is down on {info.node}, {info.state}: it {info.last_error}"
+        return f"the stage {stage} runs nowhere: start v2t up here, or v2t node on a machine with the same NATS_URL"
+    wanted = job.options.accelerator
+    if job.ended or wanted == "any":
+        return ""
+    if any(info.accelerator == wanted for info in alive if info.stage == "transcribe"):
+        return ""
+    return f"no node with {wanted} is alive: start one, or submit the job without --accelerator"
