@@ -3,6 +3,7 @@
     V2TError
     ├── SettingsError      a setting is wrong or unknown
     ├── BrokerError        NATS cannot be reached, is too old, or refuses
+    │   └── StoreChanged   NATS is back with other streams than before
     ├── StoreError         the object store failed
     │   └── ObjectMissing  there is no such object
     ├── Reject             a stage: this message can never be done
@@ -22,6 +23,10 @@ class SettingsError(V2TError):
 
 class BrokerError(V2TError):
     """NATS cannot be reached, is too old for what we need, or refused."""
+
+
+class StoreChanged(BrokerError):
+    """After a reconnect the streams are not those we worked on: nothing in hand belongs there."""
 
 
 class StoreError(V2TError):

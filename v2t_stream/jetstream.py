@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
 from schemas.message import Message, encode
-from v2t_stream.errors import BrokerError
+from v2t_stream.errors import BrokerError, StoreChanged
 from v2t_stream.puller import GONE, Puller, words
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,9 @@ class Connection:
         self.client = client
         self.js: JetStreamContext = client.jetstream(timeout=_REQUEST_TIMEOUT)
         self.url = url
+        self._held = ""  # the stream that must stay the same
+        self._created: str | None = None  # when it was, as the server told
+        self._checked = 0  # the reconnects after which it was found to be the same
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,6 +56,42 @@ class Connection:
                 await self.client.flush()
         with contextlib.suppress(*GONE):
             await self.client.close()
+
+    async def hold_to(self, stream: str) -> None:
+        """Work for the streams of now alone: where `stream` is another one after a reconnect, publishing raises.
+
+        A message of a store that was lost has the number of another message in the next: its ack would remove work
+        that nobody has done, and its job may have the id of another job. Raises BrokerError.
+        """
+        self._checked = self.client.stats["reconnects"]
+        self._created = (await self.api(f"STREAM.INFO.{stream}"))["created"]
+        self._held = stream
+
+    async def check_store(self) -> None:
+        """Raises StoreChanged as `hold_to` says, and nats.errors.Error while that cannot be told."""
+        if self._is_checked:
+            return
+        if not self.client.is_connected:
+            raise nats.errors.ConnectionReconnectingError
+        reconnects = self.client.stats["reconnects"]
+        reply = await self._request(f"$JS.API.STREAM.INFO.{self._held}", b"")
+        created = json.loads(reply.data).get("created")
+        if created is None:  # the server has not recovered it yet, or nobody has made it anew
+            raise nats.errors.ConnectionReconnectingError
+        if created != self._created:
+            raise StoreChanged(f"the NATS server at {self.url} came back with other streams: starting anew with those")
+        self._checked = reconnects
+
+    @property
+    def _is_checked(self) -> bool:
+        return not self._held or (self.client.is_connected and self.client.stats["reconnects"] == self._checked)
+
+    async def watch_store(self) -> None:
+        """Until cancelled, or until it raises StoreChanged."""
+        while True:
+            with contextlib.suppress(nats.errors.Error):
+                await self.check_store()
+            await asyncio.sleep(1)
 
     async def api(self, name: str, request: object = None) -> dict[str, Any]:
         """One JetStream API request; raises BrokerError with the server's own description."""
@@ -111,6 +150,7 @@ class Connection:
         give_up = time.monotonic() + _PUBLISH_PATIENCE
         while True:
             try:
+                await self.check_store()
                 reply = await self.client.request(subject, data, timeout=_ACK_TIMEOUT, headers=headers)
                 answer: dict[str, Any] = json.loads(reply.data)
             except (nats.errors.ConnectionClosedError, nats.errors.MaxPayloadError) as error:
@@ -134,10 +174,9 @@ class Connection:
 
     async def tell(self, message: Message) -> None:
         """Publish for display only, waiting for nothing."""
-        try:
-            await self.client.publish(message.subject, encode(message))
-        except nats.errors.Error:
-            return  # progress that nobody sees costs nothing
+        if self._is_checked:
+            with contextlib.suppress(nats.errors.Error):  # progress that nobody sees costs nothing
+                await self.client.publish(message.subject, encode(message))
 
     async def any_of(self, stream: str, subjects: list[str]) -> bool:
         """Whether a message stands on at least one of `subjects`, as the stream's leader has it."""

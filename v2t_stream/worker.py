@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
-from v2t_stream.errors import BrokerError, Reject, Retry, V2TError
+from v2t_stream.errors import BrokerError, Reject, Retry, StoreChanged, V2TError
 from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
 from v2t_stream.stage import Resources, Stage, Submission
@@ -216,7 +216,8 @@ class Worker:
             # the nak goes out when the broker is back, and spares it the rest of ack_wait.
             log.warning("left to be delivered again: %s (%s)", message.subject, error)
             with contextlib.suppress(nats.errors.Error):
-                await message.nak(1)
+                if not isinstance(error, StoreChanged):
+                    await message.nak(1)
 
     async def _settle(self, message: Msg) -> None:
         tries = message.metadata.num_delivered
@@ -224,7 +225,7 @@ class Worker:
         try:
             work = self._decode(message)
             if work is None or await self._is_settled(work):
-                await message.ack()
+                await self._ack(message)
                 return
             if tries > _DELIVERIES:
                 reason = f"given up after {_DELIVERIES} deliveries, the last of which ended without a word"
@@ -232,9 +233,7 @@ class Worker:
                 return
             async with self._kept_alive(message, work):
                 await self._process(work)
-            # Nobody waits to hear that the ack was heard: should the server die with it, the message comes again after
-            # ack_wait, is found settled, and is acked again.
-            await message.ack()
+            await self._ack(message)
             self._presence.done += 1
         except Reject as error:
             await self._give_up(message, work, str(error))
@@ -286,6 +285,14 @@ class Worker:
             if not limit.expired():
                 raise
             raise Retry(f"the stage {self._row.name} took longer than {self._row.max_run:g} s") from error
+
+    async def _ack(self, message: Msg) -> None:
+        """Ack, and do not wait to hear that it was heard.
+
+        Should the server die with it, the message comes again after ack_wait, is found settled, and is acked again.
+        """
+        await self._connection.check_store()
+        await message.ack()
 
     async def _give_up(self, message: Msg, work: Message | Submission | None, reason: str) -> None:
         """Dead letter first, then the fact, then the end of the message: a death in between repeats, loses nothing."""

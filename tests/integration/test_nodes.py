@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from schemas.requests import SubmitRequest
 from tests.harness import ALL_STAGES, DATA, Server, broker, ended, upload
 from tests.simulated import install
 from v2t_stream.fleet import NodeInfo, fleet
-from v2t_stream.jetstream import Connection
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.session import set_up
+from v2t_stream.settings import Settings
 from v2t_stream.submission import submit
-from v2t_stream.topology import STAGES
+from v2t_stream.topology import JOBS, STAGES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -135,12 +138,19 @@ async def shorten(connection: Connection) -> None:
             await connection.api(f"CONSUMER.CREATE.{name}", {"stream_name": row.stream, "config": config})
 
 
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    async with broker(tmp_path / "nats") as (server, connection):
+@contextlib.asynccontextmanager
+async def rooms(folder: Path, extra: str = "") -> AsyncGenerator[Room]:
+    """`extra`: of the server's configuration."""
+    async with broker(folder / "nats", extra) as (server, connection):
         await shorten(connection)
         with ExitStack() as stack:
-            yield Room(server, connection, tmp_path, stack)
+            yield Room(server, connection, folder, stack)
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
+    async with rooms(tmp_path) as room:
+        yield room
 
 
 # -- a stage that crashes
@@ -173,3 +183,70 @@ async def test_a_crash_loop_is_told_and_forgotten_when_it_is_over(room: Room, tm
     nodes = await room.seen(lambda nodes: all(info.is_alive for info in nodes))
     assert alive(nodes, machine) == {*ALL_STAGES}
     assert "Traceback" not in machine.log
+
+
+# -- a machine that sleeps
+
+
+async def facts(connection: Connection, job: str) -> dict[str, int]:
+    """The facts of a job, with where in the stream each stands; not its progress, which is for display only."""
+    found = connection.watch(JOBS, f"v2t.job.{job}.*", f"v2t.job.{job}.chunk.*", live=False)
+    return {stored.subject: stored.sequence async for stored in found if stored}
+
+
+async def done_by(room: Room, machine: Machine, job: str) -> None:
+    """The job completes, and this machine did its chunks."""
+    job_ = await ended(room.connection, job)
+    assert job_.state == "completed", job_.reason
+    assert {chunk.node for chunk in job_.chunks.values()} == {machine.home.name}
+
+
+@pytest.mark.parametrize("extra", ["", 'ping_interval: "1s"\nping_max: 1'], ids=["short", "long"])
+async def test_a_machine_that_wakes_works_again_and_what_it_had_in_hand_is_forgotten(
+    tmp_path: Path, extra: str
+) -> None:
+    """Else a laptop that was closed once must be restarted by hand, or brings back half a job of yesterday.
+
+    In a long sleep the broker ends the connection.
+    """
+    async with rooms(tmp_path, extra) as room:
+        laptop = room.machine("laptop", "x20")
+        await room.seen(lambda nodes: alive(nodes, laptop) == {*ALL_STAGES})
+        job = await room.submit()
+        await room.at_work(laptop)
+        laptop.signal(signal.SIGSTOP)
+        desk = room.machine("desk", "x100")
+        await ended(room.connection, job)
+        await room.seen(lambda nodes: not alive(nodes, laptop))
+        before = await facts(room.connection, job)
+        desk.process.terminate()
+        desk.process.wait()
+
+        laptop.signal(signal.SIGCONT)
+        await room.seen(lambda nodes: alive(nodes, laptop) == {*ALL_STAGES})
+        await done_by(room, laptop, await room.submit("20s-1.flac"))
+        assert await facts(room.connection, job) == before
+        assert "starting it again" not in laptop.log
+
+
+async def test_a_machine_that_wakes_to_another_store_forgets_the_old_one(tmp_path: Path) -> None:
+    """Else what it still had in hand disturbs the jobs of the new one, or those that it takes in get the wrong id."""
+    async with rooms(tmp_path) as room:
+        laptop = room.machine("laptop", "x20")
+        await room.seen(lambda nodes: alive(nodes, laptop) == {*ALL_STAGES})
+        await room.submit()
+        await room.at_work(laptop)
+        laptop.signal(signal.SIGSTOP)
+        room.server.kill()
+        shutil.rmtree(room.server.folder / "jetstream")
+        room.server.start()
+        async with await connect(room.server.url, name="test") as after:
+            room.connection = after
+            await set_up(after, Settings())
+            jobs = [await room.submit("20s-1.flac") for _ in range(3)]
+
+            laptop.signal(signal.SIGCONT)
+            for job in jobs:
+                await done_by(room, laptop, job)
+            await room.seen(lambda nodes: alive(nodes, laptop) == {*ALL_STAGES})
+            assert {subject.split(".")[2] for subject in await after.subjects(JOBS, "v2t.job.>")} == {*jobs}

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from nats.aio.msg import Msg
 
 from schemas.chunks import ChunkTask, Span
 from schemas.events import (
@@ -490,15 +489,15 @@ async def test_a_death_between_result_and_ack_is_harmless(
     """Else a crash at the worst moment doubles a chunk's words, or transcribes it twice."""
     await shorten(connection, CHUNKS, "transcribe-any", 0.3)
     acks = 0
-    really = Msg.ack
+    really = Worker._ack
 
-    async def dying_ack(message: Msg) -> None:
+    async def dying_ack(worker: Worker, message: Any) -> None:
         nonlocal acks
         acks += 1
         if acks > 1:
-            await really(message)
+            await really(worker, message)
 
-    monkeypatch.setattr(Msg, "ack", dying_ack)
+    monkeypatch.setattr(Worker, "_ack", dying_ack)
     stage = Doing(transcribing)
     async with working(connection, stage, tmp_path):
         await connection.publish(task())

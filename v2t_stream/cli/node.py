@@ -26,7 +26,7 @@ from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, load_stage
 from v2t_stream.stragglers import help_out
 from v2t_stream.supervisor import supervised
-from v2t_stream.topology import STAGES, is_applied
+from v2t_stream.topology import INBOX, STAGES, is_applied
 from v2t_stream.worker import Worker
 
 _DEFAULT_PORT = 4222  # where every NATS client looks first
@@ -129,10 +129,11 @@ def stage(name: str, *, with_parent: bool) -> None:
         async with connection:
             if not await is_applied(connection, name):
                 await set_up(connection, settings)
+            await connection.hold_to(INBOX)
             presence = Presence(settings.node, name)
             resources = Resources(settings, connection, JetStreamStore(connection.client), presence)
             worker = Worker(load_stage(name, resources), resources)
-            aside = [announce(connection, presence)]
+            aside = [announce(connection, presence), connection.watch_store()]
             if name == "transcribe":
                 aside.append(help_out(connection, worker, presence, CHUNK_SECONDS))
             await _beside(worker.run(stop), *aside)
