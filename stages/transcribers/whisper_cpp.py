@@ -96,9 +96,11 @@ class WhisperCpp:
         if chunk.size < _SHORTEST:
             chunk = np.pad(chunk, (0, _SHORTEST - chunk.size))
         engine = self._engine
+        # Its spectrogram is computed once: whisper.cpp takes the one that is there where it is given no samples.
+        spoken, confidence, given = (language, 1.0, chunk.size) if language else (*self._detect(chunk), 0)
         settings = engine.whisper_full_default_params(engine.whisper_sampling_strategy.WHISPER_SAMPLING_GREEDY)
         settings.n_threads = self._threads
-        settings.language = language or "auto"
+        settings.language = spoken
         settings.translate = task == "translate"
         settings.no_context = True  # between calls
         settings.n_max_text_ctx = 0  # and between the windows of one: else one error breeds the next
@@ -107,11 +109,24 @@ class WhisperCpp:
         # Aligning words aborts the process where a window is left less than 0.16 s, as the last of several may be.
         # One segment means one window; its timestamp tokens tell the true segments.
         settings.single_segment = self._aligning
-        if code := engine.whisper_full(self._context, settings, chunk, chunk.size):
+        if code := engine.whisper_full(self._context, settings, chunk, given):
             raise RuntimeError(f"whisper.cpp failed with code {code}")
-        spoken = language or str(engine.whisper_lang_str(engine.whisper_full_lang_id(self._context)))
         found = self._aligned(duration, spaced=spoken not in _UNSPACED) if self._aligning else self._plain(duration)
-        return Transcription(tuple(segment for segment in found if segment.text), spoken)
+        return Transcription(tuple(segment for segment in found if segment.text), spoken, confidence)
+
+    def _detect(self, chunk: Samples) -> tuple[str, float]:
+        """The language of a chunk with its probability.
+
+        It takes the encoder once more, as whisper.cpp's own "auto" does, which keeps the probability to itself.
+        """
+        engine, context = self._engine, self._context
+        if code := engine.whisper_pcm_to_mel(context, chunk, chunk.size, self._threads):
+            raise RuntimeError(f"whisper.cpp made no spectrogram: code {code}")
+        chances = np.zeros(engine.whisper_lang_max_id() + 1, np.float32)  # filled in place
+        found = engine.whisper_lang_auto_detect(context, 0, self._threads, chances)
+        if found < 0:
+            raise RuntimeError(f"whisper.cpp detected no language: code {found}")
+        return str(engine.whisper_lang_str(found)), float(chances[found])
 
     def _plain(self, duration: float) -> Iterator[Segment]:
         """The segments of the last call, held within 0 and `duration` seconds."""

@@ -12,6 +12,7 @@ import pytest
 
 from schemas.options import LANGUAGES
 from stages.engine_host import EngineHost
+from stages.language import SURE
 from v2t_stream.audio import flac
 from v2t_stream.demo import model_path
 from v2t_stream.errors import Reject, Retry
@@ -121,7 +122,23 @@ async def test_the_language_is_detected_where_none_is_given(host: EngineHost) ->
     """A job without --language is transcribed as if in some other one, into nonsense."""
     heard = await hear(host, [sound(CLIPS[0]), np.zeros(0, np.float32), sound("5s.flac")], language=None)
     assert [heard[0].language, heard[2].language] == ["en", "en"]
+    assert min(heard[0].confidence, heard[2].confidence) > SURE
     assert word_error_rate(" ".join(s["text"] for s in REFERENCES["5s.flac"]), text(heard[2])) == 0
+
+
+async def test_whisper_cpp_tells_how_sure_it_is_of_a_language(tmp_path: Path) -> None:
+    """Else a cough at the beginning decides the language of the whole job where this engine hears it first."""
+    model = bytearray(Path(model_path("whisper-cpp")).read_bytes())
+    name = b"decoder.token_embedding.weight"
+    row = 128 // 32 * 34  # bytes: the model's width in ggml's blocks of 8 bits
+    english, chinese, german = (model.index(name) + len(name) + row * token for token in (50_259, 50_260, 50_261))
+    for other in (chinese, german):  # it can no longer tell them apart
+        model[other : other + row] = model[english : english + row]
+    (tmp_path / "unsure.bin").write_bytes(model)
+    async with EngineHost("whisper-cpp", device="cpu", threads=2) as host:
+        (heard,) = await host.transcribe(model=str(tmp_path / "unsure.bin"), chunks=[sound("5s.flac")], language=None)
+    assert heard.confidence == pytest.approx(1 / 3, abs=0.01)
+    assert word_error_rate(" ".join(s["text"] for s in REFERENCES["5s.flac"]), text(heard)) == 0
 
 
 @pytest.mark.parametrize(
