@@ -16,6 +16,11 @@ class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):
     url: str | None = None  # http or https
     media: str | None = None  # object store key of a file that was uploaded with the request
     options: Options = Options()
+    limit: int | None = None  # of the entries of a list
+    force: bool = False  # although the same was transcribed with the same settings before
+    parent: str | None = None  # the job whose list this is an entry of
+    entry: int | None = None  # the place in the list at `url`, from 1, of what has no link of its own
+    origin: str = ""  # as in Downloaded, where the list told it
 
 
 class Downloaded(Message, frozen=True, kw_only=True, tag="downloaded"):
@@ -29,6 +34,16 @@ class Downloaded(Message, frozen=True, kw_only=True, tag="downloaded"):
     size: int  # bytes
     seconds: float  # time the download took
     options: Options = Options()
+    origin: str = ""  # what the media is, whoever asks for it: the site's own id, or the hash of the bytes
+
+
+class Listed(Message, frozen=True, kw_only=True, tag="listed"):
+    """The URL was a list, and all its entries are jobs of their own by now: <job>_1 to <job>_<children>."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.listed"
+
+    title: str
+    children: int
 
 
 class Converted(Message, frozen=True, kw_only=True, tag="converted"):
@@ -77,10 +92,12 @@ class Completed(Message, frozen=True, kw_only=True, tag="completed"):
     SUBJECT: ClassVar[str] = "v2t.job.{job}.completed"
     FENCE: ClassVar[str] = "v2t.job.{job}.*"
 
-    transcript: str  # object store prefix: transcripts/<job>/transcript
+    transcript: str  # object store prefix: transcripts/<job>/transcript, of the job that did it
     language: str | None = None
     segments: int = 0
     gaps: int = 0
+    of: str = ""  # the job that had done the same before, where this one had nothing to do
+    title: str = ""  # what that one found out
 
 
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):
@@ -115,7 +132,32 @@ class Progress(Message, frozen=True, kw_only=True, tag="progress"):
     chunks: int = 0  # cut so far
 
 
-Event = Submitted | Downloaded | Converted | Language | ChunkDone | Completed | Failed | Cancelled | Retried | Progress
+Event = (
+    Submitted
+    | Downloaded
+    | Listed
+    | Converted
+    | Language
+    | ChunkDone
+    | Completed
+    | Failed
+    | Cancelled
+    | Retried
+    | Progress
+)
+
+
+class Done(Message, frozen=True, kw_only=True, tag="done"):
+    """The latest job to transcribe this media with these settings, whole and without a gap."""
+
+    SUBJECT: ClassVar[str] = "v2t.done.{key}"
+    ONCE: ClassVar[bool] = False
+
+    key: str  # see v2t_stream.done
+    transcript: str  # as in Completed, like what follows
+    language: str | None = None
+    segments: int = 0
+    title: str = ""
 
 
 class DeadLetter(Message, frozen=True, kw_only=True, tag="dead"):

@@ -1,5 +1,9 @@
 """What is published to `v2t.submit`: the plain text of a URL, or this as JSON."""
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from schemas.options import Options
 
 
@@ -9,3 +13,5 @@ class SubmitRequest(Options, frozen=True, kw_only=True, omit_defaults=True, forb
     url: str | None = None
     media: str | None = None  # object store key of a file that was uploaded before
     title: str | None = None
+    limit: Annotated[int, Meta(ge=1)] | None = None  # where the URL is a list: only so many of its entries
+    force: bool = False  # although the same was transcribed with the same settings before

@@ -9,9 +9,10 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from schemas.events import ChunkDone, Completed, Converted
+from schemas.events import ChunkDone, Completed, Converted, Done
 from schemas.message import Message
 from schemas.transcript import Transcript
+from v2t_stream import done
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.formats import FORMATS, render
 from v2t_stream.jobs import Job
@@ -55,7 +56,7 @@ class Aggregate:
             await asyncio.gather(
                 *(self._store.put(f"{name}.{format_}", render(transcript, format_).encode()) for format_ in FORMATS)
             )
-            yield Completed(
+            completed = Completed(
                 job=job.id,
                 after=job.fence,
                 transcript=name,
@@ -63,6 +64,16 @@ class Aggregate:
                 segments=len(transcript.segments),
                 gaps=len(transcript.gaps),
             )
+            if job.downloaded and job.downloaded.origin and not job.gaps:
+                yield Done(
+                    job=job.id,
+                    key=done.key(job.downloaded.origin, job.options),
+                    transcript=name,
+                    language=completed.language,
+                    segments=completed.segments,
+                    title=job.title,
+                )
+            yield completed
             if not await self._connection.any_of(JOBS, ends(job.id)):
                 raise Retry("the job changed while its transcript was stored", delay=0)
 

@@ -1,21 +1,25 @@
-"""Download: from a URL to a media file in the object store, by yt-dlp."""
+"""Download: from a URL to a media file in the object store, by yt-dlp; or, from a list, to a job for each entry."""
 
 import asyncio
 import tempfile
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from schemas.events import Downloaded, Progress, Submitted
+from schemas.events import Cancelled, Completed, Downloaded, Listed, Progress, Submitted
 from schemas.message import Message
-from stages.fetch import Fetch
-from v2t_stream.errors import Reject
+from stages.fetch import Fetch, Listing
+from v2t_stream import done
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.jobs import Job, fold
+from v2t_stream.lists import children
 from v2t_stream.scratch import scratch
 from v2t_stream.stage import Resources
-from v2t_stream.topology import stage_row
+from v2t_stream.topology import JOBS, child_id, ends, stage_row
 
 _REPORT_EVERY: Final = 0.5  # seconds
 
@@ -23,6 +27,7 @@ _REPORT_EVERY: Final = 0.5  # seconds
 class Download:
     def __init__(self, resources: Resources) -> None:
         self.row = stage_row("download")
+        self._connection = resources.connection
         self._store = resources.store
         self._settings = resources.settings
         self._scratch = scratch(resources.settings.home, "download")
@@ -31,39 +36,132 @@ class Download:
 
     async def process(self, job: Submitted) -> AsyncGenerator[Message]:
         """Raises Reject for what cannot be had, Retry for what may be had later; both with the user's sentence."""
+        if job.parent and await self._connection.last(JOBS, Cancelled.SUBJECT.format(job=job.parent)):
+            yield Cancelled(job=job.job)  # it was listed while its list was cancelled
+            return
+        async with aclosing(self._taken(job) if job.media is not None else self._fetched(job)) as results:
+            async for result in results:
+                yield result
+                if isinstance(result, Completed) and not await self._connection.any_of(JOBS, ends(job.job)):
+                    raise Retry("the job changed while it was looked up what was done before", delay=0)
+
+    async def _taken(self, job: Submitted) -> AsyncGenerator[Message]:
+        """What came with the submission."""
         begun = time.monotonic()
-        if job.media is not None:
-            size = await self._store.size(job.media)
-            if size is None:
-                raise Reject(f"the uploaded file of {job.title!r} is no longer in the object store: send it again")
-            title, source, key = job.title, job.title, job.media
-        else:
-            source = job.url or ""
-            with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as folder:
-                fetch = Fetch(source, Path(folder), self._settings)
-                async for progress in _report(job.job, fetch):
-                    yield progress
-                media = fetch.media
-                title, key = media.title, f"media/{job.job}/source{media.path.suffix}"
-                size = media.path.stat().st_size
-                await self._store.put_file(key, media.path)
+        media = job.media or ""
+        size, sha256 = await asyncio.gather(self._store.size(media), self._store.sha256(media))
+        if size is None:
+            raise Reject(f"the uploaded file of {job.title!r} is no longer in the object store: send it again")
+        origin = done.of_content(sha256) if sha256 else ""
+        if before := await self._done(job, origin):
+            yield before
+            return
         yield Downloaded(
             job=job.job,
-            title=title,
+            title=job.title,
+            source=job.title,
+            media=media,
+            size=size,
+            seconds=time.monotonic() - begun,
+            options=job.options,
+            origin=origin,
+        )
+
+    async def _fetched(self, job: Submitted) -> AsyncGenerator[Message]:
+        """What the link leads to: a medium, or a list."""
+        begun = time.monotonic()
+        if before := await self._done(job, job.origin):
+            yield before
+            return
+        source = job.url or ""
+        with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as folder:
+            fetch = Fetch(source, Path(folder), self._settings, place=job.entry, limit=job.limit)
+            async with aclosing(_report(job.job, fetch, fetch.look)) as progress:
+                async for step in progress:
+                    yield step
+            if fetch.listing:
+                async with aclosing(self._listed(job, fetch.listing)) as facts:
+                    async for fact in facts:
+                        yield fact
+                return
+            if before := await self._done(job, fetch.origin):
+                yield before
+                return
+            async with aclosing(_report(job.job, fetch, fetch.download)) as progress:
+                async for step in progress:
+                    yield step
+            media = fetch.media
+            origin = fetch.origin or await asyncio.to_thread(done.of_file, media.path)
+            if not fetch.origin and (before := await self._done(job, origin)):
+                yield before
+                return
+            key = f"media/{job.job}/source{media.path.suffix}"
+            await self._store.put_file(key, media.path)
+            size = media.path.stat().st_size
+        yield Downloaded(
+            job=job.job,
+            title=media.title,
             source=source,
             media=key,
             size=size,
             seconds=time.monotonic() - begun,
             options=job.options,
+            origin=origin,
         )
+
+    async def _done(self, job: Submitted, origin: str) -> Completed | None:
+        """The end of a job that was done before, by another; None where it was not, or is to be done again."""
+        if job.force or not origin:
+            return None
+        before = await done.find(self._connection, self._store, origin, job.options)
+        if before is None or before.job == job.job:
+            return None
+        state = await self._state(job.job)
+        if state.ended:
+            raise Retry("the job has ended meanwhile", delay=0)
+        return Completed(
+            job=job.job,
+            after=state.fence,
+            transcript=before.transcript,
+            language=before.language,
+            segments=before.segments,
+            of=before.job,
+            title=before.title,
+        )
+
+    async def _state(self, job: str) -> Job:
+        facts = self._connection.watch(JOBS, f"v2t.job.{job}.*", live=False)
+        return fold(job, [stored async for stored in facts if stored])
+
+    async def _listed(self, job: Submitted, listing: Listing) -> AsyncGenerator[Message]:
+        """A job for each entry; those that an earlier delivery made stand, and what the list has gained goes behind."""
+        if job.parent:
+            raise Reject(f"{job.url} is a list within a list: submit its own link")
+        known = [each.submitted for each in await children(self._connection, job.job) if each.submitted]
+        there = {(each.url, each.entry) for each in known}
+        new = [entry for entry in listing.entries if (entry.url, entry.place) not in there]
+        if job.limit is not None:
+            new = new[: max(0, job.limit - len(known))]
+        for n, entry in enumerate(new, len(known) + 1):
+            yield Submitted(
+                job=child_id(job.job, n),
+                title=entry.title,
+                url=entry.url,
+                options=job.options,
+                force=job.force,
+                parent=job.job,
+                entry=entry.place,
+                origin=entry.origin,
+            )
+        yield Listed(job=job.job, title=listing.title, children=len(known) + len(new))
 
     async def close(self) -> None:
         """Nothing is held."""
 
 
-async def _report(job: str, fetch: Fetch) -> AsyncGenerator[Progress]:
-    """Run `fetch` in a thread, telling how far it is. Raises what it raises."""
-    running = asyncio.create_task(asyncio.to_thread(fetch.run))
+async def _report(job: str, fetch: Fetch, step: Callable[[], None]) -> AsyncGenerator[Progress]:
+    """Run a step of `fetch` in a thread, telling how far it is. Raises what it raises."""
+    running = asyncio.create_task(asyncio.to_thread(step))
     reported = -1
     try:
         while not running.done():
@@ -72,6 +170,7 @@ async def _report(job: str, fetch: Fetch) -> AsyncGenerator[Progress]:
                 reported = fetch.received
                 yield Progress(job=job, stage="download", done=reported, total=fetch.expected)
         await running
-    finally:
+    except BaseException:
         fetch.cancelled = True  # a thread cannot be killed; it sees this at its next block of bytes
         running.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else looks then
+        raise

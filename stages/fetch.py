@@ -1,7 +1,10 @@
-"""One download by yt-dlp, with limits, and its many errors in the user's words."""
+"""One link by yt-dlp: what it leads to, and its download, with limits, and its many errors in the user's words."""
 
+import contextlib
 import errno
 import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -11,11 +14,27 @@ from v2t_stream.text import one_line
 
 _GIB: Final = 1024**3
 _SILENCE: Final = 20.0  # seconds without a byte until a server counts as gone
+_LONGEST: Final = 10_000  # entries of a list that is submitted without a limit
+_DEEPEST: Final = 3  # lists in lists, as a channel's tabs and their playlists
 
 
 class Media(NamedTuple):
     path: Path
     title: str
+
+
+class Entry(NamedTuple):
+    """One medium of a list, not looked at yet."""
+
+    url: str
+    place: int | None  # in the list at `url`, from 1, where it has no link of its own
+    title: str
+    origin: str  # as in Downloaded, where the list tells it
+
+
+class Listing(NamedTuple):
+    title: str
+    entries: list[Entry]
 
 
 class _Stopped(Exception):
@@ -32,34 +51,73 @@ class _Silent:
 
 
 class Fetch:
-    """Downloads `url` into `folder`. `run` blocks; `received` and `expected` (bytes) may be read meanwhile.
+    """What `url` leads to, or the entry at `place` of the list there.
 
-    `media` is what was downloaded, once `run` has returned.
+    `look` and `download` block and raise Reject or Retry, each with one sentence; `received` and `expected` (bytes)
+    may be read meanwhile.
+
+    After `look`, `listing` is the list of at most `limit` entries that was found, or else `origin` the medium's own id
+    at its site, where it has one. After `download`, `media` is the file in `folder`.
     """
 
     media: Media
 
-    def __init__(self, url: str, folder: Path, settings: Settings) -> None:
+    def __init__(
+        self, url: str, folder: Path, settings: Settings, *, place: int | None = None, limit: int | None = None
+    ) -> None:
         self._url = url
         self._folder = folder
         self._settings = settings
+        self._place = place
+        self._limit = limit
+        self._found: dict[str, Any] = {}
+        self.listing: Listing | None = None
+        self.origin = ""
         self.received = 0
         self.expected: float | None = None
         self.cancelled = False
 
-    def run(self) -> None:
-        """Raises Reject or Retry, each with one sentence."""
+    def look(self) -> None:
+        with self._downloader() as downloader:
+            found = downloader.extract_info(self._url, download=False)
+            if self._place is not None and _is_list(found):
+                found = self._entry(downloader, found, self._place)
+            if _is_list(found):
+                self.listing = self._list(downloader, found)
+                return
+            self._check(found)
+        self._found = found
+        self.origin = _origin(found["extractor_key"], found["id"])
+
+    def download(self) -> None:
+        """Get what `look` has found."""
+        with self._downloader() as downloader:
+            info = downloader.process_ie_result(self._found, download=True)
+            path = Path(info["requested_downloads"][0]["filepath"])
+            if path.stat().st_size == 0:
+                raise self._empty()
+        self.media = Media(path, info.get("title") or self._url)
+
+    @contextlib.contextmanager
+    def _downloader(self) -> Iterator[Any]:
+        """A yt-dlp that reads no more of a list than is asked for, and leaves its entries as they are."""
         # Its hundreds of extractors take half a second to import, which only this stage should pay.
         from yt_dlp import YoutubeDL  # noqa: PLC0415
-        from yt_dlp.utils import YoutubeDLError  # noqa: PLC0415
+
+        class Flat(YoutubeDL):  # type: ignore[misc]  # it has no types
+            """Its extract_flat leaves links alone, and fails a whole list for one player that is broken."""
+
+            def process_ie_result(self, ie_result: Any, download: Any = True, extra_info: Any = None) -> Any:  # noqa: FBT002  # its signature
+                if extra_info and "playlist" in extra_info:
+                    return ie_result
+                return super().process_ie_result(ie_result, download, extra_info)
 
         options: dict[str, Any] = {
             "format": "bestaudio/best",  # audio alone is a tenth of the bytes
             "outtmpl": {"default": str(self._folder / "source.%(ext)s")},
             "noplaylist": True,
-            # A list is refused, so no more of it is looked up than shows that it is one: a channel can have thousands.
-            "extract_flat": "in_playlist",
-            "playlist_items": "1",
+            "playlist_items": f"1:{(not self._place and self._limit) or _LONGEST + 1}",
+            "match_filter": self._on_entry,
             "quiet": True,
             "no_warnings": True,
             "noprogress": True,
@@ -72,22 +130,71 @@ class Fetch:
             "cookiefile": self._settings.cookies or None,
             "progress_hooks": [self._on_progress],
         }
+        with self._translating(), Flat(options) as downloader:
+            yield downloader
+
+    @contextlib.contextmanager
+    def _translating(self) -> Iterator[None]:
+        from yt_dlp.utils import YoutubeDLError  # noqa: PLC0415  # heavy, as above
+
         try:
-            with YoutubeDL(options) as downloader:
-                found = downloader.extract_info(self._url, download=False)
-                self._check(found)
-                info = downloader.process_ie_result(found, download=True)
-            path = Path(info["requested_downloads"][0]["filepath"])
-            if path.stat().st_size == 0:
-                raise self._empty()
+            yield
         except (YoutubeDLError, OSError, ValueError) as error:  # ValueError: a host name that cannot be one
             raise self._translated(error) from error
-        self.media = Media(path, info.get("title") or self._url)
+
+    def _entry(self, downloader: Any, found: dict[str, Any], place: int) -> dict[str, Any]:
+        """What the entry at `place` of a list leads to."""
+        entry = next(islice(_flattened(downloader, found["entries"]), place - 1, None), None)
+        if not entry:
+            raise Reject(f"{self._url} has no medium number {place} any more: check in a browser what it shows")
+        known = {name: found[name] for name in ("extractor", "extractor_key", "webpage_url")}
+        led: dict[str, Any] = downloader.process_ie_result(entry, download=False, extra_info=known)
+        return led
+
+    def _list(self, downloader: Any, found: dict[str, Any]) -> Listing:
+        most = self._limit or _LONGEST
+        entries = list(islice(self._entries(downloader, self._url, found, 1), most + 1))
+        if not entries:
+            raise Reject(f"{self._url} is a list with nothing in it: check in a browser what it shows")
+        if len(entries) > most and self._limit is None:
+            raise Reject(f"{self._url} is a list of more than {most} media: submit it with a limit")
+        return Listing(one_line(found.get("title") or self._url), entries[:most])
+
+    def _entries(self, downloader: Any, url: str, found: dict[str, Any], depth: int) -> Iterator[Entry]:
+        """The media of the list at `url`, and of the lists in it."""
+        for place, entry in enumerate(_flattened(downloader, found["entries"]), 1):
+            self._on_entry()
+            if not entry:
+                continue
+            if inner := self._inner(downloader, entry, found["extractor_key"]) if depth < _DEEPEST else None:
+                yield from self._entries(downloader, entry["url"], inner, depth + 1)
+            else:
+                yield _described(entry, url, place, one_line(found.get("title") or url))
+
+    def _inner(self, downloader: Any, entry: dict[str, Any], outer: str) -> dict[str, Any] | None:
+        """The list that an entry of a list of the extractor `outer` leads to, as far as its extractor tells of one.
+
+        One that cannot be read is taken for a medium, and its job tells why.
+        """
+        link, key = entry.get("url"), entry.get("ie_key")
+        if not _is_link(entry) or not link or key in (None, "Generic"):
+            return None
+        if key != outer and downloader.get_info_extractor(key).is_single_video(link) is not False:
+            return None
+        with contextlib.suppress(Reject), self._translating():
+            found: dict[str, Any] = downloader.extract_info(link, download=False, ie_key=key)
+            return found if _is_list(found) else None
+        return None
+
+    def _on_entry(self, *_: object, **__: object) -> None:
+        """What yt-dlp asks for each medium that it comes across: it goes on unless told otherwise."""
+        if self.cancelled:
+            raise _Stopped
 
     def _check(self, found: dict[str, Any]) -> None:
         """Refuse before the download what the limits do not allow."""
-        if found.get("_type") in ("playlist", "multi_video"):
-            raise Reject(f"{self._url} is a list of media: submit each one's own link")
+        if not found:
+            raise Reject(f"no video or audio was found at {self._url}: check that the page plays one")
         if found.get("is_live"):
             raise Reject(f"{self._url} is a live stream, which has no end: submit it when it is over")
         duration = found.get("duration")
@@ -204,6 +311,44 @@ class Fetch:
                     "pip install -U 'yt-dlp[default]'"
                 )
         return None
+
+
+def _is_list(found: dict[str, Any] | None) -> bool:
+    return found is not None and found.get("_type") in ("playlist", "multi_video")
+
+
+def _is_link(entry: dict[str, Any]) -> bool:
+    return entry.get("_type") in ("url", "url_transparent")
+
+
+def _flattened(downloader: Any, entries: Iterable[dict[str, Any] | None]) -> Iterator[dict[str, Any] | None]:
+    """The entries of a list, and of those lists that stand in it as a whole; None for one that is gone."""
+    from yt_dlp.utils import PlaylistEntries  # noqa: PLC0415  # heavy, as above
+
+    for entry in entries:
+        if entry and _is_list(entry):
+            inner = PlaylistEntries(downloader, entry).get_requested_items()
+            yield from _flattened(downloader, (each for _, each in inner))
+        else:
+            yield entry
+
+
+def _described(entry: dict[str, Any], url: str, place: int, title: str) -> Entry:
+    """An entry by its own link, or, where it has none, by its place in the list at `url` with this title."""
+    from yt_dlp.utils import unsmuggle_url  # noqa: PLC0415  # heavy, as above
+
+    link = entry.get("url") or ""
+    if not _is_link(entry) or not link.startswith(("http://", "https://")):
+        return Entry(url, place, one_line(entry.get("title") or f"{title} ({place})"), "")
+    plain, extra = unsmuggle_url(link, {})
+    if not extra.keys() - {"force_videoid"}:  # a feed's, and of no use for the download
+        link = plain
+    return Entry(link, None, one_line(entry.get("title") or link), _origin(entry.get("ie_key"), entry.get("id")))
+
+
+def _origin(extractor: str | None, media_id: str | None) -> str:
+    """The medium's own id; empty where there is none, as for the generic extractor, which takes the link's end."""
+    return f"{extractor}:{media_id}" if extractor and media_id and extractor != "Generic" else ""
 
 
 def _causes(error: BaseException) -> "list[BaseException]":

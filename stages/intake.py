@@ -23,6 +23,8 @@ class Intake:
             title=request.title or request.url or request.media or "",
             url=request.url,
             media=request.media,
+            limit=request.limit,
+            force=request.force,
             options=Options(**{name: getattr(request, name) for name in Options.__struct_fields__}),
         )
 

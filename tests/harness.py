@@ -14,6 +14,8 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
+import msgspec
+
 from schemas.requests import SubmitRequest
 from v2t_stream.cli.follow import states
 from v2t_stream.embedded import server_path
@@ -180,8 +182,8 @@ async def ended(connection: Connection, job_id: str, timeout: float = 60) -> Job
 
 
 async def transcribe(connection: Connection, request: SubmitRequest, timeout: float = 60) -> tuple[Job, str]:
-    """Submit, wait for the end, and fetch the text (empty where there is none)."""
-    job_id, _ = await submit(connection, request)
+    """Submit, wait for the end, and fetch the text (empty where there is none). It is done whatever was done before."""
+    job_id, _ = await submit(connection, msgspec.structs.replace(request, force=True))
     job = await ended(connection, job_id, timeout)
     if job.state != "completed":
         return job, ""

@@ -14,7 +14,7 @@ from tests.harness import served
 
 PAGES = {
     "page": "<html><head><title>Recipes</title></head><body>No video here.</body></html>",
-    "list": '<html><head><title>Two talks</title></head><video src="/5s.flac"></video><video src="/a/5s.flac"></video>',
+    "list": '<html><title>Two talks</title><video src="/5s.flac"></video><video src="/20s-1.flac"></video></html>',
     "talk": '<html><head><title>The [bold] talk</title></head><video src="/5s.flac" type="audio/flac"></video>',
     "steals": '<html><head><title>Thief</title></head><video src="file:///etc/passwd"></video></html>',
     "steals.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
@@ -77,6 +77,20 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.answer(int(code), b"later")
         else:
             self.file(name)
+
+    def to_feed(self, length: str) -> None:
+        """/feed/3: a podcast of so many episodes."""
+        items = "".join(
+            f"<item><title>Episode {n}</title><guid>{n}</guid>"
+            f'<enclosure url="{self.web.url}/episode/{n}/20s-{n}.flac"/></item>'
+            for n in range(1, int(length) + 1)
+        )
+        feed = f'<rss version="2.0"><channel><title>A podcast</title>{items}</channel></rss>'
+        self.answer(200, feed.encode(), "application/rss+xml")
+
+    def to_episode(self, rest: str) -> None:
+        """/episode/1/FILE: the file."""
+        self.file(rest.partition("/")[2])
 
     def to_redirect(self, _: str) -> None:
         """/redirect?to=URL: a redirect."""

@@ -333,3 +333,8 @@ def _answer(data: bytes) -> dict[str, Any]:
 
 def digest_of(sha256: bytes) -> str:
     return f"SHA-256={base64.urlsafe_b64encode(sha256).decode()}"
+
+
+def sha256_of(digest: str) -> bytes:
+    """What `digest_of` was given."""
+    return base64.urlsafe_b64decode(digest.removeprefix("SHA-256="))

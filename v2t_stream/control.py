@@ -1,6 +1,8 @@
 """What a user can do to a job that runs or has ended: cancel it, or have it done again."""
 
+import asyncio
 import contextlib
+from typing import Final
 
 import msgspec
 
@@ -9,16 +11,28 @@ from schemas.message import Message
 from v2t_stream.errors import StoreError, V2TError
 from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import Job
+from v2t_stream.lists import children
 from v2t_stream.object_store import ObjectStore
 from v2t_stream.topology import CHUNKS, JOBS
 
+_AT_ONCE: Final = 16  # jobs cancelled together
+
 
 async def cancel(connection: Connection, store: ObjectStore, job: Job) -> None:
-    """End a job: what waits vanishes, what runs stops, its media is removed. Raises V2TError where it has ended."""
+    """End a job: what waits vanishes, what runs stops, its media is removed. Raises V2TError where it has ended.
+
+    With a list go the jobs of its entries; one that is made at this moment ends itself when it is taken up.
+    """
     if job.ended:
         raise V2TError(f"job {job.id} cannot be cancelled: it is {job.state} already")
     # From here on it is cancelled, whatever arrives late; the rest is tidying up.
     await connection.publish(Cancelled(job=job.id))
+    if not job.downloaded and job.submitted and job.submitted.url:  # it may be a list
+        running = [child for child in await children(connection, job.id) if not child.ended]
+        for start in range(0, len(running), _AT_ONCE):
+            await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
+    if job.state == "queued" and not (job.submitted and job.submitted.media):
+        return  # there is nothing of it yet
     await connection.api(f"STREAM.PURGE.{CHUNKS}", {"filter": f"v2t.chunk.*.{job.id}.>"})
     with contextlib.suppress(StoreError):  # it expires by itself
         await store.delete_prefix(f"media/{job.id}/")
@@ -32,7 +46,7 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
     Without more said: what failed. `chunk`: that one, whatever became of it. `model`: do it by
     this one, and without `chunk` all of it. Nothing that is stored is downloaded again: the
     chunks are cut anew from the stored media, always at the same places, and those that have a result are skipped.
-    Raises V2TError where there is nothing to do.
+    Raises V2TError where there is nothing to do. See `retry_list` for a list.
     """
     if job.cancelled:
         raise V2TError(f"job {job.id} was cancelled, and its media is gone: submit it again")
@@ -41,10 +55,7 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
     if chunk is not None and chunk not in job.chunks:
         raise V2TError(f"job {job.id} has no result for chunk {chunk} that could be done again")
     if not job.downloaded:
-        if not job.failed:
-            raise V2TError(f"job {job.id} is {job.state}: there is nothing to do again yet")
-        await _withdraw(connection, job, (), Failed)
-        await _again(connection, job.submitted, model)
+        await _anew(connection, job, job.submitted, model)
         return None
     chunks: tuple[int, ...]
     if chunk is not None:
@@ -56,8 +67,36 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
         if not chunks and not job.failed:
             raise V2TError(f"job {job.id} is {job.state} and nothing of it failed: name a --chunk or a --model")
     await _withdraw(connection, job, chunks, Failed, Completed, Converted)
-    await _again(connection, job.downloaded, model)
+    media = job.downloaded
+    if chunk is not None and model is not None:
+        media = msgspec.structs.replace(media, origin="")  # one chunk by another model: no settings give this text
+    await _again(connection, media, model)
     return len(chunks)
+
+
+async def retry_list(connection: Connection, job: Job, *, model: str | None = None) -> int:
+    """Have those entries of a list done again that failed or have gaps, or with `model` all; how many those are.
+
+    Raises V2TError where there is nothing to do.
+    """
+    if job.cancelled:
+        raise V2TError(f"job {job.id} was cancelled: submit it again")
+    chosen = [child for child in job.parts if child.state == "failed" or child.gaps or (model and child.completed)]
+    if not chosen:
+        raise V2TError(f"nothing of the list {job.id} failed: name a --model to do all of it by")
+    for child in chosen:
+        await retry(connection, child, model=model)
+    return len(chosen)
+
+
+async def _anew(connection: Connection, job: Job, submitted: Submitted, model: str | None) -> None:
+    """Do a job again of which there is no media here: it failed before, or had been done before."""
+    if job.completed and not model:
+        raise V2TError(f"job {job.id} was done before as job {job.completed.of}: name a --model to do it by")
+    if not job.failed and not job.completed:
+        raise V2TError(f"job {job.id} is {job.state}: there is nothing to do again yet")
+    await _withdraw(connection, job, (), Failed, Completed)
+    await _again(connection, submitted, model)
 
 
 async def _withdraw(connection: Connection, job: Job, chunks: tuple[int, ...], *ends: type[Message]) -> None:

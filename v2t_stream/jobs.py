@@ -1,5 +1,6 @@
 """The state of a job: a fold over its facts, the same for the command line, the monitor and the aggregator."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,6 +15,7 @@ from schemas.events import (
     Downloaded,
     Failed,
     Language,
+    Listed,
     Progress,
     Retried,
     Submitted,
@@ -22,14 +24,14 @@ from schemas.message import Message
 from schemas.options import Options
 from schemas.transcript import Gap, Segment
 from v2t_stream.jetstream import Stored
-from v2t_stream.topology import decode, ends, job_of
+from v2t_stream.topology import decode, ends, job_of, place_of
 
-State = Literal["queued", "downloading", "converting", "transcribing", "completed", "failed", "cancelled"]
+State = Literal["queued", "downloading", "listed", "converting", "transcribing", "completed", "failed", "cancelled"]
 
 
 @dataclass
 class Job:
-    """What is known of one job.
+    """What is known of one job, and of the jobs of its entries where it is a list.
 
     `apply` takes facts in any order and any number of times: on each subject the fact with the highest
     sequence stands, which is the stream's own rule, and everything else here is derived from those.
@@ -38,6 +40,7 @@ class Job:
     id: str
     submitted: Submitted | None = None
     downloaded: Downloaded | None = None
+    listed: Listed | None = None
     converted: Converted | None = None
     language: Language | None = None
     completed: Completed | None = None
@@ -48,9 +51,14 @@ class Job:
     times: dict[str, float] = field(default_factory=dict)  # by subject, when the server stored the fact
     sequences: dict[str, int] = field(default_factory=dict)  # by subject
     retried: dict[int, tuple[int, Retried]] = field(default_factory=dict)  # by number, with the fact's sequence
+    children: dict[int, "Job"] = field(default_factory=dict)  # by their place in the list, from 1
 
     def apply(self, stored: Stored) -> None:
         """Take one fact; one of a newer release, which cannot be read, changes nothing."""
+        if (job := job_of(stored.subject)) != self.id:
+            _, place = place_of(job)
+            self.children.setdefault(place, Job(job)).apply(stored)
+            return
         if self.sequences.get(stored.subject, -1) >= stored.sequence:
             return
         try:
@@ -67,10 +75,10 @@ class Job:
                 self.chunks[n] = event
             case Progress(stage=stage):
                 self.progress[stage] = event
-            case Submitted() | Downloaded() | Language() | Converted() | Completed() | Failed() | Cancelled():
-                setattr(self, type(event).__name__.lower(), event)
-            case _:
+            case None:
                 return
+            case _:
+                setattr(self, type(event).__name__.lower(), event)
         self.sequences[stored.subject] = stored.sequence
         self.times[stored.subject] = stored.at
 
@@ -106,25 +114,49 @@ class Job:
 
     @property
     def state(self) -> State:
-        """An end outlives whatever arrives late: cancelled before completed before failed."""
+        """An end outlives whatever arrives late: cancelled before completed before failed.
+
+        A list has ended when all its entries have: failed where one of them failed, otherwise completed where one
+        of them completed.
+        """
         if self.cancelled:
             return "cancelled"
         if self.completed:
             return "completed"
         if self.failed:
             return "failed"
-        if self.converted:
-            return "transcribing"
-        if self.downloaded:
-            return "transcribing" if self.chunks else "converting"
+        if self.listed:
+            return self._state_of_list(self.listed.children)
+        if self.converted or self.downloaded:
+            return "transcribing" if self.converted or self.chunks else "converting"
         return "downloading" if "download" in self.progress else "queued"
+
+    def _state_of_list(self, length: int) -> State:
+        if len(self.children) < length or not all(child.ended for child in self.children.values()):
+            return "listed"
+        outcomes = {child.state for child in self.children.values()}
+        return "failed" if "failed" in outcomes else "completed" if "completed" in outcomes else "cancelled"
 
     @property
     def ended(self) -> bool:
         return self.state in ("cancelled", "completed", "failed")
 
     @property
+    def counts(self) -> "Counter[State]":
+        """How many of a list's entries are in which state."""
+        return Counter(child.state for child in self.children.values())
+
+    @property
+    def parts(self) -> "list[Job]":
+        """The jobs that have transcripts: a list's entries in their order, or the job itself."""
+        return [child for _, child in sorted(self.children.items())] if self.listed else [self]
+
+    @property
     def title(self) -> str:
+        if self.listed:
+            return self.listed.title
+        if self.completed and self.completed.title:
+            return self.completed.title
         if self.downloaded:
             return self.downloaded.title
         return self.submitted.title if self.submitted else ""
@@ -138,12 +170,20 @@ class Job:
 
     @property
     def options(self) -> Options:
+        """Those in force: a retry by another model changes them."""
+        if self.downloaded:
+            return self.downloaded.options
         return self.submitted.options if self.submitted else Options()
 
     @property
     def reason(self) -> str:
         """Why it failed, in a sentence; empty where it did not."""
-        return self.failed.reason if self.failed and self.state == "failed" else ""
+        if self.state != "failed":
+            return ""
+        if self.failed:
+            return self.failed.reason
+        reasons = [child.reason for child in self.parts if child.reason]
+        return f"{len(reasons)} of {len(self.children)} entries failed, the first with: {reasons[0]}"
 
     @property
     def duration(self) -> float | None:
@@ -189,7 +229,10 @@ class Job:
 
     @property
     def ended_at(self) -> float | None:
-        return next((self.times[end] for end in ends(self.id) if end in self.times), None)
+        times = [self.times[end] for end in ends(self.id) if end in self.times]
+        if self.listed and not times and self.ended:
+            times = [max(child.ended_at or 0.0 for child in self.children.values())]
+        return times[0] if times else None
 
     @property
     def transcribed(self) -> float:
@@ -222,7 +265,7 @@ class Job:
 
 
 def fold(job: str, facts: Iterable[Stored]) -> Job:
-    """The state of `job` after `facts`."""
+    """The state of `job` after `facts`, which are its own and, where it is a list, those of its entries."""
     state = Job(job)
     for fact in facts:
         state.apply(fact)
@@ -230,9 +273,9 @@ def fold(job: str, facts: Iterable[Stored]) -> Job:
 
 
 def fold_all(facts: Iterable[Stored]) -> dict[str, Job]:
-    """The state of every job that has facts, by id."""
+    """The state of every job that has facts, by id; the entries of a list are in the list's."""
     states: dict[str, Job] = {}
     for fact in facts:
-        job = job_of(fact.subject)
+        job, _ = place_of(job_of(fact.subject))
         states.setdefault(job, Job(job)).apply(fact)
     return states

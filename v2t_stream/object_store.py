@@ -19,7 +19,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
-from v2t_stream.bucket import AT_ONCE, Bucket, Copy
+from v2t_stream.bucket import AT_ONCE, Bucket, Copy, sha256_of
 from v2t_stream.errors import ObjectMissing, StoreError
 
 MEDIA: Final = "v2t_media"
@@ -47,6 +47,9 @@ class ObjectStore(Protocol):
 
     async def size(self, key: str) -> int | None:
         """Bytes of the object; None where there is none."""
+
+    async def sha256(self, key: str) -> str | None:
+        """The SHA-256 of the object's bytes, in hexadecimal; None where there is no object."""
 
     async def delete(self, key: str) -> None:
         """Remove the object, if it is there."""
@@ -95,6 +98,11 @@ class JetStreamStore:
         with _told(f"look up {key}"):
             record, _ = await self._bucket(key).record(key)
         return record.size if record and not record.deleted else None
+
+    async def sha256(self, key: str) -> str | None:
+        with _told(f"look up {key}"):
+            record, _ = await self._bucket(key).record(key)
+        return sha256_of(record.digest).hex() or None if record and not record.deleted else None
 
     async def delete(self, key: str) -> None:
         with _told(f"delete {key}"):

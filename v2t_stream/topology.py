@@ -14,10 +14,12 @@ from schemas.events import (
     ChunkDone,
     Completed,
     Converted,
+    Done,
     Downloaded,
     Event,
     Failed,
     Language,
+    Listed,
     Progress,
     Retried,
     Submitted,
@@ -31,6 +33,7 @@ SUBMIT_SUBJECT: Final = "v2t.submit"
 INBOX: Final = "V2T_INBOX"
 JOBS: Final = "V2T_JOBS"
 CHUNKS: Final = "V2T_CHUNKS"
+DONE: Final = "V2T_DONE"
 DEAD: Final = "V2T_DEAD"
 NODES: Final = "KV_v2t_nodes"  # the stream of the key-value bucket v2t_nodes (ADR-8)
 
@@ -65,6 +68,12 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
         "max_msgs_per_subject": 1,
         "discard": "new",
         "discard_new_per_subject": True,
+    },
+    # What was transcribed before: for each media and settings the latest job, for as long as transcripts stay.
+    DONE: {
+        "subjects": ["v2t.done.*"],
+        "retention": "limits",
+        "max_msgs_per_subject": 1,
     },
     DEAD: {
         "subjects": ["v2t.dead.>"],
@@ -101,7 +110,7 @@ class StageRow(NamedTuple):
     name: str
     stream: str
     consumers: tuple[Consumer, ...]
-    result: type[Message]  # once this fact stands for a message, the message needs no more work
+    results: tuple[type[Message], ...]  # once one of these facts stands for a message, it needs no more work
     ack_wait: float  # seconds without a sign of life until a message goes to another worker
     max_run: float  # seconds one message may take in all
     tries: int  # deliveries after which one that fails is given up
@@ -109,9 +118,18 @@ class StageRow(NamedTuple):
 
 
 STAGES: Final[tuple[StageRow, ...]] = (
-    StageRow("intake", INBOX, (Consumer("intake", (SUBMIT_SUBJECT,)),), Submitted, 30, 60, 5, 16),
-    StageRow("download", JOBS, (Consumer("download", ("v2t.job.*.submitted",)),), Downloaded, 30, 6 * 3600, 3, 2),
-    StageRow("convert", JOBS, (Consumer("convert", ("v2t.job.*.downloaded",)),), Converted, 30, 6 * 3600, 5, 1),
+    StageRow("intake", INBOX, (Consumer("intake", (SUBMIT_SUBJECT,)),), (Submitted,), 30, 60, 5, 16),
+    StageRow(
+        "download",
+        JOBS,
+        (Consumer("download", ("v2t.job.*.submitted",)),),
+        (Downloaded, Listed, Completed),
+        30,
+        6 * 3600,
+        3,
+        2,
+    ),
+    StageRow("convert", JOBS, (Consumer("convert", ("v2t.job.*.downloaded",)),), (Converted,), 30, 6 * 3600, 5, 1),
     StageRow(
         "transcribe",
         CHUNKS,
@@ -119,7 +137,7 @@ STAGES: Final[tuple[StageRow, ...]] = (
             Consumer(f"transcribe-{name}", (f"v2t.chunk.{name}.>",), "any" if name == "any" else None)
             for name in ACCELERATORS
         ),
-        ChunkDone,
+        (ChunkDone,),
         30,
         1800,
         5,
@@ -129,7 +147,7 @@ STAGES: Final[tuple[StageRow, ...]] = (
         "aggregate",
         JOBS,
         (Consumer("aggregate", ("v2t.job.*.chunk.*", "v2t.job.*.converted")),),
-        Completed,
+        (Completed,),
         30,
         600,
         10,
@@ -142,6 +160,7 @@ _FACTS: Final[dict[str, type[Event]]] = {
     for kind in (
         Submitted,
         Downloaded,
+        Listed,
         Converted,
         Language,
         ChunkDone,
@@ -170,6 +189,8 @@ def message_type(subject: str) -> type[Message] | None:
             return ChunkTask
         case ["job", _, fact, *_]:
             return _FACTS.get(fact)
+        case ["done", _]:
+            return Done
     return None
 
 
@@ -203,6 +224,18 @@ def job_id(epoch: str, sequence: int) -> str:
     sent twice has the same one, and a message delivered to intake twice makes one job.
     """
     return f"{epoch}-{_base36(sequence)}"
+
+
+def child_id(parent: str, n: int) -> str:
+    """The id of the job of a list's entry `n`, from 1: however often the list is read, each has one job."""
+    return f"{parent}_{n}"
+
+
+def place_of(job: str) -> tuple[str, int]:
+    """The job whose list `job` is an entry of, and its place there, from 1; `job` itself and 0 where it is none."""
+    parent, _, n = job.rpartition("_")
+    is_place = n.isdecimal() and int(n) > 0 and child_id(parent, int(n)) == job
+    return (parent, int(n)) if parent and is_place else (job, 0)
 
 
 def _base36(number: int) -> str:

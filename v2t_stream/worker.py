@@ -264,9 +264,8 @@ class Worker:
     async def _is_settled(self, work: Message | Submission) -> bool:
         """Whether the job ended, or this very result is there already from an earlier delivery."""
         fields = {"job": work.job, "n": getattr(work, "n", "")}
-        result = self._row.result.SUBJECT.format_map(fields)
-        failed, cancelled = (end.SUBJECT.format(job=work.job) for end in (Failed, Cancelled))
-        return await self._settled.any_of([result, failed, cancelled])
+        facts: list[type[Message]] = [*self._row.results, Failed, Cancelled]
+        return await self._settled.any_of([fact.SUBJECT.format_map(fields) for fact in facts])
 
     async def _process(self, work: Message | Submission) -> None:
         begun = time.monotonic()

@@ -56,7 +56,7 @@ class Pipeline:
         media = f"media/uploads/{secrets.token_hex(12)}/source{path.suffix}"
         await JetStreamStore(self.connection.client).put_file(media, path)
         run.uploaded = time.perf_counter() - begun
-        request = SubmitRequest(media=media, title=path.name, language="en", model="demo", engine=engine)
+        request = SubmitRequest(media=media, title=path.name, language="en", model="demo", engine=engine, force=True)
         run.job, _ = await submit(self.connection, request)
         run.submitted = time.perf_counter() - begun
         async for job in states(self.connection, run.job):

@@ -89,7 +89,7 @@ def undisturbed(pipeline: Pipeline) -> tuple[Segment, ...]:
     async def run() -> tuple[Segment, ...]:
         async with await connect(pipeline.url, name="test") as connection:
             media = await upload(connection, CLIP)
-            job, _ = await transcribe(connection, SubmitRequest(media=media, language="en"))
+            job, _ = await transcribe(connection, SubmitRequest(media=media, language="en", force=True))
             return (await _record(connection, job.id)).segments
 
     return asyncio.run(run())
@@ -155,7 +155,7 @@ async def observed(connection: Connection, request: SubmitRequest) -> AsyncItera
 @pytest.fixture
 async def clip(connection: Connection, request: pytest.FixtureRequest) -> SubmitRequest:
     """A request for the clip, which no other test made."""
-    return SubmitRequest(media=await upload(connection, CLIP), language="en", title=request.node.name)
+    return SubmitRequest(media=await upload(connection, CLIP), language="en", force=True, title=request.node.name)
 
 
 async def in_hand(connection: Connection, stage: str) -> None:
@@ -203,7 +203,7 @@ async def test_download_is_killed_half_way(
             """The terminal is for pytest."""
 
     with served(DATA, Stalling) as web:
-        async with observed(connection, SubmitRequest(url=f"{web}/{CLIP.name}", language="en")) as job:
+        async with observed(connection, SubmitRequest(url=f"{web}/{CLIP.name}", language="en", force=True)) as job:
             await job.until("progress.download")
             assert await asyncio.to_thread(asked.wait, 20)
             house.machine.kill("download")
@@ -294,7 +294,7 @@ async def test_stages_come_back_by_themselves_to_a_broker_that_was_away(
             await asyncio.sleep(0.01)
     house.server.start()
     async with await connect(house.server.url, name="next") as after:
-        request = SubmitRequest(media=await upload(after, CLIP), language="en", title="after the outage")
+        request = SubmitRequest(media=await upload(after, CLIP), language="en", force=True, title="after the outage")
         async with observed(after, request) as job:
             await job.completes_as(undisturbed)
     assert [house.machine.pid(stage) for stage in ALL_STAGES] == pids

@@ -1,6 +1,7 @@
 """Downloads by the real yt-dlp from a real web server: what users get, and what they are told."""
 
 import gc
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import NoReturn
 import pytest
 from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.extractor.generic import GenericIE
+from yt_dlp.extractor.youtube import YoutubeIE, YoutubeTabIE
 from yt_dlp.networking.exceptions import CertificateVerifyError
 from yt_dlp.utils import ExtractorError, UserNotLive
 
@@ -40,13 +42,16 @@ def site() -> Iterator[Web]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Fetch]:
-    """Fetches a URL into a folder of its own."""
+    """Fetches a URL into a folder of its own; of a list it only reads what is in it."""
 
-    def run(url: str, folder: Path | None = None, **settings: float) -> Fetch:
-        folder = folder or tmp_path / "scratch"
+    def run(url: str, *, place: int | None = None, limit: int | None = None, **settings: float) -> Fetch:
+        folder = tmp_path / "scratch"
         folder.mkdir(exist_ok=True)
-        one = Fetch(url, folder, Settings(data_dir=str(tmp_path), node="mac", **{"max_bytes": 50e6, **settings}))
-        one.run()
+        of_node = Settings(data_dir=str(tmp_path), node="mac", **{"max_bytes": 50e6, **settings})
+        one = Fetch(url, folder, of_node, place=place, limit=limit)
+        one.look()
+        if not one.listing:
+            one.download()
         return one
 
     return run
@@ -78,7 +83,7 @@ def test_what_is_there_is_had(path: str, title: str, site: Web, run: Callable[..
         ("status/403", r"refused access \(HTTP 403\): if it needs a login, set V2T_COOKIES"),
         ("status/451", r"was refused \(HTTP 451 .*\): check the link"),
         ("page", "no video or audio was found at .*: check that the page plays one"),
-        ("list", "is a list of media: submit each one's own link"),
+        ("feed/0", "is a list with nothing in it: check in a browser what it shows"),
         ("locked.m3u8", "cannot be downloaded: This video is DRM protected; check in a browser"),
         ("redirect?to=file:///etc/passwd", "leads to an address that cannot be fetched .*only http and https can"),
         ("steals", "leads to an address that cannot be fetched .*only http and https can"),
@@ -237,10 +242,103 @@ def test_what_the_site_declares_is_held_against_the_limits(
     assert not site.asked
 
 
-def test_a_channel_is_refused_without_reading_all_of_it(
+def test_media_without_links_of_their_own_are_had_by_their_place(site: Web, run: Callable[..., Fetch]) -> None:
+    """Of a page with several players none can be had, or all give the first."""
+    listing = run(f"{site.url}/list").listing
+    assert listing
+    assert listing.title == "Two talks"
+    assert [(entry.url, entry.place) for entry in listing.entries] == [(f"{site.url}/list", 1), (f"{site.url}/list", 2)]
+    first = run(f"{site.url}/list", place=1).media.path
+    assert first.read_bytes() == CLIP
+    first.unlink()
+    assert run(f"{site.url}/list", place=2).media.path.read_bytes() == (DATA / "20s-1.flac").read_bytes()
+    with pytest.raises(Reject, match="has no medium number 3 any more"):
+        run(f"{site.url}/list", place=3)
+
+
+def test_a_feed_is_a_list_of_links(site: Web, run: Callable[..., Fetch]) -> None:
+    """A podcast's feed is no list, or its episodes go by yt-dlp's own addresses."""
+    listing = run(f"{site.url}/feed/3").listing
+    assert listing
+    assert listing.title == "A podcast"
+    assert [(entry.url, entry.place, entry.title, entry.origin) for entry in listing.entries] == [
+        (f"{site.url}/episode/{n}/20s-{n}.flac", None, f"Episode {n}", "") for n in (1, 2, 3)
+    ]
+
+
+def test_lists_in_a_list_are_read_through(run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A channel's tabs become two jobs that fail; or lists that hold each other are read for ever."""
+    link, video = InfoExtractor.url_result, "https://www.youtube.com/watch?v=aaaaaaaaaa"
+    asked = 0
+
+    def extract(extractor: InfoExtractor, url: str) -> dict[str, object]:
+        nonlocal asked
+        asked += 1
+        tabs = {
+            "channel": [
+                link("https://www.youtube.com/@a/videos", "YoutubeTab"),
+                None,
+                link(video + "3", "Youtube", "3"),
+            ],
+            "videos": [
+                link(video + "1", "Youtube", "1", "One"),
+                link("https://www.youtube.com/@a/videos", "YoutubeTab"),
+            ],
+        }
+        return extractor.playlist_result(tabs["videos" if "videos" in url else "channel"], url, "A channel")
+
+    monkeypatch.setattr(YoutubeTabIE, "_real_extract", extract)
+    listing = run("https://www.youtube.com/@a").listing
+    assert listing
+    assert [entry.origin for entry in listing.entries][:2] == ["Youtube:1", "Youtube:1"]
+    assert listing.entries[-1].origin == "Youtube:3"
+    assert asked <= 4
+
+
+def test_an_inner_list_that_cannot_be_read_costs_no_other(
     run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Thousands of pages are read before the user hears that a channel is not a video."""
+    """One private playlist on a channel costs all of the channel; its own job will tell why."""
+
+    def extract(extractor: InfoExtractor, url: str) -> dict[str, object]:
+        if "hidden" in url:
+            _private(extractor)
+        entries = [extractor.url_result(f"https://www.youtube.com/@{name}", "YoutubeTab") for name in ("hidden", "b")]
+        return extractor.playlist_result(entries if "channel" in url else [{"id": "1", "title": "x"}], url, "A channel")
+
+    monkeypatch.setattr(YoutubeTabIE, "_real_extract", extract)
+    listing = run("https://www.youtube.com/@channel").listing
+    assert listing
+    assert [(entry.url, entry.place) for entry in listing.entries] == [
+        ("https://www.youtube.com/@hidden", None),
+        ("https://www.youtube.com/@b", 1),
+    ]
+
+
+def test_a_list_without_end_needs_a_limit(run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A calendar that goes on for ever fills the broker with jobs."""
+    monkeypatch.setattr(fetch, "_LONGEST", 5)
+    entries = (InfoExtractor.url_result(f"https://video.example/{n}") for n in itertools.count())
+    monkeypatch.setattr(GenericIE, "_real_extract", lambda *_: InfoExtractor.playlist_result(entries, "1", "All"))
+    with pytest.raises(Reject, match="is a list of more than 5 media: submit it with a limit") as caught:
+        run("https://video.example/calendar")
+    check_sentence(caught.value, "https://video.example/calendar")
+
+
+def test_a_sites_own_id_is_told_and_a_links_end_is_none(
+    site: Web, run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files of the same name on the web count as one, or a video is downloaded to see that it is known."""
+    assert run(f"{site.url}/5s.flac").origin == ""
+    info = {"id": "x1", "title": "A talk", "url": f"{site.url}/5s.flac", "ext": "flac"}
+    monkeypatch.setattr(YoutubeIE, "_real_extract", lambda *_: info)
+    assert run("https://www.youtube.com/watch?v=aaaaaaaaaaa&list=PLbbbbbbbbbbbbbbbb").origin == "Youtube:x1"
+
+
+def test_no_more_of_a_channel_is_read_than_is_asked_for(
+    run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of pages are read for the latest two videos."""
     read = 0
 
     def entries() -> Iterator[dict[str, object]]:
@@ -251,16 +349,18 @@ def test_a_channel_is_refused_without_reading_all_of_it(
     monkeypatch.setattr(
         GenericIE, "_real_extract", lambda *_: InfoExtractor.playlist_result(entries(), "channel", "A channel")
     )
-    with pytest.raises(Reject, match="is a list of media"):
-        run("https://video.example/channel")
-    assert read <= 2
+    listing = run("https://video.example/channel", limit=2).listing
+    assert listing
+    assert [entry.url for entry in listing.entries] == [f"https://video.example/watch?v={n}" for n in (1, 2)]
+    assert read <= 3
 
 
 def test_a_download_that_nobody_waits_for_stops(site: Web, tmp_path: Path) -> None:
     """A cancelled job goes on to fill the disk."""
     one = Fetch(f"{site.url}/declares/{2 * 1024**3}.mp4", tmp_path, Settings(data_dir=str(tmp_path), max_bytes=4e9))
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(one.run)
+        one.look()
+        running = pool.submit(one.download)
         while one.received < 1e6:
             time.sleep(0.01)
         one.cancelled = True

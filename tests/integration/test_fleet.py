@@ -57,7 +57,7 @@ class Fleet:
     async def submit(self, clip: str = "3min.ogg", **options: str) -> str:
         media = await upload(self.connection, DATA / clip)
         job, _ = await submit(
-            self.connection, SubmitRequest(media=media, title=f"{clip} {next(self._count)}", **options)
+            self.connection, SubmitRequest(media=media, title=f"{clip} {next(self._count)}", force=True, **options)
         )
         return job
 

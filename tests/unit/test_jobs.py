@@ -1,5 +1,6 @@
 """The fold over a job's facts: the one place where a job's state is decided."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from schemas.events import (
     Downloaded,
     Failed,
     Language,
+    Listed,
     Progress,
     Retried,
     Submitted,
@@ -40,6 +42,11 @@ EVENTS: list[Message] = [
     Retried(job="j", time=1, chunks=(1,)),
     Retried(job="j", time=2, chunks=(0, 2)),
     Language(job="j", language="en"),
+    Listed(job="j", title="A channel", children=2),
+    *(Submitted(job=f"j_{n}", title=f"{n}", url=f"http://x/{n}", parent="j") for n in (1, 2)),
+    Completed(job="j_1", transcript="transcripts/j_1/transcript"),
+    Failed(job="j_1", stage="download", reason="gone"),
+    Cancelled(job="j_2"),
 ]
 
 
@@ -135,3 +142,51 @@ def test_a_retry_voids_what_came_before_it_and_nothing_else() -> None:
     """Else a job that was set right still shows its old failure, or loses the chunks that were good."""
     job = fold("j", stored(*EVENTS[:5], chunk(2, error="poison"), EVENTS[7], Retried(job="j", time=1, chunks=(2,))))
     assert (job.state, sorted(job.chunks), job.gaps, job.retries) == ("transcribing", [0, 1], [], 1)
+
+
+def entry(n: int, *more: Message) -> list[Message]:
+    return [Submitted(job=f"j_{n}", title=f"{n}", url=f"http://x/{n}", parent="j"), *more]
+
+
+def completed(n: int) -> Message:
+    return Completed(job=f"j_{n}", transcript=f"transcripts/j_{n}/transcript")
+
+
+LIST: list[Message] = [EVENTS[0], Listed(job="j", title="A channel", children=2)]
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [
+        ([*entry(1), *LIST[:1]], "queued"),
+        ([*LIST], "listed"),
+        ([*LIST, *entry(1, completed(1))], "listed"),
+        ([*LIST, *entry(1, completed(1)), *entry(2)], "listed"),
+        ([*LIST, *entry(1, completed(1)), *entry(2, completed(2))], "completed"),
+        ([*LIST, *entry(1, completed(1)), *entry(2, Cancelled(job="j_2"))], "completed"),
+        ([*LIST, *entry(1, Cancelled(job="j_1")), *entry(2, Cancelled(job="j_2"))], "cancelled"),
+        ([*LIST, *entry(1, Cancelled(job="j_1")), *entry(2, Failed(job="j_2", stage="d", reason="gone"))], "failed"),
+        ([*LIST, *entry(1), *entry(2), Cancelled(job="j")], "cancelled"),
+        ([EVENTS[0], Failed(job="j", stage="download", reason="no list")], "failed"),
+    ],
+)
+def test_a_list_is_as_its_entries_are(facts: list[Message], state: str) -> None:
+    """Who waits for a list leaves too early, waits for ever, or takes it for done."""
+    assert fold("j", stored(*facts)).state == state
+
+
+def test_a_list_tells_what_failed_in_it_and_when_it_ended() -> None:
+    """Of a hundred videos nobody finds the one that is missing."""
+    failed = Failed(job="j_2", stage="download", reason="it is private")
+    job = fold("j", stored(*LIST, *entry(2, failed), *entry(1, completed(1))))
+    assert job.reason == "1 of 2 entries failed, the first with: it is private"
+    assert job.ended_at == 1006
+    assert (job.title, [part.id for part in job.parts]) == ("A channel", ["j_1", "j_2"])
+    assert job.counts == {"completed": 1, "failed": 1}
+
+
+def test_entries_belong_to_their_list() -> None:
+    """A list and its hundred videos stand in the list of jobs as a hundred and one."""
+    jobs = fold_all(stored(*entry(1), *LIST, *entry(2), Submitted(job="k", title="other", url="http://x")))
+    assert sorted(jobs) == ["j", "k"]
+    assert sorted(jobs["j"].children) == [1, 2]

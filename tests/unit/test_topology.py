@@ -7,7 +7,7 @@ from schemas.chunks import ChunkTask, Span
 from schemas.events import ChunkDone, Progress, Submitted
 from schemas.message import encode
 from schemas.options import Options
-from v2t_stream.topology import STAGES, STREAMS, decode, job_id, job_of, message_type
+from v2t_stream.topology import STAGES, STREAMS, child_id, decode, job_id, job_of, message_type, place_of
 
 
 def covers(pattern: str, subject: str) -> bool:
@@ -56,5 +56,20 @@ def test_an_unknown_field_is_ignored_and_an_unknown_subject_is_nothing() -> None
 def test_job_ids_differ_and_are_one_token(one: int, other: int) -> None:
     """Else two jobs share their facts, or an id breaks its subject."""
     assert (job_id("e", one) == job_id("e", other)) == (one == other)
+    assert place_of(job_id("e", one)) == (job_id("e", one), 0)
     assert job_id("e", one).isascii()
     assert not set(job_id("e", one)) & set(". *>")
+
+
+@given(st.integers(1, 10**9))
+def test_the_id_of_an_entry_tells_its_list_and_its_place(place: int) -> None:
+    """Else a list loses its entries."""
+    assert place_of(child_id("e-1", place)) == ("e-1", place)
+    assert not set(child_id("e-1", place)) & set(". *>")
+
+
+@given(st.text("e1_0-", min_size=1))
+def test_no_other_id_is_taken_for_an_entry_s(job: str) -> None:
+    """Else a stray message makes an entry that is in no list."""
+    parent, place = place_of(job)
+    assert job == (child_id(parent, place) if place else parent)

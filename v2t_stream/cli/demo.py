@@ -30,7 +30,7 @@ def demo(engine: str) -> None:
     async def run() -> None:
         click.echo("starting the broker and the five stages …", err=True)
         with _served(assets.CLIP) as url:
-            request = SubmitRequest(url=url, model=DEMO_MODEL, engine=engine, language="en")
+            request = SubmitRequest(url=url, model=DEMO_MODEL, engine=engine, language="en", force=True)
             check(request)
             async with session(settings, work=True, options=request) as pipeline:
                 job, _ = await submit(pipeline.connection, request)

@@ -1,10 +1,11 @@
 """Watches a job from the terminal until it ends: its progress on stderr, its segments or its transcript on stdout."""
 
+import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import click
 from rich.console import Console
@@ -12,11 +13,15 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from v2t_stream.errors import V2TError
-from v2t_stream.jetstream import Connection
-from v2t_stream.jobs import Job
+from v2t_stream.errors import BrokerError, V2TError
+from v2t_stream.jetstream import Connection, Stored
+from v2t_stream.jobs import Job, State
+from v2t_stream.lists import parts
 from v2t_stream.text import one_line
-from v2t_stream.topology import JOBS
+from v2t_stream.topology import JOBS, child_id, job_of, place_of
+
+_AHEAD: Final = 256  # facts that wait to be shown
+_BAD: Final[tuple[State, ...]] = ("failed", "cancelled")
 
 
 class JobFailed(V2TError):
@@ -31,20 +36,72 @@ class View(Protocol):
 async def states(connection: Connection, job_id: str) -> AsyncIterator[Job]:
     """The job after each of its facts, history first, until it ended. One that has no facts yet is waited for."""
     job = Job(job_id)
-    async for stored in connection.watch(JOBS, f"v2t.job.{job_id}.>"):
-        if stored:
+    async with contextlib.aclosing(_changes(connection, job)) as changes:
+        async for _ in changes:
+            yield job
+
+
+async def _changes(connection: Connection, job: Job) -> AsyncGenerator[Job]:
+    """Keep `job` up to date until it ended; after each fact whose it was, its own or that of an entry."""
+    async with contextlib.aclosing(connection.watch(JOBS, f"v2t.job.{job.id}.>")) as facts:
+        async for stored in facts:
+            if stored:
+                job.apply(stored)
+            yield job
+            if job.ended:
+                return
+            if job.listed:
+                break
+    patterns = [f"v2t.job.{child_id(job.id, n)}.>" for n in range(1, job.listed.children + 1)] if job.listed else []
+    async with contextlib.aclosing(_merged(connection, [f"v2t.job.{job.id}.*", *patterns])) as merged:
+        async for stored in merged:
             job.apply(stored)
-        yield job
-        if job.ended:
-            return
+            _, place = place_of(job_of(stored.subject))
+            changed = job.children[place] if place else job
+            yield changed
+            if changed.ended and job.ended:
+                yield job
+                return
+
+
+async def _merged(connection: Connection, patterns: list[str]) -> AsyncGenerator[Stored]:
+    """The facts on `patterns`, those there are and those to come, however many patterns there are."""
+    arrived: asyncio.Queue[Stored | BrokerError] = asyncio.Queue(_AHEAD)
+
+    async def watch(part: list[str]) -> None:
+        try:
+            async with contextlib.aclosing(connection.watch(JOBS, *part)) as facts:
+                async for stored in facts:
+                    if stored:
+                        await arrived.put(stored)
+        except BrokerError as error:
+            await arrived.put(error)
+
+    watching = [asyncio.create_task(watch(part)) for part in parts(patterns)]
+    try:
+        while True:
+            stored = await arrived.get()
+            if isinstance(stored, BrokerError):
+                raise stored
+            yield stored
+    finally:
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
 
 
 async def follow(connection: Connection, job_id: str, *views: View) -> Job:
-    """Show a job in `views` until it ended. Raises JobFailed where that is not with a transcript."""
+    """Show a job in `views` until it ended, and the jobs of its entries where it is a list.
+
+    Raises JobFailed where it did not end with a transcript, or not with one of each entry.
+    """
     job = Job(job_id)
-    async for job in states(connection, job_id):
-        for view in views:
-            view.update(job)
+    async with contextlib.aclosing(_changes(connection, job)) as changes:
+        async for changed in changes:
+            for view in views:
+                view.update(changed)
+                if changed is not job and changed.ended:
+                    view.update(job)
     if job.state != "completed":
         raise JobFailed(f"job {job_id} failed: {one_line(job.reason)}" if job.reason else f"job {job_id} was cancelled")
     return job
@@ -110,6 +167,8 @@ class Bars:
                 self._progress.remove_task(task)
 
     def update(self, job: Job) -> None:
+        if job.state == "queued" and place_of(job.id)[1]:
+            return  # of a list's entries only those in work
         share, detail = describe(job)
         title = one_line(job.title)
         if not self._live:
@@ -139,26 +198,36 @@ class Bars:
 
 def describe(job: Job) -> tuple[float, str]:
     """How much of the present step is done (0 to 1), and the same in words."""
+    if job.listed:
+        counts, total = job.counts, job.listed.children
+        ended = counts["completed"] + counts["failed"] + counts["cancelled"]
+        parts = [f"{ended} of {total} done", *(f"{counts[state]} {state}" for state in _BAD if counts[state])]
+        return ended / total, ", ".join(parts)
     match job.state:
-        case "queued" if job.submitted:
+        case "queued" | "converting" if job.submitted and "convert" not in job.progress:
             return 0.0, "waits for a free machine"
         case "downloading":
             download = job.progress["download"]
             share = download.done / download.total if download.total else 0.0
             size = f"{download.done / 1e6:.1f}"
             return share, f"{share:.0%}  {size} of {download.total / 1e6:.1f} MB" if download.total else f"{size} MB"
-        case "converting" if "convert" not in job.progress:
-            return 0.0, "waits for a free machine"
         case "converting" | "transcribing":
             return (job.transcribed / job.duration if job.duration else 0.0), "  ".join(_pace(job))
         case "completed":
-            parts = [f"{clock(job.duration or 0)} of media"]
-            if job.started_at and job.ended_at:
-                parts.append(f"in {job.ended_at - job.started_at:.1f} s")
-            if job.gaps:
-                parts.append(f"but {len(job.gaps)} of {job.chunks_cut} chunks missing: {job.gaps[0].reason}")
-            return 1.0, " ".join(parts)
+            return 1.0, " ".join(_outcome(job))
     return 0.0, ""
+
+
+def _outcome(job: Job) -> Iterator[str]:
+    """What a completed job has come to."""
+    if job.completed and job.completed.of:
+        yield f"done before as job {job.completed.of}"
+        return
+    yield f"{clock(job.duration or 0)} of media"
+    if job.started_at and job.ended_at:
+        yield f"in {job.ended_at - job.started_at:.1f} s"
+    if job.gaps:
+        yield f"but {len(job.gaps)} of {job.chunks_cut} chunks missing: {job.gaps[0].reason}"
 
 
 def _pace(job: Job) -> Iterator[str]:
@@ -173,20 +242,33 @@ def _pace(job: Job) -> Iterator[str]:
 
 
 class Segments:
-    """Prints segments in their order, each as soon as all before it are there."""
+    """Prints segments in their order, each as soon as all before it are there.
 
-    def __init__(self, say: Callable[[str], None] = click.echo) -> None:
+    `titled`: jobs take turns, so a line with the title says whose segments follow.
+    """
+
+    def __init__(self, say: Callable[[str], None] = click.echo, *, titled: bool = False) -> None:
         self._say = say
-        self._next = 0
+        self._titled = titled
+        self._last = ""
+        self._next: dict[str, int] = {}
 
     def update(self, job: Job) -> None:
-        while chunk := job.chunks.get(self._next):
-            self._next += 1
+        while chunk := job.chunks.get(self._next.setdefault(job.id, 0)):
+            self._next[job.id] += 1
+            if (self._titled or place_of(job.id)[1]) and self._last != job.id:
+                self._last = job.id
+                self._say(heading(job))
             if chunk.error:
                 self._say(f"[{clock(chunk.start)} - {clock(chunk.end)}] [missing: {chunk.error}]")
             for segment in chunk.segments:
                 self._say(f"[{clock(segment.start)} - {clock(segment.end)}] {segment.text}")
         sys.stdout.flush()
+
+
+def heading(job: Job) -> str:
+    """The line above what belongs to one of several jobs, as `tail` has it for several files."""
+    return f"==> {one_line(job.title)} ({job.id}) <=="
 
 
 def clock(seconds: float) -> str:

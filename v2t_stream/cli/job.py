@@ -18,17 +18,18 @@ from v2t_stream.cli.follow import Bars, clock, describe, follow
 from v2t_stream.errors import ObjectMissing, SettingsError, V2TError
 from v2t_stream.fleet import fleet
 from v2t_stream.formats import FORMATS
-from v2t_stream.jetstream import Stored
-from v2t_stream.jobs import Job, fold, fold_all
+from v2t_stream.jobs import Job, fold_all
+from v2t_stream.lists import history, read
 from v2t_stream.models import problem
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
-from v2t_stream.topology import JOBS
+from v2t_stream.topology import child_id
 from v2t_stream.waiting import warning
 
 _UNBOUNDED: Final = 100_000  # columns, where nobody's terminal is to be filled
-_OF_CHUNKS: Final = {"chunks_done", "speed", "eta", "gaps"}  # what `job list` leaves to `job status`
+_OF_STATUS: Final = {"chunks_done", "speed", "eta", "gaps", "children"}  # what `job list` leaves to `job status`
+_OF_CHILDREN: Final = ("id", "state", "title", "reason")
 
 
 @click.group()
@@ -42,13 +43,14 @@ def list_(*, as_json: bool) -> None:
     """All jobs the broker remembers, the latest last."""
 
     async def run(pipeline: Session) -> None:
-        facts = await _facts(pipeline, "v2t.job.*.*", "v2t.job.*.progress.*")
+        facts = await history(pipeline.connection, ["v2t.job.*.*", "v2t.job.*.progress.*"])
         # The chunks, which are most of it, matter only where they are still coming.
-        if running := [f"v2t.job.{job.id}.chunk.*" for job in fold_all(facts).values() if not job.ended]:
-            facts += await _facts(pipeline, *running)
+        jobs = [part for job in fold_all(facts).values() for part in job.parts]
+        running = [f"v2t.job.{job.id}.chunk.*" for job in jobs if job.downloaded and not job.ended]
+        facts += await history(pipeline.connection, running)
         jobs = sorted(fold_all(facts).values(), key=lambda job: job.started_at or 0.0)
         if as_json:
-            short = [{name: value for name, value in summary(job).items() if name not in _OF_CHUNKS} for job in jobs]
+            short = [{name: value for name, value in summary(job).items() if name not in _OF_STATUS} for job in jobs]
             click.echo(msgspec.json.encode(short).decode())
             return
         _print_table(jobs)
@@ -69,7 +71,9 @@ def status(job_id: str, *, as_json: bool) -> None:
             click.echo(msgspec.json.encode(facts).decode())
         else:
             for name, value in facts.items():
-                if value not in (None, "", []):
+                if name == "children":
+                    _print_children(state)
+                elif value not in (None, "", []):
                     click.echo(f"{name:12}{one_line(str(value))}")
         if state.state == "failed":
             click.get_current_context().exit(1)
@@ -86,8 +90,12 @@ def transcript(job_id: str, format_: str, output: Path | None) -> None:
 
     async def run(pipeline: Session) -> None:
         state = await _job(pipeline, job_id)
+        if state.listed:
+            first, last = child_id(job_id, 1), child_id(job_id, state.listed.children)
+            raise V2TError(f"job {job_id} is a list: read the transcripts of its entries, {first} to {last}")
+        prefix = state.completed.transcript if state.completed else f"transcripts/{job_id}/transcript"
         try:
-            data = await pipeline.store.get(f"transcripts/{job_id}/transcript.{format_}")
+            data = await pipeline.store.get(f"{prefix}.{format_}")
         except ObjectMissing:
             why = state.reason or describe(state)[1]
             raise V2TError(f"job {job_id} has no transcript, it is {state.state}{f': {why}' if why else ''}") from None
@@ -126,8 +134,15 @@ def retry(job_id: str, chunk: int | None, model: str | None) -> None:
     async def run(pipeline: Session) -> None:
         if model and (reason := problem(model, None)):
             raise V2TError(reason)
-        chunks = await control.retry(pipeline.connection, await _job(pipeline, job_id), chunk=chunk, model=model)
-        click.echo(f"job {job_id} is tried again" + (f" ({chunks} chunks)" if chunks else ""))
+        state = await _job(pipeline, job_id)
+        if state.listed:
+            if chunk is not None:
+                raise V2TError(f"job {job_id} is a list: name the entry whose chunk it is, as {child_id(job_id, 1)}")
+            entries = await control.retry_list(pipeline.connection, state, model=model)
+            click.echo(f"job {job_id} is tried again ({entries} of {len(state.children)} entries)")
+        else:
+            chunks = await control.retry(pipeline.connection, state, chunk=chunk, model=model)
+            click.echo(f"job {job_id} is tried again" + (f" ({chunks} chunks)" if chunks else ""))
         if pipeline.local:
             with Bars() as bars:
                 await follow(pipeline.connection, job_id, bars)
@@ -143,6 +158,10 @@ def summary(job: Job) -> dict[str, Any]:
         "title": job.title,
         "source": job.source,
         "reason": job.reason,
+        "done_before_as": job.completed.of if job.completed else "",
+        "parent": job.submitted.parent if job.submitted else None,
+        "entries": dict(job.counts) or None,
+        "children": [{name: getattr(child, name) for name in _OF_CHILDREN} for child in job.parts if child is not job],
         "language": job.completed.language if job.completed else job.options.language,
         "duration": job.duration,
         "decoded": job.decoded,
@@ -156,14 +175,25 @@ def summary(job: Job) -> dict[str, Any]:
     }
 
 
+def _print_children(job: Job) -> None:
+    if not job.listed:
+        return
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(job.counts.items()))
+    click.echo(f"{'entries':12}{job.listed.children}: {counts}")
+    for child in job.parts:
+        detail = one_line(child.reason) or describe(child)[1]
+        click.echo(f"  {child.id}  {child.state}  {one_line(child.title)}{f': {detail}' if detail else ''}")
+
+
 def _print_table(jobs: list[Job]) -> None:
     rows = [("job", "state", "title", "language", "duration", "took")]
     for job in jobs:
         took = job.ended_at - job.started_at if job.ended_at and job.started_at else None
         language = job.completed.language if job.completed else job.options.language
         duration = clock(job.duration) if job.duration else ""
+        state = job.state if not job.listed else f"{job.state} {job.counts['completed']}/{job.listed.children}"
         rows.append(
-            (job.id, job.state, one_line(job.title), language or "", duration, "" if took is None else f"{took:.1f} s")
+            (job.id, state, one_line(job.title), language or "", duration, "" if took is None else f"{took:.1f} s")
         )
     widths = [max(map(cell_len, cells)) for cells in zip(*rows, strict=True)]
     console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED)
@@ -177,16 +207,12 @@ def _print_table(jobs: list[Job]) -> None:
     console.print(table)
 
 
-async def _facts(pipeline: Session, *patterns: str) -> list[Stored]:
-    return [stored async for stored in pipeline.connection.watch(JOBS, *patterns, live=False) if stored]
-
-
 async def _job(pipeline: Session, job_id: str) -> Job:
     """Raises V2TError where there is no such job."""
-    facts = await _facts(pipeline, f"v2t.job.{job_id}.>")
-    if not facts:
+    state = await read(pipeline.connection, job_id)
+    if not state.sequences:
         raise V2TError(f"there is no job {job_id!r}: v2t job list shows those there are")
-    return fold(job_id, facts)
+    return state
 
 
 def _with_broker(run: Callable[[Session], Awaitable[None]], *, work: bool = False) -> None:

@@ -6,7 +6,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, BinaryIO, get_args
 
 import click
 import msgspec
@@ -14,15 +14,15 @@ import uvloop
 
 from schemas.options import Accelerator
 from schemas.requests import SubmitRequest
-from v2t_stream.cli.follow import Bars, JobFailed, Segments, follow
-from v2t_stream.errors import SettingsError, V2TError
+from v2t_stream import done
+from v2t_stream.cli.follow import Bars, JobFailed, Segments, View, follow, heading
+from v2t_stream.errors import Reject, SettingsError, V2TError
 from v2t_stream.formats import FORMATS
+from v2t_stream.lists import read
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, submit
 from v2t_stream.text import one_line
-
-_AT_ONCE: Final = 16  # files sent and followed together; the stages take them one after the other anyway
 
 _OPTIONS = (
     click.option("--language", help="Spoken language as an ISO 639 code such as en; detected where not given."),
@@ -33,50 +33,114 @@ _OPTIONS = (
     click.option("--word-timestamps", is_flag=True, help="Times of single words, in the JSON transcript."),
     click.option("--multilingual", is_flag=True, help="Each chunk in its own language, instead of one for the job."),
     click.option("--remote/--no-remote", default=False, help="Allow paid or remote providers."),
+    click.option("--force", is_flag=True, help="Also what was transcribed with the same settings before."),
 )
 
 
 def _transcription_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the fields of schemas.options.Options as options of the same names."""
+    """Add the fields of schemas.options.Options as options of the same names, and `force` of SubmitRequest."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 @click.command()
-@click.option("--url", required=True, help="An http(s) link: a page yt-dlp knows, or a media file itself.")
+@click.option("--url", "urls", multiple=True, help="An http(s) link: a page yt-dlp knows, a playlist, or a media file.")
+@click.option("--file", type=click.File("rb"), help="A file with a link on each line; - is standard input.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many entries of each playlist or channel.")
 @_transcription_options
 @click.option("--wait", is_flag=True, help="Show progress until it is done, then print the transcript.")
 @click.option("--follow", "following", is_flag=True, help="Print segments in order the moment they are final.")
-def etl(url: str, *, wait: bool, following: bool, **options: Any) -> None:
-    """Transcribe the media at a URL."""
+def etl(
+    urls: tuple[str, ...],
+    file: BinaryIO | None,
+    *,
+    limit: int | None,
+    wait: bool,
+    following: bool,
+    **options: Any,
+) -> None:
+    """Transcribe the media at one or more URLs."""
     settings = Settings.from_environment()
-    request = SubmitRequest(url=url, **options)
-    check(request)
+    wish = SubmitRequest(limit=limit, **options)
+    requests = _requests(urls, file, wish)
 
     async def run() -> None:
-        async with session(settings, work=True, options=request) as pipeline:
-            job, duplicate = await submit(pipeline.connection, request)
-            if duplicate:
-                click.echo("the same was submitted within the last two minutes: this is its job", err=True)
-            if not (wait or following or pipeline.local):
-                click.echo(job)
+        async with session(settings, work=True, options=wish) as pipeline:
+            staying = wait or following or pipeline.local
+            jobs = []
+            for request in requests:
+                job, duplicate = await submit(pipeline.connection, request)
+                jobs.append(job)
+                if duplicate:
+                    click.echo(f"{request.url} was submitted within the last two minutes: this is its job", err=True)
+                click.echo(f"job {job}" if staying else job, err=staying)
+            if not staying:
                 return
-            click.echo(f"job {job}", err=True)
             if not (wait or following):
-                click.echo("NATS_URL names no broker, so this command stays until the job is done", err=True)
+                click.echo("NATS_URL names no broker, so this command stays until all is done", err=True)
             try:
-                with Bars() as bars:
-                    await follow(pipeline.connection, job, bars, *([Segments(bars.say)] if following else []))
+                await _see_through(pipeline, jobs, following=following)
             except asyncio.CancelledError:
                 when = "with the next command here" if pipeline.local else "without you"
-                click.echo(f"job {job} goes on {when}: v2t job status {job}", err=True)
+                for job in jobs:
+                    click.echo(f"job {job} goes on {when}: v2t job status {job}", err=True)
                 raise
-            if not following:
-                transcript = await pipeline.store.get(f"transcripts/{job}/transcript.txt")
-                click.echo(transcript.decode(), nl=False)
 
     uvloop.run(run())
+
+
+def _requests(urls: tuple[str, ...], file: BinaryIO | None, wish: SubmitRequest) -> list[SubmitRequest]:
+    """`wish` for each link, once. All are right, or none is made."""
+    for url in urls:
+        check(msgspec.structs.replace(wish, url=url))
+    links = dict.fromkeys([*urls, *(_links(file, wish) if file else [])])
+    if not links:
+        raise click.UsageError("name a --url, or a --file of them")
+    return [msgspec.structs.replace(wish, url=url) for url in links]
+
+
+def _links(file: BinaryIO, wish: SubmitRequest) -> Iterator[str]:
+    """The links of a file, a line each; blank lines and those that begin with # say nothing."""
+    name = one_line(file.name)
+    for number, line in enumerate(file, 1):
+        try:
+            link = line.decode("utf-8-sig").strip()
+            if link and not link.startswith("#"):
+                check(msgspec.structs.replace(wish, url=link))
+                yield link
+        except UnicodeDecodeError:
+            raise SettingsError(f"line {number} of {name} is not UTF-8 text: put one link on each line") from None
+        except Reject as error:
+            raise SettingsError(f"line {number} of {name}: {error}") from error
+
+
+async def _see_through(pipeline: Session, jobs: list[str], *, following: bool) -> None:
+    """Show the jobs until all have ended, and print what they heard, in their order. Raises JobFailed."""
+    several = len(jobs) > 1
+    with Bars() as bars:
+        views: list[View] = [bars, Segments(bars.say, titled=several)] if following else [bars]
+
+        async def one(job: str) -> JobFailed | None:
+            try:
+                await follow(pipeline.connection, job, *views)
+            except JobFailed as error:
+                if several:
+                    bars.warn(f"v2t: {error}")
+                return error
+            return None
+
+        failures = [failure for failure in await asyncio.gather(*map(one, jobs)) if failure]
+    for job in jobs:
+        state = await read(pipeline.connection, job)
+        for part in state.parts:
+            if part.completed and not (following and not part.completed.of):
+                text = await pipeline.store.get(f"{part.completed.transcript}.txt")
+                if several or state.listed:
+                    click.echo(heading(part))
+                click.echo(text.decode(), nl=False)
+    if failures:
+        raise JobFailed(f"{len(failures)} of {len(jobs)} jobs failed") if several else failures[0]
 
 
 @click.command()
@@ -87,10 +151,18 @@ def etl(url: str, *, wait: bool, following: bool, **options: Any) -> None:
 @click.option(
     "--format", "formats", default="srt", show_default=True, help=f"Of {','.join(FORMATS)}; several by commas."
 )
+@click.option("--distributed", is_flag=True, help="By the nodes of the broker of NATS_URL, or not at all.")
+@click.option(
+    "--parallel", type=click.IntRange(min=1), default=16, show_default=True, help="Files sent and followed at once."
+)
 @_transcription_options
-def convert(source: Path, output: Path | None, formats: str, **options: Any) -> None:
+def convert(
+    source: Path, output: Path | None, formats: str, *, distributed: bool, parallel: int, **options: Any
+) -> None:
     """Transcribe files and write transcripts beside them, or into a folder."""
     settings = Settings.from_environment()
+    if distributed and not settings.nats_url:
+        raise SettingsError("--distributed needs a broker: name it in NATS_URL, as in nats://host:4222")
     wanted = _formats(formats)
     request = SubmitRequest(media="media/", **options)
     check(request)
@@ -100,14 +172,14 @@ def convert(source: Path, output: Path | None, formats: str, **options: Any) -> 
 
     async def run() -> None:
         failures = 0
-        at_once = asyncio.Semaphore(_AT_ONCE)
+        at_once = asyncio.Semaphore(parallel)
 
         async def one(file: Path, stem: Path) -> None:
             nonlocal failures
             async with at_once:
                 try:
-                    job = await _convert(pipeline, request, file, bars)
-                    for path in await _written(pipeline, job, stem, wanted):
+                    transcript = await _convert(pipeline, request, file, bars)
+                    for path in await _written(pipeline, transcript, stem, wanted):
                         bars.say(str(path))
                 except V2TError as error:
                     failures += 1
@@ -123,20 +195,29 @@ def convert(source: Path, output: Path | None, formats: str, **options: Any) -> 
 
 
 async def _convert(pipeline: Session, wish: SubmitRequest, file: Path, bars: Bars) -> str:
-    """Send one file through; the job that did it."""
+    """Send one file through, unless it was done before; the prefix of its transcript."""
+    if not wish.force:
+        with bars.step(file.name, "reading"):
+            try:
+                origin = await asyncio.to_thread(done.of_file, file)
+            except OSError as error:
+                raise SettingsError(f"the file cannot be read ({error.strerror}): check its permissions") from error
+        if before := await done.find(pipeline.connection, pipeline.store, origin, wish):
+            bars.warn(f"{one_line(file.name)} was done before as job {before.job} (--force does it again)")
+            return before.transcript
     media = f"media/uploads/{secrets.token_hex(12)}/source{file.suffix}"
     with bars.step(file.name, "sending"):
         await pipeline.store.put_file(media, file)
     job, _ = await submit(pipeline.connection, msgspec.structs.replace(wish, media=media, title=file.name))
-    await follow(pipeline.connection, job, bars)
-    return job
+    state = await follow(pipeline.connection, job, bars)
+    return state.completed.transcript if state.completed else ""  # or follow would have raised
 
 
-async def _written(pipeline: Session, job: str, stem: Path, formats: list[str]) -> list[Path]:
-    """Fetch the job's transcript in `formats`, to files named after `stem`."""
+async def _written(pipeline: Session, transcript: str, stem: Path, formats: list[str]) -> list[Path]:
+    """Fetch the transcript of this prefix in `formats`, to files named after `stem`."""
     paths = [stem.parent / f"{stem.name}.{format_}" for format_ in formats]
     for path, format_ in zip(paths, formats, strict=True):
-        data = await pipeline.store.get(f"transcripts/{job}/transcript.{format_}")
+        data = await pipeline.store.get(f"{transcript}.{format_}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)

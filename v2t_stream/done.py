@@ -1,0 +1,52 @@
+"""What was transcribed before: the same media, by its site's own id or its bytes, with the same settings."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from schemas.events import Done
+from schemas.options import Options
+from v2t_stream.jetstream import Connection
+from v2t_stream.jobs import fold
+from v2t_stream.object_store import ObjectStore
+from v2t_stream.topology import DONE, JOBS
+
+# What decides about the words; where it is done, who pays and what it is called do not. None means the node's
+# default, whatever that is: two jobs that name no model count as the same, also where the default has changed since.
+_SETTINGS: Final = ("language", "model", "engine", "task", "word_timestamps", "multilingual")
+
+
+def of_content(sha256: str) -> str:
+    """The origin of media known by its bytes alone; `sha256` in hexadecimal."""
+    return f"sha256:{sha256}"
+
+
+def of_file(path: Path) -> str:
+    """The origin of a file, read to its end. Raises OSError."""
+    with path.open("rb") as file:
+        return of_content(hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def key(origin: str, options: Options) -> str:
+    """What the media `origin` with `options` is filed under: one token of a subject."""
+    settings = [getattr(options, name) for name in _SETTINGS]
+    return hashlib.sha256(msgspec.json.encode([origin, *settings])).hexdigest()
+
+
+async def find(connection: Connection, store: ObjectStore, origin: str, options: Options) -> Done | None:
+    """The job that did the same, if its transcript is there and still what these settings gave.
+
+    A retry by another model puts other words in the place of the old ones. Facts that have expired tell of no retry.
+    """
+    wanted = key(origin, options)
+    data = await connection.last(DONE, Done.SUBJECT.format(key=wanted))
+    if data is None:
+        return None
+    done = msgspec.json.decode(data, type=Done)
+    facts = connection.watch(JOBS, f"v2t.job.{done.job}.*", live=False)
+    job = fold(done.job, [stored async for stored in facts if stored])
+    if job.downloaded and (job.state != "completed" or key(job.downloaded.origin, job.options) != wanted):
+        return None
+    return done if await store.size(f"{done.transcript}.json") is not None else None
