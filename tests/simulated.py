@@ -14,7 +14,7 @@ from v2t_stream.transcriber import Transcription
 
 class Simulated:
     def __init__(self, *, model, device, threads):
-        self.speed = float(re.match(r"x([0-9.]+)", model).group(1))
+        self.speed = float(re.search(r"x([0-9.]+)", model).group(1))
         self.language = (re.findall(r"-([a-z][a-z])$", model) or ["en"])[0]
         self.poison = [float(found) for found in re.findall(r"-poison([0-9.]+)", model)]
 

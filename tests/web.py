@@ -25,6 +25,9 @@ PAGES = {
 }
 
 
+_PLAYERS = ("talk", "list")  # pages with one and with two
+
+
 class Web:
     """What was asked of the server, and how much it sent."""
 
@@ -33,6 +36,7 @@ class Web:
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.sent = 0  # bytes of bodies that declare more than they hold
+        self.missing: set[str] = set()  # names of files that are not there for now
         self.closing = threading.Event()
 
 
@@ -88,6 +92,12 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         feed = f'<rss version="2.0"><channel><title>A podcast</title>{items}</channel></rss>'
         self.answer(200, feed.encode(), "application/rss+xml")
 
+    def to_pages(self, _: str) -> None:
+        """/pages: a feed of pages, one with a player and one with two."""
+        items = "".join(f"<item><title>{page}</title><link>{self.web.url}/{page}</link></item>" for page in _PLAYERS)
+        feed = f'<rss version="2.0"><channel><title>Pages</title>{items}</channel></rss>'
+        self.answer(200, feed.encode(), "application/rss+xml")
+
     def to_episode(self, rest: str) -> None:
         """/episode/1/FILE: the file."""
         self.file(rest.partition("/")[2])
@@ -140,6 +150,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
 
     def file(self, name: str) -> None:
+        if name in self.web.missing:
+            self.answer(404, b"no")
+            return
         self.path = f"/{name}"
         super().do_GET()
 

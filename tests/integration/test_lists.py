@@ -1,0 +1,268 @@
+"""Playlists, feeds and what was transcribed before: real stages, and the real yt-dlp on a web server of loopback."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from schemas.events import Submitted
+from schemas.options import LANGUAGES
+from schemas.requests import SubmitRequest
+from tests.harness import DATA, Node, Server, ended, node, upload
+from tests.simulated import install
+from tests.web import Web, web
+from v2t_stream import control
+from v2t_stream.cli.follow import states
+from v2t_stream.errors import V2TError
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.jobs import Job
+from v2t_stream.lists import children, read
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.session import set_up
+from v2t_stream.settings import Settings
+from v2t_stream.submission import submit
+from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
+
+
+class Running(NamedTuple):
+    server: Server
+    machine: Node
+    site: Web
+
+
+class House:
+    """What all tests here share; what one of them sends counts as done before for no other."""
+
+    def __init__(self, running: Running, connection: Connection, language: str) -> None:
+        self.machine = running.machine
+        self.site = running.site
+        self.connection = connection
+        self.store = JetStreamStore(connection.client)
+        self.language = language
+        self._count = itertools.count()
+
+    async def url(self, path: str, **options: object) -> str:
+        """Submit a path of the web server; the job."""
+        job, _ = await submit(self.connection, self._request(url=f"{self.site.url}/{path}", **options))
+        return job
+
+    async def file(self, name: str, **options: object) -> Job:
+        """A file through all stages."""
+        media = await upload(self.connection, DATA / name)
+        job, _ = await submit(self.connection, self._request(media=media, **options))
+        return await ended(self.connection, job)
+
+    def _request(self, **fields: object) -> SubmitRequest:
+        wish = {"language": self.language, "title": f"{self.language} {next(self._count)}", **fields}
+        return msgspec.convert(wish, SubmitRequest)
+
+    async def until(self, job_id: str, what: Callable[[Job], bool]) -> Job:
+        """The job when it is as `what` says."""
+        async with asyncio.timeout(60):
+            async for job in states(self.connection, job_id):
+                if what(job):
+                    return job
+        raise AssertionError(f"it ended before: {job}")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A broker, a node with an engine that takes no time, and a web server."""
+    folder = tmp_path_factory.mktemp("lists")
+    server = Server(folder / "nats")
+    server.start()
+
+    async def create() -> None:
+        async with await connect(server.url, name="test") as connection:
+            await set_up(connection, Settings())
+
+    asyncio.run(create())
+    environment = {**install(folder / "simulated"), "V2T_MODEL": "x1000", "V2T_MAX_BYTES": "50000000"}
+    try:
+        with web(DATA) as site, node(server.url, folder / "home", **environment) as machine:
+            yield Running(server, machine, site)
+    finally:
+        server.stop()
+
+
+_LANGUAGES = iter(sorted(LANGUAGES))
+
+
+@pytest.fixture
+async def house(running: Running) -> AsyncIterator[House]:
+    running.machine.revive()
+    running.site.missing.clear()
+    running.site.asked.clear()
+    async with await connect(running.server.url, name="test") as connection:
+        yield House(running, connection, next(_LANGUAGES))
+
+
+# -- lists
+
+
+async def test_a_feed_sent_by_any_client_is_a_job_for_each_episode(house: House) -> None:
+    """A playlist works with our command line only; or its videos are downloaded in one piece."""
+    ack = await house.connection.js.publish(SUBMIT_SUBJECT, f"{house.site.url}/feed/3".encode())
+    job = await ended(house.connection, job_id(await inbox_epoch(house.connection), ack.seq))
+    assert (job.state, job.title, job.reason) == ("completed", "A podcast", "")
+    assert [(part.id, part.state, part.title) for part in job.parts] == [
+        (f"{job.id}_{n}", "completed", f"20s-{n}") for n in (1, 2, 3)
+    ]
+    assert all([await house.store.size(f"{part.completed.transcript}.srt") for part in job.parts if part.completed])
+
+
+async def test_a_limit_holds_and_a_page_with_players_is_a_list(house: House) -> None:
+    """Who wants the latest two of a channel gets all of it; or of two players on a page the first is taken twice."""
+    feed, page = await house.url("feed/3", limit=2), await house.url("list")
+    assert [part.id for part in (await ended(house.connection, feed)).parts] == [f"{feed}_1", f"{feed}_2"]
+    job = await ended(house.connection, page)
+    assert job.state == "completed"
+    assert len({part.downloaded.size for part in job.parts if part.downloaded}) == 2
+
+
+async def test_what_fails_in_a_list_fails_alone_and_is_tried_again_alone(house: House) -> None:
+    """One private video costs a whole channel, or to have it again costs all others again."""
+    house.site.missing.add("20s-2.flac")
+    job = await ended(house.connection, await house.url("feed/3"))
+    assert (job.state, job.counts) == ("failed", {"completed": 2, "failed": 1})
+    assert job.reason.startswith("1 of 3 entries failed, the first with: ")
+    assert "does not exist (HTTP 404)" in job.children[2].reason
+    house.site.missing.clear()
+    assert await control.retry_list(house.connection, job) == 1
+    assert (await ended(house.connection, job.id)).state == "completed"
+    with pytest.raises(V2TError, match=r"nothing of the list .* failed: name a --model"):
+        await control.retry_list(house.connection, await read(house.connection, job.id))
+
+
+async def test_a_list_that_was_read_by_a_process_that_died_gets_each_entry_once(house: House) -> None:
+    """A killed process leaves half a list, or two jobs for one video; one that came meanwhile is lost."""
+    house.machine.kill("intake")
+    house.machine.kill("download")
+    job = await house.url("feed/3")
+    # What a process leaves that dies after two entries of a feed of two, before it grew at its top.
+    house.machine.start("intake")
+    fact = (await house.until(job, lambda job: job.submitted is not None)).submitted
+    assert fact
+    for n, episode in ((1, 2), (2, 3)):
+        await house.connection.publish(
+            Submitted(
+                job=f"{job}_{n}", title="t", url=f"{house.site.url}/episode/{episode}/20s-{episode}.flac", parent=job
+            )
+        )
+    house.machine.start("download")
+    done = await ended(house.connection, job)
+    assert [part.submitted.url[-6] for part in done.parts if part.submitted and part.submitted.url] == ["2", "3", "1"]
+
+
+async def test_a_cancelled_list_leaves_nothing_running(house: House) -> None:
+    """A channel that was sent by mistake keeps the machines busy for days."""
+    for stage in ("convert", "transcribe"):
+        house.machine.kill(stage)
+    job_id = await house.url("feed/3")
+    job = await house.until(job_id, lambda job: job.listed is not None)
+    await control.cancel(house.connection, house.store, await read(house.connection, job.id))
+    job = await read(house.connection, job.id)
+    assert (job.state, job.counts) == ("cancelled", {"cancelled": 3})
+    with pytest.raises(V2TError, match="was cancelled"):
+        await control.retry_list(house.connection, job)
+
+
+async def test_an_entry_that_comes_after_its_list_was_cancelled_ends_itself(house: House) -> None:
+    """Who cancels a list while it is read finds some of its videos in work afterwards."""
+    house.machine.kill("download")
+    job_id = await house.url("feed/3")
+    job = await house.until(job_id, lambda job: job.submitted is not None)
+    await control.cancel(house.connection, house.store, job)
+    late = Submitted(job=f"{job_id}_1", title="late", url=f"{house.site.url}/5s.flac", parent=job_id)
+    await house.connection.publish(late)
+    house.machine.start("download")
+    assert (await ended(house.connection, late.job)).state == "cancelled"
+    assert [child.id for child in await children(house.connection, job_id)] == [late.job]
+    assert not house.site.asked["/5s.flac"]
+
+
+async def test_a_list_within_a_list_is_told(house: House) -> None:
+    """A page of pages with players makes jobs without end."""
+    job = await ended(house.connection, await house.url("pages"))
+    assert [part.state for part in job.parts] == ["completed", "failed"]
+    assert "is a list within a list: submit its own link" in job.children[2].reason
+
+
+# -- what was done before
+
+
+async def test_a_file_is_not_done_twice_but_for_other_settings_or_when_forced(house: House) -> None:
+    """Who sends a folder again pays for all of it again; or gets the words of another model or language."""
+    first = await house.file("5s.flac")
+    again = await house.file("5s.flac", accelerator="cpu")
+    assert again.completed
+    assert (again.completed.of, again.completed.transcript) == (first.id, f"transcripts/{first.id}/transcript")
+    assert not again.downloaded
+    for options in ({"language": "yue"}, {"model": "sim/x900"}, {"word_timestamps": True}, {"force": True}):
+        other = await house.file("5s.flac", **options)
+        assert other.completed
+        assert not other.completed.of, options
+    # The latest stands.
+    again = await house.file("5s.flac")
+    assert again.completed
+    assert again.completed.of == other.id
+
+
+async def test_a_link_is_known_by_what_it_leads_to(house: House) -> None:
+    """A link whose file has changed gives the old words; or the same file under two links is done twice."""
+    first = await ended(house.connection, await house.url("5s.flac"))
+    again = await ended(house.connection, await house.url("redirect?to=/5s.flac"))
+    assert again.completed
+    assert (again.completed.of, again.title) == (first.id, first.title)
+    other = await ended(house.connection, await house.url("20s-1.flac"))
+    assert other.completed
+    assert not other.completed.of
+
+
+async def test_entries_of_a_list_that_were_done_are_skipped(house: House) -> None:
+    """Who sends a channel every week pays for all of it every week."""
+    first = await ended(house.connection, await house.url("feed/1"))
+    job = await ended(house.connection, await house.url("feed/2"))
+    assert [part.completed.of for part in job.parts if part.completed] == [f"{first.id}_1", ""]
+    again = await ended(house.connection, await house.url("feed/2", force=True))
+    assert [part.completed.of for part in again.parts if part.completed] == ["", ""]
+
+
+async def test_a_transcript_that_is_gone_is_made_again(house: House) -> None:
+    """A job points to words that nobody has any more."""
+    first = await house.file("5s.flac")
+    await house.store.delete_prefix(f"transcripts/{first.id}/")
+    again = await house.file("5s.flac")
+    assert again.completed
+    assert not again.completed.of
+
+
+async def test_a_retry_by_another_model_makes_it_that_model_s(house: House) -> None:
+    """Words by another model are given out for those that were asked for."""
+    first = await house.file("5s.flac", model="sim/x1000")
+    await control.retry(house.connection, first, model="sim/x900")
+    await house.until(first.id, lambda job: job.state == "completed")
+    old, new = await house.file("5s.flac", model="sim/x1000"), await house.file("5s.flac", model="sim/x900")
+    assert old.completed
+    assert new.completed
+    assert (old.completed.of, new.completed.of) == ("", first.id)
+    # One chunk by another model is a mixture that no settings give.
+    await control.retry(house.connection, old, model="sim/x900", chunk=0)
+    await house.until(old.id, lambda job: job.state == "completed")
+    fresh = await house.file("5s.flac", model="sim/x1000")
+    assert fresh.completed
+    assert not fresh.completed.of
+
+
+async def test_a_job_that_had_nothing_to_do_is_done_by_another_model_when_told(house: House) -> None:
+    """What was skipped cannot be had any other way than as a new job."""
+    await house.file("5s.flac")
+    again = await house.file("5s.flac")
+    with pytest.raises(V2TError, match=r"was done before as job .*: name a --model to do it by"):
+        await control.retry(house.connection, again)
+    await control.retry(house.connection, again, model="sim/x900")
+    job = await house.until(again.id, lambda job: job.state == "completed")
+    assert {chunk.model for chunk in job.chunks.values()} == {"sim/x900"}
