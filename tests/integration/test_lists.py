@@ -24,7 +24,7 @@ from v2t_stream.object_store import JetStreamStore
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.submission import submit
-from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.topology import JOBS, SUBMIT_SUBJECT, child_id, inbox_epoch, job_id
 
 
 class Running(NamedTuple):
@@ -155,6 +155,35 @@ async def test_a_list_that_was_read_by_a_process_that_died_gets_each_entry_once(
     house.machine.start("download")
     done = await ended(house.connection, job)
     assert [part.submitted.url[-6] for part in done.parts if part.submitted and part.submitted.url] == ["2", "3", "1"]
+
+
+async def test_a_list_whose_reader_is_killed_is_read_to_its_end(house: House) -> None:
+    """A channel of which half is there looks complete, or its first half is done twice."""
+    await shorten(house.connection, "download", 2)
+    house.machine.kill("download")
+    for stage in ("convert", "transcribe"):
+        house.machine.kill(stage)
+    house.machine.start("download")
+    job_id = await house.url("feed/400")
+    async with asyncio.timeout(30):
+        while not await house.connection.subjects(JOBS, Submitted.SUBJECT.format(job=child_id(job_id, 1))):
+            await asyncio.sleep(0.001)
+    house.machine.kill("download")
+    house.machine.start("download")
+    job = await house.until(job_id, lambda job: job.listed is not None)
+    assert job.listed
+    assert job.listed.children == 400
+    await control.cancel(house.connection, house.store, await read(house.connection, job_id))
+    entries = await children(house.connection, job_id)
+    assert len({entry.submitted.url for entry in entries if entry.submitted}) == len(entries) == 400
+    assert all(entry.ended for entry in entries)
+
+
+async def shorten(connection: Connection, durable: str, ack_wait: float) -> None:
+    """The product's half a minute is too long for a test."""
+    config = (await connection.api(f"CONSUMER.INFO.{JOBS}.{durable}"))["config"]
+    config["ack_wait"] = int(ack_wait * 1e9)
+    await connection.api(f"CONSUMER.CREATE.{JOBS}.{durable}", {"stream_name": JOBS, "config": config})
 
 
 async def test_a_cancelled_list_leaves_nothing_running(house: House) -> None:

@@ -29,6 +29,7 @@ from v2t_stream.waiting import warning
 
 _UNBOUNDED: Final = 100_000  # columns, where nobody's terminal is to be filled
 _OF_STATUS: Final = {"chunks_done", "speed", "eta", "gaps", "children"}  # what `job list` leaves to `job status`
+_OF_LIST: Final = {"entries", "children"}  # for scripts; people get a line for each
 _OF_CHILDREN: Final = ("id", "state", "title", "reason")
 
 
@@ -73,7 +74,9 @@ def status(job_id: str, *, as_json: bool) -> None:
             for name, value in facts.items():
                 if name == "children":
                     _print_children(state)
-                elif value not in (None, "", []):
+                elif name == "done_before_as" and value:
+                    click.echo(f"done before as job {value}")
+                elif name not in _OF_LIST and value not in (None, "", []):
                     click.echo(f"{name:12}{one_line(str(value))}")
         if state.state == "failed":
             click.get_current_context().exit(1)
