@@ -97,7 +97,7 @@ BAD = {
     "protected": Bad(
         "$/locked.m3u8", "download", r"^\$/locked\.m3u8 cannot be downloaded: This video is DRM protected"
     ),
-    "a list": Bad("$/list", "download", r"^\$/list is a list of media: submit each one's own link$"),
+    "an empty list": Bad("$/feed/0", "download", r"^\$/feed/0 is a list with nothing in it: check in a browser"),
     "to a local file": Bad(
         "$/redirect?to=file:///etc/passwd", "download", "leads to an address that cannot be fetched"
     ),
@@ -171,7 +171,9 @@ def outcomes(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> di
                 async def one(sent: str | Callable[[Path], Path]) -> Outcome:
                     if callable(sent):
                         file = await asyncio.to_thread(sent, home)
-                        wish = SubmitRequest(media=await upload(connection, file), title=file.name, language="en")
+                        wish = SubmitRequest(
+                            media=await upload(connection, file), title=file.name, language="en", force=True
+                        )
                         data = encode(wish)
                     else:
                         data = sent.replace("$", server.url).encode()
@@ -190,7 +192,7 @@ async def outcome(connection: Connection, job: str) -> Outcome:
     state = await ended(connection, job, timeout=90)
     text = ""
     if state.completed:
-        text = (await JetStreamStore(connection.client).get(f"transcripts/{job}/transcript.txt")).decode()
+        text = (await JetStreamStore(connection.client).get(f"{state.completed.transcript}.txt")).decode()
     letters = connection.watch(DEAD, f"v2t.dead.*.{job}", live=False)
     dead = [msgspec.json.decode(stored.data, type=DeadLetter) async for stored in letters if stored]
     return Outcome(state, text, dead)
