@@ -95,10 +95,15 @@ class Room:
         self._engine = install(folder / "simulated")
         self._jobs = 0
 
-    def machine(self, name: str, model: str, **environment: str) -> Machine:
+    async def machine(self, name: str, model: str, **environment: str) -> Machine:
+        """One that has been started, but for its stages."""
         settings = {**self._engine, "V2T_MODEL": model, **environment}
         machine = Machine(self.server.url, self._folder / name, **settings)
         self._stack.callback(machine.end)
+        async with asyncio.timeout(30):
+            while "works for" not in machine.log:
+                await asyncio.sleep(0.05)
+        await shorten(self.connection)  # a node that starts sets up everything
         return machine
 
     async def submit(self, clip: str = "3min.ogg") -> str:
@@ -142,7 +147,6 @@ async def shorten(connection: Connection) -> None:
 async def rooms(folder: Path, extra: str = "") -> AsyncGenerator[Room]:
     """`extra`: of the server's configuration."""
     async with broker(folder / "nats", extra) as (server, connection):
-        await shorten(connection)
         with ExitStack() as stack:
             yield Room(server, connection, folder, stack)
 
@@ -160,7 +164,7 @@ async def test_a_crash_loop_is_told_and_forgotten_when_it_is_over(room: Room, tm
     """Else a stage dies every half minute for a week, and every job waits with no word of why."""
     (tmp_path / "ill").mkdir()
     (tmp_path / "ill" / "scratch").write_text("a file where the stages need a folder")
-    machine = room.machine("ill", "x1000")
+    machine = await room.machine("ill", "x1000")
     await room.seen(lambda nodes: any(not info.is_alive and "2 failures in a row" in info.state for info in nodes))
     job = await room.submit("5s.flac")
     await room.seen(lambda nodes: "intake" in alive(nodes, machine))
@@ -210,12 +214,12 @@ async def test_a_machine_that_wakes_works_again_and_what_it_had_in_hand_is_forgo
     In a long sleep the broker ends the connection.
     """
     async with rooms(tmp_path, extra) as room:
-        laptop = room.machine("laptop", "x20")
+        laptop = await room.machine("laptop", "x20")
         await room.seen(lambda nodes: alive(nodes, laptop) == {*ALL_STAGES})
         job = await room.submit()
         await room.at_work(laptop)
         laptop.signal(signal.SIGSTOP)
-        desk = room.machine("desk", "x100")
+        desk = await room.machine("desk", "x100")
         await ended(room.connection, job)
         await room.seen(lambda nodes: not alive(nodes, laptop))
         before = await facts(room.connection, job)
@@ -232,7 +236,7 @@ async def test_a_machine_that_wakes_works_again_and_what_it_had_in_hand_is_forgo
 async def test_a_machine_that_wakes_to_another_store_forgets_the_old_one(tmp_path: Path) -> None:
     """Else what it still had in hand disturbs the jobs of the new one, or those that it takes in get the wrong id."""
     async with rooms(tmp_path) as room:
-        laptop = room.machine("laptop", "x20")
+        laptop = await room.machine("laptop", "x20")
         await room.seen(lambda nodes: alive(nodes, laptop) == {*ALL_STAGES})
         await room.submit()
         await room.at_work(laptop)
@@ -250,3 +254,36 @@ async def test_a_machine_that_wakes_to_another_store_forgets_the_old_one(tmp_pat
                 await done_by(room, laptop, job)
             await room.seen(lambda nodes: alive(nodes, laptop) == {*ALL_STAGES})
             assert {subject.split(".")[2] for subject in await after.subjects(JOBS, "v2t.job.>")} == {*jobs}
+
+
+# -- the end
+
+
+async def test_a_node_that_is_stopped_leaves_nothing_in_its_hand(room: Room) -> None:
+    """Else the last chunks of a job wait half a minute for a machine that was switched off in good order."""
+    machine = await room.machine("stopped", "x5")
+    await room.seen(lambda nodes: alive(nodes, machine) == {*ALL_STAGES})
+    await room.submit()
+    await room.at_work(machine)
+    machine.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(machine.process.wait, 40) == 0
+    for row in STAGES:
+        for consumer in row.consumers:
+            info = await room.connection.api(f"CONSUMER.INFO.{row.stream}.{consumer.durable}")
+            assert info["num_ack_pending"] == 0, consumer.durable  # finished, or at once for another machine
+    assert not machine.processes()
+    assert not any(word in machine.log for word in ("Traceback", "starting it again", "never retrieved"))
+
+
+async def test_nothing_outlives_a_node_that_was_killed(room: Room) -> None:
+    """Else engines nobody knows of go on holding the memory of the card."""
+    machine = await room.machine("killed", "x5")
+    await room.seen(lambda nodes: alive(nodes, machine) == {*ALL_STAGES})
+    await room.submit()
+    await room.at_work(machine)
+    assert len(machine.processes()) == 1 + len(ALL_STAGES) + 1  # an engine
+    machine.process.kill()
+    machine.process.wait()
+    async with asyncio.timeout(40):
+        while machine.processes():
+            await asyncio.sleep(0.1)
