@@ -1,7 +1,7 @@
 """One running pipeline for all tests that only use it; those that break something start their own (tests.harness)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -10,6 +10,34 @@ from tests.harness import Node, Server, node
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
+
+_SHOWN: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", action="store_true", help="kill 100 times over 20 jobs instead of a dozen over 4")
+    parser.addoption("--chaos-seed", type=int, help="what was killed when, as a run before printed it")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_SHOWN] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if rows := config.stash[_SHOWN]:
+        terminalreporter.section("faults")
+        for row in rows:
+            terminalreporter.line(row)
+
+
+@pytest.fixture
+def shown(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Says at the end of the run what a test of faults injected, and what it counted."""
+
+    def show(injected: str, counted: str) -> None:
+        request.config.stash[_SHOWN].append(f"injected: {injected}; counted: {counted}")
+
+    return show
 
 
 class Pipeline(NamedTuple):

@@ -46,13 +46,7 @@ class Server:
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "server.conf"
-        config.write_text(
-            f"listen: 127.0.0.1:{self.port}\nports_file_dir: {json.dumps(str(self.folder))}\n"
-            f"log_file: {json.dumps(str(self.folder / 'server.log'))}\n"
-            f"{self._extra}\n"
-        )
-        self._process = subprocess.Popen([server_path(), "-c", str(config)])
+        self._process = subprocess.Popen([server_path(), *self._arguments()], cwd=self.folder)
         ports = self.folder / f"nats-server_{self._process.pid}.ports"
         give_up = time.monotonic() + 15
         while time.monotonic() < give_up:
@@ -61,13 +55,26 @@ class Server:
                 return
             assert self._process.poll() is None, (self.folder / "server.log").read_text()
             time.sleep(0.01)
-        raise TimeoutError(f"{config} does not start")
+        raise TimeoutError(f"the server in {self.folder} does not start")
+
+    def _arguments(self) -> list[str]:
+        config = self.folder / "server.conf"
+        config.write_text(
+            f"listen: 127.0.0.1:{self.port}\nports_file_dir: {json.dumps(str(self.folder))}\n"
+            f"log_file: {json.dumps(str(self.folder / 'server.log'))}\n"
+            f"{self._extra}\n"
+        )
+        return ["-c", str(config)]
 
     def kill(self) -> None:
         """As a power cut would."""
         assert self._process
         self._process.kill()
         self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
 
     def stop(self) -> None:
         if self._process and self._process.poll() is None:
@@ -116,6 +123,10 @@ class Node:
 
     def pid(self, stage: str) -> int:
         return self._stages[stage].pid
+
+    def has(self, stage: str) -> bool:
+        """Whether it was ever started here."""
+        return stage in self._stages
 
     def is_running(self, stage: str) -> bool:
         return self._stages[stage].poll() is None

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -15,6 +14,7 @@ from schemas.events import Cancelled, ChunkDone, DeadLetter, Progress, Submitted
 from schemas.message import encode
 from schemas.options import Options
 from tests.harness import Server, broker
+from tests.proxy import Proxy
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection, Stored, connect
 from v2t_stream.puller import Puller
@@ -41,51 +41,6 @@ def submitted(job: str = "job", title: str = "title") -> Submitted:
 def task(n: int = 0, accelerator: str = "any") -> ChunkTask:
     options = Options(accelerator=accelerator)  # type: ignore[arg-type]
     return ChunkTask(job="job", n=n, audio="media/job/chunks/0.flac", spans=(Span(0, 16_000),), options=options)
-
-
-class Proxy:
-    """The network between a client and the server: it can swallow what travels, or be cut.
-
-    A double, because the loopback interface of a real machine cannot be made to lose anything on purpose.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self.swallow = asyncio.Event()
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._meet, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        self.cut()
-        await self._server.wait_closed()
-
-    def cut(self) -> None:
-        """End all connections; new ones are taken."""
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-
-    def say(self, data: bytes) -> None:
-        """Tell the client something the server did not say."""
-        self._writers[0].write(data)
-
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        beyond, to_server = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writers = [writer, to_server]
-        with contextlib.suppress(OSError):
-            await asyncio.gather(self._carry(reader, to_server), self._carry(beyond, writer, lossy=True))
-
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, lossy: bool = False) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(65_536):
-                if not (lossy and self.swallow.is_set()):
-                    sink.write(data)
-        sink.close()
 
 
 # -- connecting

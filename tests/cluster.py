@@ -1,0 +1,97 @@
+"""Three NATS servers as one, set up as nats/cluster.conf says, each to be killed and started as the test wants."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from tests.harness import Server
+from v2t_stream.errors import BrokerError
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.session import set_up
+from v2t_stream.settings import Settings
+
+_NAMES = ("one", "two", "three")
+_CONFIG = Path(__file__).parents[1] / "nats" / "cluster.conf"
+
+
+class _Member(Server):
+    """One of the three. Where it listens is all that differs from the file."""
+
+    def __init__(self, folder: Path, own: int, all_: list[int]) -> None:
+        super().__init__(folder)
+        self._routes = {
+            "--cluster": f"nats://127.0.0.1:{own}",
+            "--routes": ",".join(f"nats://127.0.0.1:{port}" for port in all_),
+        }
+
+    def _arguments(self) -> list[str]:
+        options = {
+            "-c": _CONFIG,
+            "-n": self.folder.name,
+            "-a": "127.0.0.1",
+            "-p": self.port,
+            "-m": -1,
+            "--ports_file_dir": self.folder,
+            "-l": self.folder / "server.log",
+            **self._routes,
+        }
+        return [str(word) for option in options.items() for word in option]
+
+
+class Cluster:
+    def __init__(self, folder: Path) -> None:
+        ports = _free_ports(len(_NAMES))
+        self.members = {name: _Member(folder / name, port, ports) for name, port in zip(_NAMES, ports, strict=True)}
+
+    @property
+    def url(self) -> str:
+        return ",".join(member.url for member in self.members.values())
+
+
+@contextlib.asynccontextmanager
+async def cluster(folder: Path) -> AsyncGenerator[tuple[Cluster, Connection]]:
+    """A cluster with our topology on all of its servers, and a connection to it."""
+    servers = Cluster(folder)
+    try:
+        for member in servers.members.values():
+            member.start()
+        async with await connect(servers.url, name="test") as connection:
+            async with asyncio.timeout(40):
+                while True:  # until they have agreed on a leader
+                    with contextlib.suppress(BrokerError):
+                        await set_up(connection, Settings(replicas=3))
+                        break
+            yield servers, connection
+    finally:
+        for member in servers.members.values():
+            member.stop()
+
+
+async def leader(connection: Connection, stream: str) -> str:
+    """The server that leads a stream."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(BrokerError):
+                if name := (await connection.api(f"STREAM.INFO.{stream}"))["cluster"].get("leader"):
+                    return str(name)
+            await asyncio.sleep(0.1)
+
+
+async def is_whole(connection: Connection, stream: str) -> bool:
+    """Whether all its replicas are there and have all of it."""
+    info: dict[str, Any] = (await connection.api(f"STREAM.INFO.{stream}"))["cluster"]
+    replicas = info.get("replicas", [])
+    return len(replicas) == len(_NAMES) - 1 and all(
+        replica["current"] and not replica.get("offline") for replica in replicas
+    )
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]

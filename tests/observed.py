@@ -1,0 +1,93 @@
+"""A job that is watched through faults, and what must hold of it after them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+
+from schemas.requests import SubmitRequest
+from schemas.transcript import Segment, Transcript
+from v2t_stream.jetstream import Connection, Stored
+from v2t_stream.jobs import fold
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.submission import submit
+from v2t_stream.topology import JOBS, STAGES, stage_row
+
+ACK_WAIT: Final = 2.0  # seconds; the product's 30 would only make the tests long
+
+
+async def hasten(connection: Connection) -> None:
+    """Have the server deliver again after ACK_WAIT what a killed process had in hand; workers ask the server for it."""
+    for row in STAGES:
+        for consumer in row.consumers:
+            name = f"{row.stream}.{consumer.durable}"
+            config = (await connection.api(f"CONSUMER.INFO.{name}"))["config"]
+            config["ack_wait"] = int(ACK_WAIT * 1e9)
+            await connection.api(f"CONSUMER.CREATE.{name}", {"stream_name": row.stream, "config": config})
+
+
+async def in_hand(connection: Connection, stage: str, timeout: float = 20) -> None:
+    """Until a message was delivered to the stage and is not acked."""
+    row = stage_row(stage)
+    async with asyncio.timeout(timeout):
+        while not (await connection.api(f"CONSUMER.INFO.{row.stream}.{row.consumers[-1].durable}"))["num_ack_pending"]:
+            await asyncio.sleep(0.01)
+
+
+async def record(connection: Connection, job_id: str) -> Transcript:
+    data = await JetStreamStore(connection.client).get(f"transcripts/{job_id}/transcript.json")
+    return msgspec.json.decode(data, type=Transcript)
+
+
+class Observed:
+    """All facts of one job, as they came."""
+
+    def __init__(self, connection: Connection, job_id: str) -> None:
+        self.id = job_id
+        self._connection = connection
+        self._seen: list[Stored] = []
+        self._more = asyncio.Condition()
+
+    async def watch(self) -> None:
+        async for stored in self._connection.watch(JOBS, f"v2t.job.{self.id}.>"):
+            if stored:
+                async with self._more:
+                    self._seen.append(stored)
+                    self._more.notify_all()
+
+    def count(self, fact: str) -> int:
+        return len([stored for stored in self._seen if stored.subject == f"v2t.job.{self.id}.{fact}"])
+
+    async def until(self, fact: str, timeout: float = 30) -> None:
+        """Wait for the fact."""
+        async with asyncio.timeout(timeout), self._more:
+            await self._more.wait_for(lambda: self.count(fact))
+
+    async def completes_as(self, segments: tuple[Segment, ...]) -> None:
+        """The job completes once, with these segments and no gap; each chunk was done once."""
+        async with asyncio.timeout(60), self._more:
+            await self._more.wait_for(lambda: fold(self.id, self._seen).ended)
+        job = fold(self.id, self._seen)
+        assert job.state == "completed", job.reason
+        transcript = await record(self._connection, self.id)
+        assert transcript.segments == segments
+        assert transcript.gaps == ()
+        assert job.converted
+        facts = ["submitted", "downloaded", "converted", "completed"]
+        facts += [f"chunk.{n}" for n in range(job.converted.chunks)]
+        assert {fact: self.count(fact) for fact in facts} == dict.fromkeys(facts, 1)
+
+
+@contextlib.asynccontextmanager
+async def observed(connection: Connection, request: SubmitRequest) -> AsyncIterator[Observed]:
+    job_id, _ = await submit(connection, request)
+    job = Observed(connection, job_id)
+    watching = asyncio.create_task(job.watch())
+    try:
+        yield job
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching

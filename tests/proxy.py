@@ -1,0 +1,57 @@
+"""A network that can be made to fail."""
+
+import asyncio
+import contextlib
+from typing import Self
+
+
+class Proxy:
+    """The network between a client and the server: it can swallow what travels, be silent for a while, or be cut.
+
+    A double, because the loopback interface of a real machine cannot be made to lose anything on purpose.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.swallow = asyncio.Event()
+        self.open = asyncio.Event()  # while it is not set nothing travels, and nothing is lost: as when a cable is out
+        self.open.set()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._meet, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def cut(self) -> None:
+        """End all connections; new ones are taken."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    def say(self, data: bytes) -> None:
+        """Tell the client something the server did not say."""
+        self._writers[0].write(data)
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        beyond, to_server = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers = [writer, to_server]
+        with contextlib.suppress(OSError):
+            await asyncio.gather(self._carry(reader, to_server), self._carry(beyond, writer, lossy=True))
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, lossy: bool = False) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65_536):
+                await self.open.wait()
+                if not (lossy and self.swallow.is_set()):
+                    sink.write(data)
+        sink.close()
