@@ -16,6 +16,7 @@ from v2t_stream.submission import submit
 from v2t_stream.topology import JOBS, STAGES, stage_row
 
 ACK_WAIT: Final = 2.0  # seconds; the product's 30 would only make the tests long
+NOISE: Final = ("Traceback", "never retrieved", "was destroyed", "Warning:", "never awaited", "v2t: unexpected")
 
 
 async def hasten(connection: Connection) -> None:
@@ -28,11 +29,12 @@ async def hasten(connection: Connection) -> None:
             await connection.api(f"CONSUMER.CREATE.{name}", {"stream_name": row.stream, "config": config})
 
 
-async def in_hand(connection: Connection, stage: str, timeout: float = 20) -> None:
-    """Until a message was delivered to the stage and is not acked."""
+async def in_hand(connection: Connection, stage: str, count: int = 1) -> None:
+    """Until so many messages were delivered to the stage and are not acked."""
     row = stage_row(stage)
-    async with asyncio.timeout(timeout):
-        while not (await connection.api(f"CONSUMER.INFO.{row.stream}.{row.consumers[-1].durable}"))["num_ack_pending"]:
+    name = f"CONSUMER.INFO.{row.stream}.{row.consumers[-1].durable}"
+    async with asyncio.timeout(20):
+        while (await connection.api(name))["num_ack_pending"] < count:
             await asyncio.sleep(0.01)
 
 

@@ -16,6 +16,8 @@ class Proxy:
         self.swallow = asyncio.Event()
         self.open = asyncio.Event()  # while it is not set nothing travels, and nothing is lost: as when a cable is out
         self.open.set()
+        self.held = bytearray()  # what was sent while it was not
+        self.carried = 0  # bytes from the server to the client
         self._writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> Self:
@@ -25,6 +27,7 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        self.open.set()
         self.cut()
         await self._server.wait_closed()
 
@@ -49,9 +52,21 @@ class Proxy:
             await asyncio.gather(self._carry(reader, to_server), self._carry(beyond, writer, lossy=True))
 
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, lossy: bool = False) -> None:
+        under_way: asyncio.Queue[bytes] = asyncio.Queue()
+        arriving = asyncio.create_task(self._arrive(under_way, sink, lossy=lossy))
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
+                if not self.open.is_set():
+                    self.held += data
+                under_way.put_nowait(data)
+        under_way.put_nowait(b"")
+        await arriving
+
+    async def _arrive(self, under_way: asyncio.Queue[bytes], sink: asyncio.StreamWriter, *, lossy: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := await under_way.get():
                 await self.open.wait()
                 if not (lossy and self.swallow.is_set()):
                     sink.write(data)
+                    self.carried += len(data) if lossy else 0
         sink.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +13,15 @@ import pytest
 from schemas.requests import SubmitRequest
 from schemas.transcript import Segment
 from tests.cluster import Cluster, cluster, is_whole, leader
-from tests.harness import DATA, node, transcribe, upload
+from tests.harness import DATA, Server, broker, ended, node, transcribe, upload
 from tests.observed import hasten, observed, record
 from tests.simulated import install
 from v2t_stream.errors import BrokerError
-from v2t_stream.jetstream import Connection
-from v2t_stream.topology import CHUNKS, JOBS, STREAMS
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.session import set_up
+from v2t_stream.settings import Settings
+from v2t_stream.submission import submit
+from v2t_stream.topology import JOBS, STREAMS
 
 ALL_STREAMS = (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_transcripts")
 
@@ -58,39 +62,79 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
             yield Running(servers, connection, request, undisturbed)
 
 
-@pytest.mark.timeout(240)
-async def test_one_server_of_three_dies(running: Running, shown: Callable[[str, str], None]) -> None:
+@pytest.mark.timeout(300)
+async def test_servers_of_a_cluster_die(
+    running: Running, request: pytest.FixtureRequest, shown: Callable[[str, str], None]
+) -> None:
     """Else the broker is the one machine that everything hangs on."""
-    killed = []
-    for stream in (JOBS, CHUNKS):
+    leading = ALL_STREAMS if request.config.getoption("--chaos") else (JOBS,)
+    for stream in leading:
         async with observed(running.connection, running.again(f"in work, {stream}")) as in_work:
             await in_work.until("chunk.0")
-            killed.append(await leader(running.connection, stream))
-            running.servers.members[killed[-1]].kill()
+            running.servers.members[await leader(running.connection, stream)].kill()
             assert not in_work.count("completed")
             async with observed(running.connection, running.again(f"sent in the outage, {stream}")) as sent:
                 await in_work.completes_as(running.undisturbed)
                 await sent.completes_as(running.undisturbed)
         await running.restored()
+    jobs = 2 * len(leading)
     shown(
-        "in a cluster of 3 servers, R3, the leader of the facts killed, and then that of the chunks, each with a job "
+        f"the leaders of {len(leading)} streams of a cluster of 3 servers killed, one after the other, each with a job "
         "in work and one sent before there was a new leader",
-        f"4 jobs completed once, each chunk stored once, 4 transcripts equal to the undisturbed one; "
+        f"{jobs} jobs completed once with each chunk stored once, {jobs} transcripts as undisturbed, "
         f"{len(ALL_STREAMS)} of {len(ALL_STREAMS)} streams on 3 servers again",
     )
-
-
-@pytest.mark.timeout(240)
-async def test_two_servers_of_three_die_and_come_back(running: Running, shown: Callable[[str, str], None]) -> None:
-    """Else what was accepted before is lost, or what is sent then is taken and forgotten."""
-    one, two, _ = running.servers.members.values()
-    async with observed(running.connection, running.again("in work")) as job:
-        await job.until("chunk.0")
-        one.kill()
-        two.kill()
-        with pytest.raises(BrokerError):
-            await running.connection.api(f"STREAM.INFO.{JOBS}")
-        assert not job.count("completed")
+    async with observed(running.connection, running.again("two of three")) as in_work:
+        await in_work.until("chunk.0")
+        for member in list(running.servers.members.values())[:2]:
+            member.kill()
+        assert not in_work.count("completed")
+        sending = asyncio.create_task(submit(running.connection, running.again("sent to one of three")))
         await running.restored()
-        await job.completes_as(running.undisturbed)
-    shown("2 of 3 servers killed with a job in work, and started again", "1 job completed once, as undisturbed")
+        await in_work.completes_as(running.undisturbed)
+        job_id, _ = await sending
+        assert (await ended(running.connection, job_id)).state == "completed"
+    shown("2 of 3 servers killed, with a job in work and one sent then, and started again", "2 jobs completed")
+
+    await set_up(running.connection, Settings())  # by a node without V2T_REPLICAS
+    assert all([await is_whole(running.connection, stream) for stream in ALL_STREAMS])
+
+
+async def test_replicas_without_a_cluster_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    """Else a setting that is left over from another broker shows a server's error code."""
+    async with broker(tmp_path) as (_, connection):
+        await connection.api(f"STREAM.DELETE.{JOBS}")
+        with pytest.raises(
+            BrokerError, match=r"V2T_REPLICAS=3 needs a cluster .*: start them as nats/cluster\.conf says"
+        ):
+            await set_up(connection, Settings(replicas=3))
+
+
+async def test_the_other_servers_take_the_same_user(tmp_path: Path) -> None:
+    """Else who names one server of a cluster is locked out by the others, of which it heard from that one."""
+    user = "authorization { user: u, password: right }"
+    first = Server(tmp_path / "one", f'cluster {{ name: c, listen: "127.0.0.1:-1" }}\n{user}', jetstream=False)
+    first.start()
+    (ports,) = first.folder.glob("*.ports")
+    route = json.loads(ports.read_text())["cluster"][0]
+    second = Server(
+        tmp_path / "two", f'cluster {{ name: c, listen: "127.0.0.1:-1", routes: ["{route}"] }}\n{user}', jetstream=False
+    )
+    second.start()
+    try:
+        login = f"nats://u:right@127.0.0.1:{first.port}"
+        async with await connect(f"nats://127.0.0.1:1,{login}", name="test") as connection:
+            assert "right" not in connection.url
+            async with asyncio.timeout(20):
+                while str(second.port) not in {str(server.port) for server in connection.client.servers}:
+                    await asyncio.sleep(0.05)
+                first.kill()
+                while not (url := connection.client.connected_url) or url.port != second.port:
+                    await asyncio.sleep(0.05)
+                await connection.client.flush()
+        with pytest.raises(BrokerError, match="refuses the user") as caught:
+            await connect(f"nats://127.0.0.1:1,nats://u:wrong@127.0.0.1:{second.port}", name="test")
+        assert "wrong" not in str(caught.value)
+    finally:
+        first.stop()
+        second.stop()

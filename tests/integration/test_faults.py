@@ -9,7 +9,7 @@ import http.server
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,13 +20,13 @@ from schemas.requests import SubmitRequest
 from schemas.transcript import Segment
 from tests.conftest import Pipeline
 from tests.harness import ALL_STAGES, DATA, Node, Server, node, served, transcribe, upload
-from tests.observed import hasten, in_hand, observed, record
+from tests.observed import NOISE, hasten, in_hand, observed, record
+from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
 
 CLIP = DATA / "3min.ogg"
-NOISE = ("Traceback", "never retrieved", "was destroyed", "Warning:", "never awaited")
 
 
 class House(NamedTuple):
@@ -253,6 +253,37 @@ async def test_two_of_each_stage(
                 await job.completes_as(undisturbed)
         second.stop()
         assert not any(noise in second.log(stage) for noise in NOISE for stage in ALL_STAGES)
+
+
+async def test_of_two_aggregators_either_is_killed(
+    house: House,
+    connection: Connection,
+    clip: SubmitRequest,
+    undisturbed: tuple[Segment, ...],
+    *,
+    tmp_path: Path,
+    shown: Callable[[str, str], None],
+) -> None:
+    """Else the facts that the dead one had in hand are looked at by nobody, or the job is completed by both."""
+    with node(house.server.url, tmp_path, "aggregate", V2T_NODE="second") as second:
+        async with asyncio.timeout(20):
+            while len([info for info in await fleet(connection) if info.stage == "aggregate"]) < 2:
+                await asyncio.sleep(0.1)
+        for victim, other in ((house.machine, second), (second, house.machine)):
+            for one in (victim, other):
+                one.signal("aggregate", signal.SIGSTOP)
+            request = msgspec.structs.replace(clip, title=f"{clip.title} {victim.home}")
+            async with observed(connection, request) as job:
+                await job.until("converted")
+                await in_hand(connection, "aggregate", 2)  # each has one
+                victim.kill("aggregate")
+                other.signal("aggregate", signal.SIGCONT)
+                await job.completes_as(undisturbed)
+            victim.start("aggregate")
+            async with asyncio.timeout(20):
+                while victim.pid("aggregate") not in {info.pid for info in await fleet(connection)}:
+                    await asyncio.sleep(0.1)
+    shown("each of 2 aggregators killed with facts of a job in hand", "2 jobs completed, once each, as undisturbed")
 
 
 async def test_everything_is_killed_at_once(
