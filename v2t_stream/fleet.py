@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 import nats.errors
-from nats.micro import add_service
+from nats.micro.service import Service, ServiceConfig
 
 from v2t_stream.jetstream import Connection
 from v2t_stream.topology import NODES
@@ -126,14 +126,18 @@ def rank(speed: float | None) -> int:
 
 async def announce(connection: Connection, presence: Presence) -> None:
     """Tell about this process until cancelled: in the bucket, and as a NATS micro service for `nats micro ls`."""
-    service = await add_service(
+    service = Service(
         connection.client,
-        name=f"v2t-{presence.stage}",
-        version=version("v2t-stream"),
-        description=f"the stage {presence.stage} of v2t-stream",
-        metadata={"node": presence.node, "accelerator": presence.accelerator, "engine": presence.engine},
+        ServiceConfig(
+            name=f"v2t-{presence.stage}",
+            version=version("v2t-stream"),
+            description=f"the stage {presence.stage} of v2t-stream",
+            metadata={"node": presence.node, "accelerator": presence.accelerator, "engine": presence.engine},
+        ),
     )
     try:
+        with contextlib.suppress(nats.errors.Error):  # where the broker just went, it hears of it when it is back
+            await service.start()
         while True:
             await tell(connection, presence.info())
             await asyncio.sleep(ANNOUNCE_EVERY)
