@@ -31,6 +31,7 @@ _ACK_TIMEOUT: Final = 2.0  # seconds until what nobody answered is sent again
 _NO_ROOM: Final = (10023, 10047)  # insufficient resources, of the server or of storage
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
+_REQUESTS: Final = 5  # times that a request is sent: an election in a cluster takes up to ten seconds
 
 
 class Connection:
@@ -108,11 +109,11 @@ class Connection:
         return answer
 
     async def _request(self, subject: str, payload: bytes) -> Msg:
-        """One that can be sent twice: what was on its way when the server went down is not waited for long."""
-        try:
-            return await self.client.request(subject, payload, timeout=_ACK_TIMEOUT)
-        except nats.errors.TimeoutError:
-            return await self.client.request(subject, payload, timeout=_REQUEST_TIMEOUT)
+        """One that can be sent again: what was on its way when the server or a leader went is not waited for long."""
+        for _ in range(_REQUESTS - 1):
+            with contextlib.suppress(nats.errors.TimeoutError):
+                return await self.client.request(subject, payload, timeout=_ACK_TIMEOUT)
+        return await self.client.request(subject, payload, timeout=_REQUEST_TIMEOUT)
 
     async def publish(self, message: Message, *, once: bool | None = None) -> bool:
         """Publish `message` on its subject and wait until it is stored; True where it was this call that stored it.
