@@ -15,6 +15,7 @@ import urllib3
 from stages.link import Unusable
 from v2t_stream.errors import Reject, Retry
 
+_LONGEST_WAIT: Final = 86_400.0  # seconds
 _LARGEST: Final = 8 << 20  # bytes of an answer; one is a few thousand
 _SHOWN: Final = 200  # characters of the service's own words
 _BUSY: Final = frozenset({408, 409, 425, 429})
@@ -79,7 +80,7 @@ class Service:
             advice = f"check the key in {self._key_variable}" if self._key_variable else "key_env names its key"
             return Unusable(f"{at}, access denied: {advice}")
         if status in _BUSY or status >= 500:
-            return Retry(f"{at}{words}", _retry_after(headers.get("Retry-After", "")))
+            return Retry(f"{at}{words}", _retry_after(headers))
         if status in (402, 404, 405) or status < 400:
             return Unusable(f"{at}{words}: check the provider's address, model and account")
         return Reject(f"{at}{words}")
@@ -129,12 +130,20 @@ def _words(body: bytes, secret: str) -> str:
     return f": {text[:_SHOWN]}" if text else ""
 
 
-def _retry_after(text: str) -> float | None:
-    """The header's seconds, which may stand there as a date; None where it says nothing sensible."""
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """The header's seconds, which may stand there as a date; None where it says nothing sensible.
+
+    A date counts from the service's own, where it tells that: this machine's clock may be wrong.
+    """
+    text = headers.get("Retry-After", "").strip()
     with contextlib.suppress(ValueError):
-        return max(0.0, min(float(text), 86_400)) if text.strip().isdigit() else _until(text)
+        if text.isdigit():
+            return min(float(text), _LONGEST_WAIT)
+        if text:
+            now = _moment(headers["Date"]) if "Date" in headers else time.time()
+            return max(0.0, min(_moment(text) - now, _LONGEST_WAIT))
     return None
 
 
-def _until(date: str) -> float | None:
-    return max(0.0, min(parsedate_to_datetime(date).timestamp() - time.time(), 86_400)) if date else None
+def _moment(date: str) -> float:
+    return parsedate_to_datetime(date).timestamp()

@@ -11,6 +11,7 @@ import pytest
 from schemas.options import Options
 from stages.chain import Chain, Heard
 from stages.link import Unusable
+from stages.remote.http import _retry_after
 from tests.remote_api import Answer, Api, remote_api
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.providers import CustomHttp, ElevenLabs, OpenAI, Provider, Response
@@ -187,6 +188,13 @@ async def test_retry_after_is_honoured(api: Api) -> None:
     api.answers = [Answer(b"", 429, {"Retry-After": "1"}), Answer(VERBOSE)]
     await hear(openai(api))
     assert api.times[1] - api.times[0] >= 0.95
+
+
+def test_a_date_to_come_back_at_is_by_the_clock_of_the_service() -> None:
+    """Else a machine whose clock is an hour behind waits an hour for a service that asked for five seconds."""
+    headers = {"Date": "Wed, 25 Nov 2020 10:00:00 GMT", "Retry-After": "Wed, 25 Nov 2020 10:00:05 GMT"}
+    assert _retry_after(headers) == 5.0
+    assert _retry_after({**headers, "Retry-After": "soon"}) is None
 
 
 async def test_a_hung_service_ends_with_the_timeout(api: Api) -> None:
