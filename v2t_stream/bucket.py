@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, Final
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.errors import APIError
 
@@ -22,6 +23,7 @@ _CHUNK: Final = (1 << 20) - _HEADROOM  # bytes: the FLAC of 30 s is one message 
 _IN_FLIGHT: Final = 8  # chunks sent and not yet known to be stored
 _WINDOW: Final = 4 << 20  # bytes asked for at once; at most two windows wait in memory
 _COMMITS: Final = 100  # times that another writer of the same key may come in between
+_GLANCE: Final = 0.5  # seconds until one who waits looks whether the server is still there
 AT_ONCE: Final = 64  # small requests side by side
 
 # JetStream error codes
@@ -215,7 +217,7 @@ class Bucket:
             if left:
                 await ask(1)
             while left > 0:
-                message = await inbox.next_msg(self._timeout)
+                message = await self._while_connected(inbox.next_msg(self._timeout))
                 headers = message.headers or {}
                 match headers.get("Status"):
                     case None:
@@ -282,13 +284,14 @@ class Bucket:
     async def _ask(self, subject: str, payload: object = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
         """Send JSON and wait for the server's JSON; raises APIError where it refuses."""
         data = b"" if payload is None else msgspec.json.encode(payload)
-        reply = await self._client.request(subject, data, timeout=self._timeout, headers=headers)
+        asking = self._client.request(subject, data, timeout=self._timeout, headers=headers)
+        reply = await self._while_connected(asking)
         return _answer(reply.data)
 
     async def _direct(self, subject: str) -> tuple[bytes, dict[str, str]]:
         """Get the last message on `subject` and its headers from any replica; no headers where there is none."""
         name = f"$JS.API.DIRECT.GET.{self._stream}.{subject}"
-        reply = await self._client.request(name, timeout=self._timeout)
+        reply = await self._while_connected(self._client.request(name, timeout=self._timeout))
         headers = reply.headers or {}
         match headers.get("Status"):
             case None:
@@ -310,11 +313,24 @@ class Bucket:
 
     async def _ack(self, acks: Subscription) -> int:
         """Wait until one more chunk is stored; 1."""
-        message = await acks.next_msg(self._timeout)
+        message = await self._while_connected(acks.next_msg(self._timeout))
         if (message.headers or {}).get("Status"):
             raise nats.errors.NoRespondersError
         _answer(message.data)
         return 1
+
+    async def _while_connected(self, answer: Coroutine[Any, Any, Msg]) -> Msg:
+        """`answer`, unless the connection it was asked on is lost, as it is lost with it. Raises nats-py's Error."""
+        life = self._client.stats["reconnects"] if self._client.is_connected else None
+        waiting = asyncio.create_task(answer)
+        try:
+            while not (await asyncio.wait({waiting}, timeout=_GLANCE))[0]:
+                # What is asked while the server is away waits in the client, and is sent when it is back.
+                if life is not None and (not self._client.is_connected or self._client.stats["reconnects"] != life):
+                    raise nats.errors.Error("the connection to the NATS server was lost")
+            return waiting.result()
+        finally:
+            waiting.cancel()
 
     async def _hear_out(self, acks: Subscription, due: int) -> None:
         """Wait for `due` answers, whatever they are; no longer than until the first that does not come."""

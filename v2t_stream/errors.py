@@ -5,7 +5,8 @@
     ├── BrokerError        NATS cannot be reached, is too old, or refuses
     │   └── StoreChanged   NATS is back with other streams than before
     ├── StoreError         the object store failed
-    │   └── ObjectMissing  there is no such object
+    │   ├── ObjectMissing  there is no such object
+    │   └── StoreAway      it cannot be reached at present
     ├── Reject             a stage: this message can never be done
     └── Retry              a stage: not now, try again after a delay
 
@@ -35,6 +36,10 @@ class StoreError(V2TError):
 
 class ObjectMissing(StoreError):
     """There is no object of that name."""
+
+
+class StoreAway(StoreError):
+    """The object store cannot be reached at present: an outage, and no failure of what was asked."""
 
 
 class Reject(V2TError):

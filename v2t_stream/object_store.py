@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from v2t_stream.bucket import AT_ONCE, Bucket, Copy, sha256_of
-from v2t_stream.errors import ObjectMissing, StoreError
+from v2t_stream.errors import ObjectMissing, StoreAway, StoreError
 
 MEDIA: Final = "v2t_media"
 TRANSCRIPTS: Final = "v2t_transcripts"
@@ -167,9 +167,9 @@ def _told(action: str) -> Iterator[None]:
         ) from error
     except TimeoutError as error:  # also nats-py's; before OSError, of which it is one
         why = "the NATS server did not answer: is it up, and is this user allowed to use the object store?"
-        raise StoreError(f"could not {action}: {why}") from error
+        raise StoreAway(f"could not {action}: {why}") from error
     except nats.errors.Error as error:
-        raise StoreError(f"could not {action}: {str(error).removeprefix('nats: ')}") from error
+        raise StoreAway(f"could not {action}: {str(error).removeprefix('nats: ')}") from error
     except OSError as error:
         what = ": free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise StoreError(f"could not {action}: {error.strerror or error}{what}") from error
