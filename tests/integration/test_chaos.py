@@ -22,6 +22,7 @@ from schemas.requests import SubmitRequest
 from tests.harness import ALL_STAGES, DATA, Node, Server, broker, node, served
 from tests.observed import NOISE, hasten
 from v2t_stream.errors import BrokerError
+from v2t_stream.fleet import fleet
 from v2t_stream.formats import FORMATS
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import JetStreamStore
@@ -100,18 +101,29 @@ class Chaos:
             await asyncio.sleep(0.1)
 
     async def strike(self) -> None:
-        """Kill one, after the moment at which it has work, and start it again."""
+        """Kill one that runs, in the moment at which it has work, and start it again."""
         kind = self._random.choice(("broker", *ALL_STAGES))
+        victim = self._random.choice([one for one in self.nodes if one.has(kind) or kind == "broker"])
+        if kind != "broker":
+            await self._is_up(victim.pid(kind))
         self.in_hand += await self._has_work(ALL_STAGES if kind == "broker" else (kind,))
         await asyncio.sleep(self._random.uniform(0, 0.05))
         if kind == "broker":
             self._server.kill()
         else:
-            victim = self._random.choice([one for one in self.nodes if one.has(kind)])
             victim.kill(kind)
         self.killed[kind] += 1
         await asyncio.sleep(self._random.uniform(0, 0.5))
         self.revive()
+
+    async def _is_up(self, pid: int) -> None:
+        """Until a process works: who dies in its start has nothing to lose."""
+        give_up = time.monotonic() + 10
+        while time.monotonic() < give_up:
+            with contextlib.suppress(BrokerError):
+                if pid in {info.pid for info in await fleet(self._connection)}:
+                    return
+            await asyncio.sleep(0.05)
 
     def revive(self) -> None:
         """Start what does not run, as a supervisor does."""
