@@ -7,6 +7,7 @@
     ├── StoreError         the object store failed
     │   ├── ObjectMissing  there is no such object
     │   └── StoreAway      it cannot be reached at present
+    ├── Hung               work does not end, and holds a thread of this process
     ├── Reject             a stage: this message can never be done
     └── Retry              a stage: not now, try again after a delay
 
@@ -40,6 +41,10 @@ class ObjectMissing(StoreError):
 
 class StoreAway(StoreError):
     """The object store cannot be reached at present: an outage, and no failure of what was asked."""
+
+
+class Hung(V2TError):
+    """Work that was cancelled does not end: this process must."""
 
 
 class Reject(V2TError):

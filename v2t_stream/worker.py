@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
-from v2t_stream.errors import BrokerError, Reject, Retry, StoreAway, StoreChanged, V2TError
+from v2t_stream.errors import BrokerError, Hung, Reject, Retry, StoreAway, StoreChanged, V2TError
 from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
 from v2t_stream.stage import Resources, Stage, Submission
@@ -36,6 +36,8 @@ _BACKOFF: Final = (1.0, 5.0, 15.0, 60.0)  # seconds until the next try, by tries
 # broker with it in hand is seldom harmed by it, so these are not its tries; but it may be what kills.
 _DELIVERIES: Final = 12
 _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was asked for
+_LEAVE: Final = 4.0  # seconds in which work that is cancelled must end
+_HUNG: Final = 60.0  # and work that took too long, whose thread may be in the middle of something
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
 
@@ -57,28 +59,38 @@ class Worker:
         self._presence.slots = stage.row.slots
         self._tasks: dict[asyncio.Task[None], str] = {}  # with the subject of what each does
         self._moot: set[asyncio.Task[None]] = set()  # cancelled because nobody needs their result any more
+        self._hung = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; then finish what is in hand, or give it back after 20 s."""
+        """Work until `stop` is set; then finish what is in hand, or give it back after 20 s.
+
+        Raises Hung where some of it does not end, as it waits for a thread that never comes back; only the end of
+        the process ends that.
+        """
         self._epoch = await inbox_epoch(self._connection)
         self._ack_wait = min([await self._ack_wait_of(consumer) for consumer in self._row.consumers])
         await self._connection.client.subscribe(Cancelled.SUBJECT.format(job="*"), cb=self._on_cancelled)
         pulling = asyncio.create_task(self._pull())
-        stopping = asyncio.create_task(stop.wait())
+        stopping = [asyncio.create_task(event.wait()) for event in (stop, self._hung)]
         try:
-            await asyncio.wait({pulling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({pulling, *stopping}, return_when=asyncio.FIRST_COMPLETED)
             if pulling.done():
                 pulling.result()  # it never ends but by an error, which ends this worker too
         finally:
-            stopping.cancel()
+            for waiting in stopping:
+                waiting.cancel()
             pulling.cancel()
             await asyncio.wait({pulling})
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_DRAIN)
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if in_hand := set(self._tasks):
+                for task in in_hand:
+                    if not task.cancelling():  # a second time would tear away what its thread still uses
+                        task.cancel()
+                await asyncio.wait(in_hand, timeout=_LEAVE)
             await self._stage.close()
+            if self._tasks:
+                raise Hung(f"{', '.join(self._tasks.values())} does not end: the stage ends without it")
 
     async def _ack_wait_of(self, consumer: Consumer) -> float:
         """The consumer's own: a server that was set up otherwise is as right."""
@@ -328,6 +340,9 @@ class Worker:
                     await message.in_progress()
                     if await self._is_settled(work):
                         self._end_as_moot(current)
+                        break
+            await asyncio.sleep(_HUNG)
+            self._hung.set()  # it was cancelled, by us or as its time was over
 
         task = asyncio.create_task(beat())
         try:

@@ -28,7 +28,7 @@ from schemas.transcript import Gap, Segment, Transcript
 from stages.aggregate import Aggregate
 from tests.harness import Server, broker
 from v2t_stream import worker as worker_module
-from v2t_stream.errors import BrokerError, Reject, Retry, StoreAway
+from v2t_stream.errors import BrokerError, Hung, Reject, Retry, StoreAway
 from v2t_stream.fleet import Presence
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
@@ -423,6 +423,35 @@ async def test_a_stage_that_hangs_is_ended(
         assert "took longer than 0.3 s" in (await fact(connection, ChunkDone, n=0)).error
         await drained(connection)
     assert ended == [0, 0]
+
+
+async def test_a_thread_that_does_not_come_back_ends_the_stage(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one broken file that a library hangs in takes a place for ever, and a stop waits for it for ever."""
+    monkeypatch.setattr(worker_module, "_HUNG", 0.1)
+    monkeypatch.setattr(worker_module, "_LEAVE", 0.1)
+    monkeypatch.setattr(worker_module, "_DRAIN", 1.0)
+    await shorten(connection, CHUNKS, "transcribe-any", 0.3)
+    forever = asyncio.Event()
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message]:
+        try:
+            await forever.wait()
+        finally:
+            await forever.wait()
+        yield done(task)
+
+    stage = Doing(do, max_run=0.3, slots=1)
+    resources = Resources(
+        Settings(data_dir=str(tmp_path)), connection, JetStreamStore(connection.client), Presence("test", "test")
+    )
+    await connection.publish(task())
+    with pytest.raises(Hung, match="does not end: the stage ends without it"):
+        await Worker(stage, resources).run(asyncio.Event())
+    forever.set()
+    async with working(connection, Doing(transcribing), tmp_path):
+        await fact(connection, ChunkDone, n=0)
 
 
 async def test_slots_bound_what_is_in_work(connection: Connection, tmp_path: Path) -> None:

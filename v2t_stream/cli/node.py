@@ -16,7 +16,7 @@ from rich.table import Table
 
 from schemas.chunks import CHUNK_SECONDS
 from v2t_stream.embedded import find_running
-from v2t_stream.errors import SettingsError
+from v2t_stream.errors import Hung, SettingsError
 from v2t_stream.fleet import Presence, announce, fleet
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
@@ -136,7 +136,11 @@ def stage(name: str, *, with_parent: bool) -> None:
             aside = [announce(connection, presence), connection.watch_store()]
             if name == "transcribe":
                 aside.append(help_out(connection, worker, presence, CHUNK_SECONDS))
-            await _beside(worker.run(stop), *aside)
+            try:
+                await _beside(worker.run(stop), *aside)
+            except Hung as error:
+                click.echo(f"v2t: {error}", err=True)
+                os._exit(1)  # an ordinary exit would wait for the thread
 
     _log_to_terminal(name)
     uvloop.run(run())
@@ -148,7 +152,9 @@ async def _beside(main: Coroutine[Any, Any, None], *aside: Coroutine[Any, Any, N
     ended, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in running:
         task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    for result in await asyncio.gather(*running, return_exceptions=True):
+        if isinstance(result, Hung):
+            raise result
     for task in ended:
         task.result()
 
