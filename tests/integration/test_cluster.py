@@ -56,7 +56,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     async with cluster(tmp_path) as (servers, connection):
         await hasten(connection)
         with node(servers.url, tmp_path / "home", **{**install(tmp_path / "simulated"), "V2T_MODEL": "x60"}):
-            request = SubmitRequest(media=await upload(connection, DATA / "3min.ogg"))
+            request = SubmitRequest(force=True, media=await upload(connection, DATA / "3min.ogg"))
             job, _ = await transcribe(connection, request)
             undisturbed = (await record(connection, job.id)).segments
             yield Running(servers, connection, request, undisturbed)

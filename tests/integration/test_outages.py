@@ -79,7 +79,7 @@ async def test_a_late_result_of_a_node_that_was_cut_off_changes_nothing(house: H
         )
         with hub, cut_off as far:
             media = await upload(connection, DATA / "20s-1.flac")
-            async with observed(connection, SubmitRequest(media=media, multilingual=True)) as job:
+            async with observed(connection, SubmitRequest(force=True, media=media, multilingual=True)) as job:
                 arriving = await connection.client.subscribe(f"v2t.job.{job.id}.chunk.0")
                 await job.until("converted")
                 audio = await house.store.size(f"media/{job.id}/chunks/0.flac")
@@ -122,7 +122,7 @@ async def test_audio_that_is_gone_leaves_a_gap(house: House, shown: Shown) -> No
     connection, store = house.connection, house.store
     with node(house.server.url, house.folder / "hub", *SHARED):
         media = await upload(connection, DATA / "3min.ogg")
-        async with observed(connection, SubmitRequest(media=media)) as job:
+        async with observed(connection, SubmitRequest(force=True, media=media)) as job:
             await job.until("converted")
             await store.delete(f"media/{job.id}/chunks/1.flac")
             with node(house.server.url, house.folder / "one", "transcribe", **house.simulated, V2T_MODEL="x1000"):
@@ -138,7 +138,7 @@ async def test_media_that_is_gone_fails_the_job(house: House, shown: Shown) -> N
     connection, store = house.connection, house.store
     with node(house.server.url, house.folder / "hub", "intake", "download"):
         media = await upload(connection, DATA / "5s.flac")
-        async with observed(connection, SubmitRequest(media=media)) as job:
+        async with observed(connection, SubmitRequest(force=True, media=media)) as job:
             await job.until("downloaded")
             await store.delete(media)
             with node(house.server.url, house.folder / "one", "convert"):
@@ -160,7 +160,7 @@ async def test_the_store_is_away_for_a_while(
     lasting = 60 if request.config.getoption("--chaos") else 8
     connection = house.connection
     with node(house.server.url, house.folder / "all", **house.simulated, V2T_MODEL="x60"):
-        wish = SubmitRequest(media=await upload(connection, DATA / "3min.ogg"))
+        wish = SubmitRequest(force=True, media=await upload(connection, DATA / "3min.ogg"))
         job, _ = await transcribe(connection, wish)
         undisturbed = (await record(connection, job.id)).segments
         async with observed(connection, msgspec.structs.replace(wish, title="again")) as again:
@@ -203,7 +203,7 @@ async def test_the_disk_of_the_broker_is_full_in_the_middle_of_a_job(tmp_path: P
             await hasten(connection)
             simulated = install(tmp_path / "simulated")
             with node(server.url, tmp_path / "all", **simulated, V2T_MODEL="x60"):
-                wish = SubmitRequest(media=await upload(connection, DATA / "3min.ogg"))
+                wish = SubmitRequest(force=True, media=await upload(connection, DATA / "3min.ogg"))
                 job, _ = await transcribe(connection, wish)
                 undisturbed = (await record(connection, job.id)).segments
                 async with observed(connection, msgspec.structs.replace(wish, title="again")) as again:
@@ -233,7 +233,7 @@ async def test_a_full_scratch_disk_that_is_freed_costs_nothing(house: House, sho
         node(house.server.url, house.folder / "one", "transcribe", **house.simulated, V2T_MODEL="x1000"),
     ):
         media = await upload(connection, DATA / "3min.ogg")
-        async with observed(connection, SubmitRequest(media=media)) as job:
+        async with observed(connection, SubmitRequest(force=True, media=media)) as job:
             async with asyncio.timeout(30):
                 while "free some space there" not in full.log("convert"):
                     await asyncio.sleep(0.05)
@@ -262,7 +262,7 @@ async def test_the_clocks_of_nodes_are_an_hour_off(house: House, shown: Shown) -
             while len(await fleet(connection)) < 2 * len(ALL_STAGES):
                 await asyncio.sleep(0.1)
         media = await upload(connection, DATA / "3min.ogg")
-        jobs = [await submit(connection, SubmitRequest(media=media, title=f"{n}")) for n in range(3)]
+        jobs = [await submit(connection, SubmitRequest(force=True, media=media, title=f"{n}")) for n in range(3)]
         for job_id, _ in jobs:
             job = await ended(connection, job_id)
             assert job.state == "completed", job.reason
