@@ -84,7 +84,7 @@ async def _ahead(cutting: Iterator[tuple[Chunk, ...]]) -> AsyncGenerator[tuple[C
     """What `cutting` gives, each computed in a thread while the one before is being stored and sent."""
     coming = asyncio.create_task(asyncio.to_thread(next, cutting, None))
     try:
-        while (chunks := await coming) is not None:
+        while (chunks := await asyncio.shield(coming)) is not None:  # a cancellation ends no thread
             coming = asyncio.create_task(asyncio.to_thread(next, cutting, None))
             yield chunks
     finally:

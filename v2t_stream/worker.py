@@ -36,7 +36,7 @@ _BACKOFF: Final = (1.0, 5.0, 15.0, 60.0)  # seconds until the next try, by tries
 # broker with it in hand is seldom harmed by it, so these are not its tries; but it may be what kills.
 _DELIVERIES: Final = 12
 _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was asked for
-_LEAVE: Final = 4.0  # seconds in which work that is cancelled must end
+_LEAVE: Final = 2.0  # seconds in which work that is cancelled must end
 _HUNG: Final = 60.0  # and work that took too long, whose thread may be in the middle of something
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
