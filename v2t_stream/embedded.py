@@ -13,7 +13,7 @@ import socket
 import sys
 import sysconfig
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -35,14 +35,19 @@ class Broker:
         self._users = users  # a file on which every process that uses the broker holds a shared lock
 
     @contextlib.asynccontextmanager
-    async def shared(self) -> AsyncGenerator[None]:
-        """For what others use too: its block ends when no other process uses the broker, or at once if cancelled."""
+    async def shared(self, ours: Callable[[], bool]) -> AsyncGenerator[None]:
+        """For what others use too, where it is `ours` by the end.
+
+        The block then ends when no other process uses the broker, or at once if cancelled.
+        """
         try:
             yield
         except Exception:  # a command whose job failed must not take the broker from the others
-            await self._until_unused()
+            if ours():
+                await self._until_unused()
             raise
-        await self._until_unused()
+        if ours():
+            await self._until_unused()
 
     async def _until_unused(self) -> None:
         """Stop using it and wait until no other process does."""
@@ -64,20 +69,23 @@ async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenera
         # Two servers on one store would both take writes and ruin each other's files.
         owner = stack.enter_context((folder / "owner.lock").open("w"))
         fcntl.flock(users, fcntl.LOCK_SH)
-        if url := await _running(folder, owner.fileno()):
-            yield Broker(url, users.fileno())
-            return
         keeper = stack.enter_context((folder / "keeper.lock").open("w"))
-        fcntl.flock(keeper, fcntl.LOCK_EX)  # unlike the other, the server does not inherit it: see _running
-        process, url = await _start(folder, owner.fileno(), port)
+        process: asyncio.subprocess.Process | None = None
+        if not (url := await _running(folder, owner.fileno())):
+            fcntl.flock(keeper, fcntl.LOCK_EX)  # unlike the other, the server does not inherit it: see _running
+            process, url = await _start(folder, owner.fileno(), port)
 
         async def keep() -> None:
-            """Start the server again where it ends: everything else waits for it at its address."""
+            """Start the server again where it ends, also another command's that was killed: all wait for it there."""
             nonlocal process
             while True:
-                code = await process.wait()
-                log.error("the embedded nats-server ended with code %d; starting it again", code)
+                if process:
+                    code = await process.wait()
+                    log.error("the embedded nats-server ended with code %d; starting it again", code)
                 await asyncio.sleep(_PAUSE)
+                if not try_lock(owner.fileno()):
+                    continue
+                fcntl.flock(keeper, fcntl.LOCK_EX)
                 with contextlib.suppress(BrokerError, OSError):
                     process, again = await _start(folder, owner.fileno(), urlsplit(url).port)
                     if again != url:  # somebody else has the port for the moment
@@ -86,15 +94,16 @@ async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenera
         keeping = asyncio.create_task(keep())
         broker = Broker(url, users.fileno())
         try:
-            async with broker.shared():
+            async with broker.shared(lambda: process is not None):
                 yield broker
         finally:
             keeping.cancel()
             await asyncio.wait({keeping})
-            (folder / "url").unlink(missing_ok=True)
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            await process.wait()
+            if process:
+                (folder / "url").unlink(missing_ok=True)
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+                await process.wait()
 
 
 def find_running(home: Path) -> str | None:

@@ -1,11 +1,14 @@
 """What a command works in: a connection, and, where no broker is configured, the broker and stages behind it."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import NamedTuple
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from schemas.options import Options
-from v2t_stream.embedded import embedded_broker, try_lock
+from v2t_stream.embedded import Broker, embedded_broker, try_lock
 from v2t_stream.errors import BrokerError, SettingsError
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
@@ -13,6 +16,8 @@ from v2t_stream.providers import file_of, load, refusal
 from v2t_stream.settings import Settings
 from v2t_stream.supervisor import supervised
 from v2t_stream.topology import STAGES, apply, is_applied
+
+_LOOK_EVERY: Final = 1.0  # seconds until we look again whether another command's stages are left to us
 
 
 class Session(NamedTuple):
@@ -33,7 +38,7 @@ async def session(
 ) -> AsyncGenerator[Session]:
     """Connect to the broker of `settings`; without one, to the embedded broker, started if it does not run yet.
 
-    `work`: also run the stages, unless another command of this machine does. `port`: see `embedded_broker`.
+    `work`: also run the stages, while no other command of this machine does. `port`: see `embedded_broker`.
     `quiet`: their logs go to files in the data directory. `options`: what is known to be asked of them, so that
     the model loads while the media is still on its way, and what cannot be done is told at once. Raises BrokerError,
     SettingsError.
@@ -53,20 +58,44 @@ async def session(
     ):
         store = JetStreamStore(connection.client)
         await set_up(connection, settings)
-        with (settings.home / "broker" / "stages.lock").open("w") as lock:
-            async with contextlib.AsyncExitStack() as stack:
-                ours = work and try_lock(lock.fileno())
-                if ours:
-                    stages = supervised(
-                        [row.name for row in STAGES],
-                        url=broker.url,
-                        node=settings.node,
-                        environment={"V2T_DATA_DIR": str(settings.home), **_ahead(settings, options)},
-                        log_folder=settings.home / "logs" if quiet else None,
-                    )
-                    await stack.enter_async_context(stages)
-                    await stack.enter_async_context(broker.shared())  # others count on our stages
-                yield Session(connection, store, broker.url, local=True)
+        if not work:
+            yield Session(connection, store, broker.url, local=True)
+            return
+        stages = supervised(
+            [row.name for row in STAGES],
+            url=broker.url,
+            node=settings.node,
+            environment={"V2T_DATA_DIR": str(settings.home), **_ahead(settings, options)},
+            log_folder=settings.home / "logs" if quiet else None,
+        )
+        async with _run_here(stages, settings.home / "broker" / "stages.lock", broker):
+            yield Session(connection, store, broker.url, local=True)
+
+
+@contextlib.asynccontextmanager
+async def _run_here(stages: AbstractAsyncContextManager[None], lock: Path, broker: Broker) -> AsyncGenerator[None]:
+    """Run `stages` while the block runs: from now on, or from when the command is gone that does by now.
+
+    As others count on our stages, they go on after the block until nobody uses the broker.
+    """
+    ours = False
+
+    async def run() -> None:
+        nonlocal ours
+        while not try_lock(file.fileno()):  # noqa: ASYNC110  # other processes set no Event of ours
+            await asyncio.sleep(_LOOK_EVERY)
+        ours = True
+        async with stages:
+            await asyncio.Event().wait()
+
+    with lock.open("w") as file:
+        running = asyncio.create_task(run())
+        try:
+            async with broker.shared(lambda: ours):
+                yield
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
 
 
 def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:

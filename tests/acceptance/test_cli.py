@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Pipeline
-from tests.harness import DATA, Server, node, reference, served
+from tests.harness import ALL_STAGES, DATA, Server, node, reference, served
 from v2t_stream.formats import FORMATS
 from v2t_stream.jetstream import connect
 from v2t_stream.session import set_up
@@ -276,6 +276,31 @@ def test_a_command_beside_v2t_up_uses_it_and_leaves_it(alone: Terminal, site: st
     assert not processes(tmp_path / "home")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the broker outlives a command that was killed")
+def test_a_command_goes_on_where_the_one_was_killed_whose_stages_it_used(
+    alone: Terminal, site: str, tmp_path: Path
+) -> None:
+    """It waits for ever for stages, and a broker, that nobody runs any more."""
+    home = tmp_path / "home"
+    with alone.start("up", "--port", "0") as owner:
+        assert owner.stdout
+        assert owner.stdout.readline().startswith("up at ")
+        while len(stages(home)) < len(ALL_STAGES):
+            time.sleep(0.05)
+        owner.send_signal(signal.SIGSTOP)  # so that nothing takes the job before it is killed
+        for pid in stages(home):
+            os.kill(pid, signal.SIGKILL)
+        with alone.start("etl", "--url", f"{site}/5s.flac?kept", *DEMO, "--wait") as other:
+            assert other.stderr
+            assert other.stderr.readline().startswith("job ")
+            owner.kill()
+            out, err = other.communicate(timeout=60)
+    assert other.returncode == 0, err
+    assert word_error_rate(reference("5s.flac"), out) <= 0.1
+    assert "Traceback" not in err
+    assert not processes(home)
+
+
 def test_wait_outlasts_a_restart_of_the_broker(site: str, tmp_path: Path) -> None:
     """A restart of the broker loses the watcher, though not the job."""
     server = Server(tmp_path / "nats")
@@ -301,6 +326,10 @@ def test_wait_outlasts_a_restart_of_the_broker(site: str, tmp_path: Path) -> Non
         assert "Traceback" not in err
     finally:
         server.stop()
+
+
+def stages(home: Path) -> list[int]:
+    return [pid for pid in processes(home) if b"\0stage\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def processes(home: Path) -> list[int]:
