@@ -222,6 +222,16 @@ class Connection:
 
     async def latest(self, stream: str, pattern: str) -> list[bytes]:
         """The latest message on each subject that matches; one request, for at most a thousand subjects."""
+        try:
+            for _ in range(_REQUESTS - 1):
+                with contextlib.suppress(TimeoutError):
+                    return await self._latest(stream, pattern, _ACK_TIMEOUT)
+            return await self._latest(stream, pattern, _REQUEST_TIMEOUT)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BrokerError(f"the NATS server at {self.url} did not answer: {words(error)}") from error
+
+    async def _latest(self, stream: str, pattern: str, patience: float) -> list[bytes]:
+        """Raises TimeoutError where nothing comes for `patience` seconds."""
         inbox = self.client.new_inbox()
         answers: asyncio.Queue[Msg] = asyncio.Queue()
         subscription = await self.client.subscribe(inbox, cb=answers.put)
@@ -230,13 +240,11 @@ class Connection:
             request = json.dumps({"multi_last": [pattern]}).encode()
             await self.client.publish(f"$JS.API.DIRECT.GET.{stream}", request, reply=inbox)
             while True:
-                async with asyncio.timeout(_REQUEST_TIMEOUT):
+                async with asyncio.timeout(patience):
                     message = await answers.get()
                 if (message.headers or {}).get("Status"):
                     return found  # the end mark, or 404: there is none
                 found.append(message.data)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise BrokerError(f"the NATS server at {self.url} did not answer: {words(error)}") from error
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
