@@ -10,7 +10,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 def running() -> dict[str, int]:
     """The pipeline's processes below this one: the number of each, by stage; `engine` and `nats-server` beside them."""
     found: dict[str, int] = {}
-    for pid in _below(os.getpid()):
+    for pid in below(os.getpid()):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0")
         except OSError:
@@ -41,8 +41,8 @@ def memory(pid: int, field: str) -> int:
     raise LookupError(field)
 
 
-def _below(pid: int) -> Iterator[int]:
+def below(pid: int) -> Iterator[int]:
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, children.read_text(encoding="utf-8").split()):
             yield child
-            yield from _below(child)
+            yield from below(child)
