@@ -40,8 +40,8 @@ class Size(NamedTuple):
     limit: float  # seconds for everything
 
 
-SHORT = Size(12, 4, 100)
-LONG = Size(100, 20, 800)
+SHORT = Size(12, 4, 240)
+LONG = Size(100, 20, 1800)
 
 
 class _Dripping(http.server.SimpleHTTPRequestHandler):
