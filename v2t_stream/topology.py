@@ -80,11 +80,11 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
         "retention": "limits",
         "max_age": FACTS_MAX_AGE * _NS,
     },
-    # Who is alive: each process writes its key every second; one that is gone is forgotten by age.
+    # Who is alive: each process writes its key every second; one that is gone is forgotten by age. In a file, though
+    # it is worth nothing after a restart: a server that restarts has forgotten that a stream in memory ever was.
     NODES: {
         "subjects": ["$KV.v2t_nodes.>"],
         "retention": "limits",
-        "storage": "memory",
         "max_msgs_per_subject": 1,
         "max_age": NODE_MAX_AGE * _NS,
         "duplicate_window": NODE_MAX_AGE * _NS,

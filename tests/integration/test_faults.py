@@ -207,6 +207,9 @@ async def test_the_broker_is_killed(
         assert not job.count("completed")
         house.server.start()
         await job.completes_as(undisturbed)
+    async with asyncio.timeout(20):  # else nobody is seen to work any more
+        while {info.stage for info in await fleet(connection)} != set(ALL_STAGES):
+            await asyncio.sleep(0.1)
 
 
 async def test_stages_come_back_by_themselves_to_a_broker_that_was_away(
