@@ -14,7 +14,7 @@ from schemas.message import Message
 from schemas.transcript import Transcript
 from v2t_stream import done
 from v2t_stream.errors import Reject, Retry
-from v2t_stream.formats import FORMATS, render
+from v2t_stream.formats import render_all
 from v2t_stream.jobs import Job
 from v2t_stream.stage import Resources
 from v2t_stream.topology import JOBS, ends, stage_row
@@ -53,9 +53,8 @@ class Aggregate:
                 raise Reject(f"nothing of it could be transcribed: {job.gaps[0].reason}")
             transcript = assemble(job)
             name = f"transcripts/{job.id}/transcript"
-            await asyncio.gather(
-                *(self._store.put(f"{name}.{format_}", render(transcript, format_).encode()) for format_ in FORMATS)
-            )
+            for format_, text in render_all(transcript):
+                await self._store.put(f"{name}.{format_}", text.encode())
             completed = Completed(
                 job=job.id,
                 after=job.fence,

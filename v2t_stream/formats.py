@@ -6,7 +6,7 @@ anything, so each format makes harmless what it would read as its own syntax.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -29,46 +29,44 @@ class _Line(NamedTuple):
     is_gap: bool
 
 
-def _json(transcript: Transcript) -> str:
+def _json(transcript: Transcript, _: Sequence[_Line]) -> str:
     return msgspec.json.format(msgspec.json.encode(transcript)).decode() + "\n"
 
 
-def _srt(transcript: Transcript) -> str:
+def _srt(_: Transcript, lines: Sequence[_Line]) -> str:
     cues = (
         f"{number}\n{_clock(line.start, ',')} --> {_clock(line.end, ',')}\n{_ARROW.sub('->', line.text)}\n"
-        for number, line in enumerate(_lines(transcript), 1)
+        for number, line in enumerate(lines, 1)
     )
     return "\n".join(cues)
 
 
-def _vtt(transcript: Transcript) -> str:
+def _vtt(transcript: Transcript, lines: Sequence[_Line]) -> str:
     language = _clean("en" if transcript.task == "translate" else transcript.language or "")
     header = f"WEBVTT\nKind: captions\nLanguage: {_ARROW.sub('->', language)}\n" if language else "WEBVTT\n"
-    cues = (
-        f"{_clock(line.start, '.')} --> {_clock(line.end, '.')}\n{_escaped(line.text)}\n" for line in _lines(transcript)
-    )
+    cues = (f"{_clock(line.start, '.')} --> {_clock(line.end, '.')}\n{_escaped(line.text)}\n" for line in lines)
     return "\n".join((header, *cues))
 
 
-def _txt(transcript: Transcript) -> str:
-    return "".join(f"{line.text}\n" for line in _lines(transcript))
+def _txt(_: Transcript, lines: Sequence[_Line]) -> str:
+    return "".join(f"{line.text}\n" for line in lines)
 
 
-def _tsv(transcript: Transcript) -> str:
+def _tsv(_: Transcript, lines: Sequence[_Line]) -> str:
     """Write what openai-whisper writes: milliseconds and text. It is for programs, so gaps are left out."""
-    rows = (f"{line.start}\t{line.end}\t{line.text}\n" for line in _lines(transcript) if not line.is_gap)
+    rows = (f"{line.start}\t{line.end}\t{line.text}\n" for line in lines if not line.is_gap)
     return "".join(("start\tend\ttext\n", *rows))
 
 
-def _lrc(transcript: Transcript) -> str:
+def _lrc(transcript: Transcript, lines: Sequence[_Line]) -> str:
     """Write lyrics, where a line has no end and minutes have no limit; gaps are left out."""
     title = _clean(transcript.title).translate({ord("["): "(", ord("]"): ")"})
     header = f"[ti:{title}]\n" if title else ""
-    rows = (f"[{_lrc_clock(line.start)}]{_without_tags(line.text)}\n" for line in _lines(transcript) if not line.is_gap)
+    rows = (f"[{_lrc_clock(line.start)}]{_without_tags(line.text)}\n" for line in lines if not line.is_gap)
     return "".join((header, *rows))
 
 
-FORMATS: Final[dict[str, Callable[[Transcript], str]]] = {
+FORMATS: Final[dict[str, Callable[[Transcript, Sequence[_Line]], str]]] = {
     "json": _json,
     "srt": _srt,
     "vtt": _vtt,
@@ -82,7 +80,14 @@ def render(transcript: Transcript, format: str) -> str:  # noqa: A002  it is wha
     """Return the transcript in one of FORMATS; raises SettingsError for any other, naming those there are."""
     if format not in FORMATS:
         raise SettingsError(f"unknown transcript format {format!r}: choose one of {', '.join(FORMATS)}")
-    return FORMATS[format](transcript)
+    return FORMATS[format](transcript, _lines(transcript))
+
+
+def render_all(transcript: Transcript) -> Iterator[tuple[str, str]]:
+    """Give the name and the text of each of FORMATS, one after the other: of a long transcript each is megabytes."""
+    lines = _lines(transcript)
+    for name, write in FORMATS.items():
+        yield name, write(transcript, lines)
 
 
 def _lines(transcript: Transcript) -> list[_Line]:
@@ -103,6 +108,8 @@ def _ms(seconds: float) -> int:
 
 def _clean(text: str) -> str:
     """Return `text` as one line: no control characters, terminal colours or line ends of any kind."""
+    if text.isprintable() and "  " not in text:  # what nearly all is; it spares a long transcript most of its time
+        return text.strip()
     return _SURROGATE.sub("\ufffd", _BLANK.sub(" ", _ANSI.sub("", text))).strip()
 
 

@@ -66,7 +66,7 @@ async def _last_of(connection: Connection, job: str, machine: Node) -> float:
     await connection.publish(Downloaded(job=job, title=job, source=job, media=f"media/{job}/x", size=1, seconds=0))
     total = CHUNKS * SECONDS
     await connection.publish(Converted(job=job, chunks=CHUNKS, duration=total, speech=total, seconds=0))
-    chance = random.Random(job)  # noqa: S311  no secret
+    chance = random.Random(job)
     places = asyncio.Semaphore(_AT_ONCE)
 
     async def put(n: int) -> None:
