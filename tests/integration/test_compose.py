@@ -1,0 +1,176 @@
+"""What compose.yaml starts, started here without its containers: the same commands, settings and health checks."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.compose import FILLED_IN, ROOT, services
+from tests.harness import broker
+from v2t_stream import cli
+from v2t_stream.embedded import server_path
+from v2t_stream.errors import BrokerError
+from v2t_stream.fleet import fleet
+from v2t_stream.jetstream import connect
+from v2t_stream.topology import STAGES
+
+SERVICES = services()
+
+
+def environment(service: str, **changed: str) -> dict[str, str]:
+    """A service's own on top of this machine's, with no store but the broker's."""
+    own = {name: value for name, value in SERVICES[service]["environment"].items() if not name.startswith("MINIO_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("V2T_")}
+    return inherited | own | changed
+
+
+def v2t(service: str, command: list[str], **changed: str) -> tuple[int, str]:
+    """Run the image's entry point with `command` to its end; the exit code and what it said."""
+    run = subprocess.run(
+        [sys.executable, "-m", "v2t_stream", *command],
+        env=environment(service, **changed),
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    return run.returncode, run.stdout
+
+
+def health(service: str, **changed: str) -> tuple[int, str]:
+    """What a service's health check says."""
+    _, program, *arguments = SERVICES[service]["healthcheck"]["test"]
+    assert program == "v2t"
+    return v2t(service, arguments, **changed)
+
+
+def start(service: str, log: Path, **changed: str) -> subprocess.Popen[bytes]:
+    """A service's command, until it is stopped."""
+    command = [sys.executable, "-m", "v2t_stream", *SERVICES[service]["command"]]
+    with log.open("w") as output:
+        return subprocess.Popen(command, env=environment(service, **changed), stdout=output, stderr=output)
+
+
+async def test_every_stage_starts_and_its_health_check_tells_the_truth(tmp_path: Path) -> None:
+    """Else a container ends at once and is started for ever, or one that hangs is called healthy."""
+    stages = [row.name for row in STAGES]
+    async with broker(tmp_path / "broker") as (server, connection):
+        changed = {"NATS_URL": server.url, "V2T_DATA_DIR": str(tmp_path), "V2T_MODEL": "demo"}
+        processes = {name: start(name, tmp_path / f"{name}.log", **changed) for name in stages}
+        try:
+            async with asyncio.timeout(60):
+                while {info.stage for info in await fleet(connection)} != set(stages):
+                    assert all(process.poll() is None for process in processes.values())
+                    await asyncio.sleep(0.1)
+            for code, output in await asyncio.gather(*(asyncio.to_thread(health, name, **changed) for name in stages)):
+                assert code == 0, output
+
+            processes["intake"].send_signal(signal.SIGSTOP)
+            async with asyncio.timeout(30):
+                while "intake" in {info.stage for info in await fleet(connection)}:
+                    await asyncio.sleep(0.2)
+            code, output = await asyncio.to_thread(health, "intake", **changed)
+            assert code == 1
+            assert re.fullmatch(r"v2t: the stage intake of the node \S+ has not told \S+ about itself .+\n", output)
+        finally:
+            for process in processes.values():
+                process.terminate()
+                process.send_signal(signal.SIGCONT)
+            codes = {name: process.wait(30) for name, process in processes.items()}
+    assert codes == dict.fromkeys(stages, 0)
+
+
+@pytest.mark.skipif("topology" not in cli._COMMANDS, reason="v2t has no command `topology` yet")
+async def test_the_topology_is_made_by_a_command_that_ends(tmp_path: Path) -> None:
+    """Else the stages wait for ever for a service that never completes."""
+    async with broker(tmp_path / "broker") as (server, _):
+        changed = {"NATS_URL": server.url, "V2T_DATA_DIR": str(tmp_path / "home")}
+        code, output = await asyncio.to_thread(v2t, "topology", SERVICES["topology"]["command"], **changed)
+    assert code == 0, output
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The broker of compose.yaml, on free ports; the addresses it tells."""
+    service = SERVICES["nats"]
+    folder = tmp_path / "nats"
+    shutil.copytree(ROOT / "nats", folder)
+    config = folder / "server.conf"
+    config.write_text(re.sub(r":(4222|8222)\"", ':-1"', config.read_text()))
+    command = [word.replace("/etc/nats", str(folder)) for word in service["command"]]
+    with subprocess.Popen(
+        [server_path(), *command, "--addr", "127.0.0.1", "--ports_file_dir", str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, **service["environment"]},
+    ) as process:
+        try:
+            ports = tmp_path / f"nats-server_{process.pid}.ports"
+            give_up = time.monotonic() + 15
+            while not (ports.exists() and (text := ports.read_text())):
+                assert process.poll() is None, "it does not start"
+                assert time.monotonic() < give_up, "it does not tell its ports"
+                time.sleep(0.02)
+            told = json.loads(text)
+            yield {"nats": told["nats"][0].removeprefix("nats://"), "http": told["monitoring"][0]}
+        finally:
+            process.terminate()
+
+
+async def test_the_broker_asks_for_the_password_and_keeps_its_streams_on_the_volume(
+    nats: dict[str, str], tmp_path: Path
+) -> None:
+    """Else every container and neighbour may submit and purge, or the streams go with the container."""
+    with pytest.raises(BrokerError, match="refuses the user"):
+        await connect(f"nats://{nats['nats']}", name="test")
+    # A password that looks like a number, which the server's configuration would read as one.
+    url = SERVICES["intake"]["environment"]["NATS_URL"].replace("nats:4222", nats["nats"])
+    assert FILLED_IN["NATS_PASSWORD"] in url
+    async with await connect(url, name="test") as connection:
+        await connection.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"], "storage": "file"})
+    assert (tmp_path / "nats-data" / "jetstream").is_dir()
+
+    address = SERVICES["nats"]["healthcheck"]["test"][-1].replace("http://127.0.0.1:8222", nats["http"])
+    with await asyncio.to_thread(urllib.request.urlopen, address, timeout=5) as answer:
+        assert json.load(answer) == {"status": "ok"}
+
+
+@pytest.mark.skipif(not shutil.which("minio"), reason="needs a MinIO server: no `minio` is on PATH")
+def test_minio_starts_and_knows_the_broker_that_is_not_there_yet(tmp_path: Path) -> None:
+    """Else no upload starts a job, or the two wait for each other for ever."""
+    service = SERVICES["minio"]
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        places = {":9000": f"127.0.0.1:{one.getsockname()[1]}", ":9001": f"127.0.0.1:{other.getsockname()[1]}"}
+    places |= {"/data": str(tmp_path / "data"), "/queue": str(tmp_path / "queue")}
+    own = {name: places.get(value, value) for name, value in service["environment"].items()}
+    own["MINIO_NOTIFY_NATS_ADDRESS_V2T"] = "127.0.0.1:1"
+    command = ["minio", *(places.get(word, word) for word in service["command"])]
+    log = tmp_path / "minio.log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, env={**os.environ, **own}, stdout=output, stderr=output) as process,
+    ):
+        try:
+            give_up = time.monotonic() + 60
+            while "SQS ARNs: arn:minio:sqs::V2T:nats" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < give_up, log.read_text()
+                time.sleep(0.1)
+            with urllib.request.urlopen(f"http://{places[':9000']}/minio/health/ready", timeout=10) as answer:
+                assert answer.status == 200
+        finally:
+            process.terminate()
+    assert (tmp_path / "queue").is_dir()
