@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -15,7 +15,7 @@ from schemas.transcript import Transcript
 from v2t_stream import done
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.formats import render_all
-from v2t_stream.jobs import Job
+from v2t_stream.jobs import Job, fold
 from v2t_stream.stage import Resources
 from v2t_stream.topology import JOBS, ends, stage_row
 
@@ -41,48 +41,37 @@ class Aggregate:
             await look.begin()
             if not await self._is_whole(fact.job):
                 return
-            job = Job(fact.job)
-            async for stored in self._connection.watch(JOBS, f"v2t.job.{fact.job}.>", live=False):
-                if stored:
-                    job.apply(stored)
-            if not job.is_whole:
-                if await self._is_whole(fact.job):
-                    raise Retry("the facts of the job are not all readable yet", delay=1)  # the replica lags behind
-                return  # a chunk's fact was withdrawn in between; its new one will look again
-            if job.chunks and len(job.gaps) == len(job.chunks):
-                raise Reject(f"nothing of it could be transcribed: {job.gaps[0].reason}")
+            job = await self._read(fact.job)
+            if job is None:
+                return
             transcript = assemble(job)
             name = f"transcripts/{job.id}/transcript"
             for format_, text in render_all(transcript):
                 await self._store.put(f"{name}.{format_}", text.encode())
-            completed = Completed(
-                job=job.id,
-                after=job.fence,
-                transcript=name,
-                language=transcript.language,
-                segments=len(transcript.segments),
-                gaps=len(transcript.gaps),
-            )
-            if job.downloaded and job.downloaded.origin and not job.gaps:
-                yield Done(
-                    job=job.id,
-                    key=done.key(job.downloaded.origin, job.options),
-                    transcript=name,
-                    language=completed.language,
-                    segments=completed.segments,
-                    title=job.title,
-                )
-            yield completed
+            for result in _results(job, transcript, name):
+                yield result
             if not await self._connection.any_of(JOBS, ends(job.id)):
                 raise Retry("the job changed while its transcript was stored", delay=0)
+
+    async def _read(self, job_id: str) -> Job | None:
+        """The job with all its chunks; None where one is missing again. Raises Reject where it has no transcript."""
+        facts = self._connection.watch(JOBS, f"v2t.job.{job_id}.>", live=False)
+        job = fold(job_id, [stored async for stored in facts if stored])
+        if not job.is_whole:
+            if await self._is_whole(job_id):
+                raise Retry("the facts of the job are not all readable yet", delay=1)  # the replica lags behind
+            return None  # a chunk's fact was withdrawn in between; its new one will look again
+        if job.chunks and len(job.gaps) == len(job.chunks):
+            raise Reject(f"nothing of it could be transcribed: {job.gaps[0].reason}")
+        return job
 
     async def _is_whole(self, job: str) -> bool:
         """Whether as many chunks are done as were cut: two requests, however long the job."""
         data = await self._connection.last(JOBS, Converted.SUBJECT.format(job=job))
         if data is None:
             return False
-        done = await self._connection.subjects(JOBS, ChunkDone.SUBJECT.format(job=job, n="*"))
-        return len(done) >= msgspec.json.decode(data, type=Converted).chunks
+        results = await self._connection.subjects(JOBS, ChunkDone.SUBJECT.format(job=job, n="*"))
+        return len(results) >= msgspec.json.decode(data, type=Converted).chunks
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -106,6 +95,27 @@ class _Look:
 
     def now(self) -> int:
         return next(self._clock)
+
+
+def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
+    """What is published of a transcript that is stored as `name`."""
+    if job.downloaded and job.downloaded.origin and not job.gaps:
+        yield Done(
+            job=job.id,
+            key=done.key(job.downloaded.origin, job.options),
+            transcript=name,
+            language=transcript.language,
+            segments=len(transcript.segments),
+            title=job.title,
+        )
+    yield Completed(
+        job=job.id,
+        after=job.fence,
+        transcript=name,
+        language=transcript.language,
+        segments=len(transcript.segments),
+        gaps=len(transcript.gaps),
+    )
 
 
 def assemble(job: Job) -> Transcript:
