@@ -10,11 +10,11 @@ ENV UV_COMPILE_BYTECODE=1 \
     VIRTUAL_ENV=/opt/v2t
 
 
-# The dependencies weigh most and change seldom: a layer of their own, in the versions that uv.toml names.
+# The dependencies weigh most and change seldom: a layer of their own, in the versions that pyproject.toml names.
 FROM python AS dependencies
 COPY --from=uv /uv /usr/local/bin/uv
 WORKDIR /src
-COPY pyproject.toml uv.toml ./
+COPY pyproject.toml ./
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv venv --python /usr/local/bin/python3 /opt/v2t \
     && uv pip install --only-binary :all: --requirements pyproject.toml
