@@ -54,9 +54,11 @@ class Aggregate:
                 raise Retry("the job changed while its transcript was stored", delay=0)
 
     async def _read(self, job_id: str) -> Job | None:
-        """The job with all its chunks; None where one is missing again. Raises Reject where it has no transcript."""
+        """The job with all its chunks; None where there is nothing to do. Raises Reject where it has no transcript."""
         facts = self._connection.watch(JOBS, f"v2t.job.{job_id}.>", live=False)
         job = fold(job_id, [stored async for stored in facts if stored])
+        if job.ended:
+            return None  # since the fact was pulled; to rest on that end would make a second one
         if not job.is_whole:
             if await self._is_whole(job_id):
                 raise Retry("the facts of the job are not all readable yet", delay=1)  # the replica lags behind

@@ -667,6 +667,21 @@ async def test_questions_asked_together_are_answered_each(connection: Connection
         await settled.any_of(subjects[3])
 
 
+async def test_a_completion_that_comes_between_two_looks_is_the_only_one(
+    connection: Connection, tmp_path: Path
+) -> None:
+    """Else of two aggregators the second, which saw the first one's completion as a fact to rest on, adds its own."""
+    await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
+    await connection.publish(done(task()))
+    await connection.publish(converted := Converted(job="job", chunks=1, duration=1, speech=1, seconds=1))
+    settings = Settings(data_dir=str(tmp_path), node="here")
+    store = JetStreamStore(connection.client)
+    first, second = (Aggregate(Resources(settings, connection, store, Presence("test", "test"))) for _ in range(2))
+    async for completed in first.process(converted):
+        assert await connection.publish(completed)
+    assert [completed async for completed in second.process(done(task()))] == []
+
+
 async def test_an_aggregator_that_dies_while_it_stores_is_replaced(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

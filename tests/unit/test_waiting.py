@@ -72,7 +72,7 @@ def test_a_stage_that_nobody_runs_is_warned_of() -> None:
 
 def test_an_accelerator_that_nobody_has_is_warned_of() -> None:
     """Else a job waits for ever for a card that is switched off."""
-    pinned = msgspec.structs.replace(SUBMITTED, options=Options(accelerator="cuda"))
-    waiting = job(pinned, DOWNLOADED, CONVERTED)
+    pinned = [msgspec.structs.replace(fact, options=Options(accelerator="cuda")) for fact in (SUBMITTED, DOWNLOADED)]
+    waiting = job(*pinned, CONVERTED)
     assert "no node with cuda is alive" in warning(waiting, [process("transcribe", accelerator="cpu")])
     assert not warning(waiting, [process("transcribe", accelerator="cuda")])
