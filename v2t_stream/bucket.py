@@ -24,6 +24,7 @@ _IN_FLIGHT: Final = 8  # chunks sent and not yet known to be stored
 _WINDOW: Final = 4 << 20  # bytes asked for at once; at most two windows wait in memory
 _COMMITS: Final = 100  # times that another writer of the same key may come in between
 _GLANCE: Final = 0.5  # seconds until one who waits looks whether the server is still there
+_AGAIN: Final = 2.0  # seconds until a read is asked again
 AT_ONCE: Final = 64  # small requests side by side
 
 # JetStream error codes
@@ -291,7 +292,10 @@ class Bucket:
     async def _direct(self, subject: str) -> tuple[bytes, dict[str, str]]:
         """Get the last message on `subject` and its headers from any replica; no headers where there is none."""
         name = f"$JS.API.DIRECT.GET.{self._stream}.{subject}"
-        reply = await self._while_connected(self._client.request(name, timeout=self._timeout))
+        try:
+            reply = await self._client.request(name, timeout=_AGAIN)
+        except nats.errors.TimeoutError:  # a read can be asked again, which is cheaper than watching over each
+            reply = await self._while_connected(self._client.request(name, timeout=self._timeout))
         headers = reply.headers or {}
         match headers.get("Status"):
             case None:
