@@ -1,5 +1,7 @@
 """Where media and transcripts lie: the ObjectStore protocol, and its embedded form on NATS JetStream.
 
+The other form is minio_store.MinioStore; session.open_store chooses.
+
 JetStreamStore keeps the layout of the JetStream Object Store (ADR-20), so that `nats object ls` and `get` see it:
 an object's bytes are messages on `$O.<bucket>.C.<nuid>`, its record is one message on `$O.<bucket>.M.<base64 of key>`.
 nats-py's own object store reads a few MB/s into memory and can wait for ever, hence this one.
@@ -35,6 +37,9 @@ class ObjectStore(Protocol):
     An object is there as a whole or not at all. Putting it again replaces it; of two puts at once the last to end
     stays. Every wait is bounded. All raise StoreError; reading what is not there raises ObjectMissing.
     """
+
+    async def create(self, *, media_max_age: float) -> None:
+        """Create or update the buckets; doing it again changes nothing. `media_max_age`: seconds media are kept."""
 
     async def put_file(self, key: str, path: Path) -> None: ...
 

@@ -8,16 +8,16 @@ from schemas.options import Options
 from v2t_stream.embedded import embedded_broker, try_lock
 from v2t_stream.errors import SettingsError
 from v2t_stream.jetstream import Connection, connect
-from v2t_stream.object_store import JetStreamStore
+from v2t_stream.object_store import JetStreamStore, ObjectStore
 from v2t_stream.providers import file_of, load, refusal
 from v2t_stream.settings import Settings
 from v2t_stream.supervisor import supervised
-from v2t_stream.topology import STAGES, apply, is_applied
+from v2t_stream.topology import STAGES, apply, is_applied, store_in_use
 
 
 class Session(NamedTuple):
     connection: Connection
-    store: JetStreamStore
+    store: ObjectStore
     url: str
     local: bool  # no broker is configured, so this command runs everything itself or uses another command's
 
@@ -45,14 +45,15 @@ async def session(
         async with await connect(settings.nats_url, name=f"v2t on {settings.node}") as connection:
             if not await is_applied(connection, "intake"):
                 await set_up(connection, settings)
-            yield Session(connection, JetStreamStore(connection.client), settings.nats_url, local=False)
+            await check_store(connection, settings)
+            yield Session(connection, open_store(connection, settings), settings.nats_url, local=False)
         return
     async with (
         embedded_broker(settings.home, port=port) as broker,
         await connect(broker.url, name=f"v2t on {settings.node}") as connection,
     ):
-        store = JetStreamStore(connection.client)
         await set_up(connection, settings)
+        store = open_store(connection, settings)
         with (settings.home / "broker" / "stages.lock").open("w") as lock:
             async with contextlib.AsyncExitStack() as stack:
                 ours = work and try_lock(lock.fileno())
@@ -75,7 +76,40 @@ def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:
     return {"V2T_WARM": "true", **{name: value for name, value in known.items() if value}}
 
 
-async def set_up(connection: Connection, settings: Settings) -> None:
-    """Create all streams, consumers and buckets that are not there yet."""
-    await apply(connection)
-    await JetStreamStore(connection.client).create(media_max_age=settings.media_hours * 3600)
+def open_store(connection: Connection, settings: Settings) -> ObjectStore:
+    """The store of `settings`: MinIO where MINIO_ENDPOINT names one, else that of the broker."""
+    if not settings.minio_endpoint:
+        return JetStreamStore(connection.client)
+    from v2t_stream.minio_store import MinioStore  # noqa: PLC0415  # its SDK takes a while to import
+
+    return MinioStore(settings)
+
+
+async def set_up(connection: Connection, settings: Settings, *, change_store: bool = False) -> None:
+    """Create all streams, consumers and buckets that are not there yet.
+
+    Raises SettingsError where the jobs of this broker keep their files in another store than that of `settings`,
+    unless `change_store` says that they shall from now on.
+    """
+    if not change_store:
+        await check_store(connection, settings)
+    store = open_store(connection, settings)
+    await store.create(media_max_age=settings.media_hours * 3600)
+    await apply(connection, _store_of(settings))  # last: from then on others count on the store
+
+
+async def check_store(connection: Connection, settings: Settings) -> None:
+    """Raises SettingsError where other processes of this broker keep their files elsewhere."""
+    theirs, ours = await store_in_use(connection), _store_of(settings)
+    if theirs in (ours, ""):
+        return
+    raise SettingsError(
+        f"the jobs of this broker keep their files in {theirs}, but the settings here say {ours}: set or unset "
+        "MINIO_ENDPOINT and MINIO_BUCKET_PREFIX as elsewhere, or have all use this from now on by v2t topology apply "
+        "--change-store"
+    )
+
+
+def _store_of(settings: Settings) -> str:
+    """Which store it is, in words; without MinIO's address, which differs with where one looks from."""
+    return f"MinIO ({settings.minio_bucket_prefix}*)" if settings.minio_endpoint else "NATS"

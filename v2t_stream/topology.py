@@ -3,6 +3,7 @@
 A new stage is one file in `stages/` and one row in STAGES.
 """
 
+import hashlib
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -23,10 +24,13 @@ from schemas.events import (
     Submitted,
 )
 from schemas.message import Message
+from schemas.notification import Upload
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection
 
 SUBMIT_SUBJECT: Final = "v2t.submit"
+BUCKET_SUBJECT: Final = "v2t.bucket"  # where MinIO announces uploads
+INBOX_SUBJECTS: Final = (SUBMIT_SUBJECT, BUCKET_SUBJECT)
 
 INBOX: Final = "V2T_INBOX"
 JOBS: Final = "V2T_JOBS"
@@ -36,6 +40,7 @@ NODES: Final = "KV_v2t_nodes"  # the stream of the key-value bucket v2t_nodes (A
 
 ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "remote", "any")
 
+_STORE: Final = "v2t_store"  # in the metadata of the stream JOBS
 _DAY: Final = 86_400  # seconds
 _NS: Final = 1_000_000_000
 
@@ -46,7 +51,7 @@ DEDUPE_WINDOW: Final = 120  # seconds in which the same submission makes one job
 STREAMS: Final[dict[str, dict[str, Any]]] = {
     # What people send, untouched, until intake has taken it.
     INBOX: {
-        "subjects": [SUBMIT_SUBJECT],
+        "subjects": list(INBOX_SUBJECTS),
         "retention": "workqueue",
         "duplicate_window": DEDUPE_WINDOW * _NS,
         "max_msg_size": 64 << 10,  # a URL and a few words; a dead letter must hold it and its reason
@@ -109,7 +114,7 @@ class StageRow(NamedTuple):
 
 
 STAGES: Final[tuple[StageRow, ...]] = (
-    StageRow("intake", INBOX, (Consumer("intake", (SUBMIT_SUBJECT,)),), Submitted, 30, 60, 5, 16),
+    StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), Submitted, 30, 60, 5, 16),
     StageRow("download", JOBS, (Consumer("download", ("v2t.job.*.submitted",)),), Downloaded, 30, 6 * 3600, 3, 2),
     StageRow("convert", JOBS, (Consumer("convert", ("v2t.job.*.downloaded",)),), Converted, 30, 6 * 3600, 5, 1),
     StageRow(
@@ -205,6 +210,15 @@ def job_id(epoch: str, sequence: int) -> str:
     return f"{epoch}-{_base36(sequence)}"
 
 
+def upload_job_id(upload: Upload) -> str:
+    """The id of the job made by one version of an uploaded object.
+
+    However often and after whatever time it is announced or listed, it is the same job.
+    """
+    digest = hashlib.sha256(msgspec.json.encode((upload.bucket, upload.key, upload.etag, upload.version))).digest()
+    return f"up-{_base36(int.from_bytes(digest[:12], 'big'))}"
+
+
 def _base36(number: int) -> str:
     digits = ""
     while number:
@@ -213,13 +227,27 @@ def _base36(number: int) -> str:
     return digits or "0"
 
 
-async def apply(connection: Connection, *, replicas: int = 1) -> None:
+async def store_in_use(connection: Connection) -> str:
+    """What the jobs of this broker keep their files in, as `apply` was told; empty where it was never applied."""
+    try:
+        config = (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]
+    except BrokerError as error:
+        if "not found" not in str(error):
+            raise
+        return ""
+    metadata: dict[str, str] = config.get("metadata") or {}
+    return metadata.get(_STORE, "")
+
+
+async def apply(connection: Connection, store: str, *, replicas: int = 1) -> None:
     """Create or update all streams and consumers; doing it again, or twice at once, changes nothing.
 
-    Raises BrokerError where the server refuses.
+    `store`: what the jobs keep their files in, for `store_in_use`. Raises BrokerError where the server refuses.
     """
     for name, stream in STREAMS.items():
         config = {"name": name, "storage": "file", "num_replicas": replicas, "allow_direct": True, **stream}
+        if name == JOBS:
+            config["metadata"] = {_STORE: store}
         try:
             await connection.api(f"STREAM.CREATE.{name}", config)
         except BrokerError as error:

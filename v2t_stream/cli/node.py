@@ -19,9 +19,8 @@ from v2t_stream.embedded import find_running
 from v2t_stream.errors import SettingsError
 from v2t_stream.fleet import Presence, announce, fleet
 from v2t_stream.jetstream import Connection, connect
-from v2t_stream.object_store import JetStreamStore
 from v2t_stream.providers import load
-from v2t_stream.session import session, set_up
+from v2t_stream.session import check_store, open_store, session, set_up
 from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, load_stage
 from v2t_stream.stragglers import help_out
@@ -129,8 +128,9 @@ def stage(name: str, *, with_parent: bool) -> None:
         async with connection:
             if not await is_applied(connection, name):
                 await set_up(connection, settings)
+            await check_store(connection, settings)
             presence = Presence(settings.node, name)
-            resources = Resources(settings, connection, JetStreamStore(connection.client), presence)
+            resources = Resources(settings, connection, open_store(connection, settings), presence)
             worker = Worker(load_stage(name, resources), resources)
             aside = [announce(connection, presence)]
             if name == "transcribe":
