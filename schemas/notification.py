@@ -1,7 +1,7 @@
 """What MinIO publishes when something is put into a bucket: S3's event notification, as far as it is used here."""
 
-from collections.abc import Mapping
-from urllib.parse import unquote_plus
+from typing import Self
+from urllib.parse import quote_plus, unquote_plus
 
 import msgspec
 
@@ -13,7 +13,10 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     key: str  # as its uploader named it
     etag: str
     version: str = ""  # empty where the bucket keeps no versions
-    metadata: Mapping[str, str] = {}  # with S3's prefix, as in X-Amz-Meta-Language
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
 
 
 class _Bucket(msgspec.Struct, frozen=True):
@@ -24,7 +27,6 @@ class _Object(msgspec.Struct, frozen=True, rename="camel"):
     key: str  # query-escaped: a space is a plus
     e_tag: str = ""
     version_id: str = ""
-    user_metadata: Mapping[str, str] = {}
 
 
 class _Entity(msgspec.Struct, frozen=True):
@@ -32,8 +34,8 @@ class _Entity(msgspec.Struct, frozen=True):
     object: _Object
 
 
-class _Record(msgspec.Struct, frozen=True):
-    event_name: str = msgspec.field(name="eventName")  # such as s3:ObjectCreated:Put
+class _Record(msgspec.Struct, frozen=True, rename="camel"):
+    event_name: str  # such as s3:ObjectCreated:Put
     s3: _Entity
 
 
@@ -41,6 +43,12 @@ class Notification(msgspec.Struct, frozen=True):
     """Unknown fields, of which there are many, are ignored."""
 
     records: tuple[_Record, ...] = msgspec.field(name="Records")
+
+    @classmethod
+    def of(cls, upload: Upload) -> Self:
+        """What MinIO would have published."""
+        entry = _Object(key=quote_plus(upload.key), e_tag=upload.etag, version_id=upload.version)
+        return cls((_Record("s3:ObjectCreated:Put", _Entity(_Bucket(upload.bucket), entry)),))
 
     def created(self) -> list[Upload]:
         """What was put into a bucket, and not what was removed from one."""
@@ -50,7 +58,6 @@ class Notification(msgspec.Struct, frozen=True):
                 key=unquote_plus(record.s3.object.key),
                 etag=record.s3.object.e_tag,
                 version="" if record.s3.object.version_id == "null" else record.s3.object.version_id,
-                metadata=record.s3.object.user_metadata,
             )
             for record in self.records
             if record.event_name.startswith("s3:ObjectCreated:")

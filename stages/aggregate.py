@@ -17,6 +17,7 @@ from v2t_stream.formats import FORMATS, render
 from v2t_stream.jobs import Job
 from v2t_stream.stage import Resources
 from v2t_stream.topology import JOBS, ends, stage_row
+from v2t_stream.uploads import store_copies
 
 _BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
 
@@ -27,6 +28,7 @@ class Aggregate:
     def __init__(self, resources: Resources) -> None:
         self.row = stage_row("aggregate")
         self._store = resources.store
+        self._settings = resources.settings
         self._connection = resources.connection
         self._looks: WeakValueDictionary[str, _Look] = WeakValueDictionary()
 
@@ -55,6 +57,7 @@ class Aggregate:
             await asyncio.gather(
                 *(self._store.put(f"{name}.{format_}", render(transcript, format_).encode()) for format_ in FORMATS)
             )
+            await store_copies(self._store, self._settings, transcript)
             yield Completed(
                 job=job.id,
                 after=job.fence,

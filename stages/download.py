@@ -1,4 +1,4 @@
-"""Download: from a URL to a media file in the object store, by yt-dlp."""
+"""Download: from a URL to a media file in the object store, by yt-dlp; what lies in a bucket stays there."""
 
 import asyncio
 import tempfile
@@ -11,11 +11,13 @@ from typing import Final
 
 from schemas.events import Downloaded, Progress, Submitted
 from schemas.message import Message
-from stages.fetch import Fetch
+from stages.fetch import Fetch, too_large
 from v2t_stream.errors import Reject
 from v2t_stream.scratch import scratch
 from v2t_stream.stage import Resources
+from v2t_stream.text import without_signature
 from v2t_stream.topology import stage_row
+from v2t_stream.uploads import is_foreign
 
 _REPORT_EVERY: Final = 0.5  # seconds
 
@@ -37,6 +39,9 @@ class Download:
             if size is None:
                 raise Reject(f"the uploaded file of {job.title!r} is no longer in the object store: send it again")
             title, source, key = job.title, job.title, job.media
+        elif job.url and job.url.startswith("s3://"):
+            size = await self._size_in_bucket(job.url)
+            title, source, key = job.title, job.url, job.url  # it is read from there: no second copy
         else:
             source = job.url or ""
             with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as folder:
@@ -50,12 +55,27 @@ class Download:
         yield Downloaded(
             job=job.job,
             title=title,
-            source=source,
+            source=without_signature(source),
             media=key,
             size=size,
             seconds=time.monotonic() - begun,
             options=job.options,
         )
+
+    async def _size_in_bucket(self, url: str) -> int:
+        """Bytes of an object that can be media; raises Reject for any other."""
+        if not self._settings.minio_endpoint:
+            raise Reject(f"{url} cannot be read: MINIO_ENDPOINT is not set, so no S3 server is known")
+        if is_foreign(url):
+            raise Reject(f"{url} is neither video nor audio, by its name: upload media")
+        size = await self._store.size(url)
+        if size is None:
+            raise Reject(f"{url} is not, or no longer, in the bucket: upload it again")
+        if size == 0:
+            raise Reject(f"{url} is an empty file (0 bytes): upload it again")
+        if size > self._settings.max_bytes:
+            raise Reject(too_large(url, size, self._settings))
+        return size
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.settings import Settings
-from v2t_stream.text import one_line
+from v2t_stream.text import one_line, without_signature
 
 _GIB: Final = 1024**3
 _SILENCE: Final = 20.0  # seconds without a byte until a server counts as gone
@@ -40,7 +40,8 @@ class Fetch:
     media: Media
 
     def __init__(self, url: str, folder: Path, settings: Settings) -> None:
-        self._url = url
+        self._address = url
+        self._url = without_signature(url)  # for people
         self._folder = folder
         self._settings = settings
         self.received = 0
@@ -74,7 +75,7 @@ class Fetch:
         }
         try:
             with YoutubeDL(options) as downloader:
-                found = downloader.extract_info(self._url, download=False)
+                found = downloader.extract_info(self._address, download=False)
                 self._check(found)
                 info = downloader.process_ie_result(found, download=True)
             path = Path(info["requested_downloads"][0]["filepath"])
@@ -100,10 +101,7 @@ class Fetch:
 
     def _check_size(self, size: float) -> None:
         if size > self._settings.max_bytes:
-            raise Reject(
-                f"{self._url} has {size / _GIB:.2f} GiB, more than the {self._settings.max_bytes / _GIB:.2f} allowed: "
-                "raise V2T_MAX_BYTES (bytes)"
-            )
+            raise Reject(too_large(self._url, size, self._settings))
 
     def _on_progress(self, status: dict[str, Any]) -> None:
         if self.cancelled:
@@ -206,6 +204,14 @@ class Fetch:
         return None
 
 
+def too_large(name: str, size: float, settings: Settings) -> str:
+    """The sentence for media that V2T_MAX_BYTES forbids."""
+    return (
+        f"{name} has {size / _GIB:.2f} GiB, more than the {settings.max_bytes / _GIB:.2f} allowed: raise "
+        "V2T_MAX_BYTES (bytes)"
+    )
+
+
 def _causes(error: BaseException) -> "list[BaseException]":
     found: list[BaseException] = []
     waiting: list[Any] = [error]
@@ -226,4 +232,5 @@ def _short(error: BaseException) -> str:
     """The message without prefix, colour, connection object, error number, and advice for yt-dlp's command line."""
     text = str(getattr(error, "orig_msg", None) or getattr(error, "msg", None) or error)
     text = re.sub(r"\x1b\[[0-9;]*m|^\s*ERROR: |\w+\(host=[^)]*\): |\[Errno [^]]*\] ", "", text)
+    text = re.sub(r"\?\S*(signature|sig|token)=\S*", "", text, flags=re.IGNORECASE)  # see without_signature
     return one_line(re.split(r"; please report|\s+Use --|\n", text.strip())[0]).strip(" .")

@@ -22,6 +22,7 @@ from schemas.message import Message
 from schemas.options import Options
 from schemas.transcript import Gap, Segment
 from v2t_stream.jetstream import Stored
+from v2t_stream.text import without_signature
 from v2t_stream.topology import decode, ends, job_of
 
 State = Literal["queued", "downloading", "converting", "transcribing", "completed", "failed", "cancelled"]
@@ -134,7 +135,7 @@ class Job:
         """The URL or the file name."""
         if self.downloaded:
             return self.downloaded.source
-        return (self.submitted.url or self.submitted.title) if self.submitted else ""
+        return (without_signature(self.submitted.url or "") or self.submitted.title) if self.submitted else ""
 
     @property
     def options(self) -> Options:

@@ -35,6 +35,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError, Respo
 
 from schemas.notification import Upload
 from v2t_stream.errors import ObjectMissing, StoreError
+from v2t_stream.object_store import OURS
 from v2t_stream.settings import Settings
 
 NOTIFIER: Final = "arn:minio:sqs::V2T:nats"  # what MINIO_NOTIFY_NATS_ENABLE_V2T=on makes in the server
@@ -48,7 +49,6 @@ _CONNECT: Final = 5.0  # seconds
 _PAUSE: Final = 2.0  # seconds between two tries, at most
 _AGAIN: Final = (500, 502, 503, 504)  # what a server says that starts, ends or has too much to do
 _SHA256: Final = "v2t-sha256"
-_OURS: Final = "v2t-transcript"  # marks what we put beside an upload, so that it is not taken for one
 _USER: Final = "x-amz-meta-"
 _NO_SPACE: Final = ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "EntityTooLarge")
 _REFUSALS: Final = {
@@ -224,20 +224,6 @@ class MinioStore:
                             version="" if entry.version_id in (None, "null") else entry.version_id,
                         )
 
-    async def tags(self, key: str) -> dict[str, str]:
-        """The tags of an object; none where it is gone."""
-        bucket, name = self._where(key)
-        with self._told(f"read the tags of {key}"):
-            try:
-                return dict(
-                    await self._in_thread(lambda _: self._client.get_object_tags(bucket_name=bucket, object_name=name))
-                    or {}
-                )
-            except S3Error as error:
-                if error.code != "NoSuchKey":
-                    raise
-                return {}
-
     async def put_file(self, key: str, path: Path) -> None:
         with self._told(f"store {path} as {key}"), await asyncio.to_thread(path.open, "rb") as source:
             await self._in_thread(lambda stopped: self._upload(key, _Source(source, stopped)))
@@ -268,12 +254,11 @@ class MinioStore:
             found = await self._in_thread(lambda _: self._stat(bucket, name))
         return found.size if found else None
 
-    async def headers(self, key: str) -> dict[str, str]:
-        """What its uploader said of an object, as content-type and x-amz-meta-*; nothing where there is none."""
+    async def labels(self, key: str) -> dict[str, str]:
+        """Its metadata, and its tags; where both have a name, the metadata."""
         bucket, name = self._where(key)
         with self._told(f"look up {key}"):
-            found = await self._in_thread(lambda _: self._stat(bucket, name))
-        return dict(found.metadata or {}) if found else {}
+            return await self._in_thread(lambda _: self._labels(bucket, name))
 
     async def delete(self, key: str) -> None:
         bucket, name = self._where(key)
@@ -339,7 +324,7 @@ class MinioStore:
                 data=source,  # type: ignore[arg-type]  # of a file it needs read alone
                 length=size,
                 content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
-                metadata={_SHA256: sha256, **({_OURS: "yes"} if key.startswith("s3://") else {})},
+                metadata={_SHA256: sha256, **({OURS: "yes"} if key.startswith("s3://") else {})},
                 part_size=max(_PART, -(-size // _PARTS)),
                 num_parallel_uploads=_AT_ONCE,
             )
@@ -403,6 +388,20 @@ class MinioStore:
             if not self._client.bucket_exists(bucket_name=bucket):
                 raise _no_bucket(bucket, self._endpoint) from None
             return None
+
+    def _labels(self, bucket: str, name: str) -> dict[str, str]:
+        found = self._stat(bucket, name)
+        if not found:
+            return {}
+        metadata = {header.lower(): value for header, value in (found.metadata or {}).items()}
+        labels = {header.removeprefix(_USER): text for header, text in metadata.items() if header.startswith(_USER)}
+        tags: Mapping[str, str] = {}
+        try:
+            tags = self._client.get_object_tags(bucket_name=bucket, object_name=name) or {}
+        except S3Error as error:
+            if error.code != "NoSuchKey":  # it was deleted a moment ago
+                raise
+        return {tag.lower(): text for tag, text in tags.items()} | labels
 
     def _delete_all(self, bucket: str, prefix: str) -> int:
         names = [

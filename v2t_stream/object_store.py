@@ -27,12 +27,13 @@ from v2t_stream.errors import ObjectMissing, StoreError
 MEDIA: Final = "v2t_media"
 TRANSCRIPTS: Final = "v2t_transcripts"
 
+OURS: Final = "v2t-transcript"  # the label of what we put into a bucket of somebody else
 
 _NO_SPACE: Final = (10023, 10047)
 
 
 class ObjectStore(Protocol):
-    """Objects by key: `media/<job>/…`, which expires, and `transcripts/<job>/…`, which stays.
+    """Objects by key: `media/<job>/…`, which expires, and `transcripts/…`, which stays.
 
     An object is there as a whole or not at all. Putting it again replaces it; of two puts at once the last to end
     stays. Every wait is bounded. All raise StoreError; reading what is not there raises ObjectMissing.
@@ -52,6 +53,9 @@ class ObjectStore(Protocol):
 
     async def size(self, key: str) -> int | None:
         """Bytes of the object; None where there is none."""
+
+    async def labels(self, key: str) -> dict[str, str]:
+        """What its uploader noted on an object, by lower-case names; nothing where there is none, or none are kept."""
 
     async def delete(self, key: str) -> None:
         """Remove the object, if it is there."""
@@ -100,6 +104,9 @@ class JetStreamStore:
         with _told(f"look up {key}"):
             record, _ = await self._bucket(key).record(key)
         return record.size if record and not record.deleted else None
+
+    async def labels(self, key: str) -> dict[str, str]:  # noqa: ARG002  # the protocol's
+        return {}
 
     async def delete(self, key: str) -> None:
         with _told(f"delete {key}"):

@@ -2,17 +2,20 @@
 
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.options import Options
 from v2t_stream.embedded import embedded_broker, try_lock
-from v2t_stream.errors import SettingsError
+from v2t_stream.errors import SettingsError, StoreError
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore, ObjectStore
 from v2t_stream.providers import file_of, load, refusal
 from v2t_stream.settings import Settings
 from v2t_stream.supervisor import supervised
 from v2t_stream.topology import STAGES, apply, is_applied, store_in_use
+
+if TYPE_CHECKING:
+    from v2t_stream.minio_store import MinioStore
 
 
 class Session(NamedTuple):
@@ -30,21 +33,23 @@ async def session(
     port: int | None = None,
     quiet: bool = True,
     options: Options | None = None,
+    set_up_again: bool = False,
+    change_store: bool = False,
 ) -> AsyncGenerator[Session]:
     """Connect to the broker of `settings`; without one, to the embedded broker, started if it does not run yet.
 
     `work`: also run the stages, unless another command of this machine does. `port`: see `embedded_broker`.
     `quiet`: their logs go to files in the data directory. `options`: what is known to be asked of them, so that
-    the model loads while the media is still on its way, and what cannot be done is told at once. Raises BrokerError,
-    SettingsError.
+    the model loads while the media is still on its way, and what cannot be done is told at once. `set_up_again`: also
+    where all is there. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
     """
     providers = load(settings) if work and not settings.nats_url else []
     if providers and options and (reason := refusal(providers, options)):
         raise SettingsError(reason)
     if settings.nats_url:
         async with await connect(settings.nats_url, name=f"v2t on {settings.node}") as connection:
-            if not await is_applied(connection, "intake"):
-                await set_up(connection, settings)
+            if set_up_again or not await is_applied(connection, "intake"):
+                await set_up(connection, settings, change_store=change_store)
             await check_store(connection, settings)
             yield Session(connection, open_store(connection, settings), settings.nats_url, local=False)
         return
@@ -52,7 +57,7 @@ async def session(
         embedded_broker(settings.home, port=port) as broker,
         await connect(broker.url, name=f"v2t on {settings.node}") as connection,
     ):
-        await set_up(connection, settings)
+        await set_up(connection, settings, change_store=change_store)
         store = open_store(connection, settings)
         with (settings.home / "broker" / "stages.lock").open("w") as lock:
             async with contextlib.AsyncExitStack() as stack:
@@ -78,11 +83,7 @@ def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:
 
 def open_store(connection: Connection, settings: Settings) -> ObjectStore:
     """The store of `settings`: MinIO where MINIO_ENDPOINT names one, else that of the broker."""
-    if not settings.minio_endpoint:
-        return JetStreamStore(connection.client)
-    from v2t_stream.minio_store import MinioStore  # noqa: PLC0415  # its SDK takes a while to import
-
-    return MinioStore(settings)
+    return minio_store(settings) if settings.minio_endpoint else JetStreamStore(connection.client)
 
 
 async def set_up(connection: Connection, settings: Settings, *, change_store: bool = False) -> None:
@@ -108,6 +109,28 @@ async def check_store(connection: Connection, settings: Settings) -> None:
         "MINIO_ENDPOINT and MINIO_BUCKET_PREFIX as elsewhere, or have all use this from now on by v2t topology apply "
         "--change-store"
     )
+
+
+async def announce_uploads(settings: Settings) -> str:
+    """Have MinIO announce what is uploaded; the sentence why it does not, or nothing."""
+    if not settings.minio_endpoint:
+        return ""
+    try:
+        await minio_store(settings).announce_uploads()
+    except StoreError as error:
+        return f"uploads start no jobs by themselves, only by v2t bucket sync: {error}"
+    return ""
+
+
+def minio_store(settings: Settings) -> "MinioStore":
+    """Raises SettingsError where the store of `settings` is none."""
+    if not settings.minio_endpoint:
+        raise SettingsError(
+            "MINIO_ENDPOINT is not set, so there is no bucket: set it, or submit files with v2t convert --input"
+        )
+    from v2t_stream.minio_store import MinioStore  # noqa: PLC0415  # its SDK takes a while to import
+
+    return MinioStore(settings)
 
 
 def _store_of(settings: Settings) -> str:

@@ -20,7 +20,7 @@ from v2t_stream.errors import SettingsError
 from v2t_stream.fleet import Presence, announce, fleet
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.providers import load
-from v2t_stream.session import check_store, open_store, session, set_up
+from v2t_stream.session import announce_uploads, check_store, open_store, session, set_up
 from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, load_stage
 from v2t_stream.stragglers import help_out
@@ -42,6 +42,7 @@ def up(port: int) -> None:
     async def run() -> None:
         stop = _stop_on_signals()
         async with session(settings, work=True, port=port, quiet=False) as pipeline:
+            await _announce_uploads(settings)
             click.echo(f"up at {pipeline.url}, data in {settings.home}; Ctrl-C ends it")
             await stop.wait()
             click.echo("stopping: what is in hand is finished or given back")
@@ -66,6 +67,7 @@ def node(context: click.Context) -> None:
         stop = _stop_on_signals()
         async with await connect(url, name=f"v2t node {settings.node}") as connection:
             await set_up(connection, settings)
+        await _announce_uploads(settings)
         async with supervised([row.name for row in STAGES], {"NATS_URL": url}):
             click.echo(f"node {settings.node} works for {connection.url}; Ctrl-C ends it")
             await stop.wait()
@@ -139,6 +141,11 @@ def stage(name: str, *, with_parent: bool) -> None:
 
     _log_to_terminal(name)
     uvloop.run(run())
+
+
+async def _announce_uploads(settings: Settings) -> None:
+    if trouble := await announce_uploads(settings):
+        logging.getLogger(__name__).warning("%s", trouble)
 
 
 async def _beside(main: Coroutine[Any, Any, None], *aside: Coroutine[Any, Any, None]) -> None:
