@@ -13,13 +13,14 @@ from v2t_stream.errors import Reject
 from v2t_stream.stage import Resources, Submission
 from v2t_stream.submission import check, parse
 from v2t_stream.text import without_signature
-from v2t_stream.topology import BUCKET_SUBJECT, stage_row, upload_job_id
+from v2t_stream.topology import BUCKET_SUBJECT, JOBS, stage_row, upload_job_id
 from v2t_stream.uploads import is_wanted, request_of
 
 
 class Intake:
     def __init__(self, resources: Resources) -> None:
         self.row = stage_row("intake")
+        self._connection = resources.connection
         self._store = resources.store
         self._settings = resources.settings
 
@@ -46,6 +47,8 @@ class Intake:
     async def _taken(self, upload: Upload) -> AsyncGenerator[Message]:
         """The job of an upload, always the same: announced again, it changes nothing."""
         job = upload_job_id(upload)
+        if await self._connection.any_of(JOBS, [Submitted.SUBJECT.format(job=job)]):
+            return
         try:
             request = await request_of(self._store, upload)
         except Reject as error:

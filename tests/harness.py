@@ -130,13 +130,14 @@ class MinioServer:
             "MINIO_UPDATE": "off",
         }
         if nats:
-            self._environment |= {
-                "MINIO_NOTIFY_NATS_ENABLE_V2T": "on",
-                "MINIO_NOTIFY_NATS_ADDRESS_V2T": nats.url.removeprefix("nats://"),
-                "MINIO_NOTIFY_NATS_SUBJECT_V2T": "v2t.bucket",
-                "MINIO_NOTIFY_NATS_JETSTREAM_V2T": "on",
-                "MINIO_NOTIFY_NATS_QUEUE_DIR_V2T": str(folder / "queue"),
-            }
+            for target in ("V2T", "V2TNOW"):
+                self._environment |= {
+                    f"MINIO_NOTIFY_NATS_ENABLE_{target}": "on",
+                    f"MINIO_NOTIFY_NATS_ADDRESS_{target}": nats.url.removeprefix("nats://"),
+                    f"MINIO_NOTIFY_NATS_SUBJECT_{target}": "v2t.bucket",
+                    f"MINIO_NOTIFY_NATS_JETSTREAM_{target}": "on",
+                }
+            self._environment["MINIO_NOTIFY_NATS_QUEUE_DIR_V2T"] = str(folder / "queue")
 
     @property
     def endpoint(self) -> str:

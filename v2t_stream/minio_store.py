@@ -38,7 +38,11 @@ from v2t_stream.errors import ObjectMissing, StoreError
 from v2t_stream.object_store import OURS
 from v2t_stream.settings import Settings
 
-NOTIFIER: Final = "arn:minio:sqs::V2T:nats"  # what MINIO_NOTIFY_NATS_ENABLE_V2T=on makes in the server
+# What MINIO_NOTIFY_NATS_ENABLE_V2T=on and …_V2TNOW=on make in the server. With a queue folder, which keeps what cannot
+# be sent, MinIO sends every three seconds; without one at once, or never. So there may be both: V2T for what must not
+# be lost, V2TNOW for speed. What comes twice is one job.
+_KEPT: Final = "arn:minio:sqs::V2T:nats"
+_AT_ONCE_TOO: Final = "arn:minio:sqs::V2TNOW:nats"
 
 _BLOCK: Final = 2 << 20  # bytes read at once
 _PART: Final = 8 << 20  # bytes of one part; what is no larger goes in one request
@@ -307,11 +311,18 @@ class MinioStore:
                 raise
 
     def _announce_uploads(self) -> None:
+        try:
+            self._announce_to(_KEPT, _AT_ONCE_TOO)
+        except S3Error as error:
+            if not _names_no_notifier(error):
+                raise
+            self._announce_to(_KEPT)
+
+    def _announce_to(self, *notifiers: str) -> None:
         config = self._client.get_bucket_notification(bucket_name=self._uploads)
-        if any(queue.queue == NOTIFIER for queue in config.queue_config_list):
-            return
-        ours = QueueConfig(queue=NOTIFIER, events=["s3:ObjectCreated:*"], config_id="v2t")
-        config = replace(config, queue_config_list=[*config.queue_config_list, ours])
+        others = [queue for queue in config.queue_config_list if queue.queue not in (_KEPT, _AT_ONCE_TOO)]
+        ours = [QueueConfig(queue=notifier, events=["s3:ObjectCreated:*"]) for notifier in notifiers]
+        config = replace(config, queue_config_list=others + ours)
         self._client.set_bucket_notification(bucket_name=self._uploads, config=config)
 
     def _upload(self, key: str, source: _Source) -> None:
@@ -460,10 +471,14 @@ def _said(error: S3Error, where: str) -> str:
     """What the server's refusal means, and what to do."""
     if error.code in _NO_SPACE:
         return f"{where} has no room left ({error.message}): free some there"
-    if error.code == "InvalidArgument" and "ARN" in (error.message or ""):
+    if _names_no_notifier(error):
         return f"{where} is not set up to announce uploads to NATS: start it with MINIO_NOTIFY_NATS_ENABLE_V2T=on"
     known = _REFUSALS.get(error.code or "")
     return known.format(where=where) if known else f"{where} refused it ({error.code}: {error.message})"
+
+
+def _names_no_notifier(error: S3Error) -> bool:
+    return error.code == "InvalidArgument" and "ARN" in (error.message or "")
 
 
 def _unreachable(error: HTTPError, where: str) -> str:

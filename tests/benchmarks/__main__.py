@@ -11,7 +11,7 @@ import uvloop
 from tests.benchmarks.report import Row, load, machine, say, table
 
 # One module each, with `async def run(folder: Path) -> list[Row]`. One for a model of real size would stand here too.
-_BENCHMARKS = ("words", "speed", "first_segment", "start", "memory", "overhead", "scheduling")
+_BENCHMARKS = ("words", "speed", "first_segment", "start", "memory", "overhead", "scheduling", "store", "uploads")
 
 
 @click.command()
