@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -44,7 +44,7 @@ from v2t_stream.settings import Settings
 _KEPT: Final = "arn:minio:sqs::V2T:nats"
 _AT_ONCE_TOO: Final = "arn:minio:sqs::V2TNOW:nats"
 
-_BLOCK: Final = 2 << 20  # bytes read at once
+_BLOCK: Final = 1 << 20  # bytes read at once
 _PART: Final = 8 << 20  # bytes of one part; what is no larger goes in one request
 _PARTS: Final = 10_000  # S3 allows no more in one object
 _AT_ONCE: Final = 3  # parts sent side by side
@@ -170,7 +170,6 @@ class MinioStore:
         self._prefix = settings.minio_bucket_prefix
         self._uploads = settings.upload_bucket
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="minio")
-        self._writers = ThreadPoolExecutor(_THREADS, thread_name_prefix="minio-writer")
         with self._told("use MinIO"):
             self._client = Minio(
                 endpoint=settings.minio_endpoint,
@@ -370,23 +369,18 @@ class MinioStore:
         before = sink.received if sink else 0
         headers: Any = {"If-Match": sink.etag} if sink else None
         response = self._client.get_object(bucket_name=bucket, object_name=name, offset=before, request_headers=headers)
-        sink = sink or _Sink(file, response.headers)
-        writing: Future[None] | None = None  # one block is checked and written while the next one travels
         try:
+            sink = sink or _Sink(file, response.headers)
             for block in response.stream(_BLOCK):
                 if stopped.is_set():
                     raise _Stopped
-                if writing:
-                    writing.result()
-                writing = self._writers.submit(sink.write, block)
+                sink.write(block)
         except HTTPError:
-            if writing is None:
+            if sink is None or sink.received == before:
                 raise
         finally:
             response.close()
             response.release_conn()
-            if writing:
-                writing.result()
         return sink
 
     def _stat(self, bucket: str, name: str) -> Any:
