@@ -18,6 +18,7 @@ from v2t_stream.formats import render_all
 from v2t_stream.jobs import Job, fold
 from v2t_stream.stage import Resources
 from v2t_stream.topology import JOBS, ends, stage_row
+from v2t_stream.uploads import store_copies
 
 _BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
 
@@ -28,6 +29,7 @@ class Aggregate:
     def __init__(self, resources: Resources) -> None:
         self.row = stage_row("aggregate")
         self._store = resources.store
+        self._settings = resources.settings
         self._connection = resources.connection
         self._looks: WeakValueDictionary[str, _Look] = WeakValueDictionary()
 
@@ -48,6 +50,7 @@ class Aggregate:
             name = f"transcripts/{job.id}/transcript"
             for format_, text in render_all(transcript):
                 await self._store.put(f"{name}.{format_}", text.encode())
+            await store_copies(self._store, self._settings, transcript)
             for result in _results(job, transcript, name):
                 yield result
             if not await self._connection.any_of(JOBS, ends(job.id)):

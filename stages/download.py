@@ -1,4 +1,7 @@
-"""Download: from a URL to a media file in the object store, by yt-dlp; or, from a list, to a job for each entry."""
+"""Download: from a URL to a media file in the object store, by yt-dlp; or, from a list, to a job for each entry.
+
+What lies in a bucket stays there.
+"""
 
 import asyncio
 import tempfile
@@ -12,14 +15,16 @@ from typing import Final
 
 from schemas.events import Cancelled, Completed, Downloaded, Listed, Progress, Submitted
 from schemas.message import Message
-from stages.fetch import Fetch, Listing
+from stages.fetch import Fetch, Listing, too_large
 from v2t_stream import done
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.jobs import Job, fold
 from v2t_stream.lists import children
 from v2t_stream.scratch import scratch
 from v2t_stream.stage import Resources
+from v2t_stream.text import without_signature
 from v2t_stream.topology import JOBS, child_id, ends, stage_row
+from v2t_stream.uploads import is_foreign
 
 _REPORT_EVERY: Final = 0.5  # seconds
 
@@ -39,11 +44,31 @@ class Download:
         if job.parent and await self._connection.last(JOBS, Cancelled.SUBJECT.format(job=job.parent)):
             yield Cancelled(job=job.job)  # it was listed while its list was cancelled
             return
-        async with aclosing(self._taken(job) if job.media is not None else self._fetched(job)) as results:
+        async with aclosing(self._found(job)) as results:
             async for result in results:
                 yield result
                 if isinstance(result, Completed) and not await self._connection.any_of(JOBS, ends(job.job)):
                     raise Retry("the job changed while it was looked up what was done before", delay=0)
+
+    def _found(self, job: Submitted) -> AsyncGenerator[Message]:
+        if job.media is not None:
+            return self._taken(job)
+        return self._left_in_bucket(job) if job.url and job.url.startswith("s3://") else self._fetched(job)
+
+    async def _left_in_bucket(self, job: Submitted) -> AsyncGenerator[Message]:
+        """What lies in a bucket is read from there: no second copy."""
+        begun = time.monotonic()
+        url = job.url or ""
+        size = await self._size_in_bucket(url)
+        yield Downloaded(
+            job=job.job,
+            title=job.title,
+            source=url,
+            media=url,
+            size=size,
+            seconds=time.monotonic() - begun,
+            options=job.options,
+        )
 
     async def _taken(self, job: Submitted) -> AsyncGenerator[Message]:
         """What came with the submission."""
@@ -101,7 +126,7 @@ class Download:
         yield Downloaded(
             job=job.job,
             title=media.title,
-            source=source,
+            source=without_signature(source),
             media=key,
             size=size,
             seconds=time.monotonic() - begun,
@@ -154,6 +179,21 @@ class Download:
                 origin=entry.origin,
             )
         yield Listed(job=job.job, title=listing.title, children=len(known) + len(new))
+
+    async def _size_in_bucket(self, url: str) -> int:
+        """Bytes of an object that can be media; raises Reject for any other."""
+        if not self._settings.minio_endpoint:
+            raise Reject(f"{url} cannot be read: MINIO_ENDPOINT is not set, so no S3 server is known")
+        if is_foreign(url):
+            raise Reject(f"{url} is neither video nor audio, by its name: upload media")
+        size = await self._store.size(url)
+        if size is None:
+            raise Reject(f"{url} is not, or no longer, in the bucket: upload it again")
+        if size == 0:
+            raise Reject(f"{url} is an empty file (0 bytes): upload it again")
+        if size > self._settings.max_bytes:
+            raise Reject(too_large(url, size, self._settings))
+        return size
 
     async def close(self) -> None:
         """Nothing is held."""

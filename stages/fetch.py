@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.settings import Settings
-from v2t_stream.text import one_line
+from v2t_stream.text import one_line, without_signature
 
 _GIB: Final = 1024**3
 _SILENCE: Final = 20.0  # seconds without a byte until a server counts as gone
@@ -65,7 +65,8 @@ class Fetch:
     def __init__(
         self, url: str, folder: Path, settings: Settings, *, place: int | None = None, limit: int | None = None
     ) -> None:
-        self._url = url
+        self._address = url
+        self._url = without_signature(url)  # for people
         self._folder = folder
         self._settings = settings
         self._place = place
@@ -79,7 +80,7 @@ class Fetch:
 
     def look(self) -> None:
         with self._downloader() as downloader:
-            found = downloader.extract_info(self._url, download=False)
+            found = downloader.extract_info(self._address, download=False)
             if self._place is not None and _is_list(found):
                 found = self._entry(downloader, found, self._place)
             if _is_list(found):
@@ -153,7 +154,7 @@ class Fetch:
 
     def _list(self, downloader: Any, found: dict[str, Any]) -> Listing:
         most = self._limit or _LONGEST
-        entries = list(islice(self._entries(downloader, self._url, found, 1), most + 1))
+        entries = list(islice(self._entries(downloader, self._address, found, 1), most + 1))
         if not entries:
             raise Reject(f"{self._url} is a list with nothing in it: check in a browser what it shows")
         if len(entries) > most and self._limit is None:
@@ -207,10 +208,7 @@ class Fetch:
 
     def _check_size(self, size: float) -> None:
         if size > self._settings.max_bytes:
-            raise Reject(
-                f"{self._url} has {size / _GIB:.2f} GiB, more than the {self._settings.max_bytes / _GIB:.2f} allowed: "
-                "raise V2T_MAX_BYTES (bytes)"
-            )
+            raise Reject(too_large(self._url, size, self._settings))
 
     def _on_progress(self, status: dict[str, Any]) -> None:
         if self.cancelled:
@@ -351,6 +349,14 @@ def _origin(extractor: str | None, media_id: str | None) -> str:
     return f"{extractor}:{media_id}" if extractor and media_id and extractor != "Generic" else ""
 
 
+def too_large(name: str, size: float, settings: Settings) -> str:
+    """The sentence for media that V2T_MAX_BYTES forbids."""
+    return (
+        f"{name} has {size / _GIB:.2f} GiB, more than the {settings.max_bytes / _GIB:.2f} allowed: raise "
+        "V2T_MAX_BYTES (bytes)"
+    )
+
+
 def _causes(error: BaseException) -> "list[BaseException]":
     found: list[BaseException] = []
     waiting: list[Any] = [error]
@@ -371,4 +377,5 @@ def _short(error: BaseException) -> str:
     """The message without prefix, colour, connection object, error number, and advice for yt-dlp's command line."""
     text = str(getattr(error, "orig_msg", None) or getattr(error, "msg", None) or error)
     text = re.sub(r"\x1b\[[0-9;]*m|^\s*ERROR: |\w+\(host=[^)]*\): |\[Errno [^]]*\] ", "", text)
+    text = re.sub(r"\?\S*(signature|sig|token)=\S*", "", text, flags=re.IGNORECASE)  # see without_signature
     return one_line(re.split(r"; please report|\s+Use --|\n", text.strip())[0]).strip(" .")

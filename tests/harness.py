@@ -6,15 +6,21 @@ import functools
 import http.server
 import json
 import os
+import secrets
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import msgspec
+import pytest
+from minio import Minio
 
 from schemas.requests import SubmitRequest
 from v2t_stream.cli.follow import states
@@ -76,6 +82,13 @@ class Server:
         assert self._process
         self._process.send_signal(number)
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It listens, and answers nothing."""
+        assert self._process
+        with frozen(self._process.pid):
+            yield
+
     def stop(self) -> None:
         if self._process and self._process.poll() is None:
             self._process.terminate()
@@ -85,6 +98,121 @@ class Server:
         """Start it where it does not run."""
         if self._process is None or self._process.poll() is not None:
             self.start()
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a child of ours, and let it go on at the end."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)  # until it has stopped
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def minio_path() -> str:
+    """The MinIO server's executable; skips the test where there is none."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2t-stream" / "bin"
+    found = shutil.which("minio") or shutil.which("minio", path=str(cache))
+    if not found:
+        pytest.skip(f"no minio server on PATH or in {cache}")
+    return found
+
+
+class MinioServer:
+    """A MinIO server on a free port of loopback, which it keeps over restarts."""
+
+    def __init__(self, folder: Path, nats: Server | None = None) -> None:
+        self.folder = folder
+        self.access_key = secrets.token_hex(8)
+        self.secret_key = secrets.token_hex(16)
+        self.port = _free_port()
+        self._path = minio_path()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MINIO_")},
+            "MINIO_ROOT_USER": self.access_key,
+            "MINIO_ROOT_PASSWORD": self.secret_key,
+            "MINIO_BROWSER": "off",
+            "MINIO_UPDATE": "off",
+        }
+        if nats:
+            for target in ("V2T", "V2TNOW"):
+                self._environment |= {
+                    f"MINIO_NOTIFY_NATS_ENABLE_{target}": "on",
+                    f"MINIO_NOTIFY_NATS_ADDRESS_{target}": nats.url.removeprefix("nats://"),
+                    f"MINIO_NOTIFY_NATS_SUBJECT_{target}": "v2t.bucket",
+                    f"MINIO_NOTIFY_NATS_JETSTREAM_{target}": "on",
+                }
+            self._environment["MINIO_NOTIFY_NATS_QUEUE_DIR_V2T"] = str(folder / "queue")
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process of ours needs to use it."""
+        return {
+            "MINIO_ENDPOINT": self.endpoint,
+            "MINIO_ACCESS_KEY": self.access_key,
+            "MINIO_SECRET_KEY": self.secret_key,
+        }
+
+    def settings(self, **more: str) -> Settings:
+        return Settings.from_environment({**self.environment, **more})
+
+    def client(self) -> Minio:
+        """MinIO's own."""
+        return Minio(endpoint=self.endpoint, access_key=self.access_key, secret_key=self.secret_key, secure=False)
+
+    def start(self) -> None:
+        (self.folder / "queue").mkdir(parents=True, exist_ok=True)
+        with (self.folder / "minio.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._path, "server", "--quiet", "--address", self.endpoint, self.folder / "data"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        give_up = time.monotonic() + 30
+        while time.monotonic() < give_up:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{self.endpoint}/minio/health/ready"):
+                return
+            assert self._process.poll() is None, (self.folder / "minio.log").read_text()
+            time.sleep(0.02)
+        raise TimeoutError((self.folder / "minio.log").read_text())
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It listens, and answers nothing."""
+        assert self._process
+        with frozen(self._process.pid):
+            yield
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+    def revive(self) -> None:
+        """Start it where it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class Node:

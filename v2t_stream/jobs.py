@@ -24,6 +24,7 @@ from schemas.message import Message
 from schemas.options import Options
 from schemas.transcript import Gap, Segment
 from v2t_stream.jetstream import Stored
+from v2t_stream.text import without_signature
 from v2t_stream.topology import decode, ends, job_of, place_of
 
 State = Literal["queued", "downloading", "listed", "converting", "transcribing", "completed", "failed", "cancelled"]
@@ -166,7 +167,7 @@ class Job:
         """The URL or the file name."""
         if self.downloaded:
             return self.downloaded.source
-        return (self.submitted.url or self.submitted.title) if self.submitted else ""
+        return (without_signature(self.submitted.url or "") or self.submitted.title) if self.submitted else ""
 
     @property
     def options(self) -> Options:

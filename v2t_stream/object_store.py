@@ -1,5 +1,7 @@
 """Where media and transcripts lie: the ObjectStore protocol, and its embedded form on NATS JetStream.
 
+The other form is minio_store.MinioStore; session.open_store chooses.
+
 JetStreamStore keeps the layout of the JetStream Object Store (ADR-20), so that `nats object ls` and `get` see it:
 an object's bytes are messages on `$O.<bucket>.C.<nuid>`, its record is one message on `$O.<bucket>.M.<base64 of key>`.
 nats-py's own object store reads a few MB/s into memory and can wait for ever, hence this one.
@@ -25,16 +27,23 @@ from v2t_stream.errors import ObjectMissing, StoreAway, StoreError
 MEDIA: Final = "v2t_media"
 TRANSCRIPTS: Final = "v2t_transcripts"
 
+OURS: Final = "v2t-transcript"  # the label of what we put into a bucket of somebody else
 
 _NO_SPACE: Final = (10023, 10047)
 
 
 class ObjectStore(Protocol):
-    """Objects by key: `media/<job>/…`, which expires, and `transcripts/<job>/…`, which stays.
+    """Objects by key: `media/<job>/…`, which expires, and `transcripts/…`, which stays.
 
     An object is there as a whole or not at all. Putting it again replaces it; of two puts at once the last to end
     stays. Every wait is bounded. All raise StoreError; reading what is not there raises ObjectMissing.
     """
+
+    async def create(self, *, media_max_age: float, replicas: int = 1) -> None:
+        """Create or update the buckets; doing it again changes nothing.
+
+        `media_max_age`: seconds media are kept. `replicas`: servers that keep each bucket, where the broker does.
+        """
 
     async def put_file(self, key: str, path: Path) -> None: ...
 
@@ -49,7 +58,10 @@ class ObjectStore(Protocol):
         """Bytes of the object; None where there is none."""
 
     async def sha256(self, key: str) -> str | None:
-        """The SHA-256 of the object's bytes, in hexadecimal; None where there is no object."""
+        """The SHA-256 of the object's bytes, in hexadecimal; None where it is not known, or there is no object."""
+
+    async def labels(self, key: str) -> dict[str, str]:
+        """What its uploader noted on an object, by lower-case names; nothing where there is none, or none are kept."""
 
     async def delete(self, key: str) -> None:
         """Remove the object, if it is there."""
@@ -103,6 +115,9 @@ class JetStreamStore:
         with _told(f"look up {key}"):
             record, _ = await self._bucket(key).record(key)
         return sha256_of(record.digest).hex() or None if record and not record.deleted else None
+
+    async def labels(self, key: str) -> dict[str, str]:  # noqa: ARG002  # the protocol's
+        return {}
 
     async def delete(self, key: str) -> None:
         with _told(f"delete {key}"):

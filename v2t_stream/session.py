@@ -5,24 +5,27 @@ import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.options import Options
 from v2t_stream.embedded import Broker, embedded_broker, try_lock
-from v2t_stream.errors import BrokerError, SettingsError
+from v2t_stream.errors import BrokerError, SettingsError, StoreError
 from v2t_stream.jetstream import Connection, connect
-from v2t_stream.object_store import JetStreamStore
+from v2t_stream.object_store import JetStreamStore, ObjectStore
 from v2t_stream.providers import file_of, load, refusal
 from v2t_stream.settings import Settings
 from v2t_stream.supervisor import supervised
-from v2t_stream.topology import STAGES, apply, is_applied
+from v2t_stream.topology import STAGES, apply, is_applied, store_in_use
+
+if TYPE_CHECKING:
+    from v2t_stream.minio_store import MinioStore
 
 _LOOK_EVERY: Final = 1.0  # seconds until we look again whether another command's stages are left to us
 
 
 class Session(NamedTuple):
     connection: Connection
-    store: JetStreamStore
+    store: ObjectStore
     url: str
     local: bool  # no broker is configured, so this command runs everything itself or uses another command's
 
@@ -35,29 +38,32 @@ async def session(
     port: int | None = None,
     quiet: bool = True,
     options: Options | None = None,
+    set_up_again: bool = False,
+    change_store: bool = False,
 ) -> AsyncGenerator[Session]:
     """Connect to the broker of `settings`; without one, to the embedded broker, started if it does not run yet.
 
     `work`: also run the stages, while no other command of this machine does. `port`: see `embedded_broker`.
     `quiet`: their logs go to files in the data directory. `options`: what is known to be asked of them, so that
-    the model loads while the media is still on its way, and what cannot be done is told at once. Raises BrokerError,
-    SettingsError.
+    the model loads while the media is still on its way, and what cannot be done is told at once. `set_up_again`: also
+    where all is there. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
     """
     providers = load(settings) if work and not settings.nats_url else []
     if providers and options and (reason := refusal(providers, options)):
         raise SettingsError(reason)
     if settings.nats_url:
         async with await connect(settings.nats_url, name=f"v2t on {settings.node}") as connection:
-            if not await is_applied(connection, "intake"):
-                await set_up(connection, settings)
-            yield Session(connection, JetStreamStore(connection.client), settings.nats_url, local=False)
+            if set_up_again or not await is_applied(connection, "intake"):
+                await set_up(connection, settings, change_store=change_store)
+            await check_store(connection, settings)
+            yield Session(connection, open_store(connection, settings), settings.nats_url, local=False)
         return
     async with (
         embedded_broker(settings.home, port=port) as broker,
         await connect(broker.url, name=f"v2t on {settings.node}") as connection,
     ):
-        store = JetStreamStore(connection.client)
-        await set_up(connection, settings)
+        await set_up(connection, settings, change_store=change_store)
+        store = open_store(connection, settings)
         if not work:
             yield Session(connection, store, broker.url, local=True)
             return
@@ -108,10 +114,23 @@ def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:
     return {"V2T_WARM": "true", **{name: value for name, value in known.items() if value}}
 
 
-async def set_up(connection: Connection, settings: Settings) -> None:
-    """Create all streams, consumers and buckets that are not there yet. Raises BrokerError, StoreError."""
+def open_store(connection: Connection, settings: Settings) -> ObjectStore:
+    """The store of `settings`: MinIO where MINIO_ENDPOINT names one, else that of the broker."""
+    return minio_store(settings) if settings.minio_endpoint else JetStreamStore(connection.client)
+
+
+async def set_up(connection: Connection, settings: Settings, *, change_store: bool = False) -> None:
+    """Create all streams, consumers and buckets that are not there yet. Raises BrokerError, StoreError.
+
+    Raises SettingsError where the jobs of this broker keep their files in another store than that of `settings`,
+    unless `change_store` says that they shall from now on.
+    """
+    if not change_store:
+        await check_store(connection, settings)
+    store = open_store(connection, settings)
+    await store.create(media_max_age=settings.media_hours * 3600, replicas=settings.replicas)
     try:
-        await apply(connection, replicas=settings.replicas)
+        await apply(connection, _store_of(settings), replicas=settings.replicas)  # last: then others count on the store
     except BrokerError as error:
         if settings.replicas > 1 and ("replicas > 1" in str(error) or "no suitable peers" in str(error)):
             raise BrokerError(
@@ -119,6 +138,42 @@ async def set_up(connection: Connection, settings: Settings) -> None:
                 "nats/cluster.conf says, or set it to 1"
             ) from error
         raise
-    await JetStreamStore(connection.client).create(
-        media_max_age=settings.media_hours * 3600, replicas=settings.replicas
+
+
+async def check_store(connection: Connection, settings: Settings) -> None:
+    """Raises SettingsError where other processes of this broker keep their files elsewhere."""
+    theirs, ours = await store_in_use(connection), _store_of(settings)
+    if theirs in (ours, ""):
+        return
+    raise SettingsError(
+        f"the jobs of this broker keep their files in {theirs}, but the settings here say {ours}: set or unset "
+        "MINIO_ENDPOINT and MINIO_BUCKET_PREFIX as elsewhere, or have all use this from now on by v2t topology apply "
+        "--change-store"
     )
+
+
+async def announce_uploads(settings: Settings) -> str:
+    """Have MinIO announce what is uploaded; the sentence why it does not, or nothing."""
+    if not settings.minio_endpoint:
+        return ""
+    try:
+        await minio_store(settings).announce_uploads()
+    except StoreError as error:
+        return f"uploads start no jobs by themselves, only by v2t bucket sync: {error}"
+    return ""
+
+
+def minio_store(settings: Settings) -> "MinioStore":
+    """Raises SettingsError where the store of `settings` is none."""
+    if not settings.minio_endpoint:
+        raise SettingsError(
+            "MINIO_ENDPOINT is not set, so there is no bucket: set it, or submit files with v2t convert --input"
+        )
+    from v2t_stream.minio_store import MinioStore  # noqa: PLC0415  # its SDK takes a while to import
+
+    return MinioStore(settings)
+
+
+def _store_of(settings: Settings) -> str:
+    """Which store it is, in words; without MinIO's address, which differs with where one looks from."""
+    return f"MinIO ({settings.minio_bucket_prefix}*)" if settings.minio_endpoint else "NATS"

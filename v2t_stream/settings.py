@@ -1,11 +1,11 @@
-"""The settings of one machine, from the environment: NATS_URL and V2T_*; an unknown V2T_ name is an error."""
+"""The settings of one machine, from its environment: V2T_*, NATS_URL, MINIO_*; an unknown V2T_ name is an error."""
 
 import os
 import socket
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Final, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
 import platformdirs
@@ -16,10 +16,15 @@ from v2t_stream.errors import SettingsError
 
 _Positive = Annotated[float, Meta(gt=0)]
 _Count = Annotated[int, Meta(ge=0)]
+# At most 51 characters, so that the longest bucket's name keeps within S3's 63.
+_BucketPrefix = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,50}$")]
+
+_OF_OTHERS: Final = ("NATS_", "MINIO_")  # settings whose names other programs know too
+_SECRET: Final = ("nats_url", "minio_access_key", "minio_secret_key")  # the URL may hold a password
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Each field is the environment variable V2T_<NAME>, but for `nats_url`, which is NATS_URL."""
+    """Each field is an environment variable, as `variable` names it."""
 
     nats_url: str = ""  # empty: the embedded broker
     data_dir: str = msgspec.field(default_factory=lambda: platformdirs.user_data_dir("v2t-stream"))
@@ -42,30 +47,68 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     media_hours: _Positive = 72  # until stored media and chunks expire
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1  # servers that hold each stream and bucket, of a cluster of them
 
+    minio_endpoint: str = ""  # host:port of MinIO or another S3 server; empty: the object store of NATS
+    minio_access_key: str = ""
+    minio_secret_key: str = ""
+    minio_secure: bool = False  # https
+    minio_region: str = ""  # empty: asked of the server
+    minio_bucket_prefix: _BucketPrefix = "v2t-"  # of the buckets media, transcripts and uploads
+
+    upload_prefix: str = ""  # of the keys in the upload bucket that start jobs
+    upload_suffixes: str = ""  # of the same, with commas between; empty: all that is media
+    beside_upload: bool = False  # whether the transcript of an upload is also stored next to it
+
     @property
     def home(self) -> Path:
         return Path(self.data_dir).expanduser()
 
+    def __repr__(self) -> str:
+        """Show what is set, without the secrets."""
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in _SECRET)
+        return f"Settings({', '.join(shown)})"
+
+    @property
+    def upload_bucket(self) -> str:
+        """Where an upload starts a job."""
+        return f"{self.minio_bucket_prefix}uploads"
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Raises SettingsError naming the variable that is wrong."""
-        values = {
-            name.removeprefix("V2T_").lower(): value
-            for name, value in environment.items()
-            if name.startswith("V2T_") and value  # a compose file sets what it was not given to nothing
-        }
-        known = set(cls.__struct_fields__) - {"nats_url"}
-        for field in sorted(values.keys() - known):
-            near = get_close_matches(field, known, n=1)
-            advice = f"did you mean V2T_{near[0].upper()}?" if near else "see docs/settings.md for those there are"
-            raise SettingsError(f"unknown setting V2T_{field.upper()}: {advice}")
-        if url := environment.get("NATS_URL"):
-            values["nats_url"] = url
+        names = {variable(field): field for field in cls.__struct_fields__}
+        # A compose file sets what it was not given to nothing.
+        values = {field: environment[name] for name, field in names.items() if environment.get(name)}
+        for name in sorted(environment.keys() - names.keys()):
+            if name.startswith("V2T_") and environment[name]:
+                near = get_close_matches(name.removeprefix("V2T_").lower(), names.values(), n=1)
+                advice = f"did you mean {variable(near[0])}?" if near else "see docs/settings.md for those there are"
+                raise SettingsError(f"unknown setting {name}: {advice}")
         try:
-            return msgspec.convert(values, cls, strict=False)
+            settings = msgspec.convert(values, cls, strict=False)
         except msgspec.ValidationError as error:
             reason, _, path = str(error).partition(" - at `$.")
-            name = path.rstrip("`")
-            kind = get_type_hints(cls)[name]
+            field = path.rstrip("`")
+            kind = get_type_hints(cls)[field]
             wanted = f"it is one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else reason.lower()
-            raise SettingsError(f"the setting V2T_{name.upper()}={values[name]!r} is wrong: {wanted}") from None
+            raise SettingsError(f"the setting {variable(field)}={values[field]!r} is wrong: {wanted}") from None
+        _check_minio(settings)
+        return settings
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field of Settings."""
+    name = field.upper()
+    return name if name.startswith(_OF_OTHERS) else f"V2T_{name}"
+
+
+def _check_minio(settings: Settings) -> None:
+    if not settings.minio_endpoint:
+        return
+    if "/" in settings.minio_endpoint:
+        raise SettingsError(
+            f"the setting MINIO_ENDPOINT={settings.minio_endpoint!r} is wrong: it is host:port alone; for https set "
+            "MINIO_SECURE=true"
+        )
+    for field in ("minio_access_key", "minio_secret_key"):
+        if not getattr(settings, field):
+            raise SettingsError(f"MINIO_ENDPOINT is set, but {variable(field)} is not: set it too")

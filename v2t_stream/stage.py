@@ -26,7 +26,8 @@ class Resources:
 class Submission(NamedTuple):
     """A message of the inbox as it came, for intake: the only stage whose input is not one of ours."""
 
-    job: str
+    job: str  # for a submission; an upload makes the id of its own, see topology.upload_job_id
+    subject: str
     data: bytes
 
 

@@ -4,7 +4,7 @@ The command line checks before it sends; intake checks again, because anybody ca
 """
 
 import hashlib
-from typing import Final, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -39,6 +39,14 @@ def parse(data: bytes) -> SubmitRequest:
         raise Reject(_misfit(error)) from error
     except msgspec.DecodeError as error:
         raise Reject(f"the submission is not valid JSON ({error}): send a URL, or JSON with a url") from error
+
+
+def of_fields(fields: dict[str, Any]) -> SubmitRequest:
+    """The request of these fields, whose values may all be text; raises Reject with what is wrong in them."""
+    try:
+        return msgspec.convert(fields, SubmitRequest, strict=False)
+    except msgspec.ValidationError as error:
+        raise Reject(_misfit(error)) from error
 
 
 def _misfit(error: msgspec.ValidationError) -> str:
@@ -81,9 +89,13 @@ def _check_url(url: str) -> None:
         _ = parts.port, (host or "").encode("idna")  # both look only now whether they are well formed
     except ValueError as error:
         raise Reject(f"{url!r} is not a URL ({error}): check it") from error
+    if parts.scheme == "s3":
+        if not all(url.removeprefix("s3://").partition("/")):
+            raise Reject(f"{url!r} is not a complete URL: it is s3://BUCKET/KEY")
+        return
     if parts.scheme not in ("http", "https"):
         raise Reject(
-            f"{url!r} cannot be fetched: only URLs that begin with http:// or https:// can; for a file use "
+            f"{url!r} cannot be fetched: only URLs that begin with http://, https:// or s3:// can; for a file use "
             "v2t convert --input FILE"
         )
     if not host or any(character.isspace() or not character.isprintable() for character in url):

@@ -3,6 +3,7 @@
 A new stage is one file in `stages/` and one row in STAGES.
 """
 
+import hashlib
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -25,10 +26,13 @@ from schemas.events import (
     Submitted,
 )
 from schemas.message import Message
+from schemas.notification import Upload
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection
 
 SUBMIT_SUBJECT: Final = "v2t.submit"
+BUCKET_SUBJECT: Final = "v2t.bucket"  # where MinIO announces uploads
+INBOX_SUBJECTS: Final = (SUBMIT_SUBJECT, BUCKET_SUBJECT)
 
 INBOX: Final = "V2T_INBOX"
 JOBS: Final = "V2T_JOBS"
@@ -39,6 +43,7 @@ NODES: Final = "KV_v2t_nodes"  # the stream of the key-value bucket v2t_nodes (A
 
 ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "remote", "any")
 
+_STORE: Final = "v2t_store"  # in the metadata of the stream JOBS
 _DAY: Final = 86_400  # seconds
 _NS: Final = 1_000_000_000
 
@@ -49,7 +54,7 @@ DEDUPE_WINDOW: Final = 120  # seconds in which the same submission makes one job
 STREAMS: Final[dict[str, dict[str, Any]]] = {
     # What people send, untouched, until intake has taken it.
     INBOX: {
-        "subjects": [SUBMIT_SUBJECT],
+        "subjects": list(INBOX_SUBJECTS),
         "retention": "workqueue",
         "duplicate_window": DEDUPE_WINDOW * _NS,
         "max_msg_size": 64 << 10,  # a URL and a few words; a dead letter must hold it and its reason
@@ -118,7 +123,7 @@ class StageRow(NamedTuple):
 
 
 STAGES: Final[tuple[StageRow, ...]] = (
-    StageRow("intake", INBOX, (Consumer("intake", (SUBMIT_SUBJECT,)),), (Submitted,), 30, 60, 5, 16),
+    StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 60, 5, 16),
     StageRow(
         "download",
         JOBS,
@@ -238,6 +243,15 @@ def place_of(job: str) -> tuple[str, int]:
     return (parent, int(n)) if parent and is_place else (job, 0)
 
 
+def upload_job_id(upload: Upload) -> str:
+    """The id of the job made by one version of an uploaded object.
+
+    However often and after whatever time it is announced or listed, it is the same job.
+    """
+    digest = hashlib.sha256(msgspec.json.encode((upload.bucket, upload.key, upload.etag, upload.version))).digest()
+    return f"up-{_base36(int.from_bytes(digest[:12], 'big'))}"
+
+
 def _base36(number: int) -> str:
     digits = ""
     while number:
@@ -246,14 +260,28 @@ def _base36(number: int) -> str:
     return digits or "0"
 
 
-async def apply(connection: Connection, *, replicas: int = 1) -> None:
+async def store_in_use(connection: Connection) -> str:
+    """What the jobs of this broker keep their files in, as `apply` was told; empty where it was never applied."""
+    try:
+        config = (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]
+    except BrokerError as error:
+        if "not found" not in str(error):
+            raise
+        return ""
+    metadata: dict[str, str] = config.get("metadata") or {}
+    return metadata.get(_STORE, "")
+
+
+async def apply(connection: Connection, store: str, *, replicas: int = 1) -> None:
     """Create or update all streams and consumers; doing it again, or twice at once, changes nothing.
 
-    A stream that has more replicas keeps them: one node that was set up without the setting must not undo what all
-    rest on. Raises BrokerError where the server refuses.
+    `store`: what the jobs keep their files in, for `store_in_use`. A stream that has more replicas keeps them: one node
+    that was set up without the setting must not undo what all rest on. Raises BrokerError where the server refuses.
     """
     for name, stream in STREAMS.items():
         config = {"name": name, "storage": "file", "num_replicas": replicas, "allow_direct": True, **stream}
+        if name == JOBS:
+            config["metadata"] = {_STORE: store}
         try:
             await connection.api(f"STREAM.CREATE.{name}", config)
         except BrokerError as error:

@@ -20,7 +20,7 @@ from v2t_stream.settled import Settled
 from v2t_stream.stage import Resources, Stage, Submission
 from v2t_stream.topology import (
     INBOX,
-    SUBMIT_SUBJECT,
+    INBOX_SUBJECTS,
     Consumer,
     decode,
     inbox_epoch,
@@ -171,7 +171,7 @@ class Worker:
         """Stop what is in hand for a job that was just cancelled: every worker hears of it as it is published."""
         job = job_of(message.subject)
         for task, subject in list(self._tasks.items()):
-            if subject != SUBMIT_SUBJECT and job_of(subject) == job:
+            if subject not in INBOX_SUBJECTS and job_of(subject) == job:
                 self._end_as_moot(task)
 
     def _end_as_moot(self, task: "asyncio.Task[None] | None") -> None:
@@ -267,7 +267,7 @@ class Worker:
 
     def _decode(self, message: Msg) -> Message | Submission | None:
         if self._row.stream == INBOX:
-            return Submission(job_id(self._epoch, message.metadata.sequence.stream), message.data)
+            return Submission(job_id(self._epoch, message.metadata.sequence.stream), message.subject, message.data)
         try:
             return decode(message.subject, message.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -22,6 +22,8 @@ _BENCHMARKS = (
     "assembly",
     "scheduling",
     "many_nodes",
+    "store",
+    "uploads",
 )
 
 

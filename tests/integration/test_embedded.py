@@ -108,7 +108,7 @@ def remember(url: str, job: str) -> None:
 
     async def publish() -> None:
         async with await connect(url, name="test") as connection:
-            await apply(connection)
+            await apply(connection, "NATS")
             assert await connection.publish(Submitted(job=job, title="t", url="http://127.0.0.1/x"))
 
     asyncio.run(publish())
@@ -117,7 +117,7 @@ def remember(url: str, job: str) -> None:
 def remembered(url: str) -> list[str]:
     async def read() -> list[str]:
         async with await connect(url, name="test") as connection:
-            await apply(connection)
+            await apply(connection, "NATS")
             return sorted(subject.split(".")[2] for subject in await connection.subjects(JOBS, "v2t.job.>"))
 
     return asyncio.run(read())

@@ -103,7 +103,7 @@ async def test_a_server_without_jetstream_is_told(tmp_path: Path) -> None:
     try:
         async with await connect(server.url, name="test") as connection:
             with pytest.raises(BrokerError, match="has no JetStream: start it with -js"):
-                await apply(connection)
+                await apply(connection, "NATS")
     finally:
         server.stop()
 

@@ -1,4 +1,4 @@
-"""JetStreamStore against a real nats-server."""
+"""What JetStreamStore alone has, against a real nats-server; test_stores.py has what both stores do."""
 
 import asyncio
 import errno
@@ -6,11 +6,9 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-import tracemalloc
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +19,7 @@ from nats.aio.client import Client
 
 from v2t_stream import bucket
 from v2t_stream.errors import ObjectMissing, StoreError
-from v2t_stream.object_store import MEDIA, TRANSCRIPTS, JetStreamStore, ObjectStore
+from v2t_stream.object_store import MEDIA, TRANSCRIPTS, JetStreamStore
 
 CHUNK = bucket._CHUNK
 DAY = 86_400
@@ -115,39 +113,12 @@ def expected_messages(size: int) -> int:
     return -(-size // CHUNK) + 1
 
 
-@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 20_000_000])
-async def test_round_trip(store: ObjectStore, tmp_path: Path, size: int) -> None:
-    source, copy = tmp_path / "source", tmp_path / "copy"
-    source.write_bytes(os.urandom(size))
-    await store.put_file("media/j/source.mp4", source)
-    await store.put("transcripts/j/transcript.srt", source.read_bytes())
-    assert await store.size("media/j/source.mp4") == size
-    await store.get_file("media/j/source.mp4", copy)
-    assert copy.read_bytes() == source.read_bytes()
-    assert await store.get("transcripts/j/transcript.srt") == source.read_bytes()
-    assert files(tmp_path) == ["copy", "source"]
-
-
 async def test_putting_again_replaces_the_object_and_its_data(store: JetStreamStore, client: Client) -> None:
     await store.put("media/j/a", os.urandom(3_000_000))
     for data in (b"short", os.urandom(2_500_000), b"end"):
         await store.put("media/j/a", data)
         assert await store.get("media/j/a") == data
         assert await messages(client, MEDIA) == expected_messages(len(data))
-
-
-async def test_what_is_missing(store: JetStreamStore, tmp_path: Path) -> None:
-    assert await store.size("media/j/none") is None
-    await store.delete("media/j/none")
-    with pytest.raises(ObjectMissing, match="media/j/none"):
-        await store.get("media/j/none")
-    with pytest.raises(ObjectMissing, match="media/j/none"):
-        await store.get_file("media/j/none", tmp_path / "none")
-    with pytest.raises(StoreError, match="/no/such/file"):
-        await store.put_file("media/j/none", Path("/no/such/file"))
-    with pytest.raises(StoreError, match="elsewhere/x"):
-        await store.get("elsewhere/x")
-    assert not files(tmp_path)
 
 
 async def test_delete_leaves_nothing(store: JetStreamStore, client: Client) -> None:
@@ -240,70 +211,6 @@ async def test_nats_py_reads_what_we_write_and_we_what_it_writes(store: JetStrea
     assert await store.get("media/j/ours.mp4") == b"over its tombstone"
     await store.delete("media/j/ours.mp4")
     assert [info.name for info in await theirs.list()] == ["media/j/theirs.mp4"]
-
-
-async def test_memory_is_bounded(store: JetStreamStore, tmp_path: Path) -> None:
-    source, copy = tmp_path / "source", tmp_path / "copy"
-    block = os.urandom(1_000_000)
-    with source.open("wb") as file:
-        for _ in range(100):
-            file.write(block)
-    tracemalloc.start()
-    try:
-        await store.put_file("media/j/source.mp4", source)
-        await store.get_file("media/j/source.mp4", copy)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert copy.stat().st_size == source.stat().st_size
-    assert peak < 40_000_000
-
-
-async def test_a_server_killed_during_a_put_keeps_the_old_object(
-    server: Server, client: Client, store: JetStreamStore, tmp_path: Path
-) -> None:
-    await store.put("media/j/source.mp4", b"old")
-    source = tmp_path / "source"
-    with source.open("wb") as file:
-        file.truncate(200_000_000)
-    before = client.stats["out_msgs"]
-    put = asyncio.create_task(JetStreamStore(client, timeout=1).put_file("media/j/source.mp4", source))
-    await until(lambda: client.stats["out_msgs"] >= before + 20)
-    server.kill()
-    started = time.monotonic()
-    with pytest.raises(StoreError, match="did not answer"):
-        await put
-    assert time.monotonic() - started < 5
-    server.start()
-    await until(lambda: client.is_connected)
-    assert await store.get("media/j/source.mp4") == b"old"
-    await store.put_file("media/j/source.mp4", source)
-    assert await store.size("media/j/source.mp4") == 200_000_000
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP")
-async def test_a_server_that_hangs_is_waited_for_in_bounded_time(
-    server: Server, client: Client, store: JetStreamStore, tmp_path: Path
-) -> None:
-    await store.put("media/j/a", b"here")
-    impatient = JetStreamStore(client, timeout=0.5)
-    server.process.send_signal(signal.SIGSTOP)
-    os.waitpid(server.process.pid, os.WUNTRACED)  # until it has stopped
-    try:
-        for attempt in (
-            impatient.get("media/j/a"),
-            impatient.get_file("media/j/a", tmp_path / "a"),
-            impatient.put("media/j/a", b"there"),
-            impatient.size("media/j/a"),
-            impatient.delete("media/j/b"),
-            impatient.delete_prefix("media/j/"),
-        ):
-            started = time.monotonic()
-            with pytest.raises(StoreError, match="did not answer"):
-                await attempt
-            assert time.monotonic() - started < 3
-    finally:
-        server.process.send_signal(signal.SIGCONT)
 
 
 async def test_a_commit_without_an_answer_keeps_its_data(

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from v2t_stream.providers import CustomHttp, ElevenLabs, Local, OpenAI, parse
-from v2t_stream.settings import Settings
+from v2t_stream.settings import Settings, variable
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,12 +16,12 @@ ROOT = Path(__file__).parents[2]
 def test_every_setting_is_documented_with_its_default() -> None:
     """Else a user cannot find it, or believes something else."""
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE))
-    names = {"NATS_URL" if name == "nats_url" else f"V2T_{name.upper()}" for name in Settings.__struct_fields__}
-    assert set(rows) == names
+    fields = {variable(field): field for field in Settings.__struct_fields__}
+    assert set(rows) == set(fields)
     defaults = msgspec.to_builtins(Settings())
     for name, shown in rows.items():
         if shown.startswith("`"):
-            default = defaults[name.removeprefix("V2T_").lower()]
+            default = defaults[fields[name]]
             assert shown.strip("`") == str(default).lower().removesuffix(".0"), name
 
 

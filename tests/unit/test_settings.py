@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from v2t_stream.errors import SettingsError
-from v2t_stream.settings import Settings
+from v2t_stream.settings import Settings, variable
 
 
 def test_the_environment_sets_them() -> None:
@@ -28,8 +28,22 @@ def test_the_environment_sets_them() -> None:
 
 def test_what_is_set_to_nothing_is_not_set() -> None:
     """A compose file that hands on a variable nobody set keeps the machine from starting."""
-    names = ("NATS_URL", *(f"V2T_{name.upper()}" for name in Settings.__struct_fields__ if name != "nats_url"))
+    names = map(variable, Settings.__struct_fields__)
     assert Settings.from_environment(dict.fromkeys(names, "")) == Settings()
+
+
+def test_no_secret_is_shown() -> None:
+    """A log, or what somebody pastes into a question, gives the keys away."""
+    settings = Settings.from_environment(
+        {
+            "NATS_URL": "nats://user:hush@hub",
+            "MINIO_ENDPOINT": "hub:9000",
+            "MINIO_ACCESS_KEY": "hush-a",
+            "MINIO_SECRET_KEY": "hush-b",
+        }
+    )
+    assert "hush" not in repr(settings)
+    assert "hub:9000" in repr(settings)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +59,10 @@ def test_what_is_set_to_nothing_is_not_set() -> None:
         ("V2T_THREADS", "2.5", "V2T_THREADS='2.5' is wrong: expected `int`"),
         ("V2T_DEVICE", "gpu", "V2T_DEVICE='gpu' is wrong: it is one of auto, cuda, metal, coreml, cpu"),
         ("V2T_WARM", "maybe", "V2T_WARM='maybe' is wrong: expected `bool`"),
+        ("V2T_MINIO_ENDPOINT", "hub:9000", "unknown setting V2T_MINIO_ENDPOINT"),
+        ("MINIO_ENDPOINT", "http://hub:9000", "MINIO_ENDPOINT='http://hub:9000' is wrong: it is host:port alone"),
+        ("MINIO_ENDPOINT", "hub:9000", "MINIO_ENDPOINT is set, but MINIO_ACCESS_KEY is not: set it too"),
+        ("MINIO_BUCKET_PREFIX", "V2T_", "MINIO_BUCKET_PREFIX='V2T_' is wrong"),
     ],
 )
 def test_a_wrong_one_is_named(name: str, value: str, says: str) -> None:

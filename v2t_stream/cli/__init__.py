@@ -14,6 +14,8 @@ _COMMANDS: Final = {
     "convert": ("submit", "Transcribe files and write transcripts beside them."),
     "etl": ("submit", "Transcribe the media at a URL."),
     "job": ("job", "List jobs, show one, read its transcript."),
+    "bucket": ("bucket", "Have uploads to MinIO start jobs, and take up those that did not."),
+    "topology": ("topology", "Set up streams and buckets, and show them."),
     "providers": ("providers", "List this machine's engines and services, and try them."),
     "up": ("node", "Run the embedded broker and all stages until stopped."),
     "node": ("node", "Run all stages of this machine on the broker of NATS_URL."),

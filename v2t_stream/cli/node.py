@@ -19,9 +19,8 @@ from v2t_stream.embedded import find_running
 from v2t_stream.errors import Hung, SettingsError
 from v2t_stream.fleet import Presence, announce, fleet
 from v2t_stream.jetstream import Connection, connect
-from v2t_stream.object_store import JetStreamStore
 from v2t_stream.providers import load
-from v2t_stream.session import session, set_up
+from v2t_stream.session import announce_uploads, check_store, open_store, session, set_up
 from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, load_stage
 from v2t_stream.stragglers import help_out
@@ -44,6 +43,7 @@ def up(port: int) -> None:
     async def run() -> None:
         stop = _stop_on_signals()
         async with session(settings, work=True, port=port, quiet=False) as pipeline:
+            await _announce_uploads(settings)
             click.echo(f"up at {pipeline.url}, data in {settings.home}; Ctrl-C ends it")
             await stop.wait()
             click.echo("stopping: what is in hand is finished or given back")
@@ -68,6 +68,7 @@ def node(context: click.Context) -> None:
         stop = _stop_on_signals()
         async with await connect(url, name=f"v2t node {settings.node}") as connection:
             await set_up(connection, settings)
+        await _announce_uploads(settings)
         async with supervised([row.name for row in STAGES], url=url, node=settings.node):
             click.echo(f"node {settings.node} works for {connection.url}; Ctrl-C ends it")
             await stop.wait()
@@ -129,9 +130,10 @@ def stage(name: str, *, with_parent: bool) -> None:
         async with connection:
             if not await is_applied(connection, name):
                 await set_up(connection, settings)
+            await check_store(connection, settings)
             await connection.hold_to(INBOX)
             presence = Presence(settings.node, name)
-            resources = Resources(settings, connection, JetStreamStore(connection.client), presence)
+            resources = Resources(settings, connection, open_store(connection, settings), presence)
             worker = Worker(load_stage(name, resources), resources)
             aside = [announce(connection, presence), connection.watch_store()]
             if name == "transcribe":
@@ -144,6 +146,11 @@ def stage(name: str, *, with_parent: bool) -> None:
 
     _log_to_terminal(name)
     uvloop.run(run())
+
+
+async def _announce_uploads(settings: Settings) -> None:
+    if trouble := await announce_uploads(settings):
+        logging.getLogger(__name__).warning("%s", trouble)
 
 
 async def _beside(main: Coroutine[Any, Any, None], *aside: Coroutine[Any, Any, None]) -> None:

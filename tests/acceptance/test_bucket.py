@@ -1,0 +1,388 @@
+"""A bucket that starts jobs: a real MinIO server that publishes to a real nats-server, real stages, real words."""
+
+import asyncio
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from minio import Minio
+from minio.commonconfig import Tags
+from minio.error import S3Error
+
+from schemas.events import Submitted
+from schemas.message import encode
+from schemas.notification import Notification, Upload
+from tests.harness import DATA, MinioServer, Node, Server, ended, node, reference
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.jobs import Job, fold_all
+from v2t_stream.session import announce_uploads, set_up
+from v2t_stream.topology import BUCKET_SUBJECT, INBOX, JOBS, inbox_epoch, job_id, upload_job_id
+from v2t_stream.wer import word_error_rate
+
+CLIP = "5s.flac"
+UPLOADS = "v2t-uploads"
+
+
+class Place(NamedTuple):
+    nats: Server
+    minio: MinioServer
+    node: Node
+
+    @property
+    def client(self) -> Minio:
+        return self.minio.client()
+
+
+async def prepare(nats: Server, minio: MinioServer) -> None:
+    async with await connect(nats.url, name="test") as connection:
+        await set_up(connection, minio.settings())
+        assert await announce_uploads(minio.settings()) == ""
+
+
+@contextlib.contextmanager
+def servers(folder: Path) -> Iterator[tuple[Server, MinioServer]]:
+    nats = Server(folder / "nats")
+    nats.start()
+    try:
+        minio = MinioServer(folder / "minio", nats)
+        minio.start()
+        try:
+            yield nats, minio
+        finally:
+            minio.stop()
+    finally:
+        nats.stop()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Everything running, for the tests that break nothing."""
+    folder = tmp_path_factory.mktemp("bucket")
+    with servers(folder) as (nats, minio):
+        asyncio.run(prepare(nats, minio))
+        with node(nats.url, folder / "home", **minio.environment, V2T_BESIDE_UPLOAD="true") as machine:
+            yield Place(nats, minio, machine)
+
+
+@pytest.fixture
+async def connection(place: Place) -> AsyncIterator[Connection]:
+    async with await connect(place.nats.url, name="test") as connection:
+        yield connection
+
+
+def put(client: Minio, key: str, data: bytes | None = None, **more: object) -> Upload:
+    """Upload as any program with MinIO's SDK does."""
+    data = (DATA / CLIP).read_bytes() if data is None else data
+    result = client.put_object(
+        bucket_name=UPLOADS,
+        object_name=key,
+        data=io.BytesIO(data),
+        length=len(data),
+        **more,  # type: ignore[arg-type]
+    )
+    return Upload(bucket=UPLOADS, key=key, etag=(result.etag or "").strip('"'))
+
+
+def read(client: Minio, bucket: str, key: str) -> str:
+    response = client.get_object(bucket_name=bucket, object_name=key)
+    try:
+        return response.data.decode()
+    finally:
+        response.close()
+        response.release_conn()
+
+
+async def appears(client: Minio, bucket: str, key: str, timeout: float = 60) -> str:
+    async with asyncio.timeout(timeout):
+        while True:
+            with contextlib.suppress(S3Error):
+                return read(client, bucket, key)
+            await asyncio.sleep(0.1)
+
+
+async def jobs(connection: Connection) -> dict[str, Job]:
+    """Those there are."""
+    return fold_all([stored async for stored in connection.watch(JOBS, "v2t.job.*.*", live=False) if stored])
+
+
+async def submitted(connection: Connection, uploads: list[Upload], timeout: float = 30) -> list[Submitted]:
+    """The facts of these uploads' jobs, when they are all there."""
+    async with asyncio.timeout(timeout):
+        while True:
+            states = await jobs(connection)
+            found = [state.submitted for up in uploads if (state := states.get(upload_job_id(up))) and state.submitted]
+            if len(found) == len(uploads):
+                return found
+            await asyncio.sleep(0.05)
+
+
+def words(srt: str) -> str:
+    return " ".join(line for line in srt.splitlines() if line and not line.isdigit() and "-->" not in line)
+
+
+@pytest.mark.parametrize(
+    "name", ["talk", "a b+c 100%", "a%20b", "会議/議事録", "😀 über", "x'\"&=#;!", "dots.in.it"], ids=str
+)
+async def test_an_upload_becomes_a_transcript_under_the_same_path(place: Place, name: str) -> None:
+    """Else what is dropped into the bucket is lost, or its transcript cannot be found."""
+    put(place.client, f"talks/{name}.flac")
+    srt = await appears(place.client, "v2t-transcripts", f"talks/{name}.srt")
+    assert word_error_rate(reference(CLIP), words(srt)) < 0.1
+    # Beside it too, as this fleet is set so, which starts nothing.
+    assert await appears(place.client, UPLOADS, f"talks/{name}.srt") == srt
+
+
+async def test_what_we_store_beside_an_upload_starts_nothing(place: Place, connection: Connection) -> None:
+    """Else every transcript becomes a job, for ever."""
+    upload = put(place.client, "quiet/talk.flac")
+    await ended(connection, upload_job_id(upload))
+    last = put(place.client, "quiet/after.flac")  # what MinIO announces later is taken later
+    await submitted(connection, [last])
+    assert not [job for job in (await jobs(connection)).values() if job.title.endswith((".srt", ".json", ".txt"))]
+
+
+async def test_two_uploads_of_one_stem_keep_both_transcripts(place: Place, connection: Connection) -> None:
+    """Else the transcript of talk.wav silently replaces that of talk.flac."""
+    first = put(place.client, "twins/talk.flac")
+    await ended(connection, upload_job_id(first))
+    second = put(place.client, "twins/talk.wav")
+    await ended(connection, upload_job_id(second))
+    assert read(place.client, "v2t-transcripts", "twins/talk.srt")
+    assert read(place.client, "v2t-transcripts", "twins/talk.wav.srt")
+
+
+async def test_what_a_user_put_beside_the_upload_stays(place: Place, connection: Connection) -> None:
+    """Else hand-made subtitles are overwritten."""
+    put(place.client, "mine/talk.srt", b"1\n00:00:00,000 --> 00:00:01,000\nmine\n")
+    job = await ended(connection, upload_job_id(put(place.client, "mine/talk.flac")))
+    assert job.state == "completed"
+    assert "mine" in read(place.client, UPLOADS, "mine/talk.srt")
+    assert "mine" not in read(place.client, "v2t-transcripts", "mine/talk.srt")
+
+
+async def test_the_uploader_says_how(place: Place, connection: Connection) -> None:
+    """Else an upload cannot ask for a language or a model."""
+    client = place.client
+    tags = Tags.new_object_tags()
+    tags["language"] = "en"
+    tags["task"] = "translate"
+    put(client, "asked/all.flac.json", b'{"title": "From the sidecar", "word_timestamps": true, "language": "de"}')
+    uploads = [
+        put(client, "asked/metadata.flac", metadata={"language": "en", "Word-Timestamps": "true", "other": "x"}),
+        put(client, "asked/tags.flac", tags=tags),
+        put(client, "asked/all.flac", tags=tags, metadata={"language": "fr"}),
+    ]
+    metadata, tagged, both = await submitted(connection, uploads)
+    assert (metadata.options.language, metadata.options.word_timestamps) == ("en", True)
+    assert (tagged.options.language, tagged.options.task) == ("en", "translate")
+    assert (both.options.language, both.options.task, both.options.word_timestamps) == ("fr", "translate", True)
+    assert (metadata.title, both.title) == ("asked/metadata.flac", "From the sidecar")
+    assert "asked/all.flac.json" not in {job.title for job in (await jobs(connection)).values()}
+
+
+async def test_what_cannot_be_done_is_a_failed_job_that_says_why(place: Place, connection: Connection) -> None:
+    """Else an upload vanishes without a word."""
+    client = place.client
+    says = {
+        put(client, "bad/notes.txt", b"no media"): "s3://v2t-uploads/bad/notes.txt is neither video nor audio",
+        put(client, "bad/notes.mp4", b"no media"): "s3://v2t-uploads/bad/notes.mp4",
+        put(client, "bad/empty.mp4", b""): "s3://v2t-uploads/bad/empty.mp4 is an empty file",
+        put(client, "bad/klingon.flac", metadata={"language": "tlh"}): "unknown language 'tlh'",
+        put(client, "bad/words.flac", metadata={"word-timestamps": "so"}): "word_timestamps does not fit",
+    }
+    for upload, reason in says.items():
+        job = await ended(connection, upload_job_id(upload))
+        assert job.state == "failed"
+        assert reason in job.reason
+    await submitted(connection, list(says))
+    listed = await jobs(connection)
+    for upload in says:
+        job = listed[upload_job_id(upload)]
+        assert (job.state, job.title, job.source) == ("failed", upload.key, upload.url)
+
+
+async def test_a_presigned_link_is_read_and_its_signature_shown_nowhere(place: Place, connection: Connection) -> None:
+    """Else everybody who sees the list of jobs can read the object."""
+    put(place.client, "signed.bin")  # of no known suffix, and not media/…
+    link = place.client.presigned_get_object(bucket_name=UPLOADS, object_name="signed.bin")
+    environment = {**os.environ, **place.minio.environment, "NATS_URL": place.nats.url}
+    command = [sys.executable, "-m", "v2t_stream", "etl", "--url", link, "--wait"]
+    done = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, text=True)
+    assert word_error_rate(reference(CLIP), done.stdout) < 0.1, done.stderr
+    (job,) = (job for job in (await jobs(connection)).values() if job.source.startswith("http"))
+    assert job.submitted
+    transcript = read(place.client, "v2t-transcripts", f"{job.id}/transcript.json")
+    for shown in (job.source, job.title, job.submitted.title, transcript, done.stdout, done.stderr):
+        assert "Signature" not in shown
+
+
+async def test_an_object_of_any_bucket_is_read_with_the_credentials_here(place: Place) -> None:
+    """Else what lies in S3 already must be downloaded and uploaded by hand."""
+    place.client.make_bucket(bucket_name="elsewhere")
+    place.client.fput_object(bucket_name="elsewhere", object_name="a talk.flac", file_path=str(DATA / CLIP))
+    environment = {**os.environ, **place.minio.environment, "NATS_URL": place.nats.url}
+    for name, code in (("a talk.flac", 0), ("none.flac", 1)):
+        command = [sys.executable, "-m", "v2t_stream", "etl", "--url", f"s3://elsewhere/{name}", "--wait"]
+        done = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        if code:
+            assert "s3://elsewhere/none.flac is not, or no longer, in the bucket" in done.stderr
+        else:
+            assert word_error_rate(reference(CLIP), done.stdout) < 0.1
+
+
+async def test_what_was_announced_in_vain_is_submitted_by_sync_once(place: Place, connection: Connection) -> None:
+    """Else what was uploaded before anything was set up never becomes a transcript, or each sync does all again."""
+    client = place.client
+    quiet = client.get_bucket_notification(bucket_name=UPLOADS)
+    client.delete_bucket_notification(bucket_name=UPLOADS)
+    uploads = [put(client, f"late/a+b {n}%.flac", metadata={"language": "en"}) for n in range(3)]
+    client.set_bucket_notification(bucket_name=UPLOADS, config=quiet)
+    environment = {**os.environ, **place.minio.environment, "NATS_URL": place.nats.url}
+    for expected in ("3 uploads submitted, ", "0 uploads submitted, "):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "v2t_stream", "bucket", "sync"],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.startswith(expected), done.stdout + done.stderr
+        facts = await submitted(connection, uploads)
+        assert {fact.options.language for fact in facts} == {"en"}
+
+
+@pytest.fixture(scope="module")
+def intake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """With intake alone, for what becomes of events."""
+    folder = tmp_path_factory.mktemp("intake")
+    with servers(folder) as (nats, minio):
+        asyncio.run(prepare(nats, minio))
+        environment = {**minio.environment, "V2T_UPLOAD_PREFIX": "in/", "V2T_UPLOAD_SUFFIXES": ".MP4, .flac"}
+        with node(nats.url, folder / "home", "intake", **environment) as machine:
+            yield Place(nats, minio, machine)
+
+
+async def test_the_same_object_twice_is_one_job(intake: Place) -> None:
+    """Else whoever uploads a folder again pays for everything twice."""
+    async with await connect(intake.nats.url, name="test") as connection:
+        uploads = [put(intake.client, "in/same.flac") for _ in range(2)]
+        other = put(intake.client, "in/same.flac", b"another version")
+        await submitted(connection, [*uploads, other])
+        same = [job for job in (await jobs(connection)).values() if job.title == "in/same.flac"]
+        assert len(same) == 2
+        # MinIO sends an event again that it is not sure of, maybe when the broker has forgotten the first.
+        await connection.api(f"STREAM.PURGE.{INBOX}")
+        await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(uploads[0])))
+        await submitted(connection, [put(intake.client, "in/after.flac")])
+        assert len([job for job in (await jobs(connection)).values() if job.title == "in/same.flac"]) == 2
+
+
+async def test_fifty_objects_at_once_are_fifty_jobs(intake: Place) -> None:
+    """Else some of a folder that is dropped into the bucket are lost, or done twice."""
+    async with await connect(intake.nats.url, name="test") as connection:
+        uploads = await asyncio.gather(
+            *(asyncio.to_thread(put, intake.client, f"in/fifty/{n}.flac", b"x" * n) for n in range(1, 51))
+        )
+        await submitted(connection, uploads)
+        titles = [job.title for job in (await jobs(connection)).values() if job.title.startswith("in/fifty/")]
+        assert len(titles) == len(set(titles)) == 50
+
+
+async def test_only_what_is_wanted_starts_a_job(intake: Place) -> None:
+    """Else the rest of a bucket that others use too is transcribed as well."""
+    async with await connect(intake.nats.url, name="test") as connection:
+        for key in ("out/a.mp4", "in/a.mp3", "in/folder/", "in/a.mp4.json"):
+            put(intake.client, key, b"{}")
+        put(intake.client, "in/gone.mp4")
+        intake.client.remove_object(bucket_name=UPLOADS, object_name="in/gone.mp4")
+        await submitted(connection, [put(intake.client, "in/wanted.Mp4")])
+        titles = {job.title for job in (await jobs(connection)).values()}
+        assert not titles & {"out/a.mp4", "in/a.mp3", "in/folder/", "in/a.mp4.json"}
+        assert {"in/wanted.Mp4", "in/gone.mp4"} <= titles
+
+
+async def test_a_notification_of_several_records_and_one_that_cannot_be_read(intake: Place) -> None:
+    """Else uploads are lost where a server bundles them, or intake stands still on what somebody published."""
+    uploads = [Upload(bucket=UPLOADS, key=f"in/bundle {n}.flac", etag=str(n)) for n in range(3)]
+    records = tuple(record for upload in uploads for record in Notification.of(upload).records)
+    async with await connect(intake.nats.url, name="test") as connection:
+        ack = await connection.js.publish(BUCKET_SUBJECT, b"{")
+        await connection.js.publish(BUCKET_SUBJECT, encode(Notification(records)))
+        await submitted(connection, uploads)
+        job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
+        assert "a bucket's notification cannot be read" in job.reason
+
+
+async def test_what_is_uploaded_while_the_broker_is_down_is_taken_when_it_is_up(tmp_path: Path) -> None:
+    """Else a restart of the broker loses uploads."""
+    with servers(tmp_path) as (nats, minio):
+        await prepare(nats, minio)
+        nats.stop()
+        early = put(minio.client(), "early.flac")
+        nats.start()
+        with node(nats.url, tmp_path / "home", "intake", **minio.environment):
+            async with await connect(nats.url, name="test") as connection:
+                await submitted(connection, [early])
+
+
+async def test_minio_is_killed_in_the_middle_and_an_object_is_gone(tmp_path: Path) -> None:
+    """Else a restart of the store fails its jobs, or an upload that was taken back hangs."""
+    with servers(tmp_path) as (nats, minio):
+        await prepare(nats, minio)
+        gone = put(minio.client(), "gone.flac")
+        minio.client().remove_object(bucket_name=UPLOADS, object_name="gone.flac")
+        async with await connect(nats.url, name="test") as connection:
+            with node(nats.url, tmp_path / "home", **minio.environment) as machine:
+                upload = put(minio.client(), "talk.ogg", (DATA / "3min.ogg").read_bytes())
+                async for stored in connection.watch(JOBS, f"v2t.job.{upload_job_id(upload)}.chunk.*"):
+                    if stored:
+                        break
+                minio.kill()
+                await asyncio.to_thread(minio.revive)
+                job = await ended(connection, upload_job_id(upload), timeout=100)
+                assert (job.state, job.gaps) == ("completed", []), machine.log("transcribe")
+                srt = read(minio.client(), "v2t-transcripts", "talk.srt")
+                assert word_error_rate(reference("3min.ogg"), words(srt)) < 0.1
+                job = await ended(connection, upload_job_id(gone))
+                assert "s3://v2t-uploads/gone.flac is not, or no longer, in the bucket" in job.reason
+
+
+async def test_the_commands_say_what_is_missing(tmp_path: Path) -> None:
+    """Else who has not set MinIO up, or not to announce, waits for transcripts that never come."""
+    nats = Server(tmp_path / "nats")
+    nats.start()
+    minio = MinioServer(tmp_path / "minio")  # without notifications
+    minio.start()
+
+    async def v2t(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "NATS_URL": nats.url, **environment}
+        command = [sys.executable, "-m", "v2t_stream", *arguments]
+        return await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, text=True)
+
+    try:
+        for command in ("sync", "init"):
+            done = await v2t("bucket", command)
+            assert (done.returncode, "MINIO_ENDPOINT is not set" in done.stderr) == (1, True), done.stderr
+        done = await v2t("topology", "apply")
+        assert (done.returncode, "files are kept in NATS" in done.stdout) == (0, True), done.stderr
+        done = await v2t("job", "list", **minio.environment)
+        assert (done.returncode, "v2t topology apply --change-store" in done.stderr) == (1, True), done.stderr
+        done = await v2t("topology", "apply", "--change-store", **minio.environment)
+        assert (done.returncode, "MINIO_NOTIFY_NATS_ENABLE_V2T=on" in done.stderr) == (0, True), done.stderr
+        done = await v2t("bucket", "init", **minio.environment)
+        assert (done.returncode, "MINIO_NOTIFY_NATS_ENABLE_V2T=on" in done.stderr) == (1, True), done.stderr
+        done = await v2t("topology", "show", **minio.environment)
+        assert "files are kept in MinIO (v2t-*)" in done.stdout, done.stderr
+        assert "intake" in done.stdout
+        done = await v2t("job", "list")
+        assert (done.returncode, "keep their files in MinIO" in done.stderr) == (1, True), done.stderr
+    finally:
+        minio.stop()
+        nats.stop()

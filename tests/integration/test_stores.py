@@ -1,0 +1,289 @@
+"""What every ObjectStore does, against a real nats-server and a real MinIO server."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.harness import MinioServer, Server
+from v2t_stream import bucket
+from v2t_stream.errors import ObjectMissing, StoreError
+from v2t_stream.jetstream import connect
+from v2t_stream.minio_store import MinioStore
+from v2t_stream.object_store import JetStreamStore, ObjectStore
+
+DAY = 86_400
+
+
+class Killable(Protocol):
+    folder: Path
+
+    def kill(self) -> None: ...
+    def revive(self) -> None: ...
+    def frozen(self) -> AbstractContextManager[None]: ...
+
+
+class Backend:
+    """A server, and the stores in it."""
+
+    def __init__(self, server: Killable, store: Callable[[float], ObjectStore]) -> None:
+        self.server = server
+        self.store = store  # by its timeout in seconds
+
+
+@asynccontextmanager
+async def nats(folder: Path) -> AsyncIterator[Backend]:
+    server = Server(folder)
+    server.start()
+    try:
+        async with await connect(server.url, name="test") as connection:
+            yield Backend(server, lambda timeout: JetStreamStore(connection.client, timeout=timeout))
+    finally:
+        server.stop()
+
+
+def minio(server: MinioServer) -> Backend:
+    """With buckets of its own in a server that others may use too."""
+    settings = server.settings(MINIO_BUCKET_PREFIX=f"t{secrets.token_hex(6)}-")
+    return Backend(server, lambda timeout: MinioStore(settings, timeout=timeout))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], MinioServer]]:
+    """One MinIO server for the tests that leave it alone, started for the first of them."""
+    with contextlib.ExitStack() as stack:
+        started: list[MinioServer] = []
+
+        def server() -> MinioServer:
+            if not started:
+                started.append(MinioServer(tmp_path_factory.mktemp("minio")))
+                stack.callback(started[0].stop)
+                started[0].start()
+            return started[0]
+
+        yield server
+
+
+@pytest.fixture(params=["nats", "minio"])
+async def backend(
+    request: pytest.FixtureRequest, tmp_path: Path, shared: Callable[[], MinioServer]
+) -> AsyncIterator[Backend]:
+    if request.param == "minio":
+        yield minio(shared())
+        return
+    async with nats(tmp_path / "server") as backend:
+        yield backend
+
+
+@pytest.fixture(params=["nats", "minio"])
+async def fragile(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+    """One whose server the test may break."""
+    if request.param == "nats":
+        async with nats(tmp_path / "server") as backend:
+            yield backend
+        return
+    server = MinioServer(tmp_path / "server")
+    server.start()
+    try:
+        yield minio(server)
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+async def store(backend: Backend) -> ObjectStore:
+    store = backend.store(10)
+    await store.create(media_max_age=DAY)
+    return store
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def grown(folder: Path) -> int:
+    """Bytes of all files in it, some of which may vanish meanwhile."""
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            size += path.stat().st_size
+    return size
+
+
+@pytest.mark.parametrize("size", [0, 1, bucket._CHUNK, bucket._CHUNK + 1, 8 << 20, (8 << 20) + 1, 20_000_000])
+async def test_round_trip(store: ObjectStore, folder: Path, size: int) -> None:
+    """Else media or transcripts come back other than they were."""
+    source, copy = folder / "source", folder / "copy"
+    source.write_bytes(os.urandom(size))
+    await store.put_file("media/j/source.mp4", source)
+    await store.put("transcripts/j/transcript.srt", source.read_bytes())
+    assert await store.size("media/j/source.mp4") == size
+    await store.get_file("media/j/source.mp4", copy)
+    assert copy.read_bytes() == source.read_bytes()
+    assert await store.get("transcripts/j/transcript.srt") == source.read_bytes()
+    assert names(folder) == ["copy", "source"]
+
+
+async def test_keys_are_taken_as_they_are(store: ObjectStore) -> None:
+    """Else a file with such a name is lost or found under another."""
+    for name in ("a b+c.mp4", "100%.mp4", "a%20b", "日本/語.mp3", "😀.wav", "x'\"&=?#;.flac"):
+        await store.put(f"media/j/{name}", name.encode())
+        assert await store.get(f"media/j/{name}") == name.encode()
+        assert await store.size(f"media/j/{name}") == len(name.encode())
+    assert await store.delete_prefix("media/j/") == 6
+
+
+async def test_putting_again_replaces_the_object(store: ObjectStore) -> None:
+    """Else a job done again keeps its old transcript."""
+    for data in (os.urandom(10_000_000), b"short", b"", b"end"):
+        await store.put("media/j/a", data)
+        assert await store.get("media/j/a") == data
+
+
+async def test_what_is_missing(store: ObjectStore, folder: Path) -> None:
+    """Else a stage takes what is gone for what is broken, or leaves half a file."""
+    assert await store.size("media/j/none") is None
+    await store.delete("media/j/none")
+    assert await store.delete_prefix("media/none/") == 0
+    with pytest.raises(ObjectMissing, match="media/j/none"):
+        await store.get("media/j/none")
+    with pytest.raises(ObjectMissing, match="media/j/none"):
+        await store.get_file("media/j/none", folder / "none")
+    with pytest.raises(StoreError, match="/no/such/file"):
+        await store.put_file("media/j/none", Path("/no/such/file"))
+    with pytest.raises(StoreError, match="elsewhere/x"):
+        await store.get("elsewhere/x")
+    assert not names(folder)
+
+
+async def test_delete_prefix_takes_all_of_one_job_and_nothing_else(store: ObjectStore) -> None:
+    """Else a cancelled job's media stay, or another job's vanish."""
+    await asyncio.gather(*(store.put(f"media/j/chunks/{n}.flac", b"x" * n) for n in range(50)))
+    await store.put("media/j2/source.mp4", b"another job")
+    await store.delete("media/j/chunks/7.flac")
+    assert await store.size("media/j/chunks/7.flac") is None
+    assert await store.delete_prefix("media/j/") == 49
+    assert await store.delete_prefix("media/j/") == 0
+    assert await store.get("media/j2/source.mp4") == b"another job"
+
+
+async def test_without_buckets(backend: Backend) -> None:
+    """Else who forgot to set it up does not learn what to do."""
+    store = backend.store(5)
+    with pytest.raises(StoreError, match=r"no (such )?bucket"):
+        await store.put("media/j/a", b"x")
+    with pytest.raises(StoreError) as error:
+        await store.get("media/j/a")
+    assert not isinstance(error.value, ObjectMissing)
+
+
+async def test_memory_is_bounded(store: ObjectStore, folder: Path) -> None:
+    """Else a long recording takes the machine's memory."""
+    source, copy = folder / "source", folder / "copy"
+    block = os.urandom(1_000_000)
+    with source.open("wb") as file:
+        for _ in range(100):
+            file.write(block)
+    tracemalloc.start()
+    try:
+        await store.put_file("media/j/source.mp4", source)
+        await store.get_file("media/j/source.mp4", copy)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert copy.stat().st_size == source.stat().st_size
+    assert peak < 60_000_000
+
+
+async def test_a_server_killed_during_a_put_keeps_the_old_object(fragile: Backend, folder: Path) -> None:
+    """Else half a file is taken for a whole one."""
+    store = fragile.store(10)
+    await store.create(media_max_age=DAY)
+    await store.put("media/j/source.mp4", b"old")
+    source = folder / "source"
+    source.write_bytes(os.urandom(100_000_000))
+    before = grown(fragile.server.folder)
+    put = asyncio.create_task(fragile.store(1).put_file("media/j/source.mp4", source))
+    await until(lambda: grown(fragile.server.folder) >= before + 20_000_000)
+    fragile.server.kill()
+    started = time.monotonic()
+    with pytest.raises(StoreError, match="answer"):
+        await put
+    assert time.monotonic() - started < 10
+    fragile.server.revive()
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(StoreError):
+                assert await store.get("media/j/source.mp4") == b"old"
+                break
+    await store.put_file("media/j/source.mp4", source)
+    assert await store.size("media/j/source.mp4") == 100_000_000
+
+
+async def test_a_server_that_hangs_is_waited_for_in_bounded_time(fragile: Backend, folder: Path) -> None:
+    """Else a stage stands still with it for ever."""
+    store = fragile.store(10)
+    await store.create(media_max_age=DAY)
+    await store.put("media/j/a", b"here")
+    impatient = fragile.store(0.5)
+    with fragile.server.frozen():
+        for attempt in (
+            impatient.get("media/j/a"),
+            impatient.get_file("media/j/a", folder / "a"),
+            impatient.put("media/j/a", b"there"),
+            impatient.size("media/j/a"),
+            impatient.delete("media/j/b"),
+            impatient.delete_prefix("media/j/"),
+        ):
+            started = time.monotonic()
+            with pytest.raises(StoreError, match="did not answer"):
+                await attempt
+            assert time.monotonic() - started < 5
+    assert not names(folder)
+
+
+async def test_a_cancelled_put_leaves_nothing(store: ObjectStore, folder: Path) -> None:
+    """Else what a cancelled job sent turns up later, and stays."""
+    source = folder / "source"
+    with source.open("wb") as file:
+        file.truncate(200_000_000)
+    put = asyncio.create_task(store.put_file("media/j/a", source))
+    await asyncio.sleep(0.3)
+    put.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await put
+    assert await store.size("media/j/a") is None
+
+
+async def test_of_many_writers_of_one_key_one_stands(store: ObjectStore) -> None:
+    """Else two machines that store the same transcript at once leave a mixture."""
+    for _ in range(3):
+        candidates = [os.urandom(1_500_000) for _ in range(4)]
+        await asyncio.gather(*(store.put("transcripts/j/t", data) for data in candidates))
+        assert await store.get("transcripts/j/t") in candidates
+
+
+async def test_many_set_it_up_at_once(backend: Backend) -> None:
+    """Else creating the buckets twice, as two nodes that start do, is an error."""
+    await asyncio.gather(*(backend.store(10).create(media_max_age=DAY) for _ in range(4)))

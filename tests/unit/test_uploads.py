@@ -1,0 +1,64 @@
+"""Uploads: what MinIO says of them, which are wanted, and what is shown of a link that opens one."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.notification import Notification, Upload
+from v2t_stream.settings import Settings
+from v2t_stream.text import without_signature
+from v2t_stream.uploads import is_foreign, is_wanted
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_a_key_is_decoded_exactly_once(key: str) -> None:
+    """Else a file whose name has a plus or a percent sign is looked for under another."""
+    upload = Upload(bucket="b", key=key, etag="e", version="v")
+    notification = msgspec.json.decode(msgspec.json.encode(Notification.of(upload)), type=Notification)
+    assert notification.created() == [upload]
+
+
+def test_what_was_removed_starts_nothing_and_what_is_unknown_is_ignored() -> None:
+    """Else deleting an upload starts a job, or a newer MinIO stops all of them."""
+    record = '{"eventName":"%s","new":1,"s3":{"bucket":{"name":"b"},"object":{"key":"a%%2Bb+c","new":1,"eTag":"e"}}}'
+    records = ",".join(record % name for name in ("s3:ObjectRemoved:Delete", "s3:ObjectCreated:Put"))
+    notification = msgspec.json.decode(f'{{"Key":"b/a","Records":[{records}]}}', type=Notification)
+    assert notification.created() == [Upload(bucket="b", key="a+b c", etag="e")]
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [
+        ("a.mp4", True),
+        ("a.mp4.json", False),
+        ("a.mkv.json", False),
+        ("a.txt.json", True),
+        ("a.txt", True),
+        ("a/", False),
+    ],
+)
+def test_folders_and_sidecars_are_not_wanted(key: str, *, wanted: bool) -> None:
+    """Else an upload's own options become a failed job."""
+    assert is_wanted(Settings(), Upload(bucket="v2t-uploads", key=key, etag="e")) is wanted
+    assert not is_wanted(Settings(), Upload(bucket="others", key=key, etag="e"))
+
+
+def test_only_what_cannot_be_media_is_foreign() -> None:
+    """Else a video of a rare format is refused by its name."""
+    assert not any(map(is_foreign, ("a.mp4", "a.MKV", "a.ts", "a.mxf", "a.opus", "a", "a#b?c.mp4", "a.bin")))
+    assert all(map(is_foreign, ("a.txt", "a.PDF", "a.png", "a#b?c.zip")))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://h/b/a.mp4?X-Amz-Date=1&X-Amz-Signature=s", "http://h/b/a.mp4"),
+        ("https://h/a.mp4?sv=1&sig=s", "https://h/a.mp4"),
+        ("https://h/watch?v=s", "https://h/watch?v=s"),
+        ("s3://b/a?sig=1.mp4", "s3://b/a?sig=1.mp4"),
+    ],
+)
+def test_a_signature_is_left_out(url: str, shown: str) -> None:
+    """Else whoever sees a job can read what its link opens."""
+    assert without_signature(url) == shown

@@ -1,0 +1,499 @@
+"""MinioStore: the ObjectStore in buckets of MinIO, or of another S3 server, and the bucket whose uploads start jobs.
+
+Each object carries the SHA-256 of its bytes as metadata, taken from the source before it is sent and checked when it is
+read. Unlike an ETag it does not depend on the size of parts or on encryption, and it is the same in either store.
+"""
+
+import asyncio
+import errno
+import hashlib
+import io
+import math
+import mimetypes
+import secrets
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self, TypeVar
+
+import urllib3
+from minio import Minio
+from minio.commonconfig import ENABLED, Filter
+from minio.deleteobjects import DeleteObject
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+from minio.notificationconfig import QueueConfig
+from urllib3 import BaseHTTPResponse
+from urllib3.connectionpool import ConnectionPool
+from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError, ResponseError, SSLError
+
+from schemas.notification import Upload
+from v2t_stream.errors import ObjectMissing, StoreError
+from v2t_stream.object_store import OURS
+from v2t_stream.settings import Settings
+
+# What MINIO_NOTIFY_NATS_ENABLE_V2T=on and …_V2TNOW=on make in the server. With a queue folder, which keeps what cannot
+# be sent, MinIO sends every three seconds; without one at once, or never. So there may be both: V2T for what must not
+# be lost, V2TNOW for speed. What comes twice is one job.
+_KEPT: Final = "arn:minio:sqs::V2T:nats"
+_AT_ONCE_TOO: Final = "arn:minio:sqs::V2TNOW:nats"
+
+_BLOCK: Final = 1 << 20  # bytes read at once
+_PART: Final = 8 << 20  # bytes of one part; what is no larger goes in one request
+_PARTS: Final = 10_000  # S3 allows no more in one object
+_AT_ONCE: Final = 3  # parts sent side by side
+_THREADS: Final = 16  # calls under way at once in one process
+_CONNECT: Final = 5.0  # seconds
+_PAUSE: Final = 2.0  # seconds between two tries, at most
+_AGAIN: Final = (500, 502, 503, 504)  # what a server says that starts, ends or has too much to do
+_SHA256: Final = "v2t-sha256"
+_USER: Final = "x-amz-meta-"
+_NO_SPACE: Final = ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "EntityTooLarge")
+_REFUSALS: Final = {
+    "InvalidAccessKeyId": "{where} does not know the access key: correct MINIO_ACCESS_KEY",
+    "SignatureDoesNotMatch": "{where} finds the secret key wrong: correct MINIO_SECRET_KEY",
+    "AccessDenied": "{where} forbids it to the user of MINIO_ACCESS_KEY: allow it there, or use another",
+    "RequestTimeTooSkewed": (
+        "this machine's clock and that of {where} are more than 15 minutes apart: set the wrong one right"
+    ),
+}
+_DAY: Final = 86_400  # seconds
+
+T = TypeVar("T")
+
+
+class _Stopped(Exception):
+    """Nobody waits for this any more."""
+
+
+class _Patience(urllib3.Retry):
+    """Tries again while the server is away, until `seconds` after the first failure. One that hangs is left at once."""
+
+    def __init__(self, *, seconds: float = 30.0, until: float = math.inf, **options: Any) -> None:
+        options |= {
+            "total": None,
+            "backoff_factor": 0.05,
+            "backoff_max": _PAUSE,
+            "status_forcelist": _AGAIN,
+            "allowed_methods": None,  # all: each request can be sent twice
+            "respect_retry_after_header": False,  # MinIO says 60 s where it takes one
+            "raise_on_status": False,  # so that the server's own words are read
+        }
+        super().__init__(**options)
+        self._seconds = seconds
+        self._until = until
+
+    def new(self, **options: Any) -> Self:
+        until = min(self._until, time.monotonic() + self._seconds)
+        return super().new(seconds=self._seconds, until=until, **options)
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+    def is_exhausted(self) -> bool:
+        return time.monotonic() > self._until
+
+
+class _Source:
+    """A file whose reading ends when nobody waits for it."""
+
+    def __init__(self, file: BinaryIO, stopped: threading.Event) -> None:
+        self._file = file
+        self._stopped = stopped
+
+    def read(self, length: int) -> bytes:
+        if self._stopped.is_set():
+            raise _Stopped
+        return self._file.read(length)
+
+    def sha256(self) -> tuple[str, int]:
+        """The hash and the size of what is left; then the file is where it was at first."""
+        sha256 = hashlib.sha256()
+        while block := self.read(_BLOCK):
+            sha256.update(block)
+        size = self._file.tell()
+        self._file.seek(0)
+        return sha256.hexdigest(), size
+
+
+class _Sink:
+    """Where an object is written from its start, and what its bytes must come to."""
+
+    def __init__(self, file: BinaryIO, headers: Mapping[str, str]) -> None:
+        file.seek(0)
+        file.truncate()
+        self._file = file
+        self.received = 0
+        self.size = int(headers["Content-Length"])
+        self.etag = headers["ETag"]
+        digest = headers.get(_USER + _SHA256)
+        etag = self.etag.strip('"')
+        # Of others' objects an ETag is the MD5 where it was sent in one part and is not encrypted.
+        is_md5 = len(etag) == 32 and "x-amz-server-side-encryption" not in headers  # hex digits
+        self._hash = hashlib.sha256() if digest else hashlib.md5(usedforsecurity=False) if is_md5 else None
+        self._digest = digest or etag
+
+    def write(self, block: bytes) -> None:
+        if self._hash:
+            self._hash.update(block)
+        self._file.write(block)
+        self.received += len(block)
+
+    def is_damaged(self) -> bool:
+        return self._hash is not None and self._hash.hexdigest() != self._digest
+
+
+class MinioStore:
+    """ObjectStore in buckets of an S3 server. `timeout`: seconds without an answer until a step gives up.
+
+    A key `s3://bucket/name` means an object of any bucket; `media/…` and `transcripts/…` are in ours.
+    """
+
+    def __init__(self, settings: Settings, *, timeout: float = 30.0) -> None:
+        self._endpoint = settings.minio_endpoint
+        self._prefix = settings.minio_bucket_prefix
+        self._uploads = settings.upload_bucket
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="minio")
+        with self._told("use MinIO"):
+            self._client = Minio(
+                endpoint=settings.minio_endpoint,
+                access_key=settings.minio_access_key,
+                secret_key=settings.minio_secret_key,
+                secure=settings.minio_secure,
+                region=settings.minio_region or None,
+                http_client=urllib3.PoolManager(
+                    maxsize=_THREADS + _AT_ONCE,
+                    timeout=urllib3.Timeout(connect=min(_CONNECT, timeout), read=timeout),
+                    retries=_Patience(seconds=timeout),
+                ),
+            )
+
+    async def create(self, *, media_max_age: float, replicas: int = 1) -> None:  # noqa: ARG002  # MinIO's own affair
+        """Create the buckets that are missing, and have media expire after `media_max_age` seconds.
+
+        S3 counts in whole days, so it is rounded up to those. Doing it again changes nothing.
+        """
+        days = math.ceil(media_max_age / _DAY)
+        rule = Rule(
+            status=ENABLED, rule_filter=Filter(prefix=""), rule_id="v2t-media", expiration=Expiration(days=days)
+        )
+        with self._told("create the buckets"):
+            for bucket in (self._bucket("media"), self._bucket("transcripts"), self._uploads):
+                await self._in_thread(partial(self._create, bucket))
+            await self._in_thread(
+                lambda _: self._client.set_bucket_lifecycle(
+                    bucket_name=self._bucket("media"), config=LifecycleConfig(rules=[rule])
+                )
+            )
+
+    async def announce_uploads(self) -> None:
+        """Have the server publish what is put into the upload bucket; what else it publishes from there stays.
+
+        Raises StoreError where the server is not set up to publish to NATS.
+        """
+        with self._told(f"have MinIO announce what is put into {self._uploads}"):
+            await self._in_thread(lambda _: self._announce_uploads())
+
+    async def uploads(self) -> AsyncGenerator[Upload]:
+        """What lies in the upload bucket, the latest version of each."""
+        with self._told(f"list {self._uploads}"):
+            found = self._client.list_objects(bucket_name=self._uploads, recursive=True, include_version=True)
+            while True:
+                page = await self._in_thread(lambda _: list(_some(found)))
+                if not page:
+                    return
+                for entry in page:
+                    if entry.is_latest == "true" and not entry.is_delete_marker:
+                        yield Upload(
+                            bucket=self._uploads,
+                            key=entry.object_name,
+                            etag=(entry.etag or "").strip('"'),
+                            version="" if entry.version_id in (None, "null") else entry.version_id,
+                        )
+
+    async def put_file(self, key: str, path: Path) -> None:
+        with self._told(f"store {path} as {key}"), await asyncio.to_thread(path.open, "rb") as source:
+            await self._in_thread(lambda stopped: self._upload(key, _Source(source, stopped)))
+
+    async def put(self, key: str, data: bytes) -> None:
+        with self._told(f"store {key}"):
+            await self._in_thread(lambda stopped: self._upload(key, _Source(io.BytesIO(data), stopped)))
+
+    async def get_file(self, key: str, path: Path) -> None:
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        with self._told(f"fetch {key} into {path}"):
+            try:
+                with await asyncio.to_thread(part.open, "xb") as file:
+                    await self._in_thread(lambda stopped: self._download(key, file, stopped))
+                await asyncio.to_thread(part.replace, path)
+            finally:
+                part.unlink(missing_ok=True)
+
+    async def get(self, key: str) -> bytes:
+        file = io.BytesIO()
+        with self._told(f"fetch {key}"):
+            await self._in_thread(lambda stopped: self._download(key, file, stopped))
+        return file.getvalue()
+
+    async def size(self, key: str) -> int | None:
+        bucket, name = self._where(key)
+        with self._told(f"look up {key}"):
+            found = await self._in_thread(lambda _: self._stat(bucket, name))
+        return found.size if found else None
+
+    async def sha256(self, key: str) -> str | None:
+        """As it was noted when we stored it: of what others uploaded it is not known."""
+        bucket, name = self._where(key)
+        with self._told(f"look up {key}"):
+            found = await self._in_thread(lambda _: self._stat(bucket, name))
+        return (found.metadata or {}).get(_USER + _SHA256) if found else None
+
+    async def labels(self, key: str) -> dict[str, str]:
+        """Its metadata, and its tags; where both have a name, the metadata."""
+        bucket, name = self._where(key)
+        with self._told(f"look up {key}"):
+            return await self._in_thread(lambda _: self._labels(bucket, name))
+
+    async def delete(self, key: str) -> None:
+        bucket, name = self._where(key)
+        with self._told(f"delete {key}"):
+            await self._in_thread(lambda _: self._client.remove_object(bucket_name=bucket, object_name=name))
+
+    async def delete_prefix(self, prefix: str) -> int:
+        bucket, start = self._where(prefix)
+        with self._told(f"delete {prefix}"):
+            return await self._in_thread(lambda _: self._delete_all(bucket, start))
+
+    def _bucket(self, top: str) -> str:
+        return self._prefix + top
+
+    def _where(self, key: str) -> tuple[str, str]:
+        """The bucket and the object's name in it."""
+        if key.startswith("s3://"):
+            bucket, _, name = key.removeprefix("s3://").partition("/")
+            return bucket, name
+        top, slash, name = key.partition("/")
+        if top not in ("media", "transcripts") or not slash:
+            raise StoreError(f"{key!r} is no key of this store: keys begin with media or transcripts and /")
+        return self._bucket(top), name
+
+    async def _in_thread(self, work: Callable[[threading.Event], T]) -> T:
+        """Do it off the loop. Where we are cancelled it is stopped, and waited for: nothing of it comes later."""
+        stopped = threading.Event()
+        running = self._pool.submit(work, stopped)
+        result = asyncio.wrap_future(running)
+        result.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else may look
+        try:
+            return await asyncio.shield(result)
+        except asyncio.CancelledError:
+            stopped.set()
+            if not running.cancel():
+                await asyncio.wait({result})
+            raise
+
+    def _create(self, bucket: str, _: threading.Event) -> None:
+        if self._client.bucket_exists(bucket_name=bucket):
+            return
+        try:
+            self._client.make_bucket(bucket_name=bucket)
+        except S3Error as error:
+            if error.code != "BucketAlreadyOwnedByYou":  # by another node a moment ago
+                raise
+
+    def _announce_uploads(self) -> None:
+        try:
+            self._announce_to(_KEPT, _AT_ONCE_TOO)
+        except S3Error as error:
+            if not _names_no_notifier(error):
+                raise
+            self._announce_to(_KEPT)
+
+    def _announce_to(self, *notifiers: str) -> None:
+        config = self._client.get_bucket_notification(bucket_name=self._uploads)
+        others = [queue for queue in config.queue_config_list if queue.queue not in (_KEPT, _AT_ONCE_TOO)]
+        ours = [QueueConfig(queue=notifier, events=["s3:ObjectCreated:*"]) for notifier in notifiers]
+        config = replace(config, queue_config_list=others + ours)
+        self._client.set_bucket_notification(bucket_name=self._uploads, config=config)
+
+    def _upload(self, key: str, source: _Source) -> None:
+        bucket, name = self._where(key)
+        sha256, size = source.sha256()
+        try:
+            self._client.put_object(
+                bucket_name=bucket,
+                object_name=name,
+                data=source,  # type: ignore[arg-type]  # of a file it needs read alone
+                length=size,
+                content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
+                metadata={_SHA256: sha256, **({OURS: "yes"} if key.startswith("s3://") else {})},
+                part_size=max(_PART, -(-size // _PARTS)),
+                num_parallel_uploads=_AT_ONCE,
+            )
+        except S3Error as error:
+            if error.code != "NoSuchUpload":
+                raise
+            # Its end was sent twice, as the first answer was lost with the server.
+            found = self._stat(bucket, name)
+            if not found or (found.metadata or {}).get(_USER + _SHA256) != sha256:
+                # Or the server had ended it before the SDK did, which then tells of that instead of why.
+                reason = error.__context__
+                raise reason if isinstance(reason, S3Error) else error from None
+
+    def _download(self, key: str, file: BinaryIO, stopped: threading.Event) -> None:
+        """Write the object into `file` and check it; what breaks off goes on where it was, unless it was replaced."""
+        bucket, name = self._where(key)
+        sink: _Sink | None = None
+        for _ in range(2):
+            try:
+                while sink is None or sink.received < sink.size:
+                    sink = self._receive(bucket, name, file, sink, stopped)
+            except S3Error as error:
+                if error.code != "PreconditionFailed":
+                    raise
+                sink = None
+            else:
+                if sink.is_damaged():
+                    raise StoreError(f"{key} is damaged (its checksum does not match): store it again")
+                return
+        raise StoreError(f"{key} was replaced again and again while it was read: read it again")
+
+    def _receive(self, bucket: str, name: str, file: BinaryIO, sink: _Sink | None, stopped: threading.Event) -> _Sink:
+        """Read on from where `sink` ends, as far as the connection holds; raises where it brings nothing."""
+        before = sink.received if sink else 0
+        headers: Any = {"If-Match": sink.etag} if sink else None
+        response = self._client.get_object(bucket_name=bucket, object_name=name, offset=before, request_headers=headers)
+        try:
+            sink = sink or _Sink(file, response.headers)
+            for block in response.stream(_BLOCK):
+                if stopped.is_set():
+                    raise _Stopped
+                sink.write(block)
+        except HTTPError:
+            if sink is None or sink.received == before:
+                raise
+        finally:
+            response.close()
+            response.release_conn()
+        return sink
+
+    def _stat(self, bucket: str, name: str) -> Any:
+        """What the server knows of an object; None where there is none. The answer does not tell a missing bucket."""
+        try:
+            return self._client.stat_object(bucket_name=bucket, object_name=name)
+        except S3Error as error:
+            if error.code != "NoSuchKey":
+                raise
+            if not self._client.bucket_exists(bucket_name=bucket):
+                raise _no_bucket(bucket, self._endpoint) from None
+            return None
+
+    def _labels(self, bucket: str, name: str) -> dict[str, str]:
+        found = self._stat(bucket, name)
+        if not found:
+            return {}
+        metadata = {header.lower(): value for header, value in (found.metadata or {}).items()}
+        labels = {header.removeprefix(_USER): text for header, text in metadata.items() if header.startswith(_USER)}
+        tags: Mapping[str, str] = {}
+        try:
+            tags = self._client.get_object_tags(bucket_name=bucket, object_name=name) or {}
+        except S3Error as error:
+            if error.code != "NoSuchKey":  # it was deleted a moment ago
+                raise
+        return {tag.lower(): text for tag, text in tags.items()} | labels
+
+    def _delete_all(self, bucket: str, prefix: str) -> int:
+        names = [
+            entry.object_name for entry in self._client.list_objects(bucket_name=bucket, prefix=prefix, recursive=True)
+        ]
+        for failure in self._client.remove_objects(
+            bucket_name=bucket, delete_object_list=(DeleteObject(name) for name in names)
+        ):
+            raise StoreError(f"could not delete {failure.name} from {bucket}: {failure.message}")
+        return len(names)
+
+    @contextmanager
+    def _told(self, action: str) -> Iterator[None]:
+        """Foreign exceptions as StoreError: what could not be done, why, and what to do."""
+        where = f"MinIO at {self._endpoint}"
+        try:
+            yield
+        except StoreError:
+            raise
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                what = error.object_name or action
+                raise ObjectMissing(
+                    f"could not {action}: there is no object {what} in the store: it expired, was deleted or never "
+                    "stored"
+                ) from error
+            if error.code == "NoSuchBucket":
+                raise _no_bucket(error.bucket_name or "", self._endpoint) from error
+            raise StoreError(f"could not {action}: {_said(error, where)}") from error
+        except (ServerError, InvalidResponseError) as error:
+            why = f"what answers at {self._endpoint} does not speak S3: check MINIO_ENDPOINT and MINIO_SECURE"
+            raise StoreError(f"could not {action}: {why}") from error
+        except HTTPError as error:
+            raise StoreError(f"could not {action}: {_unreachable(error, where)}") from error
+        except OSError as error:
+            what = ": free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+            raise StoreError(f"could not {action}: {error.strerror or error}{what}") from error
+        except (MinioException, ValueError) as error:  # ValueError: a name or an endpoint that cannot be one
+            raise StoreError(f"could not {action}: {error}") from error
+
+
+def _some(found: Iterator[Any]) -> Iterator[Any]:
+    """As many as one request brings."""
+    for _, entry in zip(range(1000), found, strict=False):
+        yield entry
+
+
+def _no_bucket(bucket: str, endpoint: str) -> StoreError:
+    return StoreError(
+        f"there is no bucket {bucket} in MinIO at {endpoint}: create ours with v2t topology apply, or correct "
+        "MINIO_BUCKET_PREFIX"
+    )
+
+
+def _said(error: S3Error, where: str) -> str:
+    """What the server's refusal means, and what to do."""
+    if error.code in _NO_SPACE:
+        return f"{where} has no room left ({error.message}): free some there"
+    if error.code == "NoSuchUpload":  # it has dropped what it had, and tells one of the parts why, or none
+        return f"{where} ended the upload in the middle, as it does where it has no room left: free some, or try again"
+    if _names_no_notifier(error):
+        return f"{where} is not set up to announce uploads to NATS: start it with MINIO_NOTIFY_NATS_ENABLE_V2T=on"
+    known = _REFUSALS.get(error.code or "")
+    return known.format(where=where) if known else f"{where} refused it ({error.code}: {error.message})"
+
+
+def _names_no_notifier(error: S3Error) -> bool:
+    return error.code == "InvalidArgument" and "ARN" in (error.message or "")
+
+
+def _unreachable(error: HTTPError, where: str) -> str:
+    reason: BaseException | None = error
+    if isinstance(error, MaxRetryError):
+        reason = error.reason
+    if isinstance(reason, SSLError):
+        return f"{where} has no TLS, or a certificate that cannot be trusted: check MINIO_SECURE and the certificate"
+    if isinstance(reason, ResponseError):
+        return f"{where} cannot do it now ({reason}): try again later"
+    if isinstance(reason, ReadTimeoutError):
+        return f"{where} did not answer: is it up?"
+    return f"no {where} answers: start it, or correct MINIO_ENDPOINT"
