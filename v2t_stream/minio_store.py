@@ -62,6 +62,8 @@ _REFUSALS: Final = {
     "RequestTimeTooSkewed": (
         "this machine's clock and that of {where} are more than 15 minutes apart: set the wrong one right"
     ),
+    # It has dropped what it had, and may have told another part why.
+    "NoSuchUpload": "{where} ended the upload, as it does where it has no room left (it does not say): free some there",
 }
 _DAY: Final = 86_400  # seconds
 
@@ -474,8 +476,6 @@ def _said(error: S3Error, where: str) -> str:
     """What the server's refusal means, and what to do."""
     if error.code in _NO_SPACE:
         return f"{where} has no room left ({error.message}): free some there"
-    if error.code == "NoSuchUpload":  # it has dropped what it had, and tells one of the parts why, or none
-        return f"{where} ended the upload in the middle, as it does where it has no room left: free some, or try again"
     if _names_no_notifier(error):
         return f"{where} is not set up to announce uploads to NATS: start it with MINIO_NOTIFY_NATS_ENABLE_V2T=on"
     known = _REFUSALS.get(error.code or "")
