@@ -78,7 +78,7 @@ class Download:
         if size is None:
             raise Reject(f"the uploaded file of {job.title!r} is no longer in the object store: send it again")
         origin = done.of_content(sha256) if sha256 else ""
-        if before := await self._done(job, origin):
+        if before := await self._done(job, origin, job.title):
             yield before
             return
         yield Downloaded(
@@ -117,7 +117,7 @@ class Download:
                     yield step
             media = fetch.media
             origin = fetch.origin or await asyncio.to_thread(done.of_file, media.path)
-            if not fetch.origin and (before := await self._done(job, origin)):
+            if not fetch.origin and (before := await self._done(job, origin, media.title)):
                 yield before
                 return
             key = f"media/{job.job}/source{media.path.suffix}"
@@ -134,8 +134,11 @@ class Download:
             origin=origin,
         )
 
-    async def _done(self, job: Submitted, origin: str) -> Completed | None:
-        """The end of a job that was done before, by another; None where it was not, or is to be done again."""
+    async def _done(self, job: Submitted, origin: str, title: str = "") -> Completed | None:
+        """The end of a job that was done before, by another; None where it was not, or is to be done again.
+
+        `title`: of the same bytes there may be files of many names; without it, what the other found out.
+        """
         if job.force or not origin:
             return None
         before = await done.find(self._connection, self._store, origin, job.options)
@@ -151,7 +154,7 @@ class Download:
             language=before.language,
             segments=before.segments,
             of=before.job,
-            title=before.title,
+            title=title or before.title,
         )
 
     async def _state(self, job: str) -> Job:

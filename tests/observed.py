@@ -29,6 +29,14 @@ async def hasten(connection: Connection) -> None:
             await connection.api(f"CONSUMER.CREATE.{name}", {"stream_name": row.stream, "config": config})
 
 
+async def pulled_by(connection: Connection, stage: str, count: int) -> None:
+    """Until so many processes wait for the stage's next message."""
+    row = stage_row(stage)
+    async with asyncio.timeout(20):
+        while (await connection.api(f"CONSUMER.INFO.{row.stream}.{row.consumers[-1].durable}"))["num_waiting"] < count:
+            await asyncio.sleep(0.01)
+
+
 async def in_hand(connection: Connection, stage: str, count: int = 1) -> None:
     """Until so many messages were delivered to the stage and are not acked."""
     row = stage_row(stage)

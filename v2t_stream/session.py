@@ -128,10 +128,10 @@ async def set_up(connection: Connection, settings: Settings, *, change_store: bo
     if not change_store:
         await check_store(connection, settings)
     store = open_store(connection, settings)
-    await store.create(media_max_age=settings.media_hours * 3600, replicas=settings.replicas)
     try:
+        await store.create(media_max_age=settings.media_hours * 3600, replicas=settings.replicas)
         await apply(connection, _store_of(settings), replicas=settings.replicas)  # last: then others count on the store
-    except BrokerError as error:
+    except (BrokerError, StoreError) as error:
         if settings.replicas > 1 and ("replicas > 1" in str(error) or "no suitable peers" in str(error)):
             raise BrokerError(
                 f"V2T_REPLICAS={settings.replicas} needs a cluster of as many NATS servers ({error}): start them as "

@@ -210,7 +210,7 @@ def test_without_a_broker_it_says_so_in_seconds(alone: Terminal) -> None:
     """A wrong address looks like a program that hangs."""
     begun = time.monotonic()
     said = alone.complaint("job", "list", NATS_URL="nats://me:secret@127.0.0.1:9")
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 30  # of which connecting takes 5, and a busy machine what it takes
     assert re.match(r"no NATS server answers at nats://127\.0\.0\.1:9 \(.*\): start one, or correct NATS_URL", said)
     assert "secret" not in said
 

@@ -20,7 +20,7 @@ from schemas.requests import SubmitRequest
 from schemas.transcript import Segment
 from tests.conftest import Pipeline
 from tests.harness import ALL_STAGES, DATA, Node, Server, node, served, transcribe, upload
-from tests.observed import NOISE, hasten, in_hand, observed, record
+from tests.observed import NOISE, hasten, in_hand, observed, pulled_by, record
 from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import set_up
@@ -273,6 +273,7 @@ async def test_of_two_aggregators_either_is_killed(
             while len([info for info in await fleet(connection) if info.stage == "aggregate"]) < 2:
                 await asyncio.sleep(0.1)
         for victim, other in ((house.machine, second), (second, house.machine)):
+            await pulled_by(connection, "aggregate", 2)
             for one in (victim, other):
                 one.signal("aggregate", signal.SIGSTOP)
             request = msgspec.structs.replace(clip, title=f"{clip.title} {victim.home}")
