@@ -8,6 +8,7 @@ when it hangs, and at exit they wait for it.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -150,16 +151,27 @@ class EngineHost:
         self._doomed = True
         try:
             # Not killed at once: asyncio would take note of its end twice, and lose how it ended.
-            code = await asyncio.wait_for(process.wait(), _DYING)
+            code = await asyncio.wait_for(_ended(process), _DYING)
         except TimeoutError:
             process.kill()
-            code = await process.wait()
+            code = await _ended(process)
         return _end(code)
 
     async def _bury(self) -> None:
         process, self._process, self._doomed = self._process, None, False
         if process is not None:
-            await process.wait()
+            await _ended(process)
+
+
+async def _ended(process: Process) -> int:
+    """Its exit code, when it has one."""
+    code = await process.wait()
+    assert process.stdin is not None  # noqa: S101  for the type checker: it is a pipe
+    # Where that pipe broke, its end holds the same error, and Python 3.11.2 complains if nobody takes it from there.
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(_DYING):
+            await process.stdin.wait_closed()
+    return code
 
 
 async def _exchange(process: Process, request: Request, sound: Sequence[Samples]) -> bytes:

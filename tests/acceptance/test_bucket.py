@@ -356,9 +356,9 @@ async def test_minio_is_killed_in_the_middle_and_an_object_is_gone(tmp_path: Pat
 
 async def test_the_commands_say_what_is_missing(tmp_path: Path) -> None:
     """Else who has not set MinIO up, or not to announce, waits for transcripts that never come."""
+    minio = MinioServer(tmp_path / "minio")  # without notifications
     nats = Server(tmp_path / "nats")
     nats.start()
-    minio = MinioServer(tmp_path / "minio")  # without notifications
     minio.start()
 
     async def v2t(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
