@@ -93,9 +93,11 @@ async def _node(settings: Settings, stop: asyncio.Event) -> None:
             asyncio.create_task(help_out(connection, worker, presence, CHUNK_SECONDS)),
         ]
         await worker.run(stop)
-        for task in aside:
-            task.cancel()
-        await asyncio.wait(aside)
+        running = set(aside)
+        while running:  # more than once: wait_for of Python 3.11, in nats-py, can swallow it
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=1)
 
 
 async def _together(named: list[str]) -> None:
