@@ -16,6 +16,7 @@ from v2t_stream import done
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.formats import render_all
 from v2t_stream.jobs import Job, fold
+from v2t_stream.lists import history
 from v2t_stream.stage import Resources
 from v2t_stream.topology import JOBS, ends, stage_row
 from v2t_stream.uploads import store_copies
@@ -58,8 +59,7 @@ class Aggregate:
 
     async def _read(self, job_id: str) -> Job | None:
         """The job with all its chunks; None where there is nothing to do. Raises Reject where it has no transcript."""
-        facts = self._connection.watch(JOBS, f"v2t.job.{job_id}.>", live=False)
-        job = fold(job_id, [stored async for stored in facts if stored])
+        job = fold(job_id, await history(self._connection, [f"v2t.job.{job_id}.>"]))
         if job.ended:
             return None  # since the fact was pulled; to rest on that end would make a second one
         if not job.is_whole:

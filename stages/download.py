@@ -18,8 +18,8 @@ from schemas.message import Message
 from stages.fetch import Fetch, Listing, too_large
 from v2t_stream import done
 from v2t_stream.errors import Reject, Retry
-from v2t_stream.jobs import Job, fold
-from v2t_stream.lists import children
+from v2t_stream.jobs import fold
+from v2t_stream.lists import children, history
 from v2t_stream.scratch import scratch
 from v2t_stream.stage import Resources
 from v2t_stream.text import without_signature
@@ -144,7 +144,7 @@ class Download:
         before = await done.find(self._connection, self._store, origin, job.options)
         if before is None or before.job == job.job:
             return None
-        state = await self._state(job.job)
+        state = fold(job.job, await history(self._connection, [f"v2t.job.{job.job}.*"]))
         if state.ended:
             raise Retry("the job has ended meanwhile", delay=0)
         return Completed(
@@ -156,10 +156,6 @@ class Download:
             of=before.job,
             title=title or before.title,
         )
-
-    async def _state(self, job: str) -> Job:
-        facts = self._connection.watch(JOBS, f"v2t.job.{job}.*", live=False)
-        return fold(job, [stored async for stored in facts if stored])
 
     async def _listed(self, job: Submitted, listing: Listing) -> AsyncGenerator[Message]:
         """A job for each entry; those that an earlier delivery made stand, and what the list has gained goes behind."""

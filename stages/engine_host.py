@@ -151,11 +151,10 @@ class EngineHost:
         self._doomed = True
         try:
             # Not killed at once: asyncio would take note of its end twice, and lose how it ended.
-            code = await asyncio.wait_for(_ended(process), _DYING)
+            await asyncio.wait_for(process.wait(), _DYING)
         except TimeoutError:
             process.kill()
-            code = await _ended(process)
-        return _end(code)
+        return _end(await _ended(process))
 
     async def _bury(self) -> None:
         process, self._process, self._doomed = self._process, None, False

@@ -1,15 +1,12 @@
 """One running pipeline for all tests that only use it; those that break something start their own (tests.harness)."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import NamedTuple
 
 import pytest
 
-from tests.harness import Node, Server, node
+from tests.harness import Node, node, shared_broker
 from v2t_stream.jetstream import Connection, connect
-from v2t_stream.session import set_up
-from v2t_stream.settings import Settings
 
 _SHOWN: pytest.StashKey[list[str]] = pytest.StashKey()
 
@@ -49,19 +46,11 @@ class Pipeline(NamedTuple):
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """A broker with all stages running on it."""
     folder = tmp_path_factory.mktemp("pipeline")
-    server = Server(folder / "nats")
-    server.start()
-
-    async def create() -> None:
-        async with await connect(server.url, name="test") as connection:
-            await set_up(connection, Settings())
-
-    asyncio.run(create())
-    try:
-        with node(server.url, folder / "home", V2T_MAX_BYTES="50000000", V2T_MAX_DURATION="3600") as machine:
-            yield Pipeline(server.url, machine)
-    finally:
-        server.stop()
+    with (
+        shared_broker(folder / "nats") as server,
+        node(server.url, folder / "home", V2T_MAX_BYTES="50000000", V2T_MAX_DURATION="3600") as machine,
+    ):
+        yield Pipeline(server.url, machine)
 
 
 @pytest.fixture

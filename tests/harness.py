@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -35,42 +35,13 @@ from v2t_stream.submission import submit
 DATA = Path(__file__).parent / "data"
 
 
-class Server:
-    """A nats-server on a free port of loopback, which it keeps over restarts."""
+class _Daemon:
+    """A server's process, to be broken and mended as the test wants."""
 
-    def __init__(self, folder: Path, extra: str = "", *, jetstream: bool = True) -> None:
-        self.folder = folder
-        if jetstream:
-            extra = f"jetstream {{ store_dir: {json.dumps(str(folder))}, sync_interval: always }}\n{extra}"
-        self.port = -1
-        self._extra = extra
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"nats://127.0.0.1:{self.port}"
+    _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._process = subprocess.Popen([server_path(), *self._arguments()], cwd=self.folder)
-        ports = self.folder / f"nats-server_{self._process.pid}.ports"
-        give_up = time.monotonic() + 15
-        while time.monotonic() < give_up:
-            with contextlib.suppress(OSError, ValueError, LookupError):
-                self.port = int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
-                return
-            assert self._process.poll() is None, (self.folder / "server.log").read_text()
-            time.sleep(0.01)
-        raise TimeoutError(f"the server in {self.folder} does not start")
-
-    def _arguments(self) -> list[str]:
-        config = self.folder / "server.conf"
-        config.write_text(
-            f"listen: 127.0.0.1:{self.port}\nports_file_dir: {json.dumps(str(self.folder))}\n"
-            f"log_file: {json.dumps(str(self.folder / 'server.log'))}\n"
-            f"{self._extra}\n"
-        )
-        return ["-c", str(config)]
+        raise NotImplementedError
 
     def kill(self) -> None:
         """As a power cut would."""
@@ -100,6 +71,43 @@ class Server:
             self.start()
 
 
+class Server(_Daemon):
+    """A nats-server on a free port of loopback, which it keeps over restarts."""
+
+    def __init__(self, folder: Path, extra: str = "", *, jetstream: bool = True) -> None:
+        self.folder = folder
+        if jetstream:
+            extra = f"jetstream {{ store_dir: {json.dumps(str(folder))}, sync_interval: always }}\n{extra}"
+        self.port = -1
+        self._extra = extra
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._process = subprocess.Popen([server_path(), *self._arguments()], cwd=self.folder)
+        ports = self.folder / f"nats-server_{self._process.pid}.ports"
+        give_up = time.monotonic() + 15
+        while time.monotonic() < give_up:
+            with contextlib.suppress(OSError, ValueError, LookupError):
+                self.port = int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
+                return
+            assert self._process.poll() is None, (self.folder / "server.log").read_text()
+            time.sleep(0.01)
+        raise TimeoutError(f"the server in {self.folder} does not start")
+
+    def _arguments(self) -> list[str]:
+        config = self.folder / "server.conf"
+        config.write_text(
+            f"listen: 127.0.0.1:{self.port}\nports_file_dir: {json.dumps(str(self.folder))}\n"
+            f"log_file: {json.dumps(str(self.folder / 'server.log'))}\n"
+            f"{self._extra}\n"
+        )
+        return ["-c", str(config)]
+
+
 @contextlib.contextmanager
 def frozen(pid: int) -> Iterator[None]:
     """Stop a child of ours, and let it go on at the end."""
@@ -120,7 +128,7 @@ def minio_path() -> str:
     return found
 
 
-class MinioServer:
+class MinioServer(_Daemon):
     """A MinIO server on a free port of loopback, which it keeps over restarts."""
 
     def __init__(self, folder: Path, nats: Server | None = None) -> None:
@@ -129,7 +137,6 @@ class MinioServer:
         self.secret_key = secrets.token_hex(16)
         self.port = _free_port()
         self._path = minio_path()
-        self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MINIO_")},
             "MINIO_ROOT_USER": self.access_key,
@@ -183,29 +190,6 @@ class MinioServer:
             assert self._process.poll() is None, (self.folder / "minio.log").read_text()
             time.sleep(0.02)
         raise TimeoutError((self.folder / "minio.log").read_text())
-
-    @contextlib.contextmanager
-    def frozen(self) -> Iterator[None]:
-        """It listens, and answers nothing."""
-        assert self._process
-        with frozen(self._process.pid):
-            yield
-
-    def kill(self) -> None:
-        """As a power cut would."""
-        assert self._process
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> None:
-        if self._process and self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
-
-    def revive(self) -> None:
-        """Start it where it does not run."""
-        if self._process is None or self._process.poll() is not None:
-            self.start()
 
 
 def _free_port() -> int:
@@ -302,6 +286,23 @@ async def broker(folder: Path, extra: str = "") -> AsyncGenerator[tuple[Server, 
 
 
 @contextlib.contextmanager
+def shared_broker(folder: Path) -> Iterator[Server]:
+    """A server with our topology, for fixtures that many tests share."""
+
+    async def create() -> None:
+        async with await connect(server.url, name="test") as connection:
+            await set_up(connection, Settings())
+
+    server = Server(folder)
+    server.start()
+    try:
+        asyncio.run(create())
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
 def node(url: str, home: Path, *stages: str, **environment: str) -> Iterator[Node]:
     """A node with `stages` running, all where none is named."""
     machine = Node(url, home, **environment)
@@ -318,6 +319,15 @@ async def ended(connection: Connection, job_id: str, timeout: float = 60) -> Job
         async for job in states(connection, job_id):
             last = job
     return last
+
+
+async def until(connection: Connection, job_id: str, what: Callable[[Job], bool]) -> Job:
+    """The job when it is as `what` says."""
+    async with asyncio.timeout(60):
+        async for job in states(connection, job_id):
+            if what(job):
+                return job
+    raise AssertionError(f"it ended before: {job}")
 
 
 async def transcribe(connection: Connection, request: SubmitRequest, timeout: float = 60) -> tuple[Job, str]:

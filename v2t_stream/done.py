@@ -10,8 +10,9 @@ from schemas.events import Done
 from schemas.options import Options
 from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import fold
+from v2t_stream.lists import history
 from v2t_stream.object_store import ObjectStore
-from v2t_stream.topology import DONE, JOBS
+from v2t_stream.topology import DONE
 
 # What decides about the words; where it is done, who pays and what it is called do not. None means the node's
 # default, whatever that is: two jobs that name no model count as the same, also where the default has changed since.
@@ -45,8 +46,7 @@ async def find(connection: Connection, store: ObjectStore, origin: str, options:
     if data is None:
         return None
     done = msgspec.json.decode(data, type=Done)
-    facts = connection.watch(JOBS, f"v2t.job.{done.job}.*", live=False)
-    job = fold(done.job, [stored async for stored in facts if stored])
+    job = fold(done.job, await history(connection, [f"v2t.job.{done.job}.*"]))
     if job.downloaded and (job.state != "completed" or key(job.downloaded.origin, job.options) != wanted):
         return None
     return done if await store.size(f"{done.transcript}.json") is not None else None

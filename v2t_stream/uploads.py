@@ -11,7 +11,7 @@ from schemas.notification import Upload
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
 from v2t_stream.errors import ObjectMissing, Reject
-from v2t_stream.formats import FORMATS, render
+from v2t_stream.formats import render_all
 from v2t_stream.object_store import OURS, ObjectStore
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, of_fields
@@ -78,11 +78,12 @@ async def store_copies(store: ObjectStore, settings: Settings, transcript: Trans
     stem = f"transcripts/{path.with_suffix('')}"
     if await _source(store, f"{stem}.json") not in (transcript.source, ""):
         stem = f"transcripts/{path}"  # talk.mp4 and talk.wav would both be talk.srt
-    places = [f"{stem}.{format_}" for format_ in FORMATS]
-    if settings.beside_upload:
-        beside = [f"{root}{stem.removeprefix('transcripts/')}.{format_}" for format_ in FORMATS]
-        places += [place for place in beside if await _is_free(store, place)]
-    await asyncio.gather(*(store.put(place, render(transcript, place.rpartition(".")[2]).encode()) for place in places))
+    beside = root + stem.removeprefix("transcripts/")
+    for format_, text in render_all(transcript):
+        places = [f"{stem}.{format_}"]
+        if settings.beside_upload and await _is_free(store, f"{beside}.{format_}"):
+            places.append(f"{beside}.{format_}")
+        await asyncio.gather(*(store.put(place, text.encode()) for place in places))
 
 
 async def _source(store: ObjectStore, key: str) -> str:

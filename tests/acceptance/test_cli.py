@@ -1,6 +1,5 @@
 """The command line as its users call it: real processes, without a terminal."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -15,11 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Pipeline
-from tests.harness import ALL_STAGES, DATA, Server, node, reference, served
+from tests.harness import ALL_STAGES, DATA, node, reference, served, shared_broker
 from v2t_stream.formats import FORMATS
-from v2t_stream.jetstream import connect
-from v2t_stream.session import set_up
-from v2t_stream.settings import Settings
 from v2t_stream.wer import word_error_rate
 
 DEMO = ("--model", "demo", "--language", "en")
@@ -303,29 +299,22 @@ def test_a_command_goes_on_where_the_one_was_killed_whose_stages_it_used(
 
 def test_wait_outlasts_a_restart_of_the_broker(site: str, tmp_path: Path) -> None:
     """A restart of the broker loses the watcher, though not the job."""
-    server = Server(tmp_path / "nats")
-    server.start()
-
-    async def create() -> None:
-        async with await connect(server.url, name="test") as connection:
-            await set_up(connection, Settings())
-
-    try:
-        asyncio.run(create())
-        command = ("etl", "--url", f"{site}/3min.ogg", *DEMO, "--wait")
-        with node(server.url, tmp_path / "node"), Terminal(tmp_path / "home", server.url).start(*command) as process:
-            assert process.stderr
-            while "converting" not in process.stderr.readline():
-                pass
-            server.kill()
-            time.sleep(2)
-            server.start()
-            out, err = process.communicate(timeout=80)
-        assert process.returncode == 0, err
-        assert word_error_rate(reference("3min.ogg"), out) <= 0.05
-        assert "Traceback" not in err
-    finally:
-        server.stop()
+    command = ("etl", "--url", f"{site}/3min.ogg", *DEMO, "--wait")
+    with (
+        shared_broker(tmp_path / "nats") as server,
+        node(server.url, tmp_path / "node"),
+        Terminal(tmp_path / "home", server.url).start(*command) as process,
+    ):
+        assert process.stderr
+        while "converting" not in process.stderr.readline():
+            pass
+        server.kill()
+        time.sleep(2)
+        server.start()
+        out, err = process.communicate(timeout=80)
+    assert process.returncode == 0, err
+    assert word_error_rate(reference("3min.ogg"), out) <= 0.05
+    assert "Traceback" not in err
 
 
 def stages(home: Path) -> list[int]:

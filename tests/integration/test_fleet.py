@@ -13,14 +13,12 @@ import pytest
 from schemas.events import ChunkDone, Completed
 from schemas.options import Accelerator
 from schemas.requests import SubmitRequest
-from tests.harness import DATA, Node, broker, ended, node, transcribe, upload
+from tests.harness import DATA, Node, broker, ended, node, transcribe, until, upload
 from tests.simulated import install
 from v2t_stream import control
-from v2t_stream.cli.follow import states
 from v2t_stream.errors import V2TError
 from v2t_stream.fleet import NodeInfo, fleet
 from v2t_stream.jetstream import Connection
-from v2t_stream.jobs import Job
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.submission import submit
 from v2t_stream.topology import CHUNKS, JOBS
@@ -60,14 +58,6 @@ class Fleet:
             self.connection, SubmitRequest(media=media, title=f"{clip} {next(self._count)}", force=True, **options)
         )
         return job
-
-    async def until(self, job_id: str, what: Callable[[Job], bool]) -> Job:
-        """The job when it is as `what` says."""
-        async with asyncio.timeout(60):
-            async for job in states(self.connection, job_id):
-                if what(job):
-                    return job
-        raise AssertionError(f"it ended before: {job}")
 
     async def seen(self, what: Callable[[list[NodeInfo]], bool]) -> list[NodeInfo]:
         """The transcribe nodes when they are as `what` says."""
@@ -125,7 +115,7 @@ async def test_cancel_ends_everything_at_once(machines: Fleet) -> None:
     machines.join("slow", "x0.5")
     job_id = await machines.submit()
     nodes = await machines.seen(lambda nodes: any(info.working for info in nodes))
-    job = await machines.until(job_id, lambda job: bool(job.converted))
+    job = await until(machines.connection, job_id, lambda job: bool(job.converted))
     await control.cancel(machines.connection, machines.store, job)
     await machines.seen(lambda nodes: not any(info.working for info in nodes))
     assert not await machines.connection.subjects(CHUNKS, "v2t.chunk.>")
@@ -157,7 +147,7 @@ async def test_a_poison_chunk_leaves_a_gap_and_retry_fills_it(machines: Fleet) -
     assert "[missing: " in text
 
     assert await control.retry(machines.connection, job, model="x1000", chunk=1) == 1
-    again = await machines.until(job.id, lambda job: job.state == "completed" and not job.gaps)
+    again = await until(machines.connection, job.id, lambda job: job.state == "completed" and not job.gaps)
     assert [segment.text for segment in again.segments()] == [segment.text for segment in good.segments()]
     assert {n for n, chunk in again.chunks.items() if chunk.model == "x1000"} == {1}
     text = (await machines.store.get(f"transcripts/{job.id}/transcript.txt")).decode()
@@ -171,7 +161,7 @@ async def test_a_late_completion_of_before_a_retry_is_refused(machines: Fleet) -
     late = Completed(job=job.id, after=job.fence, transcript="late")
     await control.retry(machines.connection, job, chunk=0)
     assert not await machines.connection.publish(late)
-    assert await machines.until(job.id, lambda job: job.state == "completed")
+    assert await until(machines.connection, job.id, lambda job: job.state == "completed")
 
 
 async def test_everything_again_by_another_model_without_a_download(machines: Fleet) -> None:
@@ -179,8 +169,10 @@ async def test_everything_again_by_another_model_without_a_download(machines: Fl
     machines.join("one", "x1000")
     job = await ended(machines.connection, await machines.submit())
     assert await control.retry(machines.connection, job, model="x900") == len(job.chunks)
-    again = await machines.until(
-        job.id, lambda job: job.state == "completed" and all(chunk.model == "x900" for chunk in job.chunks.values())
+    again = await until(
+        machines.connection,
+        job.id,
+        lambda job: job.state == "completed" and all(chunk.model == "x900" for chunk in job.chunks.values()),
     )
     assert len(again.chunks) == len(job.chunks)
     assert again.downloaded
@@ -197,7 +189,7 @@ async def test_a_failed_download_is_tried_again_when_told(machines: Fleet) -> No
     assert (job.state, job.downloaded) == ("failed", None)
     await upload(machines.connection, DATA / "5s.flac")
     assert await control.retry(machines.connection, job) is None
-    assert await machines.until(job.id, lambda job: job.state == "completed")
+    assert await until(machines.connection, job.id, lambda job: job.state == "completed")
 
 
 async def test_nothing_to_retry_is_said(machines: Fleet) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -11,18 +11,15 @@ import pytest
 from schemas.events import Submitted
 from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
-from tests.harness import DATA, Node, Server, ended, node, upload
+from tests.harness import DATA, Node, Server, ended, node, shared_broker, until, upload
 from tests.simulated import install
 from tests.web import Web, web
 from v2t_stream import control
-from v2t_stream.cli.follow import states
 from v2t_stream.errors import V2TError
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.jobs import Job
 from v2t_stream.lists import children, read
 from v2t_stream.object_store import JetStreamStore
-from v2t_stream.session import set_up
-from v2t_stream.settings import Settings
 from v2t_stream.submission import submit
 from v2t_stream.topology import JOBS, SUBMIT_SUBJECT, child_id, inbox_epoch, job_id
 
@@ -59,33 +56,18 @@ class House:
         wish = {"language": self.language, "title": f"{self.language} {next(self._count)}", **fields}
         return msgspec.convert(wish, SubmitRequest)
 
-    async def until(self, job_id: str, what: Callable[[Job], bool]) -> Job:
-        """The job when it is as `what` says."""
-        async with asyncio.timeout(60):
-            async for job in states(self.connection, job_id):
-                if what(job):
-                    return job
-        raise AssertionError(f"it ended before: {job}")
-
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A broker, a node with an engine that takes no time, and a web server."""
     folder = tmp_path_factory.mktemp("lists")
-    server = Server(folder / "nats")
-    server.start()
-
-    async def create() -> None:
-        async with await connect(server.url, name="test") as connection:
-            await set_up(connection, Settings())
-
-    asyncio.run(create())
     environment = {**install(folder / "simulated"), "V2T_MODEL": "x1000", "V2T_MAX_BYTES": "50000000"}
-    try:
-        with web(DATA) as site, node(server.url, folder / "home", **environment) as machine:
-            yield Running(server, machine, site)
-    finally:
-        server.stop()
+    with (
+        shared_broker(folder / "nats") as server,
+        web(DATA) as site,
+        node(server.url, folder / "home", **environment) as machine,
+    ):
+        yield Running(server, machine, site)
 
 
 _LANGUAGES = iter(sorted(LANGUAGES))
@@ -144,7 +126,7 @@ async def test_a_list_that_was_read_by_a_process_that_died_gets_each_entry_once(
     job = await house.url("feed/3")
     # What a process leaves that dies after two entries of a feed of two, before it grew at its top.
     house.machine.start("intake")
-    fact = (await house.until(job, lambda job: job.submitted is not None)).submitted
+    fact = (await until(house.connection, job, lambda job: job.submitted is not None)).submitted
     assert fact
     for n, episode in ((1, 2), (2, 3)):
         await house.connection.publish(
@@ -170,7 +152,7 @@ async def test_a_list_whose_reader_is_killed_is_read_to_its_end(house: House) ->
             await asyncio.sleep(0.001)
     house.machine.kill("download")
     house.machine.start("download")
-    job = await house.until(job_id, lambda job: job.listed is not None)
+    job = await until(house.connection, job_id, lambda job: job.listed is not None)
     assert job.listed
     assert job.listed.children == 400
     await control.cancel(house.connection, house.store, await read(house.connection, job_id))
@@ -191,7 +173,7 @@ async def test_a_cancelled_list_leaves_nothing_running(house: House) -> None:
     for stage in ("convert", "transcribe"):
         house.machine.kill(stage)
     job_id = await house.url("feed/3")
-    job = await house.until(job_id, lambda job: job.listed is not None)
+    job = await until(house.connection, job_id, lambda job: job.listed is not None)
     await control.cancel(house.connection, house.store, await read(house.connection, job.id))
     job = await read(house.connection, job.id)
     assert (job.state, job.counts) == ("cancelled", {"cancelled": 3})
@@ -203,7 +185,7 @@ async def test_an_entry_that_comes_after_its_list_was_cancelled_ends_itself(hous
     """Who cancels a list while it is read finds some of its videos in work afterwards."""
     house.machine.kill("download")
     job_id = await house.url("feed/3")
-    job = await house.until(job_id, lambda job: job.submitted is not None)
+    job = await until(house.connection, job_id, lambda job: job.submitted is not None)
     await control.cancel(house.connection, house.store, job)
     late = Submitted(job=f"{job_id}_1", title="late", url=f"{house.site.url}/5s.flac", parent=job_id)
     await house.connection.publish(late)
@@ -273,14 +255,14 @@ async def test_a_retry_by_another_model_makes_it_that_model_s(house: House) -> N
     """Words by another model are given out for those that were asked for."""
     first = await house.file("5s.flac", model="sim/x1000")
     await control.retry(house.connection, first, model="sim/x900")
-    await house.until(first.id, lambda job: job.state == "completed")
+    await until(house.connection, first.id, lambda job: job.state == "completed")
     old, new = await house.file("5s.flac", model="sim/x1000"), await house.file("5s.flac", model="sim/x900")
     assert old.completed
     assert new.completed
     assert (old.completed.of, new.completed.of) == ("", first.id)
     # One chunk by another model is a mixture that no settings give.
     await control.retry(house.connection, old, model="sim/x900", chunk=0)
-    await house.until(old.id, lambda job: job.state == "completed")
+    await until(house.connection, old.id, lambda job: job.state == "completed")
     fresh = await house.file("5s.flac", model="sim/x1000")
     assert fresh.completed
     assert not fresh.completed.of
@@ -293,5 +275,5 @@ async def test_a_job_that_had_nothing_to_do_is_done_by_another_model_when_told(h
     with pytest.raises(V2TError, match=r"was done before as job .*: name a --model to do it by"):
         await control.retry(house.connection, again)
     await control.retry(house.connection, again, model="sim/x900")
-    job = await house.until(again.id, lambda job: job.state == "completed")
+    job = await until(house.connection, again.id, lambda job: job.state == "completed")
     assert {chunk.model for chunk in job.chunks.values()} == {"sim/x900"}

@@ -16,6 +16,7 @@ import pytest
 
 from schemas.requests import SubmitRequest
 from tests.harness import ALL_STAGES, DATA, Server, broker, ended, upload
+from tests.observed import hasten
 from tests.simulated import install
 from v2t_stream.fleet import NodeInfo, fleet
 from v2t_stream.jetstream import Connection, connect
@@ -25,8 +26,6 @@ from v2t_stream.submission import submit
 from v2t_stream.topology import JOBS, STAGES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-ACK_WAIT = 2.0  # seconds; the product's 30 would only make the tests long
 
 
 class Machine:
@@ -103,7 +102,7 @@ class Room:
         async with asyncio.timeout(30):
             while "works for" not in machine.log:
                 await asyncio.sleep(0.05)
-        await shorten(self.connection)  # a node that starts sets up everything
+        await hasten(self.connection)  # a node that starts sets up everything
         return machine
 
     async def submit(self, clip: str = "3min.ogg") -> str:
@@ -131,16 +130,6 @@ def has_chunk(info: NodeInfo, machine: Machine) -> bool:
 def alive(nodes: list[NodeInfo], machine: Machine) -> set[str]:
     """The stages of the machine that run."""
     return {info.stage for info in nodes if info.is_alive and info.node == machine.home.name}
-
-
-async def shorten(connection: Connection) -> None:
-    """The time after which a silent worker's message goes to another."""
-    for row in STAGES:
-        for consumer in row.consumers:
-            name = f"{row.stream}.{consumer.durable}"
-            config = (await connection.api(f"CONSUMER.INFO.{name}"))["config"]
-            config["ack_wait"] = int(ACK_WAIT * 1e9)
-            await connection.api(f"CONSUMER.CREATE.{name}", {"stream_name": row.stream, "config": config})
 
 
 @contextlib.asynccontextmanager
