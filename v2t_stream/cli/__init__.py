@@ -14,6 +14,8 @@ _COMMANDS: Final = {
     "convert": ("submit", "Transcribe files and write transcripts beside them."),
     "etl": ("submit", "Transcribe the media at a URL."),
     "job": ("job", "List jobs, show one, read its transcript."),
+    "queue": ("queue", "Show what waits for each stage, pause a queue, resume it."),
+    "dead": ("dead", "Show what could not be done and why, try it again, throw it away."),
     "bucket": ("bucket", "Have uploads to MinIO start jobs, and take up those that did not."),
     "topology": ("topology", "Set up streams and buckets, and show them."),
     "providers": ("providers", "List this machine's engines and services, and try them."),

@@ -1,13 +1,11 @@
 """`v2t job`: list, status, transcript, cancel, retry."""
 
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import msgspec
-import uvloop
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -15,14 +13,14 @@ from rich.text import Text
 
 from v2t_stream import control
 from v2t_stream.cli.follow import Bars, clock, describe, follow
+from v2t_stream.cli.run import in_session
 from v2t_stream.errors import ObjectMissing, SettingsError, V2TError
 from v2t_stream.fleet import fleet
 from v2t_stream.formats import FORMATS
 from v2t_stream.jobs import Job, fold_all
 from v2t_stream.lists import history, read
 from v2t_stream.models import problem
-from v2t_stream.session import Session, session
-from v2t_stream.settings import Settings
+from v2t_stream.session import Session
 from v2t_stream.text import one_line
 from v2t_stream.topology import child_id
 from v2t_stream.waiting import warning
@@ -56,7 +54,7 @@ def list_(*, as_json: bool) -> None:
             return
         _print_table(jobs)
 
-    _with_broker(run)
+    in_session(run)
 
 
 @job.command()
@@ -81,7 +79,7 @@ def status(job_id: str, *, as_json: bool) -> None:
         if state.state == "failed":
             click.get_current_context().exit(1)
 
-    _with_broker(run)
+    in_session(run)
 
 
 @job.command()
@@ -112,7 +110,7 @@ def transcript(job_id: str, format_: str, output: Path | None) -> None:
         else:
             click.echo(data.decode(), nl=False)
 
-    _with_broker(run)
+    in_session(run)
 
 
 @job.command()
@@ -124,7 +122,7 @@ def cancel(job_id: str) -> None:
         await control.cancel(pipeline.connection, pipeline.store, await _job(pipeline, job_id))
         click.echo(f"job {job_id} is cancelled")
 
-    _with_broker(run)
+    in_session(run)
 
 
 @job.command()
@@ -150,7 +148,7 @@ def retry(job_id: str, chunk: int | None, model: str | None) -> None:
             with Bars() as bars:
                 await follow(pipeline.connection, job_id, bars)
 
-    _with_broker(run, work=True)
+    in_session(run, work=True)
 
 
 def summary(job: Job) -> dict[str, Any]:
@@ -216,11 +214,3 @@ async def _job(pipeline: Session, job_id: str) -> Job:
     if not state.sequences:
         raise V2TError(f"there is no job {job_id!r}: v2t job list shows those there are")
     return state
-
-
-def _with_broker(run: Callable[[Session], Awaitable[None]], *, work: bool = False) -> None:
-    async def inner() -> None:
-        async with session(Settings.from_environment(), work=work) as pipeline:
-            await run(pipeline)
-
-    uvloop.run(inner())

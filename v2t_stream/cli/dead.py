@@ -1,0 +1,73 @@
+"""`v2t dead`: what could not be done, and doing it again."""
+
+from datetime import datetime
+
+import click
+import msgspec
+
+from v2t_stream.cli.run import in_session
+from v2t_stream.dead import Dead, dead_letters, redrive, remove
+from v2t_stream.errors import V2TError
+from v2t_stream.jetstream import Connection
+from v2t_stream.session import Session
+from v2t_stream.text import one_line
+
+
+@click.group()
+def dead() -> None:
+    """Show what could not be done and why, try it again, throw it away."""
+
+
+@dead.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def list_(*, as_json: bool) -> None:
+    """All dead letters, the latest last, each with the number by which it is named."""
+
+    async def run(pipeline: Session) -> None:
+        letters = await dead_letters(pipeline.connection)
+        if as_json:
+            told = [{"number": one.number, "at": one.at, **msgspec.to_builtins(one.letter)} for one in letters]
+            click.echo(msgspec.json.encode(told).decode())
+            return
+        for one in letters:
+            chunk = "" if one.chunk is None else f" chunk {one.chunk}"
+            at = datetime.fromtimestamp(one.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            click.echo(
+                f"{one.number}  {at}  {one.letter.stage}  {one.letter.job}{chunk}: {one_line(one.letter.reason)}"
+            )
+
+    in_session(run)
+
+
+@dead.command("redrive")
+@click.argument("numbers", metavar="NUMBER…", nargs=-1, required=True, type=int)
+def redrive_(numbers: tuple[int, ...]) -> None:
+    """Try again what these letters are about, and remove them."""
+
+    async def run(pipeline: Session) -> None:
+        for letter in await _chosen(pipeline.connection, numbers):
+            job = await redrive(pipeline.connection, letter)
+            click.echo(f"{letter.number}: {f'job {job} is tried again' if job else 'submitted again'}")
+
+    in_session(run)
+
+
+@dead.command("remove")
+@click.argument("numbers", metavar="NUMBER…", nargs=-1, required=True, type=int)
+def remove_(numbers: tuple[int, ...]) -> None:
+    """Throw these letters away; nothing else changes."""
+
+    async def run(pipeline: Session) -> None:
+        for letter in await _chosen(pipeline.connection, numbers):
+            await remove(pipeline.connection, letter.number)
+
+    in_session(run)
+
+
+async def _chosen(connection: Connection, numbers: tuple[int, ...]) -> list[Dead]:
+    """Raises V2TError where there is no such letter."""
+    letters = {one.number: one for one in await dead_letters(connection)}
+    for number in numbers:
+        if number not in letters:
+            raise V2TError(f"there is no dead letter {number}: v2t dead list shows those there are")
+    return [letters[number] for number in numbers]

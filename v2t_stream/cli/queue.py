@@ -1,0 +1,54 @@
+"""`v2t queue`: what waits for each stage, and holding it back."""
+
+import time
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from v2t_stream.cli.follow import clock
+from v2t_stream.cli.run import in_session
+from v2t_stream.queues import pause, queues, resume
+from v2t_stream.session import Session
+
+
+@click.group()
+def queue() -> None:
+    """Show what waits for each stage, pause a queue, resume it."""
+
+
+@queue.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def list_(*, as_json: bool) -> None:
+    """All queues, in the order of the stages."""
+
+    async def run(pipeline: Session) -> None:
+        found = await queues(pipeline.connection)
+        if as_json:
+            click.echo(msgspec.json.encode([one._asdict() for one in found]).decode())
+            return
+        table = Table("queue", "waiting", "in work", "redelivered", "pulling", "oldest", "", box=None)
+        for one in found:
+            oldest = clock(time.time() - one.oldest) if one.oldest else ""
+            counts = map(str, (one.waiting, one.in_work, one.redelivered, one.pulling))
+            table.add_row(one.name, *counts, oldest, "paused" if one.paused else "")
+        Console().print(table)
+
+    in_session(run)
+
+
+@queue.command("pause")
+@click.argument("name")
+def pause_(name: str) -> None:
+    """Let nothing be taken from the queue NAME until it is resumed; what is in work goes on."""
+    in_session(lambda pipeline: pause(pipeline.connection, name))
+    click.echo(f"{name} is paused: v2t queue resume {name} lets it go on")
+
+
+@queue.command("resume")
+@click.argument("name")
+def resume_(name: str) -> None:
+    """Let the queue NAME be taken from again."""
+    in_session(lambda pipeline: resume(pipeline.connection, name))
+    click.echo(f"{name} goes on")

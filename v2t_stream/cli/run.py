@@ -1,0 +1,18 @@
+"""Runs what a command does in a session of its own."""
+
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from v2t_stream.session import Session, session
+from v2t_stream.settings import Settings
+
+
+def in_session(run: Callable[[Session], Awaitable[None]], *, work: bool = False) -> None:
+    """`run` with the broker of the environment's settings; `work` as in `session`. Raises V2TError."""
+
+    async def inner() -> None:
+        async with session(Settings.from_environment(), work=work) as pipeline:
+            await run(pipeline)
+
+    uvloop.run(inner())

@@ -1,0 +1,69 @@
+"""The dead letters: what could not be done, with the reason, and how it is tried again."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from schemas.chunks import ChunkTask
+from schemas.events import DeadLetter
+from v2t_stream import control
+from v2t_stream.errors import V2TError
+from v2t_stream.jetstream import Connection
+from v2t_stream.lists import read
+from v2t_stream.topology import DEAD, INBOX_SUBJECTS, message_type
+
+
+class Dead(NamedTuple):
+    """One dead letter as the stream holds it."""
+
+    number: int  # its sequence, by which people name it
+    at: float  # Unix seconds when it was given up
+    letter: DeadLetter
+
+    @property
+    def chunk(self) -> int | None:
+        """The number of the chunk that was given up; None where it was no chunk."""
+        if message_type(self.letter.original_subject) is not ChunkTask:
+            return None
+        return int(self.letter.original_subject.rpartition(".")[2])
+
+
+async def dead_letters(connection: Connection) -> list[Dead]:
+    """All there are, the latest last; one of a newer release, which cannot be read, is left out. Raises BrokerError."""
+    found = []
+    async for stored in connection.watch(DEAD, "v2t.dead.>", live=False):
+        if stored:
+            try:
+                letter = msgspec.json.decode(stored.data, type=DeadLetter)
+            except msgspec.DecodeError:
+                continue
+            found.append(Dead(stored.sequence, stored.at, letter))
+    return found
+
+
+async def redrive(connection: Connection, dead: Dead) -> str:
+    """Have it tried again, then remove the letter; the id of its job, empty where a submission makes a new one.
+
+    A chunk fills its gap, a job goes on where it failed, a submission is submitted again. Raises V2TError where
+    there is nothing to do any more, as the job was cancelled or was retried meanwhile: `remove` the letter then.
+    """
+    letter = dead.letter
+    if letter.original_subject in INBOX_SUBJECTS:
+        # Twice within two minutes makes one job, should we die before the letter is removed.
+        await connection.submit(letter.original_subject, letter.data, f"redrive-{dead.number}")
+        await remove(connection, dead.number)
+        return ""
+    job = await read(connection, letter.job)
+    if not job.sequences:
+        raise V2TError(f"job {letter.job} of dead letter {dead.number} is forgotten by now: submit it again")
+    chunk = dead.chunk
+    if chunk is not None and chunk not in {gap.chunk for gap in job.gaps}:
+        raise V2TError(f"chunk {chunk} of job {job.id} is no gap any more: there is nothing to do again")
+    await control.retry(connection, job, chunk=chunk)
+    await remove(connection, dead.number)
+    return letter.job
+
+
+async def remove(connection: Connection, number: int) -> None:
+    """Throw a letter away. Raises BrokerError."""
+    await connection.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": number, "no_erase": True})
