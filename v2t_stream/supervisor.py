@@ -15,6 +15,7 @@ from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, forget, key, tell
 from v2t_stream.jetstream import connect
 from v2t_stream.last_words import output_to
+from v2t_stream.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,7 @@ async def supervised(
         for child in children:
             child.cancel()
         await asyncio.gather(*children, return_exceptions=True)
-        while not telling.done():  # more than once: wait_for of Python 3.11, in nats-py, can swallow it
-            telling.cancel()
-            await asyncio.wait({telling}, timeout=0.1)
+        await end(telling)
 
 
 class _Death(NamedTuple):

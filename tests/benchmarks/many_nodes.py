@@ -30,6 +30,7 @@ from v2t_stream.object_store import JetStreamStore
 from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, load_stage
 from v2t_stream.stragglers import help_out
+from v2t_stream.tasks import end
 from v2t_stream.worker import Worker
 
 # Times real time. So slow that what the machine underneath does for 50 nodes is little beside what they simulate.
@@ -93,11 +94,7 @@ async def _node(settings: Settings, stop: asyncio.Event) -> None:
             asyncio.create_task(help_out(connection, worker, presence, CHUNK_SECONDS)),
         ]
         await worker.run(stop)
-        running = set(aside)
-        while running:  # more than once: wait_for of Python 3.11, in nats-py, can swallow it
-            for task in running:
-                task.cancel()
-            _, running = await asyncio.wait(running, timeout=1)
+        await end(*aside)
 
 
 async def _together(named: list[str]) -> None:

@@ -230,7 +230,7 @@ async def test_a_server_killed_during_a_put_keeps_the_old_object(fragile: Backen
     started = time.monotonic()
     with pytest.raises(StoreError, match="answer"):
         await put
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     fragile.server.revive()
     async with asyncio.timeout(20):
         while True:

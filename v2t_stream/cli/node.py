@@ -25,6 +25,7 @@ from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, load_stage
 from v2t_stream.stragglers import help_out
 from v2t_stream.supervisor import supervised
+from v2t_stream.tasks import end
 from v2t_stream.topology import INBOX, STAGES, is_applied
 from v2t_stream.worker import Worker
 
@@ -155,13 +156,14 @@ async def _announce_uploads(settings: Settings) -> None:
 
 async def _beside(main: Coroutine[Any, Any, None], *aside: Coroutine[Any, Any, None]) -> None:
     """Run `main` to its end, and `aside` as long; should one of those end by an error, all end by it."""
-    tasks = [asyncio.create_task(one) for one in (main, *aside)]
-    ended, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in running:
-        task.cancel()
-    for result in await asyncio.gather(*running, return_exceptions=True):
-        if isinstance(result, Hung):
-            raise result
+    working = asyncio.create_task(main)
+    beside = [asyncio.create_task(one) for one in aside]
+    ended, _ = await asyncio.wait({working, *beside}, return_when=asyncio.FIRST_COMPLETED)
+    await end(*beside)
+    working.cancel()  # once: it finishes what it has in hand
+    await asyncio.wait({working})
+    if not working.cancelled():
+        working.result()
     for task in ended:
         task.result()
 
@@ -174,9 +176,7 @@ async def _connected(url: str, name: str, stop: asyncio.Event) -> Connection | N
     stopping.cancel()
     if connecting.done():
         return connecting.result()
-    while not connecting.done():  # more than once: wait_for of Python 3.11, in nats-py, can swallow it
-        connecting.cancel()
-        await asyncio.wait({connecting}, timeout=0.1)
+    await end(connecting)
     return None
 
 
