@@ -24,6 +24,7 @@ _BENCHMARKS = (
     "many_nodes",
     "store",
     "uploads",
+    "soak",
 )
 
 
