@@ -18,6 +18,7 @@ _BENCHMARKS = (
     "start",
     "memory",
     "overhead",
+    "idle",
     "celery",
     "assembly",
     "scheduling",
