@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import functools
 import math
 import os
 import re
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import version as version_of
 from typing import Final
 
 import msgspec
@@ -21,6 +22,12 @@ from v2t_stream.topology import NODES
 ANNOUNCE_EVERY: Final = 1.0  # seconds
 _SLOWEST: Final = 9  # the last rank JetStream's priority groups know; 0 is served first
 _REMEMBERED: Final = 20  # chunks whose speed counts
+
+
+@functools.cache  # it reads a file, and is told every second
+def version() -> str:
+    """That of this release."""
+    return version_of("v2t-stream")
 
 
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -100,7 +107,7 @@ class Presence:
             node=self.node,
             stage=self.stage,
             pid=os.getpid(),
-            version=version("v2t-stream"),
+            version=version(),
             state=self.state,
             accelerator=self.accelerator,
             engine=self.engine,
@@ -130,7 +137,7 @@ async def announce(connection: Connection, presence: Presence) -> None:
         connection.client,
         ServiceConfig(
             name=f"v2t-{presence.stage}",
-            version=version("v2t-stream"),
+            version=version(),
             description=f"the stage {presence.stage} of v2t-stream",
             metadata={"node": presence.node, "accelerator": presence.accelerator, "engine": presence.engine},
         ),

@@ -259,6 +259,11 @@ class Connection:
             if not page or len(found) >= answer.get("total", 0):
                 return list(found)
 
+    async def messages(self, stream: str) -> int:
+        """How many messages `stream` holds."""
+        count: int = (await self.api(f"STREAM.INFO.{stream}"))["state"]["messages"]
+        return count
+
     async def watch(self, stream: str, *patterns: str, live: bool = True) -> AsyncGenerator["Stored | None"]:
         """The stream's messages on `patterns`: first what stands there, then None, then (if `live`) what comes.
 

@@ -7,12 +7,11 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from v2t_stream.errors import BrokerError
-from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, forget, key, tell
+from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, forget, key, tell, version
 from v2t_stream.jetstream import connect
 from v2t_stream.last_words import output_to
 from v2t_stream.tasks import end
@@ -67,7 +66,7 @@ class _Death(NamedTuple):
             node=node,
             stage=self.stage,
             pid=os.getpid(),
-            version=version("v2t-stream"),
+            version=version(),
             state=f"restarting in {left:.0f} s, {self.failures} failure{'s' * (self.failures > 1)} in a row",
             last_error=self.reason,
         )
