@@ -14,6 +14,8 @@ from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, forget, key, tell, version
 from v2t_stream.jetstream import connect
 from v2t_stream.last_words import output_to
+from v2t_stream.logs import resolved
+from v2t_stream.settings import variable
 from v2t_stream.tasks import end
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,9 @@ class _Supervisor:
     def __init__(self, url: str, node: str, environment: Mapping[str, str], log_folder: Path | None) -> None:
         self._url, self._node, self._log_folder = url, node, log_folder
         self._environment = {**os.environ, **environment, "NATS_URL": url}
+        log_format = variable("log_format")
+        if not log_folder and self._environment.get(log_format, "auto") in ("", "auto"):
+            self._environment[log_format] = resolved("auto")  # theirs is passed on to where ours goes
         self._dead: dict[str, _Death] = {}  # by stage
         self._died = asyncio.Event()
 

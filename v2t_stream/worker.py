@@ -15,6 +15,7 @@ from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
 from v2t_stream.errors import BrokerError, Hung, Reject, Retry, StoreAway, StoreChanged, V2TError
+from v2t_stream.logs import about
 from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
 from v2t_stream.stage import Resources, Stage, Submission
@@ -162,6 +163,7 @@ class Worker:
         return True
 
     async def _process_quietly(self, work: Message) -> None:
+        about(work.job, getattr(work, "n", None))
         try:
             await self._process(work)
         except Exception as error:  # noqa: BLE001  # see do_again
@@ -236,6 +238,8 @@ class Worker:
         work: Message | Submission | None = None
         try:
             work = self._decode(message)
+            if work:
+                about(work.job, getattr(work, "n", None))
             if work is None or await self._is_settled(work):
                 await self._ack(message)
                 return

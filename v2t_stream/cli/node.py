@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.chunks import CHUNK_SECONDS
+from v2t_stream import logs
 from v2t_stream.embedded import find_running
 from v2t_stream.errors import Hung, SettingsError
 from v2t_stream.fleet import Presence, announce, fleet
@@ -49,7 +50,7 @@ def up(port: int) -> None:
             await stop.wait()
             click.echo("stopping: what is in hand is finished or given back")
 
-    _log_to_terminal()
+    _start_log(settings)
     uvloop.run(run())
 
 
@@ -75,7 +76,7 @@ def node(context: click.Context) -> None:
             await stop.wait()
             click.echo("stopping: what is in hand is finished or given back")
 
-    _log_to_terminal()
+    _start_log(settings)
     uvloop.run(run())
 
 
@@ -142,10 +143,10 @@ def stage(name: str, *, with_parent: bool) -> None:
             try:
                 await _beside(worker.run(stop), *aside)
             except Hung as error:
-                click.echo(f"v2t: {error}", err=True)
+                logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # a sentence says it all
                 os._exit(1)  # an ordinary exit would wait for the thread
 
-    _log_to_terminal(name)
+    _start_log(settings, name)
     uvloop.run(run())
 
 
@@ -193,8 +194,6 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _log_to_terminal(name: str = "v2t") -> None:
-    logging.basicConfig(
-        format=f"%(asctime)s {name} %(levelname)s %(message)s",
-        level=logging.DEBUG if click.get_current_context().find_root().obj else logging.INFO,
-    )
+def _start_log(settings: Settings, stage: str = "") -> None:
+    debug = bool(click.get_current_context().find_root().obj)
+    logs.start(settings.node, stage, form=settings.log_format, debug=debug)
