@@ -17,6 +17,7 @@ import nats.errors
 from nats.micro.service import Service, ServiceConfig
 
 from v2t_stream.jetstream import Connection
+from v2t_stream.tally import Tally
 from v2t_stream.topology import NODES
 
 ANNOUNCE_EVERY: Final = 1.0  # seconds
@@ -42,6 +43,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     engine: str = ""
     model: str = ""
     slots: int = 0
+    queues: tuple[str, ...] = ()  # consumers that it pulls from; empty from an older release
     working: dict[str, float] = {}  # subjects in work, with the seconds that each has been
     speed: float | None = None  # seconds of media transcribed in a second
     done: int = 0  # messages since it started
@@ -74,7 +76,8 @@ class Presence:
     engine: str = ""
     model: str = ""
     slots: int = 0
-    done: int = 0
+    queues: tuple[str, ...] = ()  # from the first pull on
+    tally: Tally = field(default_factory=Tally)
     last_error: str = ""
     loading: bool = False  # the model, ahead of the first chunk
     since: dict[str, float] = field(default_factory=dict)  # subjects in work, by the monotonic clock
@@ -84,6 +87,7 @@ class Presence:
     def measured(self, audio: float, seconds: float) -> None:
         """Take note of a chunk: its seconds of media, and its share of the engine's seconds."""
         self._runs.append((audio, seconds))
+        self.tally.heard(audio, seconds)
 
     @property
     def speed(self) -> float | None:
@@ -113,9 +117,10 @@ class Presence:
             engine=self.engine,
             model=self.model,
             slots=self.slots,
+            queues=self.queues,
             working={subject: now - since for subject, since in self.since.items()},
             speed=self.speed,
-            done=self.done,
+            done=self.tally.outcomes["done"],
             uptime=now - self._born,
             last_error=self.last_error,
         )

@@ -33,14 +33,16 @@ async def supervised(
     url: str,
     node: str,
     environment: Mapping[str, str] | None = None,
+    arguments: Mapping[str, Sequence[str]] | None = None,
     log_folder: Path | None = None,
 ) -> AsyncGenerator[None]:
     """Keep `stages` running on the broker at `url` while the block runs; then ask them to finish, and wait.
 
-    `node`: this machine's name. `environment` is set on top of this process's own. Their logs go to
+    `node`: this machine's name. `environment` is set on top of this process's own. `arguments`: of each stage's command
+    line. Their logs go to
     `log_folder`/<stage>.log, or to where our errors go.
     """
-    supervisor = _Supervisor(url, node, environment or {}, log_folder)
+    supervisor = _Supervisor(url, node, environment or {}, arguments or {}, log_folder)
     children = [asyncio.create_task(supervisor.keep(stage)) for stage in stages]
     telling = asyncio.create_task(supervisor.tell_of_the_dead())
     try:
@@ -75,8 +77,16 @@ class _Death(NamedTuple):
 
 
 class _Supervisor:
-    def __init__(self, url: str, node: str, environment: Mapping[str, str], log_folder: Path | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        node: str,
+        environment: Mapping[str, str],
+        arguments: Mapping[str, Sequence[str]],
+        log_folder: Path | None,
+    ) -> None:
         self._url, self._node, self._log_folder = url, node, log_folder
+        self._arguments = arguments
         self._environment = {**os.environ, **environment, "NATS_URL": url}
         log_format = variable("log_format")
         if not log_folder and self._environment.get(log_format, "auto") in ("", "auto"):
@@ -120,6 +130,7 @@ class _Supervisor:
                 "stage",
                 stage,
                 "--with-parent",
+                *self._arguments.get(stage, ()),
                 env=self._environment,
                 stdin=asyncio.subprocess.PIPE,  # it ends when this closes, so it never outlives us
                 stdout=sink,
