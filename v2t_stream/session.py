@@ -47,7 +47,8 @@ async def session(
     `work`: also run the stages, while no other command of this machine does. `port`: see `embedded_broker`.
     `quiet`: their logs go to files in the data directory. `arguments`: see `supervised`. `options`: what is known to be
     asked of them, so that the model loads while the media is still on its way, and what cannot be done is told at once.
-    `set_up_again`: also where all is there. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
+    `set_up_again`: also where all is there. `change_store`: see `set_up`.
+    Raises BrokerError, SettingsError, StoreError.
     """
     providers = load(settings) if work and not settings.nats_url else []
     if providers and options and (reason := refusal(providers, options)):
