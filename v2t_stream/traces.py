@@ -10,10 +10,12 @@ import logging
 import os
 import re
 import secrets
+import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
 
 log = logging.getLogger(__name__)
@@ -21,16 +23,31 @@ log = logging.getLogger(__name__)
 HEADER: Final = "traceparent"
 _VALID: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _RECEIVERS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_LAST: Final = 3.0  # seconds that the last spans may take, where the receiver is away
 
 _parent: contextvars.ContextVar[str] = contextvars.ContextVar("traceparent", default="")
 _tracer: "Tracer | None" = None
 
 
-def start(node: str, stage: str) -> None:
-    """Send spans to where the environment says, if it does. It costs the import of OpenTelemetry."""
+@contextlib.contextmanager
+def sent(node: str, stage: str) -> Iterator[None]:
+    """Send the block's spans to where the environment says, if it does. It costs the import of OpenTelemetry."""
     global _tracer  # noqa: PLW0603  # one for the process, as with logging
-    if not any(map(os.environ.get, _RECEIVERS)):
+    if not (provider := _provider(node, stage)):
+        yield
         return
+    _tracer = provider.get_tracer("v2t_stream")
+    try:
+        yield
+    finally:
+        last = threading.Thread(target=provider.shutdown, daemon=True)
+        last.start()
+        last.join(_LAST)
+
+
+def _provider(node: str, stage: str) -> "TracerProvider | None":
+    if not any(map(os.environ.get, _RECEIVERS)):
+        return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  # an extra
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
@@ -38,10 +55,11 @@ def start(node: str, stage: str) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError:
         log.warning("%s is set, but no spans are sent: install v2t-stream[otel]", " or ".join(_RECEIVERS))
-        return
-    provider = TracerProvider(resource=Resource.create({"service.name": f"v2t-{stage}", "host.name": node}))
+        return None
+    whose = Resource.create({"service.name": f"v2t-{stage}", "host.name": node})
+    provider = TracerProvider(resource=whose, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    _tracer = provider.get_tracer("v2t_stream")
+    return provider
 
 
 def header() -> dict[str, str]:

@@ -171,8 +171,8 @@ def stage(name: str, *, with_parent: bool, metrics_host: str, metrics_port: int 
                 os._exit(1)  # an ordinary exit would wait for the thread
 
     _start_log(settings, name)
-    traces.start(settings.node, name)
-    uvloop.run(run())
+    with traces.sent(settings.node, name):
+        uvloop.run(run())
 
 
 async def _announce_uploads(settings: Settings) -> None:
