@@ -18,6 +18,7 @@ _BENCHMARKS = (
     "start",
     "memory",
     "overhead",
+    "observing",
     "idle",
     "celery",
     "assembly",
