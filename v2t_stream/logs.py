@@ -53,6 +53,7 @@ def start(node: str, stage: str = "", *, form: LogFormat, debug: bool) -> None:
     form = resolved(form)
     handler = logging.StreamHandler()
     handler.setFormatter(_Json(node, stage) if form == "json" else _Text(stage, color=form == "color"))
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line has them
     logging.root.addHandler(handler)
     logging.root.setLevel(logging.DEBUG if debug else logging.INFO)
 
