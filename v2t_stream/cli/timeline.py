@@ -23,7 +23,7 @@ def lines(job: Job, columns: int) -> Iterator[str]:
         bar = _bar(lane.intervals, found.seconds, width)
         yield f"{lane.step:12}{_seconds(lane.seconds):>10} {share:>5.0%}  {bar}".rstrip()
     for node in found.shares:
-        speed = f" ({node.audio / node.seconds:.1f}x)" if node.seconds else ""
+        speed = f" ({node.audio / node.seconds:.1f}x)" if node.seconds > 0.01 else ""
         took = f"{clock(node.audio)} of media in {_seconds(node.seconds)}{speed}"
         yield f"{one_line(node.node)}: {node.chunks} chunk{'s' * (node.chunks > 1)}, {took}"
 
