@@ -24,8 +24,6 @@ _DIM: Final = "\x1b[2m"
 _BOLD: Final = "\x1b[1m"
 _LEVELS: Final = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 _PLAIN: Final = "\x1b[m"
-
-
 _STYLE: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 

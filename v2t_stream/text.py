@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 # Parameters by which S3, Google, Azure and others sign a link.
 _SIGNED: Final = {"x-amz-signature", "x-amz-security-token", "x-goog-signature", "signature", "sig", "token"}
 
-_URL: Final = re.compile(r"\w[\w+.-]*://(?:(?!,\w+://)[^\s'\"<>])+")
+_URL: Final = re.compile(r"\w[\w+.-]{0,20}://(?:(?!,\w{1,20}://)[^\s'\"<>])+")
 
 
 def one_line(text: str, longest: int = 500) -> str:

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 import uvloop
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
 _PATIENCE: Final = 5.0  # seconds
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+_HELP: Final = "Serve metrics here; those of a node's stages on the five ports that follow."
 
 
 class Where(NamedTuple):
@@ -37,11 +38,17 @@ class Where(NamedTuple):
         }
 
 
-def options(command: _Command) -> _Command:
-    """Give a command the parameters `metrics_host` and `metrics_port`."""
-    port = click.option("--metrics-port", type=click.IntRange(1, 65_535 - len(STAGES)), help="Serve metrics here.")
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the user say by --metrics-port and --metrics-host where metrics are served: the command's `where`."""
+
+    @functools.wraps(command)
+    def with_where(*arguments: Any, metrics_host: str, metrics_port: int | None, **named: Any) -> Any:
+        where = Where(metrics_host, metrics_port) if metrics_port else None
+        return command(*arguments, where=where, **named)
+
+    port = click.option("--metrics-port", type=click.IntRange(1, 65_535 - len(STAGES)), help=_HELP)
     host = click.option("--metrics-host", default="127.0.0.1", show_default=True, help="The address to do so at.")
-    return port(host(command))
+    return port(host(with_where))
 
 
 @click.command()

@@ -38,13 +38,11 @@ _COLUMNS = ("node", "stage", "state", "accelerator", "engine", "model", "busy", 
 @click.command()
 @click.option("--port", default=_DEFAULT_PORT, show_default=True, help="The broker's port; another where it is taken.")
 @options
-def up(port: int, metrics_host: str, metrics_port: int | None) -> None:
+def up(port: int, where: Where | None) -> None:
     """Run the embedded broker and all stages until stopped."""
     settings = Settings.from_environment()
     if settings.nats_url:
         raise SettingsError("v2t up runs the embedded broker, but NATS_URL names another: unset it, or use v2t node")
-
-    where = Where(metrics_host, metrics_port) if metrics_port else None
 
     async def run() -> None:
         stop = stop_on_signals()
@@ -65,7 +63,7 @@ def up(port: int, metrics_host: str, metrics_port: int | None) -> None:
 @click.group(invoke_without_command=True)
 @options
 @click.pass_context
-def node(context: click.Context, metrics_host: str, metrics_port: int | None) -> None:
+def node(context: click.Context, where: Where | None) -> None:
     """Run all stages of this machine on the broker of NATS_URL."""
     if context.invoked_subcommand:
         return
@@ -73,7 +71,6 @@ def node(context: click.Context, metrics_host: str, metrics_port: int | None) ->
     url = settings.nats_url or find_running(settings.home)
     if not url:
         raise SettingsError("no broker is known: set NATS_URL to one, or start the embedded one with v2t up")
-    where = Where(metrics_host, metrics_port) if metrics_port else None
     load(settings)  # what is wrong in it is told here, and not by a stage that starts again and again
 
     async def run() -> None:
@@ -136,14 +133,12 @@ def list_(*, as_json: bool) -> None:
 @click.argument("name", type=click.Choice([row.name for row in STAGES]))
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input does.")
 @options
-def stage(name: str, *, with_parent: bool, metrics_host: str, metrics_port: int | None) -> None:
+def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
     """Run one stage on the broker of NATS_URL."""
     settings = Settings.from_environment()
     url = settings.nats_url or find_running(settings.home)
     if not url:
         raise SettingsError("no broker is known: set NATS_URL to one, or start the embedded one with v2t up")
-
-    where = Where(metrics_host, metrics_port) if metrics_port else None
 
     async def run() -> None:
         stop = stop_on_signals()
