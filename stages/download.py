@@ -35,6 +35,7 @@ class Download:
         self._connection = resources.connection
         self._store = resources.store
         self._settings = resources.settings
+        self._tally = resources.presence.tally
         self._scratch = scratch(resources.settings.home, "download")
         # It takes a second to import; by the time a job comes it is there.
         threading.Thread(target=import_module, args=("yt_dlp",), daemon=True).start()
@@ -121,8 +122,9 @@ class Download:
                 yield before
                 return
             key = f"media/{job.job}/source{media.path.suffix}"
-            await self._store.put_file(key, media.path)
             size = media.path.stat().st_size
+            self._tally.downloaded += size
+            await self._store.put_file(key, media.path)
         yield Downloaded(
             job=job.job,
             title=media.title,

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import functools
 import math
 import os
 import re
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import version as version_of
 from typing import Final
 
 import msgspec
@@ -16,11 +17,18 @@ import nats.errors
 from nats.micro.service import Service, ServiceConfig
 
 from v2t_stream.jetstream import Connection
+from v2t_stream.tally import Tally
 from v2t_stream.topology import NODES
 
 ANNOUNCE_EVERY: Final = 1.0  # seconds
 _SLOWEST: Final = 9  # the last rank JetStream's priority groups know; 0 is served first
 _REMEMBERED: Final = 20  # chunks whose speed counts
+
+
+@functools.cache  # it reads a file, and is told every second
+def version() -> str:
+    """That of this release."""
+    return version_of("v2t-stream")
 
 
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,6 +43,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     engine: str = ""
     model: str = ""
     slots: int = 0
+    queues: tuple[str, ...] = ()  # consumers that it pulls from; empty from an older release
     working: dict[str, float] = {}  # subjects in work, with the seconds that each has been
     speed: float | None = None  # seconds of media transcribed in a second
     done: int = 0  # messages since it started
@@ -67,7 +76,8 @@ class Presence:
     engine: str = ""
     model: str = ""
     slots: int = 0
-    done: int = 0
+    queues: tuple[str, ...] = ()  # from the first pull on
+    tally: Tally = field(default_factory=Tally)
     last_error: str = ""
     loading: bool = False  # the model, ahead of the first chunk
     since: dict[str, float] = field(default_factory=dict)  # subjects in work, by the monotonic clock
@@ -77,6 +87,7 @@ class Presence:
     def measured(self, audio: float, seconds: float) -> None:
         """Take note of a chunk: its seconds of media, and its share of the engine's seconds."""
         self._runs.append((audio, seconds))
+        self.tally.heard(audio, seconds)
 
     @property
     def speed(self) -> float | None:
@@ -100,15 +111,16 @@ class Presence:
             node=self.node,
             stage=self.stage,
             pid=os.getpid(),
-            version=version("v2t-stream"),
+            version=version(),
             state=self.state,
             accelerator=self.accelerator,
             engine=self.engine,
             model=self.model,
             slots=self.slots,
+            queues=self.queues,
             working={subject: now - since for subject, since in self.since.items()},
             speed=self.speed,
-            done=self.done,
+            done=self.tally.outcomes["done"],
             uptime=now - self._born,
             last_error=self.last_error,
         )
@@ -130,7 +142,7 @@ async def announce(connection: Connection, presence: Presence) -> None:
         connection.client,
         ServiceConfig(
             name=f"v2t-{presence.stage}",
-            version=version("v2t-stream"),
+            version=version(),
             description=f"the stage {presence.stage} of v2t-stream",
             metadata={"node": presence.node, "accelerator": presence.accelerator, "engine": presence.engine},
         ),

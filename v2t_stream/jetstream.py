@@ -20,6 +20,7 @@ from nats.js.client import JetStreamContext
 from schemas.message import Message, encode
 from v2t_stream.errors import BrokerError, StoreChanged
 from v2t_stream.puller import GONE, Puller, words
+from v2t_stream.traces import begin, header
 
 log = logging.getLogger(__name__)
 
@@ -122,14 +123,14 @@ class Connection:
         broker is away this tries again for two minutes, which is safe because every subject is idempotent; then
         BrokerError.
         """
-        headers = None
+        headers = header()
         if message.FENCE:
-            headers = {
+            headers |= {
                 "Nats-Expected-Last-Subject-Sequence": str(message.after),
                 "Nats-Expected-Last-Subject-Sequence-Subject": message.FENCE.format(job=message.job),
             }
         elif message.ONCE and once is not False:
-            headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
+            headers["Nats-Expected-Last-Subject-Sequence"] = "0"
         answer = await self._publish(message.subject, encode(message), headers)
         error = answer.get("error")
         if error is None:
@@ -140,19 +141,19 @@ class Connection:
 
     async def submit(self, subject: str, data: bytes, dedupe: str) -> tuple[int, bool]:
         """Put bytes into the inbox; their sequence number, and whether the same `dedupe` id was there already."""
-        answer = await self._publish(subject, data, {"Nats-Msg-Id": dedupe}, patient=False)
+        answer = await self._publish(subject, data, {"Nats-Msg-Id": dedupe, **begin()}, patient=False)
         if error := answer.get("error"):
             raise BrokerError(f"the NATS server refused {subject}: {error.get('description')}")
         return answer["seq"], answer.get("duplicate", False)
 
     async def _publish(
-        self, subject: str, data: bytes, headers: dict[str, str] | None, *, patient: bool = True
+        self, subject: str, data: bytes, headers: dict[str, str], *, patient: bool = True
     ) -> dict[str, Any]:
         give_up = time.monotonic() + _PUBLISH_PATIENCE
         while True:
             try:
                 await self.check_store()
-                reply = await self.client.request(subject, data, timeout=_ACK_TIMEOUT, headers=headers)
+                reply = await self.client.request(subject, data, timeout=_ACK_TIMEOUT, headers=headers or None)
                 answer: dict[str, Any] = json.loads(reply.data)
             except (nats.errors.ConnectionClosedError, nats.errors.MaxPayloadError) as error:
                 raise BrokerError(f"could not publish {subject}: {words(error)}") from error
@@ -258,6 +259,11 @@ class Connection:
             found |= page
             if not page or len(found) >= answer.get("total", 0):
                 return list(found)
+
+    async def messages(self, stream: str) -> int:
+        """How many messages `stream` holds."""
+        count: int = (await self.api(f"STREAM.INFO.{stream}"))["state"]["messages"]
+        return count
 
     async def watch(self, stream: str, *patterns: str, live: bool = True) -> AsyncGenerator["Stored | None"]:
         """The stream's messages on `patterns`: first what stands there, then None, then (if `live`) what comes.

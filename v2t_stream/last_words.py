@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+from v2t_stream.logs import said
 from v2t_stream.text import one_line
 
-_KEPT: Final = 4096  # bytes
+_KEPT: Final = 1 << 15  # bytes; a traceback in JSON is one line
 
 
 class Output:
@@ -28,10 +29,10 @@ class Output:
 
     @property
     def last_line(self) -> str:
-        """Of an error in Python that is its sentence; empty where nothing was written."""
+        """What it says. Of an error in Python that is its sentence; empty where nothing was written."""
         self.pass_on()
         lines = self._tail.decode(errors="replace").split("\n")
-        return one_line(next((line for line in reversed(lines) if line.strip()), ""))
+        return one_line(said(next((line for line in reversed(lines) if line.strip()), "")))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -37,6 +37,7 @@ async def session(
     work: bool,
     port: int | None = None,
     quiet: bool = True,
+    arguments: Mapping[str, Sequence[str]] | None = None,
     options: Options | None = None,
     set_up_again: bool = False,
     change_store: bool = False,
@@ -44,9 +45,10 @@ async def session(
     """Connect to the broker of `settings`; without one, to the embedded broker, started if it does not run yet.
 
     `work`: also run the stages, while no other command of this machine does. `port`: see `embedded_broker`.
-    `quiet`: their logs go to files in the data directory. `options`: what is known to be asked of them, so that
-    the model loads while the media is still on its way, and what cannot be done is told at once. `set_up_again`: also
-    where all is there. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
+    `quiet`: their logs go to files in the data directory. `arguments`: see `supervised`. `options`: what is known to be
+    asked of them, so that the model loads while the media is still on its way, and what cannot be done is told at once.
+    `set_up_again`: also where all is there. `change_store`: see `set_up`.
+    Raises BrokerError, SettingsError, StoreError.
     """
     providers = load(settings) if work and not settings.nats_url else []
     if providers and options and (reason := refusal(providers, options)):
@@ -72,6 +74,7 @@ async def session(
             url=broker.url,
             node=settings.node,
             environment={"V2T_DATA_DIR": str(settings.home), **_ahead(settings, options)},
+            arguments=arguments,
             log_folder=settings.home / "logs" if quiet else None,
         )
         async with _run_here(stages, settings.home / "broker" / "stages.lock", broker):

@@ -19,6 +19,8 @@ _Count = Annotated[int, Meta(ge=0)]
 # At most 51 characters, so that the longest bucket's name keeps within S3's 63.
 _BucketPrefix = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,50}$")]
 
+LogFormat = Literal["auto", "text", "color", "json"]
+
 _OF_OTHERS: Final = ("NATS_", "MINIO_")  # settings whose names other programs know too
 _SECRET: Final = ("nats_url", "minio_access_key", "minio_secret_key")  # the URL may hold a password
 
@@ -27,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Each field is an environment variable, as `variable` names it."""
 
     nats_url: str = ""  # empty: the embedded broker
+    log_format: LogFormat = "auto"  # auto: for people on a terminal, JSON elsewhere
     data_dir: str = msgspec.field(default_factory=lambda: platformdirs.user_data_dir("v2t-stream"))
     node: str = msgspec.field(default_factory=lambda: socket.gethostname() or "localhost")
 

@@ -51,6 +51,8 @@ async def help_out(connection: Connection, worker: Worker, presence: Presence, s
         if presence.since or not presence.speed:
             continue
         try:
+            if not await connection.messages(CHUNKS):
+                continue  # nobody has anything in hand, and one small answer tells so, however many nodes there are
             for subject in stragglers(await fleet(connection), presence.info(), seconds):
                 data = await connection.last(CHUNKS, subject)
                 if data and await worker.do_again(subject, msgspec.json.decode(data, type=ChunkTask)):

@@ -7,14 +7,15 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from v2t_stream.errors import BrokerError
-from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, forget, key, tell
+from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, forget, key, tell, version
 from v2t_stream.jetstream import connect
 from v2t_stream.last_words import output_to
+from v2t_stream.logs import resolved
+from v2t_stream.settings import variable
 from v2t_stream.tasks import end
 
 log = logging.getLogger(__name__)
@@ -32,14 +33,16 @@ async def supervised(
     url: str,
     node: str,
     environment: Mapping[str, str] | None = None,
+    arguments: Mapping[str, Sequence[str]] | None = None,
     log_folder: Path | None = None,
 ) -> AsyncGenerator[None]:
     """Keep `stages` running on the broker at `url` while the block runs; then ask them to finish, and wait.
 
-    `node`: this machine's name. `environment` is set on top of this process's own. Their logs go to
+    `node`: this machine's name. `environment` is set on top of this process's own. `arguments`: of each stage's command
+    line. Their logs go to
     `log_folder`/<stage>.log, or to where our errors go.
     """
-    supervisor = _Supervisor(url, node, environment or {}, log_folder)
+    supervisor = _Supervisor(url, node, environment or {}, arguments or {}, log_folder)
     children = [asyncio.create_task(supervisor.keep(stage)) for stage in stages]
     telling = asyncio.create_task(supervisor.tell_of_the_dead())
     try:
@@ -67,16 +70,27 @@ class _Death(NamedTuple):
             node=node,
             stage=self.stage,
             pid=os.getpid(),
-            version=version("v2t-stream"),
+            version=version(),
             state=f"restarting in {left:.0f} s, {self.failures} failure{'s' * (self.failures > 1)} in a row",
             last_error=self.reason,
         )
 
 
 class _Supervisor:
-    def __init__(self, url: str, node: str, environment: Mapping[str, str], log_folder: Path | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        node: str,
+        environment: Mapping[str, str],
+        arguments: Mapping[str, Sequence[str]],
+        log_folder: Path | None,
+    ) -> None:
         self._url, self._node, self._log_folder = url, node, log_folder
+        self._arguments = arguments
         self._environment = {**os.environ, **environment, "NATS_URL": url}
+        log_format = variable("log_format")
+        if not log_folder and self._environment.get(log_format, "auto") in ("", "auto"):
+            self._environment[log_format] = resolved("auto")  # theirs is passed on to where ours goes
         self._dead: dict[str, _Death] = {}  # by stage
         self._died = asyncio.Event()
 
@@ -116,6 +130,7 @@ class _Supervisor:
                 "stage",
                 stage,
                 "--with-parent",
+                *self._arguments.get(stage, ()),
                 env=self._environment,
                 stdin=asyncio.subprocess.PIPE,  # it ends when this closes, so it never outlives us
                 stdout=sink,

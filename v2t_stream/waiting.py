@@ -32,6 +32,7 @@ def warning(job: Job, nodes: Iterable[NodeInfo]) -> str:
     wanted = job.options.accelerator
     if job.ended or wanted == "any":
         return ""
-    if any(info.accelerator == wanted for info in alive if info.stage == "transcribe"):
+    transcribing = [info for info in alive if info.stage == "transcribe"]
+    if any(info.accelerator == wanted or f"transcribe-{wanted}" in info.queues for info in transcribing):
         return ""
     return f"no node with {wanted} is alive: start one, or submit the job without --accelerator"

@@ -15,9 +15,11 @@ from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
 from v2t_stream.errors import BrokerError, Hung, Reject, Retry, StoreAway, StoreChanged, V2TError
+from v2t_stream.logs import about
 from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
 from v2t_stream.stage import Resources, Stage, Submission
+from v2t_stream.tally import Outcome
 from v2t_stream.topology import (
     INBOX,
     INBOX_SUBJECTS,
@@ -28,6 +30,7 @@ from v2t_stream.topology import (
     job_id,
     job_of,
 )
+from v2t_stream.traces import span, take
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +113,7 @@ class Worker:
                 )
                 for consumer in self._row.consumers
             ]
+            self._presence.queues = tuple(consumer.durable for consumer in self._row.consumers)
             while True:
                 await self._slots.acquire()
                 puller, message = await self._next(pullers)
@@ -162,8 +166,10 @@ class Worker:
         return True
 
     async def _process_quietly(self, work: Message) -> None:
+        about(work.job, getattr(work, "n", None))
         try:
             await self._process(work)
+            self._count("helped")
         except Exception as error:  # noqa: BLE001  # see do_again
             log.warning("could not do it either: %s", error)
 
@@ -219,34 +225,42 @@ class Worker:
         except asyncio.CancelledError:
             with contextlib.suppress(nats.errors.Error):
                 if asyncio.current_task() in self._moot:
+                    self._count("skipped")
                     await message.ack()
                 else:
+                    self._count("returned")
                     await message.nak()
             raise
         except (BrokerError, nats.errors.Error, TimeoutError) as error:
             # The broker is away. The message is not acked, so it comes again, and its results are idempotent;
             # the nak goes out when the broker is back, and spares it the rest of ack_wait.
             log.warning("left to be delivered again: %s (%s)", message.subject, error)
+            self._count("returned")
             with contextlib.suppress(nats.errors.Error):
                 if not isinstance(error, StoreChanged):
                     await message.nak(1)
 
     async def _settle(self, message: Msg) -> None:
         tries = message.metadata.num_delivered
+        take(message.headers)
         work: Message | Submission | None = None
         try:
             work = self._decode(message)
+            if work:
+                about(work.job, getattr(work, "n", None))
             if work is None or await self._is_settled(work):
                 await self._ack(message)
+                self._count("skipped")
                 return
             if tries > _DELIVERIES:
                 reason = f"given up after {_DELIVERIES} deliveries, the last of which ended without a word"
                 await self._give_up(message, work, reason)
                 return
             async with self._kept_alive(message, work):
-                await self._process(work)
+                with span(self._row.name, **{"v2t.job": work.job, "messaging.destination.name": message.subject}):
+                    await self._process(work)
             await self._ack(message)
-            self._presence.done += 1
+            self._count("done")
         except Reject as error:
             await self._give_up(message, work, str(error))
         except BrokerError:
@@ -263,6 +277,7 @@ class Worker:
                 delay = _BACKOFF[min(tries, len(_BACKOFF)) - 1]
             self._presence.last_error = reason
             log.warning("again in %g s, after delivery %d: %s", delay, tries, reason)
+            self._count("retried")
             await message.nak(delay)
 
     def _decode(self, message: Msg) -> Message | Submission | None:
@@ -321,8 +336,12 @@ class Worker:
                 node=self._resources.settings.node,
             )
         )
+        self._count("dead")
         await self._connection.publish(_consequence(self._row.name, job, work, reason))
         await self._connection.client.request(message.reply, b"+TERM " + reason.encode()[:200], timeout=5)
+
+    def _count(self, outcome: Outcome) -> None:
+        self._presence.tally.outcomes[outcome] += 1
 
     @contextlib.asynccontextmanager
     async def _kept_alive(self, message: Msg, work: Message | Submission) -> AsyncIterator[None]:

@@ -18,6 +18,8 @@ _BENCHMARKS = (
     "start",
     "memory",
     "overhead",
+    "observing",
+    "idle",
     "celery",
     "assembly",
     "scheduling",

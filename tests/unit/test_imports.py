@@ -35,3 +35,9 @@ def test_a_stage_loads_no_engine_before_it_has_work(stage: str) -> None:
     """Else five processes hold five copies of what only one needs."""
     heavy = ENGINES - ({"av"} if stage == "transcribe" else set())
     assert not imported(f"import stages.{stage}") & heavy
+
+
+@pytest.mark.parametrize("module", ["v2t_stream.cli.node", "v2t_stream.cli.metrics", "v2t_stream.worker"])
+def test_what_is_not_asked_for_is_not_loaded(module: str) -> None:
+    """Else every stage pays for metrics and traces that nobody reads."""
+    assert not imported(f"import {module}") & {"prometheus_client", "opentelemetry"}

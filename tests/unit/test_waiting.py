@@ -55,6 +55,14 @@ def test_a_job_waits_for_the_stages_that_have_its_work(facts: list[Event], stage
     assert awaited(job(*facts)) == stages
 
 
+def test_a_node_with_an_engine_and_services_does_remote_jobs_too() -> None:
+    """Else the user is told to start a node that runs already."""
+    waiting = job(msgspec.structs.replace(SUBMITTED, options=Options(accelerator="remote", remote=True)))
+    mixed = msgspec.structs.replace(process("transcribe", accelerator="cuda"), queues=("transcribe-remote",))
+    assert not warning(waiting, [process("download"), mixed])
+    assert "no node with remote" in warning(waiting, [process("download"), process("transcribe", accelerator="cuda")])
+
+
 def test_a_stage_that_only_dies_is_warned_of() -> None:
     """Else a job stands still and nothing says why."""
     waiting = job(SUBMITTED, DOWNLOADED)

@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "up": ("node", "Run the embedded broker and all stages until stopped."),
     "node": ("node", "Run all stages of this machine on the broker of NATS_URL."),
     "stage": ("node", "Run one stage on the broker of NATS_URL."),
+    "metrics": ("metrics", "Serve the metrics of the fleet for Prometheus."),
     "health": ("health", "Tell whether a stage of this machine is at work, for health checks."),
 }
 
@@ -63,7 +64,7 @@ def main() -> None:
     except V2TError as error:
         if "--debug" in sys.argv:
             raise
-        click.echo(f"v2t: {error}", err=True)
+        _tell(str(error))
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
@@ -73,5 +74,13 @@ def main() -> None:
     except Exception as error:  # the last resort: whatever it is, the user gets a sentence
         if "--debug" in sys.argv:
             raise
-        click.echo(f"v2t: unexpected {type(error).__name__}: {error} (v2t --debug shows where)", err=True)
+        _tell(f"unexpected {type(error).__name__}: {error} (v2t --debug shows where)")
         sys.exit(1)
+
+
+def _tell(sentence: str) -> None:
+    """Say why it ended: to people, or as a line of the log where that is JSON."""
+    if (logs := sys.modules.get("v2t_stream.logs")) and logs.is_json():
+        logs.log.error("%s", sentence)
+    else:
+        click.echo(f"v2t: {sentence}", err=True)

@@ -1,5 +1,6 @@
 """`v2t job`: list, status, transcript, cancel, retry."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from v2t_stream import control
-from v2t_stream.cli.follow import Bars, clock, describe, follow
+from v2t_stream.cli.follow import Bars, clock, describe, follow, heading
 from v2t_stream.cli.run import in_session
+from v2t_stream.cli.timeline import lines
 from v2t_stream.errors import ObjectMissing, SettingsError, V2TError
 from v2t_stream.fleet import fleet
 from v2t_stream.formats import FORMATS
@@ -22,6 +24,7 @@ from v2t_stream.lists import history, read
 from v2t_stream.models import problem
 from v2t_stream.session import Session
 from v2t_stream.text import one_line
+from v2t_stream.timeline import timeline
 from v2t_stream.topology import child_id
 from v2t_stream.waiting import warning
 
@@ -60,22 +63,19 @@ def list_(*, as_json: bool) -> None:
 @job.command()
 @click.argument("job_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
-def status(job_id: str, *, as_json: bool) -> None:
+@click.option("--timeline", "with_timeline", is_flag=True, help="Also where the time went, and which nodes did what.")
+def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
     """What is known of one job. The exit code is 1 where it failed."""
 
     async def run(pipeline: Session) -> None:
         state = await _job(pipeline, job_id)
         facts = summary(state) | {"warning": warning(state, await fleet(pipeline.connection))}
         if as_json:
-            click.echo(msgspec.json.encode(facts).decode())
+            click.echo(msgspec.json.encode(facts | ({"timeline": timeline(state)} if with_timeline else {})).decode())
         else:
-            for name, value in facts.items():
-                if name == "children":
-                    _print_children(state)
-                elif name == "done_before_as" and value:
-                    click.echo(f"done before as job {value}")
-                elif name not in _OF_LIST and value not in (None, "", []):
-                    click.echo(f"{name:12}{one_line(str(value))}")
+            _print_summary(state, facts)
+            if with_timeline:
+                _print_timeline(state)
         if state.state == "failed":
             click.get_current_context().exit(1)
 
@@ -174,6 +174,23 @@ def summary(job: Job) -> dict[str, Any]:
         "started_at": job.started_at,
         "ended_at": job.ended_at,
     }
+
+
+def _print_summary(job: Job, facts: dict[str, Any]) -> None:
+    for name, value in facts.items():
+        if name == "children":
+            _print_children(job)
+        elif name == "done_before_as" and value:
+            click.echo(f"done before as job {value}")
+        elif name not in _OF_LIST and value not in (None, "", []):
+            click.echo(f"{name:12}{one_line(str(value))}")
+
+
+def _print_timeline(job: Job) -> None:
+    for part in job.parts:
+        click.echo(f"\n{heading(part)}" if job.listed else "")
+        for line in lines(part, shutil.get_terminal_size().columns):
+            click.echo(line)
 
 
 def _print_children(job: Job) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -15,6 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.chunks import CHUNK_SECONDS
+from v2t_stream import logs, traces
+from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served
+from v2t_stream.cli.signals import stop_on_signals
 from v2t_stream.embedded import find_running
 from v2t_stream.errors import Hung, SettingsError
 from v2t_stream.fleet import Presence, announce, fleet
@@ -35,27 +37,33 @@ _COLUMNS = ("node", "stage", "state", "accelerator", "engine", "model", "busy", 
 
 @click.command()
 @click.option("--port", default=_DEFAULT_PORT, show_default=True, help="The broker's port; another where it is taken.")
-def up(port: int) -> None:
+@options
+def up(port: int, where: Where | None) -> None:
     """Run the embedded broker and all stages until stopped."""
     settings = Settings.from_environment()
     if settings.nats_url:
         raise SettingsError("v2t up runs the embedded broker, but NATS_URL names another: unset it, or use v2t node")
 
     async def run() -> None:
-        stop = _stop_on_signals()
-        async with session(settings, work=True, port=port, quiet=False) as pipeline:
+        stop = stop_on_signals()
+        arguments = where.of_stages() if where else {}
+        async with (
+            session(settings, work=True, port=port, quiet=False, arguments=arguments) as pipeline,
+            fleet_served(where, pipeline.connection, node=settings.node),
+        ):
             await _announce_uploads(settings)
             click.echo(f"up at {pipeline.url}, data in {settings.home}; Ctrl-C ends it")
             await stop.wait()
             click.echo("stopping: what is in hand is finished or given back")
 
-    _log_to_terminal()
+    _start_log(settings)
     uvloop.run(run())
 
 
 @click.group(invoke_without_command=True)
+@options
 @click.pass_context
-def node(context: click.Context) -> None:
+def node(context: click.Context, where: Where | None) -> None:
     """Run all stages of this machine on the broker of NATS_URL."""
     if context.invoked_subcommand:
         return
@@ -66,16 +74,26 @@ def node(context: click.Context) -> None:
     load(settings)  # what is wrong in it is told here, and not by a stage that starts again and again
 
     async def run() -> None:
-        stop = _stop_on_signals()
+        stop = stop_on_signals()
         async with await connect(url, name=f"v2t node {settings.node}") as connection:
             await set_up(connection, settings)
-        await _announce_uploads(settings)
-        async with supervised([row.name for row in STAGES], url=url, node=settings.node):
-            click.echo(f"node {settings.node} works for {connection.url}; Ctrl-C ends it")
-            await stop.wait()
-            click.echo("stopping: what is in hand is finished or given back")
+            await _announce_uploads(settings)
+            if not where:
+                await connection.close()  # it has done its work
+            async with (
+                fleet_served(where, connection, node=settings.node),
+                supervised(
+                    [row.name for row in STAGES],
+                    url=url,
+                    node=settings.node,
+                    arguments=where.of_stages() if where else {},
+                ),
+            ):
+                click.echo(f"node {settings.node} works for {connection.url}; Ctrl-C ends it")
+                await stop.wait()
+                click.echo("stopping: what is in hand is finished or given back")
 
-    _log_to_terminal()
+    _start_log(settings)
     uvloop.run(run())
 
 
@@ -114,7 +132,8 @@ def list_(*, as_json: bool) -> None:
 @click.command()
 @click.argument("name", type=click.Choice([row.name for row in STAGES]))
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input does.")
-def stage(name: str, *, with_parent: bool) -> None:
+@options
+def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
     """Run one stage on the broker of NATS_URL."""
     settings = Settings.from_environment()
     url = settings.nats_url or find_running(settings.home)
@@ -122,7 +141,7 @@ def stage(name: str, *, with_parent: bool) -> None:
         raise SettingsError("no broker is known: set NATS_URL to one, or start the embedded one with v2t up")
 
     async def run() -> None:
-        stop = _stop_on_signals()
+        stop = stop_on_signals()
         if with_parent:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _read_end, stop)
         connection = await _connected(url, f"v2t {name} on {settings.node}", stop)
@@ -140,13 +159,15 @@ def stage(name: str, *, with_parent: bool) -> None:
             if name == "transcribe":
                 aside.append(help_out(connection, worker, presence, CHUNK_SECONDS))
             try:
-                await _beside(worker.run(stop), *aside)
+                async with stage_served(where, connection, presence, settings):
+                    await _beside(worker.run(stop), *aside)
             except Hung as error:
-                click.echo(f"v2t: {error}", err=True)
+                logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # a sentence says it all
                 os._exit(1)  # an ordinary exit would wait for the thread
 
-    _log_to_terminal(name)
-    uvloop.run(run())
+    _start_log(settings, name)
+    with traces.sent(settings.node, name):
+        uvloop.run(run())
 
 
 async def _announce_uploads(settings: Settings) -> None:
@@ -186,15 +207,6 @@ def _read_end(stop: asyncio.Event) -> None:
         stop.set()
 
 
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
-def _log_to_terminal(name: str = "v2t") -> None:
-    logging.basicConfig(
-        format=f"%(asctime)s {name} %(levelname)s %(message)s",
-        level=logging.DEBUG if click.get_current_context().find_root().obj else logging.INFO,
-    )
+def _start_log(settings: Settings, stage: str = "") -> None:
+    debug = bool(click.get_current_context().find_root().obj)
+    logs.start(settings.node, stage, form=settings.log_format, debug=debug)

@@ -1,0 +1,158 @@
+"""/healthz and /readyz tell the truth of a process, also when its loop is wedged or its broker is gone."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.harness import Server, broker, node
+from tests.prometheus import fetch, free_ports
+from v2t_stream import endpoint
+from v2t_stream.cli.metrics import Where, fleet_served, stage_served
+from v2t_stream.fleet import Presence
+from v2t_stream.jetstream import connect
+from v2t_stream.settings import Settings
+
+
+async def until(url: str, status: int, says: str = "") -> None:
+    """Until the answer is as wanted."""
+    last: tuple[int, str] = (0, "")
+    try:
+        async with asyncio.timeout(60):
+            while not (last[0] == status and says in last[1]):
+                last = await asyncio.to_thread(fetch, url)
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pytest.fail(f"{url}: {last}")
+
+
+def stage(url: str, home: Path, port: int, *more: str, **environment: str) -> "subprocess.Popen[bytes]":
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("V2T_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "v2t_stream", "stage", *more, "--metrics-port", str(port)],
+        env=inherited | {"NATS_URL": url, "V2T_DATA_DIR": str(home)} | environment,
+        stderr=subprocess.PIPE,
+    )
+
+
+async def test_a_stage_without_its_broker_is_not_ready_and_with_it_again_is(tmp_path: Path) -> None:
+    """Else traffic is sent to, or a container restarted in place of, what only waits for its broker."""
+    port = free_ports(1)
+    async with broker(tmp_path / "nats") as (server, _):
+        with stage(server.url, tmp_path / "home", port, "intake") as process:
+            try:
+                await until(f"http://127.0.0.1:{port}/readyz", 200)
+                await until(f"http://127.0.0.1:{port}/healthz", 200)
+                server.kill()
+                await until(f"http://127.0.0.1:{port}/readyz", 503, "there is no broker at present")
+                assert fetch(f"http://127.0.0.1:{port}/healthz")[0] == 200, "it may well come back"
+                server.start()
+                await until(f"http://127.0.0.1:{port}/readyz", 200)
+                assert fetch(f"http://127.0.0.1:{port}/else")[0] == 404
+            finally:
+                process.terminate()
+
+
+async def test_a_stage_that_loads_its_model_is_not_ready(tmp_path: Path) -> None:
+    """Else it is said to be at work while the first chunk would wait for minutes."""
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "slow.py").write_text(
+        "import time\nfrom pathlib import Path\nclass Slow:\n    def __init__(self, **_):\n"
+        f"        while not Path({str(tmp_path / 'go')!r}).exists():\n            time.sleep(0.05)\n"
+    )
+    package = tmp_path / "slow" / "slow-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Name: slow\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[v2t.transcribers]\nslow = slow:Slow\n")
+    port = free_ports(1)
+    root = Path(__file__).parents[2]
+    engine = {"PYTHONPATH": f"{tmp_path / 'slow'}:{root}", "V2T_ENGINE": "slow", "V2T_WARM": "true", "V2T_MODEL": "x"}
+    async with broker(tmp_path / "nats") as (server, _):
+        with stage(server.url, tmp_path / "home", port, "transcribe", **engine) as process:
+            try:
+                await until(f"http://127.0.0.1:{port}/readyz", 503, "the model is loading")
+                assert fetch(f"http://127.0.0.1:{port}/healthz")[0] == 200
+                (tmp_path / "go").touch()
+                await until(f"http://127.0.0.1:{port}/readyz", 200)
+            finally:
+                process.terminate()
+
+
+async def test_a_wedged_loop_is_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a stage that hangs for ever counts as well, as the thread that answers still turns."""
+    monkeypatch.setattr(endpoint, "_WEDGED", 1.5)
+    port = free_ports(1)
+    async with broker(tmp_path / "nats") as (_, connection):
+        presence = Presence("m4", "intake", queues=("intake",))
+        async with stage_served(Where("127.0.0.1", port), connection, presence, Settings(data_dir=str(tmp_path))):
+            await until(f"http://127.0.0.1:{port}/healthz", 200)
+            begun = time.monotonic()
+            asking = asyncio.create_task(asyncio.to_thread(_ask_after, 3.0, f"http://127.0.0.1:{port}/healthz"))
+            await asyncio.sleep(0)
+            while time.monotonic() - begun < 4:  # as a bug would: without giving the loop back
+                time.sleep(0.1)  # noqa: ASYNC251
+            status, text = await asking
+            assert (status, text.startswith("the event loop has not turned for")) == (503, True)
+            await until(f"http://127.0.0.1:{port}/healthz", 200)
+
+
+def _ask_after(seconds: float, url: str) -> tuple[int, str]:
+    time.sleep(seconds)
+    return fetch(url)
+
+
+async def test_a_broker_that_stays_away_makes_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody is told that a node does nothing any more."""
+    monkeypatch.setattr(endpoint, "_LOST", 1.0)
+    port = free_ports(1)
+    server = Server(tmp_path / "nats")
+    server.start()
+    try:
+        async with await connect(server.url, name="test") as connection:
+            presence = Presence("m4", "intake", queues=("intake",))
+            async with stage_served(Where("127.0.0.1", port), connection, presence, Settings(data_dir=str(tmp_path))):
+                server.kill()
+                await until(f"http://127.0.0.1:{port}/healthz", 503, "there has been no broker for")
+                server.start()
+                await until(f"http://127.0.0.1:{port}/healthz", 200)
+                await connection.close()
+                await until(f"http://127.0.0.1:{port}/healthz", 503, "the connection to the broker is closed")
+    finally:
+        server.stop()
+
+
+async def test_the_fleets_metrics_are_refused_where_they_cannot_be_known(tmp_path: Path) -> None:
+    """Else yesterday's numbers look like today's."""
+    port = free_ports(1)
+    async with (
+        broker(tmp_path / "nats") as (server, connection),
+        fleet_served(Where("127.0.0.1", port), connection, node="m4"),
+    ):
+        await until(f"http://127.0.0.1:{port}/metrics", 200, 'v2t_queue_workers{queue="intake"} 0.0')
+        await until(f"http://127.0.0.1:{port}/readyz", 503, "not at work: intake, download, convert, transcribe")
+        with node(server.url, tmp_path / "home", V2T_NODE="m4"):
+            await until(f"http://127.0.0.1:{port}/readyz", 200)
+            _, text = await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}/metrics")
+            samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+            alive = {one.labels["stage"]: one.value for one in samples if one.name == "v2t_node_processes"}
+            assert alive == dict.fromkeys(("intake", "download", "convert", "transcribe", "aggregate"), 1.0)
+        with server.frozen():
+            await until(f"http://127.0.0.1:{port}/metrics", 503)
+
+
+async def test_a_taken_port_is_told(tmp_path: Path) -> None:
+    """Else the stage ends with a traceback, again and again."""
+    async with broker(tmp_path / "nats") as (server, connection):
+        port = free_ports(1)
+        async with fleet_served(Where("127.0.0.1", port), connection):
+            with stage(server.url, tmp_path / "home", port, "intake") as process:
+                assert process.stderr
+                said = await asyncio.to_thread(process.stderr.read)
+                assert await asyncio.to_thread(process.wait) == 1
+    assert b"choose another --metrics-port or --metrics-host" in said
+    assert b"Traceback" not in said

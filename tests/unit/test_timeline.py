@@ -1,0 +1,148 @@
+"""Where the time of a job went, as its facts tell."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.events import ChunkDone, Completed, Converted, Downloaded, Retried, Submitted
+from schemas.message import Message, encode
+from v2t_stream.cli.timeline import lines
+from v2t_stream.jetstream import Stored
+from v2t_stream.jobs import Job, fold
+from v2t_stream.timeline import timeline
+
+_T0 = 1_700_000_000.0
+
+
+def job(*facts: tuple[float, Message]) -> Job:
+    """A job whose facts came so many seconds after the first moment."""
+    return fold("j", [Stored(fact.subject, encode(fact), n, _T0 + at) for n, (at, fact) in enumerate(facts, 1)])
+
+
+SUBMITTED = Submitted(job="j", title="t", url="https://x/a")
+
+
+def downloaded(seconds: float) -> Downloaded:
+    return Downloaded(job="j", title="t", source="s", media="m", size=1, seconds=seconds)
+
+
+def chunk(n: int, seconds: float, node: str = "m4") -> ChunkDone:
+    return ChunkDone(job="j", n=n, start=n * 30.0, end=n * 30.0 + 30, node=node, seconds=seconds)
+
+
+def converted(chunks: int, seconds: float) -> Converted:
+    return Converted(job="j", chunks=chunks, duration=60, speech=60, seconds=seconds)
+
+
+WHOLE = job(
+    (0, SUBMITTED),
+    (5, downloaded(3)),
+    (8, chunk(0, 1)),
+    (10, converted(3, 4)),
+    (14, chunk(1, 2)),
+    (14, chunk(2, 2, "box")),
+    (15, Completed(job="j", transcript="x")),
+)
+
+
+def test_each_step_is_where_its_facts_say() -> None:
+    """Else the owner buys a faster card though the download is what takes long."""
+    found = timeline(WHOLE)
+    assert found
+    assert found.seconds == 15
+    assert {lane.step: lane.intervals for lane in found.lanes} == {
+        "waiting": ((0, 2), (5, 6), (10, 12)),
+        "downloading": ((2, 5),),
+        "decoding": ((6, 10),),
+        "transcribing": ((7, 8), (12, 14)),
+        "storing": ((14, 15),),
+    }
+    assert [(share.node, share.chunks, share.audio, share.seconds) for share in found.shares] == [
+        ("m4", 2, 60, 3),
+        ("box", 1, 30, 2),
+    ]
+
+
+def test_chunks_of_one_call_count_as_long_as_the_call() -> None:
+    """Else an engine that was at it all the time seems to have waited."""
+    found = timeline(job((0, SUBMITTED), (1, downloaded(1)), (9, chunk(0, 4)), (9, chunk(1, 4))))
+    assert found
+    (transcribing,) = (lane for lane in found.lanes if lane.step == "transcribing")
+    assert transcribing.intervals == ((1, 9),)
+
+
+def test_of_a_job_that_was_retried_the_last_try_counts() -> None:
+    """Else a job that was retried the next day seems to have waited for a day."""
+    found = timeline(
+        job(
+            (0, SUBMITTED),
+            (5, downloaded(3)),
+            (9, chunk(0, 1)),
+            (100, Retried(job="j", time=1, chunks=(1,))),
+            (100, downloaded(3)),
+            (103, converted(2, 2)),
+            (105, chunk(1, 1)),
+        )
+    )
+    assert found
+    assert (found.start, found.seconds) == (_T0 + 100, 5)
+    assert {lane.step: lane.intervals for lane in found.lanes} == {
+        "waiting": ((0, 1), (3, 4)),
+        "downloading": (),
+        "decoding": ((1, 3),),
+        "transcribing": ((4, 5),),
+        "storing": (),
+    }
+
+
+def test_a_job_that_has_only_begun_waits() -> None:
+    """Else there is an error in place of what is known."""
+    found = timeline(job((0, SUBMITTED)))
+    assert found
+    assert (found.seconds, found.shares) == (0, ())
+    assert list(lines(job((0, SUBMITTED)), 80))
+    assert timeline(Job("j")) is None
+    assert not list(lines(Job("j"), 80))
+
+
+_TIME = st.floats(0, 1000)
+
+
+@given(
+    st.lists(st.tuples(_TIME, _TIME, st.sampled_from(["a", "b"])), max_size=20),
+    st.tuples(_TIME, _TIME),
+    st.tuples(_TIME, _TIME),
+    st.integers(20, 200),
+)
+def test_every_moment_has_its_step(
+    chunks: list[tuple[float, float, str]],
+    download: tuple[float, float],
+    convert: tuple[float, float],
+    columns: int,
+) -> None:
+    """Else shares do not add up, or a bar is longer than the terminal is wide."""
+    state = job(
+        (0, SUBMITTED),
+        (download[0], downloaded(download[1])),
+        (convert[0], converted(len(chunks), convert[1])),
+        *((at, chunk(n, seconds, node)) for n, (at, seconds, node) in enumerate(chunks)),
+    )
+    found = timeline(state)
+    assert found
+    for lane in found.lanes:
+        moments = [moment for interval in lane.intervals for moment in interval]
+        assert moments == sorted(moments)
+        assert not moments or (moments[0] >= 0 and moments[-1] <= found.seconds)
+    waiting, *others = found.lanes
+    assert sum(lane.seconds for lane in found.lanes) >= found.seconds - 1e-6
+    for begin, end in waiting.intervals:
+        assert not any(b < end and begin < e for lane in others for b, e in lane.intervals)
+    assert sum(share.chunks for share in found.shares) == len(chunks)
+    assert all(len(line) <= max(columns, 70) for line in lines(state, columns))
+
+
+def test_the_bars_are_on_one_axis() -> None:
+    """Else the eye sees a step before the one that it waited for."""
+    found = {line[:12].strip(): line[30:] for line in lines(WHOLE, 47)}
+    assert found["downloading"] == "  ███"
+    assert found["decoding"] == "      ████"
+    assert found["storing"] == "              █"

@@ -1,0 +1,133 @@
+"""Where a process answers Prometheus and health checks over HTTP, from a thread of its own: `--metrics-port`."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from nats.aio.client import Client
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from v2t_stream.errors import SettingsError
+
+_BEAT: Final = 1.0  # seconds
+_WEDGED: Final = 10.0  # seconds without a turn of the loop
+_LOST: Final = 30.0  # seconds without a broker
+
+
+@dataclass
+class Health:
+    """Whether this process can work: kept by its loop, asked from another thread, so that a wedged loop is seen."""
+
+    client: Client
+    unready: Callable[[], str]  # what a process that is well still waits for, in words; empty: nothing
+    _turned: float = field(default_factory=time.monotonic)
+    _connected: float = field(default_factory=time.monotonic)
+
+    async def beat(self) -> None:
+        """Keep it, until cancelled."""
+        while True:
+            self._turned = time.monotonic()
+            if self.client.is_connected:
+                self._connected = self._turned
+            await asyncio.sleep(_BEAT)
+
+    def ill(self) -> str:
+        """What is wrong, in words; empty where nothing is."""
+        now = time.monotonic()
+        if now - self._turned > _WEDGED:
+            return f"the event loop has not turned for {now - self._turned:.0f} s"
+        if self.client.is_closed:
+            return "the connection to the broker is closed"
+        if now - self._connected > _LOST:
+            return f"there has been no broker for {now - self._connected:.0f} s"
+        return ""
+
+    def not_ready(self) -> str:
+        """Why it does not take work at this moment, in words; empty where it does."""
+        if reason := self.ill():
+            return reason
+        return self.unready() if self.client.is_connected else "there is no broker at present"
+
+
+@contextlib.contextmanager
+def served(host: str, port: int, health: Health, *collectors: Collector) -> Iterator[None]:
+    """Answer /metrics, /healthz and /readyz while the block runs. Raises SettingsError where the port is taken."""
+    registry = CollectorRegistry()
+    for collector in collectors:
+        registry.register(collector)
+    ProcessCollector(registry=registry)  # it knows Linux alone
+    try:
+        server = _Server((host, port), registry, health)
+    except OSError as error:
+        raise SettingsError(
+            f"metrics cannot be served at {host}:{port} ({error.strerror}): choose another "
+            "--metrics-port or --metrics-host"
+        ) from error
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Answer(NamedTuple):
+    status: int
+    body: str | bytes
+    kind: str = "text/plain; charset=utf-8"
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, address: tuple[str, int], registry: CollectorRegistry, health: Health) -> None:
+        self._registry, self._health = registry, health
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Without asking DNS for a name, which may take long."""
+        TCPServer.server_bind(self)
+
+    def answer(self, path: str, accept: str) -> _Answer:
+        try:
+            match path:
+                case "/metrics":
+                    encoder, kind = choose_encoder(accept)
+                    return _Answer(200, encoder(self._registry), kind)
+                case "/healthz":
+                    return _verdict(self._health.ill())
+                case "/readyz":
+                    return _verdict(self._health.not_ready())
+        except Exception as error:  # noqa: BLE001  # as where the broker is away: who asks is told
+            return _verdict(str(error) or type(error).__name__)
+        return _Answer(404, "there are /metrics, /healthz and /readyz\n")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        status, body, kind = self.server.answer(urlsplit(self.path).path, self.headers.get("Accept", ""))
+        data = body.encode() if isinstance(body, str) else body
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """A line for each look would hide the others."""
+
+
+def _verdict(trouble: str) -> _Answer:
+    return _Answer(503, f"{trouble}\n") if trouble else _Answer(200, "ok\n")
