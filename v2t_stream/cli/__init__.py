@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "up": ("node", "Run the embedded broker and all stages until stopped."),
     "node": ("node", "Run all stages of this machine on the broker of NATS_URL."),
     "stage": ("node", "Run one stage on the broker of NATS_URL."),
+    "doctor": ("doctor", "Find out what does not work here, and what to do."),
     "health": ("health", "Tell whether a stage of this machine is at work, for health checks."),
 }
 
