@@ -118,9 +118,14 @@ def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:
     return {"V2T_WARM": "true", **{name: value for name, value in known.items() if value}}
 
 
-def open_store(connection: Connection, settings: Settings) -> ObjectStore:
-    """The store of `settings`: MinIO where MINIO_ENDPOINT names one, else that of the broker."""
-    return minio_store(settings) if settings.minio_endpoint else JetStreamStore(connection.client)
+def open_store(connection: Connection, settings: Settings, *, timeout: float = 30.0) -> ObjectStore:
+    """The store of `settings`: MinIO where MINIO_ENDPOINT names one, else that of the broker.
+
+    `timeout`: seconds without progress until a step gives up.
+    """
+    if settings.minio_endpoint:
+        return minio_store(settings, timeout=timeout)
+    return JetStreamStore(connection.client, timeout=timeout)
 
 
 async def set_up(connection: Connection, settings: Settings, *, change_store: bool = False, told: bool = False) -> None:
@@ -153,16 +158,17 @@ async def set_up(connection: Connection, settings: Settings, *, change_store: bo
 
 
 async def drifted(connection: Connection, settings: Settings) -> list[Drift]:
-    """Where streams, consumers and buckets are not as `settings` and the topology say. Raises BrokerError, StoreError.
+    """Where streams and consumers are not as `settings` and the topology say. Raises BrokerError."""
+    return await drift(connection, _store_of(settings), settings.retention, replicas=settings.replicas)
 
-    What is kept in MinIO is counted in whole days.
-    """
-    retention = settings.retention
-    found = await drift(connection, _store_of(settings), retention, replicas=settings.replicas)
-    lifetimes = await open_store(connection, settings).lifetimes()
+
+async def store_drifted(store: ObjectStore, settings: Settings) -> list[Drift]:
+    """Where the buckets of `store` are not as `settings` say. Raises StoreError."""
+    retention, lifetimes = settings.retention, await store.lifetimes()
+    found = []
     for bucket, wanted in (("media", retention.media), ("transcripts", retention.transcripts)):
         config = {"max_age": int(lifetimes[bucket] * 1e9)} if bucket in lifetimes else None
-        kept = math.ceil(wanted / DAY) * DAY if settings.minio_endpoint else wanted
+        kept = math.ceil(wanted / DAY) * DAY if settings.minio_endpoint else wanted  # S3 counts whole days
         found += compare(f"bucket {bucket}", config, {"max_age": int(kept * 1e9)})
     return found
 
@@ -190,15 +196,15 @@ async def announce_uploads(settings: Settings) -> str:
     return ""
 
 
-def minio_store(settings: Settings) -> "MinioStore":
-    """Raises SettingsError where the store of `settings` is none."""
+def minio_store(settings: Settings, *, timeout: float = 30.0) -> "MinioStore":
+    """`timeout`: see MinioStore. Raises SettingsError where the store of `settings` is none."""
     if not settings.minio_endpoint:
         raise SettingsError(
             "MINIO_ENDPOINT is not set, so there is no bucket: set it, or submit files with v2t convert --input"
         )
     from v2t_stream.minio_store import MinioStore  # noqa: PLC0415  # its SDK takes a while to import
 
-    return MinioStore(settings)
+    return MinioStore(settings, timeout=timeout)
 
 
 def _store_of(settings: Settings) -> str:

@@ -21,7 +21,7 @@ from v2t_stream.fleet import Presence
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.queues import pause, queues
-from v2t_stream.session import drifted, set_up
+from v2t_stream.session import drifted, set_up, store_drifted
 from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources
 from v2t_stream.topology import CHUNKS, DEAD, INBOX, JOBS, LAYOUT, STAGES, STREAMS, stage_row
@@ -238,9 +238,15 @@ async def test_what_is_missing_is_made_and_all_is_as_it_should_be_at_once(tmp_pa
         async with await connect(server.url, name="test") as connection:
             missing = await drifted(connection, Settings())
             consumers = sum(len(row.consumers) for row in STAGES)
-            assert len(missing) == len(STREAMS) + consumers + 2  # and the buckets
+            assert len(missing) == len(STREAMS) + consumers
+            store = JetStreamStore(connection.client)
+            assert [str(one) for one in await store_drifted(store, Settings())] == [
+                "bucket media is missing",
+                "bucket transcripts is missing",
+            ]
             assert {str(drift).rpartition(" is ")[2] for drift in missing} == {"missing"}
             await set_up(connection, Settings())
             assert await drifted(connection, Settings()) == []
+            assert await store_drifted(store, Settings()) == []
     finally:
         server.stop()

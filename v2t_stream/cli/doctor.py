@@ -14,7 +14,7 @@ from v2t_stream.doctor import Finding, Status, examine
 from v2t_stream.embedded import find_running, server_path
 from v2t_stream.errors import BrokerError, V2TError
 from v2t_stream.jetstream import Connection, connect
-from v2t_stream.session import announce_uploads, drifted, set_up
+from v2t_stream.session import announce_uploads, drifted, open_store, set_up, store_drifted
 from v2t_stream.settings import Settings
 
 _MARKS: Final[dict[Status, tuple[str, str]]] = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
@@ -70,7 +70,8 @@ def _alone() -> Finding:
 async def _fix(connection: Connection, settings: Settings) -> Finding:
     """Set up what is not as it should be."""
     try:
-        drifts = await drifted(connection, settings)
+        store = open_store(connection, settings)
+        drifts = [*await drifted(connection, settings), *await store_drifted(store, settings)]
         await set_up(connection, settings, told=True)
         trouble = await announce_uploads(settings)
     except V2TError as error:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from v2t_stream.drift import age
-from v2t_stream.session import announce_uploads, drifted, session
+from v2t_stream.session import announce_uploads, drifted, session, store_drifted
 from v2t_stream.settings import Settings
 from v2t_stream.topology import DEAD, JOBS, STAGES, STREAMS, store_in_use
 
@@ -64,7 +64,8 @@ def show() -> None:
             click.echo(f"files are kept in {await store_in_use(connection)}")
             kept = await pipeline.store.lifetimes()
             click.echo(f"kept are {', '.join(f'{name} {age(seconds)}' for name, seconds in (kept | ages).items())}")
-            if drifts := await drifted(connection, settings):
+            drifts = [*await drifted(connection, settings), *await store_drifted(pipeline.store, settings)]
+            if drifts:
                 click.echo("not as it should be, which v2t topology apply makes it:")
                 for drift in drifts:
                     click.echo(f"  {drift}")

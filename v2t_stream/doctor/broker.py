@@ -14,7 +14,7 @@ from v2t_stream.doctor.machine import gigabytes
 from v2t_stream.drift import Drift, age
 from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection
-from v2t_stream.session import check_store, drifted, minio_store, open_store
+from v2t_stream.session import check_store, drifted, minio_store, open_store, store_drifted
 from v2t_stream.settings import Settings
 from v2t_stream.topology import CHUNKS, STAGES, STREAMS
 
@@ -112,7 +112,7 @@ async def durability(settings: Settings) -> Finding:
 
 
 async def topology(connection: Connection, settings: Settings) -> Finding:
-    drifts = [drift for drift in await drifted(connection, settings) if not drift.what.startswith("bucket")]
+    drifts = await drifted(connection, settings)
     if drifts:
         return Finding("topology", "fail" if any(not one.field for one in drifts) else "warn", _some(drifts), _APPLY)
     count = sum(len(row.consumers) for row in STAGES)
@@ -153,12 +153,14 @@ async def nodes(connection: Connection) -> Finding:
 async def store(connection: Connection, settings: Settings) -> Finding:
     """Whether the buckets are there, and forget what they should."""
     await check_store(connection, settings)
-    lifetimes = await open_store(connection, settings).lifetimes()
-    drifts = [drift for drift in await drifted(connection, settings) if drift.what.startswith("bucket")]
+    there = open_store(connection, settings, timeout=_ANSWER)
+    drifts = await store_drifted(there, settings)
     if drifts:
         return Finding("store", "fail" if any(not one.field for one in drifts) else "warn", _some(drifts), _APPLY)
     where = f"MinIO at {settings.minio_endpoint}" if settings.minio_endpoint else "the broker's own"
-    return Finding("store", "ok", f"{where}; kept: " + ", ".join(f"{n} {age(s)}" for n, s in lifetimes.items()))
+    return Finding(
+        "store", "ok", f"{where}; kept: " + ", ".join(f"{n} {age(s)}" for n, s in (await there.lifetimes()).items())
+    )
 
 
 def store_clock(settings: Settings) -> Finding:
@@ -175,7 +177,7 @@ def store_clock(settings: Settings) -> Finding:
 
 
 async def uploads(settings: Settings) -> Finding:
-    if await minio_store(settings).announces_uploads():
+    if await minio_store(settings, timeout=_ANSWER).announces_uploads():
         return Finding("uploads", "ok", f"what is put into {settings.upload_bucket} starts a job")
     return Finding(
         "uploads",
