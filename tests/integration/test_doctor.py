@@ -20,17 +20,21 @@ from v2t_stream.settings import Settings
 from v2t_stream.topology import CHUNKS, JOBS
 
 
-def doctor(home: Path, url: str, *options: str, code: int = 0, **environment: str) -> dict[str, dict[str, Any]]:
-    """What it found, by name, after it exited with `code`."""
+def v2t(home: Path, url: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     bare = {name: text for name, text in os.environ.items() if not name.startswith(("V2T_", "NATS_", "MINIO_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "v2t_stream", "doctor", "--json", *options],
+    return subprocess.run(
+        [sys.executable, "-m", "v2t_stream", *arguments],
         env={**bare, "NATS_URL": url, "V2T_DATA_DIR": str(home), **environment},
         capture_output=True,
         text=True,
         timeout=110,
         check=False,
     )
+
+
+def doctor(home: Path, url: str, *options: str, code: int = 0, **environment: str) -> dict[str, dict[str, Any]]:
+    """What it found, by name, after it exited with `code`."""
+    done = v2t(home, url, "doctor", "--json", *options, **environment)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return {finding["name"]: finding for finding in json.loads(done.stdout)}
@@ -90,6 +94,9 @@ async def test_drift_is_shown_and_fixed(tmp_path: Path) -> None:
             "warn",
             "stream V2T_JOBS: max_age is 5 d, should be 30 d; consumer convert: ack_wait is 7 s, should be 30 s",
         )
+        shown = v2t(tmp_path, server.url, "topology", "show").stdout
+        assert "kept are media 3 d, transcripts for ever, facts of jobs 5 d, dead letters 30 d" in shown
+        assert "  consumer convert: ack_wait is 7 s, should be 30 s\n" in shown
         await connection.api(f"CONSUMER.DELETE.{CHUNKS}.transcribe-any")
         await retype(connection, "OBJ_v2t_media", max_age=0)
         looked = await look(server.url)
@@ -160,8 +167,10 @@ def minio(tmp_path: Path) -> Iterator[tuple[Server, MinioServer]]:
     try:
         store = MinioServer(tmp_path / "minio", server)
         store.start()
-        yield server, store
-        store.stop()
+        try:
+            yield server, store
+        finally:
+            store.stop()
     finally:
         server.stop()
 

@@ -46,7 +46,8 @@ def doctor(*, fix: bool, as_json: bool) -> None:
             return [*await examine(checks), _alone()]  # what the file names was killed
         async with connection:
             fixed = [await _fix(connection, settings)] if fix else []
-            return [*await examine([*checks, *broker.checks(connection, settings)]), *fixed]
+            found = await examine(broker.checks(connection, settings))  # first: it is asked how fast it answers
+            return [*await examine(checks), *found, *fixed]
 
     with Console(stderr=True).status("looking …"):
         findings = uvloop.run(run())

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 import nats.errors
 
 from v2t_stream.doctor import Check, Finding, Status, in_thread
-from v2t_stream.doctor.machine import gigabytes
+from v2t_stream.doctor.machine import amount
 from v2t_stream.drift import Drift, age
+from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection
 from v2t_stream.session import check_store, drifted, minio_store, open_store, store_drifted
 from v2t_stream.settings import Settings
-from v2t_stream.topology import CHUNKS, STAGES, STREAMS
+from v2t_stream.topology import CHUNKS, STAGES, STORE_KEY, STREAMS
 
 _PAYLOAD: Final = 1 << 20  # bytes of a message that the object store's chunks are cut for
 _LEAST: Final = 64 << 10  # bytes that a submission may have
@@ -91,8 +92,8 @@ async def limits(connection: Connection) -> Finding:
         (stored >= room * _NEAR, "warn", less),
         (payload < _PAYLOAD, "warn", f"with max_payload: {_PAYLOAD >> 10}KB a chunk's audio is one message"),
     ]
-    of = f" of {gigabytes(room)}" if room < math.inf else ", no limit for this account"
-    found = f"{gigabytes(stored)} stored{of}; messages up to {payload >> 10} KB"
+    of = f" of {amount(room)}" if room < math.inf else ", no limit for this account"
+    found = f"{amount(stored)} stored{of}; messages up to {payload >> 10} KB"
     for holds, status, advice in troubles:
         if holds:
             return Finding("limits", status, found, advice)
@@ -112,7 +113,9 @@ async def durability(settings: Settings) -> Finding:
 
 
 async def topology(connection: Connection, settings: Settings) -> Finding:
-    drifts = await drifted(connection, settings)
+    # Missing ones first. Which store it is, `store` tells.
+    drifts = sorted(await drifted(connection, settings), key=lambda drift: bool(drift.field))
+    drifts = [drift for drift in drifts if drift.field != STORE_KEY]
     if drifts:
         return Finding("topology", "fail" if any(not one.field for one in drifts) else "warn", _some(drifts), _APPLY)
     count = sum(len(row.consumers) for row in STAGES)
@@ -121,7 +124,12 @@ async def topology(connection: Connection, settings: Settings) -> Finding:
 
 async def priorities(connection: Connection) -> Finding:
     """Whether the server took the priority group: one that does not know them ignores the field."""
-    config = (await connection.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-any"))["config"]
+    try:
+        config = (await connection.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-any"))["config"]
+    except BrokerError as error:
+        if "not found" not in str(error):
+            raise
+        return Finding("priorities", "fail", "the queue for all nodes is missing", _APPLY)
     if config.get("priority_policy") == "prioritized":
         return Finding("priorities", "ok", "of the nodes that wait, the fastest is served first")
     return Finding("priorities", "fail", "the queue for all nodes has no priorities", _APPLY)

@@ -91,12 +91,12 @@ def disk(settings: Settings) -> Finding:
     home = settings.home
     place = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    found = f"{gigabytes(free)} free for {home}"
+    found = f"{amount(free)} free for {home}"
     move = "free some, or set V2T_DATA_DIR to a larger disk"
     if free < _FULL:
         return Finding("disk", "fail", found, move)
     if free < settings.max_bytes:
-        return Finding("disk", "warn", f"{found}: a download may take {gigabytes(settings.max_bytes)}", move)
+        return Finding("disk", "warn", f"{found}: a download may take {amount(settings.max_bytes)}", move)
     return Finding("disk", "ok", found)
 
 
@@ -120,5 +120,6 @@ def secrets(settings: Settings) -> Finding:
     )
 
 
-def gigabytes(size: float) -> str:
-    return f"{size / (1 << 30):.1f} GB"
+def amount(size: float) -> str:
+    """Bytes for people."""
+    return f"{size / (1 << 30):.1f} GB" if size >= 1 << 30 else f"{size / (1 << 20):.1f} MB"
