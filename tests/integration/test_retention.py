@@ -2,6 +2,9 @@
 
 import asyncio
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -64,6 +67,11 @@ async def test_facts_dead_letters_and_media_expire_and_transcripts_stay(tmp_path
         found = await done.find(connection, store, "youtube:x", Options(model="demo"))
         assert found
         assert found.job == "job"
+        for job, told in (("job", "{}"), ("other", "there is no job 'other'")):
+            command = [sys.executable, "-m", "v2t_stream", "job", "transcript", job, "--format", "json"]
+            environment = {**os.environ, "NATS_URL": connection.url, "V2T_DATA_DIR": str(tmp_path / "home")}
+            shown = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+            assert told in shown.stdout + shown.stderr
 
 
 async def test_transcripts_expire_where_they_are_told_to_and_are_then_made_again(tmp_path: Path) -> None:
