@@ -30,6 +30,7 @@ AT_ONCE: Final = 64  # small requests side by side
 # JetStream error codes
 _WRONG_SEQUENCE: Final = (10071, 10164)
 _NAME_IN_USE: Final = 10058
+_NOT_FOUND: Final = 10059
 _NO_MESSAGE: Final = 10037
 
 
@@ -76,7 +77,18 @@ class Bucket:
         self._stream = f"OBJ_{name}"
         self._timeout = timeout
 
-    async def create(self, max_age: float, replicas: int) -> None:
+    async def max_age(self) -> float | None:
+        """Seconds that objects are kept, 0: for ever; None where there is no such bucket."""
+        try:
+            answer = await self._ask(f"$JS.API.STREAM.INFO.{self._stream}")
+        except APIError as error:
+            if error.err_code != _NOT_FOUND:
+                raise
+            return None
+        return float(answer["config"]["max_age"]) / 1e9
+
+    async def create(self, max_age: float, replicas: int, *, keep: bool = False) -> None:
+        """`keep`: where there is one, its objects are kept as long as before."""
         config = {
             "name": self._stream,
             "subjects": [f"$O.{self._name}.C.>", f"$O.{self._name}.M.>"],
@@ -92,9 +104,11 @@ class Bucket:
         except APIError as error:
             if error.err_code != _NAME_IN_USE:
                 raise
-            # One that has more replicas keeps them.
-            present = (await self._ask(f"$JS.API.STREAM.INFO.{self._stream}"))["config"]["num_replicas"]
-            await self._ask(f"$JS.API.STREAM.UPDATE.{self._stream}", {**config, "num_replicas": max(replicas, present)})
+            present = (await self._ask(f"$JS.API.STREAM.INFO.{self._stream}"))["config"]
+            config["num_replicas"] = max(replicas, present["num_replicas"])  # one that has more keeps them
+            if keep:
+                config["max_age"] = present["max_age"]
+            await self._ask(f"$JS.API.STREAM.UPDATE.{self._stream}", config)
 
     async def record(self, key: str, *, of_leader: bool = False) -> tuple[Record | None, int]:
         """Return the record of `key` and its sequence in the stream; None and 0 where there is none.

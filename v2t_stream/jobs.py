@@ -1,5 +1,6 @@
 """The state of a job: a fold over its facts, the same for the command line, the monitor and the aggregator."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -55,17 +56,16 @@ class Job:
     children: dict[int, "Job"] = field(default_factory=dict)  # by their place in the list, from 1
 
     def apply(self, stored: Stored) -> None:
-        """Take one fact; one of a newer release, which cannot be read, changes nothing."""
+        """Take one fact; of one of a newer release, which cannot be read, only that it is there."""
         if (job := job_of(stored.subject)) != self.id:
             _, place = place_of(job)
             self.children.setdefault(place, Job(job)).apply(stored)
             return
         if self.sequences.get(stored.subject, -1) >= stored.sequence:
             return
-        try:
+        event = None
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
             event = decode(stored.subject, stored.data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return
         if self._is_void(event, stored.sequence):
             return
         match event:
@@ -77,7 +77,7 @@ class Job:
             case Progress(stage=stage):
                 self.progress[stage] = event
             case None:
-                return
+                pass  # it counts for the fence, by which the stream would refuse our end of the job
             case _:
                 setattr(self, type(event).__name__.lower(), event)
         self.sequences[stored.subject] = stored.sequence

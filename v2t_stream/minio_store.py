@@ -66,6 +66,7 @@ _REFUSALS: Final = {
     "NoSuchUpload": "{where} ended the upload, as it does where it has no room left (it does not say): free some there",
 }
 _DAY: Final = 86_400  # seconds
+_RULE: Final = "v2t-{}"  # the name of our lifecycle rule of each bucket
 
 T = TypeVar("T")
 
@@ -186,23 +187,35 @@ class MinioStore:
                 ),
             )
 
-    async def create(self, *, media_max_age: float, replicas: int = 1) -> None:  # noqa: ARG002  # MinIO's own affair
-        """Create the buckets that are missing, and have media expire after `media_max_age` seconds.
+    async def create(
+        self,
+        *,
+        media_max_age: float,
+        transcript_max_age: float = 0,
+        replicas: int = 1,  # noqa: ARG002  # MinIO's own affair
+        keep: bool = False,
+    ) -> None:
+        """Create the buckets that are missing, and have what is in them expire after so many seconds; 0: never.
 
-        S3 counts in whole days, so it is rounded up to those. Doing it again changes nothing.
+        S3 counts in whole days, so they are rounded up to those. Rules of others stay. Doing it again changes nothing.
         """
-        days = math.ceil(media_max_age / _DAY)
-        rule = Rule(
-            status=ENABLED, rule_filter=Filter(prefix=""), rule_id="v2t-media", expiration=Expiration(days=days)
-        )
         with self._told("create the buckets"):
-            for bucket in (self._bucket("media"), self._bucket("transcripts"), self._uploads):
-                await self._in_thread(partial(self._create, bucket))
-            await self._in_thread(
-                lambda _: self._client.set_bucket_lifecycle(
-                    bucket_name=self._bucket("media"), config=LifecycleConfig(rules=[rule])
-                )
-            )
+            for top, max_age in (("media", media_max_age), ("transcripts", transcript_max_age)):
+                created = await self._in_thread(partial(self._create, self._bucket(top)))
+                if created or not keep:
+                    await self._in_thread(partial(self._expire, top, max_age))
+            await self._in_thread(partial(self._create, self._uploads))
+
+    async def lifetimes(self) -> dict[str, float]:
+        with self._told("look up the buckets"):
+            ages = {top: await self._in_thread(partial(self._max_age, top)) for top in ("media", "transcripts")}
+        return {top: max_age for top, max_age in ages.items() if max_age is not None}
+
+    async def announces_uploads(self) -> bool:
+        """Whether what is put into the upload bucket is published to NATS."""
+        with self._told(f"look up what {self._uploads} announces"):
+            config = await self._in_thread(lambda _: self._client.get_bucket_notification(bucket_name=self._uploads))
+        return any(queue.queue in (_KEPT, _AT_ONCE_TOO) for queue in config.queue_config_list)
 
     async def announce_uploads(self) -> None:
         """Have the server publish what is put into the upload bucket; what else it publishes from there stays.
@@ -309,14 +322,44 @@ class MinioStore:
                 await asyncio.wait({result})
             raise
 
-    def _create(self, bucket: str, _: threading.Event) -> None:
+    def _create(self, bucket: str, _: threading.Event) -> bool:
+        """Whether it was not there."""
         if self._client.bucket_exists(bucket_name=bucket):
-            return
+            return False
         try:
             self._client.make_bucket(bucket_name=bucket)
         except S3Error as error:
             if error.code != "BucketAlreadyOwnedByYou":  # by another node a moment ago
                 raise
+        return True
+
+    def _expire(self, top: str, max_age: float, _: threading.Event) -> None:
+        """Have what is in the bucket expire after so many seconds, rounded up to days; 0: never."""
+        bucket = self._bucket(top)
+        rules = [rule for rule in self._rules(bucket) if rule.rule_id != _RULE.format(top)]
+        if max_age:
+            expiration = Expiration(days=math.ceil(max_age / _DAY))
+            rules.append(
+                Rule(status=ENABLED, rule_filter=Filter(prefix=""), rule_id=_RULE.format(top), expiration=expiration)
+            )
+        if rules:
+            self._client.set_bucket_lifecycle(bucket_name=bucket, config=LifecycleConfig(rules=rules))
+        else:
+            self._client.delete_bucket_lifecycle(bucket_name=bucket)
+
+    def _max_age(self, top: str, _: threading.Event) -> float | None:
+        """Seconds after which our rule has it expire, 0: never; None where there is no bucket."""
+        bucket = self._bucket(top)
+        if not self._client.bucket_exists(bucket_name=bucket):
+            return None
+        for rule in self._rules(bucket):
+            if rule.rule_id == _RULE.format(top) and rule.status == ENABLED and rule.expiration:
+                return float(rule.expiration.days or 0) * _DAY
+        return 0.0
+
+    def _rules(self, bucket: str) -> list[Rule]:
+        config = self._client.get_bucket_lifecycle(bucket_name=bucket)
+        return list(config.rules) if config else []
 
     def _announce_uploads(self) -> None:
         try:

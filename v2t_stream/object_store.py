@@ -39,11 +39,17 @@ class ObjectStore(Protocol):
     stays. Every wait is bounded. All raise StoreError; reading what is not there raises ObjectMissing.
     """
 
-    async def create(self, *, media_max_age: float, replicas: int = 1) -> None:
+    async def create(
+        self, *, media_max_age: float, transcript_max_age: float = 0, replicas: int = 1, keep: bool = False
+    ) -> None:
         """Create or update the buckets; doing it again changes nothing.
 
-        `media_max_age`: seconds media are kept. `replicas`: servers that keep each bucket, where the broker does.
+        `media_max_age`, `transcript_max_age`: seconds they are kept, 0: for ever. `keep`: in a bucket that is there
+        already, as long as before. `replicas`: servers that keep each bucket, where the broker does.
         """
+
+    async def lifetimes(self) -> dict[str, float]:
+        """Of each bucket that is there (media, transcripts) the seconds that objects are kept; 0: for ever."""
 
     async def put_file(self, key: str, path: Path) -> None: ...
 
@@ -76,11 +82,17 @@ class JetStreamStore:
     def __init__(self, client: Client, *, timeout: float = 30.0) -> None:
         self._buckets = {"media": Bucket(client, MEDIA, timeout), "transcripts": Bucket(client, TRANSCRIPTS, timeout)}
 
-    async def create(self, *, media_max_age: float, replicas: int = 1) -> None:
-        """Create or update both buckets; doing it again changes nothing. `media_max_age`: seconds media are kept."""
+    async def create(
+        self, *, media_max_age: float, transcript_max_age: float = 0, replicas: int = 1, keep: bool = False
+    ) -> None:
         with _told("create the buckets of the object store"):
-            await self._buckets["media"].create(media_max_age, replicas)
-            await self._buckets["transcripts"].create(0, replicas)
+            await self._buckets["media"].create(media_max_age, replicas, keep=keep)
+            await self._buckets["transcripts"].create(transcript_max_age, replicas, keep=keep)
+
+    async def lifetimes(self) -> dict[str, float]:
+        with _told("look up the buckets of the object store"):
+            ages = {name: await bucket.max_age() for name, bucket in self._buckets.items()}
+        return {name: max_age for name, max_age in ages.items() if max_age is not None}
 
     async def put_file(self, key: str, path: Path) -> None:
         with _told(f"store {path} as {key}"), await asyncio.to_thread(path.open, "rb") as source:

@@ -2,20 +2,24 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.options import Options
+from v2t_stream.drift import Drift, compare
 from v2t_stream.embedded import Broker, embedded_broker, try_lock
 from v2t_stream.errors import BrokerError, SettingsError, StoreError
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore, ObjectStore
 from v2t_stream.providers import file_of, load, refusal
+from v2t_stream.provision import apply, drift
+from v2t_stream.retention import DAY
 from v2t_stream.settings import Settings
 from v2t_stream.supervisor import supervised
-from v2t_stream.topology import STAGES, apply, is_applied, store_in_use
+from v2t_stream.topology import STAGES, is_applied, store_in_use
 
 if TYPE_CHECKING:
     from v2t_stream.minio_store import MinioStore
@@ -47,8 +51,7 @@ async def session(
     `work`: also run the stages, while no other command of this machine does. `port`: see `embedded_broker`.
     `quiet`: their logs go to files in the data directory. `arguments`: see `supervised`. `options`: what is known to be
     asked of them, so that the model loads while the media is still on its way, and what cannot be done is told at once.
-    `set_up_again`: also where all is there. `change_store`: see `set_up`.
-    Raises BrokerError, SettingsError, StoreError.
+    `set_up_again`: the user asked for it. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
     """
     providers = load(settings) if work and not settings.nats_url else []
     if providers and options and (reason := refusal(providers, options)):
@@ -56,7 +59,7 @@ async def session(
     if settings.nats_url:
         async with await connect(settings.nats_url, name=f"v2t on {settings.node}") as connection:
             if set_up_again or not await is_applied(connection, "intake"):
-                await set_up(connection, settings, change_store=change_store)
+                await set_up(connection, settings, change_store=change_store, told=set_up_again)
             await check_store(connection, settings)
             yield Session(connection, open_store(connection, settings), settings.nats_url, local=False)
         return
@@ -64,7 +67,7 @@ async def session(
         embedded_broker(settings.home, port=port) as broker,
         await connect(broker.url, name=f"v2t on {settings.node}") as connection,
     ):
-        await set_up(connection, settings, change_store=change_store)
+        await set_up(connection, settings, change_store=change_store, told=set_up_again)
         store = open_store(connection, settings)
         if not work:
             yield Session(connection, store, broker.url, local=True)
@@ -117,23 +120,36 @@ def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:
     return {"V2T_WARM": "true", **{name: value for name, value in known.items() if value}}
 
 
-def open_store(connection: Connection, settings: Settings) -> ObjectStore:
-    """The store of `settings`: MinIO where MINIO_ENDPOINT names one, else that of the broker."""
-    return minio_store(settings) if settings.minio_endpoint else JetStreamStore(connection.client)
+def open_store(connection: Connection, settings: Settings, *, timeout: float = 30.0) -> ObjectStore:
+    """The store of `settings`: MinIO where MINIO_ENDPOINT names one, else that of the broker.
+
+    `timeout`: seconds without progress until a step gives up.
+    """
+    if settings.minio_endpoint:
+        return minio_store(settings, timeout=timeout)
+    return JetStreamStore(connection.client, timeout=timeout)
 
 
-async def set_up(connection: Connection, settings: Settings, *, change_store: bool = False) -> None:
-    """Create all streams, consumers and buckets that are not there yet. Raises BrokerError, StoreError.
+async def set_up(connection: Connection, settings: Settings, *, change_store: bool = False, told: bool = False) -> None:
+    """Create all streams, consumers and buckets that are not there yet, and bring up to date those that are.
 
-    Raises SettingsError where the jobs of this broker keep their files in another store than that of `settings`,
-    unless `change_store` says that they shall from now on.
+    `told`: the user asked for it, so that how long things are kept becomes as `settings` say also where they are there.
+    Raises BrokerError, StoreError; and SettingsError where the jobs of this broker keep their files in another store
+    than that of `settings`, unless `change_store` says that they shall from now on.
     """
     if not change_store:
         await check_store(connection, settings)
     store = open_store(connection, settings)
+    retention = settings.retention
     try:
-        await store.create(media_max_age=settings.media_hours * 3600, replicas=settings.replicas)
-        await apply(connection, _store_of(settings), replicas=settings.replicas)  # last: then others count on the store
+        await store.create(
+            media_max_age=retention.media,
+            transcript_max_age=retention.transcripts,
+            replicas=settings.replicas,
+            keep=not told,
+        )
+        # Last: then others count on the store.
+        await apply(connection, _store_of(settings), retention, replicas=settings.replicas, told=told)
     except (BrokerError, StoreError) as error:
         if settings.replicas > 1 and ("replicas > 1" in str(error) or "no suitable peers" in str(error)):
             raise BrokerError(
@@ -141,6 +157,22 @@ async def set_up(connection: Connection, settings: Settings, *, change_store: bo
                 "nats/cluster.conf says, or set it to 1"
             ) from error
         raise
+
+
+async def drifted(connection: Connection, settings: Settings) -> list[Drift]:
+    """Where streams and consumers are not as `settings` and the topology say. Raises BrokerError."""
+    return await drift(connection, _store_of(settings), settings.retention, replicas=settings.replicas)
+
+
+async def store_drifted(store: ObjectStore, settings: Settings) -> list[Drift]:
+    """Where the buckets of `store` are not as `settings` say. Raises StoreError."""
+    retention, lifetimes = settings.retention, await store.lifetimes()
+    found = []
+    for bucket, wanted in (("media", retention.media), ("transcripts", retention.transcripts)):
+        config = {"max_age": int(lifetimes[bucket] * 1e9)} if bucket in lifetimes else None
+        kept = math.ceil(wanted / DAY) * DAY if settings.minio_endpoint else wanted  # S3 counts whole days
+        found += compare(f"bucket {bucket}", config, {"max_age": int(kept * 1e9)})
+    return found
 
 
 async def check_store(connection: Connection, settings: Settings) -> None:
@@ -166,15 +198,15 @@ async def announce_uploads(settings: Settings) -> str:
     return ""
 
 
-def minio_store(settings: Settings) -> "MinioStore":
-    """Raises SettingsError where the store of `settings` is none."""
+def minio_store(settings: Settings, *, timeout: float = 30.0) -> "MinioStore":
+    """`timeout`: see MinioStore. Raises SettingsError where the store of `settings` is none."""
     if not settings.minio_endpoint:
         raise SettingsError(
             "MINIO_ENDPOINT is not set, so there is no bucket: set it, or submit files with v2t convert --input"
         )
     from v2t_stream.minio_store import MinioStore  # noqa: PLC0415  # its SDK takes a while to import
 
-    return MinioStore(settings)
+    return MinioStore(settings, timeout=timeout)
 
 
 def _store_of(settings: Settings) -> str:

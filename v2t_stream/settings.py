@@ -13,9 +13,11 @@ from msgspec import Meta
 
 from schemas.options import DEFAULT_MODEL
 from v2t_stream.errors import SettingsError
+from v2t_stream.retention import DAY, HOUR, Retention
 
 _Positive = Annotated[float, Meta(gt=0)]
 _Count = Annotated[int, Meta(ge=0)]
+_Days = Annotated[float, Meta(ge=0)]
 # At most 51 characters, so that the longest bucket's name keeps within S3's 63.
 _BucketPrefix = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,50}$")]
 
@@ -48,6 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_duration: _Positive = 12 * 3600  # seconds of one medium
     cookies: str = ""  # a Netscape cookie file for yt-dlp
     media_hours: _Positive = 72  # until stored media and chunks expire
+    facts_days: _Days = 30  # until jobs are forgotten; 0: never, as below
+    dead_days: _Days = 30  # until dead letters are
+    transcript_days: _Days = 0  # until transcripts are
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1  # servers that hold each stream and bucket, of a cluster of them
 
     minio_endpoint: str = ""  # host:port of MinIO or another S3 server; empty: the object store of NATS
@@ -64,6 +69,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def home(self) -> Path:
         return Path(self.data_dir).expanduser()
+
+    @property
+    def retention(self) -> Retention:
+        """How long things are kept."""
+        days = (self.facts_days, self.dead_days, self.transcript_days)
+        return Retention(self.media_hours * HOUR, *(count * DAY for count in days))
 
     def __repr__(self) -> str:
         """Show what is set, without the secrets."""

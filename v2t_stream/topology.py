@@ -1,4 +1,4 @@
-"""Every wire name and every stream, consumer and stage, in one table; `apply` creates what is declared here.
+"""Every wire name and every stream, consumer and stage, in one table; `provision` creates what is declared here.
 
 A new stage is one file in `stages/` and one row in STAGES.
 """
@@ -43,14 +43,20 @@ NODES: Final = "KV_v2t_nodes"  # the stream of the key-value bucket v2t_nodes (A
 
 ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "remote", "any")
 
-_STORE: Final = "v2t_store"  # in the metadata of the stream JOBS
-_DAY: Final = 86_400  # seconds
+# To be raised with every change of STREAMS or STAGES that a broker must be told of: an older release then leaves alone
+# what a newer one has set up.
+LAYOUT: Final = 1
+
+# In the metadata of the stream JOBS
+STORE_KEY: Final = "v2t_store"  # what the jobs keep their files in
+LAYOUT_KEY: Final = "v2t_layout"
+
 _NS: Final = 1_000_000_000
 
-FACTS_MAX_AGE: Final = 30 * _DAY
 NODE_MAX_AGE: Final = 4  # seconds after which a silent process counts as gone
 DEDUPE_WINDOW: Final = 120  # seconds in which the same submission makes one job
 
+# How long what is in JOBS, DONE and DEAD stays is a setting: see provision.
 STREAMS: Final[dict[str, dict[str, Any]]] = {
     # What people send, untouched, until intake has taken it.
     INBOX: {
@@ -64,7 +70,6 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
         "subjects": ["v2t.job.>"],
         "retention": "limits",
         "max_msgs_per_subject": 1,
-        "max_age": FACTS_MAX_AGE * _NS,
     },
     # The work of transcription. One message per subject and no overwriting: a chunk that waits cannot be queued twice.
     CHUNKS: {
@@ -83,7 +88,6 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
     DEAD: {
         "subjects": ["v2t.dead.>"],
         "retention": "limits",
-        "max_age": FACTS_MAX_AGE * _NS,
     },
     # Who is alive: each process writes its key every second; one that is gone is forgotten by age. In a file, though
     # it is worth nothing after a restart: a server that restarts has forgotten that a stream in memory ever was.
@@ -269,29 +273,7 @@ async def store_in_use(connection: Connection) -> str:
             raise
         return ""
     metadata: dict[str, str] = config.get("metadata") or {}
-    return metadata.get(_STORE, "")
-
-
-async def apply(connection: Connection, store: str, *, replicas: int = 1) -> None:
-    """Create or update all streams and consumers; doing it again, or twice at once, changes nothing.
-
-    `store`: what the jobs keep their files in, for `store_in_use`. A stream that has more replicas keeps them: one node
-    that was set up without the setting must not undo what all rest on. Raises BrokerError where the server refuses.
-    """
-    for name, stream in STREAMS.items():
-        config = {"name": name, "storage": "file", "num_replicas": replicas, "allow_direct": True, **stream}
-        if name == JOBS:
-            config["metadata"] = {_STORE: store}
-        try:
-            await connection.api(f"STREAM.CREATE.{name}", config)
-        except BrokerError as error:
-            if "already in use" not in str(error):
-                raise
-            present = (await connection.api(f"STREAM.INFO.{name}"))["config"]["num_replicas"]
-            await connection.api(f"STREAM.UPDATE.{name}", {**config, "num_replicas": max(replicas, present)})
-    for row in STAGES:
-        for consumer in row.consumers:
-            await connection.api(f"CONSUMER.CREATE.{row.stream}.{consumer.durable}", _consumer_config(row, consumer))
+    return metadata.get(STORE_KEY, "")
 
 
 async def is_applied(connection: Connection, stage: str) -> bool:
@@ -305,22 +287,3 @@ async def is_applied(connection: Connection, stage: str) -> bool:
             raise
         return False
     return True
-
-
-def _consumer_config(row: StageRow, consumer: Consumer) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "durable_name": consumer.durable,
-        "ack_policy": "explicit",
-        "ack_wait": int(row.ack_wait * _NS),
-        # The worker counts deliveries itself and dead-letters the one too many, so that a message whose
-        # worker was killed every time ends with a reason too, instead of lying in the stream unseen.
-        "max_deliver": -1,
-        "max_ack_pending": 10_000,
-    }
-    if len(consumer.filters) == 1:
-        config["filter_subject"] = consumer.filters[0]
-    else:
-        config["filter_subjects"] = list(consumer.filters)
-    if consumer.group:
-        config |= {"priority_groups": [consumer.group], "priority_policy": "prioritized"}
-    return {"stream_name": row.stream, "config": config}

@@ -19,8 +19,9 @@ from v2t_stream import embedded, supervisor
 from v2t_stream.embedded import embedded_broker, find_running, try_lock
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import connect
+from v2t_stream.provision import apply
 from v2t_stream.supervisor import supervised
-from v2t_stream.topology import JOBS, apply
+from v2t_stream.topology import JOBS
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or needs prctl")
 

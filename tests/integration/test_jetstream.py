@@ -17,10 +17,11 @@ from tests.harness import Server, broker
 from tests.proxy import Proxy
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection, Stored, connect
+from v2t_stream.provision import apply
 from v2t_stream.puller import Puller
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.topology import CHUNKS, DEAD, JOBS, STAGES, STREAMS, apply
+from v2t_stream.topology import CHUNKS, DEAD, JOBS, STAGES, STREAMS
 
 
 @pytest.fixture

@@ -23,6 +23,9 @@ _COMMANDS: Final = {
     "node": ("node", "Run all stages of this machine on the broker of NATS_URL."),
     "stage": ("node", "Run one stage on the broker of NATS_URL."),
     "metrics": ("metrics", "Serve the metrics of the fleet for Prometheus."),
+    "doctor": ("doctor", "Find out what does not work here, and what to do."),
+    "backup": ("backup", "Copy all jobs and their files into a folder."),
+    "restore": ("backup", "Put such a copy into a new broker."),
     "health": ("health", "Tell whether a stage of this machine is at work, for health checks."),
 }
 

@@ -26,7 +26,8 @@ def init() -> None:
     store = minio_store(settings)
 
     async def run() -> None:
-        await store.create(media_max_age=settings.media_hours * 3600)
+        retention = settings.retention
+        await store.create(media_max_age=retention.media, transcript_max_age=retention.transcripts)
         await store.announce_uploads()
         click.echo(f"what is put into the bucket {settings.upload_bucket} starts a job")
 

@@ -87,10 +87,10 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
 @click.option("--format", "format_", default="txt", show_default=True, type=click.Choice(list(FORMATS)))
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of printing.")
 def transcript(job_id: str, format_: str, output: Path | None) -> None:
-    """Print the transcript of a completed job."""
+    """Print the transcript of a completed job; also of one that is forgotten by now."""
 
     async def run(pipeline: Session) -> None:
-        state = await _job(pipeline, job_id)
+        state = await read(pipeline.connection, job_id)
         if state.listed:
             first, last = child_id(job_id, 1), child_id(job_id, state.listed.children)
             raise V2TError(f"job {job_id} is a list: read the transcripts of its entries, {first} to {last}")
@@ -98,6 +98,7 @@ def transcript(job_id: str, format_: str, output: Path | None) -> None:
         try:
             data = await pipeline.store.get(f"{prefix}.{format_}")
         except ObjectMissing:
+            _check_known(state)
             why = state.reason or describe(state)[1]
             raise V2TError(f"job {job_id} has no transcript, it is {state.state}{f': {why}' if why else ''}") from None
         if output:
@@ -228,6 +229,10 @@ def _print_table(jobs: list[Job]) -> None:
 async def _job(pipeline: Session, job_id: str) -> Job:
     """Raises V2TError where there is no such job."""
     state = await read(pipeline.connection, job_id)
-    if not state.sequences:
-        raise V2TError(f"there is no job {job_id!r}: v2t job list shows those there are")
+    _check_known(state)
     return state
+
+
+def _check_known(state: Job) -> None:
+    if not state.sequences:
+        raise V2TError(f"there is no job {state.id!r}: v2t job list shows those there are")

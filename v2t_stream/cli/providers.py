@@ -1,7 +1,6 @@
 """`v2t providers`: what this machine's chain is, and whether each of it works."""
 
 import time
-from importlib import import_module
 from typing import Any
 
 import click
@@ -10,14 +9,11 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from schemas.chunks import SAMPLE_RATE
-from schemas.options import DEMO_MODEL, Options
-from v2t_stream import demo
 from v2t_stream.errors import SettingsError, V2TError
 from v2t_stream.providers import Local, Provider, file_of, load
 from v2t_stream.settings import Settings
+from v2t_stream.trial import clip, heard
 
-_SECONDS = 9  # of the clip: three sentences
 _WORDS = 8  # that are shown
 
 
@@ -64,13 +60,13 @@ def test(name: str | None) -> None:
     if name and name not in [provider.name for provider in chain]:
         raise SettingsError(f"there is no provider {name!r}: there are {', '.join(each.name for each in chain)}")
     wanted = [each for each in chain if each.name == name or (name is None and each.enabled)]
-    samples, audio = _clip()
+    samples, audio = clip()
     failures = 0
     for provider in wanted:
         click.echo(f"{provider.name}: ", nl=False)
         begun = time.monotonic()
         try:
-            text = uvloop.run(_heard(provider, settings, samples, audio))
+            text = uvloop.run(heard(provider, settings, samples, audio))
         except V2TError as error:
             failures += 1
             click.echo(f"failed after {time.monotonic() - begun:.1f} s: {error}")
@@ -97,33 +93,3 @@ def summary(provider: Provider, settings: Settings) -> dict[str, Any]:
         "rate_limit_per_minute": provider.rate_limit_per_minute,
         "retries": provider.retries,
     }
-
-
-async def _heard(provider: Provider, settings: Settings, samples: Any, audio: bytes) -> str:
-    # By name: nothing imports stages statically, and this is the one command that needs a part of one.
-    chain = import_module("stages.chain").Chain([msgspec.structs.replace(provider, enabled=True)], settings)
-    # The demo model knows only these words and no language but English.
-    language = "en" if (provider.model or settings.model) == DEMO_MODEL else None
-    try:
-        heard = await chain.transcribe(samples, audio, Options(language=language, remote=True))
-    finally:
-        await chain.close()
-    return " ".join(segment.text for segment in heard.transcription.segments)
-
-
-def _clip() -> tuple[Any, bytes]:
-    """The first seconds of the demonstration's clip, as samples and as FLAC."""
-    import numpy as np  # noqa: PLC0415  with what follows too heavy for `list`
-
-    from v2t_stream.audio import flac  # noqa: PLC0415  as above
-    from v2t_stream.audio.decode import MediaReader  # noqa: PLC0415  as above
-
-    blocks, length = [], 0
-    with MediaReader(demo.CLIP) as reader:
-        for block in reader.blocks():
-            blocks.append(block)
-            length += block.size
-            if length >= _SECONDS * SAMPLE_RATE:
-                break
-    audio = flac.encode(np.concatenate(blocks)[: _SECONDS * SAMPLE_RATE])
-    return flac.decode(audio), audio

@@ -1,13 +1,18 @@
 """`v2t topology`: what there must be in the broker and the store."""
 
+from typing import Final
+
 import click
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from v2t_stream.session import announce_uploads, session
+from v2t_stream.drift import age
+from v2t_stream.session import announce_uploads, drifted, session, store_drifted
 from v2t_stream.settings import Settings
-from v2t_stream.topology import STAGES, STREAMS, store_in_use
+from v2t_stream.topology import DEAD, JOBS, STAGES, STREAMS, store_in_use
+
+_KEPT: Final = {JOBS: "facts of jobs", DEAD: "dead letters"}
 
 
 @click.group()
@@ -35,14 +40,19 @@ def apply_(*, change_store: bool) -> None:
 
 @topology.command()
 def show() -> None:
-    """Show what each stream and consumer holds, and where files are kept."""
+    """Show what each stream and consumer holds, where files are kept and how long, and what is not as it should be."""
+    settings = Settings.from_environment()
 
     async def run() -> None:
-        async with session(Settings.from_environment(), work=False) as pipeline:
+        async with session(settings, work=False) as pipeline:
             connection = pipeline.connection
             table = Table("stream", "messages", "bytes", "consumer", "waiting", "in work", box=None)
+            ages = {}
             for name in STREAMS:
-                state = (await connection.api(f"STREAM.INFO.{name}"))["state"]
+                info = await connection.api(f"STREAM.INFO.{name}")
+                state = info["state"]
+                if name in _KEPT:
+                    ages[_KEPT[name]] = info["config"]["max_age"] / 1e9
                 table.add_row(name, str(state["messages"]), str(state["bytes"]))
                 for row in STAGES:
                     for consumer in row.consumers if row.stream == name else ():
@@ -52,5 +62,12 @@ def show() -> None:
                         )
             Console().print(table)
             click.echo(f"files are kept in {await store_in_use(connection)}")
+            kept = await pipeline.store.lifetimes()
+            click.echo(f"kept are {', '.join(f'{name} {age(seconds)}' for name, seconds in (kept | ages).items())}")
+            drifts = [*await drifted(connection, settings), *await store_drifted(pipeline.store, settings)]
+            if drifts:
+                click.echo("not as it should be, which v2t topology apply makes it:")
+                for drift in drifts:
+                    click.echo(f"  {drift}")
 
     uvloop.run(run())

@@ -1,0 +1,145 @@
+"""A broker's streams copied and put into another: what waits goes on there, and what is done is there."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from schemas.events import Submitted
+from schemas.requests import SubmitRequest
+from tests.harness import DATA, Server, broker, ended, node, reference, transcribe, until, upload
+from v2t_stream.backup import backup, restore
+from v2t_stream.errors import BrokerError
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.session import drifted, set_up
+from v2t_stream.settings import Settings
+from v2t_stream.submission import submit
+from v2t_stream.topology import CHUNKS, JOBS
+from v2t_stream.wer import word_error_rate
+
+ENGLISH = {"model": "demo", "language": "en"}
+
+
+@contextlib.asynccontextmanager
+async def empty(folder: Path) -> AsyncIterator[tuple[Server, Connection]]:
+    """A server with nothing in it."""
+    server = Server(folder)
+    server.start()
+    try:
+        async with await connect(server.url, name="test") as connection:
+            yield server, connection
+    finally:
+        server.stop()
+
+
+async def test_what_waited_goes_on_and_what_was_done_is_there_in_another_broker(tmp_path: Path) -> None:
+    """Else a backup is a folder of files that nobody can use."""
+    copy = tmp_path / "copy"
+    async with broker(tmp_path / "one") as (server, connection):
+        with node(server.url, tmp_path / "node"):
+            done, words = await transcribe(
+                connection, SubmitRequest(media=await upload(connection, DATA / "5s.flac"), **ENGLISH)
+            )
+        with node(server.url, tmp_path / "node", "intake", "download", "convert"):
+            media = await upload(connection, DATA / "20s-1.flac")
+            waiting, _ = await submit(connection, SubmitRequest(media=media, **ENGLISH))
+            await until(connection, waiting, lambda job: bool(job.converted))
+        sent = SubmitRequest(media=await upload(connection, DATA / "20s-2.flac"), title="not taken yet", **ENGLISH)
+        await submit(connection, sent)
+        assert (await backup(connection, copy, buckets=True))[CHUNKS] > 0
+
+    async with empty(tmp_path / "other") as (server, connection):
+        await restore(connection, copy)
+        await set_up(connection, Settings())
+        assert await drifted(connection, Settings()) == []
+        store = JetStreamStore(connection.client)
+        assert (await store.get(f"transcripts/{done.id}/transcript.txt")).decode() == words
+        with node(server.url, tmp_path / "node"):
+            assert (await ended(connection, waiting)).state == "completed"
+            text = (await store.get(f"transcripts/{waiting}/transcript.txt")).decode()
+            assert word_error_rate(reference("20s-1.flac"), text) <= 0.02
+            async with asyncio.timeout(60):
+                while len(await connection.subjects(JOBS, "v2t.job.*.completed")) < 3:
+                    await asyncio.sleep(0.1)
+            again = SubmitRequest(media=await upload(connection, DATA / "5s.flac"), **ENGLISH)
+            job = await ended(connection, (await submit(connection, again))[0])
+            assert job.completed
+            assert job.completed.of == done.id
+
+
+async def test_a_copy_that_does_not_hold_together_is_refused_and_removed(tmp_path: Path) -> None:
+    """Else a chunk that was done between two of its streams is in neither, and its job stands for ever."""
+    async with broker(tmp_path / "nats") as (_, connection):
+
+        async def go_on() -> None:
+            for n in range(1_000_000):
+                await connection.publish(Submitted(job=f"j{n}", title="t", url="http://127.0.0.1/x"))
+
+        going = asyncio.create_task(go_on())
+        try:
+            while len(await connection.subjects(JOBS, "v2t.job.>")) < 10:
+                await asyncio.sleep(0.01)
+            with pytest.raises(BrokerError, match="V2T_JOBS changed while it was copied"):
+                await backup(connection, tmp_path / "copy", buckets=True)
+        finally:
+            going.cancel()
+            await asyncio.wait({going})
+        assert list((tmp_path / "copy").iterdir()) == []
+        await backup(connection, tmp_path / "copy", buckets=True)
+
+
+async def test_a_damaged_copy_leaves_the_broker_as_empty_as_it_was(tmp_path: Path) -> None:
+    """Else it can neither be used nor restored from a good one."""
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    async with broker(tmp_path / "one") as (_, connection):
+        for n in range(100):
+            await connection.publish(Submitted(job=f"j{n}", title=os.urandom(500).hex(), url="http://127.0.0.1/x"))
+        await backup(connection, good, buckets=True)
+        with pytest.raises(BrokerError, match=r"used already .*: restore into a new one"):
+            await restore(connection, good)
+    shutil.copytree(good, bad)
+    packed = bad / JOBS / "stream.tar.s2"
+    packed.write_bytes(packed.read_bytes()[:20_000])
+    async with empty(tmp_path / "other") as (_, connection):
+        await set_up(connection, Settings())  # by a node that was started before
+        with pytest.raises(BrokerError, match="V2T_JOBS could not be restored"):
+            await restore(connection, bad)
+        assert (await restore(connection, good))[JOBS] == 100
+        assert len(await connection.subjects(JOBS, "v2t.job.*.submitted")) == 100
+
+
+def test_the_embedded_broker_is_copied_by_commands_or_by_its_folder(tmp_path: Path) -> None:
+    """Else who has nothing but Python loses all with the disk."""
+
+    def v2t(home: Path, *arguments: str | Path) -> str:
+        bare = {name: text for name, text in os.environ.items() if not name.startswith(("V2T_", "NATS_", "MINIO_"))}
+        done = subprocess.run(
+            [sys.executable, "-m", "v2t_stream", *arguments],
+            env={**bare, "V2T_DATA_DIR": str(home)},
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    one = tmp_path / "one"
+    v2t(one, "convert", "--input", DATA / "5s.flac", "--output", tmp_path, "--model", "demo", "--language", "en")
+    (line,) = v2t(one, "job", "list").splitlines()[1:]
+    words = v2t(one, "job", "transcript", line.split()[0])
+    assert words
+
+    shutil.copytree(one, tmp_path / "two")
+    assert v2t(tmp_path / "two", "job", "transcript", line.split()[0]) == words
+
+    v2t(one, "backup", tmp_path / "copy")
+    v2t(tmp_path / "three", "restore", tmp_path / "copy")
+    assert v2t(tmp_path / "three", "job", "transcript", line.split()[0]) == words

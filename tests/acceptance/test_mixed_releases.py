@@ -1,0 +1,43 @@
+"""A fleet of two releases. There is no older one yet, so the newer one's messages are made up."""
+
+import asyncio
+import json
+
+from tests.harness import DATA, ended, reference, upload
+from v2t_stream.jetstream import Connection
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.queues import pause, resume
+from v2t_stream.topology import JOBS
+from v2t_stream.wer import word_error_rate
+
+NEWS = {"from_the_future": {"deep": [1]}}
+
+
+async def test_a_job_with_facts_of_a_newer_release_is_done_by_this_one(connection: Connection) -> None:
+    """Else a fleet must be updated all at once, with nothing in work."""
+    media = await upload(connection, DATA / "20s-3.flac")
+    options = {"model": "demo", "language": "en", **NEWS}
+    fact = {
+        "type": "submitted",
+        "job": "mixed",
+        "title": "t",
+        "media": media,
+        "options": options,
+        "force": True,
+        **NEWS,
+    }
+    await connection.client.request("v2t.job.mixed.planned", json.dumps({"type": "planned", "job": "mixed"}).encode())
+    await pause(connection, "aggregate")
+    try:
+        await connection.client.request("v2t.job.mixed.submitted", json.dumps(fact).encode())
+        async with asyncio.timeout(60):
+            while await connection.last(JOBS, "v2t.job.mixed.converted") is None:
+                await asyncio.sleep(0.02)
+        # The latest of the facts on which the end of the job rests.
+        await connection.client.request("v2t.job.mixed.reviewed", b"[]")
+    finally:
+        await resume(connection, "aggregate")
+    job = await ended(connection, "mixed")
+    assert job.state == "completed", job.reason
+    text = (await JetStreamStore(connection.client).get("transcripts/mixed/transcript.txt")).decode()
+    assert word_error_rate(reference("20s-3.flac"), text) <= 0.02

@@ -1,0 +1,210 @@
+"""`v2t doctor` as its users call it, on brokers and stores in which something is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clock import wrong_by
+from tests.harness import MinioServer, Server, broker, minio_path, node
+from tests.observed import pulled_by
+from v2t_stream.doctor import Finding, examine
+from v2t_stream.doctor.broker import checks
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.settings import Settings
+from v2t_stream.topology import CHUNKS, JOBS
+
+
+def v2t(home: Path, url: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    bare = {name: text for name, text in os.environ.items() if not name.startswith(("V2T_", "NATS_", "MINIO_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "v2t_stream", *arguments],
+        env={**bare, "NATS_URL": url, "V2T_DATA_DIR": str(home), **environment},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def doctor(home: Path, url: str, *options: str, code: int = 0, **environment: str) -> dict[str, dict[str, Any]]:
+    """What it found, by name, after it exited with `code`."""
+    done = v2t(home, url, "doctor", "--json", *options, **environment)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return {finding["name"]: finding for finding in json.loads(done.stdout)}
+
+
+async def look(url: str, **environment: str) -> dict[str, Finding]:
+    """What is found in the broker and the store, by name."""
+    settings = Settings.from_environment({"NATS_URL": url, **environment})
+    async with await connect(url, name="test") as connection:
+        return {finding.name: finding for finding in await examine(checks(connection, settings))}
+
+
+async def retype(connection: Connection, path: str, **fields: object) -> None:
+    """Change a stream or a consumer by hand."""
+    kind, verb = ("CONSUMER", "CONSUMER.CREATE") if "." in path else ("STREAM", "STREAM.UPDATE")
+    changed = {**(await connection.api(f"{kind}.INFO.{path}"))["config"], **fields}
+    request = {"stream_name": path.split(".", maxsplit=1)[0], "config": changed} if "." in path else changed
+    await connection.api(f"{verb}.{path}", request)
+
+
+def test_without_a_broker_it_looks_at_the_machine_and_says_so(tmp_path: Path) -> None:
+    """Else who has not started anything yet cannot find out why nothing starts."""
+    found = doctor(tmp_path / "home", "")
+    assert set(found) == {"python", "accelerator", "engine", "downloads", "disk", "secrets", "broker"}
+    assert "this machine alone was looked at" in found["broker"]["found"]
+    assert "transcribed 9 s" in found["engine"]["found"]
+    assert not (tmp_path / "home").exists()  # it only looks
+
+
+def test_a_broker_that_is_not_there_is_one_failure_among_what_else_is_found(tmp_path: Path) -> None:
+    """Else a mistyped address hides everything else."""
+    found = doctor(tmp_path, "nats://127.0.0.1:1", code=1)
+    assert found["broker"]["status"] == "fail"
+    assert "NATS_URL" in found["broker"]["found"]
+    assert found["python"]["status"] == "ok"
+
+
+async def test_a_broker_at_work_is_found_well(tmp_path: Path) -> None:
+    """Else nobody believes it when it finds something."""
+    async with broker(tmp_path / "nats") as (server, connection):
+        with node(server.url, tmp_path / "node"):
+            for stage in ("intake", "download", "convert", "transcribe", "aggregate"):
+                await pulled_by(connection, stage, 1)
+            found = doctor(tmp_path / "home", server.url)
+    found.pop("downloads")  # the age of yt-dlp is that of this checkout
+    assert {name for name, finding in found.items() if finding["status"] != "ok"} == set()
+    assert "5 stages" in found["nodes"]["found"]
+
+
+async def test_drift_is_shown_and_fixed(tmp_path: Path) -> None:
+    """Else a broker that was changed by hand, or is of an older release, loses messages unseen."""
+    async with broker(tmp_path / "nats") as (server, connection):
+        await retype(connection, JOBS, max_age=5 * 86_400 * 10**9)
+        await retype(connection, f"{JOBS}.convert", ack_wait=7 * 10**9)
+        topology = (await look(server.url))["topology"]
+        assert (topology.status, topology.found) == (
+            "warn",
+            "stream V2T_JOBS: max_age is 5 d, should be 30 d; consumer convert: ack_wait is 7 s, should be 30 s",
+        )
+        shown = v2t(tmp_path, server.url, "topology", "show").stdout
+        assert "kept are media 3 d, transcripts for ever, facts of jobs 5 d, dead letters 30 d" in shown
+        assert "  consumer convert: ack_wait is 7 s, should be 30 s\n" in shown
+        await connection.api(f"CONSUMER.DELETE.{CHUNKS}.transcribe-any")
+        await retype(connection, "OBJ_v2t_media", max_age=0)
+        looked = await look(server.url)
+        assert looked["topology"].status == "fail"
+        assert "consumer transcribe-any is missing" in looked["topology"].found
+        assert looked["store"].found == "bucket media: max_age is for ever, should be 3 d"
+        found = doctor(tmp_path, server.url, "--fix")
+        assert "consumer transcribe-any is missing" in found["fix"]["found"]
+        assert {found[name]["status"] for name in ("fix", "topology", "store", "priorities")} == {"ok"}
+
+
+async def test_a_broker_that_nobody_set_up_is_set_up(tmp_path: Path) -> None:
+    """Else the first thing one is told is an error of JetStream."""
+    server = Server(tmp_path / "nats")
+    server.start()
+    try:
+        topology = (await look(server.url))["topology"]
+        assert "stream V2T_INBOX is missing" in topology.found
+        assert "--fix" in topology.advice
+        assert doctor(tmp_path, server.url, "--fix")["topology"]["status"] == "ok"
+    finally:
+        server.stop()
+
+
+ACCOUNT = """
+max_payload: 32KB
+accounts {{ A {{
+  jetstream: {{ max_store: 1GB, max_streams: {streams} }}
+  users: [{{ user: u, password: hush, permissions: {{ publish: {{ deny: {denied} }} }} }}]
+}} }}
+"""
+
+
+@pytest.mark.parametrize(("streams", "advice"), [(7, "raise max_streams to 8"), (8, "max_payload")])
+async def test_limits_that_are_too_low_are_told(tmp_path: Path, streams: int, advice: str) -> None:
+    """Else the seventh stream, or the first long message, is refused with a number."""
+    server = Server(tmp_path / "nats", ACCOUNT.format(streams=streams, denied="[]"))
+    server.start()
+    try:
+        url = server.url.replace("//", "//u:hush@")
+        found = await look(url)
+        assert (found["limits"].status, advice in found["limits"].advice) == ("fail", True)
+        assert found["user"].found == "u, by NATS_URL; account A"
+        assert "hush" not in str(found)
+    finally:
+        server.stop()
+
+
+async def test_what_the_user_may_not_see_is_told_and_not_a_crash(tmp_path: Path) -> None:
+    """Else who has a role of few rights cannot use it at all."""
+    denied = '["$JS.API.>", "$SYS.REQ.>"]'
+    server = Server(tmp_path / "nats", ACCOUNT.format(streams=20, denied=denied))
+    server.start()
+    try:
+        found = await look(server.url.replace("//", "//u:hush@"))
+        assert found["broker"].status == "ok"
+        assert found["user"].found == "the server does not tell who we are"
+        assert {found[name].status for name in ("limits", "topology", "priorities", "store")} <= {"fail", "warn"}
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def minio(tmp_path: Path) -> Iterator[tuple[Server, MinioServer]]:
+    minio_path()  # where there is none, it is skipped before anything runs
+    server = Server(tmp_path / "nats")
+    server.start()
+    try:
+        store = MinioServer(tmp_path / "minio", server)
+        store.start()
+        try:
+            yield server, store
+        finally:
+            store.stop()
+    finally:
+        server.stop()
+
+
+async def test_minio_s_buckets_rules_and_announcements(minio: tuple[Server, MinioServer], tmp_path: Path) -> None:
+    """Else uploads start no jobs and media fill the disk, and nothing says so."""
+    server, store = minio
+    assert {finding.status for finding in (await look(server.url, **store.environment)).values()} >= {"fail", "ok"}
+    fixed = doctor(tmp_path, server.url, "--fix", **store.environment)
+    assert {fixed[name]["status"] for name in ("store", "uploads", "store's clock")} == {"ok"}
+    assert fixed["store"]["found"].endswith("media 3 d, transcripts for ever")
+    client = store.client()
+    client.delete_bucket_lifecycle(bucket_name="v2t-media")
+    client.delete_bucket_notification(bucket_name="v2t-uploads")
+    found = await look(server.url, **store.environment)
+    assert found["store"].found == "bucket media: max_age is for ever, should be 3 d"
+    assert "v2t bucket init" in found["uploads"].advice
+    fixed = doctor(tmp_path, server.url, "--fix", **store.environment)
+    assert {fixed[name]["status"] for name in ("store", "uploads")} == {"ok"}
+
+
+def test_a_clock_that_is_wrong_is_told(minio: tuple[Server, MinioServer], tmp_path: Path) -> None:
+    """Else S3 refuses everything, with a message about a signature."""
+    server, store = minio
+    early = doctor(tmp_path, server.url, code=1, **store.environment, **wrong_by(3600, tmp_path / "clock"))
+    assert early["clock"]["status"] == "warn"
+    assert early["store's clock"]["status"] == "fail"
+    assert "ahead of the store's" in early["store's clock"]["found"]
+    assert "clock" in early["store"]["found"]
+
+
+async def test_minio_that_is_away_is_told(minio: tuple[Server, MinioServer], tmp_path: Path) -> None:
+    """Else doctor hangs just where it is needed."""
+    server, store = minio
+    store.kill()
+    found = await look(server.url, **store.environment)
+    assert "start it, or correct MINIO_ENDPOINT" in found["uploads"].found

@@ -1,0 +1,133 @@
+"""How long things are kept, on a real server with ages short enough to wait for."""
+
+import asyncio
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from schemas.events import DeadLetter, Done, Submitted
+from schemas.options import Options
+from tests.harness import MinioServer, broker
+from v2t_stream import done
+from v2t_stream.jetstream import Connection
+from v2t_stream.minio_store import MinioStore
+from v2t_stream.object_store import JetStreamStore, ObjectStore
+from v2t_stream.session import set_up
+from v2t_stream.settings import Settings
+from v2t_stream.topology import DEAD, DONE, JOBS
+
+MOMENT = 1.5 / 86_400  # days: long enough to see that it is there
+
+
+async def gone(what: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(30):
+        while await what() not in (None, []):
+            await asyncio.sleep(0.05)
+
+
+async def store_everything(connection: Connection, store: ObjectStore) -> None:
+    """One of all that is kept."""
+    settings = Options(model="demo")
+    await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
+    await connection.publish(
+        DeadLetter(
+            job="job",
+            stage="convert",
+            reason="r",
+            original_subject="v2t.job.job.downloaded",
+            data=b"",
+            deliveries=1,
+            node="n",
+        )
+    )
+    await connection.publish(
+        Done(job="job", key=done.key("youtube:x", settings), transcript="transcripts/job/transcript")
+    )
+    await store.put("media/job/source", b"media")
+    await store.put("transcripts/job/transcript.json", b"{}")
+
+
+async def test_facts_dead_letters_and_media_expire_and_transcripts_stay(tmp_path: Path) -> None:
+    """Else the disk fills, or what was transcribed a month ago is done again though its transcript is there."""
+    async with broker(tmp_path) as (_, connection):
+        settings = Settings(facts_days=MOMENT, dead_days=MOMENT, media_hours=MOMENT * 24)
+        await set_up(connection, settings, told=True)
+        store = JetStreamStore(connection.client)
+        await store_everything(connection, store)
+        await gone(lambda: connection.subjects(JOBS, "v2t.job.>"))
+        await gone(lambda: connection.subjects(DEAD, "v2t.dead.>"))
+        await gone(lambda: store.size("media/job/source"))
+        assert await store.get("transcripts/job/transcript.json") == b"{}"
+        found = await done.find(connection, store, "youtube:x", Options(model="demo"))
+        assert found
+        assert found.job == "job"
+        for job, told in (("job", "{}"), ("other", "there is no job 'other'")):
+            command = [sys.executable, "-m", "v2t_stream", "job", "transcript", job, "--format", "json"]
+            environment = {**os.environ, "NATS_URL": connection.url, "V2T_DATA_DIR": str(tmp_path / "home")}
+            shown = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+            assert told in shown.stdout + shown.stderr
+
+
+async def test_transcripts_expire_where_they_are_told_to_and_are_then_made_again(tmp_path: Path) -> None:
+    """Else who must not keep what was said keeps it, or gets pointed to a transcript that is not there any more."""
+    async with broker(tmp_path) as (_, connection):
+        await set_up(connection, Settings(transcript_days=MOMENT), told=True)
+        store = JetStreamStore(connection.client)
+        await store_everything(connection, store)
+        await gone(lambda: store.size("transcripts/job/transcript.json"))
+        assert await done.find(connection, store, "youtube:x", Options(model="demo")) is None
+        await gone(lambda: connection.subjects(DONE, "v2t.done.*"))
+        assert await connection.subjects(JOBS, "v2t.job.>")
+        assert await store.size("media/job/source")
+
+
+async def test_what_is_there_already_expires_too_once_it_is_told_to(tmp_path: Path) -> None:
+    """Else a setting that is made today counts for what comes, and the full disk stays full."""
+    async with broker(tmp_path) as (_, connection):
+        store = JetStreamStore(connection.client)
+        await store_everything(connection, store)
+        await set_up(connection, Settings(facts_days=MOMENT, dead_days=0), told=True)
+        await gone(lambda: connection.subjects(JOBS, "v2t.job.>"))
+        assert await connection.subjects(DEAD, "v2t.dead.>")
+
+
+@pytest.mark.parametrize("days", [0, 0.5, 30])
+async def test_minio_is_given_the_rules_and_keeps_those_of_others(tmp_path: Path, days: float) -> None:
+    """Else transcripts pile up in MinIO against the setting, or a rule of the bucket's owner is lost."""
+    from minio.commonconfig import ENABLED, Filter
+    from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+
+    server = MinioServer(tmp_path)
+    server.start()
+    try:
+        store = MinioStore(server.settings())
+        await store.create(media_max_age=3600)
+        assert await store.lifetimes() == {"media": 86_400, "transcripts": 0}
+        owners = Rule(status=ENABLED, rule_filter=Filter(prefix="old/"), rule_id="mine", expiration=Expiration(days=9))
+        client = server.client()
+        client.set_bucket_lifecycle(bucket_name="v2t-transcripts", config=LifecycleConfig(rules=[owners]))
+        for _ in range(2):
+            await store.create(media_max_age=days * 86_400 or 86_400, transcript_max_age=days * 86_400)
+        config = client.get_bucket_lifecycle(bucket_name="v2t-transcripts")
+        assert config
+        rules = {rule.rule_id: rule.expiration and rule.expiration.days for rule in config.rules}
+        assert rules == {"mine": 9, **({"v2t-transcripts": math.ceil(days)} if days else {})}
+        kept = await store.lifetimes()
+        await store.create(media_max_age=7 * 86_400, transcript_max_age=7 * 86_400, keep=True)
+        assert await store.lifetimes() == kept
+    finally:
+        server.stop()
+
+
+def test_the_settings_say_how_long() -> None:
+    """Else a unit is mistaken, and a month is half a minute."""
+    settings = Settings.from_environment(
+        {"V2T_FACTS_DAYS": "7", "V2T_DEAD_DAYS": "0.5", "V2T_TRANSCRIPT_DAYS": "365", "V2T_MEDIA_HOURS": "1"}
+    )
+    assert msgspec.to_builtins(settings.retention) == (3600, 7 * 86_400, 43_200, 365 * 86_400)

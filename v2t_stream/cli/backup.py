@@ -1,0 +1,75 @@
+"""`v2t backup` and `v2t restore`: the broker's streams as files."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+
+import click
+import uvloop
+
+from v2t_stream import backup as copies
+from v2t_stream.embedded import embedded_broker
+from v2t_stream.errors import SettingsError
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.session import session, set_up
+from v2t_stream.settings import Settings
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("folder", type=_FOLDER)
+def backup(folder: Path) -> None:
+    """Copy all jobs, and what the broker keeps of their files, into FOLDER, while nobody works."""
+    settings = Settings.from_environment()
+    if folder.exists() and any(folder.iterdir()):
+        raise SettingsError(f"{folder} is not empty: name a new folder for each backup")
+
+    async def run() -> None:
+        async with session(settings, work=False) as pipeline:
+            with _disk(folder):
+                counts = await copies.backup(pipeline.connection, folder, buckets=not settings.minio_endpoint)
+        _tell(counts, f"in {folder}")
+        if settings.minio_endpoint:
+            buckets = ", ".join(f"{settings.minio_bucket_prefix}{name}" for name in ("media", "transcripts", "uploads"))
+            click.echo(f"the files are in MinIO ({buckets}): copy those too, see docs/upgrade.md", err=True)
+
+    uvloop.run(run())
+
+
+@click.command()
+@click.argument("folder", type=_FOLDER)
+def restore(folder: Path) -> None:
+    """Put what v2t backup copied into FOLDER into a broker that was not used yet."""
+    settings = Settings.from_environment()
+
+    async def run() -> None:
+        async with _unused(settings) as connection:
+            with _disk(folder):
+                counts = await copies.restore(connection, folder)
+            await set_up(connection, settings)  # what this release has beside it
+        _tell(counts, f"at {connection.url}")
+
+    uvloop.run(run())
+
+
+@contextlib.asynccontextmanager
+async def _unused(settings: Settings) -> AsyncGenerator[Connection]:
+    """The broker of `settings`, without anything set up in it."""
+    async with contextlib.AsyncExitStack() as stack:
+        url = settings.nats_url or (await stack.enter_async_context(embedded_broker(settings.home))).url
+        yield await stack.enter_async_context(await connect(url, name=f"v2t restore on {settings.node}"))
+
+
+@contextlib.contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"{error.filename or folder}: {error.strerror}: free some space, or name another") from None
+
+
+def _tell(counts: dict[str, int], where: str) -> None:
+    for name, messages in counts.items():
+        click.echo(f"{name:22}{messages} messages")
+    click.echo(f"all is {where}")

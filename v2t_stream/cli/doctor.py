@@ -1,0 +1,98 @@
+"""`v2t doctor`: what keeps this machine, the broker and the store from working, and what to do."""
+
+import shutil
+import textwrap
+from collections import Counter
+from typing import Final
+
+import click
+import msgspec
+import uvloop
+from rich.console import Console
+
+from v2t_stream.doctor import Finding, Status, examine
+from v2t_stream.embedded import find_running, server_path
+from v2t_stream.errors import BrokerError, V2TError
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.session import announce_uploads, drifted, open_store, set_up, store_drifted
+from v2t_stream.settings import Settings
+
+_MARKS: Final[dict[Status, tuple[str, str]]] = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
+_NAME: Final = 15  # columns
+_WIDEST: Final = 120
+
+
+@click.command()
+@click.option(
+    "--fix", is_flag=True, help="Set up what is missing in the broker and the store, or is not as it should be."
+)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def doctor(*, fix: bool, as_json: bool) -> None:
+    """Look at this machine, the broker and the store, and tell what to do; exit code 1 where something fails."""
+    settings = Settings.from_environment()
+
+    async def run() -> list[Finding]:
+        from v2t_stream.doctor import broker, machine  # noqa: PLC0415  # heavy
+
+        checks = machine.checks(settings)
+        url = settings.nats_url or find_running(settings.home)
+        if not url:
+            return [*await examine(checks), _alone()]
+        try:
+            connection = await connect(url, name=f"v2t doctor on {settings.node}")
+        except BrokerError as error:
+            if settings.nats_url:
+                return [*await examine(checks), Finding("broker", "fail", str(error))]
+            return [*await examine(checks), _alone()]  # what the file names was killed
+        async with connection:
+            fixed = [await _fix(connection, settings)] if fix else []
+            found = await examine(broker.checks(connection, settings))  # first: it is asked how fast it answers
+            return [*await examine(checks), *found, *fixed]
+
+    with Console(stderr=True).status("looking …"):
+        findings = uvloop.run(run())
+    if as_json:
+        click.echo(msgspec.json.encode(findings).decode())
+    else:
+        _print(findings)
+    if any(finding.status == "fail" for finding in findings):
+        click.get_current_context().exit(1)
+
+
+def _alone() -> Finding:
+    try:
+        server_path()
+    except BrokerError as error:
+        return Finding("broker", "fail", str(error))
+    found = "none is known (NATS_URL is not set) and none runs here: this machine alone was looked at"
+    return Finding("broker", "ok", found, "to look at the embedded one, run this while v2t up does")
+
+
+async def _fix(connection: Connection, settings: Settings) -> Finding:
+    """Set up what is not as it should be."""
+    try:
+        store = open_store(connection, settings)
+        drifts = [*await drifted(connection, settings), *await store_drifted(store, settings)]
+        await set_up(connection, settings, told=True)
+        trouble = await announce_uploads(settings)
+    except V2TError as error:
+        return Finding("fix", "fail", str(error))
+    if trouble:
+        return Finding("fix", "warn", trouble)
+    return Finding("fix", "ok", "; ".join(map(str, drifts)) or "there was nothing to set up")
+
+
+def _print(findings: list[Finding]) -> None:
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    indent = " " * (_NAME + 2)
+    for finding in findings:
+        mark, colour = _MARKS[finding.status]
+        found = textwrap.fill(
+            f"{finding.name:{_NAME}}{finding.found}", width, initial_indent=f"{mark} ", subsequent_indent=indent
+        )
+        click.echo(click.style(found[0], fg=colour, bold=True) + found[1:])
+        if finding.advice:
+            arrow = textwrap.fill(finding.advice, width, initial_indent=f"{indent}→ ", subsequent_indent=f"{indent}  ")
+            click.echo(arrow)
+    counts = Counter(finding.status for finding in findings)
+    click.echo(f"{counts['ok']} fine, {counts['warn']} to look at, {counts['fail']} failed")

@@ -1,0 +1,174 @@
+"""What this machine computes on, and why not on something better."""
+
+import ctypes
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from v2t_stream import devices
+from v2t_stream.doctor import Finding
+from v2t_stream.settings import Settings
+
+NAME: Final = "accelerator"
+_NVIDIA: Final = "0x10de"  # PCI's number of the vendor
+_DISPLAY: Final = "0x03"  # and of graphics cards, as the class begins
+_OLDEST: Final = (5, 0)  # compute capability that CUDA 12's libraries have code for
+_MAJOR, _MINOR = 75, 76  # CUdevice_attribute of its two numbers
+_EXTRA: Final = "install the extra: uv run --extra cuda v2t …, or pip install 'v2t-stream[cuda]'"
+
+
+class Machine(NamedTuple):
+    """What there is, as far as it was looked at: a step that failed leaves the next ones as they are here."""
+
+    engine: str
+    wanted: str  # V2T_DEVICE
+    device: str  # what the engine will use
+    threads: int
+    apple: bool = False  # a Mac with Apple silicon
+    metal: bool | None = None  # whether whisper.cpp is built with it; None: not asked
+    card: bool = False  # of NVIDIA, on the bus
+    driver: str = ""  # why it does not work; empty where it does, or there is none
+    gpus: int = 0  # that the driver lets this process use
+    hidden: bool = False  # CUDA_VISIBLE_DEVICES leaves none
+    cublas: bool = False
+    capability: tuple[int, int] | None = None  # of the first
+    ctranslate2: bool | None = None  # whether it sees a GPU
+
+
+def look(settings: Settings) -> Finding:
+    """Blocks while it loads NVIDIA's driver."""
+    return judge(_machine(settings))
+
+
+def judge(found: Machine) -> Finding:
+    """Of what was found: which device it is, and what keeps the better ones from being used."""
+    using = f"{found.engine} on {found.device}"
+    if found.device == "cpu":
+        using += f", {found.threads} threads"
+    trouble, advice = _trouble(found)
+    if found.wanted not in ("auto", "cpu") and trouble:
+        return Finding(NAME, "fail", f"V2T_DEVICE={found.wanted} cannot work: {trouble}", advice)
+    if found.device == "cpu" and found.wanted == "auto" and advice:
+        return Finding(NAME, "warn", f"{using}: {trouble}", advice)
+    return Finding(NAME, "ok", f"{using}: {trouble}" if trouble and found.device == "cpu" else using)
+
+
+def _trouble(found: Machine) -> tuple[str, str]:
+    """Why neither CUDA nor Metal is used, and what to do; without anything to do, it is only so."""
+    reasons = _of_a_mac(found) if found.apple else _of_a_card(found)
+    return next(((why, advice) for holds, why, advice in reasons if holds), ("", ""))
+
+
+def _of_a_mac(found: Machine) -> list[tuple[bool, str, str]]:
+    return [
+        (
+            found.engine == "faster-whisper",
+            "CTranslate2 knows no Metal",
+            "V2T_ENGINE=whisper-cpp uses this Mac's GPU",
+        ),
+        (
+            found.metal is False,
+            "this whisper.cpp was built without Metal",
+            "uv pip install --reinstall --only-binary :all: pywhispercpp",
+        ),
+    ]
+
+
+def _of_a_card(found: Machine) -> list[tuple[bool, str, str]]:
+    """In the order in which one must be there for the next."""
+    wants_none = found.wanted in ("auto", "cpu")
+    capability = ".".join(map(str, found.capability or ()))
+    return [
+        (found.wanted in ("metal", "coreml"), "this is no Mac with Apple silicon", "unset V2T_DEVICE"),
+        (
+            not found.card and not found.gpus,
+            "no NVIDIA card here, and no Mac's GPU",
+            "" if wants_none else "unset V2T_DEVICE",
+        ),
+        (found.hidden, "CUDA_VISIBLE_DEVICES hides the NVIDIA card", "unset it, or name a card"),
+        (
+            bool(found.driver),
+            f"an NVIDIA card, but {found.driver}",
+            "install NVIDIA's driver (nvidia-smi must list the card)",
+        ),
+        (
+            found.engine == "whisper-cpp",
+            "an NVIDIA card, but whisper.cpp's wheel has no CUDA",
+            "V2T_ENGINE=faster-whisper uses it",
+        ),
+        (not found.cublas, "an NVIDIA card, but no cuBLAS 12", _EXTRA),
+        (
+            found.capability is not None and found.capability < _OLDEST,
+            f"the card's compute capability {capability} is older than CUDA 12 serves",
+            "set V2T_DEVICE=cpu",
+        ),
+        (
+            found.ctranslate2 is False,
+            "an NVIDIA card, but this CTranslate2 was built without CUDA",
+            "uv pip install --reinstall ctranslate2",
+        ),
+    ]
+
+
+def _machine(settings: Settings) -> Machine:
+    wanted = settings.device
+    apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    found = Machine(
+        engine=settings.engine,
+        wanted=wanted,
+        device=devices.detect(settings.engine) if wanted == "auto" else wanted,
+        threads=settings.threads or devices.threads(),
+        apple=apple,
+        metal=_has_metal() if apple and settings.engine == "whisper-cpp" else None,
+        card=_has_card(),
+        gpus=devices.cuda_count(),
+    )
+    if not found.gpus:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "unset") in ("", "-1")
+        return found._replace(hidden=found.card and hidden, driver=_driver_trouble())
+    found = found._replace(cublas=devices.preload_cuda(), capability=_capability())
+    if found.cublas and settings.engine == "faster-whisper":
+        import ctranslate2  # noqa: PLC0415  # heavy, and only where there is a GPU
+
+        found = found._replace(ctranslate2=ctranslate2.get_cuda_device_count() > 0)
+    return found
+
+
+def _has_card() -> bool:
+    """Whether there is an NVIDIA card on the bus, whatever drives it (Linux)."""
+    for device in Path("/sys/bus/pci/devices").glob("*"):
+        try:
+            vendor, kind = (device / "vendor").read_text().strip(), (device / "class").read_text().strip()
+        except OSError:
+            continue
+        if vendor == _NVIDIA and kind.startswith(_DISPLAY):
+            return True
+    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+
+
+def _driver_trouble() -> str:
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "no driver (libcuda.so.1) is installed"
+    code = driver.cuInit(0)
+    return f"its driver does not start (cuInit: error {code})" if code else "its driver shows no GPU to this process"
+
+
+def _capability() -> tuple[int, int] | None:
+    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    numbers = []
+    for attribute in (_MAJOR, _MINOR):
+        value = ctypes.c_int(0)
+        if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0) != 0:
+            return None
+        numbers.append(value.value)
+    return numbers[0], numbers[1]
+
+
+def _has_metal() -> bool:
+    import _pywhispercpp  # noqa: PLC0415  # a native library, on a Mac alone
+
+    return "metal" in str(_pywhispercpp.whisper_print_system_info()).lower()

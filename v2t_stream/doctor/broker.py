@@ -1,0 +1,219 @@
+"""What is looked at in the broker and in the store of its jobs."""
+
+import json
+import math
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import nats.errors
+
+from v2t_stream.doctor import Check, Finding, Status, in_thread
+from v2t_stream.doctor.machine import amount
+from v2t_stream.drift import Drift, age
+from v2t_stream.errors import BrokerError
+from v2t_stream.fleet import fleet
+from v2t_stream.jetstream import Connection
+from v2t_stream.session import check_store, drifted, minio_store, open_store, store_drifted
+from v2t_stream.settings import Settings
+from v2t_stream.topology import CHUNKS, STAGES, STORE_KEY, STREAMS
+
+_PAYLOAD: Final = 1 << 20  # bytes of a message that the object store's chunks are cut for
+_LEAST: Final = 64 << 10  # bytes that a submission may have
+_BUCKETS: Final = 2  # streams beside those of the topology
+_NEAR: Final = 0.9  # of a limit
+_APART: Final = 2.0  # seconds between two clocks from which times look wrong
+_TOO_FAR: Final = 15 * 60.0  # from which S3 refuses
+_ANSWER: Final = 3.0  # seconds
+_SHOWN: Final = 3  # of a list
+_APPLY: Final = "v2t doctor --fix, or v2t topology apply, makes it so"
+
+
+def checks(connection: Connection, settings: Settings) -> list[tuple[str, Check]]:
+    found: list[tuple[str, Check]] = [
+        ("broker", lambda: broker(connection)),
+        ("user", lambda: user(connection, settings)),
+        ("limits", lambda: limits(connection)),
+        ("durability", lambda: durability(settings)),
+        ("topology", lambda: topology(connection, settings)),
+        ("priorities", lambda: priorities(connection)),
+        ("clock", lambda: clock(connection)),
+        ("nodes", lambda: nodes(connection)),
+        ("store", lambda: store(connection, settings)),
+    ]
+    if settings.minio_endpoint:
+        found += [
+            in_thread("store's clock", lambda: store_clock(settings)),
+            ("uploads", lambda: uploads(settings)),
+        ]
+    return found
+
+
+async def broker(connection: Connection) -> Finding:
+    """Its version; one that is too old is refused when connecting."""
+    begun = time.monotonic()
+    await connection.client.flush()
+    took = (time.monotonic() - begun) * 1000
+    version = connection.client.connected_server_version
+    number = f"{version.major}.{version.minor}.{version.patch}"
+    return Finding("broker", "ok", f"nats-server {number} at {connection.url}, answers in {took:.1f} ms")
+
+
+async def user(connection: Connection, settings: Settings) -> Finding:
+    """Who we are to the server, by its own word."""
+    told = await _who(connection)
+    if told is None:
+        return Finding("user", "ok", "the server does not tell who we are")
+    account = told["data"].get("account", "")
+    name = told["data"].get("user", "")
+    if name:
+        return Finding("user", "ok", f"{name}, by {'NATS_URL' if settings.nats_url else 'v2t up'}; account {account}")
+    hosts = {urlsplit(url.strip()).hostname for url in connection.url.split(",")}
+    if hosts <= {"127.0.0.1", "localhost", "::1"}:
+        return Finding("user", "ok", "none is asked for; only this machine reaches it")
+    return Finding("user", "warn", "none is asked for: who reaches the broker may do all", "give it users")
+
+
+async def limits(connection: Connection) -> Finding:
+    """Whether what we need fits, and how full it is."""
+    info = await connection.api("INFO")
+    bound, stored, payload = info["limits"], info["storage"], connection.client.max_payload
+    room = bound["max_storage"] if bound["max_storage"] >= 0 else math.inf
+    streams = len(STREAMS) + _BUCKETS
+    consumers = max(sum(len(row.consumers) for row in STAGES if row.stream == name) for name in STREAMS)
+    less = "raise the account's max_storage, or keep less: docs/upgrade.md"
+    troubles: list[tuple[bool, Status, str]] = [
+        (0 <= bound["max_streams"] < streams, "fail", f"raise max_streams to {streams} or more"),
+        (0 <= bound["max_consumers"] < consumers, "fail", f"raise max_consumers to {consumers} or more"),
+        (bound["max_bytes_required"], "fail", "its streams have no max_bytes: set max_bytes_required to false"),
+        (stored >= room, "fail", less),
+        (payload < _LEAST, "fail", f"set max_payload to {_PAYLOAD >> 10}KB in its configuration"),
+        (stored >= room * _NEAR, "warn", less),
+        (payload < _PAYLOAD, "warn", f"with max_payload: {_PAYLOAD >> 10}KB a chunk's audio is one message"),
+    ]
+    of = f" of {amount(room)}" if room < math.inf else ", no limit for this account"
+    found = f"{amount(stored)} stored{of}; messages up to {payload >> 10} KB"
+    for holds, status, advice in troubles:
+        if holds:
+            return Finding("limits", status, found, advice)
+    return Finding("limits", "ok", found)
+
+
+async def durability(settings: Settings) -> Finding:
+    """The server tells clients nothing of when it writes to the disk."""
+    if not settings.nats_url:
+        return Finding("durability", "ok", "the embedded broker answers when a message is on the disk")
+    return Finding(
+        "durability",
+        "ok",
+        "sync_interval cannot be seen from here",
+        "on the broker's machine: curl -s localhost:8222/varz must show sync_always",
+    )
+
+
+async def topology(connection: Connection, settings: Settings) -> Finding:
+    # Missing ones first. Which store it is, `store` tells.
+    drifts = sorted(await drifted(connection, settings), key=lambda drift: bool(drift.field))
+    drifts = [drift for drift in drifts if drift.field != STORE_KEY]
+    if drifts:
+        return Finding("topology", "fail" if any(not one.field for one in drifts) else "warn", _some(drifts), _APPLY)
+    count = sum(len(row.consumers) for row in STAGES)
+    return Finding("topology", "ok", f"{len(STREAMS)} streams and {count} consumers as they should be")
+
+
+async def priorities(connection: Connection) -> Finding:
+    """Whether the server took the priority group: one that does not know them ignores the field."""
+    try:
+        config = (await connection.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-any"))["config"]
+    except BrokerError as error:
+        if "not found" not in str(error):
+            raise
+        return Finding("priorities", "fail", "the queue for all nodes is missing", _APPLY)
+    if config.get("priority_policy") == "prioritized":
+        return Finding("priorities", "ok", "of the nodes that wait, the fastest is served first")
+    return Finding("priorities", "fail", "the queue for all nodes has no priorities", _APPLY)
+
+
+async def clock(connection: Connection) -> Finding:
+    told = await _who(connection)
+    if told is None or "time" not in told["server"]:
+        return Finding("clock", "ok", "the server does not tell its time")
+    ahead = (datetime.now(UTC) - datetime.fromisoformat(told["server"]["time"])).total_seconds()
+    return _apart("clock", ahead, "the broker's", s3=False)
+
+
+async def nodes(connection: Connection) -> Finding:
+    """Whether each stage runs somewhere, and all are of one release."""
+    alive = [info for info in await fleet(connection) if info.is_alive]
+    names, versions = {info.node for info in alive}, sorted({info.version for info in alive})
+    missing = [row.name for row in STAGES if row.name not in {info.stage for info in alive}]
+    found = f"{len(names)} with {len(alive)} stages"
+    if not alive:
+        return Finding("nodes", "warn", "none is at work", "start v2t up here, or v2t node on your machines")
+    if missing:
+        return Finding("nodes", "warn", f"{found}, but no {', '.join(missing)}", "start v2t node on one of them")
+    if len(versions) > 1:
+        return Finding("nodes", "warn", f"{found}, of the releases {', '.join(versions)}", "update the older ones")
+    return Finding("nodes", "ok", f"{found}, release {versions[0]}")
+
+
+async def store(connection: Connection, settings: Settings) -> Finding:
+    """Whether the buckets are there, and forget what they should."""
+    await check_store(connection, settings)
+    there = open_store(connection, settings, timeout=_ANSWER)
+    drifts = await store_drifted(there, settings)
+    if drifts:
+        return Finding("store", "fail" if any(not one.field for one in drifts) else "warn", _some(drifts), _APPLY)
+    where = f"MinIO at {settings.minio_endpoint}" if settings.minio_endpoint else "the broker's own"
+    return Finding(
+        "store", "ok", f"{where}; kept: " + ", ".join(f"{n} {age(s)}" for n, s in (await there.lifetimes()).items())
+    )
+
+
+def store_clock(settings: Settings) -> Finding:
+    """S3 refuses requests whose time is a quarter of an hour off. Blocks."""
+    import urllib3  # noqa: PLC0415  # heavy
+
+    scheme = "https" if settings.minio_secure else "http"
+    try:
+        answer = urllib3.request("HEAD", f"{scheme}://{settings.minio_endpoint}/", timeout=_ANSWER, retries=False)
+        told = datetime.strptime(answer.headers["Date"], "%a, %d %b %Y %H:%M:%S %Z").replace(tzinfo=UTC)
+    except (urllib3.exceptions.HTTPError, KeyError, ValueError):
+        return Finding("store's clock", "ok", "the store does not tell its time")
+    return _apart("store's clock", (datetime.now(UTC) - told).total_seconds(), "the store's", s3=True)
+
+
+async def uploads(settings: Settings) -> Finding:
+    if await minio_store(settings, timeout=_ANSWER).announces_uploads():
+        return Finding("uploads", "ok", f"what is put into {settings.upload_bucket} starts a job")
+    return Finding(
+        "uploads",
+        "warn",
+        f"what is put into {settings.upload_bucket} starts no job",
+        "v2t bucket init, see docs/bucket.md",
+    )
+
+
+async def _who(connection: Connection) -> dict[str, Any] | None:
+    """Who we are, and what time it is, as the server sees it; None where we may not ask."""
+    try:
+        reply = await connection.client.request("$SYS.REQ.USER.INFO", b"", timeout=_ANSWER)
+    except (nats.errors.Error, TimeoutError):
+        return None
+    answer: dict[str, Any] = json.loads(reply.data)
+    return answer if "data" in answer and "server" in answer else None
+
+
+def _apart(name: str, ahead: float, whose: str, *, s3: bool) -> Finding:
+    found = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} {whose}"
+    if abs(ahead) <= _APART:
+        return Finding(name, "ok", f"within {_APART:g} s of {whose}")
+    advice = "have both machines keep their clocks by NTP"
+    return Finding(name, "fail" if s3 and abs(ahead) > _TOO_FAR else "warn", found, advice)
+
+
+def _some(drifts: list[Drift]) -> str:
+    shown = "; ".join(str(drift) for drift in drifts[:_SHOWN])
+    more = len(drifts) - _SHOWN
+    return f"{shown}; and {more} more (v2t topology show)" if more > 0 else shown

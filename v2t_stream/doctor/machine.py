@@ -1,0 +1,125 @@
+"""What is looked at on this machine, whether there is a broker or not."""
+
+import asyncio
+import platform
+import shutil
+import time
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from v2t_stream.doctor import Check, Finding, accelerator, in_thread
+from v2t_stream.errors import V2TError
+from v2t_stream.providers import Local, load
+from v2t_stream.settings import Settings
+from v2t_stream.trial import clip, heard
+
+_STALE: Final = 60  # days after which sites have often changed
+_FULL: Final = 1 << 30  # bytes free below which a job or the broker soon fails
+_SECRETS: Final = ("cookies",)  # settings that name a file which only its owner may read
+
+
+def checks(settings: Settings) -> list[tuple[str, Check]]:
+    return [
+        in_thread("python", python),
+        in_thread(accelerator.NAME, lambda: accelerator.look(settings)),
+        ("engine", lambda: engine(settings)),
+        in_thread("downloads", downloads),
+        in_thread("disk", lambda: disk(settings)),
+        in_thread("secrets", lambda: secrets(settings)),
+    ]
+
+
+def python() -> Finding:
+    where = f"{platform.system()} {platform.machine()}"
+    return Finding("python", "ok", f"{platform.python_version()} on {where}, v2t-stream {version('v2t-stream')}")
+
+
+async def engine(settings: Settings) -> Finding:
+    """Have the demo model transcribe a spoken clip, in the process that jobs have; nothing is downloaded for it."""
+    local = next((each for each in load(settings) if isinstance(each, Local) and each.enabled), None)
+    if local is None:
+        return Finding("engine", "ok", "only services: v2t providers test tries them")
+    begun = time.monotonic()
+    samples, audio = await asyncio.to_thread(clip)
+    try:
+        text = await heard(local, settings, samples, audio, demo=True)
+    except V2TError as error:
+        if "demo model" in str(error):
+            return Finding("engine", "ok", f"{local.engine} has no demo model: v2t providers test tries it")
+        return Finding("engine", "fail", f"{local.engine} cannot transcribe: {error}")
+    took = f"{local.engine} loaded and transcribed {samples.size / 16_000:.0f} s in {time.monotonic() - begun:.1f} s"
+    if not text:
+        return Finding("engine", "fail", f"{took}, but heard nothing", "v2t demo shows more; try V2T_DEVICE=cpu")
+    return Finding("engine", "ok", took)
+
+
+def downloads() -> Finding:
+    """How old yt-dlp is, and whether it has what YouTube needs."""
+    # What will look for the runtime at a download; nobody knows better what it will find.
+    from yt_dlp.utils._jsruntime import DenoJsRuntime  # noqa: PLC0415  # heavy
+
+    installed = version("yt-dlp")
+    days = (datetime.now(UTC) - _released(installed)).days
+    runtime = DenoJsRuntime().info
+    try:
+        scripts = version("yt-dlp-ejs")
+    except PackageNotFoundError:
+        scripts = ""
+    found = [
+        f"yt-dlp {installed} is {days} days old",
+        f"deno {runtime.version}" if runtime else "no deno",
+        f"solver scripts {scripts}" if scripts else "no solver scripts",
+    ]
+    lacking = "pip install 'yt-dlp[default,deno]': without these YouTube gives nothing"
+    if not scripts or not runtime or not runtime.supported:
+        return Finding("downloads", "warn", ", ".join(found), lacking)
+    if days > _STALE:
+        update = "sites change; update it alone: uv sync -P yt-dlp, or pip install -U 'yt-dlp[default]'"
+        return Finding("downloads", "warn", ", ".join(found), update)
+    return Finding("downloads", "ok", ", ".join(found))
+
+
+def _released(installed: str) -> datetime:
+    """Its version is its date."""
+    year, month, day = (int(number) for number in installed.split(".")[:3])
+    return datetime(year, month, day, tzinfo=UTC)
+
+
+def disk(settings: Settings) -> Finding:
+    home = settings.home
+    place = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    found = f"{amount(free)} free for {home}"
+    move = "free some, or set V2T_DATA_DIR to a larger disk"
+    if free < _FULL:
+        return Finding("disk", "fail", found, move)
+    if free < settings.max_bytes:
+        return Finding("disk", "warn", f"{found}: a download may take {amount(settings.max_bytes)}", move)
+    return Finding("disk", "ok", found)
+
+
+def secrets(settings: Settings) -> Finding:
+    """Whether files with secrets are for their owner alone, and services have the keys they need."""
+    named = [Path(getattr(settings, field)).expanduser() for field in _SECRETS if getattr(settings, field)]
+    missing = [str(path) for path in named if not path.exists()]
+    if missing:
+        return Finding("secrets", "fail", f"there is no {', '.join(missing)}", "correct the setting that names it")
+    files = [path for path in (*named, settings.home / "broker") if path.exists()]
+    open_ = [str(path) for path in files if path.stat().st_mode & 0o077]
+    if open_:
+        advice = f"chmod go-rwx {' '.join(open_)}"
+        return Finding("secrets", "warn", f"others may read {', '.join(open_)}", advice)
+    keyless = [each for each in load(settings) if each.enabled and each.needs_key and not each.key]
+    if keyless:
+        names = ", ".join(f"{each.name} ({each.key_variable})" for each in keyless)
+        return Finding("secrets", "fail", f"no key for {names}", "set the variable, or disable it in providers.yaml")
+    return Finding(
+        "secrets", "ok", ", ".join(f"{path} is for its owner alone" for path in files) or "no files that hold any"
+    )
+
+
+def amount(size: float) -> str:
+    """Bytes for people."""
+    return f"{size / (1 << 30):.1f} GB" if size >= 1 << 30 else f"{size / (1 << 20):.1f} MB"
