@@ -71,7 +71,11 @@ async def session(
             [row.name for row in STAGES],
             url=broker.url,
             node=settings.node,
-            environment={"V2T_DATA_DIR": str(settings.home), **_ahead(settings, options)},
+            environment={
+                "V2T_DATA_DIR": str(settings.home),
+                "V2T_ALLOW_ADDRESSES": settings.allow_addresses,
+                **_ahead(settings, options),
+            },
             log_folder=settings.home / "logs" if quiet else None,
         )
         async with _run_here(stages, settings.home / "broker" / "stages.lock", broker):
