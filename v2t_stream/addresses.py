@@ -6,6 +6,7 @@ from typing import Final
 Network = IPv4Network | IPv6Network
 
 _UNICAST: Final = IPv6Network("2000::/3")  # all that IANA has given out for use between networks
+_PROTOCOLS: Final = IPv4Network("192.0.0.0/24")  # of which Pythons differ; one cloud has its metadata there
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # a provider's way from IPv6 to the IPv4 address at its end
 
 
@@ -45,4 +46,4 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
     # What Python calls global holds multicast, and IPv6 that nobody has been given (fec0::/10 among it).
     if isinstance(address, IPv6Address):
         return address in _UNICAST and (address.is_global or address.teredo is not None)
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    return address.is_global and not (address.is_multicast or address.is_reserved or address in _PROTOCOLS)
