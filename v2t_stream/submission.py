@@ -4,6 +4,7 @@ The command line checks before it sends; intake checks again, because anybody ca
 """
 
 import hashlib
+import re
 from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from v2t_stream.text import one_line
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 from v2t_stream.transcriber import engine_names
 
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _LONGEST: Final = 4096  # characters of a URL or a title; what is longer would not fit where facts are shown and sent
 
 
@@ -69,8 +71,8 @@ def check(request: SubmitRequest) -> None:
             raise Reject(f"the submission's {name} has {len(text)} characters ({text[:40]!r}…): {_LONGEST} are allowed")
     if request.url is not None:
         _check_url(request.url)
-    if request.media is not None and not request.media.startswith("media/"):
-        raise Reject(f"the media key {request.media!r} does not start with media/")
+    if request.media is not None and not (request.media.startswith("media/") and _is_key(request.media)):
+        raise Reject(f"the media key {request.media!r} is none: it starts with media/, and has no steps such as ..")
     if request.language is not None and request.language not in LANGUAGES:
         raise Reject(f"unknown language {request.language!r}: use an ISO 639 code such as en, zh or de")
     if request.engine is not None and request.engine not in (*engine_names(), *HTTP_ENGINES):
@@ -82,6 +84,11 @@ def check(request: SubmitRequest) -> None:
         raise Reject(reason)
 
 
+def _is_key(key: str) -> bool:
+    """Whether it can name an object: one with steps names another to whoever resolves them, as HTTP clients do."""
+    return "\0" not in key and not key.endswith("/") and not {".", ".."} & set(key.split("/"))
+
+
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
@@ -90,7 +97,8 @@ def _check_url(url: str) -> None:
     except ValueError as error:
         raise Reject(f"{url!r} is not a URL ({error}): check it") from error
     if parts.scheme == "s3":
-        if not all(url.removeprefix("s3://").partition("/")):
+        bucket, _, key = url[len("s3://") :].partition("/")
+        if not _BUCKET.fullmatch(bucket) or not key or not _is_key(key):
             raise Reject(f"{url!r} is not a complete URL: it is s3://BUCKET/KEY")
         return
     if parts.scheme not in ("http", "https"):

@@ -1,15 +1,20 @@
 """Text from outside, made fit for one line of a terminal, a log or a message."""
 
+import re
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
+
+# What moves the cursor, ends a line somewhere, or has what follows it shown backwards; and halves of characters, which
+# cannot be written. What joins and parts letters in Persian and Hindi is invisible too, and stays.
+HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 # Parameters by which S3, Google, Azure and others sign a link.
 _SIGNED: Final = {"x-amz-signature", "x-amz-security-token", "x-goog-signature", "signature", "sig", "token"}
 
 
 def one_line(text: str, longest: int = 500) -> str:
-    """`text` without line ends, control characters and runs of blanks, cut off after `longest` characters."""
-    plain = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    """`text` without line ends, characters that do harm, and runs of blanks, cut off after `longest` characters."""
+    plain = " ".join(HARMFUL.sub(" ", text).split())
     return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
 
 

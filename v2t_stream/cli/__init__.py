@@ -8,6 +8,9 @@ from typing import Final
 import click
 
 from v2t_stream.errors import V2TError
+from v2t_stream.text import one_line
+
+_LONGEST: Final = 4000  # characters of an error, which may quote what a stranger sent
 
 _COMMANDS: Final = {
     "demo": ("demo", "Transcribe a spoken clip with everything on this machine."),
@@ -63,7 +66,7 @@ def main() -> None:
     except V2TError as error:
         if "--debug" in sys.argv:
             raise
-        click.echo(f"v2t: {error}", err=True)
+        click.echo(f"v2t: {one_line(str(error), _LONGEST)}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
@@ -73,5 +76,8 @@ def main() -> None:
     except Exception as error:  # the last resort: whatever it is, the user gets a sentence
         if "--debug" in sys.argv:
             raise
-        click.echo(f"v2t: unexpected {type(error).__name__}: {error} (v2t --debug shows where)", err=True)
+        click.echo(
+            f"v2t: unexpected {type(error).__name__}: {one_line(str(error), _LONGEST)} (v2t --debug shows where)",
+            err=True,
+        )
         sys.exit(1)
