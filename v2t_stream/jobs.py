@@ -55,7 +55,7 @@ class Job:
     children: dict[int, "Job"] = field(default_factory=dict)  # by their place in the list, from 1
 
     def apply(self, stored: Stored) -> None:
-        """Take one fact; one of a newer release, which cannot be read, changes nothing."""
+        """Take one fact; one that cannot be read, as of a newer release, or is not of its subject, changes nothing."""
         if (job := job_of(stored.subject)) != self.id:
             _, place = place_of(job)
             self.children.setdefault(place, Job(job)).apply(stored)
@@ -66,7 +66,7 @@ class Job:
             event = decode(stored.subject, stored.data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
-        if self._is_void(event, stored.sequence):
+        if event is None or event.subject != stored.subject or self._is_void(event, stored.sequence):
             return
         match event:
             case Retried(time=time):
@@ -76,8 +76,6 @@ class Job:
                 self.chunks[n] = event
             case Progress(stage=stage):
                 self.progress[stage] = event
-            case None:
-                return
             case _:
                 setattr(self, type(event).__name__.lower(), event)
         self.sequences[stored.subject] = stored.sequence

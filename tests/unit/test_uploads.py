@@ -92,7 +92,9 @@ class _Kept:
         return None
 
 
-_PART = st.sampled_from(("..", ".", "", "a", "a.mp4", "CON", "\0", "\n", "\\..\\", "~", "%2e%2e", "\u4f8b" * 85, "\u202e"))
+_PART = st.sampled_from(
+    ("..", ".", "", "a", "a.mp4", "CON", "\0", "\n", "\\..\\", "~", "%2e%2e", "\u4f8b" * 85, "\u202e")
+)
 
 
 @given(st.lists(_PART, min_size=1, max_size=6).map("/".join).filter(bool))

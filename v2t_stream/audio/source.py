@@ -1,5 +1,6 @@
 """Opening a media file, and saying what is wrong with it where that cannot be done."""
 
+import io
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -47,6 +48,16 @@ def _is_of_sound(codec: str) -> bool:
         return False
 
 
+class _File(io.BufferedReader):
+    """A file that says no as C does: of an exception in between FFmpeg would learn, and PyAV raise it in its place."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (OSError, ValueError):  # before its start, as a damaged index asks for
+            return -1
+
+
 def open_media(path: Path, name: str) -> tuple[InputContainer, AudioStream, ExitStack]:
     """Open `path` and find its best audio stream; the stack closes both.
 
@@ -55,7 +66,7 @@ def open_media(path: Path, name: str) -> tuple[InputContainer, AudioStream, Exit
     with ExitStack() as stack:
         try:
             size = path.stat().st_size
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(_File(io.FileIO(path)))
         except OSError as error:
             raise Reject(f"{name} cannot be opened ({error.strerror}): check that it exists and may be read") from error
         if not size:
