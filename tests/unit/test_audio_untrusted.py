@@ -1,5 +1,6 @@
 """Media that was made to do harm: it opens nothing else, decodes no pictures, and fits into memory."""
 
+import io
 import socket
 from collections.abc import Iterator
 from fractions import Fraction
@@ -12,7 +13,7 @@ import pytest
 from tests.unit.test_audio_decode import read, tone, wav, write
 from v2t_stream.audio.damage import Damage
 from v2t_stream.audio.decode import MediaReader
-from v2t_stream.audio.source import open_media
+from v2t_stream.audio.source import _File, open_media
 from v2t_stream.errors import Reject
 
 LISTS = {
@@ -102,6 +103,17 @@ def test_no_picture_is_ever_decoded(tmp_path: Path) -> None:
         assert container.streams.video[0].codec_context.pix_fmt is None
         assert sum(frame.samples for frame in container.decode(stream)) == 48_000
         assert container.streams.video[0].codec_context.pix_fmt is None
+
+
+def test_a_file_is_read_as_a_damaged_header_asks(tmp_path: Path) -> None:
+    """An index that points before the file, or a packet of 2 GB in a file of 30 KB, is the end of the stage."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"0123456789")
+    with _File(io.FileIO(path)) as file:
+        assert file.seek(-5) == file.seek(0, 9) == -1
+        assert file.read(1 << 60) == b"0123456789"
+        assert file.seek(4) == 4
+        assert file.read(2) == b"45"
 
 
 @pytest.mark.parametrize(

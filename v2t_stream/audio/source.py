@@ -49,7 +49,10 @@ def _is_of_sound(codec: str) -> bool:
 
 
 class _File(io.BufferedReader):
-    """A file that says no as C does: of an exception in between FFmpeg would learn, and PyAV raise it in its place."""
+    """A file as C has it, whatever a damaged header asks of it; PyAV would raise the exceptions of Python's."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(BUFFER if size is None or not 0 <= size <= BUFFER else size)  # Python allocates it first
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         try:
