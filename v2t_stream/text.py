@@ -2,7 +2,7 @@
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 # What moves the cursor, ends a line somewhere, or has what follows it shown backwards; and halves of characters, which
 # cannot be written. What joins and parts letters in Persian and Hindi is invisible too, and stays.
@@ -22,5 +22,6 @@ def without_signature(url: str) -> str:
     """`url` for people and logs: one that is signed opens what it names to whoever reads it."""
     if not url.startswith(("http://", "https://")):
         return url
-    names = {name.lower() for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
-    return url.partition("?")[0] if names & _SIGNED else url
+    plain, _, query = url.partition("?")
+    names = {name.lower() for name, _ in parse_qsl(query.partition("#")[0], keep_blank_values=True)}
+    return plain if names & _SIGNED else url

@@ -218,7 +218,7 @@ def test_mutated_media(
 
 def check_sentence(text: str) -> None:
     assert not HARMFUL.search(text), text
-    assert 0 < len(text) < 1000, text
+    assert 0 < len(text) < 5000, text
     assert "Traceback" not in text
 
 

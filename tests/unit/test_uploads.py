@@ -68,6 +68,7 @@ def test_only_what_cannot_be_media_is_foreign() -> None:
         ("http://h/b/a.mp4?X-Amz-Date=1&X-Amz-Signature=s", "http://h/b/a.mp4"),
         ("https://h/a.mp4?sv=1&sig=s", "https://h/a.mp4"),
         ("https://h/watch?v=s", "https://h/watch?v=s"),
+        ("https://exa[mple/a?sig=s#b", "https://exa[mple/a"),
         ("s3://b/a?sig=1.mp4", "s3://b/a?sig=1.mp4"),
     ],
 )
