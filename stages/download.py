@@ -5,17 +5,16 @@ What lies in a bucket stays there.
 
 import asyncio
 import tempfile
-import threading
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from importlib import import_module
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import Final
 
 from schemas.events import Cancelled, Completed, Downloaded, Listed, Progress, Submitted
 from schemas.message import Message
-from stages.fetch import Fetch, Listing, too_large
+from stages.fetch import Listing, too_large
+from stages.fetch_child import Received
+from stages.fetch_host import FetchHost
 from v2t_stream import done
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.jobs import fold
@@ -26,8 +25,6 @@ from v2t_stream.text import without_signature
 from v2t_stream.topology import JOBS, child_id, ends, stage_row
 from v2t_stream.uploads import is_foreign
 
-_REPORT_EVERY: Final = 0.5  # seconds
-
 
 class Download:
     def __init__(self, resources: Resources) -> None:
@@ -37,8 +34,7 @@ class Download:
         self._settings = resources.settings
         self._tally = resources.presence.tally
         self._scratch = scratch(resources.settings.home, "download")
-        # It takes a second to import; by the time a job comes it is there.
-        threading.Thread(target=import_module, args=("yt_dlp",), daemon=True).start()
+        self._fetches = FetchHost(resources.settings)
 
     async def process(self, job: Submitted) -> AsyncGenerator[Message]:
         """Raises Reject for what cannot be had, Retry for what may be had later; both with the user's sentence."""
@@ -100,9 +96,11 @@ class Download:
             yield before
             return
         source = job.url or ""
-        with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as folder:
-            fetch = Fetch(source, Path(folder), self._settings, place=job.entry, limit=job.limit)
-            async with aclosing(_report(job.job, fetch, fetch.look)) as progress:
+        async with AsyncExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True))
+            fetching = self._fetches.fetching(source, Path(folder), place=job.entry, limit=job.limit)
+            fetch = await stack.enter_async_context(fetching)
+            async with aclosing(_reported(job.job, fetch.look())) as progress:
                 async for step in progress:
                     yield step
             if fetch.listing:
@@ -113,7 +111,7 @@ class Download:
             if before := await self._done(job, fetch.origin):
                 yield before
                 return
-            async with aclosing(_report(job.job, fetch, fetch.download)) as progress:
+            async with aclosing(_reported(job.job, fetch.download())) as progress:
                 async for step in progress:
                     yield step
             media = fetch.media
@@ -197,21 +195,11 @@ class Download:
         return size
 
     async def close(self) -> None:
-        """Nothing is held."""
+        await self._fetches.close()
 
 
-async def _report(job: str, fetch: Fetch, step: Callable[[], None]) -> AsyncGenerator[Progress]:
-    """Run a step of `fetch` in a thread, telling how far it is. Raises what it raises."""
-    running = asyncio.create_task(asyncio.to_thread(step))
-    reported = -1
-    try:
-        while not running.done():
-            await asyncio.wait({running}, timeout=_REPORT_EVERY)
-            if fetch.received != reported:
-                reported = fetch.received
-                yield Progress(job=job, stage="download", done=reported, total=fetch.expected)
-        await running
-    except BaseException:
-        fetch.cancelled = True  # a thread cannot be killed; it sees this at its next block of bytes
-        running.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else looks then
-        raise
+async def _reported(job: str, steps: AsyncGenerator[Received]) -> AsyncGenerator[Progress]:
+    """What a step of a fetch says of how far it is, as facts of the job."""
+    async with aclosing(steps):
+        async for step in steps:
+            yield Progress(job=job, stage="download", done=step.received, total=step.expected)

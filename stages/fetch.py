@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -37,10 +38,6 @@ class Listing(NamedTuple):
     entries: list[Entry]
 
 
-class _Stopped(Exception):
-    """Nobody waits for this download any more."""
-
-
 class _Silent:
     """yt-dlp's log: what matters comes as an exception."""
 
@@ -54,7 +51,7 @@ class Fetch:
     """What `url` leads to, or the entry at `place` of the list there.
 
     `look` and `download` block and raise Reject or Retry, each with one sentence; `received` and `expected` (bytes)
-    may be read meanwhile.
+    may be read meanwhile. As they read what strangers send, they run in a process of their own: stages.fetch_host.
 
     After `look`, `listing` is the list of at most `limit` entries that was found, or else `origin` the medium's own id
     at its site, where it has one. After `download`, `media` is the file in `folder`.
@@ -76,7 +73,6 @@ class Fetch:
         self.origin = ""
         self.received = 0
         self.expected: float | None = None
-        self.cancelled = False
 
     def look(self) -> None:
         with self._downloader() as downloader:
@@ -97,7 +93,7 @@ class Fetch:
             path = Path(info["requested_downloads"][0]["filepath"])
             if path.stat().st_size == 0:
                 raise self._empty()
-        self.media = Media(path, info.get("title") or self._url)
+        self.media = Media(path, one_line(str(info.get("title") or self._url)))
 
     @contextlib.contextmanager
     def _downloader(self) -> Iterator[Any]:
@@ -118,7 +114,6 @@ class Fetch:
             "outtmpl": {"default": str(self._folder / "source.%(ext)s")},
             "noplaylist": True,
             "playlist_items": f"1:{(not self._place and self._limit) or _LONGEST + 1}",
-            "match_filter": self._on_entry,
             "quiet": True,
             "no_warnings": True,
             "noprogress": True,
@@ -129,6 +124,7 @@ class Fetch:
             "concurrent_fragment_downloads": 4,
             "cachedir": str(self._settings.home / "cache" / "yt-dlp"),
             "cookiefile": self._settings.cookies or None,
+            "fixup": "never",  # by programs, which are not started
             "progress_hooks": [self._on_progress],
         }
         with self._translating(), Flat(options) as downloader:
@@ -140,8 +136,12 @@ class Fetch:
 
         try:
             yield
-        except (YoutubeDLError, OSError, ValueError) as error:  # ValueError: a host name that cannot be one
+        except (Reject, Retry):
+            raise
+        except (YoutubeDLError, OSError, ValueError, MemoryError) as error:  # ValueError: a host name that is none
             raise self._translated(error) from error
+        except Exception as error:  # what an extractor raises at a page that is not as it expects
+            raise self._broken(f"{type(error).__name__}: {_short(error)}") from error
 
     def _entry(self, downloader: Any, found: dict[str, Any], place: int) -> dict[str, Any]:
         """What the entry at `place` of a list leads to."""
@@ -164,7 +164,6 @@ class Fetch:
     def _entries(self, downloader: Any, url: str, found: dict[str, Any], depth: int) -> Iterator[Entry]:
         """The media of the list at `url`, and of the lists in it."""
         for place, entry in enumerate(_flattened(downloader, found["entries"]), 1):
-            self._on_entry()
             if not entry:
                 continue
             if inner := self._inner(downloader, entry, found["extractor_key"]) if depth < _DEEPEST else None:
@@ -187,11 +186,6 @@ class Fetch:
             return found if _is_list(found) else None
         return None
 
-    def _on_entry(self, *_: object, **__: object) -> None:
-        """What yt-dlp asks for each medium that it comes across: it goes on unless told otherwise."""
-        if self.cancelled:
-            raise _Stopped
-
     def _check(self, found: dict[str, Any]) -> None:
         """Refuse before the download what the limits do not allow."""
         if not found:
@@ -211,28 +205,37 @@ class Fetch:
             raise Reject(too_large(self._url, size, self._settings))
 
     def _on_progress(self, status: dict[str, Any]) -> None:
-        if self.cancelled:
-            raise _Stopped
         self.received = status.get("downloaded_bytes") or self.received
         self.expected = status.get("total_bytes") or status.get("total_bytes_estimate")
         self._check_size(max(self.received, status.get("total_bytes") or 0))
+        if (self.expected or 0) - self.received > shutil.disk_usage(self._folder).free:
+            raise self._disk_full()
 
     def _translated(self, error: BaseException) -> Reject | Retry:
         """What yt-dlp meant. It wraps the cause in a DownloadError, and that at times in an ExtractorError."""
         causes = _causes(error)
-        for translate in (self._disk, self._network, self._transfer, self._site):
+        for translate in (_ours, self._machine, self._network, self._transfer, self._site):
             for cause in causes:
                 if translation := translate(cause):
                     return translation
         return Reject(f"{self._url} cannot be downloaded: {_short(error)}")
 
-    def _disk(self, cause: BaseException) -> Retry | None:
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return Retry(
-                f"the disk of {self._settings.node} is full, so {self._url} could not be saved: "
-                f"free space in {self._settings.home}"
-            )
+    def _machine(self, cause: BaseException) -> Reject | Retry | None:
+        """What this machine has no room for."""
+        match cause:
+            case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+                return self._disk_full()
+            case OSError(errno=errno.EFBIG):  # see stages.fetch_child
+                return Reject(too_large(self._url, max(self.received, self._settings.max_bytes), self._settings))
+            case MemoryError():
+                return Reject(f"{self._url} takes too much memory to read: it is no page or list of usual size")
         return None
+
+    def _disk_full(self) -> Retry:
+        return Retry(
+            f"the disk of {self._settings.node} is full, so {self._url} could not be saved: "
+            f"free space in {self._settings.home}"
+        )
 
     def _network(self, cause: BaseException) -> Reject | Retry | None:
         from yt_dlp.networking.exceptions import (  # noqa: PLC0415  # heavy, as above
@@ -304,11 +307,14 @@ class Fetch:
             case ExtractorError(expected=True):
                 return Reject(f"{self._url} cannot be downloaded: {_short(cause)}; check in a browser whether it plays")
             case ExtractorError():
-                return Reject(
-                    f"{self._url} cannot be downloaded: {_short(cause)}; if it plays in a browser, update yt-dlp: "
-                    "pip install -U 'yt-dlp[default]'"
-                )
+                return self._broken(_short(cause))
         return None
+
+    def _broken(self, reason: str) -> Reject:
+        return Reject(
+            f"{self._url} cannot be downloaded: {reason}; if it plays in a browser, update yt-dlp: "
+            "pip install -U 'yt-dlp[default]'"
+        )
 
 
 def _is_list(found: dict[str, Any] | None) -> bool:
@@ -357,6 +363,11 @@ def too_large(name: str, size: float, settings: Settings) -> str:
     )
 
 
+def _ours(cause: BaseException) -> Reject | Retry | None:
+    """What a limit of ours, or the guard of this process, has said already."""
+    return cause if isinstance(cause, Reject | Retry) else None
+
+
 def _causes(error: BaseException) -> "list[BaseException]":
     found: list[BaseException] = []
     waiting: list[Any] = [error]
@@ -367,6 +378,7 @@ def _causes(error: BaseException) -> "list[BaseException]":
             waiting += [
                 (getattr(cause, "exc_info", None) or (None, None))[1],
                 getattr(cause, "cause", None),
+                *getattr(cause, "unexpected_errors", ()),  # of each way to the network that it tried
                 cause.__cause__,
                 cause.__context__,
             ]

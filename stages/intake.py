@@ -12,7 +12,7 @@ from schemas.requests import SubmitRequest
 from v2t_stream.errors import Reject
 from v2t_stream.stage import Resources, Submission
 from v2t_stream.submission import check, parse
-from v2t_stream.text import without_signature
+from v2t_stream.text import one_line, without_signature
 from v2t_stream.topology import BUCKET_SUBJECT, JOBS, stage_row, upload_job_id
 from v2t_stream.uploads import is_wanted, request_of
 
@@ -64,7 +64,7 @@ class Intake:
 def _submitted(job: str, request: SubmitRequest) -> Submitted:
     return Submitted(
         job=job,
-        title=request.title or without_signature(request.url or "") or request.media or "",
+        title=one_line(request.title or without_signature(request.url or "") or request.media or ""),
         url=request.url,
         media=request.media,
         limit=request.limit,

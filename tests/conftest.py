@@ -15,6 +15,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", action="store_true", help="kill 100 times over 20 jobs instead of a dozen over 4")
     parser.addoption("--chaos-seed", type=int, help="what was killed when, as a run before printed it")
 
+    parser.addoption("--fuzz", type=float, default=20, help="seconds in all for mutated media and messages")
+    parser.addoption("--fuzz-seed", type=int, default=1, help="what was mutated how, as a run before printed it")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SHOWN] = []

@@ -209,6 +209,7 @@ class Node:
             "NATS_URL": url,
             "V2T_DATA_DIR": str(home),
             "V2T_MODEL": "demo",
+            "V2T_ALLOW_ADDRESSES": "127.0.0.1",
             **environment,
         }
         self._stages: dict[str, subprocess.Popen[bytes]] = {}

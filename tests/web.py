@@ -5,6 +5,7 @@ import http.server
 import socket
 import struct
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,7 +105,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     def to_redirect(self, _: str) -> None:
         """/redirect?to=URL: a redirect."""
-        self.redirect(parse_qs(urlsplit(self.path).query)["to"][0])
+        self.redirect(self.to)
 
     def to_circle(self, _: str) -> None:
         """/circle: a redirect to itself."""
@@ -133,6 +134,67 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         """/stalls/FILE: half of the file, then nothing."""
         self.half(name)
         self.web.closing.wait(60)
+
+    def to_plays(self, _: str) -> None:
+        """/plays?to=URL: a page with a player of it."""
+        self.answer(200, f'<html><video src="{self.to}"></video></html>'.encode(), "text/html")
+
+    def to_hls(self, _: str) -> None:
+        """/hls?to=URL: a playlist of HLS with that one segment."""
+        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{self.to}\n#EXT-X-ENDLIST\n"
+        self.answer(200, text.encode(), "application/x-mpegurl")
+
+    def to_master(self, _: str) -> None:
+        """/master?to=URL: a playlist of HLS with that one variant."""
+        self.answer(200, f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=64000\n{self.to}\n".encode(), "application/x-mpegurl")
+
+    def to_locks(self, _: str) -> None:
+        """/locks?to=URL: a playlist of HLS whose key is there."""
+        text = (
+            f'#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXT-X-KEY:METHOD=AES-128,URI="{self.to}"\n#EXTINF:9,\n'
+            f"{self.web.url}/5s.flac\n#EXT-X-ENDLIST\n"
+        )
+        self.answer(200, text.encode(), "application/x-mpegurl")
+
+    def to_dash(self, _: str) -> None:
+        """/dash?to=URL: a manifest of DASH with that one segment."""
+        text = (
+            '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT5S"><Period>'
+            '<AdaptationSet mimeType="audio/mp4"><Representation id="1" codecs="mp4a.40.2" bandwidth="64000">'
+            f'<SegmentList duration="5"><SegmentURL media="{self.to}"/></SegmentList>'
+            "</Representation></AdaptationSet></Period></MPD>"
+        )
+        self.answer(200, text.encode(), "application/dash+xml")
+
+    def to_endless(self, _: str) -> None:
+        """/endless: a page that never ends."""
+        self.head(1 << 40, "text/html")
+        self.wfile.write(b"<html><title>Endless</title>")
+        while not self.web.closing.is_set():
+            self.wfile.write(b"<p>x</p>" * 131072)
+
+    def to_bomb(self, _: str) -> None:
+        """/bomb: a page of 8 MB that is 8 GB."""
+        squeezer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        block = b"<p>x</p>" * 131072
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        for _n in range(8192):
+            self.wfile.write(squeezer.compress(block))
+        self.wfile.write(squeezer.flush())
+        self.connection.close()
+
+    def to_drips(self, name: str) -> None:
+        """/drips/FILE: its first byte again and again, now and then, as long as anybody listens."""
+        self.head(1 << 20)
+        while not self.web.closing.wait(0.05):
+            self.wfile.write(Path(self.directory, name).read_bytes()[:1])
+
+    @property
+    def to(self) -> str:
+        return parse_qs(urlsplit(self.path).query)["to"][0]
 
     def head(self, length: int, kind: str = "audio/flac", status: int = 200) -> None:
         self.send_response(status)

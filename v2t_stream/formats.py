@@ -13,11 +13,10 @@ import msgspec
 
 from schemas.transcript import Transcript
 from v2t_stream.errors import SettingsError
+from v2t_stream.text import HARMFUL
 
 _ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]")
-# All that ends a line somewhere (U+0085, U+2028 …) is among them; the no-break spaces of French are not.
-_BLANK: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\ufeff]+")
-_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")  # cannot be written as UTF-8
+_BLANKS: Final = re.compile(r"  +")  # the no-break spaces of French are none
 _ARROW: Final = re.compile(r"--+>")
 _LRC_TAG: Final = re.compile(r"[\[<](\d+:[\d:.]*)[\]>]")
 
@@ -30,7 +29,9 @@ class _Line(NamedTuple):
 
 
 def _json(transcript: Transcript, _: Sequence[_Line]) -> str:
-    return msgspec.json.format(msgspec.json.encode(transcript)).decode() + "\n"
+    text = msgspec.json.format(msgspec.json.encode(transcript)).decode()
+    # The same to who reads it as JSON, and harmless to who has it printed.
+    return "\n".join(HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n")) + "\n"
 
 
 def _srt(_: Transcript, lines: Sequence[_Line]) -> str:
@@ -107,10 +108,10 @@ def _ms(seconds: float) -> int:
 
 
 def _clean(text: str) -> str:
-    """Return `text` as one line: no control characters, terminal colours or line ends of any kind."""
+    """Return `text` as one line: no terminal colours, nor anything else that does harm where it is shown."""
     if text.isprintable() and "  " not in text:  # what nearly all is; it spares a long transcript most of its time
         return text.strip()
-    return _SURROGATE.sub("\ufffd", _BLANK.sub(" ", _ANSI.sub("", text))).strip()
+    return _BLANKS.sub(" ", HARMFUL.sub(" ", _ANSI.sub("", text))).strip()
 
 
 def _escaped(text: str) -> str:

@@ -56,7 +56,7 @@ class Job:
     children: dict[int, "Job"] = field(default_factory=dict)  # by their place in the list, from 1
 
     def apply(self, stored: Stored) -> None:
-        """Take one fact; of one of a newer release, which cannot be read, only that it is there."""
+        """Take one fact; of one that cannot be read, as of a newer release, or is of another subject: that it is there."""
         if (job := job_of(stored.subject)) != self.id:
             _, place = place_of(job)
             self.children.setdefault(place, Job(job)).apply(stored)
@@ -66,6 +66,8 @@ class Job:
         event = None
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
             event = decode(stored.subject, stored.data)
+        if event is not None and event.subject != stored.subject:
+            event = None
         if self._is_void(event, stored.sequence):
             return
         match event:

@@ -1,8 +1,8 @@
 """The names of Whisper's models that each engine knows, held here so that no engine is imported to check one."""
 
+import os
 from collections.abc import Mapping
 from difflib import get_close_matches
-from pathlib import Path
 
 from schemas.options import DEMO_MODEL
 
@@ -34,7 +34,7 @@ NAMES: Mapping[str, frozenset[str]] = {
 
 def is_path(model: str) -> bool:
     """Whether `model` is meant as a place, on this disk or on a hub ("org/name"), rather than as a known name."""
-    return "/" in model or "\\" in model or model.startswith("~") or Path(model).exists()
+    return "/" in model or "\\" in model or model.startswith("~") or os.path.exists(model)  # noqa: PTH110  that of Path raises for a name too long
 
 
 def problem(model: str, engine: str | None) -> str | None:

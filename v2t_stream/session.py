@@ -76,7 +76,11 @@ async def session(
             [row.name for row in STAGES],
             url=broker.url,
             node=settings.node,
-            environment={"V2T_DATA_DIR": str(settings.home), **_ahead(settings, options)},
+            environment={
+                "V2T_DATA_DIR": str(settings.home),
+                "V2T_ALLOW_ADDRESSES": settings.allow_addresses,
+                **_ahead(settings, options),
+            },
             arguments=arguments,
             log_folder=settings.home / "logs" if quiet else None,
         )

@@ -12,6 +12,7 @@ import platformdirs
 from msgspec import Meta
 
 from schemas.options import DEFAULT_MODEL
+from v2t_stream.addresses import networks
 from v2t_stream.errors import SettingsError
 from v2t_stream.retention import DAY, HOUR, Retention
 
@@ -48,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     max_bytes: _Positive = 8 * 1024**3  # of one download
     max_duration: _Positive = 12 * 3600  # seconds of one medium
+    max_download_time: _Positive = 4 * 3600  # seconds of one download
+    allow_addresses: str = ""  # that a link may lead to besides public ones; networks, with commas between
     cookies: str = ""  # a Netscape cookie file for yt-dlp
     media_hours: _Positive = 72  # until stored media and chunks expire
     facts_days: _Days = 30  # until jobs are forgotten; 0: never, as below
@@ -105,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             kind = get_type_hints(cls)[field]
             wanted = f"it is one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else reason.lower()
             raise SettingsError(f"the setting {variable(field)}={values[field]!r} is wrong: {wanted}") from None
+        _check_addresses(settings)
         _check_minio(settings)
         return settings
 
@@ -113,6 +117,16 @@ def variable(field: str) -> str:
     """The environment variable of a field of Settings."""
     name = field.upper()
     return name if name.startswith(_OF_OTHERS) else f"V2T_{name}"
+
+
+def _check_addresses(settings: Settings) -> None:
+    try:
+        networks(settings.allow_addresses)
+    except ValueError as error:
+        raise SettingsError(
+            f"the setting V2T_ALLOW_ADDRESSES={settings.allow_addresses!r} is wrong: {error}; it is addresses or "
+            "networks such as 192.168.1.0/24, several by commas"
+        ) from None
 
 
 def _check_minio(settings: Settings) -> None:

@@ -4,6 +4,7 @@ The command line checks before it sends; intake checks again, because anybody ca
 """
 
 import hashlib
+import re
 from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ from v2t_stream.text import one_line
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 from v2t_stream.transcriber import engine_names
 
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_QUOTED: Final = 200  # characters of the same in a sentence
 _LONGEST: Final = 4096  # characters of a URL or a title; what is longer would not fit where facts are shown and sent
 
 
@@ -64,42 +67,58 @@ def check(request: SubmitRequest) -> None:
     """Raises Reject with one sentence where the request cannot be done anywhere."""
     if (request.url is None) == (request.media is None):
         raise Reject("a submission names either a url or a media key of the object store, and not both")
-    for name, text in (("url", request.url), ("media", request.media), ("title", request.title)):
+    for name in ("url", "media", "title", "model"):
+        text = getattr(request, name)
         if text is not None and len(text) > _LONGEST:
             raise Reject(f"the submission's {name} has {len(text)} characters ({text[:40]!r}…): {_LONGEST} are allowed")
     if request.url is not None:
         _check_url(request.url)
-    if request.media is not None and not request.media.startswith("media/"):
-        raise Reject(f"the media key {request.media!r} does not start with media/")
+    if request.media is not None and not (request.media.startswith("media/") and _is_key(request.media)):
+        raise Reject(
+            f"the media key {_quoted(request.media)} is none: it starts with media/, and has no steps such as .."
+        )
     if request.language is not None and request.language not in LANGUAGES:
-        raise Reject(f"unknown language {request.language!r}: use an ISO 639 code such as en, zh or de")
+        raise Reject(f"unknown language {_quoted(request.language)}: use an ISO 639 code such as en, zh or de")
     if request.engine is not None and request.engine not in (*engine_names(), *HTTP_ENGINES):
         known = f"this machine has {', '.join(engine_names())}; providers can be {', '.join(HTTP_ENGINES)}"
-        raise Reject(f"unknown engine {request.engine!r}: {known}")
+        raise Reject(f"unknown engine {_quoted(request.engine)}: {known}")
     if request.accelerator == "remote" and not request.remote:
         raise Reject("the accelerator remote needs a job that allows remote providers: add --remote, or remote: true")
     if request.model is not None and (reason := problem(request.model, request.engine)):
         raise Reject(reason)
 
 
+def _is_key(key: str) -> bool:
+    """Whether it can name an object: one with steps names another to whoever resolves them, as HTTP clients do."""
+    return "\0" not in key and not {".", ".."} & set(key.split("/"))
+
+
+def _quoted(text: str) -> str:
+    """`text` in quotes, for a sentence: so much of it that one sees which it is."""
+    quoted = repr(text)
+    return quoted if len(quoted) <= _QUOTED else f"{quoted[: _QUOTED - 1]}…"
+
+
 def _check_url(url: str) -> None:
+    shown = _quoted(url)
     try:
         parts = urlsplit(url)
         host = parts.hostname
         _ = parts.port, (host or "").encode("idna")  # both look only now whether they are well formed
     except ValueError as error:
-        raise Reject(f"{url!r} is not a URL ({error}): check it") from error
+        raise Reject(f"{shown} is not a URL ({error}): check it") from error
     if parts.scheme == "s3":
-        if not all(url.removeprefix("s3://").partition("/")):
-            raise Reject(f"{url!r} is not a complete URL: it is s3://BUCKET/KEY")
+        bucket, _, key = url[len("s3://") :].partition("/")
+        if not _BUCKET.fullmatch(bucket) or not key or key.endswith("/") or not _is_key(key):
+            raise Reject(f"{shown} is not a complete URL: it is s3://BUCKET/KEY")
         return
     if parts.scheme not in ("http", "https"):
         raise Reject(
-            f"{url!r} cannot be fetched: only URLs that begin with http://, https:// or s3:// can; for a file use "
+            f"{shown} cannot be fetched: only URLs that begin with http://, https:// or s3:// can; for a file use "
             "v2t convert --input FILE"
         )
     if not host or any(character.isspace() or not character.isprintable() for character in url):
-        raise Reject(f"{url!r} is not a complete URL: check it")
+        raise Reject(f"{shown} is not a complete URL: check it")
 
 
 async def submit(connection: Connection, request: SubmitRequest) -> tuple[str, bool]:

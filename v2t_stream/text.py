@@ -2,7 +2,11 @@
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
+
+# What moves the cursor, ends a line somewhere, or has what follows it shown backwards; and halves of characters, which
+# cannot be written. What joins and parts letters in Persian and Hindi is invisible too, and stays.
+HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 # Parameters by which S3, Google, Azure and others sign a link.
 _SIGNED: Final = {"x-amz-signature", "x-amz-security-token", "x-goog-signature", "signature", "sig", "token"}
@@ -11,16 +15,14 @@ _URL: Final = re.compile(r"\w[\w+.-]{0,20}://(?:(?!,\w{1,20}://)[^\s'\"<>])+")
 
 
 def one_line(text: str, longest: int = 500) -> str:
-    """`text` without line ends, control characters and runs of blanks, cut off after `longest` characters."""
+    """`text` without line ends, characters that do harm, and runs of blanks, cut off after `longest` characters."""
     plain = " ".join(printable(text).split())
     return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
 
 
 def printable(text: str) -> str:
-    """`text` with a blank in place of each line end and control character."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else " " for character in text)
+    """`text` with a blank in place of each line end and each character that does harm."""
+    return HARMFUL.sub(" ", text)
 
 
 def without_secrets(text: str) -> str:
@@ -38,5 +40,6 @@ def without_signature(url: str) -> str:
     """`url` for people and logs: one that is signed opens what it names to whoever reads it."""
     if not url.startswith(("http://", "https://")):
         return url
-    names = {name.lower() for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
-    return url.partition("?")[0] if names & _SIGNED else url
+    plain, _, query = url.partition("?")
+    names = {name.lower() for name, _ in parse_qsl(query.partition("#")[0], keep_blank_values=True)}
+    return plain if names & _SIGNED else url

@@ -17,6 +17,8 @@ from v2t_stream.settings import Settings
 from v2t_stream.submission import check, of_fields
 
 _SIDECAR: Final = ".json"
+_LARGEST: Final = 64 << 10  # bytes of a sidecar, which is read into memory
+_NAME: Final = 255 - len(".json")  # bytes that one step of a key has in MinIO
 _FOREIGN: Final = (
     *("text/plain", "text/html", "text/csv", "text/x-", "image/", "font/"),
     *("application/pdf", "application/zip", "application/json", "application/x-tar", "application/msword"),
@@ -59,6 +61,10 @@ async def request_of(store: ObjectStore, upload: Upload) -> SubmitRequest | None
 
 
 async def _sidecar(store: ObjectStore, upload: Upload) -> dict[str, Any]:
+    if (await store.size(upload.url + _SIDECAR) or 0) > _LARGEST:
+        raise Reject(
+            f"{upload.url}{_SIDECAR} is too large for an object with options: correct it and upload both again"
+        )
     try:
         return msgspec.json.decode(await store.get(upload.url + _SIDECAR), type=dict[str, Any])
     except ObjectMissing:
@@ -75,15 +81,21 @@ async def store_copies(store: ObjectStore, settings: Settings, transcript: Trans
     if not settings.minio_endpoint or not transcript.source.startswith(root):
         return
     path = PurePosixPath(transcript.source.removeprefix(root))
-    stem = f"transcripts/{path.with_suffix('')}"
+    stem = _fitting(f"transcripts/{path.with_suffix('')}")
     if await _source(store, f"{stem}.json") not in (transcript.source, ""):
-        stem = f"transcripts/{path}"  # talk.mp4 and talk.wav would both be talk.srt
+        stem = _fitting(f"transcripts/{path}")  # talk.mp4 and talk.wav would both be talk.srt
     beside = root + stem.removeprefix("transcripts/")
     for format_, text in render_all(transcript):
         places = [f"{stem}.{format_}"]
         if settings.beside_upload and await _is_free(store, f"{beside}.{format_}"):
             places.append(f"{beside}.{format_}")
         await asyncio.gather(*(store.put(place, text.encode()) for place in places))
+
+
+def _fitting(stem: str) -> str:
+    """`stem` with a name to which a suffix can be added: the upload's own may be as long as a name can be."""
+    folder, _, name = stem.rpartition("/")
+    return f"{folder}/{name.encode()[:_NAME].decode(errors='ignore')}"
 
 
 async def _source(store: ObjectStore, key: str) -> str:

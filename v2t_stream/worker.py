@@ -20,6 +20,7 @@ from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
 from v2t_stream.stage import Resources, Stage, Submission
 from v2t_stream.tally import Outcome
+from v2t_stream.text import one_line
 from v2t_stream.topology import (
     INBOX,
     INBOX_SUBJECTS,
@@ -41,6 +42,7 @@ _DELIVERIES: Final = 12
 _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was asked for
 _LEAVE: Final = 2.0  # seconds in which work that is cancelled must end
 _HUNG: Final = 60.0  # and work that took too long, whose thread may be in the middle of something
+_REASON: Final = 2000  # characters of a reason, which may quote what a stranger sent
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
 
@@ -253,7 +255,10 @@ class Worker:
                 self._count("skipped")
                 return
             if tries > _DELIVERIES:
-                reason = f"given up after {_DELIVERIES} deliveries, the last of which ended without a word"
+                reason = (
+                    f"the stage {self._row.name} died with it or lost the broker, {_DELIVERIES} times: perhaps what it "
+                    "holds is what kills; see the stage's log"
+                )
                 await self._give_up(message, work, reason)
                 return
             async with self._kept_alive(message, work):
@@ -323,6 +328,7 @@ class Worker:
     async def _give_up(self, message: Msg, work: Message | Submission | None, reason: str) -> None:
         """Dead letter first, then the fact, then the end of the message: a death in between repeats, loses nothing."""
         job = work.job if work else job_of(message.subject)
+        reason = one_line(reason, _REASON)
         log.error("given up: %s: %s", message.subject, reason)
         self._presence.last_error = reason
         await self._connection.publish(

@@ -76,6 +76,15 @@ def shortened(path: Path) -> Path:
     return written(path, path.read_bytes()[: path.stat().st_size // 2])
 
 
+def endless_silence(path: Path) -> Path:
+    """Two hours in some kilobytes, which do not declare how long they are."""
+    sound(path, np.zeros(2 * 3600 * 16_000, np.float32), "flac")
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0  # the count of samples in STREAMINFO, of 36 bits
+    data[22:26] = bytes(4)
+    return written(path, bytes(data))
+
+
 class Bad(NamedTuple):
     """What is sent, and the sentence that comes back; $ stands for the web server's address."""
 
@@ -138,6 +147,20 @@ BAD = {
         r"^fast\.mp4 is cut off: its audio ends at second \d+ of \d+",
     ),
     "no sound track": Bad(lambda home: pictures(home / "mute.mp4"), "convert", r"^mute\.mp4 has no audio track"),
+    "a playlist of files": Bad(
+        lambda home: written(home / "list.mp4", f"ffconcat version 1.0\nfile '{DATA / '5s.flac'}'\n".encode()),
+        "convert",
+        r"^list\.mp4 is not audio or video",
+    ),
+    "silence without end": Bad(
+        lambda home: endless_silence(home / "silence.flac"), "convert", r"^silence\.flac is 1\.0 hours long, more than"
+    ),
+    "a private address": Bad(
+        "http://127.0.0.2:9/talk.mp4", "download", "leads to 127.0.0.2, which is no public address"
+    ),
+    "a redirect to a private address": Bad(
+        "$/redirect?to=http://169.254.169.254/", "download", "leads to 169.254.169.254, which is no public address"
+    ),
     "a strange name": Bad(
         lambda home: written(home / f"{TALK}.mp4", b"text"), "convert", r"^talk \"one\" it's 例子 and more\.mp4 is not"
     ),

@@ -28,6 +28,7 @@ class Terminal:
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("V2T_", "NATS_"))},
             "V2T_DATA_DIR": str(home),
+            "V2T_ALLOW_ADDRESSES": "127.0.0.1",
             "NATS_URL": url,
         }
 

@@ -1,10 +1,12 @@
-"""Downloads by the real yt-dlp from a real web server: what users get, and what they are told."""
+"""Downloads by the real yt-dlp from a real web server: what users get, and what they are told.
+
+In this process; what holds for that of its own is in test_fetch_host.
+"""
 
 import gc
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -353,19 +355,6 @@ def test_no_more_of_a_channel_is_read_than_is_asked_for(
     assert listing
     assert [entry.url for entry in listing.entries] == [f"https://video.example/watch?v={n}" for n in (1, 2)]
     assert read <= 3
-
-
-def test_a_download_that_nobody_waits_for_stops(site: Web, tmp_path: Path) -> None:
-    """A cancelled job goes on to fill the disk."""
-    one = Fetch(f"{site.url}/declares/{2 * 1024**3}.mp4", tmp_path, Settings(data_dir=str(tmp_path), max_bytes=4e9))
-    with ThreadPoolExecutor() as pool:
-        one.look()
-        running = pool.submit(one.download)
-        while one.received < 1e6:
-            time.sleep(0.01)
-        one.cancelled = True
-        with pytest.raises(fetch._Stopped):
-            running.result(timeout=5)
 
 
 def check_sentence(error: Exception, url: str) -> None:

@@ -170,7 +170,7 @@ def test_gap_past_the_declared_end_is_ignored(tmp_path: Path) -> None:
 
 def test_form_may_change_on_the_way() -> None:
     """A broadcast goes from stereo to mono for the news: the decoder must follow, not crash."""
-    resampler, total = MonoResampler(), 0
+    resampler, total = MonoResampler("a"), 0
     for rate, layout, count in ((48_000, "stereo", 2), (44_100, "mono", 1), (48_000, "stereo", 2)):
         for _ in range(10):
             frame = av.AudioFrame.from_ndarray(np.ones((1, rate // 10 * count), np.int16), "s16", layout)
@@ -192,7 +192,7 @@ BAD = {
     "empty": (b"", "is empty"),
     "text": (b"This is not a video.\n" * 50, "not audio or video"),
     "noise": (np.random.default_rng(1).bytes(100_000), "not audio or video"),
-    "subtitles": (b"1\n00:00:01,000 --> 00:00:02,000\nhello\n\n" * 9, "has no audio track"),
+    "subtitles": (b"1\n00:00:01,000 --> 00:00:02,000\nhello\n\n" * 9, "not audio or video"),
 }
 
 

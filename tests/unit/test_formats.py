@@ -88,7 +88,7 @@ NASTY = st.one_of(
                 *("a", "b", "42", "字幕", "\u00a0", "NOTE", "WEBVTT", "00:00:01,000"),
                 *("-->", "--->", "->", "<", ">", "&", "&amp;", "<i>", "{\\an8}", "[00:01.00]", "<00:01.00>", "]"),
                 *(" ", "\n", "\r\n", "\n\n", "\t", "\x00", "\x85", "\u2028", "\u2029", "\ufeff", "\ud800"),
-                *("\x1b[31m", "\x1b]0;title\x07", "\x1b", "\x9b"),
+                *("\x1b[31m", "\x1b]0;title\x07", "\x1b", "\x9b", "\u202e", "\u2066", "\u0645\u200c\u062e"),
             )
         )
     ).map("".join),
@@ -136,7 +136,7 @@ def test_the_line_formats_have_one_line_a_segment(segments: list[Segment], gaps:
     for name in ("srt", "vtt", "txt", "tsv", "lrc"):
         text = render(whole, name)
         assert text.encode().decode() == text
-        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]", text)
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", text)
     tsv = render(whole, "tsv").split("\n")
     assert tsv[0] == "start\tend\ttext"
     assert tsv[-1] == ""

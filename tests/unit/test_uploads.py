@@ -1,14 +1,26 @@
 """Uploads: what MinIO says of them, which are wanted, and what is shown of a link that opens one."""
 
+from typing import cast
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.notification import Notification, Upload
+from schemas.requests import SubmitRequest
+from schemas.transcript import Transcript
+from v2t_stream.errors import ObjectMissing, Reject
+from v2t_stream.formats import FORMATS
+from v2t_stream.object_store import ObjectStore
 from v2t_stream.settings import Settings
+from v2t_stream.submission import check
 from v2t_stream.text import without_signature
-from v2t_stream.uploads import is_foreign, is_wanted
+from v2t_stream.uploads import is_foreign, is_wanted, store_copies
+
+TRANSCRIPT = Transcript(
+    job="j", title="t", source="", duration=1, task="transcribe", language="en", engines=(), models=(), segments=()
+)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
@@ -56,9 +68,50 @@ def test_only_what_cannot_be_media_is_foreign() -> None:
         ("http://h/b/a.mp4?X-Amz-Date=1&X-Amz-Signature=s", "http://h/b/a.mp4"),
         ("https://h/a.mp4?sv=1&sig=s", "https://h/a.mp4"),
         ("https://h/watch?v=s", "https://h/watch?v=s"),
+        ("https://exa[mple/a?sig=s#b", "https://exa[mple/a"),
         ("s3://b/a?sig=1.mp4", "s3://b/a?sig=1.mp4"),
     ],
 )
 def test_a_signature_is_left_out(url: str, shown: str) -> None:
     """Else whoever sees a job can read what its link opens."""
     assert without_signature(url) == shown
+
+
+class _Kept:
+    """An object store that keeps what is put."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    async def put(self, key: str, data: bytes) -> None:
+        self.keys.append(key)
+
+    async def get(self, key: str) -> bytes:
+        raise ObjectMissing
+
+    async def size(self, key: str) -> None:
+        return None
+
+
+_PART = st.sampled_from(
+    ("..", ".", "", "a", "a.mp4", "CON", "\0", "\n", "\\..\\", "~", "%2e%2e", "\u4f8b" * 85, "\u202e")
+)
+
+
+@given(st.lists(_PART, min_size=1, max_size=6).map("/".join).filter(bool))
+async def test_a_transcript_stays_in_the_bucket_of_its_kind(key: str) -> None:
+    """An upload whose name climbs up writes over another's media, transcript or upload."""
+    store = _Kept()
+    settings = Settings(minio_endpoint="h:1", beside_upload=True)
+    url = f"s3://v2t-uploads/{key}"
+    try:
+        check(SubmitRequest(url=url))
+    except Reject:
+        return
+    await store_copies(cast("ObjectStore", store), settings, msgspec.structs.replace(TRANSCRIPT, source=url))
+    assert len(store.keys) == 2 * len(FORMATS)
+    for stored in store.keys:
+        assert stored.startswith(("transcripts/", "s3://v2t-uploads/"))
+        assert not {".", ".."} & set(stored.split("/"))
+        assert "\0" not in stored
+        assert len(stored.rpartition("/")[2].encode()) <= 255

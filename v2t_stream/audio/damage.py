@@ -1,8 +1,14 @@
 """What is wrong with a media file, and how much of it is too much."""
 
+from typing import Final
+
 from av.audio.stream import AudioStream
 
 from v2t_stream.errors import Reject
+
+_RATES: Final = range(1_000, 768_001)  # samples a second, from a bad telephone to a studio's best
+_MOST: Final = 64 * 96_000  # of all channels together: seconds of them are held at once
+_BARREN: Final = 10_000  # packets in a row, which are minutes
 
 
 class Damage:
@@ -12,6 +18,7 @@ class Damage:
         self._name = name
         self._lost = 0.0  # seconds
         self._run = 0.0  # of them without a sound packet between
+        self._barren = 0  # packets without sound since the last one with some
 
     def skip(self, seconds: float, position: float) -> None:
         """`seconds` could not be decoded, at `position`."""
@@ -25,9 +32,23 @@ class Damage:
                 "copy or download it again"
             )
 
-    def passed(self) -> None:
-        """Something could be decoded."""
-        self._run = 0.0
+    def passed(self, frames: int) -> None:
+        """A packet gave so many frames without complaint; a decoder may hold back the first."""
+        if frames:
+            self._run, self._barren = 0.0, 0
+            return
+        self._barren += 1
+        if self._barren > _BARREN:
+            raise unreadable(self._name)
+
+
+def check_form(name: str, rate: int, channels: int) -> None:
+    """Raises Reject for audio in a form that nothing records in: a second of it could be more than memory holds."""
+    if rate not in _RATES or not 0 < channels * rate <= _MOST:
+        raise Reject(
+            f"{name} has audio in a form that cannot be right ({channels} channels, {rate} samples a second): check "
+            "that it plays in a media player"
+        )
 
 
 def unreadable(name: str) -> Reject:

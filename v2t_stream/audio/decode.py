@@ -86,7 +86,7 @@ class MediaReader:
             yield block
 
     def _blocks(self) -> Iterator[Block]:
-        resampler = MonoResampler()
+        resampler = MonoResampler(self.name)
         for frame in self._frames():
             gap = self._gap(frame)
             if gap:
@@ -113,8 +113,7 @@ class MediaReader:
                     except av.FFmpegError:
                         damage.skip(_seconds(packet), self._heard)
                         continue
-                    if frames:
-                        damage.passed()
+                    damage.passed(len(frames))
                     yield from frames
             except av.FFmpegError:  # the container is damaged here, and its reader looks for the next sound place
                 damage.skip(1.0, self._heard)

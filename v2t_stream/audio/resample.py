@@ -11,6 +11,7 @@ from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from schemas.chunks import SAMPLE_RATE
+from v2t_stream.audio.damage import check_form
 
 Block = NDArray[np.int16]  # mono, SAMPLE_RATE, shape (samples,)
 
@@ -24,9 +25,11 @@ class MonoResampler:
 
     The form of the frames may change on the way (a broadcast's advertisements, a late SBR header): each form has its
     own resampler, because FFmpeg's are for one form only and PyAV's fifo reads past its buffers on a change of layout.
+    `name` is what the media is called in errors; a form that cannot be right raises Reject.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._begin()
 
     def _begin(self) -> None:
@@ -39,12 +42,13 @@ class MonoResampler:
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         if form != self._form:
             yield from self.flush()
+            check_form(self._name, frame.sample_rate, frame.layout.nb_channels)
             self._form = form
             self._mixed = _needs_mixing(frame.layout.name, frame.layout.nb_channels)
         frame.pts = None  # the reader keeps the time; the fifo would refuse the least rounding in it
         self._fifo.write(_mix(frame) if self._mixed else frame)
-        if self._fifo.samples >= BLOCK_SECONDS * frame.sample_rate:
-            yield from self._drain()
+        while self._fifo.samples >= BLOCK_SECONDS * frame.sample_rate:
+            yield from self._drain(BLOCK_SECONDS * frame.sample_rate)
 
     def flush(self) -> Iterator[Block]:
         """Give out everything, the resampler's own delay too, and start anew."""
@@ -54,8 +58,9 @@ class MonoResampler:
         yield from (_samples(frame) for frame in self._resampler.resample(None) if frame is not None)
         self._begin()  # a flushed filter graph takes no more frames
 
-    def _drain(self) -> Iterator[Block]:
-        frame = self._fifo.read()
+    def _drain(self, samples: int = 0) -> Iterator[Block]:
+        """Resample so many, or all: a frame can be of hours."""
+        frame = self._fifo.read(samples)
         if frame is not None:
             frame.pts = None
             yield from map(_samples, self._resampler.resample(frame))

@@ -1,21 +1,64 @@
 """Opening a media file, and saying what is wrong with it where that cannot be done."""
 
+import io
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import av
 from av.audio.stream import AudioStream
-from av.codec import CodecContext
+from av.codec import Codec, CodecContext
 from av.container import InputContainer
 from av.stream import Discard
 
 from v2t_stream.errors import Reject
 
-# A playlist (HLS, ffconcat) called video.mp4 must not make a worker read other files or fetch addresses: FFmpeg gets
-# the open file, and no protocol to open another by.
-OPTIONS = {"protocol_whitelist": "none"}
+# What recordings, films and voice come in. What reads lists of other resources (HLS, ffconcat, SDP, DASH …) is not
+# here, nor are pictures, subtitles and the formats of old games, of which each is more code to attack.
+FORMATS: Final = (
+    *("aac", "ac3", "act", "aiff", "amr", "ape", "asf", "au", "avi", "avr", "caf", "dhav", "dsf", "dss", "dts"),
+    *("dtshd", "dv", "eac3", "flac", "flv", "gxf", "iff", "kux", "live_flv", "loas", "matroska", "mov", "mp3", "mpc"),
+    *("mpc8", "mpeg", "mpegts", "mxf", "nistsphere", "nut", "ogg", "oma", "pva", "qcp", "rm", "shn", "sox", "tak"),
+    *("truehd", "tta", "ty", "voc", "vqf", "w64", "wav", "wtv", "wv", "xwma"),
+)
 BUFFER = 1 << 17  # bytes that FFmpeg asks of the file at a time; its default of 32 KiB asks Python too often
+
+
+@cache
+def _options() -> dict[str, str]:
+    """A file must make this machine read no other file, fetch no address, and decode no picture.
+
+    FFmpeg gets the open file, and no protocol to open another by. To learn what is in a file it would decode the
+    first pictures too, however large they are, where it may use their decoders.
+    """
+    sound = [name for name in sorted(av.codecs_available) if _is_of_sound(name)]
+    return {
+        "protocol_whitelist": "none",
+        "format_whitelist": ",".join(FORMATS),
+        "codec_whitelist": ",".join(sound),
+        "max_streams": "100",
+    }
+
+
+def _is_of_sound(codec: str) -> bool:
+    try:
+        return Codec(codec, "r").type == "audio"
+    except ValueError:  # it only encodes
+        return False
+
+
+class _File(io.BufferedReader):
+    """A file as C has it, whatever a damaged header asks of it; PyAV would raise the exceptions of Python's."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(BUFFER if size is None or not 0 <= size <= BUFFER else size)  # Python allocates it first
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (OSError, ValueError):  # before its start, as a damaged index asks for
+            return -1
 
 
 def open_media(path: Path, name: str) -> tuple[InputContainer, AudioStream, ExitStack]:
@@ -26,14 +69,14 @@ def open_media(path: Path, name: str) -> tuple[InputContainer, AudioStream, Exit
     with ExitStack() as stack:
         try:
             size = path.stat().st_size
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(_File(io.FileIO(path)))
         except OSError as error:
             raise Reject(f"{name} cannot be opened ({error.strerror}): check that it exists and may be read") from error
         if not size:
             raise Reject(f"{name} is empty (0 bytes): copy or download it again")
         head = file.peek(8)[:8]
         try:
-            container = av.open(file, "r", metadata_errors="ignore", buffer_size=BUFFER, options=OPTIONS)
+            container = av.open(file, "r", metadata_errors="ignore", buffer_size=BUFFER, options=_options())
         except (av.FFmpegError, ValueError) as error:
             raise _unknown(name, head) from error
         stack.enter_context(container)

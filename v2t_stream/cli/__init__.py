@@ -8,6 +8,9 @@ from typing import Final
 import click
 
 from v2t_stream.errors import V2TError
+from v2t_stream.text import one_line
+
+_LONGEST: Final = 4000  # characters of an error, which may quote what a stranger sent
 
 _COMMANDS: Final = {
     "demo": ("demo", "Transcribe a spoken clip with everything on this machine."),
@@ -83,6 +86,7 @@ def main() -> None:
 
 def _tell(sentence: str) -> None:
     """Say why it ended: to people, or as a line of the log where that is JSON."""
+    sentence = one_line(sentence, _LONGEST)
     if (logs := sys.modules.get("v2t_stream.logs")) and logs.is_json():
         logs.log.error("%s", sentence)
     else:

@@ -3,19 +3,22 @@
 import contextlib
 import functools
 import http.server
+import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 import uvloop
 
 from schemas.options import DEMO_MODEL
 from schemas.requests import SubmitRequest
 from v2t_stream import demo as assets
 from v2t_stream.cli.follow import Segments, clock, follow
+from v2t_stream.embedded import find_running
 from v2t_stream.jobs import Job
-from v2t_stream.session import session
+from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, submit
 from v2t_stream.wer import word_error_rate
@@ -26,6 +29,9 @@ from v2t_stream.wer import word_error_rate
 def demo(engine: str) -> None:
     """Transcribe a spoken clip with everything on this machine."""
     settings = Settings.from_environment()
+    others = settings.nats_url or find_running(settings.home)  # whose stages refuse a link to this machine itself
+    allowed = ",".join(filter(None, (settings.allow_addresses, "127.0.0.1")))
+    settings = msgspec.structs.replace(settings, allow_addresses=allowed)  # of the stages that start here
 
     async def run() -> None:
         click.echo("starting the broker and the five stages …", err=True)
@@ -33,13 +39,22 @@ def demo(engine: str) -> None:
             request = SubmitRequest(url=url, model=DEMO_MODEL, engine=engine, language="en", force=True)
             check(request)
             async with session(settings, work=True, options=request) as pipeline:
+                if others:
+                    request = await _sent(pipeline, request)
                 job, _ = await submit(pipeline.connection, request)
-                click.echo(f"job {job}: {url}", err=True)
+                click.echo(f"job {job}: {request.url or request.title}", err=True)
                 state = await follow(pipeline.connection, job, Segments())
                 text = (await pipeline.store.get(f"transcripts/{job}/transcript.txt")).decode()
         _report(state, text, settings)
 
     uvloop.run(run())
+
+
+async def _sent(pipeline: Session, request: SubmitRequest) -> SubmitRequest:
+    """The same for the clip in the store, as `v2t convert` would put it there."""
+    media = f"media/uploads/{secrets.token_hex(12)}/{assets.CLIP.name}"
+    await pipeline.store.put_file(media, assets.CLIP)
+    return msgspec.structs.replace(request, url=None, media=media, title=assets.CLIP.name)
 
 
 def _report(job: Job, text: str, settings: Settings) -> None:

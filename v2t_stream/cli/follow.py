@@ -17,9 +17,10 @@ from v2t_stream.errors import BrokerError, V2TError
 from v2t_stream.jetstream import Connection, Stored
 from v2t_stream.jobs import Job, State
 from v2t_stream.lists import parts
-from v2t_stream.text import one_line
+from v2t_stream.text import HARMFUL, one_line
 from v2t_stream.topology import JOBS, child_id, job_of, place_of
 
+_LINE: Final = 10_000  # characters of a segment
 _AHEAD: Final = 256  # facts that wait to be shown
 _BAD: Final[tuple[State, ...]] = ("failed", "cancelled")
 
@@ -145,14 +146,14 @@ class Bars:
     def say(self, text: str) -> None:
         """Print on stdout without breaking the bars."""
         if self._live and sys.stdout.isatty():
-            self._console.print(Text(text), soft_wrap=True)
+            self._console.print(Text(HARMFUL.sub("\ufffd", text)), soft_wrap=True)
         else:
             click.echo(text)
 
     def warn(self, text: str) -> None:
         """Print on stderr without breaking the bars."""
         if self._live:
-            self._console.print(Text(text), soft_wrap=True)
+            self._console.print(Text(HARMFUL.sub("\ufffd", text)), soft_wrap=True)
         else:
             click.echo(text, err=True)
 
@@ -227,7 +228,7 @@ def _outcome(job: Job) -> Iterator[str]:
     if job.started_at and job.ended_at:
         yield f"in {job.ended_at - job.started_at:.1f} s"
     if job.gaps:
-        yield f"but {len(job.gaps)} of {job.chunks_cut} chunks missing: {job.gaps[0].reason}"
+        yield f"but {len(job.gaps)} of {job.chunks_cut} chunks missing: {one_line(job.gaps[0].reason)}"
 
 
 def _pace(job: Job) -> Iterator[str]:
@@ -260,9 +261,9 @@ class Segments:
                 self._last = job.id
                 self._say(heading(job))
             if chunk.error:
-                self._say(f"[{clock(chunk.start)} - {clock(chunk.end)}] [missing: {chunk.error}]")
+                self._say(f"[{clock(chunk.start)} - {clock(chunk.end)}] [missing: {one_line(chunk.error)}]")
             for segment in chunk.segments:
-                self._say(f"[{clock(segment.start)} - {clock(segment.end)}] {segment.text}")
+                self._say(f"[{clock(segment.start)} - {clock(segment.end)}] {one_line(segment.text, _LINE)}")
         sys.stdout.flush()
 
 

@@ -12,6 +12,7 @@ import msgspec
 import uvloop
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from schemas.chunks import CHUNK_SECONDS
 from v2t_stream import logs, traces
@@ -28,6 +29,7 @@ from v2t_stream.stage import Resources, load_stage
 from v2t_stream.stragglers import help_out
 from v2t_stream.supervisor import supervised
 from v2t_stream.tasks import end
+from v2t_stream.text import one_line
 from v2t_stream.topology import INBOX, STAGES, is_applied
 from v2t_stream.worker import Worker
 
@@ -112,18 +114,8 @@ def list_(*, as_json: bool) -> None:
         for info in nodes:
             speed = f"{info.speed:.1f}x" if info.speed else ""
             busy = f"{len(info.working)}/{info.slots}" if info.is_alive else ""
-            table.add_row(
-                info.node,
-                info.stage,
-                info.state,
-                info.accelerator,
-                info.engine,
-                info.model,
-                busy,
-                speed,
-                str(info.done),
-                info.last_error,
-            )
+            cells = (info.node, info.stage, info.state, info.accelerator, info.engine, info.model, busy, speed)
+            table.add_row(*(Text(one_line(cell)) for cell in (*cells, str(info.done), info.last_error)))
         Console().print(table)
 
     uvloop.run(run())

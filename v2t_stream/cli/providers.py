@@ -12,6 +12,7 @@ from rich.table import Table
 from v2t_stream.errors import SettingsError, V2TError
 from v2t_stream.providers import Local, Provider, file_of, load
 from v2t_stream.settings import Settings
+from v2t_stream.text import one_line
 from v2t_stream.trial import clip, heard
 
 _WORDS = 8  # that are shown
@@ -69,11 +70,11 @@ def test(name: str | None) -> None:
             text = uvloop.run(heard(provider, settings, samples, audio))
         except V2TError as error:
             failures += 1
-            click.echo(f"failed after {time.monotonic() - begun:.1f} s: {error}")
+            click.echo(f"failed after {time.monotonic() - begun:.1f} s: {one_line(str(error))}")
         else:
             words = text.split()
             said = " ".join(words[:_WORDS]) + (" …" if len(words) > _WORDS else "")
-            click.echo(f"ok after {time.monotonic() - begun:.1f} s: {said or '(nothing heard)'}")
+            click.echo(f"ok after {time.monotonic() - begun:.1f} s: {one_line(said) or '(nothing heard)'}")
     if failures:
         click.get_current_context().exit(1)
 

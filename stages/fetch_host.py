@@ -1,0 +1,163 @@
+"""Links in processes of their own, with limits.
+
+So yt-dlp, which reads what strangers send, can be guarded (stages.guard), loses its hold of memory and threads with its
+end, and can be ended: nothing else stops a server that sends a byte now and then.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from stages.fetch import Listing, Media
+from stages.fetch_child import Answer, Failed, Fetched, Looked, Order, Received
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.settings import Settings
+from v2t_stream.text import without_signature
+
+_LOOKING: Final = 900.0  # seconds until it must be known what a link leads to; long lists take minutes
+_SLOW: Final = 300.0  # seconds in which a download must get on,
+_LEAST: Final = 256 << 10  # by so many bytes: what comes slower would take longer than to listen to it
+_LONGEST: Final = 64 << 20  # bytes of one answer, as of a list of 10,000 entries
+# Of the environment: what programs, Python and libraries for the network go by; no passwords, no keys.
+_PASSED: Final = ("HOME", "LANG", "PATH", "REQUESTS_CA_BUNDLE", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH")
+_PASSED_GROUPS: Final = ("LC_", "PYTHON", "SSL_CERT_", "XDG_")
+
+_decode = msgspec.json.Decoder(Received | Looked | Fetched | Failed).decode
+
+
+class FetchHost:
+    """Starts the processes: one is always ready, as yt-dlp takes most of a second to load."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ready = asyncio.create_task(_started())
+
+    @contextlib.asynccontextmanager
+    async def fetching(
+        self, url: str, folder: Path, *, place: int | None = None, limit: int | None = None
+    ) -> AsyncIterator["Fetching"]:
+        """What `url` leads to; its process ends with the block. `place` and `limit`: as for stages.fetch.Fetch."""
+        ready, self._ready = self._ready, asyncio.create_task(_started())
+        try:
+            process = await asyncio.shield(ready)  # else a cancellation would lose it
+            known = msgspec.structs.replace(self._settings, nats_url="", minio_access_key="", minio_secret_key="")
+            order = Order(url=url, folder=str(folder), settings=known, place=place, limit=limit)
+            yield Fetching(process, order)
+        finally:
+            await _end(await ready)
+
+    async def close(self) -> None:
+        """End the process that is ready."""
+        await _end(await self._ready)
+
+
+class Fetching:
+    """One link in its process. `look` and `download` say how far they are, and raise Reject or Retry.
+
+    After `look`, `listing` or `origin` is set, after `download` `media`: as for stages.fetch.Fetch.
+    """
+
+    media: Media
+
+    def __init__(self, process: Process, order: Order) -> None:
+        self._process = process
+        self._order = order
+        self._url = without_signature(order.url)  # for people
+        self.listing: Listing | None = None
+        self.origin = ""
+
+    async def look(self) -> AsyncGenerator[Received]:
+        async for received in self._step(msgspec.json.encode(self._order)):
+            yield received
+
+    async def download(self) -> AsyncGenerator[Received]:
+        """Get what `look` has found."""
+        async for received in self._step(b""):
+            yield received
+
+    async def _step(self, order: bytes) -> AsyncGenerator[Received]:
+        looking = bool(order)
+        begun = since = time.monotonic()
+        mark = 0  # bytes received then
+        assert self._process.stdin is not None  # noqa: S101  for the type checker: it is a pipe
+        with contextlib.suppress(ConnectionError):  # its end is told below
+            self._process.stdin.write(order + b"\n")
+            await self._process.stdin.drain()
+        while True:
+            now = time.monotonic()
+            until = begun + _LOOKING if looking else min(begun + self._order.settings.max_download_time, since + _SLOW)
+            if now >= until:
+                raise self._late(begun, looking=looking)
+            match await self._answer(until - now):
+                case Received() as received:
+                    if received.received - mark >= _LEAST:
+                        since, mark = time.monotonic(), received.received
+                    yield received
+                case Looked(listing=listing, origin=origin):
+                    self.listing, self.origin = listing, origin
+                    return
+                case Fetched(name=name, title=title):
+                    self.media = Media(Path(self._order.folder) / name, title)
+                    return
+                case Failed(again=again, text=text):
+                    raise Retry(text) if again else Reject(text)
+
+    async def _answer(self, patience: float) -> Answer | None:
+        """The next answer; None where none came in so many seconds."""
+        assert self._process.stdout is not None  # noqa: S101  for the type checker: it is a pipe
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), patience)
+        except TimeoutError:
+            return None
+        except ValueError:
+            raise Reject(f"{self._url} is a list that is too long: submit it with a limit") from None
+        if not line:
+            code = await self._process.wait()
+            raise Retry(f"{self._url} could not be downloaded: its process ended with code {code}")
+        answer: Answer = _decode(line)
+        return answer
+
+    def _late(self, begun: float, *, looking: bool) -> Reject | Retry:
+        if looking:
+            return Retry(
+                f"{self._url} did not tell in {_LOOKING / 60:g} minutes what it leads to: try again later, a long list "
+                "with a limit"
+            )
+        longest = self._order.settings.max_download_time
+        if time.monotonic() - begun >= longest:
+            return Reject(
+                f"{self._url} takes longer to download than the {longest / 3600:g} hours allowed: raise "
+                "V2T_MAX_DOWNLOAD_TIME (seconds)"
+            )
+        return Retry(f"{self._url} sends next to nothing for {_SLOW / 60:g} minutes: try again later")
+
+
+async def _started() -> Process:
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED or name.startswith(_PASSED_GROUPS) or name.lower().endswith("_proxy")
+    }
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "stages.fetch_child"),
+        stdin=PIPE,
+        stdout=PIPE,
+        env=passed,
+        limit=_LONGEST,
+        start_new_session=True,  # out of reach of the terminal's Ctrl-C, and killed with what it started
+    )
+
+
+async def _end(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()

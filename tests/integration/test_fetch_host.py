@@ -1,0 +1,300 @@
+"""The process of a download, and what keeps it in bounds: addresses, programs, time, memory, disk."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from stages import fetch_host
+from stages.fetch_host import FetchHost, Fetching
+from tests.harness import DATA
+from tests.web import Web, web
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.settings import Settings
+
+CLIP = (DATA / "5s.flac").read_bytes()
+
+
+@pytest.fixture
+def site() -> Iterator[Web]:
+    with web(DATA) as site:
+        yield site
+
+
+class Elsewhere:
+    """A server on all addresses of this machine, which links must not reach by any but 127.0.0.1."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.reached = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                self.reached += 1
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: audio/flac\r\nContent-Length: 6\r\n\r\nsecret")
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    server = Elsewhere()
+    yield server
+    server.close()
+
+
+class House:
+    """Fetches links, each into a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._hosts: list[FetchHost] = []
+
+    def host(self, **settings: object) -> FetchHost:
+        known = {"data_dir": str(self.folder), "node": "mac", "max_bytes": 50e6, "allow_addresses": "127.0.0.1"}
+        self._hosts.append(FetchHost(Settings(**{**known, **settings})))  # type: ignore[arg-type]
+        return self._hosts[-1]
+
+    async def fetch(self, url: str, **settings: object) -> bytes:
+        """What the link gives."""
+        async with self.host(**settings).fetching(url, self.folder) as one:
+            await run(one)
+            return one.media.path.read_bytes() if not one.listing else b""
+
+    async def close(self) -> None:
+        for host in self._hosts:
+            await host.close()
+
+
+async def run(one: Fetching) -> None:
+    async for _ in one.look():
+        pass
+    if not one.listing:
+        async for _ in one.download():
+            pass
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    house = House(tmp_path)
+    yield house
+    await house.close()
+
+
+@pytest.mark.parametrize("path", ["5s.flac", "redirect?to=/5s.flac", "talk", "hls?to=/5s.flac", "dash?to=/5s.flac"])
+async def test_what_is_there_is_had(path: str, site: Web, house: House) -> None:
+    """The guard stands in the way of what it is to let through."""
+    assert await house.fetch(f"{site.url}/{path}") == CLIP
+
+
+WAYS = {
+    "link": "http://127.0.0.2:PORT/talk.flac",
+    "number": "http://2130706434:PORT/talk.flac",
+    "octal": "http://0177.0.0.2:PORT/talk.flac",
+    "short": "http://127.2:PORT/talk.flac",
+    "nothing": "http://0:PORT/talk.flac",
+    "mapped": "http://[::ffff:127.0.0.2]:PORT/talk.flac",
+    **{
+        kind: f"SITE/{kind}?to=http://127.0.0.2:PORT/talk.flac"
+        for kind in ("redirect", "plays", "hls", "master", "locks", "dash")
+    },
+    "redirect in a manifest": "SITE/hls?to=SITE/redirect%3Fto=http://127.0.0.2:PORT/talk.flac",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_way_leads_to_an_address_that_is_not_public(
+    way: str, site: Web, elsewhere: Elsewhere, house: House
+) -> None:
+    """Whoever may submit a link has the router's page, or a cloud's keys, as a transcript or in an error."""
+    url = WAYS[way].replace("SITE", site.url).replace("PORT", str(elsewhere.port))
+    with pytest.raises(Reject, match=r"leads to .*, which is no public address: .*V2T_ALLOW_ADDRESSES") as caught:
+        await house.fetch(url)
+    assert url in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert not elsewhere.reached
+
+
+async def test_an_address_that_is_allowed_is_reached(elsewhere: Elsewhere, house: House) -> None:
+    """A NAS at home cannot be read, though its address is in the setting."""
+    url = f"http://127.0.0.2:{elsewhere.port}/talk.flac"
+    assert await house.fetch(url, allow_addresses="127.0.0.0/8") == b"secret"
+
+
+async def test_a_name_that_resolves_otherwise_the_second_time_is_refused_then(
+    site: Web, elsewhere: Elsewhere, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server of the attacker's answers who checks with a public address, and who connects with a private one."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket\n"
+        "resolve, asked = socket.getaddrinfo, []\n"
+        "def answer(host, *arguments, **more):\n"
+        "    if host != 'rebinds.example':\n"
+        "        return resolve(host, *arguments, **more)\n"
+        "    asked.append(host)\n"
+        "    return resolve('127.0.0.1' if len(asked) < 2 else '127.0.0.2', *arguments, **more)\n"
+        "socket.getaddrinfo = answer\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    url = f"http://rebinds.example:{site.url.rpartition(':')[2]}/5s.flac"
+    with pytest.raises(Reject, match=r"leads to 127\.0\.0\.2, which is no public address"):
+        await house.fetch(url)
+    assert site.asked["/5s.flac"]  # it was connected to before
+
+
+async def test_a_proxy_of_the_operators_is_used(site: Web, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where everything goes through a proxy in the own network, nothing can be downloaded."""
+    monkeypatch.setenv("http_proxy", site.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert await house.fetch("http://127.0.0.9:1/recovers/200/5s.flac", allow_addresses="") == b"later"
+    assert site.asked
+
+
+@pytest.mark.parametrize("page", ["endless", "bomb"])
+async def test_a_page_without_end_costs_its_process_alone(page: str, site: Web, house: House) -> None:
+    """One link takes all memory of a machine."""
+    with pytest.raises(Reject, match=rf"^{site.url}/{page} takes too much memory to read"):
+        await house.fetch(f"{site.url}/{page}")
+
+
+async def test_a_download_that_takes_too_long_is_given_up(site: Web, house: House) -> None:
+    """A server that sends a byte now and then holds a slot for ever."""
+    with pytest.raises(Reject, match=r"longer to download than the 0\.000277778 hours allowed: raise V2T_MAX_DOWNLOAD"):
+        await house.fetch(f"{site.url}/drips/5s.flac", max_download_time=1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "path", "says"),
+    [
+        ("_SLOW", "drips/5s.flac", "sends next to nothing for .* minutes: try again later"),
+        ("_LOOKING", "endless", "did not tell in .* minutes what it leads to"),
+    ],
+)
+async def test_a_server_that_takes_its_time_is_left(
+    limit: str, path: str, says: str, *, site: Web, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, in hours where it could be in minutes."""
+    monkeypatch.setattr(fetch_host, limit, 1.0)
+    with pytest.raises(Retry, match=says):
+        await house.fetch(f"{site.url}/{path}")
+
+
+async def test_one_whose_process_dies_is_tried_again(site: Web, house: House) -> None:
+    """A crash in yt-dlp leaves a job that never ends."""
+    async with house.host().fetching(f"{site.url}/drips/5s.flac", house.folder) as one:
+        running = asyncio.create_task(run(one))
+        while not site.asked:
+            await asyncio.sleep(0.05)
+        os.kill(one._process.pid, signal.SIGKILL)
+        with pytest.raises(Retry, match="could not be downloaded: its process ended with code -9"):
+            await running
+
+
+async def test_a_download_that_nobody_waits_for_ends(site: Web, house: House) -> None:
+    """A cancelled job goes on to fill the disk."""
+    async with house.host(max_bytes=4e9).fetching(f"{site.url}/declares/{2 * 1024**3}.mp4", house.folder) as one:
+        async for _ in one.look():
+            pass
+        async for step in one.download():
+            if step.received > 1e6:
+                assert step.expected == 2 * 1024**3
+                break
+        pid = one._process.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_two_at_once_have_a_process_each(site: Web, house: House, tmp_path: Path) -> None:
+    """Of two downloads one gets what the other asked for."""
+    host = house.host()
+
+    async def one(name: str) -> bytes:
+        folder = tmp_path / name
+        folder.mkdir()
+        async with host.fetching(f"{site.url}/{name}", folder) as fetching:
+            await run(fetching)
+            return fetching.media.path.read_bytes()
+
+    names = ("5s.flac", "20s-1.flac", "20s-2.flac")
+    assert await asyncio.gather(*map(one, names)) == [(DATA / name).read_bytes() for name in names]
+
+
+async def test_a_download_that_finds_no_room_does_not_begin(
+    site: Web, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is filled to the last byte before it is known that it cannot hold the file."""
+    free = shutil.disk_usage(house.folder).free
+    if free > 1 << 42:
+        pytest.skip("no file is larger than this disk")
+    with pytest.raises(Retry, match="the disk of mac is full"):
+        await house.fetch(f"{site.url}/declares/{2 * free}.mp4", max_bytes=4 * free)
+    assert site.sent < 32e6  # what the sockets' buffers take
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_the_process_has_none_of_our_secrets(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hole in one of a thousand extractors opens the store and the paid services too."""
+    monkeypatch.setenv("MINIO_SECRET_KEY", "a-secret")
+    monkeypatch.setenv("OPENAI_API_KEY", "a-secret")
+    host = house.host(minio_secret_key="a-secret", nats_url="nats://u:a-secret@h")  # noqa: S106  none
+    async with host.fetching("http://127.0.0.1:9/", house.folder) as one:
+        assert b"a-secret" not in Path(f"/proc/{one._process.pid}/environ").read_bytes()
+        assert "a-secret" not in repr(one._order)
+        assert one._order.settings.nats_url == one._order.settings.minio_secret_key == ""
+
+
+def test_it_ends_with_its_parent(tmp_path: Path) -> None:
+    """Each crash of a stage leaves a download that runs on."""
+    script = (
+        "import asyncio, sys; from stages.fetch_host import _started\n"
+        "async def main():\n"
+        "    process = await _started(); print(process.pid, flush=True); await asyncio.sleep(60)\n"
+        "asyncio.run(main())"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    while True:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            break
+
+
+@pytest.mark.parametrize(
+    ("attempt", "says"),
+    [
+        ("import subprocess; subprocess.run(['ffmpeg'])", "PermissionError: a download starts no programs: 'ffmpeg'"),
+        ("import os; os.system('true')", "PermissionError: a download starts no programs"),
+        ("import os; os.execv('/bin/true', ['true'])", "PermissionError: a download starts no programs"),
+        ("import socket; socket.socket().connect(('localhost', 9))", "Reject: a link leads to localhost"),
+        ("import socket; socket.socket(socket.AF_UNIX).connect('/run/docker.sock')", "leads to /run/docker.sock"),
+        ("import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('127.0.0.1', 9))", "leads to 127.0.0.1"),
+        ("import subprocess; subprocess.run(['deno', '--version'], check=True); raise KeyError", "KeyError"),
+    ],
+)
+def test_what_a_process_that_is_guarded_cannot_do(attempt: str, says: str) -> None:
+    """A program that is installed, and follows whatever a playlist names, does what the guard is there to prevent."""
+    code = f"from stages import guard; guard.install('a link', ''); {attempt}"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert says in done.stderr.splitlines()[-1]
