@@ -30,7 +30,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stage: str
     pid: int  # of the process that tells
     version: str
-    state: str = ""  # ready, busy, loading, or how long until it is started again; empty from an older release
+    state: str = ""  # ready, busy, loading, fetching …, or how long until a restart; empty from an older release
     accelerator: str = ""
     engine: str = ""
     model: str = ""
@@ -70,6 +70,7 @@ class Presence:
     done: int = 0
     last_error: str = ""
     loading: bool = False  # the model, ahead of the first chunk
+    fetching: str = ""  # which model, and how much of it is here
     since: dict[str, float] = field(default_factory=dict)  # subjects in work, by the monotonic clock
     _born: float = field(default_factory=time.monotonic)
     _runs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
@@ -90,6 +91,8 @@ class Presence:
 
     @property
     def state(self) -> str:
+        if self.fetching:
+            return f"fetching {self.fetching}"
         if self.loading:
             return "loading"
         return "busy" if self.since else "ready"

@@ -14,6 +14,7 @@ from stages.batcher import Ask
 from stages.chain import Chain, Heard
 from stages.link import Link, Unusable
 from v2t_stream.errors import Reject, Retry
+from v2t_stream.models.fetching import Models
 from v2t_stream.providers import Local, OpenAI, Provider
 from v2t_stream.settings import Settings
 from v2t_stream.transcriber import Samples, Transcription
@@ -31,6 +32,8 @@ class Scripted:
         self.times: list[float] = []
         self.busy = self.most_busy = 0
         self.cancelled = False
+
+    async def prepare(self, model: str) -> None: ...
 
     async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:
         self.asks.append(ask)
@@ -53,7 +56,7 @@ class Scripted:
 
 
 def chain(*links: tuple[Provider, Scripted]) -> Chain:
-    made = Chain([], Settings())
+    made = Chain([], Settings(), Models(Settings()))
     made.links = [Link(provider, engine) for provider, engine in links]
     return made
 
@@ -193,7 +196,7 @@ async def test_a_hung_engine_is_ended_and_the_next_asked(tmp_path: Path, monkeyp
     (tmp_path / "hung-1.dist-info" / "entry_points.txt").write_text("[v2t.transcribers]\nhung = hung:Hung\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
     monkeypatch.setenv("HUNG_PID", str(tmp_path / "pid"))
-    made = Chain([Local(type="hung", name="hung", timeout=1.5, device="cpu")], Settings())
+    made = Chain([Local(type="hung", name="hung", timeout=1.5, device="cpu")], Settings(), Models(Settings()))
     made.links.append(Link(local("b"), Scripted("b")))
     assert (await hear(made)).provider == "b"
     await made.close()
@@ -230,7 +233,7 @@ async def test_a_rate_limit_passes_chunks_on_or_makes_them_wait(monkeypatch: pyt
 
 
 def accelerators(*providers: Provider) -> set[str]:
-    return Chain(providers, Settings(device="cpu")).accelerators
+    return Chain(providers, Settings(device="cpu"), Models(Settings())).accelerators
 
 
 async def test_a_machine_takes_only_chunks_it_may_do() -> None:

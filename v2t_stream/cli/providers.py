@@ -14,6 +14,7 @@ from schemas.chunks import SAMPLE_RATE
 from schemas.options import DEMO_MODEL, Options
 from v2t_stream import demo
 from v2t_stream.errors import SettingsError, V2TError
+from v2t_stream.models.fetching import Models
 from v2t_stream.providers import Local, Provider, file_of, load
 from v2t_stream.settings import Settings
 
@@ -101,7 +102,9 @@ def summary(provider: Provider, settings: Settings) -> dict[str, Any]:
 
 async def _heard(provider: Provider, settings: Settings, samples: Any, audio: bytes) -> str:
     # By name: nothing imports stages statically, and this is the one command that needs a part of one.
-    chain = import_module("stages.chain").Chain([msgspec.structs.replace(provider, enabled=True)], settings)
+    chain = import_module("stages.chain").Chain(
+        [msgspec.structs.replace(provider, enabled=True)], settings, Models(settings)
+    )
     # The demo model knows only these words and no language but English.
     language = "en" if (provider.model or settings.model) == DEMO_MODEL else None
     try:
