@@ -13,8 +13,8 @@ from schemas.transcript import Segment
 from stages.batcher import Ask
 from stages.chain import Chain, Heard
 from stages.link import Link, Unusable
-from v2t_stream.errors import Reject, Retry
-from v2t_stream.models.fetching import Models
+from v2t_stream.errors import Reject, Retry, Unready
+from v2t_stream.models.fetching import Held, Models
 from v2t_stream.providers import Local, OpenAI, Provider
 from v2t_stream.settings import Settings
 from v2t_stream.transcriber import Samples, Transcription
@@ -28,12 +28,14 @@ class Scripted:
     def __init__(self, name: str, *script: Exception | float) -> None:
         self.name = name
         self.script: list[Exception | float] = list(script) or [0.0]
+        self.preparing = 0.0
         self.asks: list[Ask] = []
         self.times: list[float] = []
         self.busy = self.most_busy = 0
         self.cancelled = False
 
-    async def prepare(self, model: str) -> None: ...
+    async def prepare(self, model: str) -> None:
+        await asyncio.sleep(self.preparing)
 
     async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:
         self.asks.append(ask)
@@ -181,6 +183,26 @@ async def test_a_timeout_ends_the_call() -> None:
     assert first.cancelled
     with pytest.raises(Retry, match=r"a took longer than 0\.05 s \(timeout\)"):
         await hear(chain((local("a", timeout=0.05), first)))
+
+
+async def test_the_way_of_a_model_is_not_the_engines_time() -> None:
+    """Else a large model on a slow line is given up again and again, and never arrives."""
+    engine = Scripted("a", 0.0)
+    engine.preparing = 0.2
+    assert (await hear(chain((local("a", timeout=0.1), engine)))).provider == "a"
+
+
+async def test_a_chunk_is_given_back_before_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what only waits for its model counts as failed."""
+
+    async def hold(*_: str) -> Held:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    monkeypatch.setattr("stages.local_engine._PATIENCE", 0.05)
+    monkeypatch.setattr(Models, "hold", hold)
+    with pytest.raises(Unready, match="'large-v3' is still on its way to this machine"):
+        await hear(Chain([local()], Settings(device="cpu"), Models(Settings())), model="large-v3")
 
 
 async def test_a_hung_engine_is_ended_and_the_next_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

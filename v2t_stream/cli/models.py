@@ -95,7 +95,9 @@ def list_(*, as_json: bool) -> None:
     table = Table("model", "engine", "size", "here", "last used", "fleet", box=None)
     for row in rows:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["used"])) if row["used"] else ""
-        table.add_row(row["model"], row["engine"], _size(row["bytes"]), row["here"], used, row["fleet"] and "shared")
+        table.add_row(
+            row["model"], row["engine"], _size(row["bytes"]), row["here"], used, "shared" if row["fleet"] else ""
+        )
     console = Console()
     if rows:
         console.print(table)

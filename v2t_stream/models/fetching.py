@@ -147,9 +147,9 @@ class Models:
                 ) from error
             which = f"{wanted.name} --engine {wanted.engine}"
             raise Retry(
-                f"the model {wanted.name!r} can be had neither from the fleet ({failed or 'it is not shared there'}) nor "
-                f"from the hub ({error}): run v2t models pull {which} on a machine with internet, then v2t models share "
-                f"{which} there",
+                f"the model {wanted.name!r} can be had neither from the fleet ({failed or 'it is not shared there'}) "
+                f"nor from the hub ({error}): on a machine with internet run v2t models pull {which}, then v2t models "
+                f"share {which}",
                 _AGAIN,
             ) from error
 
