@@ -60,11 +60,11 @@ class Transcribe:
         if transfer is None:
             self._presence.fetching = ""
             return
-        share = f"{transfer.here / transfer.size:.0%}" if transfer.size else ""
-        self._presence.fetching = f"{transfer.model} {share}"
+        text = f"{transfer.model}, {transfer.here / 1e6:.0f} of {transfer.size / 1e6:.0f} MB"
+        self._presence.fetching = text
         if time.monotonic() > self._logged + _LOG_EVERY:
             self._logged = time.monotonic()
-            _log.info("%s of the model %s is here, %s", share, transfer.model, transfer.way)
+            _log.info("a model comes %s: %s", transfer.way, text)
 
     async def process(self, task: ChunkTask) -> AsyncGenerator[Message]:
         """Raises Reject where the chunk can never be done here, Retry where its engine failed."""

@@ -19,6 +19,7 @@ from v2t_stream.jetstream import Connection
 from v2t_stream.topology import NODES
 
 ANNOUNCE_EVERY: Final = 1.0  # seconds
+FETCHING: Final = "fetching"  # what the state of a process begins with while a model is on its way to it
 _SLOWEST: Final = 9  # the last rank JetStream's priority groups know; 0 is served first
 _REMEMBERED: Final = 20  # chunks whose speed counts
 
@@ -92,7 +93,7 @@ class Presence:
     @property
     def state(self) -> str:
         if self.fetching:
-            return f"fetching {self.fetching}"
+            return f"{FETCHING} {self.fetching}"
         if self.loading:
             return "loading"
         return "busy" if self.since else "ready"

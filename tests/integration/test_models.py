@@ -137,6 +137,33 @@ async def test_a_chunk_whose_model_cannot_be_had_waits_and_says_so(tmp_path: Pat
             assert "given up" not in stages.log("transcribe")
 
 
+async def test_a_job_tells_that_its_model_is_on_its_way_and_survives_a_broken_line(tmp_path: Path, web: Hub) -> None:
+    """Else the first job with a large model looks as if it hung; or a router's hiccup costs the download."""
+    web.stop_after = 5_000_000
+    async with broker(tmp_path / "nats") as (server, _):
+        environment = {**web.environment(tmp_path), "V2T_MODEL": "tiny", "V2T_NODE": "m4"}
+        machine = Machine(tmp_path / "home", {"NATS_URL": server.url, **environment})
+        with node(server.url, tmp_path / "home", **environment) as stages:
+            with machine.start(
+                "convert", "--input", str(DATA / "5s.flac"), "--language", "en", "--format", "txt",
+                "--output", str(tmp_path),
+            ) as command:  # fmt: skip
+                assert command.stderr
+                lines = []
+                while not lines or not lines[-1].startswith("m4 is fetching tiny, "):
+                    lines.append(await asyncio.to_thread(command.stderr.readline))
+                    assert lines[-1], lines
+                nodes = json.loads(await asyncio.to_thread(machine.run, "node", "list", "--json"))
+                assert any(each["state"].startswith("fetching tiny, ") for each in nodes)
+                web.stop_after = None
+                web.closing.set()  # which breaks the connection off
+                out, err = await asyncio.to_thread(command.communicate, timeout=60)
+            assert command.returncode == 0, out + err
+            assert "HTTP Request" not in stages.log("transcribe")
+    assert word_error_rate(reference("5s.flac"), (tmp_path / "5s.txt").read_text()) <= 0.1
+    assert [name for name, start in web.gets if start] == ["model.bin"]
+
+
 def test_a_pull_that_is_killed_goes_on_where_it_was(tmp_path: Path, web: Hub) -> None:
     """Else on a slow line a large model never arrives."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
@@ -291,14 +318,12 @@ async def test_a_manifest_cannot_write_outside_its_folder(tmp_path: Path, name: 
         assert not list(tmp_path.rglob("stolen*"))
 
 
-@pytest.mark.parametrize("name", ["../../x", "..", "x/../y", "/etc", "a/b/c", "~root/x", "C:\\x", "a--b/c"])
-def test_a_name_cannot_leave_the_folder(tmp_path: Path, web: Hub, name: str) -> None:
-    """Else a job can have files written or removed anywhere."""
+def test_a_name_that_leads_elsewhere_is_no_name(tmp_path: Path, web: Hub) -> None:
+    """Else a slip of the hand removes what was never a model."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     for command in ("pull", "rm", "share"):
-        told = machine.run("models", command, name, code=1)
-        assert "v2t models list" in told
-    assert not (tmp_path / "home").exists()
+        assert "'../../x' is no model of faster-whisper" in machine.run("models", command, "../../x", code=1)
+    assert not machine.home.exists()
 
 
 def test_the_least_recently_used_gives_way(tmp_path: Path, web: Hub) -> None:

@@ -1,5 +1,6 @@
 """`v2t models`: what this machine and the fleet have, and how it gets there."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
@@ -118,13 +119,17 @@ def pull(name: str, engine: str | None) -> None:
 
     async def run() -> None:
         async with _store(settings) as store:
-            with TransferBar() as bar:
-                mine = Models(settings, store, bar)
-                before = await found(mine, wanted)
-                for file in await mine.repair(wanted):
-                    before = None
-                    click.echo(f"{file} of the model {wanted.name} was damaged: it is fetched again", err=True)
-                held = await mine.hold(wanted.engine, wanted.name)
+            try:
+                with TransferBar() as bar:
+                    mine = Models(settings, store, bar)
+                    before = await found(mine, wanted)
+                    for file in await mine.repair(wanted):
+                        before = None
+                        click.echo(f"{file} of the model {wanted.name} was damaged: it is fetched again", err=True)
+                    held = await mine.hold(wanted.engine, wanted.name)
+            except asyncio.CancelledError:
+                click.echo("what has arrived is kept: the same command goes on from there", err=True)
+                raise
             already = " already, and whole" if before else ""
             click.echo(f"the model {wanted.name} is here{already}: {held.model}")
             held.close()

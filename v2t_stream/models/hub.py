@@ -48,6 +48,8 @@ class HubModel:
     def _find(cls, origin: Origin) -> Self:
         from huggingface_hub import HfApi, errors  # noqa: PLC0415  heavy: only where a model is fetched
 
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each try; we tell of the last
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of each address, and some are signed
         api = HfApi()
         address = f"{api.endpoint}/{origin.repository}"
         try:
@@ -82,7 +84,6 @@ class HubModel:
 
         disable_progress_bars()
         constants.DOWNLOAD_CHUNK_SIZE = _BLOCK
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each try; we tell of the last
         try:
             http_get(
                 hf_hub_url(self._repository, file.name, revision=self.revision or None),
