@@ -69,7 +69,7 @@ class Origin(NamedTuple):
 def origin(model: str, engine: str) -> Origin | None:
     """Where `model` comes from for `engine`; None for a path, the demo model, and whatever is unknown."""
     name = ALIASES.get(model, model)
-    if name not in NAMES.get(engine, ()) and (Path(model).expanduser().exists() or not _is_repository(model)):
+    if name not in NAMES.get(engine, ()) and (not _is_repository(model) or Path(model).exists()):
         return None
     match engine:
         case "faster-whisper":
