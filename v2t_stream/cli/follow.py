@@ -123,8 +123,9 @@ async def models_shown(connection: Connection, bars: "Bars") -> AsyncGenerator[N
     try:
         yield
     finally:
-        looking.cancel()
-        await asyncio.wait({looking})
+        while not looking.done():  # more than once: wait_for of Python 3.11, in nats-py, can swallow it
+            looking.cancel()
+            await asyncio.wait({looking}, timeout=0.1)
 
 
 class Bars:

@@ -116,8 +116,8 @@ class _Sink:
             except OSError as error:
                 self.failure = error
                 raise
-        self._here += len(data)
-        self._on_bytes(self._here)
+            self._here += len(data)
+            self._on_bytes(self._here)
         return len(data)
 
     def seek(self, offset: int) -> int:
