@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from v2t_stream import tasks
 from v2t_stream.errors import BrokerError, V2TError
 from v2t_stream.fleet import ANNOUNCE_EVERY, FETCHING, fleet
 from v2t_stream.jetstream import Connection, Stored
@@ -123,9 +124,7 @@ async def models_shown(connection: Connection, bars: "Bars") -> AsyncGenerator[N
     try:
         yield
     finally:
-        while not looking.done():  # more than once: wait_for of Python 3.11, in nats-py, can swallow it
-            looking.cancel()
-            await asyncio.wait({looking}, timeout=0.1)
+        await tasks.end(looking)
 
 
 class Bars:
