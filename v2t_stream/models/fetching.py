@@ -74,6 +74,15 @@ class Models:
         wanted = origin(model, engine)
         if wanted is None:
             return Held(model)
+        try:
+            return await self._hold(wanted)
+        except OSError as error:
+            what = "its disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+            raise Retry(
+                f"the model {wanted.name!r} cannot be written to {self.folder.place(wanted.key)}: {what}", _AGAIN
+            ) from error
+
+    async def _hold(self, wanted: Origin) -> Held:
         key = wanted.key
         while True:
             if self.folder.manifest(key):
@@ -115,11 +124,6 @@ class Models:
                 failed = str(error)
                 _log.warning("the model %s cannot be had from the fleet: %s", wanted.name, failed)
             await self._from_hub(wanted, failed)
-        except OSError as error:
-            what = "its disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
-            raise Retry(
-                f"the model {wanted.name!r} cannot be written to {self.folder.place(wanted.key)}: {what}", _AGAIN
-            ) from error
         finally:
             self._report(None)
 
@@ -139,13 +143,13 @@ class Models:
                 raise Retry(f"{error}, and the fleet cannot be asked ({failed})", _AGAIN) from error
             raise
         except SourceFailed as error:
+            which = f"{wanted.name} --engine {wanted.engine}"
             if not self._store:
                 raise Retry(
                     f"the model {wanted.name!r} is not on this machine and cannot be had from the hub ({error}): check "
-                    "the network, or set NATS_URL to the broker of a fleet that shares it",
+                    f"the network, or run v2t models pull {which} with NATS_URL set to a fleet that shares it",
                     _AGAIN,
                 ) from error
-            which = f"{wanted.name} --engine {wanted.engine}"
             raise Retry(
                 f"the model {wanted.name!r} can be had neither from the fleet ({failed or 'it is not shared there'}) "
                 f"nor from the hub ({error}): on a machine with internet run v2t models pull {which}, then v2t models "

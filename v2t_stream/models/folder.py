@@ -125,25 +125,28 @@ class ModelFolder:
         """
         self._root.mkdir(parents=True, exist_ok=True)
         kept = self.kept()
-        others = [each for each in kept if each.key != key]
-        excess = sum(each.size for each in kept) + missing - limit
-        for each in others if limit else ():
-            if excess > 0 and (lock := self.lock(each.key)):
-                with lock:
-                    self.remove(each.key)
-                excess -= each.size
-        if limit and excess > 0:
-            raise Retry(
-                f"the models of this machine would take {_size(limit + excess)}, and V2T_MODELS_BYTES allows "
-                f"{_size(limit)}: raise it",
-                _BUSY_DELAY,
-            )
-        if (free := shutil.disk_usage(self._root).free) < missing:
-            raise Retry(
-                f"{_size(missing)} are missing of the model, and the disk of {self._root} has {_size(free)} left: free "
-                "some there, as with v2t models rm",
-                _BUSY_DELAY,
-            )
+        excess = sum(each.size for each in kept) + missing - limit if limit else 0
+        freed, leaving = 0, []
+        with contextlib.ExitStack() as locks:
+            for each in kept:
+                if freed < excess and each.key != key and (lock := self.lock(each.key)):
+                    locks.enter_context(lock)
+                    leaving.append(each.key)
+                    freed += each.size
+            if freed < excess:
+                raise Retry(
+                    f"the models in use and this one would take {_size(limit + excess - freed)}, and V2T_MODELS_BYTES "
+                    f"allows {_size(limit)}: raise it",
+                    _BUSY_DELAY,
+                )
+            if (free := shutil.disk_usage(self._root).free + freed) < missing:
+                raise Retry(
+                    f"{_size(missing)} are missing of the model, and the disk of {self._root} has {_size(free)} left: "
+                    "free some there, as with v2t models rm",
+                    _BUSY_DELAY,
+                )
+            for other in leaving:
+                self.remove(other)
 
     def _kept(self, path: Path) -> Kept | None:
         try:

@@ -74,6 +74,8 @@ async def gather(source: Source, folder: Path, on_bytes: OnBytes) -> tuple[Model
 async def _arrive(source: Source, file: Wanted, path: Path, on_bytes: OnBytes) -> None:
     part = file.part(path.parent)
     for again in (True, False):
+        if arrived(part) > file.size:
+            part.unlink()
         await source.fetch(file, part, on_bytes)
         if await in_thread(partial(file.is_at, part)):
             await in_thread(partial(_keep, part, path))
