@@ -36,7 +36,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 FROM python
 # A new volume begins with the owner that its folder has here.
 RUN useradd --uid 1000 --user-group --home-dir /data --no-create-home --shell /usr/sbin/nologin v2t \
-    && install --directory --owner v2t --group v2t /data /models
+    && install --directory --owner v2t --group v2t /data /data/models
 COPY --from=dependencies /opt/v2t /opt/v2t
 RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
     --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
@@ -44,10 +44,9 @@ RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
 ENV PATH=/opt/v2t/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     V2T_DATA_DIR=/data \
-    HF_HOME=/models \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000:1000
 WORKDIR /data
-VOLUME ["/data", "/models"]
+VOLUME ["/data", "/data/models"]
 ENTRYPOINT ["v2t"]
 CMD ["node"]

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from schemas.options import Task
 from stages.engine_host import EngineDied, EngineHost
 from v2t_stream.errors import V2TError
+from v2t_stream.models.fetching import Held
 from v2t_stream.transcriber import Samples, Transcription
 
 
@@ -30,12 +32,14 @@ class _Waiting(NamedTuple):
 class Batcher:
     """Feeds one engine. While a call runs, chunks gather; the next call takes up to `size` that ask for the same."""
 
-    def __init__(self, host: EngineHost, size: int, *, idle: float) -> None:
+    def __init__(self, host: EngineHost, hold: Callable[[str], Awaitable[Held]], size: int, *, idle: float) -> None:
         self._host = host
+        self._hold = hold
         self._size = size
         self._waiting: deque[_Waiting] = deque()
         self._running: asyncio.Task[None] | None = None
-        self._loaded = ""
+        self.loaded = ""  # the model as it was asked for
+        self._held = Held("")  # and as the engine has it
         self._idle = idle  # seconds without work after which the engine's memory is given back
         self._rest: asyncio.TimerHandle | None = None
 
@@ -51,13 +55,14 @@ class Batcher:
 
     async def warm(self, model: str) -> None:
         """Load `model` ahead of the first chunk; what goes wrong is told when a chunk needs it."""
-        with contextlib.suppress(V2TError):
-            await self._host.warm(model)
+        with contextlib.suppress(V2TError), contextlib.closing(await self._hold(model)) as held:
+            await self._host.warm(held.model)
 
     async def close(self) -> None:
         if self._rest:
             self._rest.cancel()
         await self._host.close()
+        self._let_go()
         if self._running:
             await asyncio.wait({self._running})  # it ends at once now, and must see by itself why
 
@@ -70,8 +75,13 @@ class Batcher:
 
     def _give_back(self) -> None:
         """End the engine's process, and with it all it holds, of the machine's memory and the accelerator's."""
-        self._loaded = ""
+        self._let_go()
         self._host.kill()
+
+    def _let_go(self) -> None:
+        """Let the model's files be removed."""
+        self.loaded = ""
+        self._held.close()
 
     def _gather(self) -> list[_Waiting]:
         """Take the oldest and those like it, leaving the others in their order."""
@@ -93,12 +103,14 @@ class Batcher:
         for waiting in batch:
             waiting.result.add_done_callback(lambda _: self._end_if_forsaken(batch))
         try:
-            if ask.model != self._loaded:
-                await self._host.warm(ask.model)  # apart, so that loading does not count as slowness
-                self._loaded = ask.model
+            if ask.model != self.loaded:
+                self._let_go()
+                self._held = await self._hold(ask.model)
+                await self._host.warm(self._held.model)  # apart, so that loading does not count as slowness
+                self.loaded = ask.model
             begun = time.monotonic()
             results = await self._host.transcribe(
-                model=ask.model,
+                model=self._held.model,
                 chunks=[waiting.samples for waiting in batch],
                 language=ask.language,
                 task=ask.task,

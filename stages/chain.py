@@ -14,6 +14,7 @@ from stages.local_engine import LocalEngine
 from stages.remote import RemoteEngine
 from v2t_stream.devices import Device
 from v2t_stream.errors import Reject, Retry, V2TError
+from v2t_stream.models.fetching import Models
 from v2t_stream.providers import HTTP_ENGINES, Local, Provider
 from v2t_stream.settings import Settings
 from v2t_stream.transcriber import Samples, Transcription
@@ -37,8 +38,9 @@ class Heard(NamedTuple):
 class Chain:
     """The providers of this machine in order. Its users see one engine that does not give up so soon."""
 
-    def __init__(self, providers: Sequence[Provider], settings: Settings) -> None:
+    def __init__(self, providers: Sequence[Provider], settings: Settings, models: Models) -> None:
         self._settings = settings
+        self._models = models
         self._engines: dict[str, LocalEngine] = {}  # by the provider's name
         self.links = [self._link(provider) for provider in providers if provider.enabled]
         self._unlisted: dict[str, Link] = {}  # engines that a job asked for and the file does not name
@@ -134,7 +136,7 @@ class Chain:
     def _link(self, provider: Provider, *, main: bool = True) -> Link:
         if not isinstance(provider, Local):
             return Link(provider, RemoteEngine(provider))
-        engine = LocalEngine(provider, self._settings)
+        engine = LocalEngine(provider, self._settings, self._models)
         if main:
             self._engines[provider.name] = engine
         return Link(msgspec.structs.replace(provider, model=provider.model or self._settings.model), engine)

@@ -25,6 +25,9 @@ class Unusable(Retry):
 class Hears(Protocol):
     """What is behind a link: an engine on this machine, or a service."""
 
+    async def prepare(self, model: str) -> None:
+        """Have here what `hear` needs, which its timeout does not count. Raises Reject, Retry or Unready."""
+
     async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:
         """The chunk's transcription and the seconds it cost. `audio` is `samples` as FLAC."""
         ...
@@ -70,6 +73,7 @@ class Link:
         raise AssertionError  # the last try returns or raises
 
     async def _try(self, samples: Samples, audio: bytes, ask: Ask, patience: float) -> tuple[Transcription, float]:
+        await self._hears.prepare(ask.model)
         async with self._free:
             await self._turn(patience)
             try:

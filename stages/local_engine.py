@@ -1,10 +1,14 @@
 """An installed engine as a provider of the chain."""
 
+import asyncio
+from functools import partial
 from typing import Final
 
 from stages.batcher import Ask, Batcher
 from stages.engine_host import EngineHost
 from v2t_stream import devices
+from v2t_stream.errors import Unready
+from v2t_stream.models.fetching import Models
 from v2t_stream.providers import Local
 from v2t_stream.settings import Settings
 from v2t_stream.transcriber import Samples, Transcription
@@ -13,16 +17,32 @@ from v2t_stream.transcriber import Samples, Transcription
 _BATCH: Final = {("faster-whisper", "cuda"): 16, ("faster-whisper", "cpu"): 4}
 
 
+# Seconds a chunk waits for its model, less than it may take in all; then it is delivered again, and goes on waiting.
+_PATIENCE: Final = 1200.0
+
+
 class LocalEngine:
     """Each has a process of its own, started when it is first asked for."""
 
-    def __init__(self, provider: Local, settings: Settings) -> None:
+    def __init__(self, provider: Local, settings: Settings, models: Models) -> None:
         forced = provider.device if provider.device != "auto" else settings.device
         self.device = devices.detect(provider.engine) if forced == "auto" else forced
         self.batch = provider.batch or settings.batch or _BATCH.get((provider.engine, self.device), 1)
         threads = provider.threads or settings.threads or devices.threads()
         host = EngineHost(provider.engine, device=self.device, threads=threads)
-        self._batcher = Batcher(host, self.batch, idle=settings.idle)
+        self._hold = partial(models.hold, provider.engine)
+        self._batcher = Batcher(host, self._hold, self.batch, idle=settings.idle)
+
+    async def prepare(self, model: str) -> None:
+        """See stages.link.Hears."""
+        if model == self._batcher.loaded:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                held = await self._hold(model)
+        except TimeoutError:
+            raise Unready(f"the model {model!r} is still on its way to this machine") from None
+        held.close()
 
     async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:  # noqa: ARG002  it takes them decoded
         """See stages.link.Hears."""

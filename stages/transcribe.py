@@ -1,7 +1,10 @@
 """Transcribe: from a chunk of speech to its segments, many chunks in one engine call where they wait."""
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncGenerator
+from typing import Final
 
 import msgspec
 
@@ -13,9 +16,14 @@ from stages.language import SURE, Languages
 from v2t_stream import providers
 from v2t_stream.audio import flac
 from v2t_stream.errors import ObjectMissing, Reject
+from v2t_stream.models.fetching import Models, Transfer
 from v2t_stream.spans import to_source
 from v2t_stream.stage import Resources
 from v2t_stream.topology import stage_row
+
+_log = logging.getLogger(__name__)
+
+_LOG_EVERY: Final = 10.0  # seconds
 
 
 class Transcribe:
@@ -26,7 +34,8 @@ class Transcribe:
         self._presence = resources.presence
         self._languages = Languages(resources.connection)
         self._settings = settings = resources.settings
-        self._chain = Chain(providers.load(settings), settings)
+        self._logged = 0.0
+        self._chain = Chain(providers.load(settings), settings, Models(settings, self._store, self._tell))
         row = stage_row("transcribe")
         wanted = {f"transcribe-{name}" for name in self._chain.accelerators}
         self.row = row._replace(
@@ -45,6 +54,17 @@ class Transcribe:
             await self._chain.warm()
         finally:
             self._presence.loading = False
+
+    def _tell(self, transfer: Transfer | None) -> None:
+        """Show how far a model is on its way here."""
+        if transfer is None:
+            self._presence.fetching = ""
+            return
+        text = f"{transfer.model}, {transfer.here / 1e6:.0f} of {transfer.size / 1e6:.0f} MB"
+        self._presence.fetching = text
+        if time.monotonic() > self._logged + _LOG_EVERY:
+            self._logged = time.monotonic()
+            _log.info("a model comes %s: %s", transfer.way, text)
 
     async def process(self, task: ChunkTask) -> AsyncGenerator[Message]:
         """Raises Reject where the chunk can never be done here, Retry where its engine failed."""

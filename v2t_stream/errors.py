@@ -7,6 +7,7 @@
     ├── StoreError         the object store failed
     │   ├── ObjectMissing  there is no such object
     │   └── StoreAway      it cannot be reached at present
+    ├── Unready            what the work needs is still on its way to this machine
     ├── Hung               work does not end, and holds a thread of this process
     ├── Reject             a stage: this message can never be done
     └── Retry              a stage: not now, try again after a delay
@@ -41,6 +42,10 @@ class ObjectMissing(StoreError):
 
 class StoreAway(StoreError):
     """The object store cannot be reached at present: an outage, and no failure of what was asked."""
+
+
+class Unready(V2TError):
+    """What the work needs is still on its way to this machine, such as a large model: no failure of what was asked."""
 
 
 class Hung(V2TError):

@@ -21,6 +21,7 @@ from v2t_stream.tally import Tally
 from v2t_stream.topology import NODES
 
 ANNOUNCE_EVERY: Final = 1.0  # seconds
+FETCHING: Final = "fetching"  # what the state of a process begins with while a model is on its way to it
 _SLOWEST: Final = 9  # the last rank JetStream's priority groups know; 0 is served first
 _REMEMBERED: Final = 20  # chunks whose speed counts
 
@@ -38,7 +39,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stage: str
     pid: int  # of the process that tells
     version: str
-    state: str = ""  # ready, busy, loading, or how long until it is started again; empty from an older release
+    state: str = ""  # ready, busy, loading, fetching …, or how long until a restart; empty from an older release
     accelerator: str = ""
     engine: str = ""
     model: str = ""
@@ -80,6 +81,7 @@ class Presence:
     tally: Tally = field(default_factory=Tally)
     last_error: str = ""
     loading: bool = False  # the model, ahead of the first chunk
+    fetching: str = ""  # which model, and how much of it is here
     since: dict[str, float] = field(default_factory=dict)  # subjects in work, by the monotonic clock
     _born: float = field(default_factory=time.monotonic)
     _runs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
@@ -101,6 +103,8 @@ class Presence:
 
     @property
     def state(self) -> str:
+        if self.fetching:
+            return f"{FETCHING} {self.fetching}"
         if self.loading:
             return "loading"
         return "busy" if self.since else "ready"

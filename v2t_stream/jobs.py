@@ -56,7 +56,7 @@ class Job:
     children: dict[int, "Job"] = field(default_factory=dict)  # by their place in the list, from 1
 
     def apply(self, stored: Stored) -> None:
-        """Take one fact; of one that cannot be read, as of a newer release, or is of another subject: that it is there."""
+        """Take one fact; of one that cannot be read, or is not of its subject, only that it is there."""
         if (job := job_of(stored.subject)) != self.id:
             _, place = place_of(job)
             self.children.setdefault(place, Job(job)).apply(stored)

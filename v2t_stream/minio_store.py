@@ -52,6 +52,7 @@ _THREADS: Final = 16  # calls under way at once in one process
 _CONNECT: Final = 5.0  # seconds
 _PAUSE: Final = 2.0  # seconds between two tries, at most
 _AGAIN: Final = (500, 502, 503, 504)  # what a server says that starts, ends or has too much to do
+_TOPS: Final = ("media", "transcripts", "models")  # what keys of ours begin with
 _SHA256: Final = "v2t-sha256"
 _USER: Final = "x-amz-meta-"
 _NO_SPACE: Final = ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "EntityTooLarge")
@@ -165,7 +166,7 @@ class _Sink:
 class MinioStore:
     """ObjectStore in buckets of an S3 server. `timeout`: seconds without an answer until a step gives up.
 
-    A key `s3://bucket/name` means an object of any bucket; `media/…` and `transcripts/…` are in ours.
+    A key `s3://bucket/name` means an object of any bucket; `media/…`, `transcripts/…` and `models/…` are in ours.
     """
 
     def __init__(self, settings: Settings, *, timeout: float = 30.0) -> None:
@@ -204,7 +205,8 @@ class MinioStore:
                 created = await self._in_thread(partial(self._create, self._bucket(top)))
                 if created or not keep:
                     await self._in_thread(partial(self._expire, top, max_age))
-            await self._in_thread(partial(self._create, self._uploads))
+            for bucket in (self._bucket("models"), self._uploads):
+                await self._in_thread(partial(self._create, bucket))
 
     async def lifetimes(self) -> dict[str, float]:
         with self._told("look up the buckets"):
@@ -285,6 +287,12 @@ class MinioStore:
         with self._told(f"look up {key}"):
             return await self._in_thread(lambda _: self._labels(bucket, name))
 
+    async def keys(self, prefix: str) -> list[str]:
+        bucket, start = self._where(prefix)
+        top = prefix.removesuffix(start)
+        with self._told(f"list {prefix}"):
+            return [top + name for name in await self._in_thread(lambda _: self._names(bucket, start))]
+
     async def delete(self, key: str) -> None:
         bucket, name = self._where(key)
         with self._told(f"delete {key}"):
@@ -304,8 +312,8 @@ class MinioStore:
             bucket, _, name = key.removeprefix("s3://").partition("/")
             return bucket, name
         top, slash, name = key.partition("/")
-        if top not in ("media", "transcripts") or not slash:
-            raise StoreError(f"{key!r} is no key of this store: keys begin with media or transcripts and /")
+        if top not in _TOPS or not slash:
+            raise StoreError(f"{key!r} is no key of this store: keys begin with {' or '.join(_TOPS)} and /")
         return self._bucket(top), name
 
     async def _in_thread(self, work: Callable[[threading.Event], T]) -> T:
@@ -462,10 +470,12 @@ class MinioStore:
                 raise
         return {tag.lower(): text for tag, text in tags.items()} | labels
 
+    def _names(self, bucket: str, prefix: str) -> list[str]:
+        found = self._client.list_objects(bucket_name=bucket, prefix=prefix, recursive=True)
+        return [entry.object_name for entry in found]
+
     def _delete_all(self, bucket: str, prefix: str) -> int:
-        names = [
-            entry.object_name for entry in self._client.list_objects(bucket_name=bucket, prefix=prefix, recursive=True)
-        ]
+        names = self._names(bucket, prefix)
         for failure in self._client.remove_objects(
             bucket_name=bucket, delete_object_list=(DeleteObject(name) for name in names)
         ):

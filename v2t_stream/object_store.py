@@ -26,6 +26,7 @@ from v2t_stream.errors import ObjectMissing, StoreAway, StoreError
 
 MEDIA: Final = "v2t_media"
 TRANSCRIPTS: Final = "v2t_transcripts"
+MODELS: Final = "v2t_models"
 
 OURS: Final = "v2t-transcript"  # the label of what we put into a bucket of somebody else
 
@@ -33,7 +34,7 @@ _NO_SPACE: Final = (10023, 10047)
 
 
 class ObjectStore(Protocol):
-    """Objects by key: `media/<job>/…`, which expires, and `transcripts/…`, which stays.
+    """Objects by key: `media/<job>/…`, which expires, and `transcripts/…` and `models/…`, which stay.
 
     An object is there as a whole or not at all. Putting it again replaces it; of two puts at once the last to end
     stays. Every wait is bounded. All raise StoreError; reading what is not there raises ObjectMissing.
@@ -69,6 +70,9 @@ class ObjectStore(Protocol):
     async def labels(self, key: str) -> dict[str, str]:
         """What its uploader noted on an object, by lower-case names; nothing where there is none, or none are kept."""
 
+    async def keys(self, prefix: str) -> list[str]:
+        """The keys that begin so."""
+
     async def delete(self, key: str) -> None:
         """Remove the object, if it is there."""
 
@@ -77,10 +81,11 @@ class ObjectStore(Protocol):
 
 
 class JetStreamStore:
-    """ObjectStore in two JetStream buckets. `timeout`: seconds without progress until a step gives up."""
+    """ObjectStore in JetStream buckets. `timeout`: seconds without progress until a step gives up."""
 
     def __init__(self, client: Client, *, timeout: float = 30.0) -> None:
-        self._buckets = {"media": Bucket(client, MEDIA, timeout), "transcripts": Bucket(client, TRANSCRIPTS, timeout)}
+        names = {"media": MEDIA, "transcripts": TRANSCRIPTS, "models": MODELS}
+        self._buckets = {top: Bucket(client, name, timeout) for top, name in names.items()}
 
     async def create(
         self, *, media_max_age: float, transcript_max_age: float = 0, replicas: int = 1, keep: bool = False
@@ -88,6 +93,7 @@ class JetStreamStore:
         with _told("create the buckets of the object store"):
             await self._buckets["media"].create(media_max_age, replicas, keep=keep)
             await self._buckets["transcripts"].create(transcript_max_age, replicas, keep=keep)
+            await self._buckets["models"].create(0, replicas, keep=keep)
 
     async def lifetimes(self) -> dict[str, float]:
         with _told("look up the buckets of the object store"):
@@ -131,25 +137,28 @@ class JetStreamStore:
     async def labels(self, key: str) -> dict[str, str]:  # noqa: ARG002  # the protocol's
         return {}
 
+    async def keys(self, prefix: str) -> list[str]:
+        with _told(f"list {prefix}"):
+            return [key for key in await self._bucket(prefix).keys() if key.startswith(prefix)]
+
     async def delete(self, key: str) -> None:
         with _told(f"delete {key}"):
             await self._bucket(key).delete(key)
 
     async def delete_prefix(self, prefix: str) -> int:
-        bucket = self._bucket(prefix)
+        bucket, keys = self._bucket(prefix), await self.keys(prefix)
         with _told(f"delete {prefix}"):
-            keys = [key for key in await bucket.keys() if key.startswith(prefix)]
             for start in range(0, len(keys), AT_ONCE):
                 await asyncio.gather(*map(bucket.delete, keys[start : start + AT_ONCE]))
         return len(keys)
 
     async def sweep(self, *, idle: float = 3600.0) -> int:
-        """Remove what killed writers left of unfinished transcripts (among the media it expires); how many uploads.
+        """Remove what killed writers left of what stays (media expires); how many uploads.
 
         idle: seconds since an upload's last chunk, well above any pause that a living one makes.
         """
-        with _told("sweep the transcripts"):
-            return await self._buckets["transcripts"].sweep(idle)
+        with _told("sweep the transcripts and models"):
+            return sum([await self._buckets[top].sweep(idle) for top in ("transcripts", "models")])
 
     def _bucket(self, key: str) -> Bucket:
         top, slash, _ = key.partition("/")

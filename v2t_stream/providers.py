@@ -69,7 +69,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Local(Provider, frozen=True, kw_only=True):
     """An installed engine, ours or a third party's."""
 
-    timeout: _Seconds = 1800  # counts the model's download and load too, for the first chunk
+    timeout: _Seconds = 1800  # counts the model's load too, for the first chunk, but not its download
     max_concurrency: _Count = 0
     retries: _Retries = 0
     device: Literal["auto", "cuda", "metal", "coreml", "cpu"] = "auto"  # auto: that of V2T_DEVICE

@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     providers: str = ""  # the file of the provider chain; empty: providers.yaml in the data directory, if it is there
 
+    models_bytes: _Count = 0  # of the models on this machine's disk; 0: no limit
     idle: _Positive = 600.0  # seconds without work after which an engine's memory is given back
     warm: bool = False  # load the engine and its model at the start instead of with the first chunk
 
@@ -63,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     minio_secret_key: str = ""
     minio_secure: bool = False  # https
     minio_region: str = ""  # empty: asked of the server
-    minio_bucket_prefix: _BucketPrefix = "v2t-"  # of the buckets media, transcripts and uploads
+    minio_bucket_prefix: _BucketPrefix = "v2t-"  # of the buckets media, transcripts, models and uploads
 
     upload_prefix: str = ""  # of the keys in the upload bucket that start jobs
     upload_suffixes: str = ""  # of the same, with commas between; empty: all that is media

@@ -28,9 +28,10 @@ class Transcriber(Protocol):
     """One loaded model. It lives in a process of its own and is called from one thread."""
 
     def __init__(self, *, model: str, device: str, threads: int) -> None:
-        """Load `model` (a known name, a path, or "demo") on `device` ("cuda", "metal", "coreml" or "cpu").
+        """Load `model` on `device` ("cuda", "metal", "coreml" or "cpu").
 
-        Raises Reject where the model does not exist and Retry where it could not be fetched now.
+        `model` is "demo" or a path; names that v2t_stream.models knows are fetched before, and others passed on as they
+        are. Raises Reject where there is no such model and Retry where it cannot be loaded now.
         """
 
     def transcribe(

@@ -8,6 +8,7 @@ import msgspec
 from schemas.chunks import SAMPLE_RATE
 from schemas.options import DEMO_MODEL, Options
 from v2t_stream import demo as assets
+from v2t_stream.models.fetching import Models
 from v2t_stream.providers import Provider
 from v2t_stream.settings import Settings
 
@@ -40,7 +41,9 @@ async def heard(provider: Provider, settings: Settings, samples: Any, audio: byt
     # By name: nothing imports stages statically, and its users are the only ones that need a part of one.
     if demo:
         provider = msgspec.structs.replace(provider, model=DEMO_MODEL)
-    chain = import_module("stages.chain").Chain([msgspec.structs.replace(provider, enabled=True)], settings)
+    chain = import_module("stages.chain").Chain(
+        [msgspec.structs.replace(provider, enabled=True)], settings, Models(settings)
+    )
     # The demo model knows only these words and no language but English.
     language = "en" if (provider.model or settings.model) == DEMO_MODEL else None
     try:

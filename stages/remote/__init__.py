@@ -6,8 +6,9 @@ from schemas.chunks import SAMPLE_RATE
 from stages.batcher import Ask
 from stages.link import Unusable
 from stages.remote import custom_http, elevenlabs, openai
-from stages.remote.http import Service, in_thread
+from stages.remote.http import Service
 from v2t_stream.providers import CustomHttp, ElevenLabs, OpenAI, Provider
+from v2t_stream.threads import in_thread
 from v2t_stream.transcriber import Samples, Transcription
 
 __all__ = ["RemoteEngine"]
@@ -24,6 +25,9 @@ class RemoteEngine:
             timeout=provider.timeout,
             connections=provider.max_concurrency,
         )
+
+    async def prepare(self, model: str) -> None:
+        """A service has its models."""
 
     async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:
         self._check_key()

@@ -1,12 +1,10 @@
 """One form POST to a service, with its failures told as the chain needs them, and without its key in any of them."""
 
-import asyncio
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,7 +18,6 @@ _LARGEST: Final = 8 << 20  # bytes of an answer; one is a few thousand
 _SHOWN: Final = 200  # characters of the service's own words
 _BUSY: Final = frozenset({408, 409, 425, 429})
 
-T = TypeVar("T")
 Fields = Sequence[tuple[str, str | tuple[str, bytes, str]]]
 
 
@@ -87,32 +84,6 @@ class Service:
 
     def _at(self, url: str) -> str:
         return f"{self._name} ({urlsplit(url).hostname})"
-
-
-async def in_thread(call: Callable[[], T]) -> T:
-    """Run `call` in a thread that, unlike asyncio's own, no exit waits for: a service may hang as long as it likes."""
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[T] = loop.create_future()
-
-    def settle(value: T | None, error: BaseException | None) -> None:
-        if result.done():
-            return  # nobody waits any more
-        if error is None:
-            result.set_result(value)  # type: ignore[arg-type]  # without an error there is a value
-        else:
-            result.set_exception(error)
-
-    def run() -> None:
-        value, failure = None, None
-        try:
-            value = call()
-        except BaseException as error:  # noqa: BLE001  it belongs to who waits
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, value, failure)
-
-    threading.Thread(target=run, daemon=True, name="remote provider").start()
-    return await result
 
 
 def _words(body: bytes, secret: str) -> str:

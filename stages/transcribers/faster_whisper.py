@@ -10,7 +10,6 @@ import numpy as np
 from schemas.chunks import CHUNK_SECONDS, SAMPLE_RATE
 from schemas.options import DEMO_MODEL, Task
 from schemas.transcript import Segment, Word
-from stages.transcribers._hub import fetch
 from v2t_stream.devices import cuda_problem, preload_cuda
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.models import is_path
@@ -57,7 +56,7 @@ class FasterWhisper:
             if "out of memory" in str(error):
                 raise Retry(f"the GPU has no room for the model {model!r}: {error}") from error
             raise Reject(f"{folder} is not a model that faster-whisper can load: {error}") from error
-        self._name = model
+        self._name = folder.name
         self._pipeline = BatchedInferencePipeline(self._model)
 
     def transcribe(
@@ -137,7 +136,7 @@ class FasterWhisper:
 
 
 def _find(model: str) -> Path:
-    """The folder of `model`, downloaded where need be. Raises Reject or Retry."""
+    """The folder of `model`. Raises Reject where it is none."""
     if model == DEMO_MODEL:
         from v2t_stream.demo import model_path  # noqa: PLC0415  needed by the demonstration alone
 
@@ -149,14 +148,8 @@ def _find(model: str) -> Path:
         return folder
     if folder.exists():
         raise Reject(f"{folder} is a file: faster-whisper takes a folder with a model.bin in CTranslate2's format")
-    from faster_whisper.utils import _MODELS  # noqa: PLC0415  heavy; the table is the library's own
-
-    repository = _MODELS.get(model, model)
-    if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
-        what = "path" if is_path(model) else "model"
-        raise Reject(f"there is no {what} {model!r} on this machine: `v2t models` lists the names there are")
-    beside = ("config.json", "preprocessor_config.json", "tokenizer.json", "vocabulary.*")
-    return fetch(repository, "model.bin", beside=beside, model=model).parent
+    what = "path" if is_path(model) else "model"
+    raise Reject(f"there is no {what} {model!r} on this machine: `v2t models list` shows the names there are")
 
 
 def _doubtful(answer: Sequence[Any]) -> bool:

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import platformdirs
 
 from schemas.chunks import SAMPLE_RATE
 from schemas.options import DEMO_MODEL, Task
 from schemas.transcript import Segment, Word
-from stages.transcribers._hub import fetch
 from v2t_stream.errors import Reject
-from v2t_stream.models import ALIASES, NAMES, is_path
+from v2t_stream.models import is_path
 from v2t_stream.transcriber import Samples, Transcription
 
 # Samples; what is shorter is filled up with silence. Below 0.1 s whisper.cpp gives back what it heard last, and below
@@ -41,8 +39,8 @@ class WhisperCpp:
         import _pywhispercpp  # noqa: PLC0415  heavy: only in the process that computes
 
         self._engine = _pywhispercpp
-        self._name = model
         self._file = _find(model)
+        self._name = self._file.name
         self._header = _Header.read(self._file)
         self._gpu = device != "cpu"
         self._threads = threads
@@ -231,7 +229,7 @@ def _whole(text: bytes) -> bool:
 
 
 def _find(model: str) -> Path:
-    """The file of `model`, downloaded where need be. Raises Reject or Retry."""
+    """The file of `model`. Raises Reject where it is none."""
     if model == DEMO_MODEL:
         from v2t_stream.demo import model_path  # noqa: PLC0415  needed by the demonstration alone
 
@@ -241,15 +239,10 @@ def _find(model: str) -> Path:
         return path
     if path.exists():
         raise Reject(f"{path} is a folder: whisper-cpp takes a file in ggml's format")
-    if model not in NAMES["whisper-cpp"]:
-        what = "file" if is_path(model) else "model"
-        raise Reject(
-            f"there is no {what} {model!r} on this machine: whisper-cpp takes a ggml file or a name of `v2t models`"
-        )
-    file = f"ggml-{ALIASES.get(model, model)}.bin"
-    own = Path(platformdirs.user_data_dir("pywhispercpp")) / "models" / file  # where pywhispercpp keeps its own
-    # Its downloader is not used: it has no timeouts, takes an error page for a model, and leaves halves behind.
-    return own if own.is_file() else fetch("ggerganov/whisper.cpp", file, model=model)
+    what = "file" if is_path(model) else "model"
+    raise Reject(
+        f"there is no {what} {model!r} on this machine: whisper-cpp takes a ggml file or a name of `v2t models list`"
+    )
 
 
 def _within(seconds: float, low: float, high: float) -> float:

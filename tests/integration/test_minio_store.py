@@ -47,6 +47,7 @@ async def test_media_expires_after_whole_days_and_transcripts_stay(server: Minio
         assert rule.expiration
         assert (rule.status, rule.expiration.days) == ("Enabled", days)
     assert client.get_bucket_lifecycle(bucket_name="v2t-transcripts") is None
+    assert client.get_bucket_lifecycle(bucket_name="v2t-models") is None
     assert client.get_bucket_lifecycle(bucket_name="v2t-uploads") is None
 
 

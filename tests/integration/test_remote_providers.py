@@ -14,6 +14,7 @@ from stages.link import Unusable
 from stages.remote.http import _retry_after
 from tests.remote_api import Answer, Api, remote_api
 from v2t_stream.errors import Reject, Retry
+from v2t_stream.models.fetching import Models
 from v2t_stream.providers import CustomHttp, ElevenLabs, OpenAI, Provider, Response
 from v2t_stream.settings import Settings
 
@@ -44,7 +45,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
 
 async def hear(provider: Provider, **options: object) -> Heard:
-    chain = Chain([provider], Settings())
+    chain = Chain([provider], Settings(), Models(Settings()))
     return await chain.transcribe(TWO_SECONDS, FLAC, Options(remote=True, **options))  # type: ignore[arg-type]
 
 
@@ -257,7 +258,7 @@ async def test_no_service_and_no_key(api: Api, monkeypatch: pytest.MonkeyPatch) 
 async def test_limits_hold_over_real_calls(api: Api) -> None:
     """Else the account's limits are broken by our own concurrency."""
     api.answers = [Answer(VERBOSE, hang=0.05)]
-    chain = Chain([openai(api, max_concurrency=2)], Settings())
+    chain = Chain([openai(api, max_concurrency=2)], Settings(), Models(Settings()))
     await asyncio.gather(*(chain.transcribe(TWO_SECONDS, FLAC, Options(remote=True)) for _ in range(6)))
     assert (len(api.asked), api.most_busy) == (6, 2)
 

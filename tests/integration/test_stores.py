@@ -188,6 +188,17 @@ async def test_delete_prefix_takes_all_of_one_job_and_nothing_else(store: Object
     assert await store.get("media/j2/source.mp4") == b"another job"
 
 
+async def test_keys_are_listed_by_how_they_begin(store: ObjectStore) -> None:
+    """Else nobody knows which models are shared, or what is left of an old one stays for ever."""
+    names = ["models/whisper-cpp/tiny/manifest.json", "models/whisper-cpp/tiny/ab/0", "models/whisper-cpp/tiny.en/x"]
+    for name in names:
+        await store.put(name, b"x")
+    await store.put("transcripts/whisper-cpp/tiny/x", b"x")
+    assert sorted(await store.keys("models/")) == sorted(names)
+    assert sorted(await store.keys("models/whisper-cpp/tiny/")) == sorted(names[:2])
+    assert await store.keys("models/none/") == []
+
+
 async def test_without_buckets(backend: Backend) -> None:
     """Else who forgot to set it up does not learn what to do."""
     store = backend.store(5)

@@ -28,7 +28,7 @@ from schemas.transcript import Gap, Segment, Transcript
 from stages.aggregate import Aggregate
 from tests.harness import Server, broker
 from v2t_stream import worker as worker_module
-from v2t_stream.errors import BrokerError, Hung, Reject, Retry, StoreAway
+from v2t_stream.errors import BrokerError, Hung, Reject, Retry, StoreAway, Unready, V2TError
 from v2t_stream.fleet import Presence
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
@@ -238,17 +238,18 @@ async def test_a_bug_is_retried_and_then_given_up_with_its_last_reason(
     assert "KeyError: 'first'" in caplog.text
 
 
-async def test_an_outage_of_the_store_is_no_try(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", [StoreAway, Unready])
+async def test_what_is_away_or_on_its_way_is_no_try(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[V2TError]
 ) -> None:
-    """Else a store that is away for a minute fails every job in work."""
+    """Else a store that is away for a minute, or a model that takes an hour, fails every job in work."""
     monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
-    stage = Doing(raising(*[StoreAway("away")] * 3), tries=2)
+    stage = Doing(raising(*[kind("away")] * 3), tries=2)
     async with working(connection, stage, tmp_path):
         await connection.publish(task())
         assert not (await fact(connection, ChunkDone, n=0)).error
     monkeypatch.setattr(worker_module, "_DELIVERIES", 3)
-    async with working(connection, Doing(raising(*[StoreAway("away")] * 3), tries=2), tmp_path):
+    async with working(connection, Doing(raising(*[kind("away")] * 3), tries=2), tmp_path):
         await connection.publish(task(1))
         assert (await fact(connection, ChunkDone, n=1)).error == "away (given up after 3 tries)"
 

@@ -13,7 +13,8 @@ from schemas.transcript import Segment
 from stages.batcher import Ask
 from stages.chain import Chain, Heard
 from stages.link import Link, Unusable
-from v2t_stream.errors import Reject, Retry
+from v2t_stream.errors import Reject, Retry, Unready
+from v2t_stream.models.fetching import Held, Models
 from v2t_stream.providers import Local, OpenAI, Provider
 from v2t_stream.settings import Settings
 from v2t_stream.transcriber import Samples, Transcription
@@ -27,10 +28,14 @@ class Scripted:
     def __init__(self, name: str, *script: Exception | float) -> None:
         self.name = name
         self.script: list[Exception | float] = list(script) or [0.0]
+        self.preparing = 0.0
         self.asks: list[Ask] = []
         self.times: list[float] = []
         self.busy = self.most_busy = 0
         self.cancelled = False
+
+    async def prepare(self, model: str) -> None:
+        await asyncio.sleep(self.preparing)
 
     async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:
         self.asks.append(ask)
@@ -53,7 +58,7 @@ class Scripted:
 
 
 def chain(*links: tuple[Provider, Scripted]) -> Chain:
-    made = Chain([], Settings())
+    made = Chain([], Settings(), Models(Settings()))
     made.links = [Link(provider, engine) for provider, engine in links]
     return made
 
@@ -180,6 +185,26 @@ async def test_a_timeout_ends_the_call() -> None:
         await hear(chain((local("a", timeout=0.05), first)))
 
 
+async def test_the_way_of_a_model_is_not_the_engines_time() -> None:
+    """Else a large model on a slow line is given up again and again, and never arrives."""
+    engine = Scripted("a", 0.0)
+    engine.preparing = 0.2
+    assert (await hear(chain((local("a", timeout=0.1), engine)))).provider == "a"
+
+
+async def test_a_chunk_is_given_back_before_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what only waits for its model counts as failed."""
+
+    async def hold(*_: str) -> Held:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    monkeypatch.setattr("stages.local_engine._PATIENCE", 0.05)
+    monkeypatch.setattr(Models, "hold", hold)
+    with pytest.raises(Unready, match="'large-v3' is still on its way to this machine"):
+        await hear(Chain([local()], Settings(device="cpu"), Models(Settings())), model="large-v3")
+
+
 async def test_a_hung_engine_is_ended_and_the_next_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the setting `timeout` frees the chunk but not the processor."""
     (tmp_path / "hung.py").write_text(
@@ -193,7 +218,7 @@ async def test_a_hung_engine_is_ended_and_the_next_asked(tmp_path: Path, monkeyp
     (tmp_path / "hung-1.dist-info" / "entry_points.txt").write_text("[v2t.transcribers]\nhung = hung:Hung\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
     monkeypatch.setenv("HUNG_PID", str(tmp_path / "pid"))
-    made = Chain([Local(type="hung", name="hung", timeout=1.5, device="cpu")], Settings())
+    made = Chain([Local(type="hung", name="hung", timeout=1.5, device="cpu")], Settings(), Models(Settings()))
     made.links.append(Link(local("b"), Scripted("b")))
     assert (await hear(made)).provider == "b"
     await made.close()
@@ -230,7 +255,7 @@ async def test_a_rate_limit_passes_chunks_on_or_makes_them_wait(monkeypatch: pyt
 
 
 def accelerators(*providers: Provider) -> set[str]:
-    return Chain(providers, Settings(device="cpu")).accelerators
+    return Chain(providers, Settings(device="cpu"), Models(Settings())).accelerators
 
 
 async def test_a_machine_takes_only_chunks_it_may_do() -> None:

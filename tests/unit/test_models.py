@@ -1,12 +1,17 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from v2t_stream.models import ALIASES, NAMES, problem
+from v2t_stream.models import ALIASES, NAMES, origin, problem
 
 # In processes of their own: the engines must not share one.
-FASTER_WHISPER = "from faster_whisper import available_models; print(*available_models())"
+FASTER_WHISPER = (
+    "from faster_whisper.utils import _MODELS; print(*(f'{name}={place}' for name, place in _MODELS.items()))"
+)
 WHISPER_CPP = "from pywhispercpp.constants import AVAILABLE_MODELS; print(*AVAILABLE_MODELS)"
 
 
@@ -18,7 +23,8 @@ def printed(program: str) -> set[str]:
 
 def test_the_tables_are_the_engines_own() -> None:
     """A model that an engine has gained is refused as unknown; one it has dropped is accepted, and fails later."""
-    assert NAMES["faster-whisper"] == printed(FASTER_WHISPER)
+    origins = [(name, origin(name, "faster-whisper")) for name in NAMES["faster-whisper"]]
+    assert {f"{name}={found.repository}" for name, found in origins if found} == printed(FASTER_WHISPER)
     assert NAMES["whisper-cpp"] == printed(WHISPER_CPP) | set(ALIASES)
 
 
@@ -49,3 +55,39 @@ def test_places_pass(model: str) -> None:
 def test_a_third_partys_engine_is_not_judged() -> None:
     """An engine we do not ship can be given no model."""
     assert problem("anything", "their-engine") is None
+
+
+def test_an_alias_is_the_same_model() -> None:
+    """The largest model there is is fetched and kept twice."""
+    for engine in NAMES:
+        large = origin("large", engine)
+        assert large
+        assert large == origin("large-v3", engine)
+        assert large.key == f"{engine}/large-v3"
+
+
+def test_a_folder_that_happens_to_have_a_models_name_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder with one called small, `--model small` fails."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "tuned").mkdir()
+    found = origin("small", "faster-whisper")
+    assert found
+    assert found.repository == "Systran/faster-whisper-small"
+    assert origin("mine/tuned", "faster-whisper") is None
+    assert origin("mine/other", "faster-whisper") is not None
+    assert origin("mine/other", "whisper-cpp") is None
+    assert origin("anything", "their-engine") is None
+
+
+@given(st.text(st.sampled_from("./\\~-:aA0 _\0\n")), st.sampled_from(["faster-whisper", "whisper-cpp"]))
+def test_no_name_leads_out_of_the_folder_of_models(name: str, engine: str) -> None:
+    """A job can have files written or removed anywhere."""
+    if found := origin(name, engine):
+        place = Path("/models") / found.key
+        assert place.resolve().parent == Path("/models") / engine
+        assert not place.name.startswith(".")
+        assert found.key.count("/") == 1

@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "bucket": ("bucket", "Have uploads to MinIO start jobs, and take up those that did not."),
     "topology": ("topology", "Set up streams and buckets, and show them."),
     "providers": ("providers", "List this machine's engines and services, and try them."),
+    "models": ("models", "List, fetch, share and remove models."),
     "up": ("node", "Run the embedded broker and all stages until stopped."),
     "node": ("node", "Run all stages of this machine on the broker of NATS_URL."),
     "stage": ("node", "Run one stage on the broker of NATS_URL."),

@@ -13,7 +13,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from v2t_stream import tasks
 from v2t_stream.errors import BrokerError, V2TError
+from v2t_stream.fleet import ANNOUNCE_EVERY, FETCHING, fleet
 from v2t_stream.jetstream import Connection, Stored
 from v2t_stream.jobs import Job, State
 from v2t_stream.lists import parts
@@ -108,6 +110,24 @@ async def follow(connection: Connection, job_id: str, *views: View) -> Job:
     return job
 
 
+@contextlib.asynccontextmanager
+async def models_shown(connection: Connection, bars: "Bars") -> AsyncGenerator[None]:
+    """Show, while the block runs, which machines fetch a model: their chunks wait for it."""
+
+    async def look() -> None:
+        while True:
+            with contextlib.suppress(BrokerError):
+                nodes = await fleet(connection)
+                bars.tell({info.node: info.state for info in nodes if info.state.startswith(FETCHING)})
+            await asyncio.sleep(ANNOUNCE_EVERY)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        await tasks.end(looking)
+
+
 class Bars:
     """On stderr a line for each job that runs: its state, how far it is, at what speed, how long yet.
 
@@ -131,6 +151,7 @@ class Bars:
         self._live = self._console.is_terminal
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, str] = {}
+        self._machines: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
         if self._live:
@@ -166,6 +187,18 @@ class Bars:
         finally:
             if task is not None:
                 self._progress.remove_task(task)
+
+    def tell(self, states: dict[str, str]) -> None:
+        """Show what machines are up to besides jobs, by their names, in place of what they were before."""
+        for machine in self._machines.keys() - states.keys():
+            self._progress.remove_task(self._machines.pop(machine))
+        for machine, state in states.items():
+            if machine not in self._machines:
+                title = one_line(machine)
+                self._machines[machine] = self._progress.add_task("", total=None, title=title, detail="")
+                if not self._live:
+                    click.echo(f"{title} is {state}", err=True)
+            self._progress.update(self._machines[machine], description=state)
 
     def update(self, job: Job) -> None:
         if job.state == "queued" and place_of(job.id)[1]:

@@ -15,7 +15,7 @@ import uvloop
 from schemas.options import Accelerator
 from schemas.requests import SubmitRequest
 from v2t_stream import done
-from v2t_stream.cli.follow import Bars, JobFailed, Segments, View, follow, heading
+from v2t_stream.cli.follow import Bars, JobFailed, Segments, View, follow, heading, models_shown
 from v2t_stream.errors import Reject, SettingsError, V2TError
 from v2t_stream.formats import FORMATS
 from v2t_stream.lists import read
@@ -130,7 +130,8 @@ async def _see_through(pipeline: Session, jobs: list[str], *, following: bool) -
                 return error
             return None
 
-        failures = [failure for failure in await asyncio.gather(*map(one, jobs)) if failure]
+        async with models_shown(pipeline.connection, bars):
+            failures = [failure for failure in await asyncio.gather(*map(one, jobs)) if failure]
     for job in jobs:
         state = await read(pipeline.connection, job)
         for part in state.parts:
@@ -187,7 +188,8 @@ def convert(
 
         async with session(settings, work=True, options=request) as pipeline:
             with Bars() as bars:
-                await asyncio.gather(*(one(file, stem) for file, stem in files.items()))
+                async with models_shown(pipeline.connection, bars):
+                    await asyncio.gather(*(one(file, stem) for file, stem in files.items()))
         if failures:
             raise JobFailed(f"{failures} of {len(files)} files gave no transcript")
 

@@ -1,0 +1,261 @@
+"""`v2t models`: what this machine and the fleet have, and how it gets there."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+from types import TracebackType
+from typing import Any, Final, Self
+
+import click
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TransferSpeedColumn as SpeedColumn
+from rich.table import Table
+
+from schemas.options import DEMO_MODEL
+from v2t_stream.embedded import find_running
+from v2t_stream.errors import BrokerError, SettingsError, StoreError, V2TError
+from v2t_stream.models import ALIASES, NAMES, Origin, hub, origin, problem
+from v2t_stream.models import shared as fleet
+from v2t_stream.models.fetching import Models, Transfer, found
+from v2t_stream.models.folder import Manifest
+from v2t_stream.object_store import ObjectStore
+from v2t_stream.session import session
+from v2t_stream.settings import Settings
+
+_STEPS: Final = 10  # lines about one transfer, where there is no terminal
+_engine = click.option("--engine", type=click.Choice(list(NAMES)), help="Whose model it is; V2T_ENGINE by default.")
+
+
+class TransferBar:
+    """A bar on stderr for a transfer; where that is no terminal, a line now and then."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True, highlight=False)
+        self._live = console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            DownloadColumn(),
+            SpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task: TaskID | None = None
+        self._said = -1
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._progress.stop()
+
+    def __call__(self, transfer: Transfer | None) -> None:
+        if transfer is None:
+            return
+        text = f"{transfer.model} {transfer.way}"
+        step = transfer.here * _STEPS // max(1, transfer.size)
+        if not self._live:
+            if step != self._said:
+                self._said = step
+                click.echo(f"{text}: {transfer.here / 1e6:.1f} of {transfer.size / 1e6:.1f} MB", err=True)
+        elif self._task is None:
+            # What is here already is no speed.
+            self._task = self._progress.add_task(text, completed=transfer.here, total=transfer.size)
+        else:
+            self._progress.update(self._task, description=text, completed=transfer.here, total=transfer.size)
+
+
+@click.group()
+def models() -> None:
+    """List, fetch, share and remove models."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def list_(*, as_json: bool) -> None:
+    """What this machine has, what the fleet shares, and the names there are."""
+    settings = Settings.from_environment()
+
+    async def run() -> list[dict[str, Any]]:
+        async with _store(settings) as store:
+            return _rows(settings, await fleet.shared(store) if store else {})
+
+    rows = uvloop.run(run())
+    if as_json:
+        click.echo(msgspec.json.encode(rows).decode())
+        return
+    table = Table("model", "engine", "size", "here", "last used", "fleet", box=None)
+    for row in rows:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["used"])) if row["used"] else ""
+        table.add_row(
+            row["model"], row["engine"], _size(row["bytes"]), row["here"], used, "shared" if row["fleet"] else ""
+        )
+    console = Console()
+    if rows:
+        console.print(table)
+    for engine, names in NAMES.items():
+        console.print(f"{engine} knows {', '.join(sorted(names - ALIASES.keys()))}", highlight=False)
+
+
+@models.command()
+@click.argument("name")
+@_engine
+def pull(name: str, engine: str | None) -> None:
+    """Fetch a model to this machine: from the fleet where it is shared, or else from the hub.
+
+    One that is here is read and checked, and fetched again where it is damaged.
+    """
+    settings = Settings.from_environment()
+    wanted = _origin(name, engine, settings)
+
+    async def run() -> None:
+        async with _store(settings) as store:
+            try:
+                with TransferBar() as bar:
+                    mine = Models(settings, store, bar)
+                    before = await found(mine, wanted)
+                    for file in await mine.repair(wanted):
+                        before = None
+                        click.echo(f"{file} of the model {wanted.name} was damaged: it is fetched again", err=True)
+                    held = await mine.hold(wanted.engine, wanted.name)
+            except asyncio.CancelledError:
+                click.echo("what has arrived is kept: the same command goes on from there", err=True)
+                raise
+            already = " already, and whole" if before else ""
+            click.echo(f"the model {wanted.name} is here{already}: {held.model}")
+            held.close()
+
+    uvloop.run(run())
+
+
+@models.command()
+@click.argument("name")
+@_engine
+def share(name: str, engine: str | None) -> None:
+    """Put a model of this machine into the fleet's store, for machines without internet."""
+    settings = Settings.from_environment()
+    wanted = _origin(name, engine, settings)
+
+    async def run() -> None:
+        mine = Models(settings)
+        here = await found(mine, wanted)
+        if not here:
+            raise V2TError(f"the model {wanted.name} is not on this machine: v2t models pull {name} fetches it")
+        if damaged := await mine.repair(wanted):
+            raise V2TError(
+                f"{' and '.join(damaged)} of the model {wanted.name} were damaged: fetch it again with v2t models pull "
+                f"{name}"
+            )
+        folder, manifest = here
+        async with _store(settings, needed=True) as store:
+            assert store  # noqa: S101  for the type checker: it is needed
+            with TransferBar() as bar:
+                new = await fleet.share(
+                    store,
+                    wanted.key,
+                    folder,
+                    manifest,
+                    lambda sent: bar(Transfer(wanted.name, "to the fleet", sent, manifest.size)),
+                )
+        click.echo(f"the model {wanted.name} is shared{'' if new else ' already'}: {_size(manifest.size)}")
+
+    uvloop.run(run())
+
+
+@models.command()
+@click.argument("name")
+@_engine
+@click.option("--fleet", "of_fleet", is_flag=True, help="From the fleet's store, instead of from this machine.")
+def rm(name: str, engine: str | None, *, of_fleet: bool) -> None:
+    """Remove a model from this machine, or from the fleet's store."""
+    settings = Settings.from_environment()
+    wanted = _origin(name, engine, settings)
+
+    async def withdraw() -> None:
+        async with _store(settings, needed=True) as store:
+            assert store  # noqa: S101  for the type checker: it is needed
+            if not await fleet.withdraw(store, wanted.key):
+                raise V2TError(f"the fleet shares no model {wanted.name} of {wanted.engine}")
+        click.echo(f"the model {wanted.name} is no longer shared")
+
+    if of_fleet:
+        uvloop.run(withdraw())
+        return
+    folder = Models(settings).folder
+    if wanted.key not in [kept.key for kept in folder.kept()]:
+        elsewhere = hub.cached(wanted)
+        where = f": another program keeps one in {elsewhere}" if elsewhere else ""
+        raise V2TError(f"v2t has no model {wanted.name} of {wanted.engine} on this machine{where}")
+    if not (lock := folder.lock(wanted.key)):
+        raise V2TError(f"the model {wanted.name} is in use or on its way: stop who uses it, then remove it")
+    with lock:
+        folder.remove(wanted.key)
+    click.echo(f"the model {wanted.name} is removed from this machine")
+
+
+def _origin(name: str, engine: str | None, settings: Settings) -> Origin:
+    """Raises SettingsError where the name is none of a model that can be fetched."""
+    engine = engine or (settings.engine if settings.engine in NAMES else next(iter(NAMES)))
+    if reason := problem(name, engine):
+        raise SettingsError(reason)
+    if name == DEMO_MODEL:
+        raise SettingsError("the model demo is part of v2t itself: it needs no fetching, and stays")
+    if not (wanted := origin(name, engine)):
+        raise SettingsError(
+            f"{name!r} is no model of {engine} that can be fetched: `v2t models list` shows the names there are"
+            + (", and one of the hub is org/name" if engine == "faster-whisper" else "")
+        )
+    return wanted
+
+
+@contextlib.asynccontextmanager
+async def _store(settings: Settings, *, needed: bool = False) -> AsyncGenerator[ObjectStore | None]:
+    """The fleet's store; where it is not `needed`, None without a broker, and with one that cannot be reached."""
+    if not (settings.nats_url or find_running(settings.home)):
+        if needed:
+            raise SettingsError("no broker is known: set NATS_URL to the fleet's, or start one here with v2t up")
+        yield None
+        return
+    async with contextlib.AsyncExitStack() as stack:
+        store = None
+        try:
+            store = (await stack.enter_async_context(session(settings, work=False, set_up_again=needed))).store
+        except (BrokerError, StoreError) as error:
+            if needed:
+                raise
+            click.echo(f"v2t: the fleet is left out: {error}", err=True)
+        yield store
+
+
+def _rows(settings: Settings, shared: dict[str, Manifest]) -> list[dict[str, Any]]:
+    """One for each model that is here, or that the fleet shares."""
+    rows: dict[str, dict[str, Any]] = {}
+    for kept in Models(settings).folder.kept():
+        rows[kept.key] = _row(kept.key, kept.name, kept.size, "yes" if kept.whole else "in part", kept.used)
+    for engine, names in NAMES.items():
+        for name in names - ALIASES.keys():
+            wanted = origin(name, engine)
+            if wanted and wanted.key not in rows and (folder := hub.cached(wanted)):
+                size = sum(path.stat().st_size for path in hub.files_of(wanted, folder))
+                rows[wanted.key] = _row(wanted.key, name, size, str(folder), None)
+    for key, manifest in shared.items():
+        rows.setdefault(key, _row(key, manifest.name, manifest.size, "", None))["fleet"] = True
+    return sorted(rows.values(), key=lambda row: (row["engine"], row["model"]))
+
+
+def _row(key: str, name: str, size: int, here: str, used: float | None) -> dict[str, Any]:
+    engine = key.partition("/")[0]
+    return {"model": name, "engine": engine, "bytes": size, "here": here, "used": used, "fleet": False}
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

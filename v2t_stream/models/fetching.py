@@ -1,0 +1,180 @@
+"""A model for whoever needs it: as it is on this machine, or else from the fleet, or else from the hub."""
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.models import Origin, hub, origin, shared
+from v2t_stream.models.folder import Manifest, ModelFolder
+from v2t_stream.models.hub import HubModel
+from v2t_stream.models.shared import SharedModel
+from v2t_stream.models.source import SourceFailed, gather
+from v2t_stream.object_store import ObjectStore
+from v2t_stream.settings import Settings
+from v2t_stream.threads import in_thread
+
+_log = logging.getLogger(__name__)
+
+_LOOK_EVERY: Final = 0.2  # seconds until we look again whether another process has fetched it
+_AGAIN: Final = 60.0  # seconds until a source that failed is asked again
+
+
+class Transfer(NamedTuple):
+    """How far a model is on its way."""
+
+    model: str
+    way: str  # "from the fleet", "from the hub" or "to the fleet"
+    here: int  # bytes
+    size: int  # bytes
+
+
+class Held(NamedTuple):
+    """A model as an engine is given it; it stays where it is until this is closed, or its process ends."""
+
+    model: str
+    lock: BinaryIO | None = None  # None where it is none of ours to remove
+
+    def close(self) -> None:
+        if self.lock:
+            self.lock.close()
+
+
+def _silent(_: Transfer | None) -> None:
+    """Nobody wants to know."""
+
+
+class Models:
+    """The models of this machine, and the way to more. `store`: the fleet's, where there is one.
+
+    `report` is told how a transfer goes, from any thread, and None at its end.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: ObjectStore | None = None,
+        report: Callable[[Transfer | None], None] = _silent,
+    ) -> None:
+        self.folder = ModelFolder(settings.home / "models")
+        self._limit = settings.models_bytes
+        self._store = store
+        self._report = report
+
+    async def hold(self, engine: str, model: str) -> Held:
+        """What `engine` is to be given for `model`, fetched first where it is not here.
+
+        Of all processes of this machine one fetches, the others wait for it. Cancelled, it goes on from there the next
+        time. What is no name of ours is passed on to the engine as it is. Raises Reject where there is no such model,
+        and Retry where it cannot be had now.
+        """
+        wanted = origin(model, engine)
+        if wanted is None:
+            return Held(model)
+        try:
+            return await self._hold(wanted)
+        except OSError as error:
+            what = "its disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+            raise Retry(
+                f"the model {wanted.name!r} cannot be written to {self.folder.place(wanted.key)}: {what}", _AGAIN
+            ) from error
+
+    async def _hold(self, wanted: Origin) -> Held:
+        key = wanted.key
+        while True:
+            if self.folder.manifest(key):
+                # Looked at again under the lock: it may have been removed a moment ago.
+                if lock := self.folder.lock(key, shared=True):
+                    if self.folder.manifest(key):
+                        self.folder.touch(key)
+                        return Held(str(wanted.path(self.folder.place(key))), lock)
+                    lock.close()
+            elif elsewhere := await in_thread(lambda: hub.cached(wanted)):
+                return Held(str(wanted.path(elsewhere)))
+            elif lock := self.folder.lock(key):
+                with lock:
+                    if not self.folder.manifest(key):
+                        await self._fetch(wanted)
+                continue
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def repair(self, wanted: Origin) -> list[str]:
+        """Read all of a model that is here; the names of its damaged files, which are removed. Raises Retry."""
+        manifest = self.folder.manifest(wanted.key)
+        if not manifest or not (damaged := await in_thread(lambda: self.folder.damaged(wanted.key, manifest))):
+            return []
+        lock = self.folder.lock(wanted.key)
+        if not lock:
+            raise Retry(f"the model {wanted.name!r} is damaged and in use: stop who uses it, then pull it again")
+        with lock:
+            self.folder.remove(wanted.key)
+        return damaged
+
+    async def _fetch(self, wanted: Origin) -> None:
+        """Fetch it, holding its exclusive lock."""
+        failed = ""  # why the fleet cannot tell whether it has the model
+        try:
+            try:
+                if await self._from_fleet(wanted):
+                    return
+            except SourceFailed as error:
+                failed = str(error)
+                _log.warning("the model %s cannot be had from the fleet: %s", wanted.name, failed)
+            await self._from_hub(wanted, failed)
+        finally:
+            self._report(None)
+
+    async def _from_fleet(self, wanted: Origin) -> bool:
+        """Whether it was there. Raises SourceFailed."""
+        model = await shared.find(self._store, wanted.key) if self._store else None
+        if model:
+            await self._take(wanted, model, "from the fleet")
+        return model is not None
+
+    async def _from_hub(self, wanted: Origin, failed: str) -> None:
+        """Raises Retry or Reject."""
+        try:
+            await self._take(wanted, await HubModel.find(wanted), "from the hub")
+        except Reject as error:
+            if failed:
+                raise Retry(f"{error}, and the fleet cannot be asked ({failed})", _AGAIN) from error
+            raise
+        except SourceFailed as error:
+            which = f"{wanted.name} --engine {wanted.engine}"
+            if not self._store:
+                raise Retry(
+                    f"the model {wanted.name!r} is not on this machine and cannot be had from the hub ({error}): check "
+                    f"the network, or run v2t models pull {which} with NATS_URL set to a fleet that shares it",
+                    _AGAIN,
+                ) from error
+            raise Retry(
+                f"the model {wanted.name!r} can be had neither from the fleet ({failed or 'it is not shared there'}) "
+                f"nor from the hub ({error}): on a machine with internet run v2t models pull {which}, then v2t models "
+                f"share {which}",
+                _AGAIN,
+            ) from error
+
+    async def _take(self, wanted: Origin, model: SharedModel | HubModel, way: str) -> None:
+        size = sum(file.size for file in model.files)
+        staging = self.folder.staging(wanted.key)
+        here = sum(path.stat().st_size for path in staging.glob("*"))
+        await in_thread(lambda: self.folder.make_room(wanted.key, max(0, size - here), self._limit))
+        _log.info("the model %s comes %s: %.1f MB", wanted.name, way, size / 1e6)
+        report = self._report
+        files = await gather(model, staging, lambda arrived: report(Transfer(wanted.name, way, arrived, size)))
+        manifest = Manifest(
+            engine=wanted.engine, name=wanted.name, files=files, source=model.source, revision=model.revision
+        )
+        await in_thread(lambda: self.folder.adopt(wanted.key, manifest))
+
+
+async def found(models: Models, wanted: Origin) -> tuple[Path, Manifest] | None:
+    """Where the files of a model are on this machine, ours or another program's (which it reads), and what they are."""
+    if manifest := models.folder.manifest(wanted.key):
+        return models.folder.place(wanted.key), manifest
+    if folder := await in_thread(lambda: hub.cached(wanted)):
+        return folder, await in_thread(lambda: hub.describe(wanted, folder))
+    return None

@@ -1,0 +1,170 @@
+"""The models of this machine: each in a folder of its own, there as a whole or not at all.
+
+<root>/<engine>/<name>/          the files, and .manifest.json, whose time is that of the last use
+<root>/<engine>/.<name>.part/    what has arrived so far
+<root>/<engine>/.<name>.lock     held shared by who uses it, exclusively by who fetches or removes it
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, BinaryIO, Final, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from v2t_stream.errors import Retry
+
+_MANIFEST: Final = ".manifest.json"
+_BUSY_DELAY: Final = 60.0  # seconds until room is looked for again
+
+
+class ModelFile(msgspec.Struct, frozen=True):
+    name: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9._-]*\Z")]  # within its folder, whoever wrote it
+    size: Annotated[int, Meta(ge=0)]  # bytes
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model consists of, and where it was first fetched from."""
+
+    engine: str
+    name: str
+    files: tuple[ModelFile, ...]
+    source: str  # a URL, or the folder it was found in
+    revision: str = ""  # the hub's commit
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+class Kept(NamedTuple):
+    """A model on this machine as it is listed."""
+
+    key: str
+    name: str
+    size: int  # bytes on the disk
+    used: float  # Unix time
+    whole: bool
+
+
+class ModelFolder:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def place(self, key: str) -> Path:
+        """Where the files of a whole model are."""
+        return self._root / key
+
+    def staging(self, key: str) -> Path:
+        """Where its files are gathered."""
+        engine, _, name = key.partition("/")
+        return self._root / engine / f".{name}.part"
+
+    def manifest(self, key: str) -> Manifest | None:
+        """Of a model that is there with all of its files, by their sizes; else None."""
+        place = self.place(key)
+        try:
+            manifest = msgspec.json.decode((place / _MANIFEST).read_bytes(), type=Manifest)
+            whole = all((place / file.name).stat().st_size == file.size for file in manifest.files)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return manifest if whole else None
+
+    def damaged(self, key: str, manifest: Manifest) -> list[str]:
+        """The files whose bytes are not those of the manifest. It reads them all."""
+        place = self.place(key)
+        return [file.name for file in manifest.files if sha256_of(place / file.name) != file.sha256]
+
+    def adopt(self, key: str, manifest: Manifest) -> None:
+        """Make what was gathered the model. Needs the exclusive lock."""
+        staging = self.staging(key)
+        for left in {path.name for path in staging.iterdir()} - {file.name for file in manifest.files}:
+            (staging / left).unlink()
+        (staging / _MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+        shutil.rmtree(self.place(key), ignore_errors=True)
+        staging.replace(self.place(key))
+
+    def touch(self, key: str) -> None:
+        """Note that the model is used now."""
+        with contextlib.suppress(OSError):  # a disk that only others write to knows no last use
+            os.utime(self.place(key) / _MANIFEST)
+
+    def remove(self, key: str) -> None:
+        """Remove it, whole or not. Needs the exclusive lock."""
+        (self.place(key) / _MANIFEST).unlink(missing_ok=True)  # first: what is left is then no model
+        for folder in (self.place(key), self.staging(key)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def lock(self, key: str, *, shared: bool = False) -> BinaryIO | None:
+        """Take its lock, which is held until the file is closed; None where another stands against it."""
+        engine, _, name = key.partition("/")
+        path = self._root / engine / f".{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        return file
+
+    def kept(self) -> list[Kept]:
+        """All that is here, the least recently used first."""
+        found = [self._kept(path) for path in self._root.glob("*/*") if path.is_dir()]
+        return sorted((each for each in found if each), key=lambda each: each.used)
+
+    def make_room(self, key: str, missing: int, limit: int) -> None:
+        """See that `missing` bytes more of the model `key` fit, within `limit` bytes for all where it is not 0.
+
+        Removes those that were used longest ago and that nobody uses now. Raises Retry where that does not help.
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        kept = self.kept()
+        excess = sum(each.size for each in kept) + missing - limit if limit else 0
+        freed, leaving = 0, []
+        with contextlib.ExitStack() as locks:
+            for each in kept:
+                if freed < excess and each.key != key and (lock := self.lock(each.key)):
+                    locks.enter_context(lock)
+                    leaving.append(each.key)
+                    freed += each.size
+            if freed < excess:
+                raise Retry(
+                    f"the models in use and this one would take {_size(limit + excess - freed)}, and V2T_MODELS_BYTES "
+                    f"allows {_size(limit)}: raise it",
+                    _BUSY_DELAY,
+                )
+            if (free := shutil.disk_usage(self._root).free + freed) < missing:
+                raise Retry(
+                    f"{_size(missing)} are missing of the model, and the disk of {self._root} has {_size(free)} left: "
+                    "free some there, as with v2t models rm",
+                    _BUSY_DELAY,
+                )
+            for other in leaving:
+                self.remove(other)
+
+    def _kept(self, path: Path) -> Kept | None:
+        try:
+            partial = path.name.startswith(".")
+            name = path.name[1:].removesuffix(".part") if partial else path.name
+            key = f"{path.parent.name}/{name}"
+            manifest = None if partial else self.manifest(key)
+            size = sum(file.stat().st_size for file in path.iterdir())
+            used = (path / _MANIFEST if manifest else path).stat().st_mtime
+        except OSError:  # removed at this moment
+            return None
+        return Kept(key, manifest.name if manifest else name.replace("--", "/"), size, used, manifest is not None)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,175 @@
+"""Models from the Hugging Face Hub, or what answers at HF_ENDPOINT.
+
+Not by its client's snapshot_download, which throws away the part of a file that has arrived when it is ended, and does
+not look at what arrived; but by the same client's steps, so that its logins, proxies and settings hold.
+"""
+
+import fnmatch
+import logging
+import threading
+from pathlib import Path
+from typing import Self
+
+import platformdirs
+
+from v2t_stream.errors import Reject
+from v2t_stream.models import Origin
+from v2t_stream.models.folder import Manifest, ModelFile, sha256_of
+from v2t_stream.models.source import OnBytes, SourceFailed, Wanted, arrived
+from v2t_stream.threads import in_thread
+
+_BLOCK = 1 << 20  # bytes written at once; by default ten times as many, and a bar on a slow line stands still
+_PATIENCE = 10.0  # seconds to wait for what the hub says of a repository
+
+
+class HubModel:
+    """See source.Source."""
+
+    def __init__(self, origin: Origin, url: str, revision: str, files: tuple[Wanted, ...]) -> None:
+        self.source = url
+        self.revision = revision  # the commit
+        self.files = files
+        self._repository = origin.repository
+
+    @classmethod
+    async def find(cls, origin: Origin) -> Self:
+        """Raises SourceFailed where it cannot be asked, and Reject where there is no such model."""
+        return await in_thread(lambda: cls._find(origin))
+
+    async def fetch(self, file: Wanted, part: Path, on_bytes: OnBytes) -> None:
+        """See source.Source."""
+        sink = _Sink(part, on_bytes)
+        try:
+            await in_thread(lambda: self._fetch(file, sink))
+        finally:
+            sink.close()
+
+    @classmethod
+    def _find(cls, origin: Origin) -> Self:
+        from huggingface_hub import HfApi, errors  # noqa: PLC0415  heavy: only where a model is fetched
+
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each try; we tell of the last
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of each address, and some are signed
+        api = HfApi()
+        address = f"{api.endpoint}/{origin.repository}"
+        try:
+            info = api.model_info(origin.repository, files_metadata=True, timeout=_PATIENCE)
+        except errors.GatedRepoError:
+            raise Reject(
+                f"the model {origin.name!r} is kept behind a form: accept it at {address}, "
+                "then log in with `hf auth login`"
+            ) from None
+        except (errors.RepositoryNotFoundError, errors.HFValidationError):
+            raise Reject(
+                f"there is no model {origin.name!r}: neither a path here, nor a known name, nor public at {address}"
+            ) from None
+        except Exception as error:  # the hub's client lets its HTTP library's errors through
+            raise SourceFailed(f"{api.endpoint}: {_innermost(error)}") from error
+        files = tuple(
+            Wanted(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else "", file.blob_id or "")
+            for file in info.siblings or ()
+            if _is_part_of(origin, file.rfilename)
+        )
+        if origin.file not in [file.name for file in files]:
+            raise Reject(f"{address} holds no {origin.file}: it is no model of {origin.engine}")
+        return cls(origin, address, info.sha or "", files)
+
+    def _fetch(self, file: Wanted, sink: "_Sink") -> None:
+        from huggingface_hub import constants, hf_hub_url  # noqa: PLC0415  as above
+        from huggingface_hub.file_download import http_get  # noqa: PLC0415  as above
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # noqa: PLC0415  as above; documented as theirs
+            build_hf_headers,
+            disable_progress_bars,
+        )
+
+        disable_progress_bars()
+        constants.DOWNLOAD_CHUNK_SIZE = _BLOCK
+        try:
+            http_get(
+                hf_hub_url(self._repository, file.name, revision=self.revision or None),
+                sink,  # type: ignore[arg-type]  # of a file it needs these methods alone
+                resume_size=sink.tell(),
+                expected_size=file.size,
+                headers=build_hf_headers(),
+            )
+        except Exception as error:
+            if error is sink.failure:
+                raise
+            raise SourceFailed(f"{file.name} broke off: {_innermost(error)}") from error
+
+
+class _Sink:
+    """A file that is written on from its end, until it is closed: then by nobody, whoever still tries."""
+
+    def __init__(self, path: Path, on_bytes: OnBytes) -> None:
+        self._here = arrived(path)
+        self._file = path.open("ab")
+        self._on_bytes = on_bytes
+        self._turn = threading.Lock()
+        self.failure: OSError | None = None  # the disk's, where it was that and not the network
+
+    def write(self, data: bytes) -> int:
+        with self._turn:
+            try:
+                self._file.write(data)
+                self._file.flush()
+            except OSError as error:
+                self.failure = error
+                raise
+            self._here += len(data)
+            self._on_bytes(self._here)
+        return len(data)
+
+    def seek(self, offset: int) -> int:
+        """Only ever followed by truncate, as writing is at the end."""
+        self._here = offset
+        return offset
+
+    def truncate(self) -> int:
+        with self._turn:
+            return self._file.truncate(self._here)
+
+    def tell(self) -> int:
+        return self._here
+
+    def close(self) -> None:
+        with self._turn:
+            self._file.close()
+
+
+def cached(origin: Origin) -> Path | None:
+    """The folder of a model that other programs have fetched for themselves; None where there is none."""
+    if origin.engine == "whisper-cpp":
+        own = Path(platformdirs.user_data_dir("pywhispercpp")) / "models"
+        if (own / origin.file).is_file():
+            return own
+    from huggingface_hub import snapshot_download  # noqa: PLC0415  as above
+
+    try:
+        patterns = [origin.file, *origin.beside]
+        folder = Path(snapshot_download(origin.repository, allow_patterns=patterns, local_files_only=True))
+    except Exception:  # noqa: BLE001  whatever is wrong with the cache, the model is not in it
+        return None
+    return folder if (folder / origin.file).exists() else None  # the largest, so the last to arrive
+
+
+def files_of(origin: Origin, folder: Path) -> list[Path]:
+    """The files in `folder` that belong to the model."""
+    return [path for path in sorted(folder.iterdir()) if _is_part_of(origin, path.name)]
+
+
+def describe(origin: Origin, folder: Path) -> Manifest:
+    """What a model in a folder of another program consists of. It reads all of it."""
+    files = tuple(ModelFile(path.name, path.stat().st_size, sha256_of(path)) for path in files_of(origin, folder))
+    return Manifest(engine=origin.engine, name=origin.name, files=files, source=str(folder))
+
+
+def _is_part_of(origin: Origin, name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in (origin.file, *origin.beside))
+
+
+def _innermost(error: BaseException) -> str:
+    """The first line of the error that began it: the outer ones say only that something else failed."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,35 @@
+"""A thread that, unlike asyncio's own, no exit waits for."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Run `call`, which may hang as long as it likes: who is cancelled, or exits, leaves it behind."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if result.done():
+            return  # nobody waits any more
+        if error is None:
+            result.set_result(value)  # type: ignore[arg-type]  # without an error there is a value
+        else:
+            result.set_exception(error)
+
+    def run() -> None:
+        value, failure = None, None
+        try:
+            value = call()
+        except BaseException as error:  # noqa: BLE001  it belongs to who waits
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, value, failure)
+
+    threading.Thread(target=run, daemon=True, name="v2t").start()
+    return await result
