@@ -1,10 +1,10 @@
 """The names of Whisper's models that each engine knows and where they come from, so that no engine is imported for it.
 
-folder.py keeps them on this machine, shared.py in the object store for the fleet, hub.py fetches import os
-from the Hugging Face
+folder.py keeps them on this machine, shared.py in the object store for the fleet, hub.py fetches from the Hugging Face
 Hub, and fetching.py decides between them.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -86,7 +86,7 @@ def is_path(model: str) -> bool:
     """Whether `model` is meant as a place, on this disk or on a hub ("org/name"), rather than as a known name."""
     if "/" in model or "\\" in model or model.startswith("~"):
         return True
-    return os.path.exists(model)  # Path raises where a name is too long
+    return os.path.exists(model)  # noqa: PTH110  # Path raises where a name is too long
 
 
 def problem(model: str, engine: str | None) -> str | None:
