@@ -21,11 +21,8 @@ class Drift(NamedTuple):
     def __str__(self) -> str:
         if not self.field:
             return f"{self.what} is missing"
-        return f"{self.what}: {self.field} is {_shown(self.field, self.found)}, should be {self._wanted}"
-
-    @property
-    def _wanted(self) -> str:
-        return _shown(self.field, self.wanted)
+        found, wanted = (_shown(self.field, value) for value in (self.found, self.wanted))
+        return f"{self.what}: {self.field} is {found}, should be {wanted}"
 
 
 def compare(what: str, found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> list[Drift]:

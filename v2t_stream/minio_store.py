@@ -203,7 +203,8 @@ class MinioStore:
         with self._told("create the buckets"):
             for top, max_age in (("media", media_max_age), ("transcripts", transcript_max_age)):
                 created = await self._in_thread(partial(self._create, self._bucket(top)))
-                if created or not keep:
+                # Media that nothing has expire are those of a bucket whose maker died before it said so.
+                if created or not keep or (top == "media" and not await self._in_thread(partial(self._max_age, top))):
                     await self._in_thread(partial(self._expire, top, max_age))
             for bucket in (self._bucket("models"), self._uploads):
                 await self._in_thread(partial(self._create, bucket))

@@ -121,6 +121,9 @@ async def test_minio_is_given_the_rules_and_keeps_those_of_others(tmp_path: Path
         kept = await store.lifetimes()
         await store.create(media_max_age=7 * 86_400, transcript_max_age=7 * 86_400, keep=True)
         assert await store.lifetimes() == kept
+        client.delete_bucket_lifecycle(bucket_name="v2t-media")  # as where its maker died before it made the rule
+        await store.create(media_max_age=7 * 86_400, keep=True)
+        assert (await store.lifetimes())["media"] == 7 * 86_400
     finally:
         server.stop()
 
