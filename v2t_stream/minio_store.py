@@ -211,7 +211,7 @@ class MinioStore:
 
     async def lifetimes(self) -> dict[str, float]:
         with self._told("look up the buckets"):
-            ages = {top: await self._in_thread(partial(self._max_age, top)) for top in ("media", "transcripts")}
+            ages = {top: await self._in_thread(partial(self._max_age, top)) for top in _TOPS}
         return {top: max_age for top, max_age in ages.items() if max_age is not None}
 
     async def announces_uploads(self) -> bool:

@@ -50,7 +50,7 @@ class ObjectStore(Protocol):
         """
 
     async def lifetimes(self) -> dict[str, float]:
-        """Of each bucket that is there (media, transcripts) the seconds that objects are kept; 0: for ever."""
+        """Of each bucket that is there (media, transcripts, models) the seconds that objects are kept; 0: for ever."""
 
     async def put_file(self, key: str, path: Path) -> None: ...
 

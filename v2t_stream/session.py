@@ -172,7 +172,7 @@ async def store_drifted(store: ObjectStore, settings: Settings) -> list[Drift]:
     """Where the buckets of `store` are not as `settings` say. Raises StoreError."""
     retention, lifetimes = settings.retention, await store.lifetimes()
     found = []
-    for bucket, wanted in (("media", retention.media), ("transcripts", retention.transcripts)):
+    for bucket, wanted in (("media", retention.media), ("transcripts", retention.transcripts), ("models", 0.0)):
         config = {"max_age": int(lifetimes[bucket] * 1e9)} if bucket in lifetimes else None
         kept = math.ceil(wanted / DAY) * DAY if settings.minio_endpoint else wanted  # S3 counts whole days
         found += compare(f"bucket {bucket}", config, {"max_age": int(kept * 1e9)})

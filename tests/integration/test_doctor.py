@@ -95,7 +95,9 @@ async def test_drift_is_shown_and_fixed(tmp_path: Path) -> None:
             "stream V2T_JOBS: max_age is 5 d, should be 30 d; consumer convert: ack_wait is 7 s, should be 30 s",
         )
         shown = v2t(tmp_path, server.url, "topology", "show").stdout
-        assert "kept are media 3 d, transcripts for ever, facts of jobs 5 d, dead letters 30 d" in shown
+        assert (
+            "kept are media 3 d, transcripts for ever, models for ever, facts of jobs 5 d, dead letters 30 d" in shown
+        )
         assert "  consumer convert: ack_wait is 7 s, should be 30 s\n" in shown
         await connection.api(f"CONSUMER.DELETE.{CHUNKS}.transcribe-any")
         await retype(connection, "OBJ_v2t_media", max_age=0)
@@ -130,7 +132,7 @@ accounts {{ A {{
 """
 
 
-@pytest.mark.parametrize(("streams", "advice"), [(7, "raise max_streams to 8"), (8, "max_payload")])
+@pytest.mark.parametrize(("streams", "advice"), [(8, "raise max_streams to 9"), (9, "max_payload")])
 async def test_limits_that_are_too_low_are_told(tmp_path: Path, streams: int, advice: str) -> None:
     """Else the seventh stream, or the first long message, is refused with a number."""
     server = Server(tmp_path / "nats", ACCOUNT.format(streams=streams, denied="[]"))
@@ -181,7 +183,7 @@ async def test_minio_s_buckets_rules_and_announcements(minio: tuple[Server, Mini
     assert {finding.status for finding in (await look(server.url, **store.environment)).values()} >= {"fail", "ok"}
     fixed = doctor(tmp_path, server.url, "--fix", **store.environment)
     assert {fixed[name]["status"] for name in ("store", "uploads", "store's clock")} == {"ok"}
-    assert fixed["store"]["found"].endswith("media 3 d, transcripts for ever")
+    assert fixed["store"]["found"].endswith("media 3 d, transcripts for ever, models for ever")
     client = store.client()
     client.delete_bucket_lifecycle(bucket_name="v2t-media")
     client.delete_bucket_notification(bucket_name="v2t-uploads")

@@ -243,6 +243,7 @@ async def test_what_is_missing_is_made_and_all_is_as_it_should_be_at_once(tmp_pa
             assert [str(one) for one in await store_drifted(store, Settings())] == [
                 "bucket media is missing",
                 "bucket transcripts is missing",
+                "bucket models is missing",
             ]
             assert {str(drift).rpartition(" is ")[2] for drift in missing} == {"missing"}
             await set_up(connection, Settings())

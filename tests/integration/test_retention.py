@@ -108,7 +108,7 @@ async def test_minio_is_given_the_rules_and_keeps_those_of_others(tmp_path: Path
     try:
         store = MinioStore(server.settings())
         await store.create(media_max_age=3600)
-        assert await store.lifetimes() == {"media": 86_400, "transcripts": 0}
+        assert await store.lifetimes() == {"media": 86_400, "transcripts": 0, "models": 0}
         owners = Rule(status=ENABLED, rule_filter=Filter(prefix="old/"), rule_id="mine", expiration=Expiration(days=9))
         client = server.client()
         client.set_bucket_lifecycle(bucket_name="v2t-transcripts", config=LifecycleConfig(rules=[owners]))
