@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from typing import Final
 from weakref import WeakValueDictionary
@@ -13,6 +12,7 @@ from schemas.events import ChunkDone, Completed, Converted, Done
 from schemas.message import Message
 from schemas.transcript import Transcript
 from v2t_stream import done
+from v2t_stream.assembly import assemble
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.formats import render_all
 from v2t_stream.jobs import Job, fold
@@ -120,32 +120,4 @@ def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
         language=transcript.language,
         segments=len(transcript.segments),
         gaps=len(transcript.gaps),
-    )
-
-
-def assemble(job: Job) -> Transcript:
-    """The canonical record of a whole job, from its facts alone, so that every aggregator makes the same."""
-    chunks = [chunk for _, chunk in sorted(job.chunks.items())]
-    spoken: Counter[str] = Counter()
-    for chunk in chunks:
-        if chunk.language:
-            spoken[chunk.language] += sum(round(1000 * (segment.end - segment.start)) for segment in chunk.segments)
-    times = [at for subject, at in job.times.items() if ".progress." not in subject]
-    return Transcript(
-        job=job.id,
-        title=job.title,
-        source=job.source,
-        duration=job.duration or 0.0,
-        task=job.options.task,
-        language=spoken.most_common(1)[0][0] if spoken else job.options.language,
-        engines=tuple(sorted({chunk.engine for chunk in chunks if chunk.engine})),
-        models=tuple(sorted({chunk.model for chunk in chunks if chunk.model})),
-        segments=tuple(job.segments()),
-        gaps=tuple(job.gaps),
-        timings={
-            "download": job.downloaded.seconds if job.downloaded else 0.0,
-            "convert": job.converted.seconds if job.converted else 0.0,
-            "transcribe": sum(chunk.seconds for chunk in chunks),
-            "total": max(times) - min(times) if times else 0.0,
-        },
     )

@@ -15,9 +15,10 @@ import uvloop
 from schemas.options import DEMO_MODEL
 from schemas.requests import SubmitRequest
 from v2t_stream import demo as assets
-from v2t_stream.cli.follow import Segments, clock, follow
+from v2t_stream.cli.follow import Segments, follow
 from v2t_stream.embedded import find_running
 from v2t_stream.jobs import Job
+from v2t_stream.progress import clock
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, submit

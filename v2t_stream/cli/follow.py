@@ -15,14 +15,14 @@ from rich.text import Text
 
 from v2t_stream.errors import BrokerError, V2TError
 from v2t_stream.jetstream import Connection, Stored
-from v2t_stream.jobs import Job, State
+from v2t_stream.jobs import Job
 from v2t_stream.lists import parts
+from v2t_stream.progress import clock, describe
 from v2t_stream.text import HARMFUL, one_line
 from v2t_stream.topology import JOBS, child_id, job_of, place_of
 
 _LINE: Final = 10_000  # characters of a segment
 _AHEAD: Final = 256  # facts that wait to be shown
-_BAD: Final[tuple[State, ...]] = ("failed", "cancelled")
 
 
 class JobFailed(V2TError):
@@ -197,51 +197,6 @@ class Bars:
         )
 
 
-def describe(job: Job) -> tuple[float, str]:
-    """How much of the present step is done (0 to 1), and the same in words."""
-    if job.listed:
-        counts, total = job.counts, job.listed.children
-        ended = counts["completed"] + counts["failed"] + counts["cancelled"]
-        parts = [f"{ended} of {total} done", *(f"{counts[state]} {state}" for state in _BAD if counts[state])]
-        return ended / total, ", ".join(parts)
-    match job.state:
-        case "queued" | "converting" if job.submitted and "convert" not in job.progress:
-            return 0.0, "waits for a free machine"
-        case "downloading":
-            download = job.progress["download"]
-            share = download.done / download.total if download.total else 0.0
-            size = f"{download.done / 1e6:.1f}"
-            return share, f"{share:.0%}  {size} of {download.total / 1e6:.1f} MB" if download.total else f"{size} MB"
-        case "converting" | "transcribing":
-            return (job.transcribed / job.duration if job.duration else 0.0), "  ".join(_pace(job))
-        case "completed":
-            return 1.0, " ".join(_outcome(job))
-    return 0.0, ""
-
-
-def _outcome(job: Job) -> Iterator[str]:
-    """What a completed job has come to."""
-    if job.completed and job.completed.of:
-        yield f"done before as job {job.completed.of}"
-        return
-    yield f"{clock(job.duration or 0)} of media"
-    if job.started_at and job.ended_at:
-        yield f"in {job.ended_at - job.started_at:.1f} s"
-    if job.gaps:
-        yield f"but {len(job.gaps)} of {job.chunks_cut} chunks missing: {one_line(job.gaps[0].reason)}"
-
-
-def _pace(job: Job) -> Iterator[str]:
-    """How far conversion and transcription are, which run together; all of it fits a line of 80 characters."""
-    if not job.converted:
-        yield f"{clock(job.decoded)}/{clock(job.duration)}" if job.duration else clock(job.decoded)
-    yield f"chunks {len(job.chunks)}/{job.chunks_cut}{'' if job.converted else '+'}"
-    if job.speed:
-        yield f"{job.speed:.0f}x" if job.speed >= 10 else f"{job.speed:.1f}x"
-    if job.eta is not None:
-        yield f"ETA {clock(job.eta)}"
-
-
 class Segments:
     """Prints segments in their order, each as soon as all before it are there.
 
@@ -270,10 +225,3 @@ class Segments:
 def heading(job: Job) -> str:
     """The line above what belongs to one of several jobs, as `tail` has it for several files."""
     return f"==> {one_line(job.title)} ({job.id}) <=="
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 02:03."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from v2t_stream import control
-from v2t_stream.cli.follow import Bars, clock, describe, follow, heading
+from v2t_stream.cli.follow import Bars, follow, heading
 from v2t_stream.cli.run import in_session
 from v2t_stream.cli.timeline import lines
 from v2t_stream.errors import ObjectMissing, SettingsError, V2TError
@@ -22,6 +22,7 @@ from v2t_stream.formats import FORMATS
 from v2t_stream.jobs import Job, fold_all
 from v2t_stream.lists import history, read
 from v2t_stream.models import problem
+from v2t_stream.progress import clock, describe
 from v2t_stream.session import Session
 from v2t_stream.text import one_line
 from v2t_stream.timeline import timeline

@@ -7,8 +7,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from v2t_stream.cli.follow import clock
 from v2t_stream.cli.run import in_session
+from v2t_stream.progress import clock
 from v2t_stream.queues import pause, queues, resume
 from v2t_stream.session import Session
 

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator
 
-from v2t_stream.cli.follow import clock
 from v2t_stream.jobs import Job
+from v2t_stream.progress import clock
 from v2t_stream.text import one_line
 from v2t_stream.timeline import Interval, timeline
 
