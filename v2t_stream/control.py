@@ -18,9 +18,10 @@ from v2t_stream.topology import CHUNKS, JOBS
 _AT_ONCE: Final = 16  # jobs cancelled together
 
 
-async def cancel(connection: Connection, store: ObjectStore, job: Job) -> None:
+async def cancel(connection: Connection, store: ObjectStore | None, job: Job) -> None:
     """End a job: what waits vanishes, what runs stops, its media is removed. Raises V2TError where it has ended.
 
+    `store`: None where it cannot be used from here; then the media stays until it expires.
     With a list go the jobs of its entries; one that is made at this moment ends itself when it is taken up.
     """
     if job.ended:
@@ -34,6 +35,8 @@ async def cancel(connection: Connection, store: ObjectStore, job: Job) -> None:
     if job.state == "queued" and not (job.submitted and job.submitted.media):
         return  # there is nothing of it yet
     await connection.api(f"STREAM.PURGE.{CHUNKS}", {"filter": f"v2t.chunk.*.{job.id}.>"})
+    if store is None:
+        return
     with contextlib.suppress(StoreError):  # it expires by itself
         await store.delete_prefix(f"media/{job.id}/")
         if job.submitted and job.submitted.media:

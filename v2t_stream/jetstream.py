@@ -265,14 +265,16 @@ class Connection:
         count: int = (await self.api(f"STREAM.INFO.{stream}"))["state"]["messages"]
         return count
 
-    async def watch(self, stream: str, *patterns: str, live: bool = True) -> AsyncGenerator["Stored | None"]:
+    async def watch(
+        self, stream: str, *patterns: str, live: bool = True, after: int = 0
+    ) -> AsyncGenerator["Stored | None"]:
         """The stream's messages on `patterns`: first what stands there, then None, then (if `live`) what comes.
 
-        There is no gap and no double, also where the server goes away meanwhile. Raises BrokerError where it
-        is away at the start.
+        `after`: only what has a higher sequence. There is no gap and no double, also where the server goes away
+        meanwhile. Raises BrokerError where it is away at the start.
         """
         caught_up = False
-        async with contextlib.aclosing(self._deliveries(stream, patterns)) as deliveries:
+        async with contextlib.aclosing(self._deliveries(stream, patterns, after)) as deliveries:
             async for stored, pending in deliveries:
                 if stored:
                     yield stored
@@ -282,14 +284,15 @@ class Connection:
                     if not live:
                         return
 
-    async def _deliveries(self, stream: str, patterns: tuple[str, ...]) -> AsyncGenerator[tuple["Stored | None", int]]:
+    async def _deliveries(
+        self, stream: str, patterns: tuple[str, ...], after: int
+    ) -> AsyncGenerator[tuple["Stored | None", int]]:
         """Each message with the number still to come; the number alone on each new consumer and when nothing comes.
 
         A consumer that was lost with its server, or whose messages were lost on the way, is made again behind the
         last message seen.
         """
-        after = 0
-        name, pending = await self._ephemeral(stream, patterns, 1)
+        name, pending = await self._ephemeral(stream, patterns, after + 1)
         while True:
             yield None, pending
             try:

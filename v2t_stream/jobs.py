@@ -40,6 +40,7 @@ class Job:
     """
 
     id: str
+    words: bool = True  # whether what was said is kept, which is most of it; who shows many jobs only counts chunks
     submitted: Submitted | None = None
     downloaded: Downloaded | None = None
     listed: Listed | None = None
@@ -54,12 +55,13 @@ class Job:
     sequences: dict[str, int] = field(default_factory=dict)  # by subject
     retried: dict[int, tuple[int, Retried]] = field(default_factory=dict)  # by number, with the fact's sequence
     children: dict[int, "Job"] = field(default_factory=dict)  # by their place in the list, from 1
+    _heard_at: float = 0.0  # when the latest result of a chunk was stored
 
     def apply(self, stored: Stored) -> None:
         """Take one fact; of one that cannot be read, as of a newer release, or is of another subject: that it is there."""
         if (job := job_of(stored.subject)) != self.id:
             _, place = place_of(job)
-            self.children.setdefault(place, Job(job)).apply(stored)
+            self.children.setdefault(place, Job(job, self.words)).apply(stored)
             return
         if self.sequences.get(stored.subject, -1) >= stored.sequence:
             return
@@ -75,7 +77,8 @@ class Job:
                 self.retried[time] = stored.sequence, event
                 self._drop_void()
             case ChunkDone(n=n):
-                self.chunks[n] = event
+                self.chunks[n] = event if self.words else msgspec.structs.replace(event, segments=())
+                self._heard_at = max(self._heard_at, stored.at)
             case Progress(stage=stage):
                 self.progress[stage] = event
             case None:
@@ -104,6 +107,15 @@ class Job:
                     del self.progress[event.stage]
                 else:
                     setattr(self, type(event).__name__.lower(), None)
+        self._heard_at = max((self.times[chunk.subject] for chunk in self.chunks.values()), default=0.0)
+
+    def forget_chunks(self) -> None:
+        """Let go of the results of chunks, as if their facts had not been applied."""
+        for chunk in self.chunks.values():
+            self.sequences.pop(chunk.subject)
+            self.times.pop(chunk.subject)
+        self.chunks.clear()
+        self._heard_at = 0.0
 
     @property
     def fence(self) -> int:
@@ -249,10 +261,9 @@ class Job:
     def speed(self) -> float | None:
         """How many seconds of media become text in a second, from the end of the download to the latest result."""
         begun = self.times.get(Downloaded.SUBJECT.format(job=self.id))
-        latest = max((self.times[chunk.subject] for chunk in self.chunks.values()), default=None)
-        if begun is None or latest is None or latest <= begun:
+        if begun is None or self._heard_at <= begun:
             return None
-        return self.transcribed / (latest - begun)
+        return self.transcribed / (self._heard_at - begun)
 
     @property
     def eta(self) -> float | None:

@@ -1,9 +1,10 @@
-"""What a job waits for, and whether there is anybody who does it: for `v2t job status`."""
+"""What a job or a queue waits for, and whether there is anybody who does it."""
 
 from collections.abc import Iterable
 
 from v2t_stream.fleet import NodeInfo
 from v2t_stream.jobs import Job
+from v2t_stream.queues import Queue
 
 
 def awaited(job: Job) -> list[str]:
@@ -36,3 +37,15 @@ def warning(job: Job, nodes: Iterable[NodeInfo]) -> str:
     if any(info.accelerator == wanted or f"transcribe-{wanted}" in info.queues for info in transcribing):
         return ""
     return f"no node with {wanted} is alive: start one, or submit the job without --accelerator"
+
+
+def unserved(queue: Queue, nodes: Iterable[NodeInfo]) -> str:
+    """That there is work in a queue and nobody alive who does it, in a sentence; or nothing."""
+    if not (queue.waiting or queue.in_work) or queue.pulling:
+        return ""
+    alive = [info for info in nodes if info.is_alive and info.stage == queue.stage]
+    if not alive:
+        return f"no {queue.stage} runs anywhere"
+    if queue.accelerator in ("", "any") or any(info.accelerator == queue.accelerator for info in alive):
+        return ""
+    return f"no node with {queue.accelerator} is alive"

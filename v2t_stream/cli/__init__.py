@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "job": ("job", "List jobs, show one, read its transcript."),
     "queue": ("queue", "Show what waits for each stage, pause a queue, resume it."),
     "dead": ("dead", "Show what could not be done and why, try it again, throw it away."),
+    "tui": ("tui", "Watch jobs and machines, read along, and act, in the terminal."),
     "bucket": ("bucket", "Have uploads to MinIO start jobs, and take up those that did not."),
     "topology": ("topology", "Set up streams and buckets, and show them."),
     "providers": ("providers", "List this machine's engines and services, and try them."),

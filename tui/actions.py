@@ -1,0 +1,141 @@
+"""What a user can ask for: each raises V2TError with a sentence, or returns one to be shown."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from schemas.requests import SubmitRequest
+from v2t_stream import control, dead, queues
+from v2t_stream.assembly import assemble
+from v2t_stream.dead import Dead
+from v2t_stream.errors import Reject, SettingsError, V2TError
+from v2t_stream.formats import render
+from v2t_stream.jetstream import Connection
+from v2t_stream.jobs import Job
+from v2t_stream.lists import read
+from v2t_stream.models import problem
+from v2t_stream.object_store import ObjectStore
+from v2t_stream.queues import Queue
+from v2t_stream.session import check_store, open_store
+from v2t_stream.settings import Settings
+from v2t_stream.submission import check, submit
+from v2t_stream.text import one_line
+
+
+class Actions:
+    """The actions on one broker."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+
+    async def submit(self, requests: Sequence[SubmitRequest]) -> str:
+        """Send checked requests; a `media` that is a path of this machine is uploaded first."""
+        jobs = []
+        for request in requests:
+            job, _ = await submit(self._connection, await self._uploaded(request))
+            jobs.append(job)
+        return f"job {jobs[0]} is submitted" if len(jobs) == 1 else f"{len(jobs)} jobs are submitted"
+
+    async def _uploaded(self, request: SubmitRequest) -> SubmitRequest:
+        if request.media is None:
+            return request
+        path = Path(request.media)
+        await check_store(self._connection, self._settings)
+        key = f"media/uploads/{secrets.token_hex(12)}/source{path.suffix}"
+        await open_store(self._connection, self._settings).put_file(key, path)
+        return msgspec.structs.replace(request, media=key, title=path.name)
+
+    async def cancel(self, job_id: str) -> str:
+        await control.cancel(self._connection, await self._store(), await self._job(job_id))
+        return f"job {job_id} is cancelled"
+
+    async def _store(self) -> ObjectStore | None:
+        """None where the settings here are not those of the store in use: a monitor needs none."""
+        try:
+            await check_store(self._connection, self._settings)
+        except SettingsError:
+            return None
+        return open_store(self._connection, self._settings)
+
+    async def retry(self, job_id: str, *, chunk: int | None = None, model: str | None = None) -> str:
+        if model and (reason := problem(model, None)):
+            raise V2TError(reason)
+        job = await self._job(job_id)
+        if job.listed:
+            entries = await control.retry_list(self._connection, job, model=model)
+            return f"{entries} of {len(job.children)} entries are tried again"
+        await control.retry(self._connection, job, chunk=chunk, model=model)
+        return f"job {job_id} is tried again" if chunk is None else f"chunk {chunk} is tried again"
+
+    async def redrive(self, letter: Dead) -> str:
+        job = await dead.redrive(self._connection, letter)
+        return f"job {job} is tried again" if job else "it is submitted again"
+
+    async def remove(self, letter: Dead) -> str:
+        await dead.remove(self._connection, letter.number)
+        return f"dead letter {letter.number} is thrown away"
+
+    async def pause_or_resume(self, queue: Queue) -> str:
+        if queue.paused:
+            await queues.resume(self._connection, queue.name)
+            return f"{queue.name} goes on"
+        await queues.pause(self._connection, queue.name)
+        return f"{queue.name} is paused: what is in work goes on"
+
+    async def transcript(self, job_id: str, format_: str) -> str:
+        """The transcript, as far as there is one by now."""
+        job = await self._job(job_id)
+        if job.completed and job.completed.of:
+            job = await self._job(job.completed.of)
+        if not job.chunks and not job.completed:
+            raise V2TError(f"job {job_id} has no words to write yet")
+        return render(assemble(job), format_)
+
+    async def _job(self, job_id: str) -> Job:
+        job = await read(self._connection, job_id)
+        if not job.sequences:
+            raise V2TError(f"there is no job {job_id!r} any more")
+        return job
+
+
+class Wish(NamedTuple):
+    """What the form of a submission holds, as it was typed."""
+
+    lines: str
+    language: str
+    model: str
+    accelerator: str
+    force: bool
+    files: bool  # whether a line may be a path on this machine
+
+
+def requests_of(wish: Wish) -> list[SubmitRequest]:
+    """A request for each line that says something, each checked. Raises Reject with what is wrong in which line."""
+    lines = list(dict.fromkeys(line.strip() for line in wish.lines.splitlines() if line.strip()))
+    if not lines:
+        raise Reject("put in a link, or several on lines of their own")
+    options = {
+        "language": wish.language.strip().lower() or None,
+        "model": wish.model.strip() or None,
+        "accelerator": wish.accelerator,
+        "remote": wish.accelerator == "remote",
+        "force": wish.force,
+    }
+    return [_request(line, options, files=wish.files) for line in lines]
+
+
+def _request(line: str, options: Mapping[str, object], *, files: bool) -> SubmitRequest:
+    request = msgspec.convert(options, SubmitRequest)
+    path = Path(line).expanduser()
+    if files and "://" not in line:
+        if not path.is_file():
+            raise Reject(f"{one_line(line, 60)!r} is neither a link nor a file on this machine")
+        check(msgspec.structs.replace(request, media="media/"))
+        return msgspec.structs.replace(request, media=str(path))
+    request = msgspec.structs.replace(request, url=line)
+    check(request)
+    return request

@@ -1,0 +1,67 @@
+"""What stands in one cell of a table: pieces of text in styles, fitted to a width."""
+
+from typing import NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+
+from v2t_stream.text import one_line
+
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_HEIGHTS = "▁▂▃▄▅▆▇█"
+
+
+class Piece(NamedTuple):
+    text: str  # of one line
+    style: Style
+
+
+Cell = tuple[Piece, ...]
+
+
+def cell(text: str, style: Style) -> Cell:
+    """Text that may come from outside."""
+    return (Piece(one_line(text), style),)
+
+
+def fitted(pieces: Cell, width: int, *, right: bool = False) -> list[Segment]:
+    """The pieces in exactly `width` columns, cut off with an ellipsis where they are wider."""
+    missing = width - sum(cell_len(piece.text) for piece in pieces)
+    if missing < 0:
+        return _cut(pieces, width)
+    segments = [Segment(piece.text, piece.style) for piece in pieces]
+    if missing:
+        segments.insert(0 if right else len(segments), Segment(" " * missing))
+    return segments
+
+
+def _cut(pieces: Cell, width: int) -> list[Segment]:
+    segments: list[Segment] = []
+    left = width
+    for piece in pieces:
+        if cell_len(piece.text) < left:
+            segments.append(Segment(piece.text, piece.style))
+            left -= cell_len(piece.text)
+            continue
+        segments.append(Segment(set_cell_size(piece.text, max(0, left - 1)) + "…"[:left], piece.style))
+        break
+    return segments
+
+
+def bar(share: float, width: int, full: Style, track: Style) -> Cell:
+    """A bar of `width` columns, filled from 0 to 1 in eighths of a column."""
+    eighths = round(min(1.0, max(0.0, share)) * width * 8)
+    whole, rest = divmod(eighths, 8)
+    filled = "█" * whole + (_EIGHTHS[rest] if rest else "")
+    # The track is a thin line, so that what is done stands out without any colour too.
+    return (Piece(filled, full), Piece("─" * (width - len(filled)), track))
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """The latest `width` values as heights, the highest of them at the top."""
+    shown = values[-width:]
+    top = max(shown, default=0.0)
+    if not top:
+        return "".rjust(width)
+    return "".join(_HEIGHTS[min(7, int(value / top * 7.99))] for value in shown).rjust(width)

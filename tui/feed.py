@@ -1,0 +1,144 @@
+"""From the broker to messages: workers here read and post, and whoever handles the messages owns the state."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from textual.message import Message
+
+from v2t_stream.dead import Dead, dead_letters
+from v2t_stream.errors import BrokerError
+from v2t_stream.fleet import NodeInfo, fleet
+from v2t_stream.jetstream import Connection, Stored
+from v2t_stream.lists import parts
+from v2t_stream.queues import Queue, queues
+from v2t_stream.topology import DEAD, JOBS
+
+_TOGETHER: Final = 128  # facts handled without a look at the keyboard
+_AHEAD: Final = 512  # facts read that wait to be handled
+_COALESCED: Final = 0.05  # seconds that a fact may wait for others
+_LOOK_EVERY: Final = 1.0  # seconds between two looks at the fleet
+_QUEUES_EVERY: Final = 2  # looks
+_PATIENCE: Final = 4.0  # seconds for an answer until the broker counts as away
+
+Post = Callable[[Message], object]
+
+
+class Facts(Message):
+    """Facts of jobs, in the stream's order, with None where the history ends and what comes is new."""
+
+    def __init__(self, origin: str, stored: list[Stored | None]) -> None:
+        super().__init__()
+        self.origin = origin  # the job whose facts alone were asked for, or nothing
+        self.stored = stored
+        self.taken = asyncio.Event()  # no more are posted before: a keypress waits for one bunch at most
+
+
+class Around(NamedTuple):
+    """What is around the jobs."""
+
+    nodes: Sequence[NodeInfo] = ()
+    queues: Sequence[Queue] = ()
+    dead: Sequence[Dead] = ()
+    ahead: float = 0.0  # seconds that the server's clock is ahead of ours
+
+
+class Looked(Message):
+    def __init__(self, around: Around) -> None:
+        super().__init__()
+        self.around = around
+
+
+class Away(Message):
+    """The broker does not answer, and why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+async def all_jobs(connection: Connection, post: Post) -> None:
+    """The facts of all jobs, history first, then live, but of the chunks' only what is new. Raises BrokerError."""
+    state = (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]
+    # The chunks from here on, so that none is missed that is stored while the history is read.
+    chunks = connection.watch(JOBS, "v2t.job.*.chunk.*", after=state["last_seq"])
+    others = connection.watch(JOBS, "v2t.job.*.*", "v2t.job.*.progress.*")
+    await together(_forward(chunks, post, "", tell=False), _forward(others, post, ""))
+
+
+async def chunks_of(connection: Connection, post: Post, jobs: list[str]) -> None:
+    """The facts of these jobs' chunks, those there are. Raises BrokerError."""
+    for part in parts([f"v2t.job.{job}.chunk.*" for job in jobs]):
+        await _forward(connection.watch(JOBS, *part, live=False), post, "", tell=False)
+
+
+async def one_job(connection: Connection, post: Post, job: str) -> None:
+    """All facts of one job, history first, then live. Raises BrokerError."""
+    await _forward(connection.watch(JOBS, f"v2t.job.{job}.>"), post, job)
+
+
+async def _forward(facts: AsyncGenerator[Stored | None], post: Post, origin: str, *, tell: bool = True) -> None:
+    """Post facts in bunches; `tell` where their history ends."""
+    arrived: asyncio.Queue[Stored | None] = asyncio.Queue(_AHEAD)
+
+    async def post_bunches() -> None:
+        while True:
+            bunch = [await arrived.get()]
+            if arrived.qsize() < _TOGETHER:
+                await asyncio.sleep(_COALESCED)
+            bunch += [arrived.get_nowait() for _ in range(min(arrived.qsize(), _TOGETHER))]
+            message = Facts(origin, bunch)
+            post(message)
+            await message.taken.wait()
+            for _ in bunch:
+                arrived.task_done()
+
+    posting = asyncio.create_task(post_bunches())
+    try:
+        async with contextlib.aclosing(facts):
+            async for stored in facts:
+                if stored or tell:
+                    await arrived.put(stored)
+        await arrived.join()
+    finally:
+        posting.cancel()
+
+
+async def together(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run them until one of them raises, which then ends the others."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def look_around(connection: Connection, post: Post) -> None:
+    """Nodes every second, queues and dead letters every second one, until cancelled."""
+    around = Around()
+    dead_at: object = None
+    looks = 0
+    while True:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                if not connection.client.is_connected:
+                    raise BrokerError("connecting again")  # noqa: TRY301  # told as any other reason below
+                nodes = await fleet(connection)
+                if looks % _QUEUES_EVERY == 0:
+                    info = await connection.api(f"STREAM.INFO.{DEAD}")
+                    ahead = datetime.fromisoformat(info["ts"]).timestamp() - time.time()
+                    state = {name: info["state"][name] for name in ("messages", "first_seq", "last_seq")}
+                    dead = around.dead if state == dead_at else await dead_letters(connection)
+                    dead_at = state
+                    around = Around(nodes, await queues(connection), dead, ahead)
+                post(Looked(around._replace(nodes=nodes)))
+        except (BrokerError, TimeoutError) as error:
+            post(Away(str(error) or "no answer"))
+            looks = -1  # all of it as soon as it is back
+        looks += 1
+        await asyncio.sleep(_LOOK_EVERY)

@@ -1,0 +1,87 @@
+"""All jobs as the monitor shows them: each a `Job`, the same fold as everywhere, without what was said."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+
+from tui.rows import Row, Tab, row
+from v2t_stream.jetstream import Stored
+from v2t_stream.jobs import Job
+from v2t_stream.topology import job_of, place_of
+
+
+class Picture:
+    """Takes facts, says which rows they change, and whose chunks must be read to know how far they are.
+
+    Of the chunks, which are most of what a stream holds, only those of jobs that are not completed count. So the
+    history is read without them, and then those of the few that need them.
+    """
+
+    def __init__(self) -> None:
+        self.caught_up = False  # whether what comes is new
+        self._jobs: dict[str, Job] = {}
+        self._rows: dict[str, dict[str, Row]] = defaultdict(dict)  # by the list they belong to, and by id
+        self._changed: dict[str, Job] = {}
+        self._counted: set[str] = set()  # jobs of whose chunks none is missing here
+        self._uncounted: dict[str, Job] = {}
+
+    def job(self, id: str) -> Job | None:  # noqa: A002  # as in Job
+        parent, place = place_of(id)
+        job = self._jobs.get(parent)
+        return job.children.get(place) if job and place else job
+
+    def apply(self, facts: Iterable[Stored | None]) -> None:
+        """Take facts, as they are watched: with None where the history ends."""
+        for fact in facts:
+            if fact is None:
+                self.caught_up = True
+                continue
+            id_ = job_of(fact.subject)
+            parent, place = place_of(id_)
+            top = self._jobs.get(parent)
+            if top is None:
+                top = self._jobs[parent] = Job(parent, words=False)
+            is_new = place not in top.children if place else not top.sequences
+            top.apply(fact)
+            job = top.children[place] if place else top
+            if is_new and self.caught_up:
+                self._counted.add(id_)  # each of its facts comes by here
+            self._changed[id_] = job
+            if place:
+                self._changed[parent] = top
+
+    def refresh(self) -> bool:
+        """Make the rows anew that changed; whether there were any."""
+        changed, self._changed = self._changed, {}
+        for id_, job in changed.items():
+            if job.completed:
+                job.forget_chunks()
+                self._counted.discard(id_)
+                self._uncounted.pop(id_, None)
+            elif job.downloaded and id_ not in self._counted:
+                self._uncounted[id_] = job
+            parent, place = place_of(id_)
+            if job.sequences or job.children:
+                self._rows[parent if place else ""][id_] = row(job)
+        return bool(changed)
+
+    def uncounted(self) -> list[str]:
+        """The jobs whose chunks are to be read now; each is named once."""
+        found, self._uncounted = list(self._uncounted), {}
+        self._counted.update(found)
+        return found
+
+    def rows(self, parent: str = "") -> Iterable[Row]:
+        """Of all jobs, or of the entries of one list."""
+        return self._rows[parent].values() if parent in self._rows else ()
+
+    def counts(self, parent: str = "") -> Counter[Tab]:
+        counts: Counter[Tab] = Counter(row.tab for row in self.rows(parent))
+        counts["all"] = counts.total()
+        return counts
+
+    def running(self) -> Iterator[Job]:
+        """The jobs that have not ended, entries of lists among them and lists not."""
+        for rows in self._rows.values():
+            for each in rows.values():
+                if each.tab in ("queued", "running") and not each.length and (job := self.job(each.id)):
+                    yield job

@@ -1,0 +1,75 @@
+"""What all screens have around them: where one is, what is going on, and whether the broker is there."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Static
+
+from v2t_stream.text import one_line
+
+if TYPE_CHECKING:
+    from tui.app import Monitor
+
+
+class MonitorScreen(Screen[None]):
+    """A screen of the monitor; `body` is what is between the bar at the top and the keys at the bottom."""
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="bar"):
+            yield Static(id="places")
+            yield Static(id="around")
+        yield Static(id="away")
+        yield from self.body()
+        yield Footer(compact=True)
+
+    @property
+    def monitor(self) -> "Monitor":
+        return cast("Monitor", self.app)
+
+    def body(self) -> Iterator[Widget]:
+        raise NotImplementedError
+
+    def draw(self) -> None:
+        """Show the picture as it is now."""
+        if not self.is_mounted:
+            return
+        self._draw_bar()
+        away = self.query_one("#away", Static)
+        away.display = bool(self.monitor.away)
+        if self.monitor.away:
+            away.update(Content(_away(self.monitor)))
+        self.draw_body()
+
+    def draw_body(self) -> None:
+        raise NotImplementedError
+
+    def on_mount(self) -> None:
+        self.draw()
+
+    def on_screen_resume(self) -> None:
+        self.draw()
+
+    def _draw_bar(self) -> None:
+        mode = self.monitor.current_mode
+        places = (
+            f"[b $accent]{name}[/]" if mode == key else f"[$foreground 60%][@click=app.mode('{key}')]{name}[/][/]"
+            for key, name in (("jobs", "1 Jobs"), ("fleet", "2 Fleet"))
+        )
+        self.query_one("#places", Static).update(Content.from_markup(f"[b]v2t[/]  {'  '.join(places)}"))
+        around = self.monitor.around
+        names = {info.node for info in around.nodes if info.is_alive}
+        parts = [f"{len(names)} node{'s' * (len(names) != 1)}"]
+        if around.dead:
+            parts.append(f"{len(around.dead)} dead letter{'s' * (len(around.dead) != 1)}")
+        parts.append(one_line(self.monitor.where, 40))
+        self.query_one("#around", Static).update(Content(" · ".join(parts)))
+
+
+def _away(monitor: "Monitor") -> str:
+    seen = f" This is the picture of {monitor.seen}." if monitor.seen else ""
+    return f"The broker is away, and is joined again by itself.{seen} {one_line(monitor.away, 200)}"

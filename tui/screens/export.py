@@ -1,0 +1,100 @@
+"""Writes a transcript to a file; in a browser it is given to that."""
+
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Label, RadioButton, RadioSet, Static
+
+from v2t_stream.errors import SettingsError
+from v2t_stream.formats import FORMATS
+from v2t_stream.jobs import Job
+from v2t_stream.text import one_line
+
+if TYPE_CHECKING:
+    from tui.app import Monitor
+
+_UNFIT = re.compile(r"[^\w .,()\[\]+=@-]+")  # in a file's name, somewhere
+
+
+class Export(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "back")]
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self._job = job
+        self._format = "srt"
+        self._confirmed = ""  # the file that exists and may be overwritten
+
+    def compose(self) -> ComposeResult:
+        title = one_line(self._job.title) or self._job.id
+        with Vertical(classes="dialog"):
+            yield Static(Content(f"Write the transcript of {title}" + self._so_far()))
+            with RadioSet(compact=True):
+                for name in FORMATS:
+                    yield RadioButton(name, value=name == self._format, name=name, compact=True)
+            with Horizontal(classes="field"):
+                yield Label("file")
+                yield Input(self._proposal(), id="file", compact=True)
+            yield Static(id="wrong")
+            with Horizontal(classes="buttons"):
+                yield Button("Back (esc)", id="no", compact=True)
+                yield Button("Write (enter)", id="yes", variant="primary", compact=True)
+
+    def _so_far(self) -> str:
+        return "" if self._job.ended else ", as far as it is done"
+
+    def _proposal(self) -> str:
+        stem = _UNFIT.sub("_", Path(one_line(self._job.title)).stem if self._job.submitted else "").strip(" .")[:80]
+        return f"{stem or self._job.id}.{self._format}"
+
+    def on_mount(self) -> None:
+        self.query_one("#file", Input).focus()
+
+    def on_radio_set_changed(self, event: RadioSet.Changed) -> None:
+        field = self.query_one("#file", Input)
+        self._format = event.pressed.name or self._format
+        field.value = str(Path(field.value).with_suffix(f".{self._format}")) if field.value else self._proposal()
+
+    def on_input_submitted(self) -> None:
+        self._write()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "yes":
+            self._write()
+        else:
+            self.dismiss()
+
+    def _write(self) -> None:
+        path = Path(self.query_one("#file", Input).value.strip()).expanduser()
+        if not path.name:
+            self._say("name a file")
+        elif path.exists() and not self.app.is_web and self._confirmed != str(path):
+            self._confirmed = str(path)
+            self._say(f"{path} exists: once more overwrites it")
+        else:
+            monitor = cast("Monitor", self.app)
+            if monitor.actions:
+                monitor.act(self._written(monitor, path))
+            self.dismiss()
+
+    async def _written(self, monitor: "Monitor", path: Path) -> str:
+        assert monitor.actions  # noqa: S101  # looked at before
+        text = await monitor.actions.transcript(self._job.id, self._format)
+        if monitor.is_web:
+            monitor.deliver_text(io.StringIO(text), save_filename=path.name)
+            return f"{path.name} is given to the browser"
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be written ({error.strerror}): choose another file") from error
+        return f"{path.resolve()} is written"
+
+    def _say(self, text: str) -> None:
+        self.query_one("#wrong", Static).update(Content(text))

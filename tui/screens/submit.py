@@ -1,0 +1,98 @@
+"""The form of a submission."""
+
+from typing import TYPE_CHECKING, ClassVar, cast, get_args
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.suggester import SuggestFromList
+from textual.widgets import Button, Checkbox, Input, Label, Select, Static, TextArea
+
+from schemas.options import DEMO_MODEL, LANGUAGES, Accelerator
+from tui.actions import Wish, requests_of
+from tui.screens.ask import MODELS
+from v2t_stream import demo
+from v2t_stream.errors import Reject
+
+if TYPE_CHECKING:
+    from tui.app import Monitor
+
+
+class Submit(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "back"),
+        Binding("ctrl+s", "send", "submit", priority=True),
+        Binding("ctrl+d", "demo", "the demo clip", priority=True),
+    ]
+
+    def __init__(self, *, files: bool) -> None:
+        """`files`: whether files of this machine can be sent."""
+        super().__init__()
+        self._files = files
+
+    def compose(self) -> ComposeResult:
+        what = "Links, or files of this machine, a line each" if self._files else "Links, a line each"
+        with Vertical(classes="dialog", id="submit"):
+            yield Static(Content(what))
+            yield TextArea(id="lines", tab_behavior="focus", compact=True)
+            with Horizontal(classes="field"):
+                yield Label("language")
+                yield Input(
+                    placeholder="detected", suggester=SuggestFromList(sorted(LANGUAGES)), id="language", compact=True
+                )
+            with Horizontal(classes="field"):
+                yield Label("model")
+                yield Input(placeholder="the node's own", suggester=SuggestFromList(MODELS), id="model", compact=True)
+            with Horizontal(classes="field"):
+                yield Label("by")
+                yield Select.from_values(get_args(Accelerator), value="any", allow_blank=False, compact=True)
+            yield Checkbox("also what was transcribed with the same settings before", id="force", compact=True)
+            yield Static(id="wrong")
+            with Horizontal(classes="buttons"):
+                yield Button("Back (esc)", id="no", compact=True)
+                yield Button("Demo clip (^d)", id="demo", compact=True)
+                yield Button("Submit (^s)", id="yes", variant="primary", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(TextArea).focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        match event.button.id:
+            case "yes":
+                self.action_send()
+            case "demo":
+                self.action_demo()
+            case _:
+                self.dismiss()
+
+    def on_input_submitted(self) -> None:
+        self.action_send()
+
+    def action_demo(self) -> None:
+        """Fill in the clip that comes with the package, and the model that knows its words."""
+        self.query_one(TextArea).text = str(demo.CLIP)
+        self.query_one("#model", Input).value = DEMO_MODEL
+        self.query_one("#language", Input).value = "en"
+        self.query_one("#force", Checkbox).value = True
+        self.query_one("#yes").focus()
+
+    def action_send(self) -> None:
+        wish = Wish(
+            lines=self.query_one(TextArea).text,
+            language=self.query_one("#language", Input).value,
+            model=self.query_one("#model", Input).value,
+            accelerator=str(self.query_one(Select).value),
+            force=self.query_one("#force", Checkbox).value,
+            files=self._files,
+        )
+        monitor = cast("Monitor", self.app)
+        try:
+            requests = requests_of(wish)
+        except Reject as error:
+            self.query_one("#wrong", Static).update(Content(str(error)))
+            return
+        if actions := monitor.ready():
+            monitor.act(actions.submit(requests))
+            self.dismiss()

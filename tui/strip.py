@@ -1,0 +1,57 @@
+"""The timeline of a job's media in one line, coloured by node and state, and who is which colour."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from rich.cells import cell_len
+from rich.style import Style
+from rich.text import Text
+from textual.widgets import Static
+
+from tui.look import Look, look
+from tui.timeline import Kind, Stretch, columns
+from v2t_stream.text import one_line
+
+_SIGNS: Final[dict[Kind, str]] = {"done": "█", "gap": "×", "working": "▒", "waiting": "░"}
+
+
+class Timeline(Static):
+    """Two lines: the media from left to right, and the nodes."""
+
+    def tell(
+        self, found: list[Stretch], duration: float, colours: Mapping[str, Style], done: Mapping[str, int]
+    ) -> None:
+        """`colours` and `done`: by node, and how many chunks it has done."""
+        styles = look(self.app)
+        width = max(1, self.content_size.width)
+        line = Text(no_wrap=True)
+        for stretch in columns(found, duration, width):
+            if stretch is None:
+                line.append("─", styles.track)
+            else:
+                line.append(_SIGNS[stretch.kind], _style(stretch, colours, styles))
+        line.append("\n")
+        line.append_text(_legend(colours, done, width, styles))
+        self.update(line)
+
+
+def _style(stretch: Stretch, colours: Mapping[str, Style], styles: Look) -> Style:
+    match stretch.kind:
+        case "gap":
+            return styles.bad
+        case "waiting":
+            return styles.dim
+    return colours.get(stretch.node, styles.accent)
+
+
+def _legend(colours: Mapping[str, Style], done: Mapping[str, int], width: int, styles: Look) -> Text:
+    legend = Text(no_wrap=True)
+    for node, style in colours.items():
+        entry = Text.assemble(
+            ("■ ", style), (one_line(node, 24), styles.plain), (f" {done.get(node, 0)}   ", styles.dim)
+        )
+        if cell_len(legend.plain) + cell_len(entry.plain) > width:
+            legend.append("…", styles.dim)
+            break
+        legend.append_text(entry)
+    return legend

@@ -1,0 +1,202 @@
+"""A table of any length that draws only what is visible. Textual's DataTable is too slow for many changes a second."""
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, NamedTuple
+
+from rich.segment import Segment
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.cells import Cell, cell, fitted
+from tui.look import look
+
+_GAP: Final = 1  # columns between two cells
+_WHEEL: Final = 3  # rows
+
+
+class Column(NamedTuple):
+    """One column of a table."""
+
+    name: str
+    width: int  # columns of the terminal; of a flexible one the least
+    right: bool = False
+    flexible: bool = False  # shares what the others leave
+    least: int = 0  # width of the table from which on it is shown
+
+
+class Table(ScrollView, can_focus=True):
+    """Rows known by a key; the cursor stays with its key while rows come, go and change places."""
+
+    DEFAULT_CSS = "Table { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "up", show=False),
+        Binding("down,j", "move(1)", "down", show=False),
+        Binding("pageup", "page(-1)", "page up", show=False),
+        Binding("pagedown", "page(1)", "page down", show=False),
+        Binding("home,g", "jump(0)", "first", show=False),
+        Binding("end,G", "jump(-1)", "last", show=False),
+        Binding("enter", "open", "open"),
+    ]
+
+    class Moved(Message):
+        """The cursor is on another row."""
+
+    class Opened(Message):
+        """The row was chosen by Enter or by the mouse."""
+
+        def __init__(self, table: "Table", key: str) -> None:
+            self.table = table
+            self.key = key
+            super().__init__()
+
+    class HeaderClicked(Message):
+        def __init__(self, column: str) -> None:
+            self.column = column
+            super().__init__()
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        cells: Callable[[str, str, int], Cell],
+        *,
+        id: str | None = None,  # noqa: A002  # Textual's name
+    ) -> None:
+        """`cells`: what stands in the row of this key in the column of this name, which is so many columns wide."""
+        super().__init__(id=id)
+        self._columns = columns
+        self._cells = cells
+        self._keys: Sequence[str] = ()
+        self._at = 0  # the row with the cursor
+        self.sorted_by = ""
+        self.descending = False
+
+    @property
+    def selected(self) -> str | None:
+        """The key of the row with the cursor; None where there is no row."""
+        return self._keys[self._at] if self._keys else None
+
+    def show(self, keys: Sequence[str]) -> None:
+        """Show these rows in this order, as they are now."""
+        selected = self.selected
+        before = self._at
+        self._keys = keys
+        if selected is not None and not (before < len(keys) and keys[before] == selected):
+            try:
+                self._at = keys.index(selected)
+            except ValueError:
+                self._at = max(0, min(before, len(keys) - 1))
+            top, height = self.scroll_offset.y, max(1, self.size.height - 1)
+            # Rows that come in above must not move away what is being read; at the very top they are to be seen.
+            if top or self._at >= height:
+                self.set_scroll(None, max(0, min(top + self._at - before, len(keys) + 1 - height)))
+        size = Size(self.size.width, len(keys) + 1)
+        if size != self.virtual_size:
+            self.virtual_size = size
+        self.refresh()
+        if self.selected != selected:
+            self.post_message(self.Moved())
+
+    def select(self, key: str) -> None:
+        """Put the cursor on the row of `key`, where there is one."""
+        if key in self._keys:
+            self._go(self._keys.index(key))
+
+    def widths(self) -> list[tuple[Column, int]]:
+        """The columns that are shown, with the widths they have now."""
+        across = self.scrollable_content_region.width
+        shown = [column for column in self._columns if across >= column.least]
+        left = across - sum(column.width + _GAP for column in shown) - _GAP
+        flexible = [column for column in shown if column.flexible]
+        return [(column, column.width + (max(0, left) // len(flexible) if column.flexible else 0)) for column in shown]
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        if y == 0:
+            return self._line(width, self._header()).apply_style(self.rich_style)
+        at = self.scroll_offset.y + y - 1
+        if at >= len(self._keys):
+            return Strip.blank(width, self.rich_style)
+        key = self._keys[at]
+        cells = [(self._cells(key, column.name, size), column, size) for column, size in self.widths()]
+        strip = self._line(width, cells)
+        strip = strip.apply_style(self.rich_style)
+        if at == self._at:
+            styles = look(self.app)
+            cursor = styles.cursor if self.has_focus else styles.cursor_away
+            strip = Strip([Segment(text, (style + cursor) if style else cursor) for text, style, _ in strip], width)
+        return strip
+
+    def _header(self) -> list[tuple[Cell, Column, int]]:
+        style = look(self.app).header
+        arrow = "▾" if self.descending else "▴"
+        return [
+            (cell(column.name + (arrow if column.name == self.sorted_by else ""), style), column, size)
+            for column, size in self.widths()
+        ]
+
+    def _line(self, width: int, cells: list[tuple[Cell, Column, int]]) -> Strip:
+        segments = [Segment(" " * _GAP)]
+        for pieces, column, size in cells:
+            segments += fitted(pieces, size, right=column.right)
+            segments.append(Segment(" " * _GAP))
+        return Strip(segments).adjust_cell_length(width)
+
+    # -- moving
+
+    def _go(self, at: int) -> None:
+        at = max(0, min(at, len(self._keys) - 1))
+        if at != self._at:
+            self._at = at
+            self.post_message(self.Moved())
+        height = max(1, self.size.height - 1)
+        top = self.scroll_offset.y
+        if at < top:
+            self.scroll_to(y=at, animate=False)
+        elif at >= top + height:
+            self.scroll_to(y=at - height + 1, animate=False)
+        self.refresh()
+
+    def action_move(self, rows: int) -> None:
+        self._go(self._at + rows)
+
+    def action_page(self, pages: int) -> None:
+        self._go(self._at + pages * max(1, self.size.height - 2))
+
+    def action_jump(self, to: int) -> None:
+        self._go(to if to >= 0 else len(self._keys) - 1)
+
+    def action_open(self) -> None:
+        if self.selected is not None:
+            self.post_message(self.Opened(self, self.selected))
+
+    def on_click(self, event: events.Click) -> None:
+        place = event.get_content_offset(self)
+        if place is None:
+            return
+        if place.y == 0:
+            self._click_header(place.x)
+            return
+        at = self.scroll_offset.y + place.y - 1
+        if at >= len(self._keys):
+            return
+        was = self._at
+        self._go(at)
+        if at == was or event.chain > 1:
+            self.action_open()
+
+    def _click_header(self, x: int) -> None:
+        left = _GAP
+        for column, size in self.widths():
+            if left <= x < left + size:
+                self.post_message(self.HeaderClicked(column.name))
+            left += size + _GAP
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()

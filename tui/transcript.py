@@ -1,0 +1,273 @@
+"""The transcript of one job as lines of the screen, of which only the visible ones are drawn."""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import ClassVar, Final, Literal, NamedTuple
+
+from rich.cells import cell_len, chop_cells
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from schemas.events import ChunkDone
+from tui.look import look
+from tui.timeline import Kind, Stretch
+from v2t_stream.jobs import Job
+from v2t_stream.progress import clock
+from v2t_stream.text import one_line
+
+_INDENT: Final = 10  # columns for the time
+
+
+class Entry(NamedTuple):
+    """What the cursor stands on: a segment, a gap, or chunks that are still to come."""
+
+    chunk: int
+    place: int  # among the entries of its chunk
+    start: float
+    text: str
+    kind: Kind | Literal["said"]
+    node: str = ""
+
+
+class Words:
+    """The entries of a job; those of a chunk are made once."""
+
+    def __init__(self) -> None:
+        self._of_chunk: dict[int, tuple[ChunkDone, list[Entry]]] = {}
+
+    def entries(self, job: Job, found: list[Stretch]) -> list[Entry]:
+        """The job's text as far as it is there, with what is missing in its place."""
+        entries: list[Entry] = []
+        for stretch in found:
+            chunk = job.chunks.get(stretch.first)
+            if chunk is None:
+                text = _pending(stretch)
+                entries.append(Entry(stretch.first, 0, stretch.start, text, stretch.kind, stretch.node))
+                continue
+            made = self._of_chunk.get(chunk.n)
+            if made is None or made[0] is not chunk:
+                made = self._of_chunk[chunk.n] = chunk, list(_entries(chunk))
+            entries += made[1]
+        return entries
+
+
+def _entries(chunk: ChunkDone) -> Iterator[Entry]:
+    if chunk.error:
+        text = f"chunk {chunk.n} is missing, to {clock(chunk.end)}: {one_line(chunk.error)}"
+        yield Entry(chunk.n, 0, chunk.start, text, "gap", chunk.node)
+    for place, segment in enumerate(chunk.segments):
+        yield Entry(chunk.n, place, segment.start, one_line(segment.text, 10_000), "said", chunk.node)
+
+
+def _pending(stretch: Stretch) -> str:
+    if stretch.kind == "working":
+        return f"chunk {stretch.first} is in work on {one_line(stretch.node)} …"
+    if stretch.first == stretch.last:
+        return f"chunk {stretch.first} waits …"
+    return f"chunks {stretch.first} to {stretch.last} wait …"
+
+
+class Transcript(ScrollView, can_focus=True):
+    """Follows the end as long as the cursor is there."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "up", show=False),
+        Binding("down,j", "move(1)", "down", show=False),
+        Binding("pageup", "page(-1)", "page up", show=False),
+        Binding("pagedown,space", "page(1)", "page down", show=False),
+        Binding("home", "jump(0)", "first", show=False),
+        Binding("end", "jump(-1)", "last, and follow", show=False),
+    ]
+
+    class Moved(Message):
+        """The cursor is on another entry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entries: list[Entry] = []
+        self._lines: list[list[str]] = []  # by entry
+        self._tops: list[int] = [0]  # the line on which each entry begins, and the end
+        self._wrapped: dict[tuple[str, int], list[str]] = {}
+        self._at = 0
+        self._follow = True
+        self._width = 0
+        self._search = ""
+        self.colours: dict[str, Style] = {}
+
+    @property
+    def current(self) -> Entry | None:
+        return self._entries[self._at] if self._entries else None
+
+    @property
+    def all_entries(self) -> list[Entry]:
+        return self._entries
+
+    def show(self, found: list[Entry], *, growing: bool) -> None:
+        """Show these entries; the cursor stays on its place in the media, or at the end of what is `growing`."""
+        current = self.current
+        if found == self._entries and self._width == self._room:
+            return
+        self._entries = found
+        if current is None:
+            self._follow = growing
+        if self._follow:
+            self._at = max(0, len(found) - 1)
+        elif current is None:
+            self._at = 0
+        else:
+            key = (current.chunk, current.place)
+            self._at = max(0, bisect_right(found, key, key=lambda entry: (entry.chunk, entry.place)) - 1)
+        self._wrap()
+        self._go(self._at)
+
+    @property
+    def _room(self) -> int:
+        return max(20, self.scrollable_content_region.width - _INDENT - 1)
+
+    def _wrap(self) -> None:
+        if self._width != self._room:
+            self._width = self._room
+            self._wrapped.clear()
+        before, self._wrapped = self._wrapped, {}
+        for entry in self._entries:
+            key = (entry.text, self._width)
+            self._wrapped[key] = before.get(key) or list(_folded(entry.text, self._width))
+        self._lines = [self._wrapped[entry.text, self._width] for entry in self._entries]
+        self._tops = [0, *accumulate(map(len, self._lines))]
+        size = Size(self.size.width, self._tops[-1])
+        if size != self.virtual_size:
+            self.virtual_size = size
+        self.refresh()
+
+    def on_resize(self) -> None:
+        if self._width != self._room:
+            self._wrap()
+            self._go(self._at)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        line = self.scroll_offset.y + y
+        if line >= self._tops[-1]:
+            return Strip.blank(width, self.rich_style)
+        at = bisect_right(self._tops, line) - 1
+        entry = self._entries[at]
+        styles = look(self.app)
+        first = line == self._tops[at]
+        mark = Segment("▌" if first or entry.kind == "said" else " ", self.colours.get(entry.node, styles.track))
+        time = Segment(f" {clock(entry.start) if first else '':>7}  ", styles.dim)
+        style = {"said": styles.plain, "gap": styles.bad, "working": styles.accent}.get(entry.kind, styles.dim)
+        text = self._lines[at][line - self._tops[at]]
+        segments = [mark, time, *self._matched(text, style, styles.match)]
+        strip = Strip(segments).adjust_cell_length(width).apply_style(self.rich_style)
+        if at == self._at:
+            cursor = styles.cursor if self.has_focus else styles.cursor_away
+            strip = Strip([Segment(part, (own + cursor) if own else cursor) for part, own, _ in strip], width)
+        return strip
+
+    def _matched(self, text: str, style: Style, match: Style) -> Iterator[Segment]:
+        if not self._search:
+            yield Segment(text, style)
+            return
+        for part in re.split(f"({re.escape(self._search)})", text, flags=re.IGNORECASE):
+            if part:
+                yield Segment(part, match if part.lower() == self._search.lower() else style)
+
+    # -- search
+
+    def search(self, text: str) -> int:
+        """Mark where `text` stands, and go to the next place; how many entries have it."""
+        self._search = text
+        self.refresh()
+        found = self._found()
+        if found and self._at not in found:
+            self.step(1)
+        return len(found)
+
+    def _found(self) -> list[int]:
+        if not self._search:
+            return []
+        wanted = self._search.lower()
+        return [at for at, entry in enumerate(self._entries) if wanted in entry.text.lower()]
+
+    def step(self, step: int) -> None:
+        """Go to the next entry that has what is searched for, or the one before, round the ends."""
+        self._step(self._found(), step)
+
+    def step_gap(self) -> None:
+        """Go to the next gap, round the end."""
+        self._step([at for at, entry in enumerate(self._entries) if entry.kind == "gap"], 1)
+
+    def _step(self, places: list[int], step: int) -> None:
+        if not places:
+            return
+        if step > 0:
+            to = next((at for at in places if at > self._at), places[0])
+        else:
+            to = next((at for at in reversed(places) if at < self._at), places[-1])
+        self._follow = False
+        self._go(to)
+
+    # -- moving
+
+    def _go(self, at: int) -> None:
+        at = max(0, min(at, len(self._entries) - 1))
+        self._at = at
+        self.post_message(self.Moved())
+        if not self._entries:
+            return
+        height = max(1, self.size.height)
+        top, bottom = self._tops[at], self._tops[at + 1]
+        if top < self.scroll_offset.y:
+            self.scroll_to(y=top, animate=False, force=True)
+        elif bottom > self.scroll_offset.y + height:
+            self.scroll_to(y=bottom - height, animate=False, force=True)
+        self.refresh()
+
+    def _move_to(self, at: int) -> None:
+        self._follow = at >= len(self._entries) - 1
+        self._go(at)
+
+    def action_move(self, entries: int) -> None:
+        self._move_to(self._at + entries)
+
+    def action_page(self, pages: int) -> None:
+        if self._entries:
+            line = self._tops[self._at] + pages * max(1, self.size.height - 1)
+            self._move_to(bisect_right(self._tops, max(0, line)) - 1)
+
+    def action_jump(self, to: int) -> None:
+        self._move_to(to if to >= 0 else len(self._entries) - 1)
+
+    def on_click(self, event: events.Click) -> None:
+        place = event.get_content_offset(self)
+        if place and (line := self.scroll_offset.y + place.y) < self._tops[-1]:
+            self._move_to(bisect_right(self._tops, line) - 1)
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()
+
+
+def _folded(text: str, width: int) -> Iterator[str]:
+    """`text` in lines of at most `width` columns, broken between words where there are any."""
+    line = ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if cell_len(longer) <= width:
+            line = longer
+            continue
+        if line:
+            yield line
+        *whole, line = chop_cells(word, width) or [""]
+        yield from whole
+    yield line

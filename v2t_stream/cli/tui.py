@@ -1,0 +1,27 @@
+"""`v2t tui`: the monitor, found by name, so that only this command imports it and what it needs."""
+
+import asyncio
+import logging
+from importlib import import_module
+
+import click
+import uvloop
+
+from v2t_stream.settings import Settings
+
+
+@click.command()
+@click.option("--web", is_flag=True, help="In the browser instead of here.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="With --web: where to listen.")
+@click.option("--port", default=8000, show_default=True, help="With --web: the port.")
+def tui(*, web: bool, host: str, port: int) -> None:
+    """Watch jobs, read along, see the fleet, and act: in the terminal, or in the browser."""
+    settings = Settings.from_environment()
+    if web:
+        import_module("tui.web").serve(host, port)
+        return
+    # What is logged would be written across the screen.
+    logging.getLogger().addHandler(logging.NullHandler())
+    monitor = import_module("tui.app").Monitor(settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(monitor.run_async())
