@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -37,6 +38,7 @@ from v2t_stream.topology import JOBS
 
 _FRAME: Final = 0.1  # seconds between two pictures
 _AGES: Final = 10  # pictures after which all is drawn again, as times go on by themselves
+_WHILE_READING: Final = 5  # so many times fewer pictures
 _REJOIN: Final = 1.0  # seconds
 
 
@@ -57,8 +59,10 @@ class Monitor(App[None]):
         Binding("q", "quit", "quit"),
     ]
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, debug: bool = False) -> None:
+        """`debug`: show the traceback of a bug where it ends the monitor."""
         super().__init__()
+        self._shows_bugs = debug
         self.settings = settings
         self.picture = Picture()
         self.around = Around()
@@ -72,6 +76,18 @@ class Monitor(App[None]):
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
         self.theme = os.environ.get("TEXTUAL_THEME") or DARK.name
+
+    @property
+    def failure(self) -> Exception | None:
+        """The bug that ended it."""
+        return self._exception
+
+    def _fatal_error(self) -> None:
+        """Leave it to the command to say in a sentence what happened, as it does of any other bug."""
+        if self._shows_bugs:
+            super()._fatal_error()
+        else:
+            self._close_messages_no_wait()
 
     @property
     def where(self) -> str:
@@ -161,6 +177,9 @@ class Monitor(App[None]):
     def on_facts(self, message: Facts) -> None:
         self.picture.apply(message.stored)
         message.taken.set()
+        if None in message.stored:
+            gc.collect()
+            gc.freeze()  # the history stays: to look through all of it again and again would hold up the keyboard
         self._dirty = True
 
     def on_looked(self, message: Looked) -> None:
@@ -180,7 +199,9 @@ class Monitor(App[None]):
 
     def _draw(self) -> None:
         self._frames += 1
-        if not self._dirty and self._frames % _AGES:
+        # While the history is read, reading is worth more than showing how far it is.
+        every = 1 if self.picture.caught_up else _WHILE_READING
+        if (not self._dirty and self._frames % _AGES) or self._frames % every:
             return
         self._dirty = False
         self.picture.refresh()

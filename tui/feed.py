@@ -83,11 +83,12 @@ async def one_job(connection: Connection, post: Post, job: str) -> None:
 async def _forward(facts: AsyncGenerator[Stored | None], post: Post, origin: str, *, tell: bool = True) -> None:
     """Post facts in bunches; `tell` where their history ends."""
     arrived: asyncio.Queue[Stored | None] = asyncio.Queue(_AHEAD)
+    is_live = False
 
     async def post_bunches() -> None:
         while True:
             bunch = [await arrived.get()]
-            if arrived.qsize() < _TOGETHER:
+            if is_live and arrived.qsize() < _TOGETHER:
                 await asyncio.sleep(_COALESCED)
             bunch += [arrived.get_nowait() for _ in range(min(arrived.qsize(), _TOGETHER))]
             message = Facts(origin, bunch)
@@ -100,6 +101,7 @@ async def _forward(facts: AsyncGenerator[Stored | None], post: Post, origin: str
     try:
         async with contextlib.aclosing(facts):
             async for stored in facts:
+                is_live = is_live or stored is None
                 if stored or tell:
                     await arrived.put(stored)
         await arrived.join()

@@ -74,6 +74,9 @@ class Picture:
         """Of all jobs, or of the entries of one list."""
         return self._rows[parent].values() if parent in self._rows else ()
 
+    def row(self, parent: str, id: str) -> Row | None:  # noqa: A002  # as in Job
+        return self._rows[parent].get(id) if parent in self._rows else None
+
     def counts(self, parent: str = "") -> Counter[Tab]:
         counts: Counter[Tab] = Counter(row.tab for row in self.rows(parent))
         counts["all"] = counts.total()

@@ -33,13 +33,7 @@ class Row(NamedTuple):
     ended_at: float | None
     length: int  # entries of a list; 0 for other jobs
     haystack: str  # what is searched, in small letters
-
-    @property
-    def tab(self) -> Tab:
-        match self.state:
-            case "queued" | "completed" | "failed" | "cancelled":
-                return self.state
-        return "running"
+    tab: Tab
 
 
 def row(job: Job) -> Row:
@@ -78,7 +72,15 @@ def row(job: Job) -> Row:
         job.ended_at,
         length,
         f"{job.id} {job.state} {job.title} {job.source} {language}".lower(),
+        _tab(job.state),
     )
+
+
+def _tab(state: State) -> Tab:
+    match state:
+        case "queued" | "completed" | "failed" | "cancelled":
+            return state
+    return "running"
 
 
 def _speed(job: Job) -> float | None:
@@ -115,4 +117,6 @@ def ordered(rows: Iterable[Row], by: str, *, descending: bool) -> list[Row]:
 def wanted(rows: Iterable[Row], tab: Tab, text: str) -> list[Row]:
     """Those of a tab in which each word of `text` stands."""
     words = text.lower().split()
+    if tab == "all" and not words:
+        return list(rows)
     return [row for row in rows if tab in ("all", row.tab) and all(word in row.haystack for word in words)]

@@ -32,7 +32,7 @@ class Timeline(Static):
                 line.append(_SIGNS[stretch.kind], _style(stretch, colours, styles))
         line.append("\n")
         line.append_text(_legend(colours, done, width, styles))
-        self.update(line)
+        self.update(line, layout=False)
 
 
 def _style(stretch: Stretch, colours: Mapping[str, Style], styles: Look) -> Style:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, NamedTuple
 
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
@@ -15,7 +16,7 @@ from tui.cells import Cell, cell, fitted
 from tui.look import look
 
 _GAP: Final = 1  # columns between two cells
-_WHEEL: Final = 3  # rows
+_DRAWN: Final = 500  # rows
 
 
 class Column(NamedTuple):
@@ -71,6 +72,10 @@ class Table(ScrollView, can_focus=True):
         self._cells = cells
         self._keys: Sequence[str] = ()
         self._at = 0  # the row with the cursor
+        self._across = -1  # the width for which `_widths` was made
+        self._widths: list[tuple[Column, int]] = []
+        # What was drawn of a row, as most are the same in the next picture. Textual keeps what it makes of a strip.
+        self._drawn: dict[str, tuple[tuple[list[tuple[Cell, Column, int]], Style], Strip]] = {}
         self.sorted_by = ""
         self.descending = False
 
@@ -108,26 +113,30 @@ class Table(ScrollView, can_focus=True):
     def widths(self) -> list[tuple[Column, int]]:
         """The columns that are shown, with the widths they have now."""
         across = self.scrollable_content_region.width
+        if across == self._across:
+            return self._widths
         shown = [column for column in self._columns if across >= column.least]
         left = across - sum(column.width + _GAP for column in shown) - _GAP
         flexible = [column for column in shown if column.flexible]
         return [(column, column.width + (max(0, left) // len(flexible) if column.flexible else 0)) for column in shown]
 
     def render_line(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width
-        if y == 0:
-            return self._line(width, self._header()).apply_style(self.rich_style)
+        width, base = self.scrollable_content_region.width, self.rich_style
         at = self.scroll_offset.y + y - 1
+        if y == 0:
+            return self._line(width, self._header()).apply_style(base)
         if at >= len(self._keys):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, base)
         key = self._keys[at]
         cells = [(self._cells(key, column.name, size), column, size) for column, size in self.widths()]
-        strip = self._line(width, cells)
-        strip = strip.apply_style(self.rich_style)
         if at == self._at:
-            styles = look(self.app)
-            cursor = styles.cursor if self.has_focus else styles.cursor_away
-            strip = Strip([Segment(text, (style + cursor) if style else cursor) for text, style, _ in strip], width)
+            base += look(self.app).cursor if self.has_focus else look(self.app).cursor_away
+        drawn, strip = self._drawn.get(key, (None, None))
+        if strip is None or drawn != (cells, base):
+            if len(self._drawn) > _DRAWN:
+                self._drawn.clear()
+            strip = self._line(width, cells).apply_style(base)
+            self._drawn[key] = (cells, base), strip
         return strip
 
     def _header(self) -> list[tuple[Cell, Column, int]]:

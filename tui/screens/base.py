@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 class MonitorScreen(Screen[None]):
     """A screen of the monitor; `body` is what is between the bar at the top and the keys at the bottom."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, Content | Text] = {}
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="bar"):
@@ -39,11 +44,23 @@ class MonitorScreen(Screen[None]):
         if not self.is_mounted:
             return
         self._draw_bar()
-        away = self.query_one("#away", Static)
-        away.display = bool(self.monitor.away)
-        if self.monitor.away:
-            away.update(Content(_away(self.monitor)))
+        self.tell("#away", Content(_away(self.monitor) if self.monitor.away else ""), layout=True)
+        self.show("#away", bool(self.monitor.away))
         self.draw_body()
+
+    def tell(self, selector: str, content: Content | Text, *, layout: bool = False) -> None:
+        """Put new content into a Static, where it is new: a layout for each picture would take most of the time.
+
+        `layout`: whether its size depends on it.
+        """
+        if self._told.get(selector) != content:
+            self._told[selector] = content
+            self.query_one(selector, Static).update(content, layout=layout)
+
+    def show(self, selector: str, shown: bool) -> None:  # noqa: FBT001  # it says what it does
+        widget = self.query_one(selector)
+        if widget.display != shown:
+            widget.display = shown
 
     def draw_body(self) -> None:
         raise NotImplementedError
@@ -60,14 +77,14 @@ class MonitorScreen(Screen[None]):
             f"[b $accent]{name}[/]" if mode == key else f"[$foreground 60%][@click=app.mode('{key}')]{name}[/][/]"
             for key, name in (("jobs", "1 Jobs"), ("fleet", "2 Fleet"))
         )
-        self.query_one("#places", Static).update(Content.from_markup(f"[b]v2t[/]  {'  '.join(places)}"))
+        self.tell("#places", Content.from_markup(f"[b]v2t[/]  {'  '.join(places)}"), layout=True)
         around = self.monitor.around
         names = {info.node for info in around.nodes if info.is_alive}
         parts = [f"{len(names)} node{'s' * (len(names) != 1)}"]
         if around.dead:
             parts.append(f"{len(around.dead)} dead letter{'s' * (len(around.dead) != 1)}")
         parts.append(one_line(self.monitor.where, 40))
-        self.query_one("#around", Static).update(Content(" · ".join(parts)))
+        self.tell("#around", Content(" · ".join(parts)))
 
 
 def _away(monitor: "Monitor") -> str:

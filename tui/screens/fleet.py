@@ -88,7 +88,7 @@ class FleetScreen(MonitorScreen):
         for table, keys in zip(tables, rows, strict=True):
             table.show(keys)
         self._share_room(tables, [len(keys) for keys in rows])
-        self.query_one("#note", Static).update(Content(self._note()))
+        self.tell("#note", Content(self._note()))
         self._offer_keys()
 
     def _share_room(self, tables: list[Table], rows: list[int]) -> None:

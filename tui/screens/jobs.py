@@ -1,6 +1,7 @@
 """The table of jobs, and of the entries of a list."""
 
 import functools
+from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
@@ -11,12 +12,14 @@ from textual.widgets import Input, Static
 
 from tui.cells import Cell, Piece, bar, cell
 from tui.look import Look, look
+from tui.picture import Picture
 from tui.rows import ORDERS, TABS, Row, Tab, ordered, wanted
 from tui.screens.ask import Ask
 from tui.screens.base import MonitorScreen
 from tui.screens.detail import DetailScreen
 from tui.table import Column, Table
 from v2t_stream.progress import clock, speed
+from v2t_stream.text import one_line
 from v2t_stream.waiting import warning
 
 _COLUMNS: Final = (
@@ -31,6 +34,8 @@ _COLUMNS: Final = (
     Column("eta", 7, right=True),
     Column("age", 4, right=True),
 )
+_MANY: Final = 2_000  # rows
+_SELDOM: Final = 5  # pictures
 _EMPTY: Final = (
     "No jobs yet.\n\n"
     "Press [b $accent]s[/] to submit links or files, or the clip that comes with v2t.\n"
@@ -56,7 +61,10 @@ class JobsScreen(MonitorScreen):
     def __init__(self, parent: str = "") -> None:
         super().__init__()
         self._of = parent  # the list whose entries are shown; empty for all jobs
-        self._rows: dict[str, Row] = {}
+        self._shown: list[str] = []
+        self._is_moved = True  # whether the order or the choice of rows is another since the last picture
+        self._pictures = 0
+        self._picture: Picture | None = None
         self._tab: Tab = "all"
         self._text = ""
         self._order = "age" if not parent else "entry"
@@ -74,32 +82,49 @@ class JobsScreen(MonitorScreen):
         self.query_one(Table).focus()
 
     def draw_body(self) -> None:
+        self._pictures += 1
+        # To put very many into their order takes longer than to draw those that are visible.
+        picture = self.monitor.picture
+        if picture is not self._picture:
+            self._picture = picture
+            self._is_moved = True
+        if self._is_moved or len(self._shown) < _MANY or self._pictures % _SELDOM == 0:
+            self._is_moved = False
+            self._arrange()
+        else:
+            self.query_one(Table).refresh()
+        self._offer_keys()
+
+    def _arrange(self) -> None:
+        """Choose the rows and their order."""
         picture = self.monitor.picture
         rows = wanted(picture.rows(self._of), self._tab, self._text)
         if self._order == "entry":
             rows.sort(key=lambda row: int(row.id.rpartition("_")[2]), reverse=self._descending)
         else:
             rows = ordered(rows, self._order, descending=self._descending)
-        self._rows = {row.id: row for row in rows}
+        self._shown = [row.id for row in rows]
         table = self.query_one(Table)
         table.sorted_by, table.descending = self._order, self._descending
-        table.show(list(self._rows))
-        table.display = bool(rows)
-        self._draw_tabs()
-        empty = self.query_one("#empty", Static)
-        total = picture.counts(self._of)["all"]
-        empty.display = not rows
+        table.show(self._shown)
+        counts = picture.counts(self._of)
+        self._draw_tabs(counts)
+        self.show("#jobs", bool(rows))
+        self.show("#empty", not rows)
         if not rows:
-            empty.update(Content.from_markup(_EMPTY if picture.caught_up and not total else self._why_none(total)))
-        self._offer_keys()
+            is_empty = picture.caught_up and not counts["all"]
+            self.tell("#empty", Content.from_markup(_EMPTY if is_empty else self._why_none(counts["all"])))
+
+    def _rearrange(self) -> None:
+        self._is_moved = True
+        self.draw()
 
     def _why_none(self, total: int) -> str:
         if not self.monitor.picture.caught_up:
             return "Reading what the broker remembers …" if not self.monitor.away else "Nothing was heard yet."
         return f"None of {total} jobs is shown here: esc clears the filter, ← and → choose other states."
 
-    def _draw_tabs(self) -> None:
-        counts = self.monitor.picture.counts(self._of)
+    def _draw_tabs(self, counts: Counter[Tab]) -> None:
         tabs = (
             f"[b reverse] {tab} {counts[tab]} [/]"
             if tab == self._tab
@@ -110,14 +135,15 @@ class JobsScreen(MonitorScreen):
         if self._of:
             job = self.monitor.picture.job(self._of)
             before = "[b]$title[/]  "
-        self.query_one("#tabs", Static).update(
-            Content.from_markup(before + "".join(tabs), title=job.title if self._of and job else self._of)
-        )
+        title = one_line(job.title) if self._of and job else self._of
+        self.tell("#tabs", Content.from_markup(before + "".join(tabs), title=title))
 
     # -- cells
 
     def _cell(self, key: str, column: str, width: int) -> Cell:
-        row, styles = self._rows[key], look(self.app)
+        row, styles = self.monitor.picture.row(self._of, key), look(self.app)
+        if row is None:  # the broker came back without it
+            return ()
         match column:
             case "state":
                 return self._state(row, styles)
@@ -151,7 +177,7 @@ class JobsScreen(MonitorScreen):
     @property
     def _selected(self) -> Row | None:
         key = self.query_one(Table).selected
-        return self._rows.get(key) if key else None
+        return self.monitor.picture.row(self._of, key) if key else None
 
     def _offer_keys(self) -> None:
         row = self._selected
@@ -175,30 +201,31 @@ class JobsScreen(MonitorScreen):
         self._offer_keys()
 
     def on_table_opened(self, message: Table.Opened) -> None:
-        row = self._rows[message.key]
-        self.app.push_screen(JobsScreen(row.id) if row.length else DetailScreen(row.id))
+        row = self.monitor.picture.row(self._of, message.key)
+        if row:
+            self.app.push_screen(JobsScreen(row.id) if row.length else DetailScreen(row.id))
 
     def on_table_header_clicked(self, message: Table.HeaderClicked) -> None:
         if message.column == self._order:
             self._descending = not self._descending
         else:
             self._order, self._descending = message.column, False
-        self.draw()
+        self._rearrange()
 
     def action_order(self) -> None:
         self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)] if self._order in ORDERS else ORDERS[0]
-        self.draw()
+        self._rearrange()
 
     def action_reverse(self) -> None:
         self._descending = not self._descending
-        self.draw()
+        self._rearrange()
 
     def action_tab(self, step: int) -> None:
         self.action_show(TABS[(TABS.index(self._tab) + step) % len(TABS)])
 
     def action_show(self, tab: Tab) -> None:
         self._tab = tab
-        self.draw()
+        self._rearrange()
 
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)
@@ -207,7 +234,7 @@ class JobsScreen(MonitorScreen):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._text = event.value
-        self.draw()
+        self._rearrange()
 
     def on_input_submitted(self) -> None:
         self.query_one("#filter").display = bool(self._text)

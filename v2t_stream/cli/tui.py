@@ -22,6 +22,9 @@ def tui(*, web: bool, host: str, port: int) -> None:
         return
     # What is logged would be written across the screen.
     logging.getLogger().addHandler(logging.NullHandler())
-    monitor = import_module("tui.app").Monitor(settings)
+    debug = bool(click.get_current_context().find_root().obj)
+    monitor = import_module("tui.app").Monitor(settings, debug=debug)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(monitor.run_async())
+    if monitor.failure:
+        raise monitor.failure

@@ -1,0 +1,62 @@
+"""The monitor in a browser: a process of it for each page that is opened."""
+
+import ipaddress
+import shlex
+import socket
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+from aiohttp import web
+from textual_serve.server import Server
+
+from v2t_stream.errors import SettingsError
+
+
+def serve(host: str, port: int, *, debug: bool = False) -> None:
+    """Serve until interrupted. Raises SettingsError where it cannot listen there."""
+    if not _is_loopback(host):
+        click.echo(
+            f"whoever reaches {host}:{port} can read all transcripts, and submit and cancel jobs: there is no password. "
+            "Leave --host out, and use ssh -L 8000:127.0.0.1:8000 from elsewhere",
+            err=True,
+        )
+    server = _Server(host, port)
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from error
+    server.serve(debug=debug)
+
+
+class _Server(Server):
+    def __init__(self, host: str, port: int) -> None:
+        name = socket.gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104  # what a page is told to ask
+        super().__init__(
+            shlex.join([sys.executable, "-m", "v2t_stream", "tui"]),
+            host=host,
+            port=port,
+            title="v2t",
+            public_url=f"http://{f'[{name}]' if ':' in name else name}:{port}",
+        )
+
+    async def on_startup(self, app: web.Application) -> None:  # noqa: ARG002  # Textual's
+        click.echo(f"the monitor is at {self.public_url}; Ctrl-C ends it")
+
+    def initialize_logging(self) -> None:
+        """Nobody needs a line for each request."""
+
+    async def handle_websocket(self, request: web.Request) -> Any:
+        """Refuse pages of other sites: a browser would let them in, and they could press keys here."""
+        if urlsplit(request.headers.get("Origin", "")).netloc != urlsplit(self.public_url).netloc:
+            raise web.HTTPForbidden(text="the monitor is for its own page alone")
+        return await super().handle_websocket(request)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
