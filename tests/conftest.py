@@ -13,6 +13,7 @@ _SHOWN: pytest.StashKey[list[str]] = pytest.StashKey()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", action="store_true", help="kill 100 times over 20 jobs instead of a dozen over 4")
+    parser.addoption("--snapshots", action="store_true", help="write anew what the monitor's screens should look like")
     parser.addoption("--chaos-seed", type=int, help="what was killed when, as a run before printed it")
 
     parser.addoption("--fuzz", type=float, default=20, help="seconds in all for mutated media and messages")

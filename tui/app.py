@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import ClassVar, Final
 
 from textual import work
@@ -46,14 +47,14 @@ class Monitor(App[None]):
     """Only reads facts and asks for actions: any number of them can watch one broker, from anywhere."""
 
     TITLE = "v2t"
-    CSS_PATH = "monitor.tcss"
+    CSS_PATH = Path(__file__).parent / "monitor.tcss"
     MODES = {"jobs": JobsScreen, "fleet": FleetScreen}  # noqa: RUF012  # as App declares it
     DEFAULT_MODE = "jobs"
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "mode('jobs')", "jobs", show=False),
         Binding("2", "mode('fleet')", "fleet", show=False),
-        Binding("s", "submit", "submit"),
+        Binding("s", "submit", "submit", show=False),
         Binding("question_mark", "help", "help", key_display="?"),
         Binding("T", "toggle_theme", "light or dark", show=False),
         Binding("q", "quit", "quit"),
@@ -101,13 +102,16 @@ class Monitor(App[None]):
         """Unix seconds by the server's clock, as in all facts."""
         return time.time() + self.around.ahead
 
-    @staticmethod
-    def seconds_since(at: float) -> float:
+    def seconds_since(self, at: float) -> float:
         """`at`: by the monotonic clock."""
         return time.monotonic() - at
 
     def on_mount(self) -> None:
         self.set_interval(_FRAME, self._draw)
+        self.join()
+
+    def join(self) -> None:
+        """Find a broker, or offer one."""
         if self.settings.nats_url or find_running(self.settings.home):
             self.stay_joined(start=False)
         else:

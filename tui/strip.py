@@ -6,7 +6,7 @@ from typing import Final
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
-from textual.widgets import Static
+from textual.widget import Widget
 
 from tui.look import Look, look
 from tui.timeline import Kind, Stretch, columns
@@ -15,24 +15,34 @@ from v2t_stream.text import one_line
 _SIGNS: Final[dict[Kind, str]] = {"done": "█", "gap": "×", "working": "▒", "waiting": "░"}
 
 
-class Timeline(Static):
+class Timeline(Widget):
     """Two lines: the media from left to right, and the nodes."""
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002  # Textual's name
+        super().__init__(id=id)
+        self._found: list[Stretch] = []
+        self._duration = 0.0
+        self._colours: Mapping[str, Style] = {}
+        self._done: Mapping[str, int] = {}
 
     def tell(
         self, found: list[Stretch], duration: float, colours: Mapping[str, Style], done: Mapping[str, int]
     ) -> None:
-        """`colours` and `done`: by node, and how many chunks it has done."""
-        styles = look(self.app)
-        width = max(1, self.content_size.width)
-        line = Text(no_wrap=True)
-        for stretch in columns(found, duration, width):
+        """`duration` in seconds; `colours` and `done`: by node, and how many chunks it has done."""
+        self._found, self._duration, self._colours, self._done = found, duration, colours, done
+        self.refresh()
+
+    def render(self) -> Text:
+        styles, width = look(self.app), self.content_size.width
+        line = Text(no_wrap=True, overflow="crop")
+        for stretch in columns(self._found, self._duration, width):
             if stretch is None:
                 line.append("─", styles.track)
             else:
-                line.append(_SIGNS[stretch.kind], _style(stretch, colours, styles))
+                line.append(_SIGNS[stretch.kind], _style(stretch, self._colours, styles))
         line.append("\n")
-        line.append_text(_legend(colours, done, width, styles))
-        self.update(line, layout=False)
+        line.append_text(_legend(self._colours, self._done, width, styles))
+        return line
 
 
 def _style(stretch: Stretch, colours: Mapping[str, Style], styles: Look) -> Style:

@@ -18,8 +18,8 @@ def serve(host: str, port: int, *, debug: bool = False) -> None:
     """Serve until interrupted. Raises SettingsError where it cannot listen there."""
     if not _is_loopback(host):
         click.echo(
-            f"whoever reaches {host}:{port} can read all transcripts, and submit and cancel jobs: there is no password. "
-            "Leave --host out, and use ssh -L 8000:127.0.0.1:8000 from elsewhere",
+            f"whoever reaches {host}:{port} can read all transcripts, submit and cancel: there is no password. Leave "
+            "--host out, and use ssh -L 8000:127.0.0.1:8000 from elsewhere",
             err=True,
         )
     server = _Server(host, port)

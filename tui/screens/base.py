@@ -88,5 +88,5 @@ class MonitorScreen(Screen[None]):
 
 
 def _away(monitor: "Monitor") -> str:
-    seen = f" This is the picture of {monitor.seen}." if monitor.seen else ""
-    return f"The broker is away, and is joined again by itself.{seen} {one_line(monitor.away, 200)}"
+    seen = f"; this is the picture of {monitor.seen}" if monitor.seen else ""
+    return f"The broker is away and is joined again by itself{seen}. {one_line(monitor.away, 200)}"

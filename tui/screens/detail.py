@@ -149,10 +149,9 @@ class DetailScreen(MonitorScreen):
             yield f"download {job.downloaded.seconds:.1f} s"
         if job.converted:
             yield f"convert {job.converted.seconds:.1f} s"
-        if job.chunks:
-            yield f"engine {sum(chunk.seconds for chunk in job.chunks.values()):.1f} s"
-            made = dict.fromkeys(f"{chunk.engine} {chunk.model}".strip() for chunk in job.chunks.values())
-            yield one_line(", ".join(filter(None, made)), 80)
+        if done := [chunk for chunk in job.chunks.values() if not chunk.error]:
+            yield f"engine {sum(chunk.seconds for chunk in done):.1f} s"
+            yield one_line(", ".join(dict.fromkeys(f"{chunk.engine} {chunk.model}".strip() for chunk in done)), 80)
         if job.started_at and job.ended_at:
             yield f"in all {job.ended_at - job.started_at:.1f} s"
 

@@ -31,7 +31,7 @@ _NODES: Final = (
     Column("slots", 5, right=True),
     Column("chunks", 6, right=True, least=100),
     Column("speed", 6, right=True),
-    Column("speeds", 16),
+    Column("last minute", 16),
     Column("seen", 5, right=True),
 )
 _QUEUES: Final = (
@@ -138,7 +138,7 @@ class FleetScreen(MonitorScreen):
                 return (Piece(str(machine.info.done) if machine.transcribes else "", plain),)
             case "speed":
                 return cell(speed(machine.info.speed), plain)
-            case "speeds":
+            case "last minute":
                 return (Piece(sparkline(machine.speeds, width), styles.accent if machine.is_alive else styles.dim),)
         seen = self.monitor.seconds_since(machine.seen_at)
         return cell(

@@ -39,7 +39,7 @@ _SELDOM: Final = 5  # pictures
 _EMPTY: Final = (
     "No jobs yet.\n\n"
     "Press [b $accent]s[/] to submit links or files, or the clip that comes with v2t.\n"
-    "[dim]From elsewhere: v2t etl --url …, v2t convert --input …, nats pub -J v2t.submit URL[/]"
+    "[dim]From elsewhere: v2t etl --url, v2t convert --input, nats pub -J v2t.submit[/]"
 )
 
 
@@ -55,7 +55,8 @@ class JobsScreen(MonitorScreen):
         Binding("c", "cancel", "cancel"),
         Binding("r", "retry", "retry"),
         Binding("m", "model", "retry by another model", show=False),
-        Binding("escape", "back", "back", show=False),
+        Binding("escape", "back", "back"),
+        Binding("s", "app.submit", "submit"),
     ]
 
     def __init__(self, parent: str = "") -> None:
@@ -181,13 +182,18 @@ class JobsScreen(MonitorScreen):
 
     def _offer_keys(self) -> None:
         row = self._selected
-        can = (bool(row and _is_open(row)), bool(row and _is_retriable(row)), bool(row and row.tab == "completed"))
+        can = (
+            bool(row and _is_open(row)),
+            bool(row and _is_retriable(row)),
+            bool(row and row.tab == "completed"),
+            self._tab != "all",
+        )
         if can != self._can:
             self._can = can
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        can_cancel, can_retry, is_done = self._can or (False, False, False)
+        can_cancel, can_retry, is_done, _ = self._can or (False, False, False, False)
         match action:
             case "cancel":
                 return can_cancel
@@ -195,7 +201,18 @@ class JobsScreen(MonitorScreen):
                 return can_retry
             case "model":
                 return can_retry or is_done
+            case "back":
+                return bool(self._of or self._text or self._tab != "all" or self._is_typing)
+            case "filter":
+                return not self._is_typing
         return True
+
+    @property
+    def _is_typing(self) -> bool:
+        return isinstance(self.focused, Input)
+
+    def on_descendant_focus(self) -> None:
+        self.refresh_bindings()
 
     def on_table_moved(self) -> None:
         self._offer_keys()

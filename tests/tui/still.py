@@ -1,0 +1,252 @@
+"""The monitor without a broker, on fixed facts at a fixed time; and its screen as text that can be compared."""
+
+import string
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+from rich.style import Style
+
+from schemas.chunks import ChunkTask
+from schemas.events import ChunkDone, Completed, Converted, DeadLetter, Downloaded, Failed, Listed, Progress, Submitted
+from schemas.message import Message, encode
+from schemas.options import Options
+from schemas.transcript import Segment
+from tui.app import Monitor
+from tui.feed import Around, Away, Facts, Looked
+from v2t_stream.dead import Dead
+from v2t_stream.fleet import NodeInfo
+from v2t_stream.jetstream import Stored
+from v2t_stream.queues import Queue
+from v2t_stream.settings import Settings
+
+NOW = 1_800_000_000.0
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+
+class Still(Monitor):
+    """Joins no broker: the test posts what the workers would."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings(data_dir="/nowhere"))
+        self.animation_level = "none"
+
+    def join(self) -> None:
+        """There is none."""
+
+    @property
+    def now(self) -> float:
+        return NOW
+
+    @property
+    def where(self) -> str:
+        return "nats://broker:4222"
+
+    @property
+    def seen(self) -> str:
+        return "12:34:56" if self.seen_at else ""
+
+    def seconds_since(self, at: float) -> float:  # as in Monitor
+        return 90.0 if time.monotonic() - at > 45 else 0.0
+
+    def tell(self, facts: Iterable[tuple[float, Message]], origin: str = "") -> None:
+        """Post facts that were stored so many seconds ago, and that this is the end of the history."""
+        message = Facts(origin, [*stored(facts), None])
+        (self.screen if origin else self).post_message(message)
+
+    def look(self, **around: Sequence[object]) -> None:
+        self.post_message(Looked(Around(**around)))  # type: ignore[arg-type]  # the test knows what it gives
+
+    def lose(self) -> None:
+        self.post_message(Away("no NATS server answers at nats://broker:4222: start one, or correct NATS_URL"))
+
+
+def stored(facts: Iterable[tuple[float, Message]]) -> list[Stored]:
+    return [Stored(fact.subject, encode(fact), number, NOW - ago) for number, (ago, fact) in enumerate(facts, 1)]
+
+
+def picture(app: Monitor) -> str:
+    """The screen's text; below it, for each character, a letter for its style, and what the letters mean."""
+    for widget in app.screen.query("Input, TextArea"):
+        widget.cursor_blink = False  # type: ignore[attr-defined]  # both have it
+    lines, letters = [], []
+    legend: dict[str, str] = {}
+    for strip in app.screen._compositor.render_strips():
+        line = ""
+        for text, style, _ in strip:
+            described = _described(style)
+            letter = legend.setdefault(described, (string.ascii_letters + string.digits)[len(legend)])
+            line += letter * len(text)
+        lines.append(strip.text.rstrip())
+        letters.append(line)
+    meaning = [f"{letter} {described}" for described, letter in legend.items()]
+    return "\n".join([*lines, "", *letters, "", *meaning, ""])
+
+
+def _described(style: Style | None) -> str:
+    if style is None:
+        return "plain"
+    colours = (colour.triplet.hex if colour and colour.triplet else "-" for colour in (style.color, style.bgcolor))
+    marks = [name for name in ("bold", "dim", "italic", "underline", "reverse", "strike") if getattr(style, name)]
+    return " ".join([*colours, *marks])
+
+
+# -- what there is to show
+
+
+def submitted(job: str, title: str, **more: object) -> Submitted:
+    return Submitted(job=job, title=title, **{"url": f"https://example.com/{job}.mp3", **more})  # type: ignore[arg-type]
+
+
+def downloaded(job: str, title: str) -> Downloaded:
+    url = f"https://example.com/{job}.mp3"
+    options = Options(language="en")
+    return Downloaded(
+        job=job, title=title, source=url, media=f"media/{job}/x", size=5_000_000, seconds=3.2, options=options
+    )
+
+
+def chunk(job: str, n: int, node: str = "m4", error: str = "") -> ChunkDone:
+    start = 30.0 * n
+    words = (
+        ("We begin with what was said last week about the river and the bridge.", 0.5, 9.0),
+        ("Nobody had expected that the old road would be open again before the summer.", 10.0, 21.5),
+        ("Are there any questions?", 23.0, 28.0),
+    )
+    said = tuple(Segment(start=start + begin, end=start + end, text=text) for text, begin, end in words)
+    return ChunkDone(
+        job=job,
+        n=n,
+        start=start,
+        end=start + 29,
+        segments=() if error else said,
+        language="en",
+        engine="" if error else "faster-whisper",
+        model="" if error else "small",
+        node="" if error else node,
+        seconds=0.0 if error else 1.5,
+        error=error,
+    )
+
+
+def converted(job: str, chunks: int) -> Converted:
+    return Converted(job=job, chunks=chunks, duration=30.0 * chunks, speech=28.0 * chunks, seconds=2.5)
+
+
+def done(job: str, title: str, ago: float, *, gaps: int = 0) -> list[tuple[float, Message]]:
+    """A job that was submitted so many seconds ago and completed a little later."""
+    return [
+        (ago, submitted(job, title)),
+        (ago - 5, downloaded(job, title)),
+        (ago - 10, converted(job, 40)),
+        (ago - 35, Completed(job=job, transcript=f"transcripts/{job}/transcript", language="en", gaps=gaps)),
+    ]
+
+
+def running(job: str = "sea-3") -> list[tuple[float, Message]]:
+    """Six chunks were cut by now, of which four are done, one of them as a gap, by two nodes."""
+    title = "A talk about the sea, the moon and [everything] in between"
+    return [
+        (60, submitted(job, title)),
+        (50, downloaded(job, title)),
+        (20, Progress(job=job, stage="convert", done=190.0, total=300.0, chunks=6)),
+        (19, chunk(job, 0)),
+        (18, chunk(job, 2, "box")),
+        (17, chunk(job, 1, error="no engine could do it: out of memory")),
+        (15, chunk(job, 4)),
+    ]
+
+
+def failed(job: str = "bad-5") -> list[tuple[float, Message]]:
+    return [
+        (400, submitted(job, "Not a recording")),
+        (399, Failed(job=job, stage="download", reason="https://example.com/x does not exist (HTTP 404): check it")),
+    ]
+
+
+def listed(job: str = "list-6") -> list[tuple[float, Message]]:
+    return [
+        (900, submitted(job, "A podcast")),
+        *done(f"{job}_1", "The first episode", 890),
+        *[(ago, fact) for ago, fact in failed(f"{job}_2")],
+        (880, submitted(f"{job}_3", "The third episode")),
+        (879, Listed(job=job, title="A podcast", children=3)),
+    ]
+
+
+def everything() -> list[tuple[float, Message]]:
+    return [
+        *done("news-1", "The news of the day \x1b[31mwith a colour of its own", 90_000),
+        *done("talk-2", "Ein Vortrag über Brücken, 日本語の題名も", 7_300, gaps=1),
+        *running(),
+        (30, submitted("wait-4", "Nobody does this", options=Options(accelerator="cuda", language="de"))),
+        *failed(),
+        *listed(),
+        (5, submitted("down-7", "Being downloaded")),
+        (4, Progress(job="down-7", stage="download", done=3_000_000, total=9_000_000)),
+    ]
+
+
+def node(name: str, stage: str = "transcribe", **more: object) -> NodeInfo:
+    fields: dict[str, object] = {"pid": 77, "version": "0.1.0", "state": "ready"}
+    if stage == "transcribe":
+        fields |= {"accelerator": "cpu", "engine": "faster-whisper", "model": "small", "slots": 2}
+        fields |= {"speed": 12.0, "done": 42}
+    return msgspec.convert({"node": name, "stage": stage, **fields, **more}, NodeInfo)
+
+
+def nodes() -> list[NodeInfo]:
+    return [
+        *(node("box", stage) for stage in ("intake", "download", "convert", "aggregate")),
+        node("box", working={"v2t.chunk.any.sea-3.3": 1.0}, state="busy"),
+        node("m4", accelerator="metal", engine="whisper-cpp", speed=31.0),
+    ]
+
+
+def queue(name: str, stage: str, **more: object) -> Queue:
+    fields = {"waiting": 0, "in_work": 0, "redelivered": 0, "pulling": 1, "oldest": None, "paused": False, **more}
+    return Queue(name=name, stage=stage, stream="V2T_X", **fields)  # type: ignore[arg-type]
+
+
+def queues() -> list[Queue]:
+    return [
+        queue("intake", "intake"),
+        queue("download", "download", paused=True, waiting=3, oldest=NOW - 100),
+        queue("convert", "convert"),
+        queue("transcribe-cuda", "transcribe", waiting=12, pulling=0, oldest=NOW - 3700),
+        queue("transcribe-any", "transcribe", waiting=5, in_work=3, redelivered=1, oldest=NOW - 20),
+        queue("aggregate", "aggregate"),
+    ]
+
+
+def letters() -> list[Dead]:
+    task = ChunkTask(job="sea-3", n=1, audio="media/sea-3/chunks/1.flac", spans=(), options=Options())
+    return [
+        Dead(
+            7,
+            NOW - 395,
+            DeadLetter(
+                job="bad-5",
+                stage="download",
+                reason="https://example.com/x does not exist (HTTP 404): check it",
+                original_subject="v2t.job.bad-5.submitted",
+                data=b"{}",
+                deliveries=1,
+                node="box",
+            ),
+        ),
+        Dead(
+            9,
+            NOW - 17,
+            DeadLetter(
+                job="sea-3",
+                stage="transcribe",
+                reason="no engine could do it: out of memory",
+                original_subject="v2t.chunk.any.sea-3.1",
+                data=encode(task),
+                deliveries=5,
+                node="m4",
+            ),
+        ),
+    ]

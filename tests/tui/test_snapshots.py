@@ -1,0 +1,237 @@
+"""What each screen looks like: compared with files of text that show it as it should be.
+
+`pytest tests/tui --snapshots` writes the files anew; look at what has changed in them before you commit it.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from textual.pilot import Pilot
+
+from schemas.events import Failed
+from tests.tui.still import (
+    SNAPSHOTS,
+    Still,
+    chunk,
+    converted,
+    downloaded,
+    everything,
+    letters,
+    node,
+    nodes,
+    picture,
+    queues,
+    running,
+    submitted,
+)
+from tui.look import LIGHT
+
+SMALL, LARGE = (80, 24), (160, 50)
+Compare = Callable[[str, Still], None]
+
+
+@pytest.fixture
+def compare(request: pytest.FixtureRequest) -> Compare:
+    def check(name: str, app: Still) -> None:
+        file = SNAPSHOTS / f"{name}.txt"
+        shown = picture(app)
+        if request.config.getoption("--snapshots"):
+            file.write_text(shown)
+        assert shown == file.read_text(), f"{file} shows another picture"
+
+    return check
+
+
+@asynccontextmanager
+async def shown(size: tuple[int, int]) -> AsyncIterator[tuple[Still, Callable[[], Awaitable[None]], Pilot[None]]]:
+    """A monitor, a way to have its next picture drawn, and a user."""
+    app = Still()
+    async with app.run_test(size=size, notifications=False) as pilot:
+
+        async def settle() -> None:
+            await pilot.pause()
+            app.touch()
+            app._frames = -1
+            app._draw()
+            await pilot.pause()
+            await pilot.pause()
+
+        yield app, settle, pilot
+
+
+async def test_jobs_when_there_are_none(compare: Compare) -> None:
+    """A new user sees a blank screen, and no word of what to do."""
+    async with shown(SMALL) as (app, settle, _):
+        app.tell([])
+        await settle()
+        compare("jobs-empty", app)
+
+
+async def test_jobs_while_the_history_is_read(compare: Compare) -> None:
+    """A broker with many jobs looks as if it had none."""
+    async with shown(SMALL) as (app, settle, _):
+        await settle()
+        compare("jobs-reading", app)
+
+
+@pytest.mark.parametrize(("name", "size"), [("jobs-narrow", SMALL), ("jobs-busy", LARGE)])
+async def test_jobs_in_all_states(compare: Compare, name: str, size: tuple[int, int]) -> None:
+    """Columns fall out of line, text from outside colours the screen, or what matters is cut off at 80 columns."""
+    async with shown(size) as (app, settle, _):
+        app.tell(everything())
+        app.look(nodes=nodes(), dead=letters())
+        await settle()
+        compare(name, app)
+
+
+async def test_jobs_in_a_light_theme(compare: Compare) -> None:
+    """On a light terminal nothing can be read."""
+    async with shown(SMALL) as (app, settle, _):
+        app.theme = LIGHT.name
+        app.tell(everything())
+        app.look(nodes=nodes(), dead=letters())
+        await settle()
+        compare("jobs-light", app)
+
+
+async def test_jobs_that_failed(compare: Compare) -> None:
+    """The tab of failed jobs shows others, or the wrong key is offered for them."""
+    async with shown(SMALL) as (app, settle, pilot):
+        app.tell(everything())
+        app.look(nodes=nodes())
+        await settle()
+        await pilot.press("left", "left")
+        await settle()
+        compare("jobs-failed", app)
+
+
+async def test_jobs_that_are_searched_for(compare: Compare) -> None:
+    """Who looks for a talk of last week scrolls through all of it."""
+    async with shown(SMALL) as (app, settle, pilot):
+        app.tell(everything())
+        await settle()
+        await pilot.press("slash", *"brücken")
+        await settle()
+        compare("jobs-filter", app)
+
+
+async def test_the_entries_of_a_list(compare: Compare) -> None:
+    """A playlist is one row of which nobody sees what is in it."""
+    async with shown(SMALL) as (app, settle, pilot):
+        app.tell(everything())
+        await settle()
+        await pilot.press("slash", *"podcast", "enter", "enter")
+        await settle()
+        compare("jobs-list", app)
+
+
+async def test_jobs_when_the_broker_is_away(compare: Compare) -> None:
+    """The picture freezes without a word, or is gone."""
+    async with shown(SMALL) as (app, settle, _):
+        app.tell(everything())
+        app.look(nodes=nodes(), dead=letters())
+        await settle()
+        app.lose()
+        await settle()
+        compare("jobs-away", app)
+
+
+@pytest.mark.parametrize(("name", "size"), [("detail-live-narrow", SMALL), ("detail-live", LARGE)])
+async def test_a_job_as_it_runs(compare: Compare, name: str, size: tuple[int, int]) -> None:
+    """Words are not in their order, what is missing is not marked, or nobody sees who does what."""
+    async with shown(size) as (app, settle, pilot):
+        app.tell(running())
+        app.look(nodes=nodes())
+        await settle()
+        await pilot.press("enter")
+        await settle()
+        app.tell(running(), "sea-3")
+        await settle()
+        compare(name, app)
+
+
+async def test_a_job_that_failed_with_gaps(compare: Compare) -> None:
+    """Why it failed is not said, or which parts of it are missing."""
+    job, reason = "sea-3", "nothing of it could be transcribed: no engine could do it: out of memory"
+    facts = [
+        (60.0, submitted(job, "A talk")),
+        (50.0, downloaded(job, "A talk")),
+        (45.0, converted(job, 3)),
+        *((40.0, chunk(job, n, error="no engine could do it: out of memory")) for n in range(3)),
+        (39.0, Failed(job=job, stage="aggregate", reason=reason)),
+    ]
+    async with shown(SMALL) as (app, settle, pilot):
+        app.tell(facts)
+        app.look(nodes=nodes())
+        await settle()
+        await pilot.press("enter")
+        await settle()
+        app.tell(facts, job)
+        await settle()
+        compare("detail-failed", app)
+
+
+async def test_a_search_within_a_transcript(compare: Compare) -> None:
+    """What is searched for is not found where it is, or not marked."""
+    async with shown(SMALL) as (app, settle, pilot):
+        app.tell(running())
+        await settle()
+        await pilot.press("enter")
+        await settle()
+        app.tell(running(), "sea-3")
+        await settle()
+        await pilot.press("slash", *"Bridge", "enter", "n")
+        await settle()
+        compare("detail-search", app)
+
+
+@pytest.mark.parametrize(("name", "size"), [("fleet-narrow", SMALL), ("fleet", LARGE)])
+async def test_the_fleet(compare: Compare, name: str, size: tuple[int, int]) -> None:
+    """An accelerator has work and no node, a stage is down, a letter is dead, and nobody sees it."""
+    async with shown(size) as (app, settle, pilot):
+        down = node("box", "download", pid=78, state="restarting in 5 s", last_error="ended with code 1: no disk space")
+        app.nodes.look([node("old mac", speed=4.0)], time.monotonic() - 90)
+        for speed in (3.0, 9.0, 14.0, 11.0):
+            app.nodes.look([node("m4", speed=speed)], time.monotonic() - 10)
+        app.look(nodes=[*(info for info in nodes() if info.stage != "download"), down], queues=queues(), dead=letters())
+        app.tell([])
+        await pilot.press("2")
+        await settle()
+        await pilot.press("tab", "down", "down", "down")
+        await settle()
+        compare(name, app)
+
+
+async def test_the_form_of_a_submission(compare: Compare) -> None:
+    """What can be put in is not said, or the form does not fit 80 columns by 24 lines."""
+    async with shown(SMALL) as (app, settle, pilot):
+        app.actions = object()  # type: ignore[assignment]  # there is a broker
+        app.tell([])
+        await settle()
+        await pilot.press("s")
+        await pilot.press(*"ftp://x", "ctrl+s")
+        await settle()
+        compare("submit", app)
+
+
+async def test_the_help(compare: Compare) -> None:
+    """A key that exists is found by nobody."""
+    async with shown(SMALL) as (app, settle, pilot):
+        app.tell(everything())
+        await settle()
+        await pilot.press("question_mark")
+        await settle()
+        compare("help", app)
+
+
+async def test_a_question_before_something_is_destroyed(compare: Compare) -> None:
+    """One wrong key ends a job of hours."""
+    async with shown(SMALL) as (app, settle, pilot):
+        app.actions = object()  # type: ignore[assignment]  # there is a broker
+        app.tell(running())
+        await settle()
+        await pilot.press("c")
+        await settle()
+        compare("confirm", app)
