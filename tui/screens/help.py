@@ -1,5 +1,6 @@
 """All keys of the screen below, and what its signs mean."""
 
+from collections.abc import Iterator
 from itertools import zip_longest
 from typing import ClassVar, Final
 
@@ -12,13 +13,12 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 _SIGNS: Final = """\
-[b]progress[/]  three bars: download, convert (cut at silences), transcribe
-[b]chunks[/]    transcribed of cut; + while more are being cut; red where some are missing
-[b]state![/]    nobody is alive who does what it waits for: open the job to read why
-[b]timeline[/]  █ done, in its node's colour  ▒ in work  ░ waits  × missing
-[b]in flight[/] with a worker now; redelivered: of those, more than once
-
-[dim]The mouse works too: rows, states, names of columns, keys at the bottom. esc closes this.[/]"""
+[b]progress[/]   download, convert (cut at silences), transcribe
+[b]chunks[/]     done of cut; + while more are cut; red where some are missing
+[b]state![/]     nobody is alive who does it: open the job to read why
+[b]timeline[/]   █ done, by which node  ▒ in work  ░ waits  × missing
+[b]in flight[/]  with a worker; redelivered: of those, not for the first time
+[dim]Rows, states, column names and keys can be clicked. esc closes this.[/]"""
 
 
 class Help(ModalScreen[None]):
@@ -26,11 +26,11 @@ class Help(ModalScreen[None]):
 
     def __init__(self, below: Screen[object]) -> None:
         super().__init__()
-        self._keys: dict[str, list[str]] = {}  # by what they do
-        for active in below.active_bindings.values():
-            binding = active.binding
-            if binding.description in _ours(active.node):
-                self._keys.setdefault(binding.description, []).append(below.app.get_key_display(binding))
+        self._keys = {
+            binding.description: [below.app.get_key_display(each) for each in Binding.make_bindings([binding])]
+            for node in filter(None, (below.focused, below, below.app))
+            for binding in _ours(node)
+        }
 
     def compose(self) -> ComposeResult:
         entries = [f"{' '.join(keys):9} {what}" for what, keys in self._keys.items()]
@@ -41,8 +41,10 @@ class Help(ModalScreen[None]):
             yield Static(Content.from_markup("\n" + _SIGNS))
 
 
-def _ours(node: DOMNode) -> set[str]:
-    """What the keys do that this project gave the node: Textual's own are those that everybody knows."""
-    classes = [kind for kind in type(node).__mro__ if kind.__module__.startswith("tui.")]
-    bindings = (binding for kind in classes for binding in kind.__dict__.get("BINDINGS", ()))
-    return {binding.description for binding in bindings if binding.description}
+def _ours(node: DOMNode) -> Iterator[Binding]:
+    """The keys that this project gave the node, also those that do nothing at present; all know Textual's own."""
+    for kind in type(node).__mro__:
+        if kind.__module__.startswith("tui."):
+            for binding in kind.__dict__.get("BINDINGS", ()):
+                if binding.description:
+                    yield binding

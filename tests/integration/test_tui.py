@@ -1,0 +1,390 @@
+"""The monitor with a real broker and real stages: every action by its keys, late joiners, and brokers that go away."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
+
+from schemas.requests import SubmitRequest
+from tests.harness import DATA, Node, Server, broker, ended, node, shared_broker, until, upload
+from tests.simulated import install
+from tests.web import Web, web
+from tui.app import Monitor
+from tui.rows import Row
+from tui.screens.detail import DetailScreen
+from tui.screens.export import Export
+from tui.screens.offer import Offer
+from tui.screens.submit import Submit
+from tui.table import Table
+from tui.transcript import Transcript
+from v2t_stream.dead import dead_letters
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.queues import queues
+from v2t_stream.settings import Settings
+from v2t_stream.submission import submit
+
+OTHERS = ("intake", "download", "convert", "aggregate")
+
+
+class Running(NamedTuple):
+    server: Server
+    site: Web
+    machine: Node
+    folder: Path
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A broker, a node with an engine that takes no time, and a web server."""
+    folder = tmp_path_factory.mktemp("tui")
+    environment = {**install(folder / "simulated"), "V2T_MODEL": "x1000"}
+    with (
+        shared_broker(folder / "nats") as server,
+        web(DATA) as site,
+        node(server.url, folder / "home", **environment) as machine,
+    ):
+        yield Running(server, site, machine, folder, environment)
+
+
+@pytest.fixture
+async def connection(running: Running) -> AsyncIterator[Connection]:
+    running.machine.revive()
+    async with await connect(running.server.url, name="test") as connection:
+        yield connection
+
+
+class User:
+    """Somebody at the keyboard of a monitor."""
+
+    def __init__(self, app: Monitor, pilot: Pilot[None]) -> None:
+        self.app = app
+        self.press = pilot.press
+        self.pilot = pilot
+
+    async def sees(self, what: Callable[[], object], timeout: float = 60) -> None:
+        """Wait until it is so."""
+        async with asyncio.timeout(timeout):
+            while not what():
+                await self.pilot.pause(0.05)
+
+    def row(self, title: str) -> Row | None:
+        """Of the latest job of this title."""
+        rows = [row for row in self.app.picture.rows() if row.title == title]
+        return max(rows, key=lambda row: row.started_at or 0.0, default=None)
+
+    async def sees_state(self, title: str, state: str) -> Row:
+        await self.sees(lambda: (row := self.row(title)) and row.state == state)
+        row = self.row(title)
+        assert row
+        return row
+
+    async def goes_to(self, job: str) -> None:
+        """Put the cursor on the job."""
+        table = self.app.screen.query_one("#jobs", Table)
+        await self.sees(lambda: table.select(job) or table.selected == job)
+
+    def said(self) -> str:
+        """What was notified."""
+        return "\n".join(note.message for note in self.app._notifications)
+
+    async def fills_in(self, lines: str, language: str = "", model: str = "") -> None:
+        await self.press("s")
+        await self.sees(lambda: isinstance(self.app.screen, Submit))
+        self.app.screen.query_one(TextArea).text = lines
+        self.app.screen.query_one("#language", Input).value = language
+        self.app.screen.query_one("#model", Input).value = model
+        await self.press("ctrl+s")
+
+
+@contextlib.asynccontextmanager
+async def user(url: str, home: Path, size: tuple[int, int] = (120, 40)) -> AsyncIterator[User]:
+    """At a monitor that has joined."""
+    app = Monitor(Settings(nats_url=url, data_dir=str(home)))
+    async with app.run_test(size=size, notifications=True) as pilot:
+        person = User(app, pilot)
+        if url:
+            await person.sees(lambda: app.picture.caught_up and app.seen_at)
+        yield person
+
+
+async def test_a_link_is_submitted_watched_read_and_exported(running: Running, tmp_path: Path) -> None:
+    """What the monitor is for does not work."""
+    async with user(running.server.url, tmp_path) as person:
+        await person.fills_in(f"{running.site.url}/20s-1.flac?export", language="EN")
+        row = await person.sees_state("20s-1", "completed")
+        assert (row.language, row.missing) == ("en", 0)
+        await person.goes_to(row.id)
+        await person.press("enter")
+        transcript = person.app.screen.query_one(Transcript)
+        await person.sees(lambda: transcript.all_entries)
+        assert all(" s in en" in entry.text for entry in transcript.all_entries)
+
+        await person.press("Y")
+        assert person.app.clipboard.count("\n") == len(transcript.all_entries) - 1
+        await person.press("e")
+        await person.sees(lambda: isinstance(person.app.screen, Export))
+        file = tmp_path / "talk.srt"
+        person.app.screen.query_one("#file", Input).value = str(file)
+        await person.press("enter")
+        await person.sees(file.exists)
+        await person.sees(lambda: "is written" in person.said())
+        assert file.read_text().startswith("1\n00:00:0")
+
+        # A file that is there is not overwritten by a single key.
+        file.write_text("mine")
+        await person.press("e")
+        person.app.screen.query_one("#file", Input).value = str(file)
+        await person.press("enter")
+        await person.pilot.pause()
+        assert isinstance(person.app.screen, Export)
+        assert file.read_text() == "mine"
+
+
+async def test_several_lines_and_files_are_submitted(running: Running, tmp_path: Path) -> None:
+    """Of several links one is taken, or a file of this machine cannot be sent."""
+    clip = tmp_path / "my clip.flac"
+    clip.write_bytes((DATA / "5s.flac").read_bytes())
+    async with user(running.server.url, tmp_path) as person:
+        await person.fills_in(f"{running.site.url}/20s-2.flac?several\n\n{clip}\n", language="de")
+        await person.sees_state("20s-2", "completed")
+        row = await person.sees_state("my clip.flac", "completed")
+        assert row.language == "de"
+        assert "2 jobs are submitted" in person.said()
+
+
+async def test_what_is_wrong_in_a_form_is_said_there(running: Running, tmp_path: Path) -> None:
+    """A misspelt model is found out by a job that failed."""
+    async with user(running.server.url, tmp_path) as person:
+        await person.fills_in("https://example.com/talk.mp3", model="smal")
+        await person.pilot.pause()
+        assert isinstance(person.app.screen, Submit)
+        wrong = person.app.screen.query_one("#wrong").render()
+        assert "unknown model 'smal': did you mean small" in str(wrong)
+
+
+async def test_a_job_is_cancelled_after_a_question(running: Running, connection: Connection, tmp_path: Path) -> None:
+    """A wrong key ends a job, or nothing does."""
+    media = await upload(connection, DATA / "3min.ogg")
+    wish = SubmitRequest(media=media, title="slow", model="sim/x1", language="fr", force=True)
+    job, _ = await submit(connection, wish)
+    async with user(running.server.url, tmp_path) as person:
+        await person.sees_state("slow", "transcribing")
+        await person.goes_to(job)
+        await person.press("c", "n")
+        await person.press("c", "y")
+        await person.sees_state("slow", "cancelled")
+    assert (await ended(connection, job)).state == "cancelled"
+    running.machine.kill("transcribe")  # it would be at it for a while
+    running.machine.start("transcribe")
+
+
+async def test_a_failed_job_is_retried(running: Running, tmp_path: Path) -> None:
+    """A link that was dead for a moment has to be put in again."""
+    running.site.missing.add("20s-3.flac")
+    async with user(running.server.url, tmp_path) as person:
+        await person.fills_in(f"{running.site.url}/20s-3.flac?retried", language="es")
+        await person.sees(lambda: any(row.state == "failed" for row in person.app.picture.rows()))
+        (row,) = (row for row in person.app.picture.rows() if row.state == "failed")
+        running.site.missing.clear()
+        await person.goes_to(row.id)
+        await person.press("r")
+        await person.sees(lambda: (job := person.app.picture.job(row.id)) and job.state == "completed")
+        # Again, by another model, which is asked for.
+        await person.press("m")
+        await person.pilot.pause()
+        person.app.screen.query_one(Input).value = "sim/x900"
+        await person.press("enter")
+        await person.sees(lambda: (job := person.app.picture.job(row.id)) and job.retries == 2)
+        await person.sees(lambda: (job := person.app.picture.job(row.id)) and job.state == "completed")
+
+
+async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
+    running: Running, connection: Connection, tmp_path: Path
+) -> None:
+    """What could not be done stays undone; or a retry of one chunk does all of them again."""
+    lengths = {}
+    media = await upload(connection, DATA / "3min.ogg")
+    first, _ = await submit(connection, SubmitRequest(media=media, title="lengths", language="it", force=True))
+    for n, chunk in (await ended(connection, first)).chunks.items():
+        lengths[n] = chunk.segments[0].text.split(" ")[0]
+    media = await upload(connection, DATA / "3min.ogg")
+    poison = f"x1000-poison{lengths[1]}-poison{lengths[2]}"
+    running.machine.kill("transcribe")
+    environment = {**running.environment, "V2T_MODEL": poison}
+    with node(running.server.url, running.folder / "poison", "transcribe", **environment):
+        job, _ = await submit(connection, SubmitRequest(media=media, title="gaps", language="it", force=True))
+        assert {gap.chunk for gap in (await ended(connection, job)).gaps} == {1, 2}
+    running.machine.start("transcribe")
+    async with user(running.server.url, tmp_path) as person:
+        row = await person.sees_state("gaps", "completed")
+        assert row.missing == 2
+        await person.goes_to(job)
+        await person.press("enter")
+        screen = person.app.screen
+        assert isinstance(screen, DetailScreen)
+        transcript = screen.query_one(Transcript)
+        await person.sees(lambda: [entry.chunk for entry in transcript.all_entries if entry.kind == "gap"] == [1, 2])
+        await person.press("g")
+        await person.sees(lambda: transcript.current and transcript.current.kind == "gap")
+        await person.press("r")
+        await person.sees(lambda: [gap.chunk for gap in screen.job.gaps] == [2] and screen.job.completed)
+        await person.press("escape", "2")
+        dead = person.app.screen.query_one("#dead", Table)
+        dead.focus()
+        number = next(
+            str(one.number) for one in await dead_letters(connection) if (one.letter.job, one.chunk) == (job, 2)
+        )
+        await person.sees(lambda: dead.select(number) or dead.selected == number)
+        await person.press("r")
+        await until(connection, job, lambda state: bool(state.is_whole and not state.gaps and state.completed))
+        # The letter of the other chunk is about nothing any more: that is said, and it can be thrown away.
+        number = next(
+            str(one.number) for one in await dead_letters(connection) if (one.letter.job, one.chunk) == (job, 1)
+        )
+        await person.sees(lambda: dead.select(number) or dead.selected == number)
+        await person.press("r")
+        await person.sees(lambda: "is no gap any more" in person.said())
+        await person.press("x", "y")
+        await person.sees(lambda: "is thrown away" in person.said())
+    assert number not in {str(one.number) for one in await dead_letters(connection)}
+
+
+async def test_a_queue_is_paused_and_resumed(running: Running, connection: Connection, tmp_path: Path) -> None:
+    """A stage cannot be held back, or never be let go again."""
+
+    async def paused() -> bool:
+        return next(queue.paused for queue in await queues(connection) if queue.name == "convert")
+
+    async with user(running.server.url, tmp_path) as person:
+        await person.press("2")
+        table = person.app.screen.query_one("#queues", Table)
+        table.focus()
+        await person.sees(lambda: table.select("convert") or table.selected == "convert")
+        await person.press("p")
+        await person.sees(lambda: "convert is paused" in person.said())
+        assert await paused()
+        await person.sees(lambda: next(one.paused for one in person.app.around.queues if one.name == "convert"))
+        await person.press("p")
+        await person.sees(lambda: "convert goes on" in person.said())
+        assert not await paused()
+
+
+async def test_a_list_is_one_row_with_its_entries_behind_it(running: Running, tmp_path: Path) -> None:
+    """A channel floods the table, or nobody sees which of its videos failed."""
+    async with user(running.server.url, tmp_path) as person:
+        await person.fills_in(f"{running.site.url}/feed/2", language="nl")
+        row = await person.sees_state("A podcast", "completed")
+        assert (row.length, row.done, row.missing) == (2, 2, 0)
+        await person.goes_to(row.id)
+        await person.press("enter")
+        table = person.app.screen.query_one("#jobs", Table)
+        await person.sees(lambda: table.selected)
+        assert {one.title for one in person.app.picture.rows(row.id)} == {"20s-1", "20s-2"}
+        await person.press("enter")
+        await person.sees(lambda: isinstance(person.app.screen, DetailScreen))
+        await person.press("escape", "escape")
+        await person.sees(lambda: person.app.screen.query_one("#jobs", Table).selected == row.id)
+
+
+async def test_who_joins_late_sees_the_same(running: Running, connection: Connection, tmp_path: Path) -> None:
+    """Two people look at the same broker and see different jobs."""
+    async with user(running.server.url, tmp_path) as early:
+        media = await upload(connection, DATA / "3min.ogg")
+        first, _ = await submit(connection, SubmitRequest(media=media, title="first", language="pl", force=True))
+        await ended(connection, first)
+        media = await upload(connection, DATA / "3min.ogg")
+        wish = SubmitRequest(media=media, title="second", model="sim/x2", language="pl", force=True)
+        second, _ = await submit(connection, wish)
+        await until(connection, second, lambda job: job.converted is not None and len(job.chunks) >= 1)
+        running.machine.kill("transcribe")
+        async with user(running.server.url, tmp_path) as late:
+
+            def same() -> bool:
+                return {*early.app.picture.rows()} == {*late.app.picture.rows()}
+
+            await late.sees(same)
+            row = late.row("second")
+            assert row
+            assert 1 <= row.done < row.cut
+            await late.press("s", "escape")  # it answers
+            await late.goes_to(second)
+            await late.press("c", "y")
+            await early.sees_state("second", "cancelled")
+            await late.sees(same)
+    running.machine.start("transcribe")
+
+
+async def test_the_broker_goes_away_and_comes_back(tmp_path: Path) -> None:
+    """The monitor ends with the broker, or shows an old picture as if it were the present."""
+    async with broker(tmp_path / "nats") as (server, connection):
+        await submit(connection, SubmitRequest(url="https://example.com/a.mp3"))
+        with node(server.url, tmp_path / "home", "intake", **install(tmp_path / "simulated")):
+            async with user(server.url, tmp_path) as person:
+                title = "https://example.com/a.mp3"
+                await person.sees_state(title, "queued")
+                server.kill()
+                await person.sees(lambda: person.app.away)
+                away = person.app.screen.query_one("#away")
+                await person.sees(lambda: away.display)
+                assert person.row(title)
+                await person.press("down", "up", "question_mark", "escape")
+                server.start()
+                await person.sees(lambda: not person.app.away)
+                await person.sees(lambda: not away.display)
+                await submit(connection, SubmitRequest(url="https://example.com/b.mp3"))
+                await person.sees_state("https://example.com/b.mp3", "queued")
+                assert len(list(person.app.picture.rows())) == 2
+
+
+async def test_a_broker_that_lost_its_store_is_seen_as_it_is_now(tmp_path: Path) -> None:
+    """Jobs are shown that nobody has, and new ones are not."""
+    async with broker(tmp_path / "one") as (server, connection), user(server.url, tmp_path) as person:
+        with node(server.url, tmp_path / "home", "intake", **install(tmp_path / "simulated")):
+            await submit(connection, SubmitRequest(url="https://example.com/a.mp3"))
+            await person.sees_state("https://example.com/a.mp3", "queued")
+        server.kill()
+        (tmp_path / "one").rename(tmp_path / "lost")
+        server.start()
+        await person.sees(lambda: person.app.away)
+        with node(server.url, tmp_path / "home", "intake", **install(tmp_path / "simulated")):
+            await person.sees(lambda: not list(person.app.picture.rows()))
+            await submit(connection, SubmitRequest(url="https://example.com/b.mp3"))
+            await person.sees_state("https://example.com/b.mp3", "queued")
+
+
+async def test_a_broker_that_is_not_there_yet_is_joined_when_it_is(tmp_path: Path) -> None:
+    """Who starts the monitor first has to start it again."""
+    server = Server(tmp_path / "nats")
+    server.start()
+    server.kill()
+    app = Monitor(Settings(nats_url=server.url, data_dir=str(tmp_path)))
+    async with app.run_test() as pilot:
+        person = User(app, pilot)
+        await person.sees(lambda: "no NATS server answers" in app.away)
+        await person.press("s")
+        await person.sees(lambda: "no broker is joined yet" in person.said())
+        server.start()
+        try:
+            with node(server.url, tmp_path / "home", "intake", **install(tmp_path / "simulated")):
+                await person.sees(lambda: not app.away and app.picture.caught_up)
+        finally:
+            server.stop()
+
+
+async def test_without_a_broker_the_embedded_one_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has nothing set up gets an error."""
+    for name, value in install(tmp_path / "simulated").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("V2T_MODEL", "x1000")
+    async with user("", tmp_path / "home") as person:
+        await person.sees(lambda: isinstance(person.app.screen, Offer))
+        await person.press("y")
+        await person.sees(lambda: person.app.picture.caught_up and person.app.seen_at)
+        await person.fills_in(str(DATA / "5s.flac"))
+        await person.sees_state("5s.flac", "completed")
