@@ -72,6 +72,7 @@ class Monitor(App[None]):
         self.seen_at = 0.0  # when it last did, by our own clock
         self.actions: Actions | None = None  # None until a broker was joined
         self.connection: Connection | None = None
+        self._changed = asyncio.Event()  # what is around, by something the user did
         self._frames = 0
         self._dirty = False
         for theme in (DARK, LIGHT):
@@ -137,7 +138,7 @@ class Monitor(App[None]):
                     self.picture = Picture()
                     await feed.together(
                         feed.all_jobs(connection, self.post_message),
-                        feed.look_around(connection, self.post_message),
+                        feed.look_around(connection, self.post_message, self._changed),
                         connection.watch_store(),
                     )
             except StoreChanged:
@@ -175,6 +176,7 @@ class Monitor(App[None]):
             self.notify(one_line(str(error)), severity="error", timeout=10, markup=False)
         else:
             self.notify(one_line(said), markup=False)
+            self._changed.set()
 
     # -- handlers: they own the state
 

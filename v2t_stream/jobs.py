@@ -58,7 +58,7 @@ class Job:
     _heard_at: float = 0.0  # when the latest result of a chunk was stored
 
     def apply(self, stored: Stored) -> None:
-        """Take one fact; of one that cannot be read, as of a newer release, or is of another subject: that it is there."""
+        """Take one fact; of one of a newer release, or of another subject, only that it is there."""
         if (job := job_of(stored.subject)) != self.id:
             _, place = place_of(job)
             self.children.setdefault(place, Job(job, self.words)).apply(stored)
