@@ -65,7 +65,7 @@ async def all_jobs(connection: Connection, post: Post) -> None:
     state = (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]
     # The chunks from here on, so that none is missed that is stored while the history is read.
     chunks = connection.watch(JOBS, "v2t.job.*.chunk.*", after=state["last_seq"])
-    others = connection.watch(JOBS, "v2t.job.*.*", "v2t.job.*.progress.*")
+    others = connection.watch(JOBS, "v2t.job.*.*", "v2t.job.*.progress.*", "v2t.job.*.retried.*")
     await together(_forward(chunks, post, "", tell=False), _forward(others, post, ""))
 
 

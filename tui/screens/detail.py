@@ -43,7 +43,7 @@ class DetailScreen(MonitorScreen):
         Binding("e", "export", "export"),
         Binding("c", "cancel", "cancel"),
         Binding("r", "retry", "retry"),
-        Binding("m", "model", "retry by another model", show=False),
+        Binding("m", "model", "by another model", show=False),
     ]
 
     def __init__(self, job: str) -> None:

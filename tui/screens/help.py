@@ -14,10 +14,10 @@ from textual.widgets import Static
 
 _SIGNS: Final = """\
 [b]progress[/]   download, convert (cut at silences), transcribe
-[b]chunks[/]     done of cut; + while more are cut; red where some are missing
+[b]chunks[/]     done of cut; + while more are cut; red: some are missing
 [b]state![/]     nobody is alive who does it: open the job to read why
 [b]timeline[/]   █ done, by which node  ▒ in work  ░ waits  × missing
-[b]in flight[/]  with a worker; redelivered: of those, not for the first time
+[b]in flight[/]  with a worker; redelivered: of those, once more
 [dim]Rows, states, column names and keys can be clicked. esc closes this.[/]"""
 
 

@@ -54,7 +54,7 @@ class JobsScreen(MonitorScreen):
         Binding("right", "tab(1)", "next state", show=False),
         Binding("c", "cancel", "cancel"),
         Binding("r", "retry", "retry"),
-        Binding("m", "model", "retry by another model", show=False),
+        Binding("m", "model", "by another model", show=False),
         Binding("escape", "back", "back"),
         Binding("s", "app.submit", "submit"),
     ]
