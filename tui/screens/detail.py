@@ -171,7 +171,7 @@ class DetailScreen(MonitorScreen):
         return not job.ended and bool(job.sequences), retriable, bool(self.job.gaps)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        can_cancel, can_retry, has_gaps = self._now() if self.is_mounted else (False, False, False)
+        can_cancel, can_retry, has_gaps = self._now() if self.is_whole else (False, False, False)
         match action:
             case "cancel":
                 return can_cancel

@@ -202,7 +202,7 @@ class FleetScreen(MonitorScreen):
         return self._queue is not None, self._letter is not None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        on_queue, on_letter = self._now() if self.is_mounted else (False, False)
+        on_queue, on_letter = self._now() if self.is_whole else (False, False)
         match action:
             case "pause":
                 return on_queue

@@ -196,7 +196,7 @@ class JobsScreen(MonitorScreen):
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        can_cancel, can_retry, can_model, can_back = self._now() if self.is_mounted else (False,) * 4
+        can_cancel, can_retry, can_model, can_back = self._now() if self.is_whole else (False,) * 4
         match action:
             case "cancel":
                 return can_cancel
