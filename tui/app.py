@@ -25,7 +25,7 @@ from tui.picture import Picture
 from tui.screens.base import MonitorScreen
 from tui.screens.confirm import Confirm
 from tui.screens.fleet import FleetScreen
-from tui.screens.help import Help
+from tui.screens.help import Help, own_keys
 from tui.screens.jobs import JobsScreen
 from tui.screens.offer import Offer
 from tui.screens.submit import Submit
@@ -256,8 +256,9 @@ class Monitor(App[None]):
         yield SystemCommand("Jobs", "The table of jobs", lambda: self.action_mode("jobs"))
         yield SystemCommand("Fleet", "Nodes, queues and dead letters", lambda: self.action_mode("fleet"))
         yield SystemCommand("Submit", "Send links or files to be transcribed", self.action_submit)
+        ours = {binding.description for binding in own_keys(screen)}
         for active in screen.active_bindings.values():
-            if active.node is screen and active.enabled:
+            if active.node is screen and active.enabled and active.binding.description in ours:
                 run = functools.partial(self.run_action, active.binding.action, screen)
                 yield SystemCommand(active.binding.description.capitalize(), "on this screen", run)
         yield SystemCommand("Light or dark", "The other of the two themes", self.action_toggle_theme)

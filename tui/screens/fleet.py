@@ -70,8 +70,8 @@ class FleetScreen(MonitorScreen):
         self._can: tuple[bool, ...] = ()
 
     def body(self) -> Iterator[Widget]:
-        yield Table(_NODES, self._node_cell, id="nodes")
-        yield Table(_QUEUES, self._queue_cell, id="queues")
+        yield Table(_NODES, self._node_cell, opens=False, id="nodes")
+        yield Table(_QUEUES, self._queue_cell, opens=False, id="queues")
         yield Table(_DEAD, self._dead_cell, id="dead")
         yield Static(id="note")
 
