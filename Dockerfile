@@ -29,6 +29,7 @@ COPY LICENSE README.md ./
 COPY schemas schemas
 COPY v2t_stream v2t_stream
 COPY stages stages
+COPY tui tui
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv build --wheel --out-dir /wheel
 

@@ -25,7 +25,7 @@ from tui.picture import Picture
 from tui.screens.base import MonitorScreen
 from tui.screens.confirm import Confirm
 from tui.screens.fleet import FleetScreen
-from tui.screens.help import Help
+from tui.screens.help import Help, own_keys
 from tui.screens.jobs import JobsScreen
 from tui.screens.offer import Offer
 from tui.screens.submit import Submit
@@ -72,6 +72,7 @@ class Monitor(App[None]):
         self.seen_at = 0.0  # when it last did, by our own clock
         self.actions: Actions | None = None  # None until a broker was joined
         self.connection: Connection | None = None
+        self._changed = asyncio.Event()  # what is around, by something the user did
         self._frames = 0
         self._dirty = False
         for theme in (DARK, LIGHT):
@@ -137,7 +138,7 @@ class Monitor(App[None]):
                     self.picture = Picture()
                     await feed.together(
                         feed.all_jobs(connection, self.post_message),
-                        feed.look_around(connection, self.post_message),
+                        feed.look_around(connection, self.post_message, self._changed),
                         connection.watch_store(),
                     )
             except StoreChanged:
@@ -175,6 +176,7 @@ class Monitor(App[None]):
             self.notify(one_line(str(error)), severity="error", timeout=10, markup=False)
         else:
             self.notify(one_line(said), markup=False)
+            self._changed.set()
 
     # -- handlers: they own the state
 
@@ -254,8 +256,9 @@ class Monitor(App[None]):
         yield SystemCommand("Jobs", "The table of jobs", lambda: self.action_mode("jobs"))
         yield SystemCommand("Fleet", "Nodes, queues and dead letters", lambda: self.action_mode("fleet"))
         yield SystemCommand("Submit", "Send links or files to be transcribed", self.action_submit)
+        ours = {binding.description for binding in own_keys(screen)}
         for active in screen.active_bindings.values():
-            if active.node is screen and active.enabled:
+            if active.node is screen and active.enabled and active.binding.description in ours:
                 run = functools.partial(self.run_action, active.binding.action, screen)
                 yield SystemCommand(active.binding.description.capitalize(), "on this screen", run)
         yield SystemCommand("Light or dark", "The other of the two themes", self.action_toggle_theme)

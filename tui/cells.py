@@ -8,7 +8,6 @@ from rich.style import Style
 
 from v2t_stream.text import one_line
 
-_EIGHTHS = " ▏▎▍▌▋▊▉"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
@@ -50,11 +49,9 @@ def _cut(pieces: Cell, width: int) -> list[Segment]:
 
 
 def bar(share: float, width: int, full: Style, track: Style) -> Cell:
-    """A bar of `width` columns, filled from 0 to 1 in eighths of a column."""
-    eighths = round(min(1.0, max(0.0, share)) * width * 8)
-    whole, rest = divmod(eighths, 8)
-    filled = "█" * whole + (_EIGHTHS[rest] if rest else "")
-    # The track is a thin line, so that what is done stands out without any colour too.
+    """A bar of `width` columns, filled from 0 to 1 in halves of a column: a thick line on a thin one."""
+    whole, half = divmod(round(min(1.0, max(0.0, share)) * width * 2), 2)
+    filled = "━" * whole + "╸" * half
     return (Piece(filled, full), Piece("─" * (width - len(filled)), track))
 
 

@@ -65,7 +65,7 @@ async def all_jobs(connection: Connection, post: Post) -> None:
     state = (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]
     # The chunks from here on, so that none is missed that is stored while the history is read.
     chunks = connection.watch(JOBS, "v2t.job.*.chunk.*", after=state["last_seq"])
-    others = connection.watch(JOBS, "v2t.job.*.*", "v2t.job.*.progress.*")
+    others = connection.watch(JOBS, "v2t.job.*.*", "v2t.job.*.progress.*", "v2t.job.*.retried.*")
     await together(_forward(chunks, post, "", tell=False), _forward(others, post, ""))
 
 
@@ -120,8 +120,8 @@ async def together(*coroutines: Coroutine[Any, Any, None]) -> None:
         await asyncio.wait(tasks)
 
 
-async def look_around(connection: Connection, post: Post) -> None:
-    """Nodes every second, queues and dead letters every second one, until cancelled."""
+async def look_around(connection: Connection, post: Post, changed: asyncio.Event) -> None:
+    """Nodes every second, queues and dead letters every second one, and all at once when set off by `changed`."""
     around = Around()
     dead_at: object = None
     looks = 0
@@ -143,4 +143,8 @@ async def look_around(connection: Connection, post: Post) -> None:
             post(Away(str(error) or "no answer"))
             looks = -1  # all of it as soon as it is back
         looks += 1
-        await asyncio.sleep(_LOOK_EVERY)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_EVERY):
+                await changed.wait()
+            looks = 0
+        changed.clear()

@@ -64,12 +64,17 @@ class Table(ScrollView, can_focus=True):
         columns: Sequence[Column],
         cells: Callable[[str, str, int], Cell],
         *,
+        opens: bool = True,
         id: str | None = None,  # noqa: A002  # Textual's name
     ) -> None:
-        """`cells`: what stands in the row of this key in the column of this name, which is so many columns wide."""
+        """`cells`: what stands in the row of this key in the column of this name, which is so many columns wide.
+
+        `opens`: whether something is behind a row.
+        """
         super().__init__(id=id)
         self._columns = columns
         self._cells = cells
+        self._opens = opens
         self._keys: Sequence[str] = ()
         self._at = 0  # the row with the cursor
         self._across = -1  # the width for which `_widths` was made
@@ -143,7 +148,11 @@ class Table(ScrollView, can_focus=True):
         style = look(self.app).header
         arrow = "▾" if self.descending else "▴"
         return [
-            (cell(column.name + (arrow if column.name == self.sorted_by else ""), style), column, size)
+            (
+                cell(column.name + (arrow if self.sorted_by and column.name == self.sorted_by else ""), style),
+                column,
+                size,
+            )
             for column, size in self.widths()
         ]
 
@@ -178,6 +187,9 @@ class Table(ScrollView, can_focus=True):
     def action_jump(self, to: int) -> None:
         self._go(to if to >= 0 else len(self._keys) - 1)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
+        return self._opens or action != "open"
+
     def action_open(self) -> None:
         if self.selected is not None:
             self.post_message(self.Opened(self, self.selected))
@@ -194,7 +206,7 @@ class Table(ScrollView, can_focus=True):
             return
         was = self._at
         self._go(at)
-        if at == was or event.chain > 1:
+        if self._opens and (at == was or event.chain > 1):
             self.action_open()
 
     def _click_header(self, x: int) -> None:

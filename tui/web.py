@@ -50,7 +50,9 @@ class _Server(Server):
 
     async def handle_websocket(self, request: web.Request) -> Any:
         """Refuse pages of other sites: a browser would let them in, and they could press keys here."""
-        if urlsplit(request.headers.get("Origin", "")).netloc != urlsplit(self.public_url).netloc:
+        origin = urlsplit(request.headers.get("Origin", ""))
+        ours = {urlsplit(self.public_url).netloc, *([f"localhost:{self.port}"] if _is_loopback(self.host) else [])}
+        if origin.netloc not in ours:
             raise web.HTTPForbidden(text="the monitor is for its own page alone")
         return await super().handle_websocket(request)
 

@@ -96,7 +96,7 @@ def _is_key(key: str) -> bool:
 def _quoted(text: str) -> str:
     """`text` in quotes, for a sentence: so much of it that one sees which it is."""
     quoted = repr(text)
-    return quoted if len(quoted) <= _QUOTED else f"{quoted[: _QUOTED - 1]}…"
+    return quoted if len(quoted) <= _QUOTED else f"{quoted[: _QUOTED - 2]}…{quoted[-1]}"
 
 
 def _check_url(url: str) -> None:

@@ -26,6 +26,7 @@ _BENCHMARKS = (
     "many_nodes",
     "store",
     "uploads",
+    "monitor",
     "soak",
 )
 

@@ -40,12 +40,12 @@ from schemas.transcript import Segment, Word
 from tests.harness import DATA
 from tests.unit.test_audio_decode import tone, write
 from v2t_stream import demo
-from v2t_stream.cli.follow import describe
 from v2t_stream.cli.job import summary
 from v2t_stream.errors import V2TError
 from v2t_stream.formats import render_all
 from v2t_stream.jetstream import Stored
 from v2t_stream.jobs import fold, fold_all
+from v2t_stream.progress import describe
 from v2t_stream.providers import parse as parse_providers
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, of_fields, parse

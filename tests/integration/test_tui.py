@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from textual.pilot import Pilot
@@ -16,6 +16,7 @@ from tests.simulated import install
 from tests.web import Web, web
 from tui.app import Monitor
 from tui.rows import Row
+from tui.screens.ask import Ask
 from tui.screens.detail import DetailScreen
 from tui.screens.export import Export
 from tui.screens.offer import Offer
@@ -66,6 +67,14 @@ class User:
         self.app = app
         self.press = pilot.press
         self.pilot = pilot
+        self._said: list[str] = []
+        notify = app.notify
+
+        def noted(message: str, **more: Any) -> None:
+            self._said.append(message)
+            notify(message, **more)
+
+        app.notify = noted  # type: ignore[method-assign]  # what was said vanishes after some seconds
 
     async def sees(self, what: Callable[[], object], timeout: float = 60) -> None:
         """Wait until it is so."""
@@ -91,7 +100,7 @@ class User:
 
     def said(self) -> str:
         """What was notified."""
-        return "\n".join(note.message for note in self.app._notifications)
+        return "\n".join(self._said)
 
     async def fills_in(self, lines: str, language: str = "", model: str = "") -> None:
         await self.press("s")
@@ -188,7 +197,7 @@ async def test_a_failed_job_is_retried(running: Running, tmp_path: Path) -> None
     """A link that was dead for a moment has to be put in again."""
     running.site.missing.add("20s-3.flac")
     async with user(running.server.url, tmp_path) as person:
-        await person.fills_in(f"{running.site.url}/20s-3.flac?retried", language="es")
+        await person.fills_in(f"{running.site.url}/episode/1/20s-3.flac?retried", language="es")
         await person.sees(lambda: any(row.state == "failed" for row in person.app.picture.rows()))
         (row,) = (row for row in person.app.picture.rows() if row.state == "failed")
         running.site.missing.clear()
@@ -197,7 +206,7 @@ async def test_a_failed_job_is_retried(running: Running, tmp_path: Path) -> None
         await person.sees(lambda: (job := person.app.picture.job(row.id)) and job.state == "completed")
         # Again, by another model, which is asked for.
         await person.press("m")
-        await person.pilot.pause()
+        await person.sees(lambda: isinstance(person.app.screen, Ask))
         person.app.screen.query_one(Input).value = "sim/x900"
         await person.press("enter")
         await person.sees(lambda: (job := person.app.picture.job(row.id)) and job.retries == 2)
@@ -253,6 +262,12 @@ async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
         await person.press("x", "y")
         await person.sees(lambda: "is thrown away" in person.said())
     assert number not in {str(one.number) for one in await dead_letters(connection)}
+
+
+async def letter_about(connection: Connection, job: str, chunk: int) -> str:
+    return next(
+        str(one.number) for one in await dead_letters(connection) if (one.letter.job, one.chunk) == (job, chunk)
+    )
 
 
 async def test_a_queue_is_paused_and_resumed(running: Running, connection: Connection, tmp_path: Path) -> None:

@@ -41,12 +41,17 @@ class MonitorScreen(Screen[None]):
 
     def draw(self) -> None:
         """Show the picture as it is now."""
-        if not self.is_mounted:
+        if not self.is_whole:
             return
         self._draw_bar()
         self.tell("#away", Content(_away(self.monitor) if self.monitor.away else ""), layout=True)
         self.show("#away", bool(self.monitor.away))
         self.draw_body()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its widgets are there: not before it is mounted, nor while it is taken apart."""
+        return self.is_mounted and bool(self.query("#away"))
 
     def tell(self, selector: str, content: Content | Text, *, layout: bool = False) -> None:
         """Put new content into a Static, where it is new: a layout for each picture would take most of the time.

@@ -43,7 +43,7 @@ class DetailScreen(MonitorScreen):
         Binding("e", "export", "export"),
         Binding("c", "cancel", "cancel"),
         Binding("r", "retry", "retry"),
-        Binding("m", "model", "retry by another model", show=False),
+        Binding("m", "model", "by another model", show=False),
     ]
 
     def __init__(self, job: str) -> None:
@@ -158,20 +158,20 @@ class DetailScreen(MonitorScreen):
     # -- keys
 
     def _offer_keys(self) -> None:
-        job = self._job
-        current = self.query_one(Transcript).current
-        on_gap = bool(current and current.kind == "gap")
-        can = (
-            not job.ended and bool(job.sequences),
-            job.state == "failed" or bool(job.gaps) or on_gap,
-            bool(self.job.gaps),
-        )
-        if can != self._can:
+        if (can := self._now()) != self._can:
             self._can = can
             self.refresh_bindings()
 
+    def _now(self) -> tuple[bool, bool, bool]:
+        """Whether the job can be cancelled, it or the chunk under the cursor retried, and there are gaps to go to."""
+        job = self._job
+        current = self.query_one(Transcript).current
+        on_gap = bool(current and current.kind == "gap")
+        retriable = job.state == "failed" or (job.ended and bool(job.gaps)) or on_gap
+        return not job.ended and bool(job.sequences), retriable, bool(self.job.gaps)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        can_cancel, can_retry, has_gaps = self._can or (False, False, False)
+        can_cancel, can_retry, has_gaps = self._now() if self.is_whole else (False, False, False)
         match action:
             case "cancel":
                 return can_cancel

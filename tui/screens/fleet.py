@@ -70,8 +70,8 @@ class FleetScreen(MonitorScreen):
         self._can: tuple[bool, ...] = ()
 
     def body(self) -> Iterator[Widget]:
-        yield Table(_NODES, self._node_cell, id="nodes")
-        yield Table(_QUEUES, self._queue_cell, id="queues")
+        yield Table(_NODES, self._node_cell, opens=False, id="nodes")
+        yield Table(_QUEUES, self._queue_cell, opens=False, id="queues")
         yield Table(_DEAD, self._dead_cell, id="dead")
         yield Static(id="note")
 
@@ -193,13 +193,16 @@ class FleetScreen(MonitorScreen):
         return self._dead.get(key) if key and self.focused and self.focused.id == "dead" else None
 
     def _offer_keys(self) -> None:
-        can = (self._queue is not None, self._letter is not None)
-        if can != self._can:
+        if (can := self._now()) != self._can:
             self._can = can
             self.refresh_bindings()
 
+    def _now(self) -> tuple[bool, bool]:
+        """Whether the cursor is on a queue, or on a dead letter."""
+        return self._queue is not None, self._letter is not None
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        on_queue, on_letter = self._can or (False, False)
+        on_queue, on_letter = self._now() if self.is_whole else (False, False)
         match action:
             case "pause":
                 return on_queue

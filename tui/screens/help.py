@@ -14,10 +14,10 @@ from textual.widgets import Static
 
 _SIGNS: Final = """\
 [b]progress[/]   download, convert (cut at silences), transcribe
-[b]chunks[/]     done of cut; + while more are cut; red where some are missing
+[b]chunks[/]     done of cut; + while more are cut; red: some are missing
 [b]state![/]     nobody is alive who does it: open the job to read why
 [b]timeline[/]   █ done, by which node  ▒ in work  ░ waits  × missing
-[b]in flight[/]  with a worker; redelivered: of those, not for the first time
+[b]in flight[/]  with a worker; redelivered: of those, once more
 [dim]Rows, states, column names and keys can be clicked. esc closes this.[/]"""
 
 
@@ -29,7 +29,7 @@ class Help(ModalScreen[None]):
         self._keys = {
             binding.description: [below.app.get_key_display(each) for each in Binding.make_bindings([binding])]
             for node in filter(None, (below.focused, below, below.app))
-            for binding in _ours(node)
+            for binding in own_keys(node)
         }
 
     def compose(self) -> ComposeResult:
@@ -41,7 +41,7 @@ class Help(ModalScreen[None]):
             yield Static(Content.from_markup("\n" + _SIGNS))
 
 
-def _ours(node: DOMNode) -> Iterator[Binding]:
+def own_keys(node: DOMNode) -> Iterator[Binding]:
     """The keys that this project gave the node, also those that do nothing at present; all know Textual's own."""
     for kind in type(node).__mro__:
         if kind.__module__.startswith("tui."):

@@ -54,7 +54,7 @@ class JobsScreen(MonitorScreen):
         Binding("right", "tab(1)", "next state", show=False),
         Binding("c", "cancel", "cancel"),
         Binding("r", "retry", "retry"),
-        Binding("m", "model", "retry by another model", show=False),
+        Binding("m", "model", "by another model", show=False),
         Binding("escape", "back", "back"),
         Binding("s", "app.submit", "submit"),
     ]
@@ -70,7 +70,7 @@ class JobsScreen(MonitorScreen):
         self._text = ""
         self._order = "age" if not parent else "entry"
         self._descending = False
-        self._can: tuple[bool, ...] = ()
+        self._can: tuple[bool, ...] = ()  # what the keys at the bottom say
 
     def body(self) -> Iterator[Widget]:
         yield Static(id="tabs")
@@ -181,28 +181,31 @@ class JobsScreen(MonitorScreen):
         return self.monitor.picture.row(self._of, key) if key else None
 
     def _offer_keys(self) -> None:
-        row = self._selected
-        can = (
-            bool(row and _is_open(row)),
-            bool(row and _is_retriable(row)),
-            bool(row and row.tab == "completed"),
-            self._tab != "all",
-        )
-        if can != self._can:
+        if (can := self._now()) != self._can:
             self._can = can
             self.refresh_bindings()
 
+    def _now(self) -> tuple[bool, bool, bool, bool]:
+        """Whether the selected job can be cancelled, retried, done by another model; and one can go back."""
+        row = self._selected
+        return (
+            bool(row and _is_open(row)),
+            bool(row and _is_retriable(row)),
+            bool(row and (row.tab == "completed" or _is_retriable(row))),
+            bool(self._of or self._text or self._tab != "all" or self._is_typing),
+        )
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        can_cancel, can_retry, is_done, _ = self._can or (False, False, False, False)
+        can_cancel, can_retry, can_model, can_back = self._now() if self.is_whole else (False,) * 4
         match action:
             case "cancel":
                 return can_cancel
             case "retry":
                 return can_retry
             case "model":
-                return can_retry or is_done
+                return can_model
             case "back":
-                return bool(self._of or self._text or self._tab != "all" or self._is_typing)
+                return can_back
             case "filter":
                 return not self._is_typing
         return True
