@@ -17,12 +17,11 @@ from v2t_stream.errors import Reject
 from v2t_stream.jetstream import Connection
 from v2t_stream.models import problem
 from v2t_stream.providers import HTTP_ENGINES
-from v2t_stream.text import one_line
+from v2t_stream.text import one_line, quoted
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 from v2t_stream.transcriber import engine_names
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-_QUOTED: Final = 200  # characters of the same in a sentence
 _LONGEST: Final = 4096  # characters of a URL or a title; what is longer would not fit where facts are shown and sent
 
 
@@ -75,13 +74,13 @@ def check(request: SubmitRequest) -> None:
         _check_url(request.url)
     if request.media is not None and not (request.media.startswith("media/") and _is_key(request.media)):
         raise Reject(
-            f"the media key {_quoted(request.media)} is none: it starts with media/, and has no steps such as .."
+            f"the media key {quoted(request.media)} is none: it starts with media/, and has no steps such as .."
         )
     if request.language is not None and request.language not in LANGUAGES:
-        raise Reject(f"unknown language {_quoted(request.language)}: use an ISO 639 code such as en, zh or de")
+        raise Reject(f"unknown language {quoted(request.language)}: use an ISO 639 code such as en, zh or de")
     if request.engine is not None and request.engine not in (*engine_names(), *HTTP_ENGINES):
         known = f"this machine has {', '.join(engine_names())}; providers can be {', '.join(HTTP_ENGINES)}"
-        raise Reject(f"unknown engine {_quoted(request.engine)}: {known}")
+        raise Reject(f"unknown engine {quoted(request.engine)}: {known}")
     if request.accelerator == "remote" and not request.remote:
         raise Reject("the accelerator remote needs a job that allows remote providers: add --remote, or remote: true")
     if request.model is not None and (reason := problem(request.model, request.engine)):
@@ -93,14 +92,8 @@ def _is_key(key: str) -> bool:
     return "\0" not in key and not {".", ".."} & set(key.split("/"))
 
 
-def _quoted(text: str) -> str:
-    """`text` in quotes, for a sentence: so much of it that one sees which it is."""
-    quoted = repr(text)
-    return quoted if len(quoted) <= _QUOTED else f"{quoted[: _QUOTED - 2]}…{quoted[-1]}"
-
-
 def _check_url(url: str) -> None:
-    shown = _quoted(url)
+    shown = quoted(url)
     try:
         parts = urlsplit(url)
         host = parts.hostname

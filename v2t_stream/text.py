@@ -13,11 +13,19 @@ _SIGNED: Final = {"x-amz-signature", "x-amz-security-token", "x-goog-signature",
 
 _URL: Final = re.compile(r"\w[\w+.-]{0,20}://(?:(?!,\w{1,20}://)[^\s'\"<>])+")
 
+_QUOTED: Final = 200  # characters of the same in a sentence
+
 
 def one_line(text: str, longest: int = 500) -> str:
     """`text` without line ends, characters that do harm, and runs of blanks, cut off after `longest` characters."""
     plain = " ".join(printable(text).split())
     return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
+
+
+def quoted(text: str) -> str:
+    """`text` in quotes, for a sentence: so much of it that one sees which it is."""
+    quoted = repr(text)
+    return quoted if len(quoted) <= _QUOTED else f"{quoted[: _QUOTED - 2]}…{quoted[-1]}"
 
 
 def printable(text: str) -> str:

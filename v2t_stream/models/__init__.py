@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from schemas.options import DEMO_MODEL
+from v2t_stream.text import quoted
 
 _FASTER_WHISPER: Final[Mapping[str, str]] = {
     **{
@@ -103,7 +104,7 @@ def problem(model: str, engine: str | None) -> str | None:
         return f"{engine} has no model {model!r}: {' and '.join(others)} has"
     near = get_close_matches(model, sorted(known | {DEMO_MODEL}), n=3)
     advice = f"did you mean {' or '.join(near)}?" if near else "`v2t models list` shows those there are"
-    return f"unknown model {model!r}: {advice}"
+    return f"unknown model {quoted(model)}: {advice}"
 
 
 def _is_repository(model: str) -> bool:
