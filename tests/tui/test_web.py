@@ -1,9 +1,11 @@
 """The monitor in a browser: who is let in, and that it is the monitor that is shown."""
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,11 @@ def port(tmp_path: Path) -> Iterator[int]:
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert f"http://127.0.0.1:{free}" in process.stdout.readline()
+        give_up = time.monotonic() + 30
+        while time.monotonic() < give_up:  # it says so a moment before it listens
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", free)):
+                break
+            time.sleep(0.01)
         yield free
         process.terminate()
 
