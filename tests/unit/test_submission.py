@@ -92,7 +92,7 @@ def test_what_cannot_be_read_is_named(data: bytes, says: str) -> None:
         ({"url": "http://a/" + "x" * 5000}, r"the submission's url has 5009 characters \('http://a/x.{30,40}…\): 4096"),
         ({"url": URL, "title": "x" * 5000}, "the submission's title has 5000 characters"),
         ({"url": "http://a/\0" + "x" * 500}, r"^'http://a/\\x00x{100,}…' is not a complete URL"),
-        ({"url": URL, "model": "x" * 300}, "unknown model 'x+': `v2t models list` shows"),
+        ({"url": URL, "model": "x" * 300}, "unknown model 'x+…': `v2t models list` shows"),
         ({"url": URL, "model": "x" * 5000}, "the submission's model has 5000 characters"),
         ({"url": URL, "language": "x" * 5000}, "unknown language 'x+…': use an ISO 639 code"),
         ({"url": URL, "language": "xx"}, "unknown language 'xx': use an ISO 639 code such as en"),
