@@ -268,7 +268,7 @@ class Worker:
             self._count("done")
         except Reject as error:
             await self._give_up(message, work, str(error))
-        except BrokerError:
+        except (BrokerError, nats.errors.Error):  # the broker went while its result was published or acked
             raise
         except Exception as error:  # a bug in a stage must end as a retry, not as a dead worker
             reason = str(error) if isinstance(error, V2TError) else f"{type(error).__name__}: {error}"

@@ -18,6 +18,7 @@ import pytest
 
 from tests.compose import FILLED_IN, ROOT, services
 from tests.harness import broker, minio_path
+from tests.prometheus import free_ports
 from v2t_stream.embedded import server_path
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import fleet
@@ -57,7 +58,9 @@ def health(service: str, **changed: str) -> tuple[int, str]:
 
 def start(service: str, log: Path, **changed: str) -> subprocess.Popen[bytes]:
     """A service's command, until it is stopped."""
-    command = [sys.executable, "-m", "v2t_stream", *SERVICES[service]["command"]]
+    own = {"0.0.0.0": "127.0.0.1", "9464": str(free_ports(1))}  # noqa: S104  # here all share one host
+    words = [own.get(word, word) for word in SERVICES[service]["command"]]
+    command = [sys.executable, "-m", "v2t_stream", *words]
     with log.open("w") as output:
         return subprocess.Popen(command, env=environment(service, **changed), stdout=output, stderr=output)
 
