@@ -35,7 +35,7 @@ def describe(job: Job) -> tuple[float, str]:
         counts, total = job.counts, job.listed.children
         ended = counts["completed"] + counts["failed"] + counts["cancelled"]
         parts = [f"{ended} of {total} done", *(f"{counts[state]} {state}" for state in _BAD if counts[state])]
-        return ended / total, ", ".join(parts)
+        return (ended / total if total else 1.0), ", ".join(parts)
     match job.state:
         case "queued" | "converting" if job.submitted and "convert" not in job.progress:
             return 0.0, "waits for a free machine"

@@ -66,7 +66,12 @@ async def monitored(tmp_path: Path) -> AsyncIterator[Monitored]:
     program("prometheus")
     port = free_ports(8)
     async with broker(tmp_path / "nats", f"http: 127.0.0.1:{port + 7}") as (server, connection):
-        environment = {"NATS_URL": server.url, "V2T_MODEL": "demo", "V2T_NODE": "m4"}
+        environment = {
+            "NATS_URL": server.url,
+            "V2T_MODEL": "demo",
+            "V2T_NODE": "m4",
+            "V2T_ALLOW_ADDRESSES": "127.0.0.1",
+        }
         monitor = f"http://127.0.0.1:{port + 7}"
         with (
             served(DATA) as media,

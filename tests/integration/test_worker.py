@@ -299,7 +299,7 @@ async def test_what_kills_its_worker_every_time_is_given_up(
     await killed_in_hand(connection, 3)
     stage = Doing(transcribing, tries=3)
     async with working(connection, stage, tmp_path):
-        assert "given up after 3 deliveries" in (await fact(connection, ChunkDone, n=0)).error
+        assert "died with it or lost the broker, 3 times" in (await fact(connection, ChunkDone, n=0)).error
         await drained(connection)
     assert stage.asked == []
     (letter,) = await letters(connection)
