@@ -205,7 +205,7 @@ async def test_a_failed_job_is_retried(running: Running, tmp_path: Path) -> None
         await person.press("r")
         await person.sees(lambda: (job := person.app.picture.job(row.id)) and job.state == "completed")
         # Again, by another model, which is asked for.
-        await person.goes_to(row.id)
+        await person.sees(lambda: person.app.screen.check_action("model", ()))  # its row shows the end a moment later
         await person.press("m")
         await person.sees(lambda: isinstance(person.app.screen, Ask))
         person.app.screen.query_one(Input).value = "sim/x900"

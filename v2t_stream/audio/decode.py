@@ -115,6 +115,8 @@ class MediaReader:
                         continue
                     damage.passed(len(frames))
                     yield from frames
+            except IndexError:  # a packet of a stream that came up later: PyAV knows those of the start alone
+                continue
             except av.FFmpegError:  # the container is damaged here, and its reader looks for the next sound place
                 damage.skip(1.0, self._heard)
             else:
