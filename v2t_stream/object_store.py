@@ -18,10 +18,10 @@ from typing import BinaryIO, Final, Protocol
 
 import msgspec
 import nats.errors
-from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from v2t_stream.bucket import AT_ONCE, Bucket, Copy, sha256_of
+from v2t_stream.client import NatsClient
 from v2t_stream.errors import ObjectMissing, StoreAway, StoreError
 
 MEDIA: Final = "v2t_media"
@@ -83,7 +83,7 @@ class ObjectStore(Protocol):
 class JetStreamStore:
     """ObjectStore in JetStream buckets. `timeout`: seconds without progress until a step gives up."""
 
-    def __init__(self, client: Client, *, timeout: float = 30.0) -> None:
+    def __init__(self, client: NatsClient, *, timeout: float = 30.0) -> None:
         names = {"media": MEDIA, "transcripts": TRANSCRIPTS, "models": MODELS}
         self._buckets = {top: Bucket(client, name, timeout) for top, name in names.items()}
 

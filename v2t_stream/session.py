@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from schemas.options import Options
 from v2t_stream.drift import Drift, compare
 from v2t_stream.embedded import Broker, embedded_broker, try_lock
-from v2t_stream.errors import BrokerError, SettingsError, StoreError
+from v2t_stream.errors import BrokerError, Denied, SettingsError, StoreError
 from v2t_stream.jetstream import Connection, connect
+from v2t_stream.login import Login
 from v2t_stream.object_store import JetStreamStore, ObjectStore
 from v2t_stream.providers import file_of, load, refusal
 from v2t_stream.provision import apply, drift
@@ -57,10 +58,14 @@ async def session(
     if providers and options and (reason := refusal(providers, options)):
         raise SettingsError(reason)
     if settings.nats_url:
-        async with await connect(settings.nats_url, name=f"v2t on {settings.node}") as connection:
-            if set_up_again or not await is_applied(connection, "intake"):
-                await set_up(connection, settings, change_store=change_store, told=set_up_again)
-            await check_store(connection, settings)
+        async with await connect(
+            settings.nats_url, name=f"v2t on {settings.node}", login=Login.of(settings)
+        ) as connection:
+            if set_up_again:
+                await set_up(connection, settings, change_store=change_store, told=True)
+            else:
+                with contextlib.suppress(Denied):  # who may not look, as a submitter, is told by what he asks for
+                    await make_ready(connection, settings, ["intake"])
             yield Session(connection, open_store(connection, settings), settings.nats_url, local=False)
         return
     async with (
@@ -177,6 +182,23 @@ async def store_drifted(store: ObjectStore, settings: Settings) -> list[Drift]:
         kept = math.ceil(wanted / DAY) * DAY if settings.minio_endpoint else wanted  # S3 counts whole days
         found += compare(f"bucket {bucket}", config, {"max_age": int(kept * 1e9)})
     return found
+
+
+async def make_ready(connection: Connection, settings: Settings, stages: Sequence[str]) -> None:
+    """See that there is what `stages` need, and set up everything where there is not.
+
+    What is there is left as it is: somebody may have changed it on purpose, and who runs a stage need not be allowed
+    to. Raises as `set_up` does; Denied with who must do it.
+    """
+    if all([await is_applied(connection, stage) for stage in stages]):
+        await check_store(connection, settings)
+        return
+    try:
+        await set_up(connection, settings)
+    except Denied as error:
+        raise BrokerError(
+            f"the streams are not set up at {connection.url}, and {error}: have an operator run v2t topology apply"
+        ) from error
 
 
 async def check_store(connection: Connection, settings: Settings) -> None:
