@@ -135,7 +135,7 @@ class MinioServer(_Daemon):
         self.folder = folder
         self.access_key = secrets.token_hex(8)
         self.secret_key = secrets.token_hex(16)
-        self.port = _free_port()
+        self.port = free_port()
         self._path = minio_path()
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MINIO_")},
@@ -192,7 +192,7 @@ class MinioServer(_Daemon):
         raise TimeoutError((self.folder / "minio.log").read_text())
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -179,6 +179,8 @@ class Bucket:
             )
             committing = True
             replaced = await self._commit(record, old, sequence)
+        except Denied:
+            raise  # nothing was stored
         except BaseException:
             # A commit that got no answer may still happen (nats-py sends what it holds back when it is connected
             # again) and must then find its data.
@@ -333,6 +335,8 @@ class Bucket:
         self._client.expect(inbox.subject, asked, lambda denied: self._denied.update({inbox.subject: denied}))
         try:
             yield inbox
+        except Denied as error:
+            raise self._denied.get(inbox.subject, error) from None  # the first of several
         finally:
             self._client.expect_no_more(inbox.subject)
             self._denied.pop(inbox.subject, None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,11 @@ from v2t_stream.denials import denial, denied_subject
 from v2t_stream.errors import Denied
 
 
+def _is_told(record: logging.LogRecord) -> bool:
+    """Not what asyncio says of the way in which nats-py ends each connection with TLS."""
+    return "eof_received" not in record.getMessage()
+
+
 class NatsClient(Client):
     """The server tells a connection that a subject is forbidden, and never the request that waits for its answer."""
 
@@ -20,6 +26,7 @@ class NatsClient(Client):
         super().__init__()
         self._user = user
         self._insists_on_tls = insists_on_tls
+        logging.getLogger("asyncio").addFilter(_is_told)
         self._asking: dict[str, tuple[str, Callable[[Denied], None]]] = {}  # by the subject of the answer
         self._answers: dict[str, asyncio.Future[Msg]] = {}
         self._inbox = ""

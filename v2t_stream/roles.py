@@ -131,12 +131,33 @@ ROLES: Final = (
 )
 
 
+_HEAD: Final = """\
+# Who may do what: an account for each role, for a nats-server to include. v2t_stream/roles.py makes it, and says why:
+#
+#   uv run python -m v2t_stream.roles > nats/auth.conf
+#
+# Here each role has one user, whose password the server takes from its environment, with quotes of its own as in
+# NATS_WORKER_PASSWORD='"secret"' (without, it would read 12e3 as a number). v2t secrets writes the same accounts with
+# a user for each machine, with hashes instead of passwords and with TLS: docs/security.md.
+#
+# What is to be read here: an account sees what it imports of V2T, where the streams are, and nothing else of it. `to:`
+# and `mappings` lead the JetStream API of V2T to where clients look for it.
+
+"""
+
+
 def role(name: str) -> Role:
     """The role called `name`; raises SettingsError naming those that exist."""
     for each in ROLES:
         if each.name == name:
             return each
     raise SettingsError(f"unknown role {name!r}: there are {', '.join(each.name for each in ROLES)}")
+
+
+def template() -> str:
+    """nats/auth.conf: a user of each role, whose password stands in the environment."""
+    users = [User(each.name, each.name, f"$NATS_{each.name.upper()}_PASSWORD") for each in ROLES]
+    return _HEAD + configuration(users)
 
 
 def configuration(users: Iterable[User]) -> str:
@@ -209,3 +230,7 @@ def _subjects(name: str, subjects: list[str]) -> Iterator[str]:
         yield f"        {name}: ["
         yield from (f"          {json.dumps(subject)}" for subject in subjects)
         yield "        ]"
+
+
+if __name__ == "__main__":
+    print(template(), end="")  # noqa: T201  # into the file

@@ -146,6 +146,7 @@ def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
             return
         async with connection:
             await make_ready(connection, settings, [name])
+            await check_may_work(connection, settings.node)
             await connection.hold_to(INBOX)
             presence = Presence(settings.node, name)
             resources = Resources(settings, connection, open_store(connection, settings), presence)
