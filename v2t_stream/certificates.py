@@ -36,7 +36,12 @@ def make_authority(folder: Path) -> None:
     write_private(folder / CA, builder.sign(key, hashes.SHA256()).public_bytes(_PEM).decode())
 
 
-def make_server_certificate(folder: Path, hosts: Iterable[str]) -> None:
+def names(hosts: Iterable[str]) -> x509.SubjectAlternativeName:
+    """Host names and addresses, for a certificate. Raises SettingsError naming one that is neither."""
+    return x509.SubjectAlternativeName([_general(host) for host in hosts])
+
+
+def make_server_certificate(folder: Path, hosts: x509.SubjectAlternativeName) -> None:
     """Write server.pem and server-key.pem for these names and addresses, by the authority in `folder`.
 
     Those that were there are replaced. Raises SettingsError where the authority's files are not there.
@@ -54,7 +59,7 @@ def make_server_certificate(folder: Path, hosts: Iterable[str]) -> None:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "v2t-stream broker")])
     builder = (
         _builder(name, authority.subject, key.public_key(), _SERVER_DAYS)
-        .add_extension(x509.SubjectAlternativeName([_general(host) for host in hosts]), critical=False)
+        .add_extension(hosts, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -67,8 +72,10 @@ def make_server_certificate(folder: Path, hosts: Iterable[str]) -> None:
 
 def hosts_of(folder: Path) -> list[str]:
     """The names and addresses that the server's certificate is for. Raises SettingsError where there is none."""
-    names = _server(folder).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return [str(name.value) for name in names]
+    return [
+        str(name.value)
+        for name in _server(folder).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    ]
 
 
 def days_left(folder: Path) -> int:

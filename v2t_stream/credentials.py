@@ -33,6 +33,8 @@ def create(folder: Path, hosts: Sequence[str], listen: str) -> list[User]:
 
     Raises SettingsError where the folder holds something already.
     """
+    port = _port(listen)
+    names = certificates.names(hosts)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(folder.iterdir()):
@@ -42,9 +44,9 @@ def create(folder: Path, hosts: Sequence[str], listen: str) -> list[User]:
             )
         folder.chmod(0o700)
         certificates.make_authority(folder)
-        certificates.make_server_certificate(folder, hosts)
+        certificates.make_server_certificate(folder, names)
         write_private(folder / _SERVER, _server_conf(folder, listen))
-        users = [_with_password(folder, each.name, each.name, hosts[0], _port(listen)) for each in ROLES]
+        users = [_with_password(folder, each.name, each.name, hosts[0], port) for each in ROLES]
         _write_users(folder, users)
     except OSError as error:
         raise SettingsError(f"{folder} cannot be written ({error.strerror}): name another folder") from error
@@ -78,7 +80,7 @@ def revoke(folder: Path, name: str) -> None:
 def renew(folder: Path, hosts: Sequence[str]) -> None:
     """A new certificate for the server, and the permissions of this release. No `hosts`: those it had."""
     users = read(folder)
-    certificates.make_server_certificate(folder, hosts or certificates.hosts_of(folder))
+    certificates.make_server_certificate(folder, certificates.names(hosts or certificates.hosts_of(folder)))
     _write_users(folder, users)
 
 
