@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from v2t_stream.errors import SettingsError
-from v2t_stream.object_store import MEDIA, TRANSCRIPTS
+from v2t_stream.object_store import MEDIA, TRANSCRIPTS, UPLOADS
 from v2t_stream.topology import BUCKET_SUBJECT, CHUNKS, DEAD, DONE, INBOX, JOBS, NODES, STAGES, STREAMS, SUBMIT_SUBJECT
 
 API: Final = "$JS.API."
@@ -99,6 +99,7 @@ ROLES: Final = (
             *_of_durables(INBOX, "MSG.NEXT"),
             *_of_durables(CHUNKS, "MSG.NEXT"),
             *_bucket(MEDIA),
+            *_bucket(UPLOADS),
             *_bucket(TRANSCRIPTS),
             f"STREAM.PURGE.OBJ_{MEDIA}",  # what is replaced, or of no use any more
             f"STREAM.PURGE.OBJ_{TRANSCRIPTS}",
@@ -119,8 +120,9 @@ ROLES: Final = (
         "submitter",
         "sends links and files, and sees nothing of what becomes of them",
         "V2T_SUBMITTERS",
-        publishes=(SUBMIT_SUBJECT, f"$O.{MEDIA}.C.*", f"$O.{MEDIA}.M.*"),
-        asks=(f"STREAM.INFO.{INBOX}", f"DIRECT.GET.OBJ_{MEDIA}.$O.{MEDIA}.M.*"),
+        publishes=(SUBMIT_SUBJECT, f"$O.{UPLOADS}.C.*", f"$O.{UPLOADS}.M.*"),
+        # The records of what is sent can be asked for by names that only their senders know; none can be listed.
+        asks=(f"STREAM.INFO.{INBOX}", f"DIRECT.GET.OBJ_{UPLOADS}.$O.{UPLOADS}.M.*"),
     ),
     Role(
         "notifier",

@@ -12,19 +12,21 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from schemas.chunks import ChunkTask, Span
 from schemas.events import Submitted
 from schemas.options import Options
-from tests.harness import ALL_STAGES, DATA, node, reference, served
+from tests.harness import ALL_STAGES, DATA, MinioServer, node, reference, served
 from tests.secured import Secured, secured
 from v2t_stream import credentials
 from v2t_stream.errors import BrokerError, Denied
 from v2t_stream.fleet import check_may_work, fleet
 from v2t_stream.jetstream import Connection
 from v2t_stream.lists import history
+from v2t_stream.minio_store import MinioStore
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.puller import Puller
 from v2t_stream.roles import ROLES
@@ -44,6 +46,7 @@ from v2t_stream.topology import (
 )
 from v2t_stream.wer import word_error_rate
 
+CLIP = str(DATA / "5s.flac")
 _numbers = itertools.count()
 
 
@@ -88,8 +91,20 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     ),
     "read media": ({"operator", "worker"}, lambda c: JetStreamStore(c.client, timeout=5).get("media/kept/source")),
     "send a file": (
-        {"operator", "worker", "submitter"},
+        {"operator", "submitter"},
         lambda c: JetStreamStore(c.client).put(f"media/uploads/{new()}/source", os.urandom(3_000_000)),
+    ),
+    "replace the media of a job": (
+        {"operator", "worker"},
+        lambda c: JetStreamStore(c.client).put("media/kept/source", b"media"),
+    ),
+    "read what was sent": (
+        {"operator", "worker"},
+        lambda c: JetStreamStore(c.client, timeout=5).get("media/uploads/kept/source"),
+    ),
+    "look what was sent": (
+        {"operator", "worker"},
+        lambda c: JetStreamStore(c.client).delete_prefix("media/uploads/no"),
     ),
     "store a transcript": (
         {"operator", "worker"},
@@ -123,6 +138,7 @@ def filled(broker: Secured) -> Secured:
         async with await broker.connect("operator") as connection:
             store = JetStreamStore(connection.client)
             await store.put("media/kept/source", b"media")
+            await store.put("media/uploads/kept/source", os.urandom(2_500_000))
             await store.put("transcripts/kept/transcript.txt", b"text")
             await store.put("transcripts/long/transcript.txt", os.urandom(2_500_000))
             await connection.publish(Submitted(job="x", title="t", url="http://127.0.0.1:1/"))
@@ -155,7 +171,7 @@ async def test_a_role_may_do_what_it_needs_and_nothing_else(role: str, filled: S
 async def state(connection: Connection) -> dict[str, tuple[object, ...]]:
     """What each stream is and holds, but for what some may put into the inbox, and the age of what nodes tell."""
     found = {}
-    for stream in (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_transcripts"):
+    for stream in (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcripts"):
         info = await connection.api(f"STREAM.INFO.{stream}")
         holds = [info["state"][name] for name in ("last_seq", "messages")]
         holds = [] if stream == INBOX else holds[: 1 if stream == NODES else 2]
@@ -261,6 +277,35 @@ async def test_the_operator_sees_the_workers_services(filled: Secured) -> None:
         assert json.loads(answer.data)["name"] == "v2t-test"
 
 
+async def test_minio_tells_of_uploads_as_the_notifier(filled: Secured, tmp_path: Path) -> None:
+    """Else MinIO needs an operator's password, or uploads start no jobs on a broker with TLS."""
+    url = urlsplit(filled.environment("notifier")["NATS_URL"])
+    minio = MinioServer(
+        tmp_path / "minio",
+        ADDRESS=f"{url.hostname}:{url.port}",
+        USERNAME=str(url.username),
+        PASSWORD=str(url.password),
+        TLS="on",
+        CERT_AUTHORITY=filled.environment("notifier")["NATS_CA"],
+    )
+    minio.start()
+    try:
+        store = MinioStore(minio.settings())
+        await store.create(media_max_age=3600)
+        await store.announce_uploads()
+        async with await filled.connect("operator") as operator:
+            await operator.api(f"STREAM.PURGE.{INBOX}", {"filter": BUCKET_SUBJECT})
+            await asyncio.to_thread(
+                minio.client().fput_object, bucket_name="v2t-uploads", object_name="a.flac", file_path=CLIP
+            )
+            async with asyncio.timeout(30):
+                while not (told := await operator.last(INBOX, BUCKET_SUBJECT)):
+                    await asyncio.sleep(0.1)
+        assert b"a.flac" in told
+    finally:
+        minio.stop()
+
+
 # -- users
 
 
@@ -319,7 +364,6 @@ def v2t(broker: Secured, user: str, home: Path, *arguments: str) -> tuple[int, s
     return done.returncode, done.stdout, done.stderr
 
 
-CLIP = str(DATA / "5s.flac")
 REFUSED = {
     "viewer": (
         ("etl", "--url", "http://127.0.0.1:1/x"),
@@ -379,6 +423,9 @@ async def test_a_job_goes_its_way_through_the_roles(tmp_path: Path) -> None:
                         assert all(map(machine.is_running, ALL_STAGES)), {s: machine.log(s) for s in ALL_STAGES}
                         await asyncio.sleep(0.2)
                 assert {info.stage for info in await fleet(viewer)} == set(ALL_STAGES)
+                password = str(urlsplit(broker.environment("worker")["NATS_URL"]).password)
+                listed = subprocess.run(["ps", "axww", "-o", "args"], check=True, capture_output=True, text=True).stdout
+                assert password not in listed
             code, out, err = await asyncio.to_thread(v2t, broker, "viewer", tmp_path, "job", "transcript", job)
             assert (code, err) == (0, "")
             assert word_error_rate(reference("20s-1.flac"), out) <= 0.02
@@ -392,6 +439,5 @@ async def test_a_job_goes_its_way_through_the_roles(tmp_path: Path) -> None:
             assert code == 1
             assert re.search(r"5s\.flac: sent as job \S+, but the user submitter may not read jobs .* to see it", err)
             assert not any("WARNING" in machine.log(stage) for stage in ALL_STAGES)
-        password = broker.environment("worker")["NATS_URL"].split(":")[2].split("@")[0]
         assert not any(password in path.read_text() for path in machine.home.rglob("*.log"))
         assert password not in broker.log

@@ -68,7 +68,7 @@ def test_only_the_operator_changes_streams(verb: str) -> None:
         ("$JS.API.CONSUMER.INFO.V2T_INBOX.intake", "look at jobs and queues"),
         ("$JS.API.STREAM.INFO.V2T_JOBS", "look at jobs and queues"),
         ("$JS.API.DIRECT.GET.OBJ_v2t_transcripts.$O.v2t_transcripts.M.x", "read files"),
-        ("$O.v2t_media.C.x", "store files"),
+        ("$O.v2t_uploads.C.x", "store files"),
         ("$O.v2t_transcripts.C.x", "store transcripts"),
     ],
 )
