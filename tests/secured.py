@@ -29,14 +29,22 @@ class Secured:
         credentials.create(folder, ["localhost", "127.0.0.1"], f"127.0.0.1:{self.port}")
         config = folder / "server.conf"
         config.write_text(config.read_text().replace("127.0.0.1:8222", "127.0.0.1:-1"))
-        self.process = subprocess.Popen(
-            [server_path(), "-c", config, "--ports_file_dir", folder, "--log", folder / "server.log"]
-        )
+        self.start()
+
+    def start(self) -> None:
+        for stale in self.folder.glob("*.ports"):
+            stale.unlink()
+        command = ["-c", self.folder / "server.conf", "--ports_file_dir", self.folder]
+        self._process = subprocess.Popen([server_path(), *command, "--log", self.folder / "server.log"])
         give_up = time.monotonic() + 15
-        while not list(folder.glob("*.ports")):
-            assert self.process.poll() is None, (folder / "server.log").read_text()
+        while not list(self.folder.glob("*.ports")):
+            assert self._process.poll() is None, self.log
             assert time.monotonic() < give_up
             time.sleep(0.02)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
 
     @property
     def log(self) -> str:
@@ -76,5 +84,4 @@ def secured(folder: Path) -> Iterator[Secured]:
             pool.submit(asyncio.run, create()).result()
         yield running
     finally:
-        running.process.terminate()
-        running.process.wait()
+        running.stop()

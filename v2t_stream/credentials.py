@@ -109,9 +109,15 @@ def _with_password(folder: Path, name: str, role_name: str, host: str, port: int
         f"# The {role_name} {name}: whoever has this file is. `set -a; . FILE; set +a` before v2t, or nats.\n"
         f"NATS_URL=tls://{name}:{password}@{at}:{port}\n"
         f"# Where {certificates.CA} lies on the machine that uses this.\n"
-        f"NATS_CA={folder.absolute() / certificates.CA}\n",
+        f"NATS_CA={_anywhere(folder / certificates.CA)}\n",
     )
     return User(name, role_name, json.dumps(bcrypt.hashpw(password.encode(), bcrypt.gensalt(_ROUNDS)).decode()))
+
+
+def _anywhere(path: Path) -> str:
+    """`path` as it can be the same on other machines, whatever their users are called: below ~, where it is that."""
+    absolute = path.absolute()
+    return f"~/{absolute.relative_to(Path.home())}" if absolute.is_relative_to(Path.home()) else str(absolute)
 
 
 def _write_users(folder: Path, users: list[User]) -> None:

@@ -26,7 +26,8 @@ class Login(NamedTuple):
         """Those of `settings`; none where it names no broker, as the embedded one asks for none."""
         if not settings.nats_url:
             return cls()
-        return cls(*(getattr(settings, f"nats_{name}") for name in cls._fields))
+        paths: list[str] = [getattr(settings, f"nats_{name}") for name in cls._fields]
+        return cls(*(str(Path(path).expanduser()) if path else "" for path in paths))
 
     def __repr__(self) -> str:
         """Which there are, and not where."""
@@ -127,7 +128,7 @@ def without_secret(url: str) -> str:
 
 def _text(field: str, path: str) -> str:
     try:
-        return Path(path).expanduser().read_text()
+        return Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise SettingsError(f"{variable(field)}={path} cannot be read ({why}): name a file that is there") from error

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import ssl
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from schemas.chunks import ChunkTask, Span
 from schemas.events import Submitted
 from schemas.options import Options
 from tests.harness import ALL_STAGES, DATA, MinioServer, node, reference, served
+from tests.harness import broker as open_broker
 from tests.secured import Secured, secured
 from v2t_stream import credentials
 from v2t_stream.errors import BrokerError, Denied
@@ -344,6 +346,20 @@ async def test_a_renewed_certificate_is_taken_up_without_a_restart(tmp_path: Pat
                 ssl.DER_cert_to_PEM_cert(served.getpeercert(binary_form=True)).encode()
                 == (broker.folder / "server.pem").read_bytes()
             )
+
+
+async def test_a_broker_that_was_open_keeps_its_jobs(tmp_path: Path) -> None:
+    """Else who follows docs/security.md loses what was transcribed."""
+    async with open_broker(tmp_path / "open") as (_, connection):
+        await connection.publish(Submitted(job="kept", title="t", url="http://x"))
+    streams = tmp_path / "secrets" / "nats-data" / "jetstream"
+    with secured(tmp_path / "secrets") as broker:
+        broker.stop()
+        shutil.rmtree(streams / "V2T")
+        shutil.move(tmp_path / "open" / "jetstream" / "$G", streams / "V2T")
+        broker.start()
+        async with await broker.connect("viewer") as viewer:
+            assert await viewer.last(JOBS, "v2t.job.kept.submitted")
 
 
 # -- the whole of it

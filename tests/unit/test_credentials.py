@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from v2t_stream import certificates, credentials
 from v2t_stream.cli.secrets import secrets
 from v2t_stream.errors import SettingsError
+from v2t_stream.login import Login
 from v2t_stream.roles import ROLES
-
-MODES = 0o777
+from v2t_stream.settings import Settings
 
 
 def run(*arguments: str | Path) -> Result:
@@ -35,8 +35,8 @@ def password(folder: Path, user: str) -> str:
 
 def test_everything_is_for_its_owner_alone(folder: Path) -> None:
     """Else every user of the machine is the operator."""
-    assert folder.stat().st_mode & MODES == 0o700
-    assert {path.stat().st_mode & MODES for path in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert not list(folder.glob("*.part"))
 
 
@@ -78,6 +78,16 @@ def test_a_user_has_the_broker_it_is_for(folder: Path) -> None:
         ("worker", "worker"),
         ("m4", "worker"),
     ]
+
+
+def test_a_folder_in_the_home_is_found_in_any_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a file made on Linux names a path that no Mac has."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run("init", tmp_path / "secrets", "--host", "hub")
+    text = (tmp_path / "secrets" / "worker.env").read_text()
+    assert "\nNATS_CA=~/secrets/ca.pem\n" in text  # the shell that reads it knows ~, and so do we
+    settings = Settings.from_environment({"NATS_URL": "tls://hub", "NATS_CA": "~/secrets/ca.pem"})
+    assert Login.of(settings).ca == str(tmp_path / "secrets" / "ca.pem")
 
 
 @pytest.mark.parametrize(
