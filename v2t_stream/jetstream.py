@@ -394,9 +394,16 @@ async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = 
     where = ",".join(map(without_secret, urls))
     options = login.options(urls)
     trouble: list[Exception] = []
+    told: set[tuple[int, str]] = set()
     limit = asyncio.timeout(patience)
 
     async def on_error(error: Exception) -> None:
+        if connected:
+            # Once for each time that it is lost: it is tried on, as somebody may mend it.
+            tells = (client.stats["reconnects"], login.refusal(error, where))
+            if tells[1] and tells not in told:
+                log.error("%s", tells[1])
+            told.add(tells)
         if client.is_connected and "permissions violation" in str(error).lower() and not client.hear(error):
             log.warning("the NATS server at %s forbids something: %s", where, words(error))
         if not any(login.refusal(each, where) for each in trouble):  # the connection's end may follow as its own error

@@ -27,7 +27,7 @@ def secrets() -> None:
 def init(folder: Path, hosts: Sequence[str], listen: str) -> None:
     """Write all that a broker with TLS and roles needs into FOLDER, and a file for a user of each role."""
     for user in credentials.create(folder, hosts, listen):
-        click.echo(f"{folder / user.name}.env: the {user.role} {user.name}, which {role(user.role).does}")
+        click.echo(f"{folder / user.name}.env: for a user who {role(user.role).does}")
     click.echo(f"start the broker: nats-server -c {folder / 'server.conf'}")
 
 
