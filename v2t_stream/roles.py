@@ -179,7 +179,7 @@ def _account(of: Role, users: list[User]) -> Iterator[str]:
         yield from _listed(
             "exports",
             [
-                *(f"{{service: {json.dumps(subject)}, response_type: stream}}" for subject in sorted(services)),
+                *(f"{{service: {json.dumps(subject)}{_kind(subject)}}}" for subject in sorted(services)),
                 *(f"{{stream: {json.dumps(subject)}}}" for subject in sorted(streams)),
             ],
         )
@@ -200,6 +200,13 @@ def _account(of: Role, users: list[User]) -> Iterator[str]:
             yield f"      {{user: {json.dumps(user.name)}, password: {user.password}}}  # {user.role}"
     yield "    ]"
     yield "  }"
+
+
+def _kind(service: str) -> str:
+    """Of the services those that answer more than once: the server remembers each request to them for minutes."""
+    tokens = service.split(".")
+    is_batch = tokens[:4] == ["$JS", "API", "DIRECT", "GET"] and len(tokens) == 5
+    return ", response_type: stream" if is_batch or "NEXT" in tokens else ""
 
 
 def _import(kind: str, account: str, subject: str, to: str = "") -> str:
