@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -56,7 +57,8 @@ def up(port: int, where: Where | None) -> None:
         ):
             await _announce_uploads(settings)
             click.echo(f"up at {pipeline.connection.url}, data in {settings.home}; Ctrl-C ends it")
-            click.echo(f'for other programs of yours: export NATS_URL="$(cat {url_file(settings.home)})"')
+            file = shlex.quote(str(url_file(settings.home)))
+            click.echo(f'for other programs of yours: export NATS_URL="$(cat {file})"')
             await stop.wait()
             click.echo("stopping: what is in hand is finished or given back")
 
