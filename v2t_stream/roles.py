@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from v2t_stream.errors import SettingsError
-from v2t_stream.object_store import MEDIA, TRANSCRIPTS, UPLOADS
+from v2t_stream.object_store import MEDIA, MODELS, TRANSCRIPTS, UPLOADS
 from v2t_stream.topology import BUCKET_SUBJECT, CHUNKS, DEAD, DONE, INBOX, JOBS, NODES, STAGES, STREAMS, SUBMIT_SUBJECT
 
 API: Final = "$JS.API."
@@ -67,8 +67,10 @@ _FOLLOW: Final = tuple(
 _LOOK: Final = (
     *(f"STREAM.INFO.{stream}" for stream in STREAMS),
     *(f"CONSUMER.INFO.{stream}.*" for stream in (INBOX, JOBS, CHUNKS, DEAD)),
+    "INFO",  # how much is stored
     f"STREAM.MSG.GET.{DONE}",
     f"DIRECT.GET.{DONE}",
+    f"STREAM.MSG.GET.{INBOX}",  # since when the oldest waits, as in the queues of JOBS and CHUNKS
     f"STREAM.MSG.GET.{CHUNKS}",
     f"DIRECT.GET.{NODES}",
 )
@@ -101,6 +103,7 @@ ROLES: Final = (
             *_bucket(MEDIA),
             *_bucket(UPLOADS),
             *_bucket(TRANSCRIPTS),
+            *_bucket(MODELS),
             f"STREAM.PURGE.OBJ_{MEDIA}",  # what is replaced, or of no use any more
             f"STREAM.PURGE.OBJ_{TRANSCRIPTS}",
         ),
@@ -112,7 +115,14 @@ ROLES: Final = (
         "viewer",
         "looks on: jobs, queues, the fleet, transcripts",
         "V2T_VIEWERS",
-        asks=(*_LOOK, *_FOLLOW, *_bucket(TRANSCRIPTS)),
+        asks=(
+            *_LOOK,
+            *_FOLLOW,
+            *_bucket(TRANSCRIPTS),
+            *_bucket(MODELS),
+            f"STREAM.INFO.OBJ_{MEDIA}",  # how much there is and how long it is kept, not what
+            f"STREAM.INFO.OBJ_{UPLOADS}",
+        ),
         asks_not=_of_durables(JOBS, "CREATE", "MSG.NEXT", "DELETE"),
         hears=("v2t.job.>", "v2t.dead.>", "$KV.v2t_nodes.>"),
     ),

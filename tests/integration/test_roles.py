@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from schemas.chunks import ChunkTask, Span
-from schemas.events import Submitted
+from schemas.events import DeadLetter, Submitted
 from schemas.options import Options
 from tests.harness import ALL_STAGES, DATA, MinioServer, node, reference, served
 from tests.harness import broker as open_broker
 from tests.secured import Secured, secured
 from v2t_stream import credentials
+from v2t_stream.dead import dead_letters
 from v2t_stream.errors import BrokerError, Denied
 from v2t_stream.fleet import check_may_work, fleet
 from v2t_stream.jetstream import Connection
@@ -31,9 +32,11 @@ from v2t_stream.lists import history
 from v2t_stream.minio_store import MinioStore
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.puller import Puller
+from v2t_stream.queues import queues
 from v2t_stream.roles import ROLES
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
+from v2t_stream.survey import Surveyor
 from v2t_stream.topology import (
     BUCKET_SUBJECT,
     CHUNKS,
@@ -82,6 +85,16 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "read what was done": ({"operator", "worker", "viewer"}, lambda c: c.last(DONE, "v2t.done.x")),
     "read dead letters": ({"operator", "worker", "viewer"}, lambda c: c.last(DEAD, "v2t.dead.x.y")),
     "see the fleet": ({"operator", "worker", "viewer"}, fleet),
+    "see all queues": ({"operator", "worker", "viewer"}, queues),
+    "count everything": ({"operator", "worker", "viewer"}, lambda c: Surveyor(c).look()),
+    "see shared models": ({"operator", "worker", "viewer"}, lambda c: JetStreamStore(c.client).keys("models/")),
+    "share a model": ({"operator"}, lambda c: JetStreamStore(c.client).put(f"models/{new()}/x", b"x")),
+    "list dead letters": ({"operator", "worker", "viewer"}, dead_letters),
+    "remove a dead letter": ({"operator"}, lambda c: c.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": 1, "no_erase": True})),
+    "copy a stream": (
+        {"operator"},
+        lambda c: c.api(f"STREAM.SNAPSHOT.{DONE}", {"deliver_subject": c.client.new_inbox()}),
+    ),
     "see a queue": ({"operator", "worker", "viewer"}, lambda c: c.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-cpu")),
     "read a transcript": (
         {"operator", "worker", "viewer"},
@@ -144,6 +157,11 @@ def filled(broker: Secured) -> Secured:
             await store.put("transcripts/kept/transcript.txt", b"text")
             await store.put("transcripts/long/transcript.txt", os.urandom(2_500_000))
             await connection.publish(Submitted(job="x", title="t", url="http://127.0.0.1:1/"))
+            await connection.publish(
+                DeadLetter(
+                    job="x", stage="intake", reason="r", original_subject="v2t.submit", data=b"", deliveries=1, node="n"
+                )
+            )
 
     asyncio.run(fill())
     return broker
@@ -173,7 +191,7 @@ async def test_a_role_may_do_what_it_needs_and_nothing_else(role: str, filled: S
 async def state(connection: Connection) -> dict[str, tuple[object, ...]]:
     """What each stream is and holds, but for what some may put into the inbox, and the age of what nodes tell."""
     found = {}
-    for stream in (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcripts"):
+    for stream in (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcripts", "OBJ_v2t_models"):
         info = await connection.api(f"STREAM.INFO.{stream}")
         holds = [info["state"][name] for name in ("last_seq", "messages")]
         holds = [] if stream == INBOX else holds[: 1 if stream == NODES else 2]
@@ -388,7 +406,7 @@ REFUSED = {
     "viewer": (
         ("etl", "--url", "http://127.0.0.1:1/x"),
         ("convert", "--input", CLIP, "--distributed"),
-        ("job", "cancel", "x"),
+        ("queue", "pause", "intake"),
         ("topology", "apply"),
         ("node",),
         ("stage", "download"),
@@ -399,6 +417,8 @@ REFUSED = {
         ("job", "status", "x"),
         ("job", "transcript", "x"),
         ("job", "cancel", "x"),
+        ("queue", "list"),
+        ("dead", "list"),
         ("topology", "show"),
         ("topology", "apply"),
         ("node", "list"),
