@@ -9,7 +9,11 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "compose.yaml").read_text()
-FILLED_IN = {"NATS_PASSWORD": "1e5", "MINIO_ROOT_PASSWORD": "12345678"}  # what .env.example leaves to its reader
+ROLES = ("operator", "worker", "viewer", "submitter", "notifier")
+# What .env.example leaves to its reader; passwords that the server's configuration would read as numbers.
+FILLED_IN = {f"NATS_{role.upper()}_PASSWORD": f"{n}e5" for n, role in enumerate(ROLES, 1)} | {
+    "MINIO_ROOT_PASSWORD": "12345678"
+}
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 

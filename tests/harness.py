@@ -131,11 +131,12 @@ def minio_path() -> str:
 class MinioServer(_Daemon):
     """A MinIO server on a free port of loopback, which it keeps over restarts."""
 
-    def __init__(self, folder: Path, nats: Server | None = None) -> None:
+    def __init__(self, folder: Path, nats: Server | None = None, **more: str) -> None:
+        """`more`: of each of its two notifiers of NATS, as in USERNAME="me"."""
         self.folder = folder
         self.access_key = secrets.token_hex(8)
         self.secret_key = secrets.token_hex(16)
-        self.port = _free_port()
+        self.port = free_port()
         self._path = minio_path()
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MINIO_")},
@@ -145,13 +146,11 @@ class MinioServer(_Daemon):
             "MINIO_UPDATE": "off",
         }
         if nats:
+            more = {"ADDRESS": nats.url.removeprefix("nats://"), **more}
+        if more:
+            more = {"ENABLE": "on", "SUBJECT": "v2t.bucket", "JETSTREAM": "on", **more}
             for target in ("V2T", "V2TNOW"):
-                self._environment |= {
-                    f"MINIO_NOTIFY_NATS_ENABLE_{target}": "on",
-                    f"MINIO_NOTIFY_NATS_ADDRESS_{target}": nats.url.removeprefix("nats://"),
-                    f"MINIO_NOTIFY_NATS_SUBJECT_{target}": "v2t.bucket",
-                    f"MINIO_NOTIFY_NATS_JETSTREAM_{target}": "on",
-                }
+                self._environment |= {f"MINIO_NOTIFY_NATS_{name}_{target}": value for name, value in more.items()}
             self._environment["MINIO_NOTIFY_NATS_QUEUE_DIR_V2T"] = str(folder / "queue")
 
     @property
@@ -192,7 +191,7 @@ class MinioServer(_Daemon):
         raise TimeoutError((self.folder / "minio.log").read_text())
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

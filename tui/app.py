@@ -32,6 +32,7 @@ from tui.screens.submit import Submit
 from v2t_stream.embedded import find_running
 from v2t_stream.errors import BrokerError, SettingsError, StoreChanged, V2TError
 from v2t_stream.jetstream import Connection, connect
+from v2t_stream.login import Login
 from v2t_stream.session import session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
@@ -150,7 +151,8 @@ class Monitor(App[None]):
     @contextlib.asynccontextmanager
     async def _broker(self, *, start: bool) -> AsyncGenerator[Connection]:
         if self.settings.nats_url:
-            async with await connect(self.settings.nats_url, name=f"v2t tui on {self.settings.node}") as connection:
+            name = f"v2t tui on {self.settings.node}"
+            async with await connect(self.settings.nats_url, name=name, login=Login.of(self.settings)) as connection:
                 yield connection
             return
         async with session(self.settings, work=start) as pipeline:

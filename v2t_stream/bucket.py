@@ -11,12 +11,12 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.errors import APIError
 
-from v2t_stream.errors import StoreError
+from v2t_stream.client import NatsClient
+from v2t_stream.errors import Denied, StoreError
 
 _HEADROOM: Final = 4096  # bytes of a message left to its headers
 _CHUNK: Final = (1 << 20) - _HEADROOM  # bytes: the FLAC of 30 s is one message on a server with default limits
@@ -71,11 +71,12 @@ class Copy:
 class Bucket:
     """One bucket on the wire. Raises the exceptions of nats-py; object_store makes one sentence of them."""
 
-    def __init__(self, client: Client, name: str, timeout: float) -> None:
+    def __init__(self, client: NatsClient, name: str, timeout: float) -> None:
         self._client = client
         self._name = name
         self._stream = f"OBJ_{name}"
         self._timeout = timeout
+        self._denied: dict[str, Denied] = {}  # by the inbox that waits for the answers
 
     async def max_age(self) -> float | None:
         """Seconds that objects are kept, 0: for ever; None where there is no such bucket."""
@@ -115,19 +116,24 @@ class Bucket:
 
         Any replica answers a direct get, and one may lag behind: only the leader is believed that there is none.
         """
-        subject = self._record_subject(key)
         if not of_leader:
-            data, headers = await self._direct(subject)
-            if headers:
-                return msgspec.json.decode(data, type=Record), int(headers["Nats-Sequence"])
+            record, sequence = await self._seen(key)
+            if record:
+                return record, sequence
+        request = {"last_by_subj": self._record_subject(key)}
         try:
-            answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject})
+            answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{self._stream}", request)
         except APIError as error:
             if error.err_code != _NO_MESSAGE:
                 raise
             return None, 0
         message = answer["message"]
         return msgspec.json.decode(base64.b64decode(message["data"]), type=Record), message["seq"]
+
+    async def _seen(self, key: str) -> tuple[Record | None, int]:
+        """The same by whichever replica answers."""
+        data, headers = await self._direct(self._record_subject(key))
+        return (msgspec.json.decode(data, type=Record), int(headers["Nats-Sequence"])) if headers else (None, 0)
 
     async def upload(self, key: str, source: BinaryIO) -> None:
         """Send the bytes, then commit them with the record; whatever ends this before leaves the old object."""
@@ -143,7 +149,7 @@ class Bucket:
             return source.read(length)
 
         try:
-            async with self._inbox() as acks:
+            async with self._inbox(subject) as acks:
                 try:
                     data = await asyncio.to_thread(source.read, length)
                     while data:
@@ -152,7 +158,8 @@ class Bucket:
                         data = await asyncio.to_thread(after, data)  # while that chunk travels
                         if chunks - stored == _IN_FLIGHT:
                             stored += await self._ack(acks)
-                    old, sequence = await self.record(key)  # while the last chunks travel
+                    # While the last chunks travel. Should that replica lag behind, the commit finds out.
+                    old, sequence = await self._seen(key)
                     while stored < chunks:
                         stored += await self._ack(acks)
                 except APIError:
@@ -172,6 +179,8 @@ class Bucket:
             )
             committing = True
             replaced = await self._commit(record, old, sequence)
+        except Denied:
+            raise  # nothing was stored
         except BaseException:
             # A commit that got no answer may still happen (nats-py sends what it holds back when it is connected
             # again) and must then find its data.
@@ -223,16 +232,16 @@ class Bucket:
             # One more than is left, as the server marks the end of a batch only where more than one was asked for.
             # What it tells as pending is wrong with no_hdr on 2.15.1: count instead.
             request = {"next_by_subj": subject, "seq": start, "batch": left + 1, "max_bytes": _WINDOW, "no_hdr": True}
-            payload = msgspec.json.encode(request)
-            await self._client.publish(f"$JS.API.DIRECT.GET.{self._stream}", payload, reply=inbox.subject)
+            await self._client.publish(direct, msgspec.json.encode(request), reply=inbox.subject)
 
+        direct = f"$JS.API.DIRECT.GET.{self._stream}"
         left = record.chunks
         batch: list[bytes] = []
-        async with self._inbox() as inbox:
+        async with self._inbox(direct) as inbox:
             if left:
                 await ask(1)
             while left > 0:
-                message = await self._while_connected(inbox.next_msg(self._timeout))
+                message = await self._while_connected(inbox.next_msg(self._timeout), inbox)
                 headers = message.headers or {}
                 match headers.get("Status"):
                     case None:
@@ -320,29 +329,39 @@ class Bucket:
                 raise APIError(code=int(status), description=headers.get("Description"))
 
     @asynccontextmanager
-    async def _inbox(self) -> AsyncIterator[Subscription]:
-        """Listen for many answers; none is dropped, as we never ask for more than we can hold."""
+    async def _inbox(self, asked: str) -> AsyncIterator[Subscription]:
+        """Listen for many answers on `asked`; none is dropped, as we never ask for more than we can hold."""
         inbox = await self._client.subscribe(self._client.new_inbox(), pending_msgs_limit=0, pending_bytes_limit=0)
+        self._client.expect(inbox.subject, asked, lambda denied: self._denied.update({inbox.subject: denied}))
         try:
             yield inbox
+        except Denied as error:
+            raise self._denied.get(inbox.subject, error) from None  # the first of several
         finally:
+            self._client.expect_no_more(inbox.subject)
+            self._denied.pop(inbox.subject, None)
             with suppress(nats.errors.Error):  # a closed connection has nothing to give back
                 await inbox.unsubscribe()
 
     async def _ack(self, acks: Subscription) -> int:
         """Wait until one more chunk is stored; 1."""
-        message = await self._while_connected(acks.next_msg(self._timeout))
+        message = await self._while_connected(acks.next_msg(self._timeout), acks)
         if (message.headers or {}).get("Status"):
             raise nats.errors.NoRespondersError
         _answer(message.data)
         return 1
 
-    async def _while_connected(self, answer: Coroutine[Any, Any, Msg]) -> Msg:
-        """`answer`, unless the connection it was asked on is lost, as it is lost with it. Raises nats-py's Error."""
+    async def _while_connected(self, answer: Coroutine[Any, Any, Msg], inbox: Subscription | None = None) -> Msg:
+        """`answer`, unless the connection it was asked on is lost, as it is lost with it. Raises nats-py's Error.
+
+        Raises Denied where what is answered in `inbox` is forbidden.
+        """
         life = self._client.stats["reconnects"] if self._client.is_connected else None
         waiting = asyncio.create_task(answer)
         try:
             while not (await asyncio.wait({waiting}, timeout=_GLANCE))[0]:
+                if inbox and inbox.subject in self._denied:
+                    raise self._denied[inbox.subject]
                 # What is asked while the server is away waits in the client, and is sent when it is back.
                 if life is not None and (not self._client.is_connected or self._client.stats["reconnects"] != life):
                     raise nats.errors.Error("the connection to the NATS server was lost")

@@ -7,6 +7,8 @@ import fcntl
 import json
 import logging
 import os
+import re
+import secrets
 import shutil
 import signal
 import socket
@@ -19,12 +21,15 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from v2t_stream.errors import BrokerError
+from v2t_stream.private import write_private
 
 log = logging.getLogger(__name__)
 
 _PAUSE: Final = 1.0  # seconds until a server that ended is started again
 _PATIENCE: Final = 15.0  # seconds until a server that was started must answer
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+USER: Final = "v2t"
+_PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Broker:
@@ -60,10 +65,13 @@ class Broker:
 async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenerator[Broker]:
     """The broker that keeps its streams in `home`/broker: started here, or used where another process runs it.
 
+    It listens on loopback, where other users of this machine come too: so it asks for the password that is in
+    `home`/broker/password, as is its URL in `home`/broker/url, for the eyes of this user alone.
     `port`: the port to prefer; None: any free one. Raises BrokerError where it does not start.
     """
     folder = home / "broker"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)  # one that an earlier release made
     with contextlib.ExitStack() as stack:
         users = stack.enter_context((folder / "users.lock").open("w"))
         # Two servers on one store would both take writes and ruin each other's files.
@@ -106,10 +114,15 @@ async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenera
                 await process.wait()
 
 
+def url_file(home: Path) -> Path:
+    """Where the URL of the broker stands while it runs on `home`, with its password."""
+    return home / "broker" / "url"
+
+
 def find_running(home: Path) -> str | None:
     """The URL of the broker that runs on `home`, or None."""
     try:
-        return (home / "broker" / "url").read_text() or None
+        return url_file(home).read_text() or None
     except OSError:
         return None
 
@@ -126,14 +139,17 @@ def server_path() -> str:
 async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.subprocess.Process, str]:
     if port is not None and not _is_free(port):
         port = None
+    password = _password(folder)
     config = folder / "server.conf"
-    config.write_text(
+    write_private(
+        config,
         f"listen: 127.0.0.1:{port or -1}\n"
+        f"authorization {{ user: {USER}, password: {json.dumps(password)} }}\n"
         f"ports_file_dir: {json.dumps(str(folder))}\n"
         f"pid_file: {json.dumps(str(folder / 'pid'))}\n"
         f"log_file: {json.dumps(str(folder / 'nats-server.log'))}\n"
         # Acknowledged means on the disk: the default syncs every two minutes.
-        f"jetstream {{ store_dir: {json.dumps(str(folder))}, sync_interval: always }}\n"
+        f"jetstream {{ store_dir: {json.dumps(str(folder))}, sync_interval: always }}\n",
     )
     for stale in folder.glob("nats-server_*.ports"):
         stale.unlink()
@@ -159,15 +175,32 @@ async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.sub
     )
     try:
         async with asyncio.timeout(_PATIENCE):
-            url = await _address(process, folder)
+            url = (await _address(process, folder)).replace("://", f"://{USER}:{password}@")
     except BaseException as error:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         if isinstance(error, TimeoutError):
             raise BrokerError(f"the embedded nats-server does not answer: see {folder / 'nats-server.log'}") from None
         raise
-    (folder / "url").write_text(url)
+    write_private(folder / "url", url)
     return process, url
+
+
+def _password(folder: Path) -> str:
+    """The one of this folder for good, as other programs may have been told it; whoever runs the broker may choose it.
+
+    Raises BrokerError where what stands there is none.
+    """
+    path = folder / "password"
+    with contextlib.suppress(FileNotFoundError):
+        password = path.read_text().strip()
+        if not _PASSWORD.fullmatch(password):
+            raise BrokerError(f"{path} holds no password: write one of letters and digits, or remove the file")
+        path.chmod(0o600)
+        return password
+    password = secrets.token_urlsafe(24)
+    write_private(path, password)
+    return password
 
 
 async def _address(process: asyncio.subprocess.Process, folder: Path) -> str:

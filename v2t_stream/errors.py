@@ -3,7 +3,8 @@
     V2TError
     ├── SettingsError      a setting is wrong or unknown
     ├── BrokerError        NATS cannot be reached, is too old, or refuses
-    │   └── StoreChanged   NATS is back with other streams than before
+    │   ├── StoreChanged   NATS is back with other streams than before
+    │   └── Denied         this user may not do that
     ├── StoreError         the object store failed
     │   ├── ObjectMissing  there is no such object
     │   └── StoreAway      it cannot be reached at present
@@ -30,6 +31,10 @@ class BrokerError(V2TError):
 
 class StoreChanged(BrokerError):
     """After a reconnect the streams are not those we worked on: nothing in hand belongs there."""
+
+
+class Denied(BrokerError):
+    """NATS does not allow this user what was asked; it will not change its mind."""
 
 
 class StoreError(V2TError):

@@ -23,6 +23,7 @@ from v2t_stream.topology import NODES
 ANNOUNCE_EVERY: Final = 1.0  # seconds
 FETCHING: Final = "fetching"  # what the state of a process begins with while a model is on its way to it
 _SLOWEST: Final = 9  # the last rank JetStream's priority groups know; 0 is served first
+_DELETED: Final = {"KV-Operation": "DEL"}  # as a key-value bucket marks it (ADR-8)
 _REMEMBERED: Final = 20  # chunks whose speed counts
 
 
@@ -169,11 +170,17 @@ async def tell(connection: Connection, info: NodeInfo) -> None:
             await connection.client.publish(info.key, msgspec.json.encode(info))
 
 
+async def check_may_work(connection: Connection, node: str) -> None:
+    """Raises Denied where this user may not tell about a node, and so not run one. Raises nats.errors.Error."""
+    told_on = key(node, "node", os.getpid())
+    await connection.client.request(told_on, b"", timeout=5, headers=_DELETED)
+
+
 async def forget(connection: Connection, told_on: str) -> None:
     """Mark what was told on a key as deleted, as a key-value bucket does (ADR-8), before it is too old anyway."""
     if connection.client.is_connected:
         with contextlib.suppress(nats.errors.Error):
-            await connection.client.publish(told_on, b"", headers={"KV-Operation": "DEL"})
+            await connection.client.publish(told_on, b"", headers=_DELETED)
 
 
 async def fleet(connection: Connection) -> list[NodeInfo]:

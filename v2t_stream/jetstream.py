@@ -8,17 +8,20 @@ import base64
 import contextlib
 import json
 import logging
+import secrets
 import time
 from collections.abc import AsyncGenerator
 from typing import Any, Final, NamedTuple, Self
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
 from schemas.message import Message, encode
-from v2t_stream.errors import BrokerError, StoreChanged
+from v2t_stream.client import NatsClient
+from v2t_stream.errors import BrokerError, Denied, StoreChanged
+from v2t_stream.login import NONE as NO_LOGIN
+from v2t_stream.login import Login, without_secret
 from v2t_stream.puller import GONE, Puller, words
 from v2t_stream.traces import begin, header
 
@@ -38,7 +41,7 @@ _REQUESTS: Final = 5  # times that a request is sent: an election in a cluster t
 class Connection:
     """One connection to a NATS server with JetStream. Made by `connect`."""
 
-    def __init__(self, client: Client, url: str) -> None:
+    def __init__(self, client: NatsClient, url: str) -> None:
         self.client = client
         self.js: JetStreamContext = client.jetstream(timeout=_REQUEST_TIMEOUT)
         self.url = url
@@ -234,19 +237,23 @@ class Connection:
     async def _latest(self, stream: str, pattern: str, patience: float) -> list[bytes]:
         """Raises TimeoutError where nothing comes for `patience` seconds."""
         inbox = self.client.new_inbox()
-        answers: asyncio.Queue[Msg] = asyncio.Queue()
+        answers: asyncio.Queue[Msg | Denied] = asyncio.Queue()
         subscription = await self.client.subscribe(inbox, cb=answers.put)
         found: list[bytes] = []
+        subject = f"$JS.API.DIRECT.GET.{stream}"
+        self.client.expect(inbox, subject, answers.put_nowait)
         try:
-            request = json.dumps({"multi_last": [pattern]}).encode()
-            await self.client.publish(f"$JS.API.DIRECT.GET.{stream}", request, reply=inbox)
+            await self.client.publish(subject, json.dumps({"multi_last": [pattern]}).encode(), reply=inbox)
             while True:
                 async with asyncio.timeout(patience):
                     message = await answers.get()
+                if isinstance(message, Denied):
+                    raise message
                 if (message.headers or {}).get("Status"):
                     return found  # the end mark, or 404: there is none
                 found.append(message.data)
         finally:
+            self.client.expect_no_more(inbox)
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
 
@@ -300,6 +307,8 @@ class Connection:
                     async for stored, pending in deliveries:
                         after = stored.sequence if stored else after
                         yield stored, pending
+            except Denied:
+                raise
             except BrokerError:
                 if self.client.is_closed:
                     raise
@@ -310,6 +319,8 @@ class Connection:
                 try:
                     name, pending = await self._ephemeral(stream, patterns, after + 1)
                     break
+                except Denied:
+                    raise
                 except BrokerError:
                     if self.client.is_closed:
                         raise
@@ -338,8 +349,13 @@ class Connection:
                 yield stored, metadata.num_pending
 
     async def _ephemeral(self, stream: str, patterns: tuple[str, ...], start: int) -> tuple[str, int]:
-        """Make a consumer from sequence `start` on; its name, and how many messages wait for it."""
+        """Make a consumer from sequence `start` on; its name, and how many messages wait for it.
+
+        The name stands in the subject of the request: so a user can be let make consumers, but not remake the stages'.
+        """
+        name = f"read-{secrets.token_hex(8)}"
         config = {
+            "name": name,
             "filter_subjects": list(patterns),
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": start,
@@ -348,8 +364,8 @@ class Connection:
             "num_replicas": 1,
             "inactive_threshold": 60_000_000_000,  # ns; should we not live to delete it
         }
-        answer = await self.api(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config})
-        return answer["name"], answer["num_pending"]
+        answer = await self.api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
+        return name, answer["num_pending"]
 
 
 def _stands_already(error: dict[str, Any]) -> bool:
@@ -367,34 +383,43 @@ class Stored(NamedTuple):
     at: float  # Unix seconds by the server's clock, the only clock all machines share
 
 
-async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
+async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = NO_LOGIN) -> Connection:
     """Connect to the NATS server at `url`, trying for `patience` seconds; afterwards it reconnects for ever.
 
-    `url` may be several, separated by commas, of which one that answers is taken. Raises BrokerError with one
-    sentence: nobody answers there, credentials refused, server too old.
+    `url` may be several, separated by commas, of which one that answers is taken. Raises SettingsError where a file of
+    `login` does not serve, and BrokerError with one sentence: nobody answers there, credentials refused, the server's
+    certificate is not trusted, server too old.
     """
     urls = [part.strip() for part in url.split(",")]
-    where = ",".join(map(_without_secret, urls))
+    where = ",".join(map(without_secret, urls))
+    options = login.options(urls)
     trouble: list[Exception] = []
+    told: set[tuple[int, str]] = set()
     limit = asyncio.timeout(patience)
 
     async def on_error(error: Exception) -> None:
-        if client.is_connected and "permissions violation" in str(error).lower():
+        if connected:
+            # Once for each time that it is lost: it is tried on, as somebody may mend it.
+            tells = (client.stats["reconnects"], login.refusal(error, where))
+            if tells[1] and tells not in told:
+                log.error("%s", tells[1])
+            told.add(tells)
+        if client.is_connected and "permissions violation" in str(error).lower() and not client.hear(error):
             log.warning("the NATS server at %s forbids something: %s", where, words(error))
-        if not any(map(_is_refusal, trouble)):  # which the connection's end may follow as an error of its own
+        if not any(login.refusal(each, where) for each in trouble):  # the connection's end may follow as its own error
             trouble[:] = [error]
-        if _is_refusal(error) and not connected:
+        if login.refusal(error, where) and not connected:
             # It will not change its mind. A moment later, so that the client has closed its socket.
             limit.reschedule(asyncio.get_running_loop().time() + 0.1)
 
-    client = Client()
+    client = NatsClient(options.get("user", ""), insists_on_tls=login.needs_tls(urls))
     connected = False
     try:
         async with limit:
             await client.connect(
                 urls,
                 name=name,
-                **_credentials(urls),
+                **options,
                 error_cb=on_error,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=1,
@@ -407,13 +432,9 @@ async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
         with contextlib.suppress(AssertionError):  # a URL that could not be read
             await client.close()
         cause = trouble[0] if trouble else error
-        if _is_refusal(cause):
-            raise BrokerError(
-                f"the NATS server at {where} refuses the user ({words(cause)}): put the right user and password, or "
-                "token, into NATS_URL, as in nats://user:password@host:4222"
-            ) from error
         raise BrokerError(
-            f"no NATS server answers at {where} ({words(cause)}): start one, or correct NATS_URL, "
+            login.refusal(cause, where)
+            or f"no NATS server answers at {where} ({words(cause)}): start one, or correct NATS_URL, "
             "or unset it to use the embedded one"
         ) from error
     connection = Connection(client, where)
@@ -425,23 +446,3 @@ async def connect(url: str, *, name: str, patience: float = 5.0) -> Connection:
             f"{OLDEST_SERVER[0]}.{OLDEST_SERVER[1]} or newer is needed (consumer priority groups): update it"
         )
     return connection
-
-
-def _is_refusal(error: BaseException) -> bool:
-    return "authorization violation" in str(error).lower()
-
-
-def _credentials(urls: list[str]) -> dict[str, Any]:
-    """The first URL's, as options: else nats-py has none for a server that it hears of from the cluster."""
-    for url in urls:
-        login, at, _ = url.rpartition("://")[2].rpartition("@")
-        user, colon, password = login.partition(":")
-        if at:
-            return {"user": user, "password": password} if colon else {"token": user}
-    return {}
-
-
-def _without_secret(url: str) -> str:
-    """`url` without user and password, for messages."""
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

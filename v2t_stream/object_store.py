@@ -18,13 +18,15 @@ from typing import BinaryIO, Final, Protocol
 
 import msgspec
 import nats.errors
-from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from v2t_stream.bucket import AT_ONCE, Bucket, Copy, sha256_of
+from v2t_stream.client import NatsClient
 from v2t_stream.errors import ObjectMissing, StoreAway, StoreError
 
 MEDIA: Final = "v2t_media"
+UPLOADED: Final = "media/uploads"
+UPLOADS: Final = "v2t_uploads"  # media that people send: a bucket of its own, as they may write there and nowhere else
 TRANSCRIPTS: Final = "v2t_transcripts"
 MODELS: Final = "v2t_models"
 
@@ -83,8 +85,8 @@ class ObjectStore(Protocol):
 class JetStreamStore:
     """ObjectStore in JetStream buckets. `timeout`: seconds without progress until a step gives up."""
 
-    def __init__(self, client: Client, *, timeout: float = 30.0) -> None:
-        names = {"media": MEDIA, "transcripts": TRANSCRIPTS, "models": MODELS}
+    def __init__(self, client: NatsClient, *, timeout: float = 30.0) -> None:
+        names = {"media": MEDIA, UPLOADED: UPLOADS, "transcripts": TRANSCRIPTS, "models": MODELS}
         self._buckets = {top: Bucket(client, name, timeout) for top, name in names.items()}
 
     async def create(
@@ -92,6 +94,7 @@ class JetStreamStore:
     ) -> None:
         with _told("create the buckets of the object store"):
             await self._buckets["media"].create(media_max_age, replicas, keep=keep)
+            await self._buckets[UPLOADED].create(media_max_age, replicas, keep=keep)
             await self._buckets["transcripts"].create(transcript_max_age, replicas, keep=keep)
             await self._buckets["models"].create(0, replicas, keep=keep)
 
@@ -163,8 +166,8 @@ class JetStreamStore:
     def _bucket(self, key: str) -> Bucket:
         top, slash, _ = key.partition("/")
         if top not in self._buckets or not slash:
-            raise StoreError(f"{key!r} is no key of this store: keys begin with {' or '.join(self._buckets)} and /")
-        return self._buckets[top]
+            raise StoreError(f"{key!r} is no key of this store: keys begin with media/, transcripts/ or models/")
+        return self._buckets[UPLOADED if key.startswith(f"{UPLOADED}/") else top]
 
     async def _download(self, key: str, sink: BinaryIO) -> None:
         """Write the object into `sink` and check it; where it is replaced meanwhile, once more from the start."""

@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Final, Self
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from v2t_stream.errors import BrokerError
+from v2t_stream.client import NatsClient
+from v2t_stream.errors import BrokerError, Denied
 
 # What nats-py raises at a connection that is being lost; the last is uvloop's, of a socket that was closed.
 GONE: Final = (nats.errors.Error, OSError, RuntimeError)
@@ -26,7 +26,7 @@ class Puller:
 
     def __init__(
         self,
-        client: Client,
+        client: NatsClient,
         stream: str,
         consumer: str,
         *,
@@ -39,17 +39,19 @@ class Puller:
         self.rank = rank  # may be changed between two calls of `next`
         self._group = group
         self._due = 0  # messages the server still owes us
-        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
+        self._queue: asyncio.Queue[Msg | Denied] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
         self._inbox = self._client.new_inbox()
         self._subscription = await self._client.subscribe(self._inbox, cb=self._queue.put)
+        self._client.expect(self._inbox, self._subject, self._queue.put_nowait)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop pulling; what came in the meantime goes back at once, for somebody else."""
+        self._client.expect_no_more(self._inbox)
         try:
             if self._client.is_connected:
                 async with asyncio.timeout(_FAREWELL):
@@ -58,7 +60,7 @@ class Puller:
                 await self._subscription.unsubscribe()
             while not self._queue.empty():
                 message = self._queue.get_nowait()
-                if message.reply.startswith("$JS.ACK"):
+                if isinstance(message, Msg) and message.reply.startswith("$JS.ACK"):
                     await message.nak()
         except GONE:
             return  # the server is away and will deliver again by itself
@@ -74,7 +76,7 @@ class Puller:
         """The next message; None where none came within `wait` seconds (0: do not wait) or the server went away.
 
         Where the server is asked, it is for `batch` messages, of which the calls to come get the others. Raises
-        BrokerError where the consumer does not exist any more.
+        BrokerError where the consumer does not exist any more, or Denied where this user may not take from it.
         """
         heartbeat = min(2.0, wait * 0.4)
         if self._due <= 0 and self._queue.empty():
@@ -90,6 +92,9 @@ class Puller:
             except TimeoutError:
                 self._due = 0
                 return None
+            if isinstance(message, Denied):
+                self._due = 0
+                raise message
             if message.reply.startswith("$JS.ACK"):
                 self._due -= 1
                 return message

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -11,18 +12,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from schemas.options import Options
 from v2t_stream.drift import Drift, compare
 from v2t_stream.embedded import Broker, embedded_broker, try_lock
-from v2t_stream.errors import BrokerError, SettingsError, StoreError
+from v2t_stream.errors import BrokerError, Denied, SettingsError, StoreError
 from v2t_stream.jetstream import Connection, connect
-from v2t_stream.object_store import JetStreamStore, ObjectStore
+from v2t_stream.login import Login
+from v2t_stream.object_store import UPLOADED, JetStreamStore, ObjectStore
 from v2t_stream.providers import file_of, load, refusal
 from v2t_stream.provision import apply, drift
 from v2t_stream.retention import DAY
 from v2t_stream.settings import Settings
 from v2t_stream.supervisor import supervised
-from v2t_stream.topology import STAGES, is_applied, store_in_use
+from v2t_stream.topology import LAYOUT, STAGES, is_applied, layout_in_use, store_in_use
 
 if TYPE_CHECKING:
     from v2t_stream.minio_store import MinioStore
+
+log = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 1.0  # seconds until we look again whether another command's stages are left to us
 
@@ -57,10 +61,14 @@ async def session(
     if providers and options and (reason := refusal(providers, options)):
         raise SettingsError(reason)
     if settings.nats_url:
-        async with await connect(settings.nats_url, name=f"v2t on {settings.node}") as connection:
-            if set_up_again or not await is_applied(connection, "intake"):
-                await set_up(connection, settings, change_store=change_store, told=set_up_again)
-            await check_store(connection, settings)
+        async with await connect(
+            settings.nats_url, name=f"v2t on {settings.node}", login=Login.of(settings)
+        ) as connection:
+            if set_up_again:
+                await set_up(connection, settings, change_store=change_store, told=True)
+            else:
+                with contextlib.suppress(Denied):  # who may not look, as a submitter, is told by what he asks for
+                    await make_ready(connection, settings, ["intake"])
             yield Session(connection, open_store(connection, settings), settings.nats_url, local=False)
         return
     async with (
@@ -172,11 +180,35 @@ async def store_drifted(store: ObjectStore, settings: Settings) -> list[Drift]:
     """Where the buckets of `store` are not as `settings` say. Raises StoreError."""
     retention, lifetimes = settings.retention, await store.lifetimes()
     found = []
-    for bucket, wanted in (("media", retention.media), ("transcripts", retention.transcripts), ("models", 0.0)):
+    wished = {"media": retention.media, "transcripts": retention.transcripts, "models": 0.0}
+    if not settings.minio_endpoint:
+        wished[UPLOADED] = retention.media  # a bucket of its own there
+    for bucket, wanted in wished.items():
         config = {"max_age": int(lifetimes[bucket] * 1e9)} if bucket in lifetimes else None
         kept = math.ceil(wanted / DAY) * DAY if settings.minio_endpoint else wanted  # S3 counts whole days
         found += compare(f"bucket {bucket}", config, {"max_age": int(kept * 1e9)})
     return found
+
+
+async def make_ready(connection: Connection, settings: Settings, stages: Sequence[str]) -> None:
+    """See that there is what `stages` need, as this release or a newer one sets it up; where not, set up everything.
+
+    What is there is left as it is: whoever runs a stage need not be allowed to change it. Raises as `set_up` does, and
+    BrokerError with who must do it where that is somebody else.
+    """
+    is_there = all([await is_applied(connection, stage) for stage in stages])
+    if is_there and await layout_in_use(connection) >= LAYOUT:
+        await check_store(connection, settings)
+        return
+    try:
+        await set_up(connection, settings)
+    except Denied as error:
+        if not is_there:
+            raise BrokerError(
+                f"the streams are not set up at {connection.url}, and {error}: have an operator run v2t topology apply"
+            ) from error
+        await check_store(connection, settings)
+        log.warning("an older release has set up %s: have an operator run v2t topology apply", connection.url)
 
 
 async def check_store(connection: Connection, settings: Settings) -> None:

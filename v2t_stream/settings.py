@@ -32,6 +32,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Each field is an environment variable, as `variable` names it."""
 
     nats_url: str = ""  # empty: the embedded broker
+    # Files, by the names that the command line `nats` knows too.
+    nats_creds: str = ""  # credentials, of a server with JWTs
+    nats_nkey: str = ""  # the seed of an nkey
+    nats_ca: str = ""  # the certificate of the authority that vouches for the server
+    nats_cert: str = ""  # our own certificate, for a server that asks for one
+    nats_key: str = ""  # and its private key
     log_format: LogFormat = "auto"  # auto: for people on a terminal, JSON elsewhere
     data_dir: str = msgspec.field(default_factory=lambda: platformdirs.user_data_dir("v2t-stream"))
     node: str = msgspec.field(default_factory=lambda: socket.gethostname() or "localhost")

@@ -14,6 +14,8 @@ from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, forget, key, tell, version
 from v2t_stream.jetstream import connect
 from v2t_stream.last_words import output_to
+from v2t_stream.login import NONE as NO_LOGIN
+from v2t_stream.login import Login
 from v2t_stream.logs import resolved
 from v2t_stream.settings import variable
 from v2t_stream.tasks import end
@@ -32,17 +34,20 @@ async def supervised(
     *,
     url: str,
     node: str,
+    login: Login = NO_LOGIN,
     environment: Mapping[str, str] | None = None,
     arguments: Mapping[str, Sequence[str]] | None = None,
     log_folder: Path | None = None,
 ) -> AsyncGenerator[None]:
     """Keep `stages` running on the broker at `url` while the block runs; then ask them to finish, and wait.
 
-    `node`: this machine's name. `environment` is set on top of this process's own. `arguments`: of each stage's command
-    line. Their logs go to
-    `log_folder`/<stage>.log, or to where our errors go.
+    `node`: this machine's name. `login`: of the supervisor; the stages have theirs from the environment, on top of
+    which `environment` is set. `arguments`: of each stage's command line. Their logs go to `log_folder`/<stage>.log, or
+    to where our errors go.
     """
-    supervisor = _Supervisor(url, node, environment or {}, arguments or {}, log_folder)
+    supervisor = _Supervisor(
+        url, login, node, environment=environment or {}, arguments=arguments or {}, log_folder=log_folder
+    )
     children = [asyncio.create_task(supervisor.keep(stage)) for stage in stages]
     telling = asyncio.create_task(supervisor.tell_of_the_dead())
     try:
@@ -80,12 +85,14 @@ class _Supervisor:
     def __init__(
         self,
         url: str,
+        login: Login,
         node: str,
+        *,
         environment: Mapping[str, str],
         arguments: Mapping[str, Sequence[str]],
         log_folder: Path | None,
     ) -> None:
-        self._url, self._node, self._log_folder = url, node, log_folder
+        self._url, self._login, self._node, self._log_folder = url, login, node, log_folder
         self._arguments = arguments
         self._environment = {**os.environ, **environment, "NATS_URL": url}
         log_format = variable("log_format")
@@ -155,7 +162,9 @@ class _Supervisor:
         await self._died.wait()
         while True:
             with contextlib.suppress(BrokerError):  # the broker is away, so that nobody can look either
-                async with await connect(self._url, name=f"v2t supervisor on {self._node}") as connection:
+                async with await connect(
+                    self._url, name=f"v2t supervisor on {self._node}", login=self._login
+                ) as connection:
                     while not connection.client.is_closed:
                         self._died.clear()
                         for death in list(self._dead.values()):

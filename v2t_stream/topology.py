@@ -45,7 +45,7 @@ ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "remote", "any")
 
 # To be raised with every change of STREAMS or STAGES that a broker must be told of: an older release then leaves alone
 # what a newer one has set up.
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 
 # In the metadata of the stream JOBS
 STORE_KEY: Final = "v2t_store"  # what the jobs keep their files in
@@ -265,15 +265,23 @@ def _base36(number: int) -> str:
 
 
 async def store_in_use(connection: Connection) -> str:
-    """What the jobs of this broker keep their files in, as `apply` was told; empty where it was never applied."""
+    """What the jobs of this broker keep their files in, as it was told; empty where it was never set up."""
+    return (await _metadata(connection)).get(STORE_KEY, "")
+
+
+async def layout_in_use(connection: Connection) -> int:
+    """The LAYOUT of the release that set up this broker; 0 where none has, or one that did not say."""
+    return int((await _metadata(connection)).get(LAYOUT_KEY, 0))
+
+
+async def _metadata(connection: Connection) -> dict[str, str]:
     try:
         config = (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]
     except BrokerError as error:
         if "not found" not in str(error):
             raise
-        return ""
-    metadata: dict[str, str] = config.get("metadata") or {}
-    return metadata.get(STORE_KEY, "")
+        return {}
+    return config.get("metadata") or {}
 
 
 async def is_applied(connection: Connection, stage: str) -> bool:

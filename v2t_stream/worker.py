@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
-from v2t_stream.errors import BrokerError, Hung, Reject, Retry, StoreAway, StoreChanged, Unready, V2TError
+from v2t_stream.errors import BrokerError, Denied, Hung, Reject, Retry, StoreAway, StoreChanged, Unready, V2TError
 from v2t_stream.logs import about
 from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
@@ -198,6 +198,8 @@ class Worker:
                         return puller, message
                 if message := await awaited.next(_POLL if asked else _WAIT):
                     return awaited, message
+            except Denied:
+                raise
             except BrokerError as error:
                 if await self._is_gone():
                     raise  # and with us started again, everything is set up anew

@@ -23,7 +23,7 @@ from v2t_stream.settings import Settings
 from v2t_stream.submission import submit
 from v2t_stream.topology import JOBS, STREAMS
 
-ALL_STREAMS = (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_transcripts", "OBJ_v2t_models")
+ALL_STREAMS = (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcripts", "OBJ_v2t_models")
 
 
 class Running(NamedTuple):

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose import FILLED_IN, ROOT, services
+from tests.compose import ROOT, services
 from tests.harness import broker, minio_path
 from tests.prometheus import free_ports
 from v2t_stream.embedded import server_path
-from v2t_stream.errors import BrokerError
+from v2t_stream.errors import BrokerError, Denied
 from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import connect
-from v2t_stream.topology import STAGES
+from v2t_stream.topology import JOBS, STAGES, is_applied
 
 SERVICES = services()
 
@@ -129,22 +129,37 @@ def nats(tmp_path: Path) -> Iterator[dict[str, str]]:
             process.terminate()
 
 
-async def test_the_broker_asks_for_the_password_and_keeps_its_streams_on_the_volume(
+async def test_the_broker_has_a_user_for_each_role_and_keeps_its_streams_on_the_volume(
     nats: dict[str, str], tmp_path: Path
 ) -> None:
     """Else every container and neighbour may submit and purge, or the streams go with the container."""
     with pytest.raises(BrokerError, match="refuses the user"):
         await connect(f"nats://{nats['nats']}", name="test")
-    # A password that looks like a number, which the server's configuration would read as one.
-    url = SERVICES["intake"]["environment"]["NATS_URL"].replace("nats:4222", nats["nats"])
-    assert FILLED_IN["NATS_PASSWORD"] in url
-    async with await connect(url, name="test") as connection:
-        await connection.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"], "storage": "file"})
+    code, output = await asyncio.to_thread(
+        v2t, "topology", SERVICES["topology"]["command"], NATS_URL=url_of("topology", nats), V2T_DATA_DIR=str(tmp_path)
+    )
+    assert code == 0, output
     assert (tmp_path / "nats-data" / "jetstream").is_dir()
+    async with await connect(url_of("intake", nats), name="test") as worker:
+        assert await is_applied(worker, "intake")
+        with pytest.raises(Denied):
+            await worker.api(f"STREAM.DELETE.{JOBS}")
+    minio = SERVICES["minio"]["environment"]
+    for target in ("V2T", "V2TNOW"):
+        login = f"{minio[f'MINIO_NOTIFY_NATS_USERNAME_{target}']}:{minio[f'MINIO_NOTIFY_NATS_PASSWORD_{target}']}"
+        async with await connect(f"nats://{login}@{nats['nats']}", name="test") as notifier:
+            await notifier.submit(minio[f"MINIO_NOTIFY_NATS_SUBJECT_{target}"], b"{}", target)
 
     address = SERVICES["nats"]["healthcheck"]["test"][-1].replace("http://127.0.0.1:8222", nats["http"])
     with await asyncio.to_thread(urllib.request.urlopen, address, timeout=5) as answer:
         assert json.load(answer) == {"status": "ok"}
+
+
+def url_of(service: str, nats: dict[str, str]) -> str:
+    """The broker's, as a service has it; with a password that looks like a number."""
+    url: str = SERVICES[service]["environment"]["NATS_URL"]
+    assert re.search(r":\de5@", url)
+    return url.replace("nats:4222", nats["nats"])
 
 
 def test_minio_starts_and_knows_the_broker_that_is_not_there_yet(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -96,9 +98,9 @@ def wait_until(condition: Callable[[], object], what: str, timeout: float = 30) 
 
 
 def answers(url: str) -> bool:
-    host, _, port = url.removeprefix("nats://").partition(":")
+    address = urlsplit(url)
     try:
-        socket.create_connection((host, int(port)), timeout=1).close()
+        socket.create_connection((address.hostname, address.port), timeout=1).close()
     except OSError:
         return False
     return True
@@ -257,6 +259,45 @@ async def test_a_broker_that_does_not_start_is_told_with_its_log(tmp_path: Path)
             pytest.fail("it started")
 
 
+async def test_other_users_of_the_machine_are_refused(tmp_path: Path) -> None:
+    """Else whoever has a login there reads all transcripts, or has the machine work for them; a port has no owner."""
+    async with embedded_broker(tmp_path) as broker:
+        url = urlsplit(broker.url)
+        assert url.password
+        assert len(url.password) >= 32
+        for stranger in ("", "v2t:@", "v2t:guess@", f"{url.password}@"):
+            with pytest.raises(BrokerError, match="refuses the user"):
+                await connect(f"nats://{stranger}127.0.0.1:{url.port}", name="stranger")
+        secret = [path for path in tmp_path.rglob("*") if path.is_file() and url.password in _content(path)]
+        assert {path.name for path in secret} == {"password", "url", "server.conf"}
+        assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
+        assert (tmp_path / "broker").stat().st_mode & 0o777 == 0o700
+        listed = subprocess.run(["ps", "axww", "-o", "args"], check=True, capture_output=True, text=True).stdout
+        assert url.password not in listed
+    async with embedded_broker(tmp_path) as again:
+        assert urlsplit(again.url).password == url.password  # other programs may know it
+
+
+def _content(path: Path) -> str:
+    return path.read_bytes().decode(errors="replace")
+
+
+async def test_a_password_that_was_chosen_is_taken_and_kept_private(tmp_path: Path) -> None:
+    """Else MinIO, which starts first, cannot be told it; or one that was written carelessly stays open to all."""
+    (tmp_path / "broker").mkdir()
+    chosen = tmp_path / "broker" / "password"
+    word = secrets.token_hex(8)
+    chosen.write_text(f"{word}\n")
+    chosen.chmod(0o644)
+    async with embedded_broker(tmp_path) as broker:
+        assert urlsplit(broker.url).password == word
+        assert chosen.stat().st_mode & 0o777 == 0o600
+    chosen.write_text("two words\n")
+    with pytest.raises(BrokerError, match="holds no password: write one of letters and digits"):
+        async with embedded_broker(tmp_path):
+            pytest.fail("it started")
+
+
 def test_two_homes_have_two_brokers(users: Callable[[Path], User], tmp_path: Path) -> None:
     """Else two users, or a test and the real thing, share their jobs."""
     one, other = users(tmp_path / "one").url(), users(tmp_path / "other").url()
@@ -271,7 +312,7 @@ async def test_the_wished_port_is_taken_where_it_is_free(tmp_path: Path) -> None
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     async with embedded_broker(tmp_path / "one", port=port) as one:
-        assert one.url == f"nats://127.0.0.1:{port}"
+        assert one.url.endswith(f"@127.0.0.1:{port}")
         async with embedded_broker(tmp_path / "two", port=port) as two:
             assert two.url != one.url
             assert answers(two.url)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nats.aio.client import Client
 
 from v2t_stream import bucket
+from v2t_stream.client import NatsClient
 from v2t_stream.errors import ObjectMissing, StoreError
 from v2t_stream.object_store import MEDIA, TRANSCRIPTS, JetStreamStore
 
@@ -62,8 +62,8 @@ async def quiet(_: Exception) -> None:
 
 
 @asynccontextmanager
-async def connected(server: Server) -> AsyncIterator[Client]:
-    client = Client()
+async def connected(server: Server) -> AsyncIterator[NatsClient]:
+    client = NatsClient()
     await client.connect(
         server.url, pending_size=64 << 20, max_reconnect_attempts=-1, reconnect_time_wait=1, error_cb=quiet
     )
@@ -83,19 +83,19 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-async def client(server: Server) -> AsyncIterator[Client]:
+async def client(server: Server) -> AsyncIterator[NatsClient]:
     async with connected(server) as client:
         yield client
 
 
 @pytest.fixture
-async def store(client: Client) -> JetStreamStore:
+async def store(client: NatsClient) -> JetStreamStore:
     store = JetStreamStore(client, timeout=5)
     await store.create(media_max_age=DAY)
     return store
 
 
-async def messages(client: Client, bucket: str) -> int:
+async def messages(client: NatsClient, bucket: str) -> int:
     return (await client.jetstream().stream_info(f"OBJ_{bucket}")).state.messages
 
 
@@ -113,7 +113,7 @@ def expected_messages(size: int) -> int:
     return -(-size // CHUNK) + 1
 
 
-async def test_putting_again_replaces_the_object_and_its_data(store: JetStreamStore, client: Client) -> None:
+async def test_putting_again_replaces_the_object_and_its_data(store: JetStreamStore, client: NatsClient) -> None:
     await store.put("media/j/a", os.urandom(3_000_000))
     for data in (b"short", os.urandom(2_500_000), b"end"):
         await store.put("media/j/a", data)
@@ -121,7 +121,7 @@ async def test_putting_again_replaces_the_object_and_its_data(store: JetStreamSt
         assert await messages(client, MEDIA) == expected_messages(len(data))
 
 
-async def test_delete_leaves_nothing(store: JetStreamStore, client: Client) -> None:
+async def test_delete_leaves_nothing(store: JetStreamStore, client: NatsClient) -> None:
     for number in range(100):
         await store.put(f"media/j/chunks/{number}.flac", b"x" * number)
     await store.put("media/j2/source.mp4", b"another job")
@@ -133,7 +133,7 @@ async def test_delete_leaves_nothing(store: JetStreamStore, client: Client) -> N
     assert await store.get("media/j2/source.mp4") == b"another job"
 
 
-async def test_creating_again_changes_what_is_kept(store: JetStreamStore, client: Client) -> None:
+async def test_creating_again_changes_what_is_kept(store: JetStreamStore, client: NatsClient) -> None:
     await store.create(media_max_age=DAY)
     await store.create(media_max_age=2 * DAY)
     config = (await client.jetstream().stream_info(f"OBJ_{MEDIA}")).config
@@ -141,7 +141,7 @@ async def test_creating_again_changes_what_is_kept(store: JetStreamStore, client
     assert not (await client.jetstream().stream_info(f"OBJ_{TRANSCRIPTS}")).config.max_age
 
 
-async def test_without_buckets(client: Client) -> None:
+async def test_without_buckets(client: NatsClient) -> None:
     with pytest.raises(StoreError, match="no such bucket"):
         await JetStreamStore(client).put("media/j/a", b"x")
     with pytest.raises(StoreError):
@@ -149,7 +149,7 @@ async def test_without_buckets(client: Client) -> None:
 
 
 @pytest.mark.parametrize("size", [10, 3_000_000])
-async def test_damage_is_noticed(store: JetStreamStore, client: Client, tmp_path: Path, size: int) -> None:
+async def test_damage_is_noticed(store: JetStreamStore, client: NatsClient, tmp_path: Path, size: int) -> None:
     await store.put("media/j/a", os.urandom(size))
     js = client.jetstream()
     subject = next(iter((await js.stream_info(f"OBJ_{MEDIA}", subjects_filter=f"$O.{MEDIA}.M.>")).state.subjects or ()))
@@ -191,7 +191,7 @@ async def test_a_reader_gets_the_object_that_replaces_the_one_it_reads(
     assert reads == 2
 
 
-async def test_nats_py_reads_what_we_write_and_we_what_it_writes(store: JetStreamStore, client: Client) -> None:
+async def test_nats_py_reads_what_we_write_and_we_what_it_writes(store: JetStreamStore, client: NatsClient) -> None:
     theirs = await client.jetstream().object_store(MEDIA)
     for size in (0, 5, 2_500_000):
         data = os.urandom(size)
@@ -229,7 +229,7 @@ async def test_a_commit_without_an_answer_keeps_its_data(
     assert await store.get("media/j/a") == b"stored all the same"
 
 
-async def test_a_cancelled_put_takes_its_data_back(store: JetStreamStore, client: Client, tmp_path: Path) -> None:
+async def test_a_cancelled_put_takes_its_data_back(store: JetStreamStore, client: NatsClient, tmp_path: Path) -> None:
     source = tmp_path / "source"
     with source.open("wb") as file:
         file.truncate(200_000_000)
@@ -259,7 +259,7 @@ async def test_two_writers_of_one_key_leave_one_object(server: Server, store: Je
             assert await messages(one, TRANSCRIPTS) == expected_messages(1_500_000)
 
 
-async def test_sweep_takes_what_no_record_names(store: JetStreamStore, client: Client) -> None:
+async def test_sweep_takes_what_no_record_names(store: JetStreamStore, client: NatsClient) -> None:
     await store.put("transcripts/j/t", b"kept")
     for _ in range(3):
         await client.jetstream().publish(f"$O.{TRANSCRIPTS}.C.left", b"by a killed writer")

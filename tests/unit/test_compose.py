@@ -83,7 +83,8 @@ def test_our_settings_are_known(name: str) -> None:
     """Else the container ends with `unknown setting`, or a setting does nothing."""
     environment = OURS[name]["environment"]
     settings = Settings.from_environment(environment)
-    assert settings.nats_url == f"nats://v2t:{FILLED_IN['NATS_PASSWORD']}@nats:4222"
+    role = "operator" if name == "topology" else "worker"
+    assert settings.nats_url == f"nats://{role}:{FILLED_IN[f'NATS_{role.upper()}_PASSWORD']}@nats:4222"
     documented = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE))
     assert set(environment) <= documented
 

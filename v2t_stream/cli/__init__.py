@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "dead": ("dead", "Show what could not be done and why, try it again, throw it away."),
     "tui": ("tui", "Watch jobs and machines, read along, and act, in the terminal."),
     "bucket": ("bucket", "Have uploads to MinIO start jobs, and take up those that did not."),
+    "secrets": ("secrets", "Make a broker's certificates, users and roles."),
     "topology": ("topology", "Set up streams and buckets, and show them."),
     "providers": ("providers", "List this machine's engines and services, and try them."),
     "models": ("models", "List, fetch, share and remove models."),

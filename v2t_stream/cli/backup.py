@@ -11,6 +11,7 @@ from v2t_stream import backup as copies
 from v2t_stream.embedded import embedded_broker
 from v2t_stream.errors import SettingsError
 from v2t_stream.jetstream import Connection, connect
+from v2t_stream.login import Login
 from v2t_stream.session import session, set_up
 from v2t_stream.settings import Settings
 
@@ -58,7 +59,8 @@ async def _unused(settings: Settings) -> AsyncGenerator[Connection]:
     """The broker of `settings`, without anything set up in it."""
     async with contextlib.AsyncExitStack() as stack:
         url = settings.nats_url or (await stack.enter_async_context(embedded_broker(settings.home))).url
-        yield await stack.enter_async_context(await connect(url, name=f"v2t restore on {settings.node}"))
+        connecting = connect(url, name=f"v2t restore on {settings.node}", login=Login.of(settings))
+        yield await stack.enter_async_context(await connecting)
 
 
 @contextlib.contextmanager

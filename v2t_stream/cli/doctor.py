@@ -12,8 +12,9 @@ from rich.console import Console
 
 from v2t_stream.doctor import Finding, Status, examine
 from v2t_stream.embedded import find_running, server_path
-from v2t_stream.errors import BrokerError, V2TError
+from v2t_stream.errors import BrokerError, SettingsError, V2TError
 from v2t_stream.jetstream import Connection, connect
+from v2t_stream.login import Login
 from v2t_stream.session import announce_uploads, drifted, open_store, set_up, store_drifted
 from v2t_stream.settings import Settings
 
@@ -39,8 +40,8 @@ def doctor(*, fix: bool, as_json: bool) -> None:
         if not url:
             return [*await examine(checks), _alone()]
         try:
-            connection = await connect(url, name=f"v2t doctor on {settings.node}")
-        except BrokerError as error:
+            connection = await connect(url, name=f"v2t doctor on {settings.node}", login=Login.of(settings))
+        except (BrokerError, SettingsError) as error:
             if settings.nats_url:
                 return [*await examine(checks), Finding("broker", "fail", str(error))]
             return [*await examine(checks), _alone()]  # what the file names was killed

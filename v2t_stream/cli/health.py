@@ -8,6 +8,7 @@ from v2t_stream.embedded import find_running
 from v2t_stream.errors import BrokerError, SettingsError
 from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import connect
+from v2t_stream.login import Login
 from v2t_stream.settings import Settings
 from v2t_stream.topology import STAGES
 
@@ -26,7 +27,8 @@ def health(name: str) -> None:
         raise SettingsError("no broker is known: set NATS_URL to one, or start the embedded one with v2t up")
 
     async def run() -> None:
-        async with await connect(url, name=f"v2t health on {settings.node}") as connection:
+        client = f"v2t health on {settings.node}"
+        async with await connect(url, name=client, login=Login.of(settings)) as connection:
             nodes = await fleet(connection)
         mine = [info for info in nodes if (info.node, info.stage) == (settings.node, name)]
         if not mine:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -18,19 +19,20 @@ from schemas.chunks import CHUNK_SECONDS
 from v2t_stream import logs, traces
 from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served
 from v2t_stream.cli.signals import stop_on_signals
-from v2t_stream.embedded import find_running
+from v2t_stream.embedded import find_running, url_file
 from v2t_stream.errors import Hung, SettingsError
-from v2t_stream.fleet import Presence, announce, fleet
+from v2t_stream.fleet import Presence, announce, check_may_work, fleet
 from v2t_stream.jetstream import Connection, connect
+from v2t_stream.login import Login
 from v2t_stream.providers import load
-from v2t_stream.session import announce_uploads, check_store, open_store, session, set_up
+from v2t_stream.session import announce_uploads, make_ready, open_store, session
 from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, load_stage
 from v2t_stream.stragglers import help_out
 from v2t_stream.supervisor import supervised
 from v2t_stream.tasks import end
 from v2t_stream.text import one_line
-from v2t_stream.topology import INBOX, STAGES, is_applied
+from v2t_stream.topology import INBOX, STAGES
 from v2t_stream.worker import Worker
 
 _DEFAULT_PORT = 4222  # where every NATS client looks first
@@ -54,7 +56,9 @@ def up(port: int, where: Where | None) -> None:
             fleet_served(where, pipeline.connection, node=settings.node),
         ):
             await _announce_uploads(settings)
-            click.echo(f"up at {pipeline.url}, data in {settings.home}; Ctrl-C ends it")
+            click.echo(f"up at {pipeline.connection.url}, data in {settings.home}; Ctrl-C ends it")
+            file = shlex.quote(str(url_file(settings.home)))
+            click.echo(f'for other programs of yours: export NATS_URL="$(cat {file})"')
             await stop.wait()
             click.echo("stopping: what is in hand is finished or given back")
 
@@ -77,16 +81,19 @@ def node(context: click.Context, where: Where | None) -> None:
 
     async def run() -> None:
         stop = stop_on_signals()
-        async with await connect(url, name=f"v2t node {settings.node}") as connection:
-            await set_up(connection, settings)
+        stages, login = [row.name for row in STAGES], Login.of(settings)
+        async with await connect(url, name=f"v2t node {settings.node}", login=login) as connection:
+            await make_ready(connection, settings, stages)
+            await check_may_work(connection, settings.node)
             await _announce_uploads(settings)
             if not where:
                 await connection.close()  # it has done its work
             async with (
                 fleet_served(where, connection, node=settings.node),
                 supervised(
-                    [row.name for row in STAGES],
+                    stages,
                     url=url,
+                    login=login,
                     node=settings.node,
                     arguments=where.of_stages() if where else {},
                 ),
@@ -136,13 +143,12 @@ def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
         stop = stop_on_signals()
         if with_parent:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _read_end, stop)
-        connection = await _connected(url, f"v2t {name} on {settings.node}", stop)
+        connection = await _connected(url, f"v2t {name} on {settings.node}", Login.of(settings), stop)
         if connection is None:
             return
         async with connection:
-            if not await is_applied(connection, name):
-                await set_up(connection, settings)
-            await check_store(connection, settings)
+            await make_ready(connection, settings, [name])
+            await check_may_work(connection, settings.node)
             await connection.hold_to(INBOX)
             presence = Presence(settings.node, name)
             resources = Resources(settings, connection, open_store(connection, settings), presence)
@@ -181,9 +187,9 @@ async def _beside(main: Coroutine[Any, Any, None], *aside: Coroutine[Any, Any, N
         task.result()
 
 
-async def _connected(url: str, name: str, stop: asyncio.Event) -> Connection | None:
+async def _connected(url: str, name: str, login: Login, stop: asyncio.Event) -> Connection | None:
     """Connect, where the broker may still be starting; None where `stop` was set before it answered."""
-    connecting = asyncio.create_task(connect(url, name=name, patience=60))
+    connecting = asyncio.create_task(connect(url, name=name, patience=60, login=login))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

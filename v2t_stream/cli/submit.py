@@ -1,6 +1,7 @@
 """`v2t etl` and `v2t convert`: send work, and see it through."""
 
 import asyncio
+import contextlib
 import mimetypes
 import secrets
 import tempfile
@@ -16,7 +17,7 @@ from schemas.options import Accelerator
 from schemas.requests import SubmitRequest
 from v2t_stream import done
 from v2t_stream.cli.follow import Bars, JobFailed, Segments, View, follow, heading, models_shown
-from v2t_stream.errors import Reject, SettingsError, V2TError
+from v2t_stream.errors import Denied, Reject, SettingsError, V2TError
 from v2t_stream.formats import FORMATS
 from v2t_stream.lists import read
 from v2t_stream.session import Session, session
@@ -204,14 +205,20 @@ async def _convert(pipeline: Session, wish: SubmitRequest, file: Path, bars: Bar
                 origin = await asyncio.to_thread(done.of_file, file)
             except OSError as error:
                 raise SettingsError(f"the file cannot be read ({error.strerror}): check its permissions") from error
-        if before := await done.find(pipeline.connection, pipeline.store, origin, wish):
+        before = None
+        with contextlib.suppress(Denied):  # a submitter, who may not look what was done
+            before = await done.find(pipeline.connection, pipeline.store, origin, wish)
+        if before:
             bars.warn(f"{one_line(file.name)} was done before as job {before.job} (--force does it again)")
             return before.transcript
     media = f"media/uploads/{secrets.token_hex(12)}/source{file.suffix}"
     with bars.step(file.name, "sending"):
         await pipeline.store.put_file(media, file)
     job, _ = await submit(pipeline.connection, msgspec.structs.replace(wish, media=media, title=file.name))
-    state = await follow(pipeline.connection, job, bars)
+    try:
+        state = await follow(pipeline.connection, job, bars)
+    except Denied as error:
+        raise Denied(f"sent as job {job}, but {error} to see it through") from error
     return state.completed.transcript if state.completed else ""  # or follow would have raised
 
 

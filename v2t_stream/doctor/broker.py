@@ -21,7 +21,7 @@ from v2t_stream.topology import CHUNKS, STAGES, STORE_KEY, STREAMS
 
 _PAYLOAD: Final = 1 << 20  # bytes of a message that the object store's chunks are cut for
 _LEAST: Final = 64 << 10  # bytes that a submission may have
-_BUCKETS: Final = 3  # streams beside those of the topology
+_BUCKETS: Final = 4  # streams beside those of the topology
 _NEAR: Final = 0.9  # of a limit
 _APART: Final = 2.0  # seconds between two clocks from which times look wrong
 _TOO_FAR: Final = 15 * 60.0  # from which S3 refuses

@@ -1,0 +1,483 @@
+"""What each role can and cannot do, on a real server that runs with the files of `v2t secrets init`."""
+
+import asyncio
+import itertools
+import json
+import os
+import re
+import secrets
+import shutil
+import ssl
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from schemas.chunks import ChunkTask, Span
+from schemas.events import DeadLetter, Submitted
+from schemas.options import Options
+from tests.harness import ALL_STAGES, DATA, MinioServer, node, reference, served
+from tests.harness import broker as open_broker
+from tests.secured import Secured, secured
+from v2t_stream import credentials
+from v2t_stream.dead import dead_letters
+from v2t_stream.errors import BrokerError, Denied
+from v2t_stream.fleet import check_may_work, fleet
+from v2t_stream.jetstream import Connection
+from v2t_stream.lists import history
+from v2t_stream.minio_store import MinioStore
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.puller import Puller
+from v2t_stream.queues import queues
+from v2t_stream.roles import ROLES
+from v2t_stream.session import set_up
+from v2t_stream.settings import Settings
+from v2t_stream.survey import Surveyor
+from v2t_stream.topology import (
+    BUCKET_SUBJECT,
+    CHUNKS,
+    DEAD,
+    DONE,
+    INBOX,
+    JOBS,
+    NODES,
+    STREAMS,
+    SUBMIT_SUBJECT,
+    inbox_epoch,
+)
+from v2t_stream.wer import word_error_rate
+
+CLIP = str(DATA / "5s.flac")
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    with secured(tmp_path_factory.mktemp("secured")) as running:
+        yield running
+
+
+def new() -> str:
+    """A name nobody has used."""
+    return f"n{next(_numbers)}-{secrets.token_hex(4)}"
+
+
+async def take(connection: Connection, stream: str, consumer: str, group: str | None = None) -> None:
+    async with Puller(connection.client, stream, consumer, group=group) as puller:
+        await puller.next(0)
+
+
+Action = Callable[[Connection], Awaitable[Any]]
+EVERYBODY = {role.name for role in ROLES}
+
+# What is done, and who may.
+ACTIONS: dict[str, tuple[set[str], Action]] = {
+    "submit": ({"operator", "submitter"}, lambda c: c.submit(SUBMIT_SUBJECT, b"http://127.0.0.1:1/", new())),
+    "learn the id of a submission": (EVERYBODY - {"notifier"}, inbox_epoch),
+    "tell of an upload": ({"operator", "notifier"}, lambda c: c.submit(BUCKET_SUBJECT, b"{}", new())),
+    "follow jobs": ({"operator", "worker", "viewer"}, lambda c: history(c, ["v2t.job.>"])),
+    "list jobs": ({"operator", "worker", "viewer"}, lambda c: c.subjects(JOBS, "v2t.job.*.submitted")),
+    "read a fact": ({"operator", "worker", "viewer"}, lambda c: c.last(JOBS, "v2t.job.x.submitted")),
+    "read what was done": ({"operator", "worker", "viewer"}, lambda c: c.last(DONE, "v2t.done.x")),
+    "read dead letters": ({"operator", "worker", "viewer"}, lambda c: c.last(DEAD, "v2t.dead.x.y")),
+    "see the fleet": ({"operator", "worker", "viewer"}, fleet),
+    "see all queues": ({"operator", "worker", "viewer"}, queues),
+    "count everything": ({"operator", "worker", "viewer"}, lambda c: Surveyor(c).look()),
+    "see shared models": ({"operator", "worker", "viewer"}, lambda c: JetStreamStore(c.client).keys("models/")),
+    "share a model": ({"operator"}, lambda c: JetStreamStore(c.client).put(f"models/{new()}/x", b"x")),
+    "list dead letters": ({"operator", "worker", "viewer"}, dead_letters),
+    "remove a dead letter": ({"operator"}, lambda c: c.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": 1, "no_erase": True})),
+    "copy a stream": (
+        {"operator"},
+        lambda c: c.api(f"STREAM.SNAPSHOT.{DONE}", {"deliver_subject": c.client.new_inbox()}),
+    ),
+    "see a queue": ({"operator", "worker", "viewer"}, lambda c: c.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-cpu")),
+    "read a transcript": (
+        {"operator", "worker", "viewer"},
+        lambda c: JetStreamStore(c.client, timeout=5).get("transcripts/kept/transcript.txt"),
+    ),
+    "read a long transcript": (
+        {"operator", "worker", "viewer"},
+        lambda c: JetStreamStore(c.client, timeout=5).get("transcripts/long/transcript.txt"),
+    ),
+    "read media": ({"operator", "worker"}, lambda c: JetStreamStore(c.client, timeout=5).get("media/kept/source")),
+    "send a file": (
+        {"operator", "submitter"},
+        lambda c: JetStreamStore(c.client).put(f"media/uploads/{new()}/source", os.urandom(3_000_000)),
+    ),
+    "replace the media of a job": (
+        {"operator", "worker"},
+        lambda c: JetStreamStore(c.client).put("media/kept/source", b"media"),
+    ),
+    "read what was sent": (
+        {"operator", "worker"},
+        lambda c: JetStreamStore(c.client, timeout=5).get("media/uploads/kept/source"),
+    ),
+    "look what was sent": (
+        {"operator", "worker"},
+        lambda c: JetStreamStore(c.client).delete_prefix("media/uploads/no"),
+    ),
+    "store a transcript": (
+        {"operator", "worker"},
+        lambda c: JetStreamStore(c.client).put(f"transcripts/{new()}/transcript.txt", b"x"),
+    ),
+    "remove media": ({"operator", "worker"}, lambda c: JetStreamStore(c.client).delete_prefix(f"media/{new()}/")),
+    "take a chunk": ({"operator", "worker"}, lambda c: take(c, CHUNKS, "transcribe-cpu")),
+    "take a chunk for anybody": ({"operator", "worker"}, lambda c: take(c, CHUNKS, "transcribe-any", "any")),
+    "take a submission": ({"operator", "worker"}, lambda c: take(c, INBOX, "intake")),
+    "take a download": ({"operator", "worker"}, lambda c: take(c, JOBS, "download")),
+    "publish a fact": ({"operator", "worker"}, lambda c: c.publish(Submitted(job=new(), title="t", url="http://x"))),
+    "be a node": ({"operator", "worker"}, lambda c: check_may_work(c, "test")),
+    "purge chunks": ({"operator"}, lambda c: c.api(f"STREAM.PURGE.{CHUNKS}", {"filter": "v2t.chunk.*.none.>"})),
+    "withdraw a fact": ({"operator"}, lambda c: c.api(f"STREAM.PURGE.{JOBS}", {"filter": "v2t.job.none.failed"})),
+    "set up": ({"operator"}, lambda c: set_up(c, Settings())),
+    "make a stream": ({"operator"}, lambda c: c.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})),
+    "delete a stream": ({"operator"}, lambda c: c.api(f"STREAM.DELETE.{DEAD}")),
+    "delete a consumer": ({"operator"}, lambda c: c.api(f"CONSUMER.DELETE.{JOBS}.convert")),
+    "remake a consumer": ({"operator"}, lambda c: c.api(f"CONSUMER.CREATE.{JOBS}.convert", _REMADE)),
+    "pause a consumer": ({"operator"}, lambda c: c.api(f"CONSUMER.PAUSE.{JOBS}.convert", {})),
+    "list streams": ({"operator"}, lambda c: c.api("STREAM.NAMES")),
+}
+_REMADE = {"stream_name": JOBS, "config": {"durable_name": "convert", "ack_policy": "explicit"}}
+
+
+@pytest.fixture(scope="module")
+def filled(broker: Secured) -> Secured:
+    """With something to read, and to take."""
+
+    async def fill() -> None:
+        async with await broker.connect("operator") as connection:
+            store = JetStreamStore(connection.client)
+            await store.put("media/kept/source", b"media")
+            await store.put("media/uploads/kept/source", os.urandom(2_500_000))
+            await store.put("transcripts/kept/transcript.txt", b"text")
+            await store.put("transcripts/long/transcript.txt", os.urandom(2_500_000))
+            await connection.publish(Submitted(job="x", title="t", url="http://127.0.0.1:1/"))
+            await connection.publish(
+                DeadLetter(
+                    job="x", stage="intake", reason="r", original_subject="v2t.submit", data=b"", deliveries=1, node="n"
+                )
+            )
+
+    asyncio.run(fill())
+    return broker
+
+
+@pytest.mark.parametrize("role", sorted(EVERYBODY))
+async def test_a_role_may_do_what_it_needs_and_nothing_else(role: str, filled: Secured) -> None:
+    """Else a worker cannot work, or a stolen password of a viewer empties the queues.
+
+    What is refused is refused at once, with a sentence that names the user and whose credentials would do.
+    """
+    async with await filled.connect(role) as connection:
+        for name, (allowed, action) in ACTIONS.items():
+            refusal = ""
+            try:
+                await action(connection)
+            except Denied as error:
+                refusal = str(error)
+            assert (refusal == "") == (role in allowed), f"{name}: {refusal}"
+            assert not refusal or re.fullmatch(
+                rf"the user {role} may not .+ \(publish .+\): use an? .+ credentials", refusal
+            )
+            if role == "operator":
+                await set_up(connection, Settings())
+
+
+async def state(connection: Connection) -> dict[str, tuple[object, ...]]:
+    """What each stream is and holds, but for what some may put into the inbox, and the age of what nodes tell."""
+    found = {}
+    for stream in (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcripts", "OBJ_v2t_models"):
+        info = await connection.api(f"STREAM.INFO.{stream}")
+        holds = [info["state"][name] for name in ("last_seq", "messages")]
+        holds = [] if stream == INBOX else holds[: 1 if stream == NODES else 2]
+        found[stream] = (info["created"], *holds, info["state"]["consumer_count"])
+    return found
+
+
+ANSWERED = {
+    "worker": (
+        (f"$JS.API.CONSUMER.MSG.NEXT.{CHUNKS}.transcribe-cuda", b'{"batch": 1, "no_wait": true}'),
+        (f"$JS.API.DIRECT.GET.{JOBS}", b'{"last_by_subj": "v2t.job.none.failed"}'),
+        (f"$JS.API.DIRECT.GET.{JOBS}", b'{"last_by_subj": "v2t.job.x.submitted"}'),
+    ),
+    "viewer": (
+        (f"$JS.API.DIRECT.GET.{JOBS}", b'{"last_by_subj": "v2t.job.none.failed"}'),
+        (f"$JS.API.DIRECT.GET.{JOBS}", b'{"last_by_subj": "v2t.job.x.submitted"}'),
+        (f"$JS.API.STREAM.INFO.{JOBS}", b""),
+    ),
+    "submitter": ((SUBMIT_SUBJECT, b"http://127.0.0.1:1/"), (f"$JS.API.STREAM.INFO.{INBOX}", b"")),
+    "notifier": ((BUCKET_SUBJECT, b"{}"),),
+}
+FORBIDDEN = (
+    *("v2t.dead.x.y", "v2t.done.x", "$KV.v2t_nodes.x.y.1", "$O.v2t_transcripts.M.x"),
+    *(f"{api}STREAM.DELETE.{DEAD}" for api in ("$JS.API.", "v2t.api.")),
+    *(f"{api}STREAM.PURGE.{JOBS}" for api in ("$JS.API.", "v2t.api.")),
+    *(f"{api}CONSUMER.DELETE.{CHUNKS}.transcribe-cpu" for api in ("$JS.API.", "v2t.api.")),
+)
+
+
+@pytest.mark.parametrize("role", sorted(ANSWERED))
+async def test_the_server_cannot_be_had_to_publish_what_a_role_may_not(role: str, filled: Secured) -> None:
+    """Else who may ask for anything may do everything: the answer goes where the question says, in the server's name.
+
+    Within one account it does: there the "no message" to a worker's pull deletes a stream.
+    """
+    forbidden = [subject for subject in FORBIDDEN if role != "worker" or subject.startswith(("$JS", "v2t.api"))]
+    async with await filled.connect("operator") as operator, await filled.connect(role) as connection:
+        before = await state(operator)
+        for question, payload in ANSWERED[role]:
+            for subject in ("v2t.job.zz.completed", *forbidden) if role != "worker" else forbidden:
+                await connection.client.publish(question, payload, reply=subject)
+        await connection.client.flush()
+        await asyncio.sleep(1)  # nothing is to happen
+        assert await state(operator) == before
+
+
+async def test_nobody_hears_the_answers_to_another_role(filled: Secured) -> None:
+    """Else a viewer reads what only a worker or an operator is told, such as media."""
+    async with await filled.connect("viewer") as viewer, await filled.connect("worker") as worker:
+        heard: list[str] = []
+
+        async def hear(message: Any) -> None:
+            heard.append(message.subject)
+
+        await viewer.client.subscribe("_INBOX.>", cb=hear)
+        await viewer.client.flush()
+        await JetStreamStore(worker.client).get("media/kept/source")
+        await worker.last(JOBS, "v2t.job.x.submitted")
+        assert not heard
+        await viewer.last(JOBS, "v2t.job.x.submitted")
+        async with asyncio.timeout(10):
+            while not heard:  # so it listens well
+                await asyncio.sleep(0.01)
+        assert len(heard) == 1
+
+
+async def test_a_chunk_is_not_given_to_a_worker_that_was_killed(filled: Secured) -> None:
+    """Else what a killed machine had asked for goes to nobody, and waits half a minute to be delivered again.
+
+    An idle node is always asking, and the server must see through the accounts that nobody listens any more.
+    """
+    async with await filled.connect("operator") as operator, await filled.connect("worker") as other:
+        killed = await filled.connect("worker")
+        puller = Puller(killed.client, CHUNKS, "transcribe-metal")
+        await puller.__aenter__()
+        pulling = asyncio.create_task(puller.next(30))
+        async with asyncio.timeout(20):
+            while not (await operator.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-metal"))["num_waiting"]:
+                await asyncio.sleep(0.05)
+        killed.client._transport._io_writer.transport.abort()  # type: ignore[union-attr]  # as the end of a process does
+        await killed.client.close()
+        pulling.cancel()
+        options = Options(accelerator="metal")
+        await operator.publish(ChunkTask(job=new(), n=0, audio="media/x", spans=(Span(0, 1),), options=options))
+        async with Puller(other.client, CHUNKS, "transcribe-metal") as pulls:
+            message = await pulls.next(20)
+            assert message
+            assert message.metadata.num_delivered == 1
+            await message.ack()
+
+
+async def test_the_operator_sees_the_workers_services(filled: Secured) -> None:
+    """Else `nats micro ls` shows an empty fleet."""
+    from nats.micro.service import Service, ServiceConfig
+
+    async with await filled.connect("operator") as operator, await filled.connect("worker") as worker:
+        service = Service(worker.client, ServiceConfig(name="v2t-test", version="1.0.0", description="x"))
+        await service.start()
+        try:
+            answer = await operator.client.request("$SRV.PING.v2t-test", timeout=10)
+        finally:
+            await service.stop()
+        assert json.loads(answer.data)["name"] == "v2t-test"
+
+
+async def test_minio_tells_of_uploads_as_the_notifier(filled: Secured, tmp_path: Path) -> None:
+    """Else MinIO needs an operator's password, or uploads start no jobs on a broker with TLS."""
+    url = urlsplit(filled.environment("notifier")["NATS_URL"])
+    minio = MinioServer(
+        tmp_path / "minio",
+        ADDRESS=f"{url.hostname}:{url.port}",
+        USERNAME=str(url.username),
+        PASSWORD=str(url.password),
+        TLS="on",
+        CERT_AUTHORITY=filled.environment("notifier")["NATS_CA"],
+    )
+    minio.start()
+    try:
+        store = MinioStore(minio.settings())
+        await store.create(media_max_age=3600)
+        await store.announce_uploads()
+        async with await filled.connect("operator") as operator:
+            await operator.api(f"STREAM.PURGE.{INBOX}", {"filter": BUCKET_SUBJECT})
+            await asyncio.to_thread(
+                minio.client().fput_object, bucket_name="v2t-uploads", object_name="a.flac", file_path=CLIP
+            )
+            async with asyncio.timeout(30):
+                while not (told := await operator.last(INBOX, BUCKET_SUBJECT)):
+                    await asyncio.sleep(0.1)
+        assert b"a.flac" in told
+    finally:
+        minio.stop()
+
+
+# -- users
+
+
+async def test_a_machine_is_let_in_and_thrown_out_without_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a laptop that was stolen works on, or to add one stops the work of all."""
+    with secured(tmp_path / "secrets") as broker:
+        for name in ("m4", "m2"):
+            credentials.add(broker.folder, "worker", name)
+        kept = (broker.folder / "m4.env").read_text()
+        broker.reload()
+        async with await broker.connect("m4") as stolen, await broker.connect("m2") as other:
+            await check_may_work(stolen, "m4")
+            credentials.revoke(broker.folder, "m4")
+            broker.reload()
+            async with asyncio.timeout(20):
+                while stolen.client.is_connected:
+                    await asyncio.sleep(0.05)
+                while "refuses the user" not in caplog.text:  # its own log says why it works no more
+                    await asyncio.sleep(0.05)
+            await check_may_work(other, "m2")
+        (broker.folder / "m4.env").write_text(kept)
+        with pytest.raises(BrokerError, match=r"refuses the user \(authorization violation\)"):
+            await broker.connect("m4")
+
+
+async def test_a_renewed_certificate_is_taken_up_without_a_restart(tmp_path: Path) -> None:
+    """Else after two years all machines are shut out until somebody restarts the broker."""
+    with secured(tmp_path / "secrets") as broker:
+        async with await broker.connect("viewer") as connection:
+            before = (broker.folder / "server.pem").read_bytes()
+            credentials.renew(broker.folder, [])
+            broker.reload()
+            assert (broker.folder / "server.pem").read_bytes() != before
+            assert connection.client.is_connected
+        async with await broker.connect("viewer") as connection:
+            served = connection.client._transport._io_writer.get_extra_info("ssl_object")  # type: ignore[union-attr]
+            assert (
+                ssl.DER_cert_to_PEM_cert(served.getpeercert(binary_form=True)).encode()
+                == (broker.folder / "server.pem").read_bytes()
+            )
+
+
+async def test_a_broker_that_was_open_keeps_its_jobs(tmp_path: Path) -> None:
+    """Else who follows docs/security.md loses what was transcribed."""
+    async with open_broker(tmp_path / "open") as (_, connection):
+        await connection.publish(Submitted(job="kept", title="t", url="http://x"))
+    streams = tmp_path / "secrets" / "nats-data" / "jetstream"
+    with secured(tmp_path / "secrets") as broker:
+        broker.stop()
+        shutil.rmtree(streams / "V2T")
+        shutil.move(tmp_path / "open" / "jetstream" / "$G", streams / "V2T")
+        broker.start()
+        async with await broker.connect("viewer") as viewer:
+            assert await viewer.last(JOBS, "v2t.job.kept.submitted")
+
+
+# -- the whole of it
+
+
+def v2t(broker: Secured, user: str, home: Path, *arguments: str) -> tuple[int, str, str]:
+    """A command of that user; its exit code, and what it said."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("V2T_", "NATS_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "v2t_stream", *arguments],
+        env={**inherited, **broker.environment(user), "V2T_DATA_DIR": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+REFUSED = {
+    "viewer": (
+        ("etl", "--url", "http://127.0.0.1:1/x"),
+        ("convert", "--input", CLIP, "--distributed"),
+        ("queue", "pause", "intake"),
+        ("topology", "apply"),
+        ("node",),
+        ("stage", "download"),
+        ("stage", "transcribe"),
+    ),
+    "submitter": (
+        ("job", "list"),
+        ("job", "status", "x"),
+        ("job", "transcript", "x"),
+        ("job", "cancel", "x"),
+        ("queue", "list"),
+        ("dead", "list"),
+        ("topology", "show"),
+        ("topology", "apply"),
+        ("node", "list"),
+        ("node",),
+        ("stage", "intake"),
+        ("health", "intake"),
+    ),
+    "notifier": (("etl", "--url", "http://127.0.0.1:1/x"), ("job", "list"), ("node",)),
+    "worker": (
+        ("etl", "--url", "http://127.0.0.1:1/x"),
+        ("topology", "apply"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("role", "command"), [(role, command) for role, commands in REFUSED.items() for command in commands]
+)
+def test_a_command_that_a_role_may_not_ends_with_a_sentence(
+    role: str, command: tuple[str, ...], filled: Secured, tmp_path: Path
+) -> None:
+    """Else it hangs for minutes and says that the server did not answer, and everybody looks at the network."""
+    code, _, err = v2t(filled, role, tmp_path, *command)
+    assert code == 1
+    *_, said = (line for line in err.splitlines() if "may not" in line)
+    assert re.search(rf"the user {role} may not .+ \(publish .+\): use an? .+ credentials", said), err
+    assert len([line for line in err.splitlines() if "forbids something" in line]) == 0, err
+
+
+async def test_a_job_goes_its_way_through_the_roles(tmp_path: Path) -> None:
+    """Else the roles are of paper: with TLS, a submitter's link becomes the transcript a viewer reads, by a worker."""
+    with secured(tmp_path / "secrets") as broker, served(DATA) as site:
+        environment = broker.environment("worker")
+        with node(environment.pop("NATS_URL"), tmp_path / "worker", *ALL_STAGES, **environment) as machine:
+            command = ("etl", "--url", f"{site}/20s-1.flac", "--model", "demo", "--language", "en")
+            code, out, err = await asyncio.to_thread(v2t, broker, "submitter", tmp_path, *command)
+            assert (code, err) == (0, "")
+            job = out.strip()
+            async with await broker.connect("viewer") as viewer:
+                async with asyncio.timeout(90):
+                    while not await viewer.last(JOBS, f"v2t.job.{job}.completed"):
+                        assert all(map(machine.is_running, ALL_STAGES)), {s: machine.log(s) for s in ALL_STAGES}
+                        await asyncio.sleep(0.2)
+                assert {info.stage for info in await fleet(viewer)} == set(ALL_STAGES)
+                password = str(urlsplit(broker.environment("worker")["NATS_URL"]).password)
+                listed = subprocess.run(["ps", "axww", "-o", "args"], check=True, capture_output=True, text=True).stdout
+                assert password not in listed
+            code, out, err = await asyncio.to_thread(v2t, broker, "viewer", tmp_path, "job", "transcript", job)
+            assert (code, err) == (0, "")
+            assert word_error_rate(reference("20s-1.flac"), out) <= 0.02
+            for command in (("job", "list"), ("job", "status", job), ("node", "list"), ("topology", "show")):
+                code, out, err = await asyncio.to_thread(v2t, broker, "viewer", tmp_path, *command)
+                assert (code, err) == (0, ""), command
+                assert out
+            code, _, err = await asyncio.to_thread(
+                v2t, broker, "submitter", tmp_path, "convert", "--input", CLIP, "--distributed", "--model", "demo"
+            )
+            assert code == 1
+            assert re.search(r"5s\.flac: sent as job \S+, but the user submitter may not read jobs .* to see it", err)
+            assert not any("WARNING" in machine.log(stage) for stage in ALL_STAGES)
+        assert not any(password in path.read_text() for path in machine.home.rglob("*.log"))
+        assert password not in broker.log

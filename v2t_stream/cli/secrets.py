@@ -1,0 +1,77 @@
+"""`v2t secrets`: credentials for a broker that other machines reach."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from v2t_stream import certificates, credentials
+from v2t_stream.roles import ROLES, role
+
+_FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+
+
+@click.group()
+def secrets() -> None:
+    """Make a broker's certificates, users and roles, and add and revoke users."""
+
+
+@secrets.command()
+@_FOLDER
+@click.option(
+    "--host", "hosts", multiple=True, required=True, help="A name or address of the broker; the first is used."
+)
+@click.option("--listen", default="0.0.0.0:4222", show_default=True, help="Where the broker listens.")
+def init(folder: Path, hosts: Sequence[str], listen: str) -> None:
+    """Write all that a broker with TLS and roles needs into FOLDER, and a file for a user of each role."""
+    for user in credentials.create(folder, hosts, listen):
+        click.echo(f"{folder / user.name}.env: for a user who {role(user.role).does}")
+    click.echo(f"start the broker: nats-server -c {folder / 'server.conf'}")
+
+
+@secrets.command()
+@_FOLDER
+@click.argument("role_name", metavar="ROLE", type=click.Choice([each.name for each in ROLES]))
+@click.argument("name")
+def add(folder: Path, role_name: str, name: str) -> None:
+    """Add the user NAME with a ROLE."""
+    file = credentials.add(folder, role_name, name)
+    click.echo(f"give its machine {file} and {folder / certificates.CA}, at the same place or with NATS_CA changed")
+    _say_reload(folder)
+
+
+@secrets.command()
+@_FOLDER
+@click.argument("name")
+def revoke(folder: Path, name: str) -> None:
+    """Take the user NAME out; once the broker has read it, its connections end."""
+    credentials.revoke(folder, name)
+    _say_reload(folder)
+
+
+@secrets.command()
+@_FOLDER
+@click.option("--host", "hosts", multiple=True, help="Those of the certificate from now on; else as before.")
+def renew(folder: Path, hosts: Sequence[str]) -> None:
+    """Make a new certificate for the broker, and give all users the permissions of this release."""
+    credentials.renew(folder, hosts)
+    click.echo(f"the broker's certificate is good for {certificates.days_left(folder)} days")
+    _say_reload(folder)
+
+
+@secrets.command("list")
+@_FOLDER
+def list_(folder: Path) -> None:
+    """Show the users, and how long the broker's certificate is good for."""
+    table = Table("user", "role", "what it does", box=None)
+    for user in credentials.read(folder):
+        table.add_row(user.name, user.role, role(user.role).does)
+    Console().print(table)
+    hosts = ", ".join(certificates.hosts_of(folder))
+    click.echo(f"the certificate for {hosts} is good for {certificates.days_left(folder)} days")
+
+
+def _say_reload(folder: Path) -> None:
+    click.echo(f"then: nats-server --signal reload={folder.absolute() / credentials.PID}")

@@ -1,0 +1,96 @@
+"""nats-py's client with what it lacks: a request that is forbidden hears of it, and TLS that is wanted is kept to."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from v2t_stream.denials import denial, denied_subject
+from v2t_stream.errors import Denied
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Not what asyncio says of the way in which nats-py ends each connection with TLS."""
+    return "eof_received" not in record.getMessage()
+
+
+class NatsClient(Client):
+    """The server tells a connection that a subject is forbidden, and never the request that waits for its answer."""
+
+    def __init__(self, user: str = "", *, insists_on_tls: bool = False) -> None:
+        super().__init__()
+        self._user = user
+        self._insists_on_tls = insists_on_tls
+        logging.getLogger("asyncio").addFilter(_is_told)
+        self._asking: dict[str, tuple[str, Callable[[Denied], None]]] = {}  # by the subject of the answer
+        self._answers: dict[str, asyncio.Future[Msg]] = {}
+        self._inbox = ""
+        self._count = itertools.count()
+
+    def expect(self, answer: str, subject: str, denied: Callable[[Denied], None]) -> None:
+        """Call `denied` where `subject` turns out to be forbidden, until `answer` is expected no more."""
+        self._asking[answer] = subject, denied
+
+    def expect_no_more(self, answer: str) -> None:
+        self._asking.pop(answer, None)
+
+    def hear(self, error: Exception) -> bool:
+        """Take what the server says aside of any answer; whether somebody who waits was told."""
+        found = denied_subject(error)
+        if not found or found[0] != "publish":
+            return False
+        those = [(subject, told) for subject, told in self._asking.values() if subject.lower() == found[1]]
+        for subject, told in those:
+            told(denial(self._user, subject))
+        return bool(those)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,  # noqa: ASYNC109  # nats-py's signature
+        old_style: bool = False,  # noqa: ARG002, FBT001, FBT002
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """As nats-py's; raises Denied where the server forbids it."""
+        if not self._inbox:
+            self._inbox = self.new_inbox()
+            await self.subscribe(f"{self._inbox}.*", cb=self._answered)
+        reply = f"{self._inbox}.{next(self._count)}"
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._answers[reply] = future
+
+        def denied(error: Denied) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        self.expect(reply, subject, denied)
+        try:
+            await self.publish(subject, payload, reply=reply, headers=headers)
+            async with asyncio.timeout(timeout):
+                answer = await future
+        except TimeoutError:
+            raise nats.errors.TimeoutError from None
+        finally:
+            del self._answers[reply]
+            self.expect_no_more(reply)
+        if answer.headers and answer.headers.get("Status") == "503" and not answer.data:
+            raise nats.errors.NoRespondersError
+        return answer
+
+    async def _answered(self, message: Msg) -> None:
+        future = self._answers.get(message.subject)
+        if future and not future.done():
+            future.set_result(message)
+
+    def _connect_command(self) -> bytes:
+        """Where TLS is wanted and the server offers none, the password is not sent; nats-py would."""
+        if self._insists_on_tls and not self._server_info.get("tls_required"):
+            raise nats.errors.SecureConnWantedError
+        command: bytes = super()._connect_command()
+        return command

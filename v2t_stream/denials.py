@@ -1,0 +1,56 @@
+"""What a user of NATS may not do, in words: the server tells the subject, and nobody but the connection."""
+
+import re
+from typing import Final
+
+from v2t_stream.errors import Denied
+
+_VIOLATION: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
+_MAPPED: Final = "v2t.api."  # as roles.py has the API in the accounts of roles
+_OPERATORS: Final = "an operator's"
+
+# By the beginning of a subject, the first that fits: what it is for, and whose credentials allow it.
+_WORDS: Final = (
+    ("v2t.submit", "submit", "a submitter's or an operator's"),
+    ("v2t.bucket", "tell of uploads", "a notifier's or an operator's"),
+    ("v2t.job.", "change jobs", _OPERATORS),
+    ("v2t.", "work", "a worker's"),
+    ("$kv.v2t_nodes", "work as a node", "a worker's"),
+    ("$js.ack.", "take work", "a worker's"),
+    ("$js.api.consumer.msg.next.", "take work", "a worker's"),
+    ("$js.api.consumer.create.v2t_jobs", "read jobs", "a viewer's or an operator's"),
+    ("$js.api.consumer.info.", "look at jobs and queues", "a viewer's or an operator's"),
+    ("$js.api.consumer.", "set up consumers", _OPERATORS),
+    ("$js.api.stream.purge.obj_", "remove files", _OPERATORS),
+    ("$js.api.stream.purge.", "change jobs", _OPERATORS),
+    ("$js.api.stream.create.", "set up streams", _OPERATORS),
+    ("$js.api.stream.update.", "set up streams", _OPERATORS),
+    ("$js.api.stream.delete.", "delete streams", _OPERATORS),
+    ("$js.api.stream.info.obj_", "read files", "a viewer's or an operator's"),
+    ("$js.api.stream.msg.get.obj_", "read files", "a viewer's or an operator's"),
+    ("$js.api.direct.get.obj_", "read files", "a viewer's or an operator's"),
+    ("$js.api.", "look at jobs and queues", "a viewer's or an operator's"),
+    ("$o.v2t_transcripts", "store transcripts", "a worker's or an operator's"),
+    ("$o.", "store files", "a submitter's or an operator's"),
+)
+
+
+def denied_subject(error: BaseException) -> tuple[str, str] | None:
+    """What the server forbids: publish or subscription, and the subject in lower case, as nats-py has it; or None."""
+    found = _VIOLATION.search(str(error))
+    return (found[1], unmapped(found[2])) if found else None
+
+
+def unmapped(subject: str) -> str:
+    """The subject as it was asked for."""
+    return f"$js.api.{subject.removeprefix(_MAPPED)}" if subject.startswith(_MAPPED) else subject
+
+
+def denial(user: str, subject: str) -> Denied:
+    """The sentence for what `user` may not publish."""
+    what, whose = next(
+        ((what, whose) for beginning, what, whose in _WORDS if subject.lower().startswith(beginning)),
+        ("do this", _OPERATORS),
+    )
+    who = f"the user {user}" if user else "this user of NATS"
+    return Denied(f"{who} may not {what} (publish {subject}): use {whose} credentials")

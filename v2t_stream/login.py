@@ -1,0 +1,144 @@
+"""How this machine shows who it is to NATS, and makes sure whom it talks to: user, nkey or credentials, and TLS."""
+
+import ssl
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+import nats.errors
+
+from v2t_stream.errors import SettingsError
+from v2t_stream.settings import Settings, variable
+
+_SEED: Final = "BEGIN USER NKEY SEED"  # in a file of credentials
+
+
+class Login(NamedTuple):
+    """Files; each may be none. What the URL says, user and password or token, is beside it."""
+
+    creds: str = ""
+    nkey: str = ""
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of `settings`; none where it names no broker, as the embedded one asks for none."""
+        if not settings.nats_url:
+            return cls()
+        paths: list[str] = [getattr(settings, f"nats_{name}") for name in cls._fields]
+        return cls(*(str(Path(path).expanduser()) if path else "" for path in paths))
+
+    def __repr__(self) -> str:
+        """Which there are, and not where."""
+        return f"Login({', '.join(name for name in self._fields if getattr(self, name))})"
+
+    def needs_tls(self, urls: list[str]) -> bool:
+        return bool(self.ca or self.cert) or any(url.startswith("tls://") for url in urls)
+
+    def options(self, urls: list[str]) -> dict[str, Any]:
+        """What nats-py is to be told. Raises SettingsError where a file does not serve."""
+        options: dict[str, Any] = {}
+        if self.creds:
+            if _SEED not in _text("nats_creds", self.creds):
+                raise SettingsError(f"NATS_CREDS={self.creds} holds no credentials: it is a file as nsc writes it")
+            options["user_credentials"] = self.creds
+        elif self.nkey:
+            _check_seed(self.nkey)
+            options["nkeys_seed"] = self.nkey
+        else:
+            options |= of_url(urls)
+        if self.needs_tls(urls):
+            options["tls"] = self._context()
+        return options
+
+    def _context(self) -> ssl.SSLContext:
+        if self.ca:
+            _text("nats_ca", self.ca)
+        try:
+            context = ssl.create_default_context(cafile=self.ca or None)
+        except (ssl.SSLError, OSError) as error:
+            raise SettingsError(f"NATS_CA={self.ca} holds no certificate in PEM: name the authority's") from error
+        if bool(self.cert) != bool(self.key):
+            there, missing = ("NATS_CERT", "NATS_KEY") if self.cert else ("NATS_KEY", "NATS_CERT")
+            raise SettingsError(f"{there} is set, but {missing} is not: a certificate of our own needs both")
+        if self.cert:
+            _text("nats_cert", self.cert)
+            _text("nats_key", self.key)
+            try:
+                context.load_cert_chain(self.cert, self.key)
+            except (ssl.SSLError, OSError) as error:
+                raise SettingsError(
+                    f"NATS_CERT={self.cert} and NATS_KEY={self.key} are no certificate and the key that belongs to it, "
+                    "in PEM"
+                ) from error
+        return context
+
+    def refusal(self, error: BaseException, where: str) -> str:
+        """The sentence for an error with which it makes no sense to try again; empty for any other."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"the certificate of the NATS server at {where} {self._mistrust(error)}"
+        if isinstance(error, nats.errors.SecureConnWantedError):
+            return (
+                f"the NATS server at {where} speaks no TLS, and without it nothing is sent there: set it up, or use "
+                "nats:// and unset NATS_CA"
+            )
+        said = str(error).lower()
+        if "certificate required" in said or "bad certificate" in said:  # an SSLError, or the server's own word
+            return f"the NATS server at {where} asks for a certificate of ours: set NATS_CERT and NATS_KEY"
+        if "authorization violation" in said:
+            what = "NATS_CREDS" if self.creds else "NATS_NKEY" if self.nkey else ""
+            advice = (
+                f"is {what} the right one?"
+                if what
+                else "put the right user and password, or token, into NATS_URL, as in nats://user:password@host:4222"
+            )
+            return f"the NATS server at {where} refuses the user (authorization violation): {advice}"
+        return ""
+
+    def _mistrust(self, error: ssl.SSLCertVerificationError) -> str:
+        if error.verify_code in _EXPIRED:
+            return f"is out of date ({error.verify_message}): have it renewed there"
+        if error.verify_code in _OTHER_NAME:
+            return f"is for other names ({error.verify_message}): use one of those in NATS_URL"
+        advice = f"is NATS_CA={self.ca} its authority's?" if self.ca else "set NATS_CA to its authority's certificate"
+        return f"is not trusted ({error.verify_message}): {advice}"
+
+
+NONE: Final = Login()
+_EXPIRED: Final = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
+_OTHER_NAME: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
+
+
+def of_url(urls: list[str]) -> dict[str, Any]:
+    """The first URL's user, as options: else nats-py has none for a server that it hears of from the cluster."""
+    for url in urls:
+        login, at, _ = url.rpartition("://")[2].rpartition("@")
+        user, colon, password = login.partition(":")
+        if at:
+            return {"user": user, "password": password} if colon else {"token": user}
+    return {}
+
+
+def without_secret(url: str) -> str:
+    """`url` without user and password, for messages."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def _text(field: str, path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"{variable(field)}={path} cannot be read ({why}): name a file that is there") from error
+
+
+def _check_seed(path: str) -> None:
+    seed = bytearray(_text("nats_nkey", path).strip().encode())
+    import nkeys  # type: ignore[import-untyped]  # noqa: PLC0415  # hardly anybody has one
+
+    try:
+        nkeys.from_seed(seed).wipe()
+    except Exception as error:
+        raise SettingsError(f"NATS_NKEY={path} holds no seed of an nkey: it begins with SU") from error
