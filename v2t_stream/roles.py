@@ -120,7 +120,7 @@ ROLES: Final = (
             *_FOLLOW,
             *_bucket(TRANSCRIPTS),
             *_bucket(MODELS),
-            f"STREAM.INFO.OBJ_{MEDIA}",  # how much there is and how long it is kept, not what
+            f"STREAM.INFO.OBJ_{MEDIA}",  # how much there is, how long it is kept, under which keys; not what
             f"STREAM.INFO.OBJ_{UPLOADS}",
         ),
         asks_not=_of_durables(JOBS, "CREATE", "MSG.NEXT", "DELETE"),

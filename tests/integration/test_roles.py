@@ -117,15 +117,15 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
         {"operator", "worker"},
         lambda c: JetStreamStore(c.client, timeout=5).get("media/uploads/kept/source"),
     ),
-    "look what was sent": (
-        {"operator", "worker"},
+    "see under which keys something was sent": (
+        {"operator", "worker", "viewer"},
         lambda c: JetStreamStore(c.client).delete_prefix("media/uploads/no"),
     ),
     "store a transcript": (
         {"operator", "worker"},
         lambda c: JetStreamStore(c.client).put(f"transcripts/{new()}/transcript.txt", b"x"),
     ),
-    "remove media": ({"operator", "worker"}, lambda c: JetStreamStore(c.client).delete_prefix(f"media/{new()}/")),
+    "remove media": ({"operator", "worker"}, lambda c: JetStreamStore(c.client).delete(f"media/{new()}/source")),
     "take a chunk": ({"operator", "worker"}, lambda c: take(c, CHUNKS, "transcribe-cpu")),
     "take a chunk for anybody": ({"operator", "worker"}, lambda c: take(c, CHUNKS, "transcribe-any", "any")),
     "take a submission": ({"operator", "worker"}, lambda c: take(c, INBOX, "intake")),

@@ -17,7 +17,8 @@ from v2t_stream.trial import clip, heard
 
 _STALE: Final = 60  # days after which sites have often changed
 _FULL: Final = 1 << 30  # bytes free below which a job or the broker soon fails
-_SECRETS: Final = ("cookies",)  # settings that name a file which only its owner may read
+# Settings that name a file which only its owner may read.
+_SECRETS: Final = ("cookies", "nats_creds", "nats_nkey", "nats_key")
 
 
 def checks(settings: Settings) -> list[tuple[str, Check]]:
