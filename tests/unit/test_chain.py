@@ -218,7 +218,7 @@ async def test_a_hung_engine_is_ended_and_the_next_asked(tmp_path: Path, monkeyp
     (tmp_path / "hung-1.dist-info" / "entry_points.txt").write_text("[v2t.transcribers]\nhung = hung:Hung\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
     monkeypatch.setenv("HUNG_PID", str(tmp_path / "pid"))
-    made = Chain([Local(type="hung", name="hung", timeout=1.5, device="cpu")], Settings(), Models(Settings()))
+    made = Chain([Local(type="hung", name="hung", timeout=6, device="cpu")], Settings(), Models(Settings()))
     made.links.append(Link(local("b"), Scripted("b")))
     assert (await hear(made)).provider == "b"
     await made.close()
