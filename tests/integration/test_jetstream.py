@@ -397,7 +397,7 @@ async def test_apply_twice_at_once_on_a_new_server(tmp_path: Path) -> None:
     try:
         async with await connect(server.url, name="a") as one, await connect(server.url, name="b") as other:
             await asyncio.gather(*(set_up(each, Settings()) for each in (one, other)))
-            assert len((await one.api("STREAM.NAMES"))["streams"]) == len(STREAMS) + 3  # and the three buckets
+            assert len((await one.api("STREAM.NAMES"))["streams"]) == len(STREAMS) + 4  # and the buckets
     finally:
         server.stop()
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import minio.api
 import pytest
 
-from tests.harness import MinioServer, _free_port, broker
+from tests.harness import MinioServer, broker
+from tests.prometheus import free_ports
 from tests.small_disk import small_disk
 from v2t_stream.errors import SettingsError, StoreError
 from v2t_stream.minio_store import MinioStore, _Source
@@ -145,7 +146,7 @@ async def test_wrong_settings_are_named(server: MinioServer, wrong: dict[str, st
 async def test_nobody_at_the_endpoint(tmp_path: Path) -> None:
     """Else who forgot to start MinIO waits, and does not know for what."""
     environment = {"MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "b"}
-    port = _free_port()
+    port = free_ports(1)
     settings = Settings.from_environment({"MINIO_ENDPOINT": f"127.0.0.1:{port}", **environment})
     with pytest.raises(StoreError, match=rf"no MinIO at 127.0.0.1:{port} answers: start it, or correct MINIO_ENDPOINT"):
         await MinioStore(settings, timeout=0.5).put("media/j/a", b"x")
