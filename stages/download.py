@@ -115,7 +115,7 @@ class Download:
                 async for step in progress:
                     yield step
             media = fetch.media
-            origin = fetch.origin or await asyncio.to_thread(done.of_file, media.path)
+            origin = fetch.origin or done.of_content(await asyncio.to_thread(done.sha256, media.path))
             if not fetch.origin and (before := await self._done(job, origin, media.title)):
                 yield before
                 return

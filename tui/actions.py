@@ -1,5 +1,6 @@
 """What a user can ask for: each raises V2TError with a sentence, or returns one to be shown."""
 
+import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from schemas.requests import SubmitRequest
-from v2t_stream import control, dead, queues
+from v2t_stream import control, dead, done, queues
 from v2t_stream.assembly import assemble
 from v2t_stream.dead import Dead
 from v2t_stream.errors import Reject, SettingsError, V2TError
@@ -46,7 +47,8 @@ class Actions:
         path = Path(request.media)
         await check_store(self._connection, self._settings)
         key = f"media/uploads/{secrets.token_hex(12)}/source{path.suffix}"
-        await open_store(self._connection, self._settings).put_file(key, path)
+        sha256 = await asyncio.to_thread(done.sha256, path)
+        await open_store(self._connection, self._settings).put_file(key, path, sha256=sha256)
         return msgspec.structs.replace(request, media=key, title=path.name)
 
     async def cancel(self, job_id: str) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from schemas.events import Done
 from schemas.options import Options
+from v2t_stream.errors import SettingsError
 from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import fold
 from v2t_stream.lists import history
@@ -24,10 +25,13 @@ def of_content(sha256: str) -> str:
     return f"sha256:{sha256}"
 
 
-def of_file(path: Path) -> str:
-    """The origin of a file, read to its end. Raises OSError."""
-    with path.open("rb") as file:
-        return of_content(hashlib.file_digest(file, "sha256").hexdigest())
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal. Raises SettingsError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
 
 
 def key(origin: str, options: Options) -> str:

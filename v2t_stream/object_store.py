@@ -54,7 +54,8 @@ class ObjectStore(Protocol):
     async def lifetimes(self) -> dict[str, float]:
         """Of each bucket that is there (media, transcripts, models) the seconds that objects are kept; 0: for ever."""
 
-    async def put_file(self, key: str, path: Path) -> None: ...
+    async def put_file(self, key: str, path: Path, *, sha256: str = "") -> None:
+        """Store a file. `sha256`: that of its bytes in hexadecimal, where it is known, for those who ask for it."""
 
     async def put(self, key: str, data: bytes) -> None: ...
 
@@ -103,7 +104,7 @@ class JetStreamStore:
             ages = {name: await bucket.max_age() for name, bucket in self._buckets.items()}
         return {name: max_age for name, max_age in ages.items() if max_age is not None}
 
-    async def put_file(self, key: str, path: Path) -> None:
+    async def put_file(self, key: str, path: Path, *, sha256: str = "") -> None:  # noqa: ARG002  # takes it itself
         with _told(f"store {path} as {key}"), await asyncio.to_thread(path.open, "rb") as source:
             await self._bucket(key).upload(key, source)
 

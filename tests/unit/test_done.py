@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.options import Options
 from schemas.requests import SubmitRequest
-from v2t_stream.done import key, of_content, of_file
+from v2t_stream.done import key, sha256
 
 OPTIONS = st.builds(
     Options,
@@ -44,4 +44,4 @@ def test_a_request_and_its_job_have_one_key() -> None:
 def test_a_file_is_known_by_its_bytes(tmp_path: Path) -> None:
     """A file that was renamed is transcribed again."""
     (tmp_path / "a").write_bytes(b"talk")
-    assert of_file(tmp_path / "a") == of_content(hashlib.sha256(b"talk").hexdigest())
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"talk").hexdigest()

@@ -199,21 +199,18 @@ def convert(
 
 async def _convert(pipeline: Session, wish: SubmitRequest, file: Path, bars: Bars) -> str:
     """Send one file through, unless it was done before; the prefix of its transcript."""
+    with bars.step(file.name, "reading"):
+        sha256 = await asyncio.to_thread(done.sha256, file)
     if not wish.force:
-        with bars.step(file.name, "reading"):
-            try:
-                origin = await asyncio.to_thread(done.of_file, file)
-            except OSError as error:
-                raise SettingsError(f"the file cannot be read ({error.strerror}): check its permissions") from error
         before = None
         with contextlib.suppress(Denied):  # a submitter, who may not look what was done
-            before = await done.find(pipeline.connection, pipeline.store, origin, wish)
+            before = await done.find(pipeline.connection, pipeline.store, done.of_content(sha256), wish)
         if before:
             bars.warn(f"{one_line(file.name)} was done before as job {before.job} (--force does it again)")
             return before.transcript
     media = f"media/uploads/{secrets.token_hex(12)}/source{file.suffix}"
     with bars.step(file.name, "sending"):
-        await pipeline.store.put_file(media, file)
+        await pipeline.store.put_file(media, file, sha256=sha256)
     job, _ = await submit(pipeline.connection, msgspec.structs.replace(wish, media=media, title=file.name))
     try:
         state = await follow(pipeline.connection, job, bars)
