@@ -113,7 +113,8 @@ class FleetScreen(MonitorScreen):
             return held or unserved(queue, self.monitor.around.nodes) or f"{queue.pulling} ask for the next message"
         if focused == "dead" and key:
             letter = self._dead[key].letter
-            return one_line(f"after {letter.deliveries} deliveries, the last to {letter.node}: {letter.reason}", 300)
+            times = "once" if letter.deliveries == 1 else f"{letter.deliveries} times"
+            return one_line(f"tried {times}, the last time by {letter.node}: {letter.reason}", 300)
         return "" if self._dead or focused != "dead" else "no dead letters: nothing was given up"
 
     # -- cells

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Submit(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "back"),
-        Binding("ctrl+s", "send", "submit", priority=True),
+        Binding("ctrl+s", "send", "submit"),  # not priority: it would overtake what was typed before
         Binding("ctrl+d", "demo", "the demo clip", priority=True),
     ]
 
