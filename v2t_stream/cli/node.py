@@ -24,6 +24,7 @@ from v2t_stream.errors import Hung, SettingsError
 from v2t_stream.fleet import Presence, announce, check_may_work, fleet
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.login import Login
+from v2t_stream.memory import share_heaps
 from v2t_stream.providers import load
 from v2t_stream.session import announce_uploads, make_ready, open_store, session
 from v2t_stream.settings import Settings
@@ -163,6 +164,7 @@ def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
                 logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # a sentence says it all
                 os._exit(1)  # an ordinary exit would wait for the thread
 
+    share_heaps()
     _start_log(settings, name)
     with traces.sent(settings.node, name):
         uvloop.run(run())
