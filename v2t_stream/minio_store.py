@@ -7,70 +7,38 @@ anyway is noted too.
 """
 
 import asyncio
-import errno
 import hashlib
 import io
-import math
 import mimetypes
 import secrets
 import threading
-import time
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
-import urllib3
-from minio import Minio
-from minio.commonconfig import ENABLED, Filter
 from minio.deleteobjects import DeleteObject
-from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
-from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
-from minio.notificationconfig import QueueConfig
-from urllib3 import BaseHTTPResponse
-from urllib3.connectionpool import ConnectionPool
-from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError, ResponseError, SSLError
+from minio.error import S3Error
+from urllib3.exceptions import HTTPError
 
 from schemas.notification import Upload
-from v2t_stream.errors import ObjectMissing, StoreError
+from v2t_stream import minio_buckets
+from v2t_stream.errors import StoreError
+from v2t_stream.minio_client import no_bucket, open_client, told
 from v2t_stream.object_store import OURS
 from v2t_stream.settings import Settings
-
-# What MINIO_NOTIFY_NATS_ENABLE_V2T=on and …_V2TNOW=on make in the server. With a queue folder, which keeps what cannot
-# be sent, MinIO sends every three seconds; without one at once, or never. So there may be both: V2T for what must not
-# be lost, V2TNOW for speed. What comes twice is one job.
-_KEPT: Final = "arn:minio:sqs::V2T:nats"
-_AT_ONCE_TOO: Final = "arn:minio:sqs::V2TNOW:nats"
 
 _BLOCK: Final = 1 << 20  # bytes read at once
 _PART: Final = 8 << 20  # bytes of one part; what is no larger goes in one request
 _PARTS: Final = 10_000  # S3 allows no more in one object
 _AT_ONCE: Final = 3  # parts sent side by side
 _THREADS: Final = 16  # calls under way at once in one process
-_CONNECT: Final = 5.0  # seconds
-_PAUSE: Final = 2.0  # seconds between two tries, at most
-_AGAIN: Final = (500, 502, 503, 504)  # what a server says that starts, ends or has too much to do
 _TOPS: Final = ("media", "transcripts", "models")  # what keys of ours begin with
 _CRC32: Final = "v2t-crc32"  # eight hex digits
 _SHA256: Final = "v2t-sha256"
 _USER: Final = "x-amz-meta-"
-_NO_SPACE: Final = ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "EntityTooLarge")
-_REFUSALS: Final = {
-    "InvalidAccessKeyId": "{where} does not know the access key: correct MINIO_ACCESS_KEY",
-    "SignatureDoesNotMatch": "{where} finds the secret key wrong: correct MINIO_SECRET_KEY",
-    "AccessDenied": "{where} forbids it to the user of MINIO_ACCESS_KEY: allow it there, or use another",
-    "RequestTimeTooSkewed": (
-        "this machine's clock and that of {where} are more than 15 minutes apart: set the wrong one right"
-    ),
-    # It has dropped what it had, and may have told another part why.
-    "NoSuchUpload": "{where} ended the upload, as it does where it has no room left (it does not say): free some there",
-}
-_DAY: Final = 86_400  # seconds
 _RULE: Final = "v2t-{}"  # the name of our lifecycle rule of each bucket
 
 T = TypeVar("T")
@@ -78,44 +46,6 @@ T = TypeVar("T")
 
 class _Stopped(Exception):
     """Nobody waits for this any more."""
-
-
-class _Patience(urllib3.Retry):
-    """Tries again while the server is away, until `seconds` after the first failure. One that hangs is left at once."""
-
-    def __init__(self, *, seconds: float = 30.0, until: float = math.inf, **options: Any) -> None:
-        options |= {
-            "total": None,
-            "backoff_factor": 0.05,
-            "backoff_max": _PAUSE,
-            "status_forcelist": _AGAIN,
-            "allowed_methods": None,  # all: each request can be sent twice
-            "respect_retry_after_header": False,  # MinIO says 60 s where it takes one
-            "raise_on_status": False,  # so that the server's own words are read
-        }
-        super().__init__(**options)
-        self._seconds = seconds
-        self._until = until
-
-    def new(self, **options: Any) -> Self:
-        until = min(self._until, time.monotonic() + self._seconds)
-        return super().new(seconds=self._seconds, until=until, **options)
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: ConnectionPool | None = None,
-        _stacktrace: TracebackType | None = None,
-    ) -> Self:
-        if isinstance(error, ReadTimeoutError):
-            raise error
-        return super().increment(method, url, response, error, _pool, _stacktrace)
-
-    def is_exhausted(self) -> bool:
-        return time.monotonic() > self._until
 
 
 class _Source:
@@ -192,18 +122,7 @@ class MinioStore:
         self._uploads = settings.upload_bucket
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="minio")
         with self._told("use MinIO"):
-            self._client = Minio(
-                endpoint=settings.minio_endpoint,
-                access_key=settings.minio_access_key,
-                secret_key=settings.minio_secret_key,
-                secure=settings.minio_secure,
-                region=settings.minio_region or None,
-                http_client=urllib3.PoolManager(
-                    maxsize=_THREADS + _AT_ONCE,
-                    timeout=urllib3.Timeout(connect=min(_CONNECT, timeout), read=timeout),
-                    retries=_Patience(seconds=timeout),
-                ),
-            )
+            self._client = open_client(settings, connections=_THREADS + _AT_ONCE, timeout=timeout)
 
     async def create(
         self,
@@ -219,23 +138,23 @@ class MinioStore:
         """
         with self._told("create the buckets"):
             for top, max_age in (("media", media_max_age), ("transcripts", transcript_max_age)):
-                created = await self._in_thread(partial(self._create, self._bucket(top)))
+                bucket, rule = self._bucket(top), _RULE.format(top)
+                created = await self._ask(minio_buckets.create, bucket)
                 # Media that nothing has expire are those of a bucket whose maker died before it said so.
-                if created or not keep or (top == "media" and not await self._in_thread(partial(self._max_age, top))):
-                    await self._in_thread(partial(self._expire, top, max_age))
+                if created or not keep or (top == "media" and not await self._ask(minio_buckets.max_age, bucket, rule)):
+                    await self._ask(minio_buckets.expire, bucket, rule, max_age)
             for bucket in (self._bucket("models"), self._uploads):
-                await self._in_thread(partial(self._create, bucket))
+                await self._ask(minio_buckets.create, bucket)
 
     async def lifetimes(self) -> dict[str, float]:
         with self._told("look up the buckets"):
-            ages = {top: await self._in_thread(partial(self._max_age, top)) for top in _TOPS}
+            ages = {top: await self._ask(minio_buckets.max_age, self._bucket(top), _RULE.format(top)) for top in _TOPS}
         return {top: max_age for top, max_age in ages.items() if max_age is not None}
 
     async def announces_uploads(self) -> bool:
         """Whether what is put into the upload bucket is published to NATS."""
         with self._told(f"look up what {self._uploads} announces"):
-            config = await self._in_thread(lambda _: self._client.get_bucket_notification(bucket_name=self._uploads))
-        return any(queue.queue in (_KEPT, _AT_ONCE_TOO) for queue in config.queue_config_list)
+            return await self._ask(minio_buckets.announces, self._uploads)
 
     async def announce_uploads(self) -> None:
         """Have the server publish what is put into the upload bucket; what else it publishes from there stays.
@@ -243,7 +162,7 @@ class MinioStore:
         Raises StoreError where the server is not set up to publish to NATS.
         """
         with self._told(f"have MinIO announce what is put into {self._uploads}"):
-            await self._in_thread(lambda _: self._announce_uploads())
+            await self._ask(minio_buckets.announce, self._uploads)
 
     async def uploads(self) -> AsyncGenerator[Upload]:
         """What lies in the upload bucket, the latest version of each."""
@@ -321,6 +240,9 @@ class MinioStore:
         with self._told(f"delete {prefix}"):
             return await self._in_thread(lambda _: self._delete_all(bucket, start))
 
+    def _told(self, action: str) -> AbstractContextManager[None]:
+        return told(action, self._endpoint)
+
     def _bucket(self, top: str) -> str:
         return self._prefix + top
 
@@ -333,6 +255,10 @@ class MinioStore:
         if top not in _TOPS or not slash:
             raise StoreError(f"{key!r} is no key of this store: keys begin with {' or '.join(_TOPS)} and /")
         return self._bucket(top), name
+
+    async def _ask(self, call: Callable[..., T], *arguments: object) -> T:
+        """What `call` of the client and `arguments` returns."""
+        return await self._in_thread(lambda _: call(self._client, *arguments))
 
     async def _in_thread(self, work: Callable[[threading.Event], T]) -> T:
         """Do it off the loop. Where we are cancelled it is stopped, and waited for: nothing of it comes later."""
@@ -347,60 +273,6 @@ class MinioStore:
             if not running.cancel():
                 await asyncio.wait({result})
             raise
-
-    def _create(self, bucket: str, _: threading.Event) -> bool:
-        """Whether it was not there."""
-        if self._client.bucket_exists(bucket_name=bucket):
-            return False
-        try:
-            self._client.make_bucket(bucket_name=bucket)
-        except S3Error as error:
-            if error.code != "BucketAlreadyOwnedByYou":  # by another node a moment ago
-                raise
-        return True
-
-    def _expire(self, top: str, max_age: float, _: threading.Event) -> None:
-        """Have what is in the bucket expire after so many seconds, rounded up to days; 0: never."""
-        bucket = self._bucket(top)
-        rules = [rule for rule in self._rules(bucket) if rule.rule_id != _RULE.format(top)]
-        if max_age:
-            expiration = Expiration(days=math.ceil(max_age / _DAY))
-            rules.append(
-                Rule(status=ENABLED, rule_filter=Filter(prefix=""), rule_id=_RULE.format(top), expiration=expiration)
-            )
-        if rules:
-            self._client.set_bucket_lifecycle(bucket_name=bucket, config=LifecycleConfig(rules=rules))
-        else:
-            self._client.delete_bucket_lifecycle(bucket_name=bucket)
-
-    def _max_age(self, top: str, _: threading.Event) -> float | None:
-        """Seconds after which our rule has it expire, 0: never; None where there is no bucket."""
-        bucket = self._bucket(top)
-        if not self._client.bucket_exists(bucket_name=bucket):
-            return None
-        for rule in self._rules(bucket):
-            if rule.rule_id == _RULE.format(top) and rule.status == ENABLED and rule.expiration:
-                return float(rule.expiration.days or 0) * _DAY
-        return 0.0
-
-    def _rules(self, bucket: str) -> list[Rule]:
-        config = self._client.get_bucket_lifecycle(bucket_name=bucket)
-        return list(config.rules) if config else []
-
-    def _announce_uploads(self) -> None:
-        try:
-            self._announce_to(_KEPT, _AT_ONCE_TOO)
-        except S3Error as error:
-            if not _names_no_notifier(error):
-                raise
-            self._announce_to(_KEPT)
-
-    def _announce_to(self, *notifiers: str) -> None:
-        config = self._client.get_bucket_notification(bucket_name=self._uploads)
-        others = [queue for queue in config.queue_config_list if queue.queue not in (_KEPT, _AT_ONCE_TOO)]
-        ours = [QueueConfig(queue=notifier, events=["s3:ObjectCreated:*"]) for notifier in notifiers]
-        config = replace(config, queue_config_list=others + ours)
-        self._client.set_bucket_notification(bucket_name=self._uploads, config=config)
 
     def _upload(self, key: str, source: _Source, sha256: str = "") -> None:
         bucket, name = self._where(key)
@@ -476,7 +348,7 @@ class MinioStore:
             if error.code != "NoSuchKey":
                 raise
             if not self._client.bucket_exists(bucket_name=bucket):
-                raise _no_bucket(bucket, self._endpoint) from None
+                raise no_bucket(bucket, self._endpoint) from None
             return None
 
     def _labels(self, bucket: str, name: str) -> dict[str, str]:
@@ -505,71 +377,8 @@ class MinioStore:
             raise StoreError(f"could not delete {failure.name} from {bucket}: {failure.message}")
         return len(names)
 
-    @contextmanager
-    def _told(self, action: str) -> Iterator[None]:
-        """Foreign exceptions as StoreError: what could not be done, why, and what to do."""
-        where = f"MinIO at {self._endpoint}"
-        try:
-            yield
-        except StoreError:
-            raise
-        except S3Error as error:
-            if error.code == "NoSuchKey":
-                what = error.object_name or action
-                raise ObjectMissing(
-                    f"could not {action}: there is no object {what} in the store: it expired, was deleted or never "
-                    "stored"
-                ) from error
-            if error.code == "NoSuchBucket":
-                raise _no_bucket(error.bucket_name or "", self._endpoint) from error
-            raise StoreError(f"could not {action}: {_said(error, where)}") from error
-        except (ServerError, InvalidResponseError) as error:
-            why = f"what answers at {self._endpoint} does not speak S3: check MINIO_ENDPOINT and MINIO_SECURE"
-            raise StoreError(f"could not {action}: {why}") from error
-        except HTTPError as error:
-            raise StoreError(f"could not {action}: {_unreachable(error, where)}") from error
-        except OSError as error:
-            what = ": free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-            raise StoreError(f"could not {action}: {error.strerror or error}{what}") from error
-        except (MinioException, ValueError) as error:  # ValueError: a name or an endpoint that cannot be one
-            raise StoreError(f"could not {action}: {error}") from error
-
 
 def _some(found: Iterator[Any]) -> Iterator[Any]:
     """As many as one request brings."""
     for _, entry in zip(range(1000), found, strict=False):
         yield entry
-
-
-def _no_bucket(bucket: str, endpoint: str) -> StoreError:
-    return StoreError(
-        f"there is no bucket {bucket} in MinIO at {endpoint}: create ours with v2t topology apply, or correct "
-        "MINIO_BUCKET_PREFIX"
-    )
-
-
-def _said(error: S3Error, where: str) -> str:
-    """What the server's refusal means, and what to do."""
-    if error.code in _NO_SPACE:
-        return f"{where} has no room left ({error.message}): free some there"
-    if _names_no_notifier(error):
-        return f"{where} is not set up to announce uploads to NATS: start it with MINIO_NOTIFY_NATS_ENABLE_V2T=on"
-    known = _REFUSALS.get(error.code or "")
-    return known.format(where=where) if known else f"{where} refused it ({error.code}: {error.message})"
-
-
-def _names_no_notifier(error: S3Error) -> bool:
-    return error.code == "InvalidArgument" and "ARN" in (error.message or "")
-
-
-def _unreachable(error: HTTPError, where: str) -> str:
-    reason: BaseException | None = error
-    if isinstance(error, MaxRetryError):
-        reason = error.reason
-    if isinstance(reason, SSLError):
-        return f"{where} has no TLS, or a certificate that cannot be trusted: check MINIO_SECURE and the certificate"
-    if isinstance(reason, ResponseError):
-        return f"{where} cannot do it now ({reason}): try again later"
-    if isinstance(reason, ReadTimeoutError):
-        return f"{where} did not answer: is it up?"
-    return f"no {where} answers: start it, or correct MINIO_ENDPOINT"
