@@ -17,8 +17,9 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from schemas.options import Task
+from v2t_stream.engines import load_engine
 from v2t_stream.errors import Reject, Retry
-from v2t_stream.transcriber import Samples, Transcriber, Transcription, load_engine
+from v2t_stream.transcriber import Samples, Transcriber, Transcription
 
 LENGTH = struct.Struct(">I")
 

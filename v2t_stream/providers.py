@@ -18,9 +18,9 @@ import msgspec
 from msgspec import Meta
 
 from schemas.options import Options
+from v2t_stream.engines import engine_names
 from v2t_stream.errors import SettingsError
 from v2t_stream.settings import Settings
-from v2t_stream.transcriber import engine_names
 
 _Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 _Count = Annotated[int, Meta(ge=0)]

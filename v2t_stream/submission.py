@@ -13,13 +13,13 @@ import msgspec
 from schemas.message import encode
 from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
+from v2t_stream.engines import engine_names
 from v2t_stream.errors import Reject
 from v2t_stream.jetstream import Connection
 from v2t_stream.models import problem
 from v2t_stream.providers import HTTP_ENGINES
 from v2t_stream.text import one_line, quoted
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
-from v2t_stream.transcriber import engine_names
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _LONGEST: Final = 4096  # characters of a URL or a title; what is longer would not fit where facts are shown and sent

@@ -1,7 +1,6 @@
-"""What an engine must offer: one class with a constructor and one method, named by an entry point."""
+"""What an engine must offer: one class with a constructor and one method, named by an entry point (engines.py)."""
 
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -9,9 +8,6 @@ from numpy.typing import NDArray
 
 from schemas.options import Task
 from schemas.transcript import Segment
-from v2t_stream.errors import Reject
-
-GROUP = "v2t.transcribers"
 
 Samples = NDArray[np.float32]  # mono, 16 kHz, within ±1, shape (samples,)
 
@@ -39,16 +35,3 @@ class Transcriber(Protocol):
     ) -> list[Transcription]:
         """Transcribe chunks of at most 30 s each, in one call where the engine can; one result for each."""
         ...
-
-
-def engine_names() -> list[str]:
-    """The installed engines, without importing any."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
-
-
-def load_engine(name: str) -> type[Transcriber]:
-    """Import the engine called `name`; raises Reject where it is not installed."""
-    for point in entry_points(group=GROUP, name=name):
-        engine: type[Transcriber] = point.load()
-        return engine
-    raise Reject(f"unknown engine {name!r}: this machine has {', '.join(engine_names())}")

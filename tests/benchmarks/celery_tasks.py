@@ -18,9 +18,10 @@ from celery import Celery, chord, group
 from schemas.chunks import SAMPLE_RATE, Span
 from schemas.transcript import Segment, Transcript
 from v2t_stream.audio import flac
+from v2t_stream.engines import load_engine
 from v2t_stream.formats import FORMATS, render
 from v2t_stream.spans import to_source
-from v2t_stream.transcriber import Transcriber, load_engine
+from v2t_stream.transcriber import Transcriber
 
 SECONDS = 1.0  # of media in a chunk
 MODEL = "x1000000"

@@ -41,3 +41,20 @@ def test_a_stage_loads_no_engine_before_it_has_work(stage: str) -> None:
 def test_what_is_not_asked_for_is_not_loaded(module: str) -> None:
     """Else every stage pays for metrics and traces that nobody reads."""
     assert not imported(f"import {module}") & {"prometheus_client", "opentelemetry"}
+
+
+def test_what_nats_py_wants_for_websockets_is_loaded_when_it_is_used() -> None:
+    """Every command and stage starts half as fast again; or the monitor in a browser finds no web server."""
+    assert "yarl" not in imported("import v2t_stream.cli.job")  # which aiohttp imports with its first lines
+    for use in (
+        "import aiohttp; aiohttp.ClientSession",
+        "from aiohttp import web; web.Application",
+        "import aiohttp.web",
+    ):
+        assert "yarl" in imported(f"import v2t_stream.cli.job; {use}")
+
+
+@pytest.mark.parametrize("module", ["v2t_stream.cli.job", "v2t_stream.cli.submit", "stages.intake", "stages.aggregate"])
+def test_who_has_no_samples_loads_no_numpy(module: str) -> None:
+    """Every command that only asks takes a fifth of a second longer."""
+    assert "numpy" not in imported(f"import {module}")

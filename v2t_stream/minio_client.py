@@ -1,0 +1,154 @@
+"""The client of MinIO's SDK as we use it: how long it is patient, and what its exceptions mean to people."""
+
+import errno
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from urllib3 import BaseHTTPResponse
+from urllib3.connectionpool import ConnectionPool
+from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError, ResponseError, SSLError
+
+from v2t_stream.errors import ObjectMissing, StoreError
+from v2t_stream.settings import Settings
+
+_CONNECT: Final = 5.0  # seconds
+_PAUSE: Final = 2.0  # seconds between two tries, at most
+_AGAIN: Final = (500, 502, 503, 504)  # what a server says that starts, ends or has too much to do
+_NO_SPACE: Final = ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "EntityTooLarge")
+_REFUSALS: Final = {
+    "InvalidAccessKeyId": "{where} does not know the access key: correct MINIO_ACCESS_KEY",
+    "SignatureDoesNotMatch": "{where} finds the secret key wrong: correct MINIO_SECRET_KEY",
+    "AccessDenied": "{where} forbids it to the user of MINIO_ACCESS_KEY: allow it there, or use another",
+    "RequestTimeTooSkewed": (
+        "this machine's clock and that of {where} are more than 15 minutes apart: set the wrong one right"
+    ),
+    # It has dropped what it had, and may have told another part why.
+    "NoSuchUpload": "{where} ended the upload, as it does where it has no room left (it does not say): free some there",
+}
+
+
+def open_client(settings: Settings, *, connections: int, timeout: float) -> Minio:
+    """The client of MINIO_ENDPOINT. `timeout`: seconds without an answer until a call fails.
+
+    Raises ValueError where the endpoint or the region cannot be one.
+    """
+    return Minio(
+        endpoint=settings.minio_endpoint,
+        access_key=settings.minio_access_key,
+        secret_key=settings.minio_secret_key,
+        secure=settings.minio_secure,
+        region=settings.minio_region or None,
+        http_client=urllib3.PoolManager(
+            maxsize=connections,
+            timeout=urllib3.Timeout(connect=min(_CONNECT, timeout), read=timeout),
+            retries=_Patience(seconds=timeout),
+        ),
+    )
+
+
+class _Patience(urllib3.Retry):
+    """Tries again while the server is away, until `seconds` after the first failure. One that hangs is left at once."""
+
+    def __init__(self, *, seconds: float = 30.0, until: float = math.inf, **options: Any) -> None:
+        options |= {
+            "total": None,
+            "backoff_factor": 0.05,
+            "backoff_max": _PAUSE,
+            "status_forcelist": _AGAIN,
+            "allowed_methods": None,  # all: each request can be sent twice
+            "respect_retry_after_header": False,  # MinIO says 60 s where it takes one
+            "raise_on_status": False,  # so that the server's own words are read
+        }
+        super().__init__(**options)
+        self._seconds = seconds
+        self._until = until
+
+    def new(self, **options: Any) -> Self:
+        until = min(self._until, time.monotonic() + self._seconds)
+        return super().new(seconds=self._seconds, until=until, **options)
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+    def is_exhausted(self) -> bool:
+        return time.monotonic() > self._until
+
+
+@contextmanager
+def told(action: str, endpoint: str) -> Iterator[None]:
+    """Foreign exceptions as StoreError: what could not be done, why, and what to do."""
+    where = f"MinIO at {endpoint}"
+    try:
+        yield
+    except StoreError:
+        raise
+    except S3Error as error:
+        if error.code == "NoSuchKey":
+            what = error.object_name or action
+            raise ObjectMissing(
+                f"could not {action}: there is no object {what} in the store: it expired, was deleted or never stored"
+            ) from error
+        if error.code == "NoSuchBucket":
+            raise no_bucket(error.bucket_name or "", endpoint) from error
+        raise StoreError(f"could not {action}: {_said(error, where)}") from error
+    except (ServerError, InvalidResponseError) as error:
+        why = f"what answers at {endpoint} does not speak S3: check MINIO_ENDPOINT and MINIO_SECURE"
+        raise StoreError(f"could not {action}: {why}") from error
+    except HTTPError as error:
+        raise StoreError(f"could not {action}: {_unreachable(error, where)}") from error
+    except OSError as error:
+        what = ": free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise StoreError(f"could not {action}: {error.strerror or error}{what}") from error
+    except (MinioException, ValueError) as error:  # ValueError: a name or an endpoint that cannot be one
+        raise StoreError(f"could not {action}: {error}") from error
+
+
+def no_bucket(bucket: str, endpoint: str) -> StoreError:
+    return StoreError(
+        f"there is no bucket {bucket} in MinIO at {endpoint}: create ours with v2t topology apply, or correct "
+        "MINIO_BUCKET_PREFIX"
+    )
+
+
+def _said(error: S3Error, where: str) -> str:
+    """What the server's refusal means, and what to do."""
+    if error.code in _NO_SPACE:
+        return f"{where} has no room left ({error.message}): free some there"
+    if names_no_notifier(error):
+        return f"{where} is not set up to announce uploads to NATS: start it with MINIO_NOTIFY_NATS_ENABLE_V2T=on"
+    known = _REFUSALS.get(error.code or "")
+    return known.format(where=where) if known else f"{where} refused it ({error.code}: {error.message})"
+
+
+def names_no_notifier(error: S3Error) -> bool:
+    return error.code == "InvalidArgument" and "ARN" in (error.message or "")
+
+
+def _unreachable(error: HTTPError, where: str) -> str:
+    reason: BaseException | None = error
+    if isinstance(error, MaxRetryError):
+        reason = error.reason
+    if isinstance(reason, SSLError):
+        return f"{where} has no TLS, or a certificate that cannot be trusted: check MINIO_SECURE and the certificate"
+    if isinstance(reason, ResponseError):
+        return f"{where} cannot do it now ({reason}): try again later"
+    if isinstance(reason, ReadTimeoutError):
+        return f"{where} did not answer: is it up?"
+    return f"no {where} answers: start it, or correct MINIO_ENDPOINT"
