@@ -1,9 +1,9 @@
 """MinioStore: the ObjectStore in buckets of MinIO, or of another S3 server, and the bucket whose uploads start jobs.
 
-Each object carries the CRC-32 of its bytes as metadata, taken from the source before it is sent and checked when it is
-read. Unlike an ETag it does not depend on the size of parts or on encryption. A SHA-256 would cost a tenth of the whole
-transfer each way, beside the one that the SDK takes of every part and the server checks; one that the caller has taken
-anyway is noted too.
+Each object carries the XXH3 hash of its bytes as metadata, taken from the source before it is sent and checked when it
+is read. Unlike an ETag it does not depend on the size of parts or on encryption. It finds damage, not malice: who may
+write objects may write their metadata too. A SHA-256 would cost a tenth of the whole transfer each way, beside the one
+that the SDK takes of every part and the server checks; one that the caller has taken anyway is noted too.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ import io
 import mimetypes
 import secrets
 import threading
-import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -22,6 +21,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 from urllib3.exceptions import HTTPError
+from xxhash import xxh3_128
 
 from schemas.notification import Upload
 from v2t_stream import minio_buckets
@@ -30,13 +30,13 @@ from v2t_stream.minio_client import no_bucket, open_client, told
 from v2t_stream.object_store import OURS
 from v2t_stream.settings import Settings
 
-_BLOCK: Final = 1 << 20  # bytes read at once
+_BLOCK: Final = 256 << 10  # bytes read at once, which stay in the processor's cache
 _PART: Final = 8 << 20  # bytes of one part; what is no larger goes in one request
 _PARTS: Final = 10_000  # S3 allows no more in one object
 _AT_ONCE: Final = 3  # parts sent side by side
 _THREADS: Final = 16  # calls under way at once in one process
 _TOPS: Final = ("media", "transcripts", "models")  # what keys of ours begin with
-_CRC32: Final = "v2t-crc32"  # eight hex digits
+_XXH3: Final = "v2t-xxh3-128"  # 32 hex digits
 _SHA256: Final = "v2t-sha256"
 _USER: Final = "x-amz-meta-"
 _RULE: Final = "v2t-{}"  # the name of our lifecycle rule of each bucket
@@ -60,27 +60,14 @@ class _Source:
             raise _Stopped
         return self._file.read(length)
 
-    def crc32(self) -> tuple[str, int]:
-        """The checksum and the size of what is left; then the file is where it was at first."""
-        crc32 = _Crc32()
+    def xxh3(self) -> tuple[str, int]:
+        """The hash and the size of what is left; then the file is where it was at first."""
+        xxh3 = xxh3_128()
         while block := self.read(_BLOCK):
-            crc32.update(block)
+            xxh3.update(block)
         size = self._file.tell()
         self._file.seek(0)
-        return crc32.hexdigest(), size
-
-
-class _Crc32:
-    """zlib's CRC-32 with the face of hashlib."""
-
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, block: bytes) -> None:
-        self._value = zlib.crc32(block, self._value)
-
-    def hexdigest(self) -> str:
-        return f"{self._value:08x}"
+        return xxh3.hexdigest(), size
 
 
 class _Sink:
@@ -93,11 +80,11 @@ class _Sink:
         self.received = 0
         self.size = int(headers["Content-Length"])
         self.etag = headers["ETag"]
-        digest = headers.get(_USER + _CRC32)
+        digest = headers.get(_USER + _XXH3)
         etag = self.etag.strip('"')
         # Of others' objects an ETag is the MD5 where it was sent in one part and is not encrypted.
         is_md5 = len(etag) == 32 and "x-amz-server-side-encryption" not in headers  # hex digits
-        self._hash = _Crc32() if digest else hashlib.md5(usedforsecurity=False) if is_md5 else None
+        self._hash = xxh3_128() if digest else hashlib.md5(usedforsecurity=False) if is_md5 else None
         self._digest = digest or etag
 
     def write(self, block: bytes) -> None:
@@ -276,8 +263,8 @@ class MinioStore:
 
     def _upload(self, key: str, source: _Source, sha256: str = "") -> None:
         bucket, name = self._where(key)
-        crc32, size = source.crc32()
-        metadata: dict[str, str | list[str] | tuple[str]] = {_CRC32: crc32}
+        xxh3, size = source.xxh3()
+        metadata: dict[str, str | list[str] | tuple[str]] = {_XXH3: xxh3}
         if sha256:
             metadata[_SHA256] = sha256
         if key.startswith("s3://"):
@@ -298,7 +285,7 @@ class MinioStore:
                 raise
             # Its end was sent twice, as the first answer was lost with the server.
             found = self._stat(bucket, name)
-            if not found or found.size != size or (found.metadata or {}).get(_USER + _CRC32) != crc32:
+            if not found or found.size != size or (found.metadata or {}).get(_USER + _XXH3) != xxh3:
                 # Or the server had ended it before the SDK did, which then tells of that instead of why.
                 reason = error.__context__
                 raise reason if isinstance(reason, S3Error) else error from None

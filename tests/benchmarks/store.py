@@ -35,7 +35,8 @@ async def run(folder: Path) -> list[Row]:
         }
         times: dict[str, list[float]] = {name: [] for name in transfers}
         for turn in range(_TURNS + 1):
-            for name in sorted(transfers, reverse=turn % 2 == 0):  # what is still being written harms who comes next
+            for name in sorted(transfers, reverse=turn % 2 == 0):
+                os.sync()  # what is still being written harms who comes next
                 # As in a stage's fresh folder. To rename over a file makes ext4 write the new one out first.
                 copy.unlink(missing_ok=True)
                 took = await _timed(transfers[name])

@@ -64,7 +64,7 @@ async def test_damage_is_noticed(server: MinioServer, store: MinioStore, tmp_pat
         object_name="j/b",
         data=io.BytesIO(bytes(size)),
         length=size,
-        metadata={"v2t-crc32": metadata["x-amz-meta-v2t-crc32"]},
+        metadata={"v2t-xxh3-128": metadata["x-amz-meta-v2t-xxh3-128"]},
     )
     for read in (store.get("media/j/b"), store.get_file("media/j/b", tmp_path / "b")):
         with pytest.raises(StoreError, match=r"media/j/b is damaged .*: store it again"):
