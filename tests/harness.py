@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ from minio import Minio
 from schemas.requests import SubmitRequest
 from v2t_stream.cli.follow import states
 from v2t_stream.embedded import server_path
+from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.jobs import Job
 from v2t_stream.object_store import JetStreamStore
@@ -311,6 +312,12 @@ def node(url: str, home: Path, *stages: str, **environment: str) -> Iterator[Nod
         yield machine
     finally:
         machine.stop()
+
+
+async def alive(connection: Connection, stages: Sequence[str] = ALL_STAGES) -> None:
+    """Wait until each of `stages` runs somewhere."""
+    while not {*stages} <= {info.stage for info in await fleet(connection)}:
+        await asyncio.sleep(0.1)
 
 
 async def ended(connection: Connection, job_id: str, timeout: float = 60) -> Job:

@@ -16,14 +16,14 @@ from schemas.requests import SubmitRequest
 from tests.benchmarks.processes import processor_seconds, running
 from tests.benchmarks.queued import Queue
 from tests.benchmarks.report import Row
-from tests.harness import ALL_STAGES, DATA, broker, transcribe
+from tests.harness import ALL_STAGES, DATA, alive, broker, transcribe
 from tests.prometheus import fetch, free_ports
 from tests.simulated import install
-from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import JetStreamStore
 
 _JOBS = 20
+_ALONE = ("transcribe", "aggregate")
 _CHUNKS = 5000
 _READ_EVERY = 5.0  # seconds; thrice as often as monitoring/prometheus.yml says
 _TARGET = 0.02
@@ -90,11 +90,10 @@ async def _alone(folder: Path, path: str) -> Row:
     settings = install(folder / "simulated") | {"V2T_MODEL": "x1000000", "V2T_BATCH": "64"}
     settings["PYTHONPATH"] = f"{path}:{settings['PYTHONPATH']}"
     async with broker(folder / "nats") as (server, connection):
-        with _stages(folder, settings | {"NATS_URL": server.url}, ("transcribe", "aggregate")) as (stages, ports):
+        with _stages(folder, settings | {"NATS_URL": server.url}, _ALONE) as (stages, ports):
             queue = Queue(connection, 1.0)
             await queue.prepare()
-            while {info.stage for info in await fleet(connection)} < {"transcribe", "aggregate"}:
-                await asyncio.sleep(0.2)
+            await alive(connection, _ALONE)
             async with _read(ports):
                 await queue.run({"observed": _CHUNKS})
     spent = _spent(folder, stages)

@@ -68,7 +68,6 @@ async def run(folder: Path) -> list[Row]:
             failed == 0,
         )
     ]
-    _, heap = _early_and_late(looks.processes["nats-server, what its heap holds"])
     for name, values in sorted(looks.processes.items()):
         early, late = _early_and_late(values)
         rows.append(
@@ -76,8 +75,7 @@ async def run(folder: Path) -> list[Row]:
                 f"memory of {name} meanwhile",
                 "flat",
                 f"{early:.0f} MB after a fifth, {late:.0f} MB at the end",
-                # Go's runtime keeps free memory of up to twice what its heap holds, more as time goes by.
-                late <= max(early * (1 + _GROWTH), early + _SLACK) or (name == "nats-server" and late <= 3 * heap),
+                late <= max(early * (1 + _GROWTH), early + _SLACK),
             )
         )
     held = {name: _early_and_late(values) for name, values in looks.streams.items() if max(values) > _JOBS / 50}
