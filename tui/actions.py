@@ -1,7 +1,5 @@
 """What a user can ask for: each raises V2TError with a sentence, or returns one to be shown."""
 
-import asyncio
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from schemas.requests import SubmitRequest
-from v2t_stream import control, dead, done, queues
+from v2t_stream import control, dead, queues
 from v2t_stream.assembly import assemble
 from v2t_stream.dead import Dead
 from v2t_stream.errors import Reject, SettingsError, V2TError
@@ -22,7 +20,7 @@ from v2t_stream.object_store import ObjectStore
 from v2t_stream.queues import Queue
 from v2t_stream.session import check_store, open_store
 from v2t_stream.settings import Settings
-from v2t_stream.submission import check, submit
+from v2t_stream.submission import check, store_file, submit
 from v2t_stream.text import one_line
 
 
@@ -46,9 +44,7 @@ class Actions:
             return request
         path = Path(request.media)
         await check_store(self._connection, self._settings)
-        key = f"media/uploads/{secrets.token_hex(12)}/source{path.suffix}"
-        sha256 = await asyncio.to_thread(done.sha256, path)
-        await open_store(self._connection, self._settings).put_file(key, path, sha256=sha256)
+        key = await store_file(open_store(self._connection, self._settings), path)
         return msgspec.structs.replace(request, media=key, title=path.name)
 
     async def cancel(self, job_id: str) -> str:

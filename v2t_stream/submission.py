@@ -3,8 +3,11 @@
 The command line checks before it sends; intake checks again, because anybody can publish.
 """
 
+import asyncio
 import hashlib
 import re
+import secrets
+from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
@@ -13,10 +16,12 @@ import msgspec
 from schemas.message import encode
 from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
+from v2t_stream import done
 from v2t_stream.engines import engine_names
 from v2t_stream.errors import Reject
 from v2t_stream.jetstream import Connection
 from v2t_stream.models import problem
+from v2t_stream.object_store import UPLOADED, ObjectStore
 from v2t_stream.providers import HTTP_ENGINES
 from v2t_stream.text import one_line, quoted
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
@@ -112,6 +117,16 @@ def _check_url(url: str) -> None:
         )
     if not host or any(character.isspace() or not character.isprintable() for character in url):
         raise Reject(f"{shown} is not a complete URL: check it")
+
+
+async def store_file(store: ObjectStore, path: Path, *, sha256: str = "") -> str:
+    """Put a file of this machine where a request names it as its `media`; the key.
+
+    `sha256`: where it is known already. Raises V2TError.
+    """
+    key = f"{UPLOADED}/{secrets.token_hex(12)}/source{path.suffix}"
+    await store.put_file(key, path, sha256=sha256 or await asyncio.to_thread(done.sha256, path))
+    return key
 
 
 async def submit(connection: Connection, request: SubmitRequest) -> tuple[str, bool]:

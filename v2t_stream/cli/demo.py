@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import http.server
-import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from v2t_stream.jobs import Job
 from v2t_stream.progress import clock
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
-from v2t_stream.submission import check, submit
+from v2t_stream.submission import check, store_file, submit
 from v2t_stream.wer import word_error_rate
 
 
@@ -53,8 +52,7 @@ def demo(engine: str) -> None:
 
 async def _sent(pipeline: Session, request: SubmitRequest) -> SubmitRequest:
     """The same for the clip in the store, as `v2t convert` would put it there."""
-    media = f"media/uploads/{secrets.token_hex(12)}/{assets.CLIP.name}"
-    await pipeline.store.put_file(media, assets.CLIP)
+    media = await store_file(pipeline.store, assets.CLIP)
     return msgspec.structs.replace(request, url=None, media=media, title=assets.CLIP.name)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import mimetypes
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from v2t_stream.formats import FORMATS
 from v2t_stream.lists import read
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
-from v2t_stream.submission import check, submit
+from v2t_stream.submission import check, store_file, submit
 from v2t_stream.text import one_line
 
 _OPTIONS = (
@@ -208,9 +207,8 @@ async def _convert(pipeline: Session, wish: SubmitRequest, file: Path, bars: Bar
         if before:
             bars.warn(f"{one_line(file.name)} was done before as job {before.job} (--force does it again)")
             return before.transcript
-    media = f"media/uploads/{secrets.token_hex(12)}/source{file.suffix}"
     with bars.step(file.name, "sending"):
-        await pipeline.store.put_file(media, file, sha256=sha256)
+        media = await store_file(pipeline.store, file, sha256=sha256)
     job, _ = await submit(pipeline.connection, msgspec.structs.replace(wish, media=media, title=file.name))
     try:
         state = await follow(pipeline.connection, job, bars)
