@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Final
+import signal
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
 
 import msgspec
 
 from schemas.requests import SubmitRequest
 from schemas.transcript import Segment, Transcript
+from tests.harness import Node
 from v2t_stream.jetstream import Connection, Stored
 from v2t_stream.jobs import fold
 from v2t_stream.object_store import JetStreamStore
@@ -31,18 +33,34 @@ async def hasten(connection: Connection) -> None:
 
 async def pulled_by(connection: Connection, stage: str, count: int) -> None:
     """Until so many processes wait for the stage's next message."""
-    row = stage_row(stage)
-    async with asyncio.timeout(20):
-        while (await connection.api(f"CONSUMER.INFO.{row.stream}.{row.consumers[-1].durable}"))["num_waiting"] < count:
-            await asyncio.sleep(0.01)
+    await _until(connection, stage, lambda info: info["num_waiting"] == count)
+
+
+async def stopped(connection: Connection, stage: str, *machines: Node) -> None:
+    """Have the machines' processes of the stage stand still (SIGSTOP), each waiting for its next message.
+
+    They are started anew: a process that stands still asks no more, so the server must keep for long enough what it
+    asked for last (30 s).
+    """
+    for machine in machines:
+        machine.kill(stage)
+    await pulled_by(connection, stage, 0)
+    for machine in machines:
+        machine.start(stage)
+    await pulled_by(connection, stage, len(machines))
+    for machine in machines:
+        machine.signal(stage, signal.SIGSTOP)
 
 
 async def in_hand(connection: Connection, stage: str, count: int = 1) -> None:
     """Until so many messages were delivered to the stage and are not acked."""
+    await _until(connection, stage, lambda info: info["num_ack_pending"] >= count)
+
+
+async def _until(connection: Connection, stage: str, holds: Callable[[dict[str, Any]], bool]) -> None:
     row = stage_row(stage)
-    name = f"CONSUMER.INFO.{row.stream}.{row.consumers[-1].durable}"
     async with asyncio.timeout(20):
-        while (await connection.api(name))["num_ack_pending"] < count:
+        while not holds(await connection.api(f"CONSUMER.INFO.{row.stream}.{row.consumers[-1].durable}")):
             await asyncio.sleep(0.01)
 
 

@@ -123,6 +123,13 @@ class Job:
         return max((at for subject, at in self.sequences.items() if subject.count(".") == 3), default=0)
 
     @property
+    def is_withdrawn(self) -> bool:
+        """Whether a retry took back how it ended and has not sent it on its way again yet."""
+        begins = [fact.SUBJECT.format(job=self.id) for fact in (Submitted, Downloaded)]
+        begun = max(self.sequences.get(subject, 0) for subject in begins)
+        return any(at > begun for at, _ in self.retried.values())
+
+    @property
     def retries(self) -> int:
         """How many times it was retried."""
         return max(self.retried, default=0)

@@ -20,7 +20,7 @@ from schemas.requests import SubmitRequest
 from schemas.transcript import Segment
 from tests.conftest import Pipeline
 from tests.harness import ALL_STAGES, DATA, Node, Server, node, served, transcribe, upload
-from tests.observed import NOISE, hasten, in_hand, observed, pulled_by, record
+from tests.observed import NOISE, hasten, in_hand, observed, record, stopped
 from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import set_up
@@ -99,7 +99,7 @@ async def test_intake_is_killed_with_a_submission_in_hand(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
     """Else a submission that was accepted never becomes a job."""
-    house.machine.signal("intake", signal.SIGSTOP)
+    await stopped(connection, "intake", house.machine)
     async with observed(connection, clip) as job:
         await in_hand(connection, "intake")
         house.machine.kill("intake")
@@ -170,7 +170,7 @@ async def test_aggregate_is_killed_with_all_facts_in_hand(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
     """Else a job whose last step died is at 100 % for ever."""
-    house.machine.signal("aggregate", signal.SIGSTOP)
+    await stopped(connection, "aggregate", house.machine)
     async with observed(connection, clip) as job:
         await job.until("converted")
         await in_hand(connection, "aggregate")
@@ -269,13 +269,8 @@ async def test_of_two_aggregators_either_is_killed(
 ) -> None:
     """Else the facts that the dead one had in hand are looked at by nobody, or the job is completed by both."""
     with node(house.server.url, tmp_path, "aggregate", V2T_NODE="second") as second:
-        async with asyncio.timeout(20):
-            while len([info for info in await fleet(connection) if info.stage == "aggregate"]) < 2:
-                await asyncio.sleep(0.1)
         for victim, other in ((house.machine, second), (second, house.machine)):
-            await pulled_by(connection, "aggregate", 2)
-            for one in (victim, other):
-                one.signal("aggregate", signal.SIGSTOP)
+            await stopped(connection, "aggregate", victim, other)
             request = msgspec.structs.replace(clip, title=f"{clip.title} {victim.home}")
             async with observed(connection, request) as job:
                 await job.until("converted")
@@ -283,10 +278,6 @@ async def test_of_two_aggregators_either_is_killed(
                 victim.kill("aggregate")
                 other.signal("aggregate", signal.SIGCONT)
                 await job.completes_as(undisturbed)
-            victim.start("aggregate")
-            async with asyncio.timeout(20):
-                while victim.pid("aggregate") not in {info.pid for info in await fleet(connection)}:
-                    await asyncio.sleep(0.1)
     shown("each of 2 aggregators killed with facts of a job in hand", "2 jobs completed, once each, as undisturbed")
 
 

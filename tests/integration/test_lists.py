@@ -8,18 +8,22 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from schemas.events import Submitted
+from schemas.events import Completed, Retried, Submitted
 from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
+from stages.download import Download
 from tests.harness import DATA, Node, Server, ended, node, shared_broker, until, upload
 from tests.simulated import install
 from tests.web import Web, web
 from v2t_stream import control
-from v2t_stream.errors import V2TError
+from v2t_stream.errors import Retry, V2TError
+from v2t_stream.fleet import Presence
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.jobs import Job
 from v2t_stream.lists import children, read
 from v2t_stream.object_store import JetStreamStore
+from v2t_stream.settings import Settings
+from v2t_stream.stage import Resources
 from v2t_stream.submission import submit
 from v2t_stream.topology import JOBS, SUBMIT_SUBJECT, child_id, inbox_epoch, job_id
 
@@ -277,3 +281,17 @@ async def test_a_job_that_had_nothing_to_do_is_done_by_another_model_when_told(h
     await control.retry(house.connection, again, model="sim/x900")
     job = await until(house.connection, again.id, lambda job: job.state == "completed")
     assert {chunk.model for chunk in job.chunks.values()} == {"sim/x900"}
+
+
+async def test_an_old_submission_that_comes_again_during_a_retry_ends_nothing(house: House) -> None:
+    """Else a retry by another model ends at once with the words of the old one."""
+    await house.file("5s.flac")
+    again = await house.file("5s.flac")
+    assert again.submitted
+    await house.connection.publish(Retried(job=again.id, time=1, chunks=()))
+    await house.connection.api(f"STREAM.PURGE.{JOBS}", {"filter": Completed.SUBJECT.format(job=again.id)})
+    resources = Resources(Settings(), house.connection, house.store, Presence("test", "download"))
+    download = Download(resources)
+    with pytest.raises(Retry, match="is being retried"):
+        assert not [fact async for fact in download.process(again.submitted)]
+    await download.close()

@@ -191,3 +191,11 @@ def test_entries_belong_to_their_list() -> None:
     jobs = fold_all(stored(*entry(1), *LIST, *entry(2), Submitted(job="k", title="other", url="http://x")))
     assert sorted(jobs) == ["j", "k"]
     assert sorted(jobs["j"].children) == [1, 2]
+
+
+@pytest.mark.parametrize("begin", [EVENTS[0], EVENTS[1]])
+def test_a_retry_is_open_until_the_job_is_sent_on_its_way_again(begin: Message) -> None:
+    """Else the old submission, delivered again in that moment, ends the job by the old settings."""
+    assert not fold("j", stored(begin)).is_withdrawn
+    assert fold("j", stored(begin, Retried(job="j", time=1, chunks=()))).is_withdrawn
+    assert not fold("j", stored(begin, Retried(job="j", time=1, chunks=()), begin)).is_withdrawn
