@@ -35,6 +35,7 @@ _ACK_TIMEOUT: Final = 2.0  # seconds until what nobody answered is sent again
 _NO_ROOM: Final = (10023, 10047)  # insufficient resources, of the server or of storage
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
+_FLUSH: Final = 2  # seconds at the end of a connection; a server that goes at that moment never answers
 _REQUESTS: Final = 5  # times that a request is sent: an election in a cluster takes up to ten seconds
 
 
@@ -58,7 +59,7 @@ class Connection:
     async def close(self) -> None:
         with contextlib.suppress(*GONE):
             if self.client.is_connected:
-                await self.client.flush()
+                await self.client.flush(_FLUSH)
         with contextlib.suppress(*GONE):
             await self.client.close()
 

@@ -290,6 +290,7 @@ async def test_the_operator_sees_the_workers_services(filled: Secured) -> None:
     async with await filled.connect("operator") as operator, await filled.connect("worker") as worker:
         service = Service(worker.client, ServiceConfig(name="v2t-test", version="1.0.0", description="x"))
         await service.start()
+        await worker.client.flush()  # the server hears what it answers to before it is asked
         try:
             answer = await operator.client.request("$SRV.PING.v2t-test", timeout=10)
         finally:
