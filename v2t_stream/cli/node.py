@@ -11,9 +11,6 @@ from typing import Any
 import click
 import msgspec
 import uvloop
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from schemas.chunks import CHUNK_SECONDS
 from v2t_stream import logs, traces
@@ -111,6 +108,9 @@ def node(context: click.Context, where: Where | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def list_(*, as_json: bool) -> None:
     """Show every process of the fleet that is alive, and those that died and are about to be started again."""
+    from rich.console import Console  # noqa: PLC0415  # a fifth of a stage's start, which draws nothing
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     async def run() -> None:
         async with session(Settings.from_environment(), work=False) as pipeline:
