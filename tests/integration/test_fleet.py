@@ -4,24 +4,25 @@ import asyncio
 import itertools
 import json
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from schemas.events import ChunkDone, Completed
 from schemas.options import Accelerator
 from schemas.requests import SubmitRequest
-from tests.harness import DATA, Node, broker, ended, node, transcribe, until, upload
+from tests.harness import DATA, Node, ended, node, shared_broker, transcribe, until, upload
 from tests.simulated import install
 from v2t_stream import control
 from v2t_stream.errors import V2TError
 from v2t_stream.fleet import NodeInfo, fleet
-from v2t_stream.jetstream import Connection
+from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.submission import submit
-from v2t_stream.topology import CHUNKS, JOBS
+from v2t_stream.topology import CHUNKS, JOBS, NODES
 
 
 def children(pid: int) -> list[str]:
@@ -33,29 +34,48 @@ def children(pid: int) -> list[str]:
 SHARED = ("intake", "download", "convert", "aggregate")
 
 
-class Fleet:
-    """A broker, one node with all stages but transcribe, and transcribe nodes as the test wants."""
+class Hub(NamedTuple):
+    """A broker, and one node with all stages but transcribe: what all tests here share."""
 
-    def __init__(self, connection: Connection, url: str, folder: Path, stack: ExitStack) -> None:
+    url: str
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    folder = tmp_path_factory.mktemp("fleet")
+    environment = {**install(folder / "simulated"), "V2T_MODEL": "x1000"}
+    with (
+        shared_broker(folder / "nats") as server,
+        node(server.url, folder / "hub", *SHARED, **environment, V2T_NODE="hub"),
+    ):
+        yield Hub(server.url, environment)
+
+
+_COUNT = itertools.count()  # the same submission twice would be one job
+
+
+class Fleet:
+    """Transcribe nodes at the hub, as the test wants."""
+
+    def __init__(self, connection: Connection, hub: Hub, folder: Path, stack: ExitStack) -> None:
         self.connection = connection
         self.store = JetStreamStore(connection.client)
-        self._url, self._folder, self._stack = url, folder, stack
-        self._count = itertools.count()  # the same submission twice would be one job
-        self._environment = install(folder / "simulated")
+        self._hub, self._folder, self._stack = hub, folder, stack
 
-    def join(self, name: str, model: str, *stages: str, **environment: str) -> Node:
+    def join(self, name: str, model: str, **environment: str) -> Node:
         machine = node(
-            self._url,
+            self._hub.url,
             self._folder / name,
-            *(stages or ("transcribe",)),
-            **{**self._environment, "V2T_NODE": name, "V2T_MODEL": model, **environment},
+            "transcribe",
+            **{**self._hub.environment, "V2T_NODE": name, "V2T_MODEL": model, **environment},
         )
         return self._stack.enter_context(machine)
 
     async def submit(self, clip: str = "3min.ogg", **options: str) -> str:
         media = await upload(self.connection, DATA / clip)
         job, _ = await submit(
-            self.connection, SubmitRequest(media=media, title=f"{clip} {next(self._count)}", force=True, **options)
+            self.connection, SubmitRequest(media=media, title=f"{clip} {next(_COUNT)}", force=True, **options)
         )
         return job
 
@@ -70,12 +90,12 @@ class Fleet:
 
 
 @pytest.fixture
-async def machines(tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with broker(tmp_path / "nats") as (server, connection):
+async def machines(hub: Hub, tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with await connect(hub.url, name="test") as connection:
         with ExitStack() as stack:
-            fleet_ = Fleet(connection, server.url, tmp_path, stack)
-            fleet_.join("hub", "x1000", *SHARED)
+            fleet_ = Fleet(connection, hub, tmp_path, stack)
             yield fleet_
+        await connection.api(f"STREAM.PURGE.{NODES}")  # whoever is still there tells so in a moment
 
 
 async def test_all_nodes_share_one_file(machines: Fleet) -> None:
