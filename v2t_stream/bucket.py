@@ -364,7 +364,7 @@ class Bucket:
                     raise self._denied[inbox.subject]
                 # What is asked while the server is away waits in the client, and is sent when it is back.
                 if life is not None and (not self._client.is_connected or self._client.stats["reconnects"] != life):
-                    raise nats.errors.Error("the connection to the NATS server was lost")
+                    raise nats.errors.Error("the connection to the NATS server was lost: try again when it is back")
             return waiting.result()
         finally:
             waiting.cancel()

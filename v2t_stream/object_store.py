@@ -203,7 +203,7 @@ def _told(action: str) -> Iterator[None]:
         raise StoreError(f"could not {action}: {why}") from error
     except nats.errors.NoRespondersError as error:
         raise StoreError(
-            f"could not {action}: the NATS server has no such bucket, or JetStream is off there"
+            f"could not {action}: the NATS server has no such bucket, or JetStream is off there: try v2t topology apply"
         ) from error
     except TimeoutError as error:  # also nats-py's; before OSError, of which it is one
         why = "the NATS server did not answer: is it up, and is this user allowed to use the object store?"
