@@ -23,6 +23,7 @@ from v2t_stream.errors import Reject, Retry
 from v2t_stream.settings import Settings
 from v2t_stream.text import without_signature
 
+_UNHURRIED: Final = 10.0  # seconds from the start without a link: the other stages and the engine need the cores more
 _LOOKING: Final = 900.0  # seconds until it must be known what a link leads to; long lists take minutes
 _SLOW: Final = 300.0  # seconds in which a download must get on,
 _LEAST: Final = 256 << 10  # by so many bytes: what comes slower would take longer than to listen to it
@@ -35,18 +36,21 @@ _decode = msgspec.json.Decoder(Received | Looked | Fetched | Failed).decode
 
 
 class FetchHost:
-    """Starts the processes: one is always ready, as yt-dlp takes most of a second to load."""
+    """Starts the processes: one is soon always ready, as yt-dlp takes most of a second to load."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._ready = asyncio.create_task(_started())
+        self._begun = asyncio.Event()
+        self._beginning = asyncio.get_running_loop().call_later(_UNHURRIED, self._begun.set)
+        self._ready = asyncio.create_task(self._next())
 
     @contextlib.asynccontextmanager
     async def fetching(
         self, url: str, folder: Path, *, place: int | None = None, limit: int | None = None
     ) -> AsyncIterator["Fetching"]:
         """What `url` leads to; its process ends with the block. `place` and `limit`: as for stages.fetch.Fetch."""
-        ready, self._ready = self._ready, asyncio.create_task(_started())
+        self._begun.set()
+        ready, self._ready = self._ready, asyncio.create_task(self._next())
         try:
             process = await asyncio.shield(ready)  # else a cancellation would lose it
             known = msgspec.structs.replace(self._settings, nats_url="", minio_access_key="", minio_secret_key="")
@@ -57,7 +61,15 @@ class FetchHost:
 
     async def close(self) -> None:
         """End the process that is ready."""
-        await _end(await self._ready)
+        self._beginning.cancel()
+        if self._begun.is_set():
+            await _end(await self._ready)
+        else:
+            self._ready.cancel()
+
+    async def _next(self) -> Process:
+        await self._begun.wait()
+        return await _started()
 
 
 class Fetching:

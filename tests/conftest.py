@@ -2,13 +2,18 @@
 
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pytest
 
 from tests.harness import Node, node, shared_broker
 from v2t_stream.jetstream import Connection, connect
 
+# A file's tests run in one process. The longest files come first, so that none is begun when the others are done.
+_LONG: Final = {
+    *("test_models", "test_fetch_host", "test_outages", "test_faults", "test_nodes"),
+    *("test_cli", "test_tui", "test_lists", "test_fleet", "test_bad_input"),
+}
 _SHOWN: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
@@ -32,6 +37,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("faults")
         for row in rows:
             terminalreporter.line(row)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in _LONG)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -298,3 +299,28 @@ def test_what_a_process_that_is_guarded_cannot_do(attempt: str, says: str) -> No
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert says in done.stderr.splitlines()[-1]
+
+
+async def test_the_first_process_comes_when_it_is_wanted_or_when_it_is_quiet(
+    site: Web, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every start of a machine loads yt-dlp beside the engine; or the first link of the day waits for it."""
+    begun = []
+    start = fetch_host._started
+
+    async def started() -> Process:
+        begun.append(True)
+        return await start()
+
+    monkeypatch.setattr(fetch_host, "_started", started)
+    host = house.host()
+    await asyncio.sleep(0)  # so that its task has run
+    assert not begun
+    async with host.fetching(f"{site.url}/5s.flac", house.folder):
+        assert begun
+    begun.clear()
+    monkeypatch.setattr(fetch_host, "_UNHURRIED", 0.0)
+    house.host()
+    async with asyncio.timeout(20):
+        while not begun:
+            await asyncio.sleep(0.01)
