@@ -24,6 +24,7 @@ from v2t_stream.settings import Settings
 from v2t_stream.text import without_signature
 
 _UNHURRIED: Final = 10.0  # seconds from the start without a link: the other stages and the engine need the cores more
+_SOON: Final = 1.0  # seconds from a link to the process for the next, so that it is not in the first one's way
 _LOOKING: Final = 900.0  # seconds until it must be known what a link leads to; long lists take minutes
 _SLOW: Final = 300.0  # seconds in which a download must get on,
 _LEAST: Final = 256 << 10  # by so many bytes: what comes slower would take longer than to listen to it
@@ -36,21 +37,20 @@ _decode = msgspec.json.Decoder(Received | Looked | Fetched | Failed).decode
 
 
 class FetchHost:
-    """Starts the processes: one is soon always ready, as yt-dlp takes most of a second to load."""
+    """Starts the processes, the next one ahead where there is time, as yt-dlp takes most of a second to load."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._begun = asyncio.Event()
-        self._beginning = asyncio.get_running_loop().call_later(_UNHURRIED, self._begun.set)
-        self._ready = asyncio.create_task(self._next())
+        self._prepare(_UNHURRIED)
 
     @contextlib.asynccontextmanager
     async def fetching(
         self, url: str, folder: Path, *, place: int | None = None, limit: int | None = None
     ) -> AsyncIterator["Fetching"]:
         """What `url` leads to; its process ends with the block. `place` and `limit`: as for stages.fetch.Fetch."""
-        self._begun.set()
-        ready, self._ready = self._ready, asyncio.create_task(self._next())
+        self._wanted.set()
+        ready = self._ready
+        self._prepare(_SOON)
         try:
             process = await asyncio.shield(ready)  # else a cancellation would lose it
             known = msgspec.structs.replace(self._settings, nats_url="", minio_access_key="", minio_secret_key="")
@@ -61,15 +61,16 @@ class FetchHost:
 
     async def close(self) -> None:
         """End the process that is ready."""
-        self._beginning.cancel()
-        if self._begun.is_set():
+        if self._wanted.is_set():
             await _end(await self._ready)
         else:
             self._ready.cancel()
 
-    async def _next(self) -> Process:
-        await self._begun.wait()
-        return await _started()
+    def _prepare(self, delay: float) -> None:
+        """Have the next process started in `delay` seconds, or when it is wanted before."""
+        self._wanted = asyncio.Event()
+        asyncio.get_running_loop().call_later(delay, self._wanted.set)
+        self._ready = asyncio.create_task(_started(self._wanted))
 
 
 class Fetching:
@@ -153,7 +154,8 @@ class Fetching:
         return Retry(f"{self._url} sends next to nothing for {_SLOW / 60:g} minutes: try again later")
 
 
-async def _started() -> Process:
+async def _started(wanted: asyncio.Event) -> Process:
+    await wanted.wait()
     passed = {
         name: value
         for name, value in os.environ.items()
