@@ -36,7 +36,8 @@ _NO_ROOM: Final = (10023, 10047)  # insufficient resources, of the server or of 
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
 _FLUSH: Final = 2  # seconds at the end of a connection; a server that goes at that moment never answers
-_REQUESTS: Final = 5  # times that a request is sent: an election in a cluster takes up to ten seconds
+# Seconds to wait for an answer, each time that a request is sent: an election in a cluster takes up to ten.
+_PATIENCE: Final = (*4 * (_ACK_TIMEOUT,), _REQUEST_TIMEOUT)
 
 
 class Connection:
@@ -99,11 +100,16 @@ class Connection:
                 await self.check_store()
             await asyncio.sleep(1)
 
-    async def api(self, name: str, request: object = None) -> dict[str, Any]:
-        """One JetStream API request; raises BrokerError with the server's own description."""
+    async def api(
+        self, name: str, request: object = None, *, patience: tuple[float, ...] = _PATIENCE
+    ) -> dict[str, Any]:
+        """One JetStream API request; raises BrokerError with the server's own description.
+
+        `patience`: seconds to wait for an answer, each time that it is sent.
+        """
         payload = json.dumps(request).encode() if request is not None else b""
         try:
-            reply = await self._request(f"$JS.API.{name}", payload)
+            reply = await self._request(f"$JS.API.{name}", payload, patience)
         except nats.errors.NoRespondersError:
             raise BrokerError(f"the NATS server at {self.url} has no JetStream: start it with -js") from None
         except (nats.errors.Error, TimeoutError) as error:
@@ -113,12 +119,13 @@ class Connection:
             raise BrokerError(f"the NATS server at {self.url} refused {name}: {answer['error'].get('description')}")
         return answer
 
-    async def _request(self, subject: str, payload: bytes) -> Msg:
+    async def _request(self, subject: str, payload: bytes, patience: tuple[float, ...] = _PATIENCE) -> Msg:
         """One that can be sent again: what was on its way when the server or a leader went is not waited for long."""
-        for _ in range(_REQUESTS - 1):
+        *early, last = patience
+        for seconds in early:
             with contextlib.suppress(nats.errors.TimeoutError):
-                return await self.client.request(subject, payload, timeout=_ACK_TIMEOUT)
-        return await self.client.request(subject, payload, timeout=_REQUEST_TIMEOUT)
+                return await self.client.request(subject, payload, timeout=seconds)
+        return await self.client.request(subject, payload, timeout=last)
 
     async def publish(self, message: Message, *, once: bool | None = None) -> bool:
         """Publish `message` on its subject and wait until it is stored; True where it was this call that stored it.
@@ -228,10 +235,11 @@ class Connection:
     async def latest(self, stream: str, pattern: str) -> list[bytes]:
         """The latest message on each subject that matches; one request, for at most a thousand subjects."""
         try:
-            for _ in range(_REQUESTS - 1):
+            *early, last = _PATIENCE
+            for seconds in early:
                 with contextlib.suppress(TimeoutError):
-                    return await self._latest(stream, pattern, _ACK_TIMEOUT)
-            return await self._latest(stream, pattern, _REQUEST_TIMEOUT)
+                    return await self._latest(stream, pattern, seconds)
+            return await self._latest(stream, pattern, last)
         except (nats.errors.Error, TimeoutError) as error:
             raise BrokerError(f"the NATS server at {self.url} did not answer: {words(error)}") from error
 
@@ -354,9 +362,7 @@ class Connection:
 
         The name stands in the subject of the request: so a user can be let make consumers, but not remake the stages'.
         """
-        name = f"read-{secrets.token_hex(8)}"
         config = {
-            "name": name,
             "filter_subjects": list(patterns),
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": start,
@@ -365,8 +371,21 @@ class Connection:
             "num_replicas": 1,
             "inactive_threshold": 60_000_000_000,  # ns; should we not live to delete it
         }
-        answer = await self.api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
-        return name, answer["num_pending"]
+        unanswered = None
+        for seconds in _PATIENCE:
+            # A cluster may place it on a server that has just died, which never answers: another name, another place.
+            name = f"read-{secrets.token_hex(8)}"
+            request = {"stream_name": stream, "config": {**config, "name": name}}
+            try:
+                answer = await self.api(f"CONSUMER.CREATE.{stream}.{name}", request, patience=(seconds,))
+            except BrokerError as error:
+                if not isinstance(error.__cause__, TimeoutError):
+                    raise
+                unanswered = error
+            else:
+                return name, answer["num_pending"]
+        assert unanswered  # noqa: S101  for the type checker: what was answered was returned
+        raise unanswered
 
 
 def _stands_already(error: dict[str, Any]) -> bool:

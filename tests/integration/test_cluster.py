@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
+from schemas.events import Cancelled
 from schemas.requests import SubmitRequest
 from schemas.transcript import Segment
 from tests.cluster import Cluster, cluster, is_whole, leader
@@ -98,6 +99,20 @@ async def test_servers_of_a_cluster_die(
 
     await set_up(running.connection, Settings())  # by a node without V2T_REPLICAS
     assert all([await is_whole(running.connection, stream) for stream in ALL_STREAMS])
+
+
+async def test_reading_begins_though_a_server_has_just_died(tmp_path: Path) -> None:
+    """Else who follows a job has to ask again: the consumer was made on the dead server, which never tells so."""
+    async with cluster(tmp_path) as (servers, connection):
+        await connection.publish(Cancelled(job="a"))
+        leading = await leader(connection, JOBS)
+        next(member for name, member in servers.members.items() if name != leading).kill()
+
+        async def read() -> int:
+            return len([stored async for stored in connection.watch(JOBS, "v2t.job.>", live=False) if stored])
+
+        async with asyncio.timeout(60):
+            assert await asyncio.gather(*(read() for _ in range(12))) == [1] * 12
 
 
 async def test_replicas_without_a_cluster_are_refused_with_what_to_do(tmp_path: Path) -> None:
