@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
-from schemas.events import Cancelled, Completed, Downloaded, Listed, Progress, Retried, Submitted
+from schemas.events import Cancelled, Completed, Downloaded, Listed, Progress, Submitted
 from schemas.message import Message
 from stages.fetch import Listing, too_large
 from stages.fetch_child import Received
@@ -144,8 +144,7 @@ class Download:
         before = await done.find(self._connection, self._store, origin, job.options)
         if before is None or before.job == job.job:
             return None
-        patterns = [f"v2t.job.{job.job}.*", Retried.SUBJECT.format(job=job.job, time="*")]
-        state = fold(job.job, await history(self._connection, patterns))
+        state = fold(job.job, await history(self._connection, [f"v2t.job.{job.job}.>"]))
         if state.ended:
             raise Retry("the job has ended meanwhile", delay=0)
         if state.is_withdrawn:  # what comes in its place may ask for another model

@@ -17,12 +17,14 @@ import time
 import urllib.request
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
 from minio import Minio
 
 from schemas.requests import SubmitRequest
+from tests.simulated import install
 from v2t_stream.cli.follow import states
 from v2t_stream.embedded import server_path
 from v2t_stream.fleet import fleet
@@ -312,6 +314,20 @@ def node(url: str, home: Path, *stages: str, **environment: str) -> Iterator[Nod
         yield machine
     finally:
         machine.stop()
+
+
+class Simulated(NamedTuple):
+    server: Server
+    machine: Node
+    environment: dict[str, str]  # for more nodes of that kind
+
+
+@contextlib.contextmanager
+def simulated(folder: Path, *stages: str, **environment: str) -> Iterator[Simulated]:
+    """A broker with our topology, and a node with an engine that takes no time."""
+    environment = {**install(folder / "simulated"), "V2T_MODEL": "x1000", **environment}
+    with shared_broker(folder / "nats") as server, node(server.url, folder / "home", *stages, **environment) as machine:
+        yield Simulated(server, machine, environment)
 
 
 async def alive(connection: Connection, stages: Sequence[str] = ALL_STAGES) -> None:

@@ -10,8 +10,8 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator
-from typing import Any, Final, NamedTuple, Self
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -36,8 +36,9 @@ _NO_ROOM: Final = (10023, 10047)  # insufficient resources, of the server or of 
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
 _FLUSH: Final = 2  # seconds at the end of a connection; a server that goes at that moment never answers
-# Seconds to wait for an answer, each time that a request is sent: an election in a cluster takes up to ten.
-_PATIENCE: Final = (*4 * (_ACK_TIMEOUT,), _REQUEST_TIMEOUT)
+_REQUESTS: Final = 5  # times that a request is sent: an election in a cluster takes up to ten seconds
+
+Answer = TypeVar("Answer")
 
 
 class Connection:
@@ -100,32 +101,32 @@ class Connection:
                 await self.check_store()
             await asyncio.sleep(1)
 
-    async def api(
-        self, name: str, request: object = None, *, patience: tuple[float, ...] = _PATIENCE
-    ) -> dict[str, Any]:
-        """One JetStream API request; raises BrokerError with the server's own description.
+    async def api(self, name: str, request: object = None) -> dict[str, Any]:
+        """One JetStream API request; raises BrokerError with the server's own description."""
+        with self._told(name):
+            return await _patiently(lambda seconds: self._ask(name, request, seconds))
 
-        `patience`: seconds to wait for an answer, each time that it is sent.
-        """
+    async def _ask(self, name: str, request: object, seconds: float) -> dict[str, Any]:
+        """The same, sent once; raises nats.errors.Error where there is no answer."""
         payload = json.dumps(request).encode() if request is not None else b""
-        try:
-            reply = await self._request(f"$JS.API.{name}", payload, patience)
-        except nats.errors.NoRespondersError:
-            raise BrokerError(f"the NATS server at {self.url} has no JetStream: start it with -js") from None
-        except (nats.errors.Error, TimeoutError) as error:
-            raise BrokerError(f"the NATS server at {self.url} did not answer {name}: {words(error)}") from error
+        reply = await self.client.request(f"$JS.API.{name}", payload, timeout=seconds)
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
             raise BrokerError(f"the NATS server at {self.url} refused {name}: {answer['error'].get('description')}")
         return answer
 
-    async def _request(self, subject: str, payload: bytes, patience: tuple[float, ...] = _PATIENCE) -> Msg:
-        """One that can be sent again: what was on its way when the server or a leader went is not waited for long."""
-        *early, last = patience
-        for seconds in early:
-            with contextlib.suppress(nats.errors.TimeoutError):
-                return await self.client.request(subject, payload, timeout=seconds)
-        return await self.client.request(subject, payload, timeout=last)
+    @contextlib.contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """That a request of the JetStream API has no answer, as BrokerError."""
+        try:
+            yield
+        except nats.errors.NoRespondersError:
+            raise BrokerError(f"the NATS server at {self.url} has no JetStream: start it with -js") from None
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BrokerError(f"the NATS server at {self.url} did not answer {name}: {words(error)}") from error
+
+    async def _request(self, subject: str, payload: bytes) -> Msg:
+        return await _patiently(lambda seconds: self.client.request(subject, payload, timeout=seconds))
 
     async def publish(self, message: Message, *, once: bool | None = None) -> bool:
         """Publish `message` on its subject and wait until it is stored; True where it was this call that stored it.
@@ -235,11 +236,7 @@ class Connection:
     async def latest(self, stream: str, pattern: str) -> list[bytes]:
         """The latest message on each subject that matches; one request, for at most a thousand subjects."""
         try:
-            *early, last = _PATIENCE
-            for seconds in early:
-                with contextlib.suppress(TimeoutError):
-                    return await self._latest(stream, pattern, seconds)
-            return await self._latest(stream, pattern, last)
+            return await _patiently(lambda seconds: self._latest(stream, pattern, seconds))
         except (nats.errors.Error, TimeoutError) as error:
             raise BrokerError(f"the NATS server at {self.url} did not answer: {words(error)}") from error
 
@@ -371,21 +368,27 @@ class Connection:
             "num_replicas": 1,
             "inactive_threshold": 60_000_000_000,  # ns; should we not live to delete it
         }
-        unanswered = None
-        for seconds in _PATIENCE:
+
+        async def made(seconds: float) -> tuple[str, int]:
             # A cluster may place it on a server that has just died, which never answers: another name, another place.
             name = f"read-{secrets.token_hex(8)}"
             request = {"stream_name": stream, "config": {**config, "name": name}}
-            try:
-                answer = await self.api(f"CONSUMER.CREATE.{stream}.{name}", request, patience=(seconds,))
-            except BrokerError as error:
-                if not isinstance(error.__cause__, TimeoutError):
-                    raise
-                unanswered = error
-            else:
-                return name, answer["num_pending"]
-        assert unanswered  # noqa: S101  for the type checker: what was answered was returned
-        raise unanswered
+            answer = await self._ask(f"CONSUMER.CREATE.{stream}.{name}", request, seconds)
+            return name, answer["num_pending"]
+
+        with self._told(f"CONSUMER.CREATE.{stream}"):
+            return await _patiently(made)
+
+
+async def _patiently(ask: Callable[[float], Awaitable[Answer]]) -> Answer:
+    """What `ask` gives; asked again where that takes longer than the seconds that it is given.
+
+    So what was on its way when the server or a leader went is not waited for long. The last time raises TimeoutError.
+    """
+    for _ in range(_REQUESTS - 1):
+        with contextlib.suppress(TimeoutError):
+            return await ask(_ACK_TIMEOUT)
+    return await ask(_REQUEST_TIMEOUT)
 
 
 def _stands_already(error: dict[str, Any]) -> bool:

@@ -18,6 +18,7 @@ from v2t_stream.wer import word_error_rate
 
 DATA = Path(__file__).parent.parent / "data"
 REFERENCES = json.loads((DATA / "references.json").read_text())
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 CLIPS = ("20s-1.flac", "20s-2.flac", "20s-3.flac")
 
 
@@ -27,9 +28,6 @@ def sound(name: str) -> Samples:
 
 def text(transcription: Transcription) -> str:
     return " ".join(segment.text for segment in transcription.segments)
-
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["faster-whisper", "whisper-cpp"])

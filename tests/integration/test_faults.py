@@ -19,9 +19,8 @@ import pytest
 from schemas.requests import SubmitRequest
 from schemas.transcript import Segment
 from tests.conftest import Pipeline
-from tests.harness import ALL_STAGES, DATA, Node, Server, node, served, transcribe, upload
+from tests.harness import ALL_STAGES, DATA, Node, Server, alive, node, served, transcribe, upload
 from tests.observed import NOISE, hasten, in_hand, observed, record, stopped
-from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
@@ -208,8 +207,7 @@ async def test_the_broker_is_killed(
         house.server.start()
         await job.completes_as(undisturbed)
     async with asyncio.timeout(20):  # else nobody is seen to work any more
-        while {info.stage for info in await fleet(connection)} != set(ALL_STAGES):
-            await asyncio.sleep(0.1)
+        await alive(connection)
 
 
 async def test_stages_come_back_by_themselves_to_a_broker_that_was_away(

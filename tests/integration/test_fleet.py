@@ -7,15 +7,13 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from schemas.events import ChunkDone, Completed
 from schemas.options import Accelerator
 from schemas.requests import SubmitRequest
-from tests.harness import DATA, Node, ended, node, shared_broker, transcribe, until, upload
-from tests.simulated import install
+from tests.harness import DATA, Node, Simulated, ended, node, simulated, transcribe, until, upload
 from v2t_stream import control
 from v2t_stream.errors import V2TError
 from v2t_stream.fleet import NodeInfo, fleet
@@ -34,22 +32,11 @@ def children(pid: int) -> list[str]:
 SHARED = ("intake", "download", "convert", "aggregate")
 
 
-class Hub(NamedTuple):
-    """A broker, and one node with all stages but transcribe: what all tests here share."""
-
-    url: str
-    environment: dict[str, str]
-
-
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    folder = tmp_path_factory.mktemp("fleet")
-    environment = {**install(folder / "simulated"), "V2T_MODEL": "x1000"}
-    with (
-        shared_broker(folder / "nats") as server,
-        node(server.url, folder / "hub", *SHARED, **environment, V2T_NODE="hub"),
-    ):
-        yield Hub(server.url, environment)
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
+    """A broker, and one node with all stages but transcribe: what all tests here share."""
+    with simulated(tmp_path_factory.mktemp("fleet"), *SHARED, V2T_NODE="hub") as hub:
+        yield hub
 
 
 _COUNT = itertools.count()  # the same submission twice would be one job
@@ -58,14 +45,14 @@ _COUNT = itertools.count()  # the same submission twice would be one job
 class Fleet:
     """Transcribe nodes at the hub, as the test wants."""
 
-    def __init__(self, connection: Connection, hub: Hub, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, connection: Connection, hub: Simulated, folder: Path, stack: ExitStack) -> None:
         self.connection = connection
         self.store = JetStreamStore(connection.client)
         self._hub, self._folder, self._stack = hub, folder, stack
 
     def join(self, name: str, model: str, **environment: str) -> Node:
         machine = node(
-            self._hub.url,
+            self._hub.server.url,
             self._folder / name,
             "transcribe",
             **{**self._hub.environment, "V2T_NODE": name, "V2T_MODEL": model, **environment},
@@ -90,8 +77,8 @@ class Fleet:
 
 
 @pytest.fixture
-async def machines(hub: Hub, tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with await connect(hub.url, name="test") as connection:
+async def machines(hub: Simulated, tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with await connect(hub.server.url, name="test") as connection:
         with ExitStack() as stack:
             fleet_ = Fleet(connection, hub, tmp_path, stack)
             yield fleet_

@@ -8,12 +8,11 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from schemas.events import Completed, Retried, Submitted
+from schemas.events import Completed, Submitted
 from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
 from stages.download import Download
-from tests.harness import DATA, Node, Server, ended, node, shared_broker, until, upload
-from tests.simulated import install
+from tests.harness import DATA, Node, Server, ended, simulated, until, upload
 from tests.web import Web, web
 from v2t_stream import control
 from v2t_stream.errors import Retry, V2TError
@@ -64,14 +63,8 @@ class House:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A broker, a node with an engine that takes no time, and a web server."""
-    folder = tmp_path_factory.mktemp("lists")
-    environment = {**install(folder / "simulated"), "V2T_MODEL": "x1000", "V2T_MAX_BYTES": "50000000"}
-    with (
-        shared_broker(folder / "nats") as server,
-        web(DATA) as site,
-        node(server.url, folder / "home", **environment) as machine,
-    ):
-        yield Running(server, machine, site)
+    with web(DATA) as site, simulated(tmp_path_factory.mktemp("lists"), V2T_MAX_BYTES="50000000") as there:
+        yield Running(there.server, there.machine, site)
 
 
 _LANGUAGES = iter(sorted(LANGUAGES))
@@ -288,8 +281,7 @@ async def test_an_old_submission_that_comes_again_during_a_retry_ends_nothing(ho
     await house.file("5s.flac")
     again = await house.file("5s.flac")
     assert again.submitted
-    await house.connection.publish(Retried(job=again.id, time=1, chunks=()))
-    await house.connection.api(f"STREAM.PURGE.{JOBS}", {"filter": Completed.SUBJECT.format(job=again.id)})
+    await control._withdraw(house.connection, again, (), Completed)
     resources = Resources(Settings(), house.connection, house.store, Presence("test", "download"))
     download = Download(resources)
     with pytest.raises(Retry, match="is being retried"):

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from schemas.requests import SubmitRequest
-from tests.harness import DATA, Node, Server, broker, ended, node, shared_broker, until, upload
+from tests.harness import DATA, Node, Server, broker, ended, node, simulated, until, upload
 from tests.simulated import install
 from tests.web import Web, web
 from tui.app import Monitor
@@ -44,13 +44,8 @@ class Running(NamedTuple):
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A broker, a node with an engine that takes no time, and a web server."""
     folder = tmp_path_factory.mktemp("tui")
-    environment = {**install(folder / "simulated"), "V2T_MODEL": "x1000"}
-    with (
-        shared_broker(folder / "nats") as server,
-        web(DATA) as site,
-        node(server.url, folder / "home", **environment) as machine,
-    ):
-        yield Running(server, site, machine, folder, environment)
+    with web(DATA) as site, simulated(folder) as there:
+        yield Running(there.server, site, there.machine, folder, there.environment)
 
 
 @pytest.fixture
