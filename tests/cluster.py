@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness import Server
+from tests.patience import PATIENCE
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import set_up
@@ -59,7 +60,7 @@ async def cluster(folder: Path) -> AsyncGenerator[tuple[Cluster, Connection]]:
         for member in servers.members.values():
             member.start()
         async with await connect(servers.url, name="test") as connection:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(PATIENCE):
                 while True:  # until they have agreed on a leader
                     with contextlib.suppress(BrokerError):
                         await set_up(connection, Settings(replicas=3))
@@ -72,7 +73,7 @@ async def cluster(folder: Path) -> AsyncGenerator[tuple[Cluster, Connection]]:
 
 async def leader(connection: Connection, stream: str) -> str:
     """The server that leads a stream."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             with contextlib.suppress(BrokerError):
                 if name := (await connection.api(f"STREAM.INFO.{stream}"))["cluster"].get("leader"):

@@ -24,6 +24,7 @@ import pytest
 from minio import Minio
 
 from schemas.requests import SubmitRequest
+from tests.patience import PATIENCE
 from tests.simulated import install
 from v2t_stream.cli.follow import states
 from v2t_stream.embedded import server_path
@@ -92,7 +93,7 @@ class Server(_Daemon):
         self.folder.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen([server_path(), *self._arguments()], cwd=self.folder)
         ports = self.folder / f"nats-server_{self._process.pid}.ports"
-        give_up = time.monotonic() + 15
+        give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up:
             with contextlib.suppress(OSError, ValueError, LookupError):
                 self.port = int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
@@ -185,7 +186,7 @@ class MinioServer(_Daemon):
                 stdout=log,
                 stderr=log,
             )
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{self.endpoint}/minio/health/ready"):
                 return
@@ -232,9 +233,9 @@ class Node:
     def signal(self, stage: str, number: signal.Signals) -> None:
         self._stages[stage].send_signal(number)
 
-    def wait(self, stage: str, timeout: float = 30) -> int:
+    def wait(self, stage: str) -> int:
         """The exit code."""
-        return self._stages[stage].wait(timeout)
+        return self._stages[stage].wait(PATIENCE)
 
     def pid(self, stage: str) -> int:
         return self._stages[stage].pid
@@ -260,7 +261,7 @@ class Node:
                 process.send_signal(signal.SIGTERM)
                 process.send_signal(signal.SIGCONT)
         for process in self._stages.values():
-            process.wait(30)
+            process.wait(PATIENCE)
 
     def log(self, stage: str) -> str:
         return (self.home / f"{stage}.log").read_text()
@@ -336,9 +337,9 @@ async def alive(connection: Connection, stages: Sequence[str] = ALL_STAGES) -> N
         await asyncio.sleep(0.1)
 
 
-async def ended(connection: Connection, job_id: str, timeout: float = 60) -> Job:
+async def ended(connection: Connection, job_id: str) -> Job:
     """The job when it has ended."""
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(PATIENCE):
         async for job in states(connection, job_id):
             last = job
     return last
@@ -346,17 +347,17 @@ async def ended(connection: Connection, job_id: str, timeout: float = 60) -> Job
 
 async def until(connection: Connection, job_id: str, what: Callable[[Job], bool]) -> Job:
     """The job when it is as `what` says."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         async for job in states(connection, job_id):
             if what(job):
                 return job
     raise AssertionError(f"it ended before: {job}")
 
 
-async def transcribe(connection: Connection, request: SubmitRequest, timeout: float = 60) -> tuple[Job, str]:
+async def transcribe(connection: Connection, request: SubmitRequest) -> tuple[Job, str]:
     """Submit, wait for the end, and fetch the text (empty where there is none). It is done whatever was done before."""
     job_id, _ = await submit(connection, msgspec.structs.replace(request, force=True))
-    job = await ended(connection, job_id, timeout)
+    job = await ended(connection, job_id)
     if job.state != "completed":
         return job, ""
     text = await JetStreamStore(connection.client).get(f"transcripts/{job_id}/transcript.txt")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness import served
+from tests.patience import PATIENCE
 from v2t_stream.demo import model_path
 
 COMMIT = hashlib.sha1(b"a commit", usedforsecurity=False).hexdigest()
@@ -123,7 +124,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             return
         self._answer(206 if start else 200, {**headers, "Content-Length": str(len(data) - start)}, data[start:stop])
         self.hub.stopped.set()
-        self.hub.closing.wait(120)
+        self.hub.closing.wait(PATIENCE)
 
     def _answer(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
         self.send_response(status)

@@ -11,6 +11,7 @@ import msgspec
 from schemas.requests import SubmitRequest
 from schemas.transcript import Segment, Transcript
 from tests.harness import Node
+from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, Stored
 from v2t_stream.jobs import fold
 from v2t_stream.object_store import JetStreamStore
@@ -59,7 +60,7 @@ async def in_hand(connection: Connection, stage: str, count: int = 1) -> None:
 
 async def _until(connection: Connection, stage: str, holds: Callable[[dict[str, Any]], bool]) -> None:
     row = stage_row(stage)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not holds(await connection.api(f"CONSUMER.INFO.{row.stream}.{row.consumers[-1].durable}")):
             await asyncio.sleep(0.01)
 
@@ -88,14 +89,14 @@ class Observed:
     def count(self, fact: str) -> int:
         return len([stored for stored in self._seen if stored.subject == f"v2t.job.{self.id}.{fact}"])
 
-    async def until(self, fact: str, timeout: float = 30) -> None:
+    async def until(self, fact: str) -> None:
         """Wait for the fact."""
-        async with asyncio.timeout(timeout), self._more:
+        async with asyncio.timeout(PATIENCE), self._more:
             await self._more.wait_for(lambda: self.count(fact))
 
     async def completes_as(self, segments: tuple[Segment, ...]) -> None:
         """The job completes once, with these segments and no gap; each chunk was done once."""
-        async with asyncio.timeout(60), self._more:
+        async with asyncio.timeout(PATIENCE), self._more:
             await self._more.wait_for(lambda: fold(self.id, self._seen).ended)
         job = fold(self.id, self._seen)
         assert job.state == "completed", job.reason

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.patience import PATIENCE
+
 MONITORING = Path(__file__).parents[1] / "monitoring"
 
 
@@ -91,7 +93,7 @@ def prometheus(folder: Path, fleet: str, stages: list[str]) -> Iterator[Promethe
         subprocess.Popen(command, stdout=log, stderr=log) as process,
     ):
         try:
-            give_up = time.monotonic() + 60
+            give_up = time.monotonic() + PATIENCE
             while fetch(f"http://127.0.0.1:{port}/-/ready")[0] != 200:
                 assert process.poll() is None, (folder / "log").read_text()
                 assert time.monotonic() < give_up, (folder / "log").read_text()

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.harness import free_port
+from tests.patience import PATIENCE
 from v2t_stream import credentials
 from v2t_stream.embedded import server_path
 from v2t_stream.jetstream import Connection, connect
@@ -36,7 +37,7 @@ class Secured:
             stale.unlink()
         command = ["-c", self.folder / "server.conf", "--ports_file_dir", self.folder]
         self._process = subprocess.Popen([server_path(), *command, "--log", self.folder / "server.log"])
-        give_up = time.monotonic() + 15
+        give_up = time.monotonic() + PATIENCE
         while not list(self.folder.glob("*.ports")):
             assert self._process.poll() is None, self.log
             assert time.monotonic() < give_up
@@ -55,7 +56,7 @@ class Secured:
         before = self.log.count("Reloaded server configuration")
         pid = int((self.folder / credentials.PID).read_text())
         os.kill(pid, signal.SIGHUP)
-        give_up = time.monotonic() + 15
+        give_up = time.monotonic() + PATIENCE
         while self.log.count("Reloaded server configuration") == before:
             assert time.monotonic() < give_up, self.log
             time.sleep(0.02)

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from tests.harness import served
+from tests.patience import PATIENCE
 
 PAGES = {
     "page": "<html><head><title>Recipes</title></head><body>No video here.</body></html>",
@@ -133,7 +134,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     def to_stalls(self, name: str) -> None:
         """/stalls/FILE: half of the file, then nothing."""
         self.half(name)
-        self.web.closing.wait(60)
+        self.web.closing.wait(PATIENCE)
 
     def to_plays(self, _: str) -> None:
         """/plays?to=URL: a page with a player of it."""

@@ -1,4 +1,7 @@
-"""nats-py's client with what it lacks: a request that is forbidden hears of it, and TLS that is wanted is kept to."""
+"""nats-py's client with what it lacks.
+
+A request that is forbidden hears of it, TLS that is wanted is kept to, and a flush may be given up.
+"""
 
 import asyncio
 import itertools
@@ -87,6 +90,12 @@ class NatsClient(Client):
         future = self._answers.get(message.subject)
         if future and not future.done():
             future.set_result(message)
+
+    async def _process_pong(self) -> None:
+        """Also for a flush that was given up: nats-py would end its reading, and the connection be silent for good."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     def _connect_command(self) -> bytes:
         """Where TLS is wanted and the server offers none, the password is not sent; nats-py would."""

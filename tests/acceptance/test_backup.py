@@ -14,6 +14,7 @@ import pytest
 from schemas.events import Submitted
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, Server, broker, ended, node, reference, transcribe, until, upload
+from tests.patience import PATIENCE
 from v2t_stream.backup import backup, restore
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection, connect
@@ -65,7 +66,7 @@ async def test_what_waited_goes_on_and_what_was_done_is_there_in_another_broker(
             assert (await ended(connection, waiting)).state == "completed"
             text = (await store.get(f"transcripts/{waiting}/transcript.txt")).decode()
             assert word_error_rate(reference("20s-1.flac"), text) <= 0.02
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while len(await connection.subjects(JOBS, "v2t.job.*.completed")) < 3:
                     await asyncio.sleep(0.1)
             again = SubmitRequest(media=await upload(connection, DATA / "5s.flac"), **ENGLISH)
@@ -125,7 +126,7 @@ def test_the_embedded_broker_is_copied_by_commands_or_by_its_folder(tmp_path: Pa
             env={**bare, "V2T_DATA_DIR": str(home)},
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -21,6 +21,7 @@ from schemas.message import encode
 from schemas.requests import SubmitRequest
 from tests.conftest import Pipeline
 from tests.harness import DATA, Server, broker, ended, node, reference, transcribe, upload
+from tests.patience import PATIENCE
 from tests.small_disk import small_disk
 from tests.web import web
 from v2t_stream.audio import flac
@@ -212,7 +213,7 @@ def outcomes(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> di
 
 async def outcome(connection: Connection, job: str) -> Outcome:
     """The job's end, its transcript, and its dead letters."""
-    state = await ended(connection, job, timeout=90)
+    state = await ended(connection, job)
     text = ""
     if state.completed:
         text = (await JetStreamStore(connection.client).get(f"{state.completed.transcript}.txt")).decode()
@@ -282,7 +283,7 @@ async def test_a_full_scratch_disk_fails_the_job_and_not_the_machine(tmp_path: P
                 large, _ = await submit(connection, SubmitRequest(url=f"{site.url}/large.wav"))
                 failed, _, dead = await outcome(connection, large)
                 small, _ = await submit(connection, SubmitRequest(url=f"{site.url}/small.flac"))
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(PATIENCE):
                     async for job in states(connection, small):
                         if job.downloaded:
                             break

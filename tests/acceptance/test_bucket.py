@@ -19,6 +19,7 @@ from schemas.events import Submitted
 from schemas.message import encode
 from schemas.notification import Notification, Upload
 from tests.harness import DATA, MinioServer, Node, Server, ended, node, reference
+from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.jobs import Job, fold_all
 from v2t_stream.session import announce_uploads, set_up
@@ -98,8 +99,8 @@ def read(client: Minio, bucket: str, key: str) -> str:
         response.release_conn()
 
 
-async def appears(client: Minio, bucket: str, key: str, timeout: float = 60) -> str:
-    async with asyncio.timeout(timeout):
+async def appears(client: Minio, bucket: str, key: str) -> str:
+    async with asyncio.timeout(PATIENCE):
         while True:
             with contextlib.suppress(S3Error):
                 return read(client, bucket, key)
@@ -111,9 +112,9 @@ async def jobs(connection: Connection) -> dict[str, Job]:
     return fold_all([stored async for stored in connection.watch(JOBS, "v2t.job.*.*", live=False) if stored])
 
 
-async def submitted(connection: Connection, uploads: list[Upload], timeout: float = 30) -> list[Submitted]:
+async def submitted(connection: Connection, uploads: list[Upload]) -> list[Submitted]:
     """The facts of these uploads' jobs, when they are all there."""
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(PATIENCE):
         while True:
             states = await jobs(connection)
             found = [state.submitted for up in uploads if (state := states.get(upload_job_id(up))) and state.submitted]
@@ -346,7 +347,7 @@ async def test_minio_is_killed_in_the_middle_and_an_object_is_gone(tmp_path: Pat
                         break
                 minio.kill()
                 await asyncio.to_thread(minio.revive)
-                job = await ended(connection, upload_job_id(upload), timeout=100)
+                job = await ended(connection, upload_job_id(upload))
                 assert (job.state, job.gaps) == ("completed", []), machine.log("transcribe")
                 srt = read(minio.client(), "v2t-transcripts", "talk.srt")
                 assert word_error_rate(reference("3min.ogg"), words(srt)) < 0.1

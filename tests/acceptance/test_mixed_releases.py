@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from tests.harness import DATA, ended, reference, upload
+from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.queues import pause, resume
@@ -30,7 +31,7 @@ async def test_a_job_with_facts_of_a_newer_release_is_done_by_this_one(connectio
     await pause(connection, "aggregate")
     try:
         await connection.client.request("v2t.job.mixed.submitted", json.dumps(fact).encode())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while await connection.last(JOBS, "v2t.job.mixed.converted") is None:
                 await asyncio.sleep(0.02)
         # The latest of the facts on which the end of the job rests.

@@ -16,6 +16,7 @@ from schemas.transcript import Segment
 from tests.cluster import Cluster, cluster, is_whole, leader
 from tests.harness import DATA, Server, broker, ended, node, transcribe, upload
 from tests.observed import hasten, observed, record
+from tests.patience import PATIENCE
 from tests.simulated import install
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection, connect
@@ -43,7 +44,7 @@ class Running(NamedTuple):
         """Start what was killed, and wait until it has caught up."""
         for member in self.servers.members.values():
             member.revive()
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(PATIENCE):
             for stream in ALL_STREAMS:
                 while True:
                     with contextlib.suppress(BrokerError):
@@ -63,7 +64,6 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
             yield Running(servers, connection, request, undisturbed)
 
 
-@pytest.mark.timeout(300)
 async def test_servers_of_a_cluster_die(
     running: Running, request: pytest.FixtureRequest, shown: Callable[[str, str], None]
 ) -> None:
@@ -111,7 +111,7 @@ async def test_reading_begins_though_a_server_has_just_died(tmp_path: Path) -> N
         async def read() -> int:
             return len([stored async for stored in connection.watch(JOBS, "v2t.job.>", live=False) if stored])
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             assert await asyncio.gather(*(read() for _ in range(12))) == [1] * 12
 
 
@@ -140,7 +140,7 @@ async def test_the_other_servers_take_the_same_user(tmp_path: Path) -> None:
         login = f"nats://u:right@127.0.0.1:{first.port}"
         async with await connect(f"nats://127.0.0.1:1,{login}", name="test") as connection:
             assert "right" not in connection.url
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while str(second.port) not in {str(server.port) for server in connection.client.servers}:
                     await asyncio.sleep(0.05)
                 first.kill()

@@ -18,6 +18,7 @@ import pytest
 
 from tests.compose import ROOT, services
 from tests.harness import broker, minio_path
+from tests.patience import PATIENCE
 from tests.prometheus import free_ports
 from v2t_stream.embedded import server_path
 from v2t_stream.errors import BrokerError, Denied
@@ -44,7 +45,7 @@ def v2t(service: str, command: list[str], **changed: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     return run.returncode, run.stdout
 
@@ -72,7 +73,7 @@ async def test_every_stage_starts_and_its_health_check_tells_the_truth(tmp_path:
         changed = {"NATS_URL": server.url, "V2T_DATA_DIR": str(tmp_path), "V2T_MODEL": "demo"}
         processes = {name: start(name, tmp_path / f"{name}.log", **changed) for name in stages}
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while {info.stage for info in await fleet(connection)} != set(stages):
                     assert all(process.poll() is None for process in processes.values())
                     await asyncio.sleep(0.1)
@@ -80,7 +81,7 @@ async def test_every_stage_starts_and_its_health_check_tells_the_truth(tmp_path:
                 assert code == 0, output
 
             processes["intake"].send_signal(signal.SIGSTOP)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while "intake" in {info.stage for info in await fleet(connection)}:
                     await asyncio.sleep(0.2)
             code, output = await asyncio.to_thread(health, "intake", **changed)
@@ -90,7 +91,7 @@ async def test_every_stage_starts_and_its_health_check_tells_the_truth(tmp_path:
             for process in processes.values():
                 process.terminate()
                 process.send_signal(signal.SIGCONT)
-            codes = {name: process.wait(30) for name, process in processes.items()}
+            codes = {name: process.wait(PATIENCE) for name, process in processes.items()}
     assert codes == dict.fromkeys(stages, 0)
 
 
@@ -118,7 +119,7 @@ def nats(tmp_path: Path) -> Iterator[dict[str, str]]:
     ) as process:
         try:
             ports = tmp_path / f"nats-server_{process.pid}.ports"
-            give_up = time.monotonic() + 15
+            give_up = time.monotonic() + PATIENCE
             while not (ports.exists() and (text := ports.read_text())):
                 assert process.poll() is None, "it does not start"
                 assert time.monotonic() < give_up, "it does not tell its ports"
@@ -179,7 +180,7 @@ def test_minio_starts_and_knows_the_broker_that_is_not_there_yet(tmp_path: Path)
         subprocess.Popen(command, env={**os.environ, **own}, stdout=output, stderr=output) as process,
     ):
         try:
-            give_up = time.monotonic() + 60
+            give_up = time.monotonic() + PATIENCE
             while "arn:minio:sqs::V2T:nats" not in log.read_text():
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < give_up, log.read_text()

@@ -13,6 +13,7 @@ import pytest
 from tests.clock import wrong_by
 from tests.harness import MinioServer, Server, broker, minio_path, node
 from tests.observed import pulled_by
+from tests.patience import PATIENCE
 from v2t_stream.doctor import Finding, examine
 from v2t_stream.doctor.broker import checks
 from v2t_stream.jetstream import Connection, connect
@@ -27,7 +28,7 @@ def v2t(home: Path, url: str, *arguments: str, **environment: str) -> subprocess
         env={**bare, "NATS_URL": url, "V2T_DATA_DIR": str(home), **environment},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -17,6 +17,7 @@ import pytest
 
 from schemas.events import Submitted
 from tests.harness import ALL_STAGES
+from tests.patience import PATIENCE
 from v2t_stream import embedded, supervisor
 from v2t_stream.embedded import embedded_broker, find_running, try_lock
 from v2t_stream.errors import BrokerError
@@ -90,8 +91,8 @@ def users() -> Iterator[Callable[[Path], User]]:
         user.end()
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 30) -> None:
-    give_up = time.monotonic() + timeout
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    give_up = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < give_up, what
         time.sleep(0.02)
@@ -141,12 +142,12 @@ def test_a_second_command_uses_the_broker_of_the_first_which_waits_for_it(
     third = users(tmp_path)
     assert third.url() == url
     third.leave()
-    assert third.process.wait(10) == 0
+    assert third.process.wait(PATIENCE) == 0
     assert first.process.poll() is None
     remember(url, "late")
     second.leave()
-    assert second.process.wait(10) == 0
-    assert first.process.wait(10) == 0
+    assert second.process.wait(PATIENCE) == 0
+    assert first.process.wait(PATIENCE) == 0
     assert not answers(url)
     assert find_running(tmp_path) is None
 
@@ -187,7 +188,7 @@ def test_a_killed_broker_is_started_again_where_it_was(users: Callable[[Path], U
     assert remembered(url) == ["kept"]
     second.leave()
     first.leave()
-    assert first.process.wait(10) == 0
+    assert first.process.wait(PATIENCE) == 0
     assert not answers(url)
 
 
@@ -206,7 +207,7 @@ def test_a_command_that_fails_does_not_take_the_broker_from_others(
     remember(url, "late")
     assert first.process.poll() is None
     second.leave()
-    assert first.process.wait(10) == 3
+    assert first.process.wait(PATIENCE) == 3
     assert not answers(url)
 
 
@@ -378,7 +379,7 @@ def test_a_stage_that_dies_is_started_again(up: Up) -> None:
     after = up.wait_for_all()
     assert {name for name in before if after[name] != before[name]} == {"intake", "transcribe"}
     up.process.terminate()
-    assert up.process.wait(30) == 0
+    assert up.process.wait(PATIENCE) == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in after.values())
     assert "Traceback" not in up.log
 
@@ -407,6 +408,6 @@ async def test_a_stage_that_cannot_be_started_is_told_and_tried_again(
     monkeypatch.setattr(supervisor, "_BACKOFF", (0.01,))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-such-python"))
     async with supervised(["intake"], url="nats://127.0.0.1:9", node="here"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while caplog.text.count("the stage intake could not be started") < 3:
                 await asyncio.sleep(0.01)

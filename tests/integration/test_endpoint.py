@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness import Server, broker, node
+from tests.patience import PATIENCE
 from tests.prometheus import fetch, free_ports
 from v2t_stream import endpoint
 from v2t_stream.cli.metrics import Where, fleet_served, stage_served
@@ -23,7 +24,7 @@ async def until(url: str, status: int, says: str = "") -> None:
     """Until the answer is as wanted."""
     last: tuple[int, str] = (0, "")
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not (last[0] == status and says in last[1]):
                 last = await asyncio.to_thread(fetch, url)
                 await asyncio.sleep(0.05)

@@ -21,6 +21,7 @@ from schemas.transcript import Segment
 from tests.conftest import Pipeline
 from tests.harness import ALL_STAGES, DATA, Node, Server, alive, node, served, transcribe, upload
 from tests.observed import NOISE, hasten, in_hand, observed, record, stopped
+from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
@@ -121,7 +122,7 @@ async def test_download_is_killed_half_way(
             self.wfile.write(data[: len(data) // 2])
             self.wfile.flush()
             asked.set()
-            go.wait(30)
+            go.wait(PATIENCE)
             self.wfile.write(data[len(data) // 2 :])
 
         def log_message(self, *_: object) -> None:
@@ -206,7 +207,7 @@ async def test_the_broker_is_killed(
         assert not job.count("completed")
         house.server.start()
         await job.completes_as(undisturbed)
-    async with asyncio.timeout(20):  # else nobody is seen to work any more
+    async with asyncio.timeout(PATIENCE):  # else nobody is seen to work any more
         await alive(connection)
 
 
@@ -216,7 +217,7 @@ async def test_stages_come_back_by_themselves_to_a_broker_that_was_away(
     """Else after every maintenance of the broker somebody has to walk around and restart the machines."""
     pids = [house.machine.pid(stage) for stage in ALL_STAGES]
     house.server.stop()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while connection.client.is_connected:
             await asyncio.sleep(0.01)
     house.server.start()

@@ -155,7 +155,7 @@ def test_a_file_over_the_limit_is_refused_before_it_is_downloaded(site: Web, run
     begun = time.monotonic()
     with pytest.raises(Reject, match=r"has 2\.00 GiB, more than the 0\.05 allowed: raise V2T_MAX_BYTES"):
         run(f"{site.url}/declares/{2 * 1024**3}.mp4")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert site.sent < 32e6  # what the sockets' buffers take
 
 

@@ -18,6 +18,7 @@ import pytest
 from stages import fetch_host
 from stages.fetch_host import FetchHost, Fetching
 from tests.harness import DATA
+from tests.patience import PATIENCE
 from tests.web import Web, web
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.settings import Settings
@@ -323,6 +324,6 @@ async def test_the_first_process_comes_when_it_is_wanted_or_when_it_is_quiet(
     begun.clear()
     monkeypatch.setattr(fetch_host, "_UNHURRIED", 0.0)
     house.host()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not begun:
             await asyncio.sleep(0.01)

@@ -14,6 +14,7 @@ from schemas.events import ChunkDone, Completed
 from schemas.options import Accelerator
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, Node, Simulated, ended, node, simulated, transcribe, until, upload
+from tests.patience import PATIENCE
 from v2t_stream import control
 from v2t_stream.errors import V2TError
 from v2t_stream.fleet import NodeInfo, fleet
@@ -68,7 +69,7 @@ class Fleet:
 
     async def seen(self, what: Callable[[list[NodeInfo]], bool]) -> list[NodeInfo]:
         """The transcribe nodes when they are as `what` says."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 nodes = [info for info in await fleet(self.connection) if info.stage == "transcribe"]
                 if what(nodes):
@@ -260,7 +261,7 @@ async def test_an_idle_engine_gives_its_memory_back(machines: Fleet) -> None:
     """Else a node that waits for work keeps the GPU from everything else."""
     machine = machines.join("one", "x1000", V2T_IDLE="0.5")
     await ended(machines.connection, await machines.submit("5s.flac"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while children(machine.pid("transcribe")):
             await asyncio.sleep(0.1)
     assert (await ended(machines.connection, await machines.submit("5s.flac"))).state == "completed"

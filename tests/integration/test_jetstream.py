@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from nats.errors import FlushTimeoutError
 
 from schemas.chunks import ChunkTask, Span
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Progress, Submitted
 from schemas.message import encode
 from schemas.options import Options
 from tests.harness import Server, broker
+from tests.patience import PATIENCE
 from tests.proxy import Proxy
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection, Stored, connect
@@ -68,9 +70,9 @@ async def test_wrong_credentials_are_told_at_once_and_without_the_password(user:
     begun = time.monotonic()
     try:
         with pytest.raises(BrokerError, match="refuses the user") as caught:
-            await connect(f"nats://{user}127.0.0.1:{server.port}", name="test", patience=30)
+            await connect(f"nats://{user}127.0.0.1:{server.port}", name="test", patience=60)
         assert "wrong" not in str(caught.value)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30
         async with await connect(f"nats://u:right@127.0.0.1:{server.port}", name="test") as connection:
             assert "right" not in connection.url
     finally:
@@ -141,6 +143,15 @@ async def test_what_a_lagging_replica_still_has_is_not_believed(
     assert not await connection.any_of(JOBS, ["v2t.job.job.failed", stale.subject])
 
 
+async def test_a_flush_that_is_given_up_costs_no_connection(nats: tuple[Server, Connection]) -> None:
+    """Else whoever asked a server that was slow for a moment waits for ever for all that comes after."""
+    server, connection = nats
+    with server.frozen(), pytest.raises(FlushTimeoutError):
+        await connection.client.flush(timeout=0.1)  # type: ignore[arg-type]  # any number of seconds does
+    await connection.client.flush()
+    assert await connection.publish(submitted("after"))
+
+
 async def test_progress_replaces_what_was_said_before(connection: Connection) -> None:
     """Else progress stands still at its first value, or a long job fills the stream."""
     for done in (1.0, 2.0):
@@ -156,7 +167,7 @@ async def test_a_chunk_that_waits_is_not_queued_twice(connection: Connection) ->
     assert await connection.publish(task())
     assert not await connection.publish(task())
     assert await connection.publish(task(1))
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 60
     assert (await connection.api(f"STREAM.INFO.{CHUNKS}"))["state"]["messages"] == 2
 
 
@@ -213,7 +224,7 @@ async def collect(connection: Connection, seen: "list[Stored | None]", *patterns
 
 async def until(seen: "list[Stored | None]", count: int) -> None:
     """Wait for the fact, and not for a time."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while len([stored for stored in seen if stored]) < count:
             await asyncio.sleep(0.01)
 
@@ -286,7 +297,7 @@ async def test_watch_survives_the_kill_of_the_broker_without_gap_or_double(nats:
 
         publishing = asyncio.create_task(publish())
         for after in (200, 500):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while published < after:
                     await asyncio.sleep(0.001)
             server.kill()
@@ -329,7 +340,7 @@ async def test_watch_misses_nothing_that_the_network_lost(nats: tuple[Server, Co
         await connection.publish(submitted("lost"))
         name = (await connection.api(f"CONSUMER.NAMES.{JOBS}"))["consumers"]
         (ephemeral,) = set(name) - {consumer.durable for row in STAGES for consumer in row.consumers}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while (await connection.api(f"CONSUMER.INFO.{JOBS}.{ephemeral}"))["delivered"]["consumer_seq"] < 2:
                 await asyncio.sleep(0.01)
         network.swallow.clear()
@@ -357,7 +368,7 @@ async def test_ten_thousand_facts_are_replayed(connection: Connection) -> None:
     for n, fact in enumerate(facts):
         await connection.client.publish(f"v2t.job.job{n % 50}.chunk.{n}", fact)
     await connection.client.flush()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]["messages"] < 10_000:
             await asyncio.sleep(0.05)
     begun = time.monotonic()
@@ -433,9 +444,9 @@ async def test_a_pull_does_not_wait_where_told_so(connection: Connection) -> Non
     begun = time.monotonic()
     async with Puller(connection.client, CHUNKS, "transcribe-cpu") as puller:
         assert await puller.next(0) is None
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 15  # a pull lasts 30 s
         await connection.publish(task(accelerator="cpu"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not await puller.next(0):
                 await asyncio.sleep(0.01)
 
@@ -485,13 +496,13 @@ async def test_an_outage_does_not_pile_up_pulls(nats: tuple[Server, Connection])
     server, connection = nats
     async with await connect(server.url, name="node") as node, Puller(node.client, CHUNKS, "transcribe-cpu") as puller:
         server.kill()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while node.client.is_connected:
                 await asyncio.sleep(0.01)
         for _ in range(5):
             assert await puller.next(0.5) is None
         server.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not node.client.is_connected:
                 await asyncio.sleep(0.01)
         for n in range(5):
@@ -523,6 +534,6 @@ async def test_dead_letters_are_kept_side_by_side(connection: Connection) -> Non
 
 async def waiting(connection: Connection, stream: str, consumer: str, pulls: int) -> None:
     """Until that many pulls wait at the server."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await connection.api(f"CONSUMER.INFO.{stream}.{consumer}"))["num_waiting"] != pulls:
             await asyncio.sleep(0.01)

@@ -13,6 +13,7 @@ from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
 from stages.download import Download
 from tests.harness import DATA, Node, Server, ended, simulated, until, upload
+from tests.patience import PATIENCE
 from tests.web import Web, web
 from v2t_stream import control
 from v2t_stream.errors import Retry, V2TError
@@ -144,7 +145,7 @@ async def test_a_list_whose_reader_is_killed_is_read_to_its_end(house: House) ->
         house.machine.kill(stage)
     house.machine.start("download")
     job_id = await house.url("feed/400")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not await house.connection.subjects(JOBS, Submitted.SUBJECT.format(job=child_id(job_id, 1))):
             await asyncio.sleep(0.001)
     house.machine.kill("download")

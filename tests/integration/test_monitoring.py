@@ -15,6 +15,7 @@ import yaml
 
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, broker, ended, served
+from tests.patience import PATIENCE
 from tests.prometheus import MONITORING, Prometheus, fetch, free_ports, program, prometheus
 from v2t_stream.jetstream import Connection
 from v2t_stream.submission import submit
@@ -55,7 +56,7 @@ class Monitored(NamedTuple):
 
     async def until_found(self, expression: str) -> None:
         """Until Prometheus finds something."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not await asyncio.to_thread(self.prometheus.query, expression):
                 await asyncio.sleep(0.2)
 
@@ -91,14 +92,13 @@ async def monitored(tmp_path: Path) -> AsyncIterator[Monitored]:
                 tmp_path / "prometheus", f"127.0.0.1:{port + 6}", [f"127.0.0.1:{port + n}" for n in range(6)]
             ) as reader,
         ):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while (await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}/readyz"))[0] != 200:
                     assert node.poll() is None, (tmp_path / "node.log").read_text()
                     await asyncio.sleep(0.2)
             yield Monitored(connection, reader, node, port, media)
 
 
-@pytest.mark.timeout(240)
 async def test_every_panel_has_data_and_every_alert_sees_what_it_is_for(monitored: Monitored) -> None:
     """Else the owner looks at empty panels, or an alert never comes."""
     await monitored.until_found("count(up == 1) >= 8")  # both collectors, five stages, itself

@@ -17,6 +17,7 @@ import pytest
 from schemas.requests import SubmitRequest
 from tests.harness import ALL_STAGES, DATA, Server, broker, ended, upload
 from tests.observed import hasten
+from tests.patience import PATIENCE
 from tests.simulated import install
 from v2t_stream.fleet import NodeInfo, fleet
 from v2t_stream.jetstream import Connection, connect
@@ -99,7 +100,7 @@ class Room:
         settings = {**self._engine, "V2T_MODEL": model, **environment}
         machine = Machine(self.server.url, self._folder / name, **settings)
         self._stack.callback(machine.end)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while "works for" not in machine.log:
                 await asyncio.sleep(0.05)
         await hasten(self.connection)  # a node that starts sets up everything
@@ -111,9 +112,9 @@ class Room:
         request = SubmitRequest(media=media, title=f"{clip} {self._jobs}", language="en")
         return (await submit(self.connection, request))[0]
 
-    async def seen(self, what: Callable[[list[NodeInfo]], object], timeout: float = 30) -> list[NodeInfo]:
+    async def seen(self, what: Callable[[list[NodeInfo]], object]) -> list[NodeInfo]:
         """The fleet when it is as `what` says."""
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(PATIENCE):
             while not what(nodes := await fleet(self.connection)):
                 await asyncio.sleep(0.1)
         return nodes
@@ -166,7 +167,7 @@ async def test_a_crash_loop_is_told_and_forgotten_when_it_is_over(room: Room, tm
     (told,) = (info for info in listed if info["stage"] == "convert")
     assert told["state"].startswith("restarting in ")
     assert {info["state"] for info in listed if info["stage"] == "aggregate"} == {"ready"}
-    async with asyncio.timeout(20):  # intake may have just begun
+    async with asyncio.timeout(PATIENCE):  # intake may have just begun
         while "warning" not in (status := machine.command("job", "status", job)):
             await asyncio.sleep(0.1)
     assert "the stage download is down on ill, restarting in " in status
@@ -273,6 +274,6 @@ async def test_nothing_outlives_a_node_that_was_killed(room: Room) -> None:
     assert len(machine.processes()) == 1 + len(ALL_STAGES) + 1  # an engine
     machine.process.kill()
     machine.process.wait()
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE):
         while machine.processes():
             await asyncio.sleep(0.1)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
 from v2t_stream import bucket
 from v2t_stream.client import NatsClient
 from v2t_stream.errors import ObjectMissing, StoreError
@@ -104,7 +105,7 @@ def files(directory: Path) -> list[str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0)
 
@@ -278,7 +279,7 @@ async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
             await store.put("media/j/a", b"small")
             with pytest.raises(StoreError, match=r"could not store media/j/a: the NATS server has no room left"):
                 await store.put("media/j/a", bytes(20_000_000))
-            async with asyncio.timeout(5):  # nobody waited for the purge
+            async with asyncio.timeout(PATIENCE):  # nobody waited for the purge
                 while await messages(client, MEDIA) > expected_messages(5):
                     await asyncio.sleep(0.01)
             await store.put("media/j/b", b"there is room again")

@@ -16,6 +16,7 @@ from schemas.options import Options
 from schemas.transcript import Segment
 from stages.aggregate import Aggregate
 from tests.harness import Server, broker
+from tests.patience import PATIENCE
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import Presence
 from v2t_stream.jetstream import Connection, connect
@@ -121,7 +122,7 @@ async def test_a_queue_of_an_older_release_is_brought_up_to_date_while_it_is_wor
     counting = asyncio.create_task(count())
     for n in range(100):
         await connection.publish(task(n))
-    async with supervised(connection, stage, tmp_path), asyncio.timeout(60):
+    async with supervised(connection, stage, tmp_path), asyncio.timeout(PATIENCE):
         while sum(stage.asked.values()) < 20:
             await asyncio.sleep(0.01)
         upgrade = asyncio.create_task(set_up(connection, Settings(), told=True))
@@ -151,7 +152,7 @@ async def test_a_fact_that_an_older_consumer_did_not_take_is_taken_up(connection
         while (await connection.api(f"CONSUMER.INFO.{JOBS}.aggregate"))["ack_floor"]["consumer_seq"] < count:
             await asyncio.sleep(0.02)
 
-    async with supervised(connection, Aggregate(resources), tmp_path), asyncio.timeout(60):
+    async with supervised(connection, Aggregate(resources), tmp_path), asyncio.timeout(PATIENCE):
         await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
         await connection.publish(
             Downloaded(job="job", title="t", source="x", media="media/job/source", size=1, seconds=1)

@@ -11,6 +11,7 @@ import pytest
 from schemas.message import encode
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, broker, ended, node, until, upload
+from tests.patience import PATIENCE
 from tests.simulated import install
 from v2t_stream import control
 from v2t_stream.dead import Dead, dead_letters, redrive, remove
@@ -43,7 +44,7 @@ async def queue(connection: Connection, name: str) -> Queue:
 
 async def letters(connection: Connection, count: int) -> list[Dead]:
     """The dead letters when there are so many."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while len(found := await dead_letters(connection)) < count:
             await asyncio.sleep(0.05)
     return found
@@ -85,7 +86,7 @@ async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection
 
     # Where nothing was mended it is given up again: this letter goes, another comes.
     assert await redrive(connection, letter) == job.id
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not (found := await dead_letters(connection)) or found[0].number == letter.number:
             await asyncio.sleep(0.05)
     (letter,) = found

@@ -14,6 +14,7 @@ import pytest
 from schemas.events import DeadLetter, Done, Submitted
 from schemas.options import Options
 from tests.harness import MinioServer, broker
+from tests.patience import PATIENCE
 from v2t_stream import done
 from v2t_stream.jetstream import Connection
 from v2t_stream.minio_store import MinioStore
@@ -26,7 +27,7 @@ MOMENT = 1.5 / 86_400  # days: long enough to see that it is there
 
 
 async def gone(what: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while await what() not in (None, []):
             await asyncio.sleep(0.05)
 
@@ -70,7 +71,9 @@ async def test_facts_dead_letters_and_media_expire_and_transcripts_stay(tmp_path
         for job, told in (("job", "{}"), ("other", "there is no job 'other'")):
             command = [sys.executable, "-m", "v2t_stream", "job", "transcript", job, "--format", "json"]
             environment = {**os.environ, "NATS_URL": connection.url, "V2T_DATA_DIR": str(tmp_path / "home")}
-            shown = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+            shown = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+            )
             assert told in shown.stdout + shown.stderr
 
 

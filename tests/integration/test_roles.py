@@ -22,6 +22,7 @@ from schemas.events import DeadLetter, Submitted
 from schemas.options import Options
 from tests.harness import ALL_STAGES, DATA, MinioServer, node, reference, served
 from tests.harness import broker as open_broker
+from tests.patience import PATIENCE
 from tests.secured import Secured, secured
 from v2t_stream import credentials
 from v2t_stream.dead import dead_letters
@@ -252,7 +253,7 @@ async def test_nobody_hears_the_answers_to_another_role(filled: Secured) -> None
         await worker.last(JOBS, "v2t.job.x.submitted")
         assert not heard
         await viewer.last(JOBS, "v2t.job.x.submitted")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not heard:  # so it listens well
                 await asyncio.sleep(0.01)
         assert len(heard) == 1
@@ -268,7 +269,7 @@ async def test_a_chunk_is_not_given_to_a_worker_that_was_killed(filled: Secured)
         puller = Puller(killed.client, CHUNKS, "transcribe-metal")
         await puller.__aenter__()
         pulling = asyncio.create_task(puller.next(30))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not (await operator.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-metal"))["num_waiting"]:
                 await asyncio.sleep(0.05)
         killed.client._transport._io_writer.transport.abort()  # type: ignore[union-attr]  # as the end of a process does
@@ -319,7 +320,7 @@ async def test_minio_tells_of_uploads_as_the_notifier(filled: Secured, tmp_path:
             await asyncio.to_thread(
                 minio.client().fput_object, bucket_name="v2t-uploads", object_name="a.flac", file_path=CLIP
             )
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while not (told := await operator.last(INBOX, BUCKET_SUBJECT)):
                     await asyncio.sleep(0.1)
         assert b"a.flac" in told
@@ -343,7 +344,7 @@ async def test_a_machine_is_let_in_and_thrown_out_without_a_restart(
             await check_may_work(stolen, "m4")
             credentials.revoke(broker.folder, "m4")
             broker.reload()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while stolen.client.is_connected:
                     await asyncio.sleep(0.05)
                 while "refuses the user" not in caplog.text:  # its own log says why it works no more
@@ -396,7 +397,7 @@ def v2t(broker: Secured, user: str, home: Path, *arguments: str) -> tuple[int, s
         env={**inherited, **broker.environment(user), "V2T_DATA_DIR": str(home)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     )
     assert "Traceback" not in done.stderr
@@ -459,7 +460,7 @@ async def test_a_job_goes_its_way_through_the_roles(tmp_path: Path) -> None:
             assert (code, err) == (0, "")
             job = out.strip()
             async with await broker.connect("viewer") as viewer:
-                async with asyncio.timeout(90):
+                async with asyncio.timeout(PATIENCE):
                     while not await viewer.last(JOBS, f"v2t.job.{job}.completed"):
                         assert all(map(machine.is_running, ALL_STAGES)), {s: machine.log(s) for s in ALL_STAGES}
                         await asyncio.sleep(0.2)

@@ -15,6 +15,7 @@ from typing import Protocol
 import pytest
 
 from tests.harness import MinioServer, Server
+from tests.patience import PATIENCE
 from v2t_stream import bucket
 from v2t_stream.errors import ObjectMissing, StoreError
 from v2t_stream.jetstream import connect
@@ -118,7 +119,7 @@ def names(folder: Path) -> list[str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0)
 
@@ -253,9 +254,9 @@ async def test_a_server_killed_during_a_put_keeps_the_old_object(fragile: Backen
     started = time.monotonic()
     with pytest.raises(StoreError, match=r"answer|was lost: try again when it is back"):
         await put
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     fragile.server.revive()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             with contextlib.suppress(StoreError):
                 assert await store.get("media/j/source.mp4") == b"old"
@@ -282,7 +283,7 @@ async def test_a_server_that_hangs_is_waited_for_in_bounded_time(fragile: Backen
             started = time.monotonic()
             with pytest.raises(StoreError, match="did not answer"):
                 await attempt
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 20
     assert not names(folder)
 
 

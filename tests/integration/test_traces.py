@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from schemas.requests import SubmitRequest
 from tests.harness import ALL_STAGES, DATA, broker, ended, node, served, upload
+from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection
 from v2t_stream.submission import submit
 from v2t_stream.topology import JOBS
@@ -85,7 +86,7 @@ async def test_every_stage_is_a_span_of_one_trace(tmp_path: Path, receiver: Rece
                 f"{media}/3min.ogg".encode(),
                 headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"},
             )
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while not (completed := await connection.subjects(JOBS, "v2t.job.*.completed")):
                     await asyncio.sleep(0.1)
                 job = completed[0].split(".")[2]
@@ -117,7 +118,7 @@ async def test_a_failure_is_seen_in_its_span(tmp_path: Path, receiver: Receiver)
         ):
             job, _ = await submit(connection, SubmitRequest(media="media/none"))
             assert (await ended(connection, job)).state == "failed"
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while not (failed := [span for _, span in receiver.spans if span.name == "download"]):
                     await asyncio.sleep(0.1)
             traces = await trace_ids(connection, job)

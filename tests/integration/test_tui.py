@@ -12,6 +12,7 @@ from textual.widgets import Input, TextArea
 
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, Node, Server, broker, ended, node, simulated, until, upload
+from tests.patience import PATIENCE
 from tests.simulated import install
 from tests.web import Web, web
 from tui.app import Monitor
@@ -71,10 +72,10 @@ class User:
 
         app.notify = noted  # type: ignore[method-assign]  # what was said vanishes after some seconds
 
-    async def sees(self, what: Callable[[], object], timeout: float = 60) -> None:
-        """Wait until it is so."""
-        async with asyncio.timeout(timeout):
-            while not what():
+    async def sees(self, what: Callable[[], object]) -> None:
+        """Wait until it is so, and drawn: keys act on what is on the screen."""
+        async with asyncio.timeout(PATIENCE):
+            while not what() or self.app._dirty:
                 await self.pilot.pause(0.05)
 
     def row(self, title: str) -> Row | None:

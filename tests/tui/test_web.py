@@ -12,6 +12,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.patience import PATIENCE
+
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
@@ -24,7 +26,7 @@ def port(tmp_path: Path) -> Iterator[int]:
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert f"http://127.0.0.1:{free}" in process.stdout.readline()
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up:  # it says so a moment before it listens
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", free)):
                 break
@@ -44,7 +46,7 @@ async def test_its_own_page_shows_the_monitor_and_other_sites_are_refused(port: 
         shown = b""
         async with browser.ws_connect(f"{address}/ws?width=80&height=24", headers={"Origin": address}) as socket_:
             while b"No broker is known" not in shown:
-                message = await socket_.receive(timeout=60)
+                message = await socket_.receive(timeout=PATIENCE)
                 assert message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT), message
                 shown += message.data if isinstance(message.data, bytes) else b""
 
