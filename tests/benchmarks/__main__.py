@@ -10,10 +10,11 @@ import uvloop
 
 from tests.benchmarks.report import Row, load, machine, say, table
 
-# One module each, with `async def run(folder: Path) -> list[Row]`. One for a model of real size would stand here too.
+# One module each, with `async def run(folder: Path) -> list[Row]`.
 _BENCHMARKS = (
     "words",
     "speed",
+    "real_size",
     "first_segment",
     "start",
     "memory",

@@ -1,7 +1,7 @@
 """The engine's own library, called as one would without this project: what the pipeline is measured against.
 
-`python -m tests.benchmarks.direct ENGINE THREADS BATCH` reads the path of a file from each line of its standard input
-and answers each with one line of JSON.
+`python -m tests.benchmarks.direct ENGINE THREADS BATCH MODEL` reads the path of a file from each line of its standard
+input and answers each with one line of JSON.
 """
 
 import os
@@ -15,10 +15,12 @@ from typing import Any
 
 import msgspec
 
+from schemas.options import DEMO_MODEL
 from schemas.transcript import Segment
 from stages.engine_host import _environment as engine_environment
 from tests.harness import DATA
 from v2t_stream.demo import model_path
+from v2t_stream.devices import detect, preload_cuda
 
 
 class Heard(msgspec.Struct):
@@ -46,10 +48,10 @@ class Direct:
 
 
 @contextmanager
-def direct(engine: str, *, threads: int, batch: int) -> Iterator[Direct]:
+def direct(engine: str, *, threads: int, batch: int, model: str = DEMO_MODEL) -> Iterator[Direct]:
     """The library in a process of its own with the environment of our engine process, and a short clip behind it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.direct", engine, str(threads), str(batch)],
+        [sys.executable, "-m", "tests.benchmarks.direct", engine, str(threads), str(batch), model],
         env=engine_environment(threads),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -63,11 +65,17 @@ def direct(engine: str, *, threads: int, batch: int) -> Iterator[Direct]:
             process.terminate()
 
 
-def _faster_whisper(threads: int, batch: int) -> Callable[[str], Iterator[Segment]]:
+def _faster_whisper(threads: int, batch: int, model: str) -> Callable[[str], Iterator[Segment]]:
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-    model = WhisperModel(str(model_path("faster-whisper")), device="cpu", compute_type="int8", cpu_threads=threads)
-    engine = BatchedInferencePipeline(model)
+    device = detect("faster-whisper")
+    if device == "cuda":
+        preload_cuda()
+    folder = model_path("faster-whisper") if model == DEMO_MODEL else model
+    compute = "float16" if device == "cuda" else "int8"
+    engine = BatchedInferencePipeline(
+        WhisperModel(str(folder), device=device, compute_type=compute, cpu_threads=threads)
+    )
 
     def transcribe(path: str) -> Iterator[Segment]:
         found, _ = engine.transcribe(path, language="en", batch_size=batch, without_timestamps=False)
@@ -77,7 +85,7 @@ def _faster_whisper(threads: int, batch: int) -> Callable[[str], Iterator[Segmen
     return transcribe
 
 
-def _whisper_cpp(threads: int, _: int) -> Callable[[str], Iterator[Segment]]:
+def _whisper_cpp(threads: int, _: int, __: str) -> Callable[[str], Iterator[Segment]]:
     from faster_whisper.audio import decode_audio
     from pywhispercpp.model import Model
 
@@ -98,10 +106,10 @@ def _whisper_cpp(threads: int, _: int) -> Callable[[str], Iterator[Segment]]:
 
 
 def main() -> None:
-    engine, threads, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    engine, threads, batch, model = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # out of reach of any library that prints
-    transcribe = {"faster-whisper": _faster_whisper, "whisper-cpp": _whisper_cpp}[engine](threads, batch)
+    transcribe = {"faster-whisper": _faster_whisper, "whisper-cpp": _whisper_cpp}[engine](threads, batch, model)
     for line in sys.stdin:
         begun, before = time.perf_counter(), time.process_time()
         segments = list(transcribe(line.strip()))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from schemas.options import DEMO_MODEL
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
 from tests.benchmarks.processes import processor_seconds, running
@@ -46,6 +47,7 @@ class Pipeline:
     """A running one."""
 
     connection: Connection
+    model: str
 
     async def run(self, path: Path, *, engine: str = "faster-whisper", until_first: bool = False) -> Run:
         """Send a file as `v2t convert` does, and watch the job until it ends, or until its first segment."""
@@ -56,7 +58,9 @@ class Pipeline:
         media = f"media/uploads/{secrets.token_hex(12)}/source{path.suffix}"
         await JetStreamStore(self.connection.client).put_file(media, path)
         run.uploaded = time.perf_counter() - begun
-        request = SubmitRequest(media=media, title=path.name, language="en", model="demo", engine=engine, force=True)
+        request = SubmitRequest(
+            media=media, title=path.name, language="en", model=self.model, engine=engine, force=True
+        )
         run.job, _ = await submit(self.connection, request)
         run.submitted = time.perf_counter() - begun
         async for job in states(self.connection, run.job):
@@ -85,17 +89,23 @@ class Pipeline:
 
 @contextlib.asynccontextmanager
 async def pipeline(
-    folder: Path, threads: int, engine: str = "faster-whisper", *, fresh: bool = False
+    folder: Path,
+    threads: int,
+    engine: str = "faster-whisper",
+    *,
+    model: str = DEMO_MODEL,
+    batch: int = BATCH,
+    fresh: bool = False,
 ) -> AsyncGenerator[Pipeline]:
     """Broker and all stages, with one worker of `threads` for transcription.
 
     They have the model loaded and a short clip behind them; `fresh`: they only wait for work.
     """
     home = folder / f"pipeline-{secrets.token_hex(4)}"
-    settings = {"V2T_ENGINE": engine, "V2T_THREADS": str(threads), "V2T_BATCH": str(BATCH)}
+    settings = {"V2T_ENGINE": engine, "V2T_THREADS": str(threads), "V2T_BATCH": str(batch), "V2T_MODEL": model}
     async with broker(home / "nats") as (server, connection):
         with node(server.url, home / "home", V2T_WARM="false" if fresh else "true", **settings):
-            ready = Pipeline(connection)
+            ready = Pipeline(connection, model)
             if fresh:
                 await _all_wait(connection)
             else:
