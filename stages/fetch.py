@@ -51,7 +51,7 @@ class Fetch:
     """What `url` leads to, or the entry at `place` of the list there.
 
     `look` and `download` block and raise Reject or Retry, each with one sentence; `received` and `expected` (bytes)
-    may be read meanwhile. As they read what strangers send, they run in a process of their own: stages.fetch_host.
+    may be read meanwhile. As they read what strangers send, they run in a process apart: stages.fetch_host.
 
     After `look`, `listing` is the list of at most `limit` entries that was found, or else `origin` the medium's own id
     at its site, where it has one. After `download`, `media` is the file in `folder`.

@@ -1,7 +1,8 @@
-"""Links in processes of their own, with limits.
+"""Links in processes apart, with limits.
 
 So yt-dlp, which reads what strangers send, can be guarded (stages.guard), loses its hold of memory and threads with its
-end, and can be ended: nothing else stops a server that sends a byte now and then.
+end, and can be ended: nothing else stops a server that sends a byte now and then. As it takes a second of a core to
+load, a process whose link came to an end of its own fetches the next one.
 """
 
 import asyncio
@@ -24,7 +25,6 @@ from v2t_stream.settings import Settings
 from v2t_stream.text import without_signature
 
 _UNHURRIED: Final = 10.0  # seconds from the start without a link: the other stages and the engine need the cores more
-_SOON: Final = 1.0  # seconds from a link to the process for the next, so that it is not in the first one's way
 _LOOKING: Final = 900.0  # seconds until it must be known what a link leads to; long lists take minutes
 _SLOW: Final = 300.0  # seconds in which a download must get on,
 _LEAST: Final = 256 << 10  # by so many bytes: what comes slower would take longer than to listen to it
@@ -37,40 +37,49 @@ _decode = msgspec.json.Decoder(Received | Looked | Fetched | Failed).decode
 
 
 class FetchHost:
-    """Starts the processes, the next one ahead where there is time, as yt-dlp takes most of a second to load."""
+    """Has one process idle for the next link; where several links come at once, the others start theirs."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._prepare(_UNHURRIED)
+        self._idle: asyncio.Task[Process] | None = None
+        self._quiet = asyncio.get_running_loop().call_later(_UNHURRIED, self._start)
+        self._closed = False
 
     @contextlib.asynccontextmanager
     async def fetching(
         self, url: str, folder: Path, *, place: int | None = None, limit: int | None = None
     ) -> AsyncIterator["Fetching"]:
-        """What `url` leads to; its process ends with the block. `place` and `limit`: as for stages.fetch.Fetch."""
-        self._wanted.set()
-        ready = self._ready
-        self._prepare(_SOON)
+        """What `url` leads to. `place` and `limit`: as for stages.fetch.Fetch."""
+        known = msgspec.structs.replace(self._settings, nats_url="", minio_access_key="", minio_secret_key="")
+        order = Order(url=url, folder=str(folder), settings=known, place=place, limit=limit)
+        self._quiet.cancel()
+        one = Fetching(order)
         try:
-            process = await asyncio.shield(ready)  # else a cancellation would lose it
-            known = msgspec.structs.replace(self._settings, nats_url="", minio_access_key="", minio_secret_key="")
-            order = Order(url=url, folder=str(folder), settings=known, place=place, limit=limit)
-            yield Fetching(process, order)
+            await one.begin(self._taken())
+            yield one
         finally:
-            await _end(await ready)
+            process = await one.starting
+            if one.more and not self._idle and not self._closed:
+                self._idle = one.starting
+            else:
+                await _end(process)
 
     async def close(self) -> None:
-        """End the process that is ready."""
-        if self._wanted.is_set():
-            await _end(await self._ready)
-        else:
-            self._ready.cancel()
+        """End the process that idles."""
+        self._closed = True
+        self._quiet.cancel()
+        if idle := self._taken():
+            await _end(await idle)
 
-    def _prepare(self, delay: float) -> None:
-        """Have the next process started in `delay` seconds, or when it is wanted before."""
-        self._wanted = asyncio.Event()
-        asyncio.get_running_loop().call_later(delay, self._wanted.set)
-        self._ready = asyncio.create_task(_started(self._wanted))
+    def _start(self) -> None:
+        self._idle = asyncio.create_task(_started())
+
+    def _taken(self) -> asyncio.Task[Process] | None:
+        """The process that idles, which is nobody else's then; None where there is none that lives."""
+        idle, self._idle = self._idle, None
+        if idle and idle.done() and (idle.exception() or idle.result().returncode is not None):
+            return None  # and is not to be killed: its number may be another's by now
+        return idle
 
 
 class Fetching:
@@ -81,16 +90,31 @@ class Fetching:
 
     media: Media
 
-    def __init__(self, process: Process, order: Order) -> None:
-        self._process = process
+    def __init__(self, order: Order) -> None:
         self._order = order
         self._url = without_signature(order.url)  # for people
+        self.more = False  # whether its process can go on with another link
         self.listing: Listing | None = None
         self.origin = ""
 
+    async def begin(self, idle: asyncio.Task[Process] | None) -> None:
+        """Have the process that was idle, or else one of its own."""
+        self._was_idle = idle is not None
+        self.starting = idle or asyncio.create_task(_started())
+        self._process = await asyncio.shield(self.starting)  # else a cancellation would lose it
+
     async def look(self) -> AsyncGenerator[Received]:
-        async for received in self._step(msgspec.json.encode(self._order)):
-            yield received
+        order = msgspec.json.encode(self._order)
+        try:
+            async for received in self._step(order):
+                yield received
+        except _Died:
+            if not self._was_idle:
+                raise
+            await _end(self._process)
+            await self.begin(None)  # as that one died before this link, or of what those before had left in it
+            async for received in self._step(order):
+                yield received
 
     async def download(self) -> AsyncGenerator[Received]:
         """Get what `look` has found."""
@@ -98,6 +122,7 @@ class Fetching:
             yield received
 
     async def _step(self, order: bytes) -> AsyncGenerator[Received]:
+        self.more = False
         looking = bool(order)
         begun = since = time.monotonic()
         mark = 0  # bytes received then
@@ -135,8 +160,9 @@ class Fetching:
             raise Reject(f"{self._url} is a list that is too long: submit it with a limit") from None
         if not line:
             code = await self._process.wait()
-            raise Retry(f"{self._url} could not be downloaded: its process ended with code {code}")
+            raise _Died(f"{self._url} could not be downloaded: its process ended with code {code}")
         answer: Answer = _decode(line)
+        self.more = not isinstance(answer, Received) and answer.more
         return answer
 
     def _late(self, begun: float, *, looking: bool) -> Reject | Retry:
@@ -154,8 +180,11 @@ class Fetching:
         return Retry(f"{self._url} sends next to nothing for {_SLOW / 60:g} minutes: try again later")
 
 
-async def _started(wanted: asyncio.Event) -> Process:
-    await wanted.wait()
+class _Died(Retry):
+    """The process of a link ended before its answer."""
+
+
+async def _started() -> Process:
     passed = {
         name: value
         for name, value in os.environ.items()

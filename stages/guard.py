@@ -4,7 +4,8 @@ The check is an audit hook of Python itself, which sees each connection as it is
 socket gets: so it holds whatever led there (a link, a redirect, an entry of a list, a fragment that a manifest names),
 whichever of yt-dlp's ways to the network is used, and also where a name resolves to another address the second time.
 A check of the link before would know nothing of all that, and a change in yt-dlp's insides cannot lose this one. A hook
-holds for the whole process and cannot be taken back, which is why downloads have processes of their own.
+holds for the whole process and cannot be taken back, which is why downloads have processes apart. There is one hook in
+each, for all the links that it fetches in turn.
 """
 
 import os
@@ -23,28 +24,34 @@ _STARTS: Final = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", 
 _RUNTIME: Final = "deno"  # runs YouTube's scripts, and has no permissions: no files, no network
 
 
-def install(url: str, allow_addresses: str) -> None:
-    """Guard this process from now on; `url` is what it fetches, for people. `allow_addresses`: as in Settings."""
-    allowed = networks(allow_addresses)
-    proxies = set(_proxies())
+class Guard:
+    """Guards this process from now on. Until it is told of a link, no address is permitted that is not public."""
 
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+    def __init__(self) -> None:
+        self.turn_to("a link", "")
+        sys.addaudithook(self._check)
+
+    def turn_to(self, url: str, allow_addresses: str) -> None:
+        """From now on `url` is what is fetched, for people. `allow_addresses`: as in Settings."""
+        self._url = url
+        self._allowed = networks(allow_addresses)
+        self._proxies = set(_proxies())  # for each link, as their names may come to resolve to others
+
+    def _check(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in _SENDS:
             reached = arguments[1]
-            if reached is None or (is_network(arguments[0]) and tuple(reached[:2]) in proxies):
+            if reached is None or (is_network(arguments[0]) and tuple(reached[:2]) in self._proxies):
                 return
-            if not is_network(arguments[0]) or not is_permitted(reached[0], allowed):
+            if not is_network(arguments[0]) or not is_permitted(reached[0], self._allowed):
                 host = reached[0] if isinstance(reached, tuple) else reached
                 # Not an OSError, after which the download would be tried again, or another way.
                 raise Reject(
-                    f"{url} leads to {host}, which is no public address: where links may lead there, add it to "
+                    f"{self._url} leads to {host}, which is no public address: where links may lead there, add it to "
                     "V2T_ALLOW_ADDRESSES"
                 )
         elif event in _STARTS and os.path.basename(os.fsdecode(arguments[0] or b"")) != _RUNTIME:  # noqa: PTH119  fewer calls
             # An ffmpeg that it finds would follow what a playlist names, past this hook. So it counts as not there.
             raise PermissionError(f"a download starts no programs: {arguments[0]!r}")
-
-    sys.addaudithook(hook)
 
 
 def is_network(connecting: socket.socket) -> bool:

@@ -1,6 +1,6 @@
 """Downloads by the real yt-dlp from a real web server: what users get, and what they are told.
 
-In this process; what holds for that of its own is in test_fetch_host.
+In this process; what holds for those that links are fetched in is in test_fetch_host.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""The process of a download, and what keeps it in bounds: addresses, programs, time, memory, disk."""
+"""The processes of downloads, and what keeps them in bounds: addresses, programs, time, memory, disk."""
 
 import asyncio
 import os
@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from stages import fetch_host
+from stages.fetch_child import LINKS
 from stages.fetch_host import FetchHost, Fetching
 from tests.harness import DATA
 from tests.patience import PATIENCE
@@ -82,6 +84,12 @@ class House:
             await run(one)
             return one.media.path.read_bytes() if not one.listing else b""
 
+    async def turn(self, host: FetchHost, url: str) -> tuple[int, bytes]:
+        """The process that fetched a link, and what it gave."""
+        async with host.fetching(url, Path(tempfile.mkdtemp(dir=self.folder))) as one:
+            await run(one)
+            return one._process.pid, one.media.path.read_bytes() if not one.listing else b""
+
     async def close(self) -> None:
         for host in self._hosts:
             await host.close()
@@ -93,6 +101,28 @@ async def run(one: Fetching) -> None:
     if not one.listing:
         async for _ in one.download():
             pass
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
+    """The processes that were started, in turn."""
+    processes = []
+    start = asyncio.create_subprocess_exec
+
+    async def noted(*arguments: Any, **options: Any) -> Process:
+        processes.append(await start(*arguments, **options))
+        return processes[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    return processes
 
 
 @pytest.fixture
@@ -221,23 +251,152 @@ async def test_a_download_that_nobody_waits_for_ends(site: Web, house: House) ->
                 assert step.expected == 2 * 1024**3
                 break
         pid = one._process.pid
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    assert not is_alive(pid)
 
 
-async def test_two_at_once_have_a_process_each(site: Web, house: House, tmp_path: Path) -> None:
-    """Of two downloads one gets what the other asked for."""
+async def test_those_at_once_have_a_process_each_and_one_stays(site: Web, house: House) -> None:
+    """Of two downloads one gets what the other asked for; or yt-dlp stays in memory once for each."""
     host = house.host()
-
-    async def one(name: str) -> bytes:
-        folder = tmp_path / name
-        folder.mkdir()
-        async with host.fetching(f"{site.url}/{name}", folder) as fetching:
-            await run(fetching)
-            return fetching.media.path.read_bytes()
-
+    before, _ = await house.turn(host, f"{site.url}/5s.flac")
     names = ("5s.flac", "20s-1.flac", "20s-2.flac")
-    assert await asyncio.gather(*map(one, names)) == [(DATA / name).read_bytes() for name in names]
+    turns = await asyncio.gather(*(house.turn(host, f"{site.url}/{name}") for name in names))
+    assert [given for _, given in turns] == [(DATA / name).read_bytes() for name in names]
+    pids = {pid for pid, _ in turns}
+    assert len(pids) == 3
+    assert before in pids
+    assert sum(map(is_alive, pids)) == 1
+
+
+async def test_links_in_turn_share_a_process(site: Web, house: House) -> None:
+    """A thousand links keep a core from the engine for twenty minutes, or one gets what the one before has left."""
+    host = house.host()
+    first, given = await house.turn(host, f"{site.url}/5s.flac")
+    assert given == CLIP
+    with pytest.raises(Reject, match="does not exist"):
+        await house.turn(host, f"{site.url}/status/404")
+    assert await house.turn(host, f"{site.url}/list") == (first, b"")
+    assert await house.turn(host, f"{site.url}/hls?to=/5s.flac") == (first, CLIP)
+    assert await house.turn(host, f"{site.url}/20s-1.flac") == (first, (DATA / "20s-1.flac").read_bytes())
+
+
+@pytest.mark.parametrize("how", ["cancelled", "late"])
+async def test_a_process_whose_link_was_given_up_gets_no_other(
+    how: str, site: Web, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next link waits for the server of the one before, which nobody wants any more."""
+    host, slow = house.host(), f"{site.url}/drips/5s.flac"
+    first, _ = await house.turn(host, f"{site.url}/5s.flac")
+    if how == "late":
+        with monkeypatch.context() as hurried:
+            hurried.setattr(fetch_host, "_SLOW", 1.0)
+            with pytest.raises(Retry, match="sends next to nothing"):
+                await house.turn(host, slow)
+    else:
+        turn = asyncio.create_task(house.turn(host, slow))
+        while not site.asked["/drips/5s.flac"]:
+            await asyncio.sleep(0.05)
+        turn.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turn
+    assert not is_alive(first)
+    second, given = await house.turn(host, f"{site.url}/5s.flac")
+    assert second != first
+    assert given == CLIP
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_process_that_dies_between_two_links_is_replaced(
+    *, is_known: bool, site: Web, house: House, started: list[Process]
+) -> None:
+    """The machine is short of memory for a moment, and a link hours later fails of that."""
+    host = house.host()
+    await house.turn(host, f"{site.url}/5s.flac")
+    os.kill(started[0].pid, signal.SIGKILL)
+    if is_known:
+        await started[0].wait()
+    assert await house.turn(host, f"{site.url}/5s.flac") == (started[1].pid, CLIP)
+
+
+async def test_a_process_ends_after_so_many_links(site: Web, house: House) -> None:
+    """What yt-dlp leaks at each link fills a machine that runs for months."""
+    host = house.host()
+    first, _ = await house.turn(host, f"{site.url}/5s.flac")
+    for _ in range(LINKS - 2):
+        with pytest.raises(Reject, match="does not exist"):
+            await house.turn(host, f"{site.url}/status/404")
+    assert await house.turn(host, f"{site.url}/5s.flac") == (first, CLIP)
+    assert not is_alive(first)
+    second, given = await house.turn(host, f"{site.url}/5s.flac")
+    assert second != first
+    assert given == CLIP
+
+
+async def test_a_process_with_a_thread_left_gets_no_other_link(
+    site: Web, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs on of one link reaches the addresses, and is told as the bytes, of the next."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading, time; threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    host = house.host()
+    first, given = await house.turn(host, f"{site.url}/5s.flac")
+    assert given == CLIP
+    assert not is_alive(first)
+    second, given = await house.turn(host, f"{site.url}/5s.flac")
+    assert second != first
+    assert given == CLIP
+
+
+async def test_a_link_that_is_refused_is_named_and_not_the_one_before(
+    site: Web, elsewhere: Elsewhere, house: House
+) -> None:
+    """Who sent a good link is told that it leads into the own network."""
+    host, bad = house.host(), f"{site.url}/redirect?to=http://127.0.0.2:{elsewhere.port}/talk.flac"
+    first, _ = await house.turn(host, f"{site.url}/5s.flac")
+    with pytest.raises(Reject, match="no public address") as caught:
+        await house.turn(host, bad)
+    assert str(caught.value).startswith(f"{bad} leads to 127.0.0.2, ")
+    assert await house.turn(host, f"{site.url}/5s.flac") == (first, CLIP)
+
+
+async def test_a_link_that_is_cancelled_while_its_process_starts_leaves_none(
+    site: Web, house: House, started: list[Process]
+) -> None:
+    """Each cancelled job leaves a process in memory that nobody ends."""
+    host = house.host()
+    for steps in range(8):
+        turn = asyncio.create_task(house.turn(host, f"{site.url}/5s.flac"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        turn.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turn
+    assert started
+    assert not any(is_alive(process.pid) for process in started)
+
+
+@pytest.mark.parametrize("when", ["being started", "idle", "at work"])
+async def test_no_process_outlives_its_host(
+    when: str, site: Web, house: House, started: list[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage that is stopped leaves yt-dlp in memory."""
+    if when == "being started":
+        monkeypatch.setattr(fetch_host, "_UNHURRIED", 0.0)
+    host = house.host()
+    if when == "being started":
+        while not host._idle:
+            await asyncio.sleep(0)
+        await host.close()
+    elif when == "idle":
+        await house.turn(host, f"{site.url}/5s.flac")
+        await host.close()
+    else:
+        async with host.fetching(f"{site.url}/5s.flac", house.folder) as one:
+            await host.close()
+            await run(one)
+    assert len(started) == 1
+    assert not is_alive(started[0].pid)
 
 
 async def test_a_download_that_finds_no_room_does_not_begin(
@@ -269,19 +428,15 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys; from stages.fetch_host import _started\n"
         "async def main():\n"
-        "    (wanted := asyncio.Event()).set()\n"
-        "    process = await _started(wanted); print(process.pid, flush=True); await asyncio.sleep(60)\n"
+        "    process = await _started(); print(process.pid, flush=True); await asyncio.sleep(60)\n"
         "asyncio.run(main())"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         pid = int(parent.stdout.readline())
         parent.kill()
-    while True:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            break
+    while is_alive(pid):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -298,32 +453,24 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
 )
 def test_what_a_process_that_is_guarded_cannot_do(attempt: str, says: str) -> None:
     """A program that is installed, and follows whatever a playlist names, does what the guard is there to prevent."""
-    code = f"from stages import guard; guard.install('a link', ''); {attempt}"
+    code = f"from stages.guard import Guard; Guard().turn_to('a link', ''); {attempt}"
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert says in done.stderr.splitlines()[-1]
 
 
 async def test_the_first_process_comes_when_it_is_wanted_or_when_it_is_quiet(
-    site: Web, house: House, monkeypatch: pytest.MonkeyPatch
+    site: Web, house: House, started: list[Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every start of a machine loads yt-dlp beside the engine; or the first link of the day waits for it."""
-    begun = []
-    start = asyncio.create_subprocess_exec
-
-    async def started(*arguments: Any, **options: Any) -> Process:
-        begun.append(True)
-        return await start(*arguments, **options)
-
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
     host = house.host()
-    await asyncio.sleep(0)  # so that its task has run
-    assert not begun
+    await asyncio.sleep(0)  # so that a task of its has run
+    assert not started
     async with host.fetching(f"{site.url}/5s.flac", house.folder):
-        assert len(begun) == 1
-    begun.clear()
+        assert len(started) == 1
     monkeypatch.setattr(fetch_host, "_UNHURRIED", 0.0)
-    house.host()
+    host = house.host()
     async with asyncio.timeout(PATIENCE):
-        while not begun:
+        while len(started) < 2:
             await asyncio.sleep(0.01)
+    assert await house.turn(host, f"{site.url}/5s.flac") == (started[1].pid, CLIP)
