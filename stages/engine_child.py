@@ -18,7 +18,7 @@ import msgspec
 
 from schemas.options import Task
 from v2t_stream.engines import load_engine
-from v2t_stream.errors import Reject, Retry
+from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.transcriber import Samples, Transcriber, Transcription
 
 LENGTH = struct.Struct(">I")
@@ -39,7 +39,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    kind: Literal["reject", "retry", "error"]
+    kind: Literal["reject", "retry", "full", "error"]
     text: str
     delay: float | None = None  # of a retry, in seconds
     trace: str = ""  # of an error
@@ -107,6 +107,8 @@ class _Work:
             )
         except Reject as error:
             return Failed("reject", str(error))
+        except Full as error:
+            return Failed("full", str(error))
         except Retry as error:
             return Failed("retry", str(error), error.delay)
         except Exception as error:  # noqa: BLE001  whatever a native library or a third party's engine raises

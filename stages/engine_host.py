@@ -23,7 +23,7 @@ import numpy as np
 from schemas.options import Task
 from stages.engine_child import LENGTH, Done, Failed, Request
 from v2t_stream.devices import Device
-from v2t_stream.errors import Reject, Retry
+from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.transcriber import Samples, Transcription
 
 _log = logging.getLogger(__name__)
@@ -129,6 +129,9 @@ class EngineHost:
             if answer.kind == "retry":
                 raise Retry(answer.text, answer.delay)
             _log.debug("%s", answer.trace)
+            if answer.kind == "full":
+                self.kill()  # what it holds may be what another program waits for
+                raise Full(answer.text)
             self.kill()  # after an unknown error, as CUDA's, the process may be of no more use
             raise EngineDied(f"the engine {self._engine} failed with the model {request.model!r}: {answer.text}")
 

@@ -12,6 +12,7 @@
     ├── Hung               work does not end, and holds a thread of this process
     ├── Reject             a stage: this message can never be done
     └── Retry              a stage: not now, try again after a delay
+        └── Full           what it needs of this machine is taken by others at present
 
 Foreign exceptions are translated where they enter; what a stage raises beside these counts as a bug and is retried.
 """
@@ -67,3 +68,7 @@ class Retry(V2TError):
     def __init__(self, message: str, delay: float | None = None) -> None:
         super().__init__(message)
         self.delay = delay  # seconds; None: the worker's backoff
+
+
+class Full(Retry):
+    """What the work needs is taken by others at present, such as a GPU's memory: no failure of what was asked."""

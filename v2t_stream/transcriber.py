@@ -27,7 +27,7 @@ class Transcriber(Protocol):
         """Load `model` on `device` ("cuda", "metal", "coreml" or "cpu").
 
         `model` is "demo" or a path; names that v2t_stream.models knows are fetched before, and others passed on as they
-        are. Raises Reject where there is no such model and Retry where it cannot be loaded now.
+        are. Raises Reject where there is no such model and Retry where it cannot be loaded now, Full for want of room.
         """
 
     def transcribe(

@@ -1,5 +1,6 @@
 """The engine faster-whisper: CTranslate2 on the processor or an NVIDIA GPU, several chunks in one call."""
 
+import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from schemas.chunks import CHUNK_SECONDS, SAMPLE_RATE
 from schemas.options import DEMO_MODEL, Task
 from schemas.transcript import Segment, Word
 from v2t_stream.devices import cuda_problem, preload_cuda
-from v2t_stream.errors import Reject, Retry
+from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.models import is_path
 from v2t_stream.transcriber import Samples, Transcription
 
@@ -53,10 +54,11 @@ class FasterWhisper:
                 num_workers=1,
             )
         except (RuntimeError, ValueError) as error:
-            if "out of memory" in str(error):
-                raise Retry(f"the GPU has no room for the model {model!r}: {error}") from error
+            if _is_full(error):
+                raise _full(model) from error
             raise Reject(f"{folder} is not a model that faster-whisper can load: {error}") from error
         self._name = folder.name
+        self._most = sys.maxsize  # chunks for which there was room
         self._pipeline = BatchedInferencePipeline(self._model)
 
     def transcribe(
@@ -64,21 +66,37 @@ class FasterWhisper:
     ) -> list[Transcription]:
         """Transcribe all chunks of one language in one call; a language that is not given is detected for each chunk.
 
-        Detecting takes the encoder once more for each chunk. Raises Reject for a language the model does not speak.
+        Detecting takes the encoder once more for each chunk. Where the GPU has no room for all, half as many are tried,
+        down to one. Raises Reject for a language the model does not speak, Full where there is no room for one.
         """
         if language not in (None, *self._model.supported_languages):
             only = "only English" if not self._model.model.is_multilingual else "no such language"
             raise Reject(f"the model {self._name!r} knows {only}: not {language!r}")
         if (longest := max((len(chunk) for chunk in chunks), default=0)) > CHUNK_SECONDS * SAMPLE_RATE:
             raise Reject(f"a chunk of {longest / SAMPLE_RATE:.1f} s: Whisper's window is {CHUNK_SECONDS} s")
+        settings = {"task": task, "word_timestamps": word_timestamps}
+        heard: list[Transcription] = []
+        while len(heard) < len(chunks):
+            those = chunks[len(heard) :][: self._most]
+            try:
+                heard += self._heard(those, language, settings)
+            except RuntimeError as error:
+                if not _is_full(error):
+                    raise
+                if len(those) == 1:
+                    raise _full(self._name) from error
+                self._most = len(those) // 2
+        return heard
+
+    def _heard(self, chunks: Sequence[Samples], language: str | None, settings: dict[str, Any]) -> list[Transcription]:
         detected = [(language, 1.0)] * len(chunks) if language else self._detect(chunks)
         languages = [spoken for spoken, _ in detected]
         heard: list[tuple[Segment, ...]] = [()] * len(chunks)
         for spoken in set(languages):
             batch = [n for n, chunk in enumerate(chunks) if languages[n] == spoken and len(chunk) >= _SHORTEST]
             if batch:
-                settings = {"language": spoken, "task": task, "word_timestamps": word_timestamps}
-                for n, segments in zip(batch, self._hear([chunks[n] for n in batch], settings), strict=True):
+                those = self._hear([chunks[n] for n in batch], {"language": spoken, **settings})
+                for n, segments in zip(batch, those, strict=True):
                     heard[n] = segments
         return [Transcription(segments, *spoken) for segments, spoken in zip(heard, detected, strict=True)]
 
@@ -150,6 +168,17 @@ def _find(model: str) -> Path:
         raise Reject(f"{folder} is a file: faster-whisper takes a folder with a model.bin in CTranslate2's format")
     what = "path" if is_path(model) else "model"
     raise Reject(f"there is no {what} {model!r} on this machine: `v2t models list` shows the names there are")
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the GPU's memory is what was short: CTranslate2 passes on CUDA's word for it, or cuBLAS's."""
+    return "out of memory" in str(error) or "ALLOC_FAILED" in str(error)
+
+
+def _full(model: str) -> Full:
+    return Full(
+        f"the GPU has no room for the model {model!r} at present: end what else is on it, or choose a smaller model"
+    )
 
 
 def _doubtful(answer: Sequence[Any]) -> bool:

@@ -65,7 +65,7 @@ async def test_what_waited_goes_on_and_what_was_done_is_there_in_another_broker(
         with node(server.url, tmp_path / "node"):
             assert (await ended(connection, waiting)).state == "completed"
             text = (await store.get(f"transcripts/{waiting}/transcript.txt")).decode()
-            assert word_error_rate(reference("20s-1.flac"), text) <= 0.02
+            assert word_error_rate(reference("20s-1.flac"), text) <= 0.05
             async with asyncio.timeout(PATIENCE):
                 while len(await connection.subjects(JOBS, "v2t.job.*.completed")) < 3:
                     await asyncio.sleep(0.1)

@@ -91,8 +91,8 @@ def test_convert_writes_transcripts_with_nothing_set_up(alone: Terminal, tmp_pat
     out, err = alone.run("convert", "--input", clip, *DEMO, "--format", "srt,txt", "--output", tmp_path / "out")
     srt, txt = (tmp_path / "out" / f"{clip.stem}.{suffix}" for suffix in ("srt", "txt"))
     assert out == f"{srt}\n{txt}\n"
-    assert word_error_rate(reference("20s-1.flac"), txt.read_text()) <= 0.02
-    assert word_error_rate(reference("20s-1.flac"), words(srt.read_text())) <= 0.02
+    assert word_error_rate(reference("20s-1.flac"), txt.read_text()) <= 0.05
+    assert word_error_rate(reference("20s-1.flac"), words(srt.read_text())) <= 0.05
     assert re.search(r"completed: 00:20 of media in \d", err)
     assert not processes(tmp_path / "home")
 
@@ -123,7 +123,7 @@ def test_etl_and_job_commands_together(terminal: Terminal, site: str, tmp_path: 
     assert err == ""
 
     out, err = terminal.run("etl", "--url", f"{site}/20s-3.flac?cli", *DEMO, "--wait")
-    assert word_error_rate(reference("20s-3.flac"), out) <= 0.02
+    assert word_error_rate(reference("20s-3.flac"), out) <= 0.05
     assert f"{job} 20s-3 completed: 00:20 of media" in err.replace("00:19", "00:20").replace("00:21", "00:20")
 
     out, _ = terminal.run("job", "status", job)
@@ -143,7 +143,7 @@ def test_etl_and_job_commands_together(terminal: Terminal, site: str, tmp_path: 
         assert terminal.run("job", "transcript", job, "--format", format_, "--output", file)[0] == ""
         assert file.read_text() == out != ""
     out, _ = terminal.run("job", "transcript", job)
-    assert word_error_rate(reference("20s-3.flac"), out) <= 0.02
+    assert word_error_rate(reference("20s-3.flac"), out) <= 0.05
 
 
 def test_follow_prints_segments_in_their_order(terminal: Terminal, site: str) -> None:

@@ -36,7 +36,7 @@ def test_a_playlist_is_followed_and_read_entry_by_entry(terminal: Terminal, site
     job = last[1]
     heading, text = out.split("\n", 1)
     assert heading == f"==> 20s-1 ({job}_1) <=="
-    assert word_error_rate(reference("20s-1.flac"), text) <= 0.02
+    assert word_error_rate(reference("20s-1.flac"), text) <= 0.05
     assert f"{job} A podcast listed: 0 of 2 done" in err
 
     out, _ = terminal.run("job", "status", job, code=1)

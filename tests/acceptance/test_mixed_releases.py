@@ -41,4 +41,4 @@ async def test_a_job_with_facts_of_a_newer_release_is_done_by_this_one(connectio
     job = await ended(connection, "mixed")
     assert job.state == "completed", job.reason
     text = (await JetStreamStore(connection.client).get("transcripts/mixed/transcript.txt")).decode()
-    assert word_error_rate(reference("20s-3.flac"), text) <= 0.02
+    assert word_error_rate(reference("20s-3.flac"), text) <= 0.05

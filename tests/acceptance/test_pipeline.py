@@ -27,7 +27,7 @@ async def test_url_becomes_the_right_words_in_every_format(engine: str, connecti
         request = SubmitRequest(url=f"{web}/20s-1.flac", language="en", engine=engine)
         job, text = await transcribe(connection, request)
     assert job.state == "completed", job.reason
-    assert word_error_rate(reference("20s-1.flac"), text) <= 0.02
+    assert word_error_rate(reference("20s-1.flac"), text) <= 0.05
     store = JetStreamStore(connection.client)
     assert all([await store.size(f"transcripts/{job.id}/transcript.{suffix}") for suffix in FORMATS])
     transcript = await record(connection, job.id)

@@ -108,7 +108,7 @@ def test_a_node_without_internet_gets_its_model_from_the_fleet(
         assert [(row["model"], row["engine"], row["here"], row["fleet"]) for row in rows] == [
             ("tiny", engine, "yes", True)
         ]
-        assert word_error_rate(reference("20s-1.flac"), (tmp_path / "20s-1.txt").read_text()) <= 0.02
+        assert word_error_rate(reference("20s-1.flac"), (tmp_path / "20s-1.txt").read_text()) <= 0.05
         assert web.asked == asked
         assert here.has_whole(f"{engine}/tiny")
         here.run("models", "rm", "tiny")

@@ -470,7 +470,7 @@ async def test_a_job_goes_its_way_through_the_roles(tmp_path: Path) -> None:
                 assert password not in listed
             code, out, err = await asyncio.to_thread(v2t, broker, "viewer", tmp_path, "job", "transcript", job)
             assert (code, err) == (0, "")
-            assert word_error_rate(reference("20s-1.flac"), out) <= 0.02
+            assert word_error_rate(reference("20s-1.flac"), out) <= 0.05
             for command in (("job", "list"), ("job", "status", job), ("node", "list"), ("topology", "show")):
                 code, out, err = await asyncio.to_thread(v2t, broker, "viewer", tmp_path, *command)
                 assert (code, err) == (0, ""), command

@@ -29,7 +29,7 @@ from stages.aggregate import Aggregate
 from tests.harness import Server, broker
 from tests.patience import PATIENCE
 from v2t_stream import worker as worker_module
-from v2t_stream.errors import BrokerError, Hung, Reject, Retry, StoreAway, Unready, V2TError
+from v2t_stream.errors import BrokerError, Full, Hung, Reject, Retry, StoreAway, Unready, V2TError
 from v2t_stream.fleet import Presence
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
@@ -239,11 +239,11 @@ async def test_a_bug_is_retried_and_then_given_up_with_its_last_reason(
     assert "KeyError: 'first'" in caplog.text
 
 
-@pytest.mark.parametrize("kind", [StoreAway, Unready])
-async def test_what_is_away_or_on_its_way_is_no_try(
+@pytest.mark.parametrize("kind", [StoreAway, Unready, Full])
+async def test_what_is_away_or_on_its_way_or_taken_is_no_try(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[V2TError]
 ) -> None:
-    """Else a store that is away for a minute, or a model that takes an hour, fails every job in work."""
+    """Else a store that is away for a minute, an hour of fetching a model, or a game on the GPU, fails every job."""
     monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
     stage = Doing(raising(*[kind("away")] * 3), tries=2)
     async with working(connection, stage, tmp_path):

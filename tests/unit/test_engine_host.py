@@ -15,13 +15,13 @@ import pytest
 import uvloop
 
 from stages.engine_host import EngineHost
-from v2t_stream.errors import Reject, Retry
+from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.transcriber import Samples, Transcription
 
 ENGINE = """
 import os, signal, time
 from schemas.transcript import Segment, Word
-from v2t_stream.errors import Reject, Retry
+from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.transcriber import Transcription
 
 loads = 0
@@ -39,6 +39,8 @@ class Fake:
     def transcribe(self, chunks, *, language, task, word_timestamps):
         if self.model == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if self.model == "full":
+            raise Full("the GPU has no room")
         if self.model == "bug":
             raise KeyError("beam")
         if self.model == "hang":
@@ -162,6 +164,13 @@ async def test_a_bug_in_the_engine_is_told_and_begins_afresh(host: EngineHost) -
     """After one CUDA error the GPU fails every chunk until somebody restarts the worker."""
     with pytest.raises(Retry, match="engine fake failed with the model 'bug': KeyError: 'beam'"):
         await ask(host, "bug")
+    assert (await text(host, "echo")).split()[2] == "1"
+
+
+async def test_an_engine_without_room_gives_back_what_it_has(host: EngineHost) -> None:
+    """Two programs wait for each other's part of the GPU's memory, or a chunk counts as what brings engines down."""
+    with pytest.raises(Full, match="the GPU has no room"):
+        await ask(host, "full")
     assert (await text(host, "echo")).split()[2] == "1"
 
 
