@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fnmatch
 import functools
 import http.server
 import json
@@ -369,6 +370,16 @@ async def upload(connection: Connection, path: Path) -> str:
     key = f"media/uploads/test/{path.name}"
     await JetStreamStore(connection.client).put_file(key, path)
     return key
+
+
+def bytes_in(folder: Path, pattern: str = "*") -> int:
+    """Of all files with such a name, while they and their folders come and go."""
+    size = 0
+    for path, _, names in os.walk(folder):  # unlike rglob it bears that a folder vanishes
+        for name in fnmatch.filter(names, pattern):
+            with contextlib.suppress(OSError):
+                size += (Path(path) / name).stat().st_size
+    return size
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

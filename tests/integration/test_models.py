@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.harness import DATA, MinioServer, Server, broker, node, reference
+from tests.harness import DATA, MinioServer, Server, broker, bytes_in, node, reference
 from tests.hub import Hub, hub, no_hub
 from tests.patience import PATIENCE
 from tests.small_disk import small_disk
@@ -172,7 +172,7 @@ def test_a_pull_that_is_killed_goes_on_where_it_was(tmp_path: Path, web: Hub) ->
     with machine.start("models", "pull", "tiny") as process:
         assert web.stopped.wait(PATIENCE)
         give_up = time.monotonic() + PATIENCE
-        while grown(machine.home, "model.bin.*.part") < 4 << 20:
+        while bytes_in(machine.home, "model.bin.*.part") < 4 << 20:
             assert time.monotonic() < give_up
             time.sleep(0.02)
         process.kill()
@@ -183,11 +183,6 @@ def test_a_pull_that_is_killed_goes_on_where_it_was(tmp_path: Path, web: Hub) ->
     assert starts[0] == 0
     assert starts[1] >= 4 << 20
     assert machine.has_whole()
-
-
-def grown(folder: Path, pattern: str) -> int:
-    """Bytes of the files of that name."""
-    return sum(path.stat().st_size for path in folder.rglob(pattern))
 
 
 def test_an_interrupted_pull_ends_at_once(tmp_path: Path, web: Hub) -> None:

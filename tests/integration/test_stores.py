@@ -14,7 +14,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.harness import MinioServer, Server
+from tests.harness import MinioServer, Server, bytes_in
 from tests.patience import PATIENCE
 from v2t_stream import bucket
 from v2t_stream.errors import ObjectMissing, StoreError
@@ -122,15 +122,6 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0)
-
-
-def grown(folder: Path) -> int:
-    """Bytes of all files in it, some of which may vanish meanwhile."""
-    size = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            size += path.stat().st_size
-    return size
 
 
 @pytest.mark.parametrize("size", [0, 1, bucket._CHUNK, bucket._CHUNK + 1, 8 << 20, (8 << 20) + 1, 20_000_000])
@@ -247,9 +238,9 @@ async def test_a_server_killed_during_a_put_keeps_the_old_object(fragile: Backen
     source = folder / "source"
     with source.open("wb") as file:
         file.truncate(300_000_000)  # so much that the put is under way when the server is killed
-    before = grown(fragile.server.folder)
+    before = bytes_in(fragile.server.folder)
     put = asyncio.create_task(fragile.store(1).put_file("media/j/source.mp4", source))
-    await until(lambda: grown(fragile.server.folder) >= before + 20_000_000)
+    await until(lambda: bytes_in(fragile.server.folder) >= before + 20_000_000)
     fragile.server.kill()
     started = time.monotonic()
     with pytest.raises(StoreError, match=r"answer|was lost: try again when it is back"):
