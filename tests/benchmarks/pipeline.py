@@ -1,6 +1,5 @@
 """The pipeline under test: broker and stages up, the model loaded, and a clock beside each job."""
 
-import asyncio
 import contextlib
 import os
 import secrets
@@ -16,6 +15,7 @@ from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
 from tests.benchmarks.processes import processor_seconds, running
 from tests.harness import DATA, broker, node
+from tests.observed import pulled_by
 from v2t_stream.cli.follow import states
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import JetStreamStore
@@ -107,18 +107,11 @@ async def pipeline(
         with node(server.url, home / "home", V2T_WARM="false" if fresh else "true", **settings):
             ready = Pipeline(connection, model)
             if fresh:
-                await _all_wait(connection)
+                for row in STAGES:
+                    await pulled_by(connection, row.name, 1)
             else:
                 await ready.run(DATA / "5s.flac", engine=engine)
             yield ready
-
-
-async def _all_wait(connection: Connection) -> None:
-    """Until every stage asks for work."""
-    for row in STAGES:
-        last = row.consumers[-1].durable
-        while not (await connection.api(f"CONSUMER.INFO.{row.stream}.{last}"))["num_waiting"]:
-            await asyncio.sleep(0.05)
 
 
 def cores() -> int:
