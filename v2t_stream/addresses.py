@@ -45,5 +45,7 @@ def _reached(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Addre
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
     # What Python calls global holds multicast, and IPv6 that nobody has been given (fec0::/10 among it).
     if isinstance(address, IPv6Address):
-        return address in _UNICAST and (address.is_global or address.teredo is not None)
+        # Of tunnels through IPv4 Pythons differ; those addresses at their ends are looked at apart.
+        tunnelled = address.teredo is not None or address.sixtofour is not None
+        return address in _UNICAST and (address.is_global or tunnelled)
     return address.is_global and not (address.is_multicast or address.is_reserved or address in _PROTOCOLS)
