@@ -128,11 +128,10 @@ class EngineHost:
                 raise Reject(answer.text)
             if answer.kind == "retry":
                 raise Retry(answer.text, answer.delay)
-            _log.debug("%s", answer.trace)
+            self.kill()  # what it holds may be what others wait for; after an unknown error it may be of no more use
             if answer.kind == "full":
-                self.kill()  # what it holds may be what another program waits for
                 raise Full(answer.text)
-            self.kill()  # after an unknown error, as CUDA's, the process may be of no more use
+            _log.debug("%s", answer.trace)
             raise EngineDied(f"the engine {self._engine} failed with the model {request.model!r}: {answer.text}")
 
     async def _living(self) -> Process:

@@ -47,7 +47,6 @@ class Pipeline:
     """A running one."""
 
     connection: Connection
-    model: str
 
     async def run(self, path: Path, *, engine: str = "faster-whisper", until_first: bool = False) -> Run:
         """Send a file as `v2t convert` does, and watch the job until it ends, or until its first segment."""
@@ -58,9 +57,7 @@ class Pipeline:
         media = f"media/uploads/{secrets.token_hex(12)}/source{path.suffix}"
         await JetStreamStore(self.connection.client).put_file(media, path)
         run.uploaded = time.perf_counter() - begun
-        request = SubmitRequest(
-            media=media, title=path.name, language="en", model=self.model, engine=engine, force=True
-        )
+        request = SubmitRequest(media=media, title=path.name, language="en", engine=engine, force=True)
         run.job, _ = await submit(self.connection, request)
         run.submitted = time.perf_counter() - begun
         async for job in states(self.connection, run.job):
@@ -105,7 +102,7 @@ async def pipeline(
     settings = {"V2T_ENGINE": engine, "V2T_THREADS": str(threads), "V2T_BATCH": str(batch), "V2T_MODEL": model}
     async with broker(home / "nats") as (server, connection):
         with node(server.url, home / "home", V2T_WARM="false" if fresh else "true", **settings):
-            ready = Pipeline(connection, model)
+            ready = Pipeline(connection)
             if fresh:
                 for row in STAGES:
                     await pulled_by(connection, row.name, 1)

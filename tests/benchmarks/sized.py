@@ -28,7 +28,6 @@ class Size(NamedTuple):
 
 SIZES: Final = {
     "base": Size(6, 6, 512, 8, 80),
-    "small": Size(12, 12, 768, 12, 80),
     "large-v3-turbo": Size(32, 4, 1280, 20, 128),
     "large-v3": Size(32, 32, 1280, 20, 128),
 }

@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.direct import Heard, direct
+from tests.benchmarks.direct import Direct, Heard, direct
 from tests.benchmarks.media import recording, seconds, spoken
-from tests.benchmarks.pipeline import BATCH, Run, cores, pipeline
+from tests.benchmarks.pipeline import BATCH, Pipeline, Run, cores, pipeline
 from tests.benchmarks.report import Row, load, say, spread
 from v2t_stream.wer import word_error_rate
 
@@ -20,18 +20,9 @@ async def run(folder: Path) -> list[Row]:
     path = recording(folder, MINUTES)
     rows = []
     for threads in sorted({1, cores()}):
-        runs: list[Run] = []
-        alone: list[Heard] = []
         async with pipeline(folder, threads) as ready:
             with direct("faster-whisper", threads=threads, batch=BATCH) as library:
-                for _ in range(PAIRS):
-                    runs.append(await ready.run(path))
-                    say(f"  {threads} threads: pipeline {breakdown(runs[-1])} [{load()}]")
-                    alone.append(await asyncio.to_thread(library.transcribe, path))
-                    heard = alone[-1]
-                    say(
-                        f"  {threads} threads: direct {heard.seconds:.1f} s, processor {heard.processor:.1f} [{load()}]"
-                    )
+                runs, alone = await in_turns(f"{threads} threads", ready, library, path)
             text = " ".join(segment.text for segment in (await ready.transcript(runs[-1])).segments)
         rows += _rows(f"{seconds(path) / 60:.0f} min, {threads} thread{'s' * (threads > 1)}", runs, alone)
         ours, theirs = (word_error_rate(spoken(MINUTES), words) for words in (text, alone[-1].text))
@@ -46,16 +37,32 @@ async def run(folder: Path) -> list[Row]:
     return rows
 
 
-def _rows(what: str, runs: Sequence[Run], alone: Sequence[Heard]) -> list[Row]:
+async def in_turns(what: str, ready: Pipeline, library: Direct, path: Path) -> tuple[list[Run], list[Heard]]:
+    """The same file through the pipeline and through the library alone."""
+    runs: list[Run] = []
+    alone: list[Heard] = []
+    for _ in range(PAIRS):
+        runs.append(await ready.run(path))
+        say(f"  {what}: pipeline {breakdown(runs[-1])} [{load()}]")
+        alone.append(await asyncio.to_thread(library.transcribe, path))
+        say(f"  {what}: direct {alone[-1].seconds:.1f} s, processor {alone[-1].processor:.1f} [{load()}]")
+    return runs, alone
+
+
+def ratio_row(what: str, runs: Sequence[Run], alone: Sequence[Heard]) -> Row:
     ratio = [run.completed / heard.seconds for run, heard in zip(runs, alone, strict=True)]
+    return Row(
+        f"{what}: time against the library alone",
+        "at most 1.10",
+        f"{spread(ratio, '.2f', '')}: {spread([run.completed for run in runs])} against "
+        f"{spread([heard.seconds for heard in alone])}",
+        statistics.median(ratio) <= 1.10,
+    )
+
+
+def _rows(what: str, runs: Sequence[Run], alone: Sequence[Heard]) -> list[Row]:
     return [
-        Row(
-            f"{what}: time against the library alone",
-            "at most 1.10",
-            f"{spread(ratio, '.2f', '')}: {spread([run.completed for run in runs])} against "
-            f"{spread([heard.seconds for heard in alone])}",
-            statistics.median(ratio) <= 1.10,
-        ),
+        ratio_row(what, runs, alone),
         Row("… where the time went", "", breakdown(sorted(runs, key=lambda run: run.completed)[len(runs) // 2])),
         # Less disturbed than the clock by what else the machine does; it says how much the pipeline adds as work.
         Row(
