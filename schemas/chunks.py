@@ -22,7 +22,6 @@ class ChunkTask(Message, frozen=True, kw_only=True, tag="chunk-task"):
     """Transcribe this chunk. Its audio is the spans' samples, one after the other without gaps."""
 
     SUBJECT: ClassVar[str] = "v2t.chunk.{accelerator}.{job}.{n}"
-    ONCE: ClassVar[bool] = False  # the stream itself refuses a second one while the first waits
 
     n: int  # place in the job, from 0
     audio: str  # the object store key of the mono 16 kHz FLAC

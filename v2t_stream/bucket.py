@@ -28,7 +28,8 @@ _AGAIN: Final = 2.0  # seconds until a read is asked again
 AT_ONCE: Final = 64  # small requests side by side
 
 # JetStream error codes
-_WRONG_SEQUENCE: Final = (10071, 10164)
+_WRONG_SEQUENCE: Final = 10071
+_IN_PROCESS: Final = 10164  # in a cluster: another record of the key is on its way to the other servers
 _NAME_IN_USE: Final = 10058
 _NOT_FOUND: Final = 10059
 _NO_MESSAGE: Final = 10037
@@ -202,8 +203,10 @@ class Bucket:
             try:
                 await self._ask(self._record_subject(record.name), record, headers)
             except APIError as error:
-                if error.err_code not in _WRONG_SEQUENCE:
+                if error.err_code not in (_WRONG_SEQUENCE, _IN_PROCESS):
                     raise
+                if error.err_code == _IN_PROCESS:
+                    await asyncio.sleep(_GLANCE)
                 old, sequence = await self.record(record.name, of_leader=True)
             else:
                 return old

@@ -28,15 +28,15 @@ from v2t_stream.traces import begin, header
 log = logging.getLogger(__name__)
 
 OLDEST_SERVER: Final = (2, 12)  # consumer priority groups with ranks
-_WRONG_LAST_SEQUENCE: Final = (10071, 10164)  # somebody published this fact before
-_NOT_STORED: Final = 10077  # for many reasons, of which one means that the same chunk is waiting already
-_SUBJECT_FULL: Final = "maximum messages per subject exceeded"
+_STANDS: Final = 10071  # wrong last sequence: the subject holds a message already
+# The same message id, or subject, is on its way to the other servers of a cluster: it may be stored yet, or be lost.
+_IN_PROCESS: Final = (10158, 10164)
 _ACK_TIMEOUT: Final = 2.0  # seconds until what nobody answered is sent again
 _NO_ROOM: Final = (10023, 10047)  # insufficient resources, of the server or of storage
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
 _FLUSH: Final = 2  # seconds at the end of a connection; a server that goes at that moment never answers
-_REQUESTS: Final = 5  # times that a request is sent: an election in a cluster takes up to ten seconds
+_REQUESTS: Final = 10  # times that a request is sent: elections in a cluster take twenty seconds on a busy machine
 
 Answer = TypeVar("Answer")
 
@@ -147,7 +147,7 @@ class Connection:
         error = answer.get("error")
         if error is None:
             return True
-        if _stands_already(error):
+        if error.get("err_code") == _STANDS:
             return False
         raise BrokerError(f"the NATS server refused {message.subject}: {error.get('description')}")
 
@@ -177,9 +177,10 @@ class Connection:
             else:
                 # 503: JetStream is up but the stream has no leader, or no room, at this moment.
                 refusal = answer.get("error", {})
-                if refusal.get("code") != 503 or _stands_already(refusal) or time.monotonic() > give_up:
+                code = refusal.get("err_code")
+                if (refusal.get("code") != 503 and code not in _IN_PROCESS) or time.monotonic() > give_up:
                     return answer
-                if refusal.get("err_code") in _NO_ROOM and not patient:
+                if code in _NO_ROOM and not patient:
                     raise BrokerError(
                         f"the NATS server at {self.url} has no room left: free disk space there, or raise its "
                         "max_file_store"
@@ -389,12 +390,6 @@ async def _patiently(ask: Callable[[float], Awaitable[Answer]]) -> Answer:
         with contextlib.suppress(TimeoutError):
             return await ask(_ACK_TIMEOUT)
     return await ask(_REQUEST_TIMEOUT)
-
-
-def _stands_already(error: dict[str, Any]) -> bool:
-    """Whether the server refused a message because its subject holds one."""
-    code = error.get("err_code")
-    return code in _WRONG_LAST_SEQUENCE or (code == _NOT_STORED and error.get("description") == _SUBJECT_FULL)
 
 
 class Stored(NamedTuple):

@@ -2,15 +2,20 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from nats.aio.msg import Msg
 
+from schemas.chunks import SAMPLE_RATE, ChunkTask, Span
 from schemas.events import Cancelled
+from schemas.message import Message
+from schemas.options import Options
 from schemas.requests import SubmitRequest
 from schemas.transcript import Segment
 from tests.cluster import Cluster, cluster, is_whole, leader
@@ -23,7 +28,7 @@ from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.submission import submit
-from v2t_stream.topology import JOBS, STREAMS
+from v2t_stream.topology import CHUNKS, INBOX, JOBS, STREAMS
 
 ALL_STREAMS = (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcripts", "OBJ_v2t_models")
 
@@ -99,6 +104,64 @@ async def test_servers_of_a_cluster_die(
 
     await set_up(running.connection, Settings())  # by a node without V2T_REPLICAS
     assert all([await is_whole(running.connection, stream) for stream in ALL_STREAMS])
+
+
+def overhear(connection: Connection, *codes: int) -> asyncio.Event:
+    """Set as soon as the server answers one of `codes`."""
+    told = asyncio.Event()
+    ask = connection.client.request
+
+    async def request(*words: Any, **options: Any) -> Msg:
+        reply = await ask(*words, **options)
+        if json.loads(reply.data).get("error", {}).get("err_code") in codes:
+            told.set()
+        return reply
+
+    connection.client.request = request  # type: ignore[method-assign]  # the server's own words, that nothing else shows
+    return told
+
+
+async def _as_stored(connection: Connection, stream: str, message: Message) -> bytes | None:
+    """Publish, and look at once whether it stands there."""
+    await connection.publish(message)
+    return await connection.last(stream, message.subject)
+
+
+async def _job(connection: Connection, title: str) -> str:
+    job_id, _ = await submit(connection, SubmitRequest(url="https://example.com/a.ogg", title=title))
+    return job_id
+
+
+def _cut_from(job: str) -> ChunkTask:
+    return ChunkTask(job=job, n=0, audio="key", spans=(Span(0, SAMPLE_RATE),), options=Options())
+
+
+_ON_ITS_WAY: dict[str, Callable[[Connection, str], Awaitable[object]]] = {
+    INBOX: _job,
+    JOBS: lambda connection, name: _as_stored(connection, JOBS, Cancelled(job=name)),
+    CHUNKS: lambda connection, name: _as_stored(connection, CHUNKS, _cut_from(name)),
+}
+
+
+@pytest.mark.parametrize("stream", _ON_ITS_WAY)
+async def test_what_only_the_leader_has_is_not_taken_for_stored(stream: str, tmp_path: Path) -> None:
+    """Else a submission is refused though it came through, and work is lost with the one server that had it."""
+    async with cluster(tmp_path) as (servers, connection), asyncio.timeout(PATIENCE):
+        for name in map(str, itertools.count()):  # a server may hand over just before the two others are frozen
+            leading = await leader(connection, stream)
+            async with await connect(servers.members[leading].url, name="test") as sender, asyncio.TaskGroup() as tasks:
+                with contextlib.ExitStack() as frozen:
+                    for other in servers.members.keys() - {leading}:
+                        frozen.enter_context(servers.members[other].frozen())
+                    told = overhear(sender, 10158, 10164)
+                    sending = [tasks.create_task(_ON_ITS_WAY[stream](sender, name)) for _ in range(2)]
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(told.wait(), 5)
+            first, second = (task.result() for task in sending)
+            assert first is not None
+            assert first == second
+            if told.is_set():
+                return
 
 
 async def test_reading_begins_though_a_server_has_just_died(tmp_path: Path) -> None:
