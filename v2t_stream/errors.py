@@ -17,9 +17,13 @@
 Foreign exceptions are translated where they enter; what a stage raises beside these counts as a bug and is retried.
 """
 
+from typing import ClassVar
+
 
 class V2TError(Exception):
     """The root: its text is shown to the user as it is."""
+
+    BLAMELESS: ClassVar[bool] = False  # no failure of what was asked: it is tried for longer
 
 
 class SettingsError(V2TError):
@@ -47,11 +51,15 @@ class ObjectMissing(StoreError):
 
 
 class StoreAway(StoreError):
-    """The object store cannot be reached at present: an outage, and no failure of what was asked."""
+    """The object store cannot be reached at present."""
+
+    BLAMELESS = True
 
 
 class Unready(V2TError):
-    """What the work needs is still on its way to this machine, such as a large model: no failure of what was asked."""
+    """What the work needs is still on its way to this machine, such as a large model."""
+
+    BLAMELESS = True
 
 
 class Hung(V2TError):
@@ -71,4 +79,6 @@ class Retry(V2TError):
 
 
 class Full(Retry):
-    """What the work needs is taken by others at present, such as a GPU's memory: no failure of what was asked."""
+    """What the work needs is taken by others at present, such as a GPU's memory."""
+
+    BLAMELESS = True

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
-from v2t_stream.errors import BrokerError, Denied, Full, Hung, Reject, Retry, StoreAway, StoreChanged, Unready, V2TError
+from v2t_stream.errors import BrokerError, Denied, Hung, Reject, Retry, StoreChanged, V2TError
 from v2t_stream.logs import about
 from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
@@ -276,7 +276,8 @@ class Worker:
             reason = str(error) if isinstance(error, V2TError) else f"{type(error).__name__}: {error}"
             if not isinstance(error, V2TError):
                 log.exception("unexpected, from %s", message.subject)
-            if tries >= (_DELIVERIES if isinstance(error, StoreAway | Unready | Full) else self._row.tries):
+            blameless = isinstance(error, V2TError) and error.BLAMELESS
+            if tries >= (_DELIVERIES if blameless else self._row.tries):
                 await self._give_up(message, work, f"{reason} (given up after {tries} tries)")
                 return
             delay = error.delay if isinstance(error, Retry) and error.delay is not None else None
