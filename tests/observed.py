@@ -15,6 +15,7 @@ from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, Stored
 from v2t_stream.jobs import fold
 from v2t_stream.object_store import JetStreamStore
+from v2t_stream.queues import pause, resume
 from v2t_stream.submission import submit
 from v2t_stream.topology import JOBS, STAGES, stage_row
 
@@ -37,25 +38,27 @@ async def pulled_by(connection: Connection, stage: str, count: int) -> None:
     await _until(connection, stage, lambda info: info["num_waiting"] == count)
 
 
-async def stopped(connection: Connection, stage: str, *machines: Node) -> None:
-    """Have the machines' processes of the stage stand still (SIGSTOP), each waiting for its next message.
-
-    They are started anew: a process that stands still asks no more, so the server must keep for long enough what it
-    asked for last (30 s).
-    """
+async def killed(connection: Connection, stage: str, *machines: Node) -> None:
+    """Kill -9 the machines' processes of the stage, until the server holds nothing any more that they asked for."""
     for machine in machines:
         machine.kill(stage)
     await pulled_by(connection, stage, 0)
+
+
+async def in_hand(connection: Connection, stage: str, *machines: Node) -> None:
+    """Start the machines' processes of the stage and have them stand still (SIGSTOP), each with work that waits for it.
+
+    The queue is paused while they start: what they ask for is kept by the server, for no longer than 30 s.
+    """
+    queue = stage_row(stage).consumers[-1].durable
+    await pause(connection, queue)
     for machine in machines:
         machine.start(stage)
     await pulled_by(connection, stage, len(machines))
     for machine in machines:
         machine.signal(stage, signal.SIGSTOP)
-
-
-async def in_hand(connection: Connection, stage: str, count: int = 1) -> None:
-    """Until so many messages were delivered to the stage and are not acked."""
-    await _until(connection, stage, lambda info: info["num_ack_pending"] >= count)
+    await resume(connection, queue)
+    await _until(connection, stage, lambda info: info["num_ack_pending"] >= len(machines))
 
 
 async def _until(connection: Connection, stage: str, holds: Callable[[dict[str, Any]], bool]) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from v2t_stream.errors import BrokerError
-from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, forget, key, tell, version
-from v2t_stream.jetstream import connect
+from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, fleet, forget, key, tell, version
+from v2t_stream.jetstream import Connection, connect
 from v2t_stream.last_words import output_to
 from v2t_stream.login import NONE as NO_LOGIN
 from v2t_stream.login import Login
@@ -68,15 +68,20 @@ class _Death(NamedTuple):
     failures: int  # in a row
     until: float  # by the monotonic clock
 
+    @property
+    def left(self) -> float:
+        """Seconds until the next life."""
+        return self.until - time.monotonic()
+
     def info(self, node: str) -> NodeInfo:
-        """What the fleet is told meanwhile."""
-        left = max(0.0, self.until - time.monotonic())
+        """What the fleet is told until the next life tells of itself."""
+        restarting = f"restarting in {self.left:.0f} s" if self.left > 0 else "restarting"
         return NodeInfo(
             node=node,
             stage=self.stage,
             pid=os.getpid(),
             version=version(),
-            state=f"restarting in {left:.0f} s, {self.failures} failure{'s' * (self.failures > 1)} in a row",
+            state=f"{restarting}, {self.failures} failure{'s' * (self.failures > 1)} in a row",
             last_error=self.reason,
         )
 
@@ -98,7 +103,7 @@ class _Supervisor:
         log_format = variable("log_format")
         if not log_folder and self._environment.get(log_format, "auto") in ("", "auto"):
             self._environment[log_format] = resolved("auto")  # theirs is passed on to where ours goes
-        self._dead: dict[str, _Death] = {}  # by stage
+        self._dead: dict[str, _Death] = {}  # by stage, until its next life tells of itself
         self._died = asyncio.Event()
 
     async def keep(self, stage: str) -> None:
@@ -117,7 +122,6 @@ class _Supervisor:
             self._dead[stage] = _Death(stage, pid, reason, failures, time.monotonic() + delay)
             self._died.set()
             await asyncio.sleep(delay)
-            del self._dead[stage]
 
     async def _live(self, stage: str) -> tuple[int, str]:
         """One life of a stage: its process number, and how it ended with its last words.
@@ -170,7 +174,19 @@ class _Supervisor:
                         for death in list(self._dead.values()):
                             await forget(connection, key(self._node, death.stage, death.pid))
                             await tell(connection, death.info(self._node))
+                        await self._leave_the_living(connection)
                         with contextlib.suppress(TimeoutError):
                             async with asyncio.timeout(ANNOUNCE_EVERY if self._dead else None):
                                 await self._died.wait()
             await asyncio.sleep(ANNOUNCE_EVERY)
+
+    async def _leave_the_living(self, connection: Connection) -> None:
+        """Tell no more of those that tell of themselves again. Raises BrokerError."""
+        started = [death for death in self._dead.values() if death.left <= 0]
+        if not started:
+            return
+        alive = {info.stage for info in await fleet(connection) if info.node == self._node and info.is_alive}
+        for death in started:
+            if death.stage in alive and self._dead[death.stage] is death:
+                del self._dead[death.stage]
+                await forget(connection, death.info(self._node).key)

@@ -40,7 +40,7 @@ class Size(NamedTuple):
     limit: float  # seconds for everything
 
 
-SHORT = Size(12, 4, 110)
+SHORT = Size(12, 4, 300)
 LONG = Size(100, 20, 1800)
 
 

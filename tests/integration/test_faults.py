@@ -20,7 +20,7 @@ from schemas.requests import SubmitRequest
 from schemas.transcript import Segment
 from tests.conftest import Pipeline
 from tests.harness import ALL_STAGES, DATA, Node, Server, alive, node, served, transcribe, upload
-from tests.observed import NOISE, hasten, in_hand, observed, record, stopped
+from tests.observed import NOISE, hasten, in_hand, killed, observed, record
 from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import set_up
@@ -99,9 +99,9 @@ async def test_intake_is_killed_with_a_submission_in_hand(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
     """Else a submission that was accepted never becomes a job."""
-    await stopped(connection, "intake", house.machine)
+    await killed(connection, "intake", house.machine)
     async with observed(connection, clip) as job:
-        await in_hand(connection, "intake")
+        await in_hand(connection, "intake", house.machine)
         house.machine.kill("intake")
         assert not job.count("submitted")
         house.machine.start("intake")
@@ -131,7 +131,7 @@ async def test_download_is_killed_half_way(
     with served(DATA, Stalling) as web:
         async with observed(connection, SubmitRequest(url=f"{web}/{CLIP.name}", language="en", force=True)) as job:
             await job.until("progress.download")
-            assert await asyncio.to_thread(asked.wait, 20)
+            assert await asyncio.to_thread(asked.wait, PATIENCE)
             house.machine.kill("download")
             go.set()
             assert not job.count("downloaded")
@@ -145,7 +145,7 @@ async def test_convert_is_killed_between_its_chunks(
     """Else a conversion that died leaves half a transcript, or doubles the half that was sent."""
     cut = await connection.client.subscribe("v2t.chunk.>")
     async with observed(connection, clip) as job:
-        await cut.next_msg(20)
+        await cut.next_msg(PATIENCE)
         house.machine.signal("convert", signal.SIGSTOP)
         await job.until("chunk.0")
         assert not job.count("converted")
@@ -170,10 +170,10 @@ async def test_aggregate_is_killed_with_all_facts_in_hand(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
     """Else a job whose last step died is at 100 % for ever."""
-    await stopped(connection, "aggregate", house.machine)
+    await killed(connection, "aggregate", house.machine)
     async with observed(connection, clip) as job:
         await job.until("converted")
-        await in_hand(connection, "aggregate")
+        await in_hand(connection, "aggregate", house.machine)
         house.machine.kill("aggregate")
         assert not job.count("completed")
         house.machine.start("aggregate")
@@ -269,11 +269,11 @@ async def test_of_two_aggregators_either_is_killed(
     """Else the facts that the dead one had in hand are looked at by nobody, or the job is completed by both."""
     with node(house.server.url, tmp_path, "aggregate", V2T_NODE="second") as second:
         for victim, other in ((house.machine, second), (second, house.machine)):
-            await stopped(connection, "aggregate", victim, other)
+            await killed(connection, "aggregate", victim, other)
             request = msgspec.structs.replace(clip, title=f"{clip.title} {victim.home}")
             async with observed(connection, request) as job:
                 await job.until("converted")
-                await in_hand(connection, "aggregate", 2)  # each has one
+                await in_hand(connection, "aggregate", victim, other)
                 victim.kill("aggregate")
                 other.signal("aggregate", signal.SIGCONT)
                 await job.completes_as(undisturbed)

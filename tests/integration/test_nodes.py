@@ -160,17 +160,17 @@ async def test_a_crash_loop_is_told_and_forgotten_when_it_is_over(room: Room, tm
     await room.seen(lambda nodes: "intake" in alive(nodes, machine))
 
     (row,) = (line for line in machine.command("node", "list").splitlines() if " convert " in line)
-    assert "restarting in " in row
+    assert "restarting" in row
     assert "ended with code 1: " in row
     assert "scratch" in row
     listed = json.loads(machine.command("node", "list", "--json"))
     (told,) = (info for info in listed if info["stage"] == "convert")
-    assert told["state"].startswith("restarting in ")
+    assert told["state"].startswith("restarting")
     assert {info["state"] for info in listed if info["stage"] == "aggregate"} == {"ready"}
     async with asyncio.timeout(PATIENCE):  # intake may have just begun
         while "warning" not in (status := machine.command("job", "status", job)):
             await asyncio.sleep(0.1)
-    assert "the stage download is down on ill, restarting in " in status
+    assert "the stage download is down on ill, restarting" in status
 
     (tmp_path / "ill" / "scratch").unlink()
     assert (await ended(room.connection, job)).state == "completed"
@@ -256,7 +256,7 @@ async def test_a_node_that_is_stopped_leaves_nothing_in_its_hand(room: Room) -> 
     await room.submit()
     await room.at_work(machine)
     machine.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(machine.process.wait, 40) == 0
+    assert await asyncio.to_thread(machine.process.wait, PATIENCE) == 0
     for row in STAGES:
         for consumer in row.consumers:
             info = await room.connection.api(f"CONSUMER.INFO.{row.stream}.{consumer.durable}")
@@ -271,7 +271,9 @@ async def test_nothing_outlives_a_node_that_was_killed(room: Room) -> None:
     await room.seen(lambda nodes: alive(nodes, machine) == {*ALL_STAGES})
     await room.submit()
     await room.at_work(machine)
-    assert len(machine.processes()) == 1 + len(ALL_STAGES) + 1  # an engine
+    async with asyncio.timeout(PATIENCE):
+        while len(machine.processes()) < 1 + len(ALL_STAGES) + 1:  # an engine
+            await asyncio.sleep(0.1)
     machine.process.kill()
     machine.process.wait()
     async with asyncio.timeout(PATIENCE):

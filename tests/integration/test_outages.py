@@ -92,7 +92,7 @@ async def test_a_late_result_of_a_node_that_was_cut_off_changes_nothing(house: H
                 began = time.monotonic()
                 with other:
                     await job.until("completed")
-                    first = msgspec.json.decode((await arriving.next_msg()).data, type=ChunkDone)
+                    first = msgspec.json.decode((await arriving.next_msg(PATIENCE)).data, type=ChunkDone)
                     before = await house.store.get(f"transcripts/{job.id}/transcript.json")
                     async with asyncio.timeout(PATIENCE):
                         while f"PUB v2t.job.{job.id}.chunk.0".encode() not in network.held:
@@ -100,7 +100,7 @@ async def test_a_late_result_of_a_node_that_was_cut_off_changes_nothing(house: H
                     lasted = time.monotonic() - began
                     assert lasted > ACK_WAIT
                     network.open.set()
-                    late = msgspec.json.decode((await arriving.next_msg(30)).data, type=ChunkDone)
+                    late = msgspec.json.decode((await arriving.next_msg(PATIENCE)).data, type=ChunkDone)
                     assert (first.node, first.language) == ("other", "fr")
                     assert (late.node, late.language) == ("cut-off", "de")
                     # What arrived after it is known by now to the one who watches.
