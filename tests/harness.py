@@ -338,9 +338,9 @@ async def alive(connection: Connection, stages: Sequence[str] = ALL_STAGES) -> N
         await asyncio.sleep(0.1)
 
 
-async def ended(connection: Connection, job_id: str) -> Job:
+async def ended(connection: Connection, job_id: str, patience: float = PATIENCE) -> Job:
     """The job when it has ended."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience):
         async for job in states(connection, job_id):
             last = job
     return last

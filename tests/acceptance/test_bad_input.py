@@ -213,7 +213,7 @@ def outcomes(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> di
 
 async def outcome(connection: Connection, job: str) -> Outcome:
     """The job's end, its transcript, and its dead letters."""
-    state = await ended(connection, job)
+    state = await ended(connection, job, patience=2 * PATIENCE)  # each waits behind some forty others
     text = ""
     if state.completed:
         text = (await JetStreamStore(connection.client).get(f"{state.completed.transcript}.txt")).decode()
