@@ -1,5 +1,6 @@
 """One running pipeline for all tests that only use it; those that break something start their own (tests.harness)."""
 
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final, NamedTuple
@@ -30,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SHOWN] = []
     # A shell that runs the tests in the background ignores Ctrl-C for all it starts, also where a test sends it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Images of containers set it: each of the thousands of processes would compile all that it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
