@@ -203,10 +203,10 @@ class Bucket:
             try:
                 await self._ask(self._record_subject(record.name), record, headers)
             except APIError as error:
-                if error.err_code not in (_WRONG_SEQUENCE, _IN_PROCESS):
-                    raise
                 if error.err_code == _IN_PROCESS:
                     await asyncio.sleep(_GLANCE)
+                elif error.err_code != _WRONG_SEQUENCE:
+                    raise
                 old, sequence = await self.record(record.name, of_leader=True)
             else:
                 return old

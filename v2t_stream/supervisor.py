@@ -189,4 +189,4 @@ class _Supervisor:
         for death in started:
             if death.stage in alive and self._dead[death.stage] is death:
                 del self._dead[death.stage]
-                await forget(connection, death.info(self._node).key)
+                await forget(connection, key(self._node, death.stage, os.getpid()))

@@ -106,7 +106,7 @@ async def test_servers_of_a_cluster_die(
     assert all([await is_whole(running.connection, stream) for stream in ALL_STREAMS])
 
 
-def overhear(connection: Connection, *codes: int) -> asyncio.Event:
+def _overhear(connection: Connection, *codes: int) -> asyncio.Event:
     """Set as soon as the server answers one of `codes`."""
     told = asyncio.Event()
     ask = connection.client.request
@@ -153,7 +153,7 @@ async def test_what_only_the_leader_has_is_not_taken_for_stored(stream: str, tmp
                 with contextlib.ExitStack() as frozen:
                     for other in servers.members.keys() - {leading}:
                         frozen.enter_context(servers.members[other].frozen())
-                    told = overhear(sender, 10158, 10164)
+                    told = _overhear(sender, 10158, 10164)
                     sending = [tasks.create_task(_ON_ITS_WAY[stream](sender, name)) for _ in range(2)]
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(told.wait(), 5)
