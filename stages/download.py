@@ -145,10 +145,10 @@ class Download:
         if before is None or before.job == job.job:
             return None
         state = fold(job.job, await history(self._connection, [f"v2t.job.{job.job}.>"]))
+        if state.is_withdrawn or state.submitted != job:  # what comes, or has come, may ask for another model
+            raise Retry("the job is being retried, and this submission of it is void")
         if state.ended:
             raise Retry("the job has ended meanwhile", delay=0)
-        if state.is_withdrawn:  # what comes in its place may ask for another model
-            raise Retry("the job is being retried, and its new submission is not there yet")
         return Completed(
             job=job.job,
             after=state.fence,

@@ -34,7 +34,7 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
             await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
     if job.state == "queued" and not (job.submitted and job.submitted.media):
         return  # there is nothing of it yet
-    await connection.api(f"STREAM.PURGE.{CHUNKS}", {"filter": f"v2t.chunk.*.{job.id}.>"})
+    await _drop_tasks(connection, job)
     if store is None:
         return
     with contextlib.suppress(StoreError):  # it expires by itself
@@ -49,7 +49,9 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
     Without more said: what failed. `chunk`: that one, whatever became of it. `model`: do it by
     this one, and without `chunk` all of it. Nothing that is stored is downloaded again: the
     chunks are cut anew from the stored media, always at the same places, and those that have a result are skipped.
-    Raises V2TError where there is nothing to do. See `retry_list` for a list.
+    Of a job that runs, what a node has in hand at this moment is still done by the model of before.
+    Raises V2TError where there is nothing to do, or where another model is asked for while chunks are still cut for
+    the one of before. See `retry_list` for a list.
     """
     if job.cancelled:
         raise V2TError(f"job {job.id} was cancelled, and its media is gone: submit it again")
@@ -60,21 +62,29 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
     if not job.downloaded:
         await _anew(connection, job, job.submitted, model)
         return None
-    chunks: tuple[int, ...]
-    if chunk is not None:
-        chunks = (chunk,)
-    elif model is not None:
-        chunks = tuple(job.chunks)
-    else:
-        chunks = tuple(gap.chunk for gap in job.gaps)
-        if not chunks and not job.failed:
-            raise V2TError(f"job {job.id} is {job.state} and nothing of it failed: name a --chunk or a --model")
+    if model is not None and not (job.converted or job.ended):
+        raise V2TError(f"job {job.id} is being cut into chunks: name the --model again when that is done")
+    chunks = _to_do(job, chunk, model)
     await _withdraw(connection, job, chunks, Failed, Completed, Converted)
     media = job.downloaded
-    if chunk is not None and model is not None:
-        media = msgspec.structs.replace(media, origin="")  # one chunk by another model: no settings give this text
+    if model is not None:
+        await _drop_tasks(connection, job)  # those that wait name the model of before, and would stand
+        if chunk is not None or not job.ended:
+            media = msgspec.structs.replace(media, origin="")  # chunks by two models: no settings give this text
     await _again(connection, media, model)
     return len(chunks)
+
+
+def _to_do(job: Job, chunk: int | None, model: str | None) -> tuple[int, ...]:
+    """The chunks whose results are void by a retry of these arguments. Raises V2TError where there is nothing to do."""
+    if chunk is not None:
+        return (chunk,)
+    if model is not None:
+        return tuple(job.chunks)
+    gaps = tuple(gap.chunk for gap in job.gaps)
+    if not gaps and not job.failed:
+        raise V2TError(f"job {job.id} is {job.state} and nothing of it failed: name a --chunk or a --model")
+    return gaps
 
 
 async def retry_list(connection: Connection, job: Job, *, model: str | None = None) -> int:
@@ -109,6 +119,11 @@ async def _withdraw(connection: Connection, job: Job, chunks: tuple[int, ...], *
     subjects += [ChunkDone.SUBJECT.format(job=job.id, n=n) for n in chunks]
     for subject in subjects:
         await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": subject})
+
+
+async def _drop_tasks(connection: Connection, job: Job) -> None:
+    """Remove its chunks that wait to be transcribed."""
+    await connection.api(f"STREAM.PURGE.{CHUNKS}", {"filter": f"v2t.chunk.*.{job.id}.>"})
 
 
 async def _again(connection: Connection, fact: Submitted | Downloaded, model: str | None) -> None:

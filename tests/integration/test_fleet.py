@@ -188,6 +188,19 @@ async def test_everything_again_by_another_model_without_a_download(machines: Fl
     assert again.downloaded.media == job.downloaded.media
 
 
+async def test_chunks_that_wait_are_done_by_the_model_that_a_retry_names(machines: Fleet) -> None:
+    """Else who named a model that no machine has must cancel and send it anew, or gets words by both."""
+    seen = await until(machines.connection, await machines.submit(model="sim/x900"), lambda job: bool(job.downloaded))
+    seen.converted = None
+    with pytest.raises(V2TError, match="is being cut into chunks"):
+        await control.retry(machines.connection, seen, model="sim/x1000")
+    job = await until(machines.connection, seen.id, lambda job: bool(job.converted))
+    await control.retry(machines.connection, job, model="sim/x1000")
+    machines.join("one", "x1000")
+    job = await ended(machines.connection, job.id)
+    assert {chunk.model for chunk in job.chunks.values()} == {"sim/x1000"}
+
+
 async def test_a_failed_download_is_tried_again_when_told(machines: Fleet) -> None:
     """Else a job that failed for a reason that has passed must be submitted as a new one."""
     media = await upload(machines.connection, DATA / "5s.flac")

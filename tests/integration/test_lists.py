@@ -282,9 +282,12 @@ async def test_an_old_submission_that_comes_again_during_a_retry_ends_nothing(ho
     await house.file("5s.flac")
     again = await house.file("5s.flac")
     assert again.submitted
-    await control._withdraw(house.connection, again, (), Completed)
     resources = Resources(Settings(), house.connection, house.store, Presence("test", "download"))
     download = Download(resources)
+    await control._withdraw(house.connection, again, (), Completed)
+    with pytest.raises(Retry, match="is being retried"):
+        assert not [fact async for fact in download.process(again.submitted)]
+    await control._again(house.connection, again.submitted, "sim/x900")
     with pytest.raises(Retry, match="is being retried"):
         assert not [fact async for fact in download.process(again.submitted)]
     await download.close()
