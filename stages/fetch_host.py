@@ -153,7 +153,8 @@ class Fetching:
         """The next answer; None where none came in so many seconds."""
         assert self._process.stdout is not None  # noqa: S101  for the type checker: it is a pipe
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), patience)
+            async with asyncio.timeout(patience):  # wait_for may lose a cancellation that comes with the line
+                line = await self._process.stdout.readline()
         except TimeoutError:
             return None
         except ValueError:

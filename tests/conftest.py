@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.harness import Node, node, shared_broker
 from v2t_stream.jetstream import Connection, connect
@@ -33,6 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Images of containers set it: each of the thousands of processes would compile all that it imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # How long an example takes says more of the machine than of what is tested.
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

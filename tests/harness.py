@@ -7,6 +7,7 @@ import functools
 import http.server
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -141,7 +142,7 @@ class MinioServer(_Daemon):
         self.folder = folder
         self.access_key = secrets.token_hex(8)
         self.secret_key = secrets.token_hex(16)
-        self.port = free_port()
+        self.port = free_ports()
         self._path = minio_path()
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MINIO_")},
@@ -196,11 +197,18 @@ class MinioServer(_Daemon):
         raise TimeoutError((self.folder / "minio.log").read_text())
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int = 1) -> int:
+    """The first of so many ports in a row that nobody listens on."""
+    for _ in range(100):
+        first = random.randrange(20_000, 30_000)  # others look for some too; connections take theirs above
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise OSError("no ports are free")
 
 
 class Node:
@@ -283,7 +291,7 @@ async def broker(folder: Path, extra: str = "") -> AsyncGenerator[tuple[Server, 
     server = Server(folder, extra)
     server.start()
     try:
-        async with await connect(server.url, name="test") as connection:
+        async with await connect(server.url, name="test", patience=PATIENCE) as connection:
             await set_up(connection, Settings())
             yield server, connection
     finally:
@@ -295,7 +303,7 @@ def shared_broker(folder: Path) -> Iterator[Server]:
     """A server with our topology, for fixtures that many tests share."""
 
     async def create() -> None:
-        async with await connect(server.url, name="test") as connection:
+        async with await connect(server.url, name="test", patience=PATIENCE) as connection:
             await set_up(connection, Settings())
 
     server = Server(folder)

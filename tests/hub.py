@@ -48,7 +48,12 @@ class Hub:
 
     def environment(self, folder: Path) -> dict[str, str]:
         """For a machine that has this hub, and keeps what is the hub's client's in `folder`."""
-        return {"HF_ENDPOINT": self.url, "HF_HOME": str(folder / "hf"), "XDG_DATA_HOME": str(folder / "xdg")}
+        return {
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(folder / "hf"),
+            "XDG_DATA_HOME": str(folder / "xdg"),
+            "HF_HUB_DOWNLOAD_TIMEOUT": str(int(PATIENCE)),  # else what stands still for ten seconds is sent once more
+        }
 
     def size(self, repository: str) -> int:
         return sum(map(len, self.files[repository].values()))

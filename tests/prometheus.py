@@ -3,9 +3,7 @@
 import contextlib
 import json
 import math
-import random
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.harness import free_ports
 from tests.patience import PATIENCE
 
 MONITORING = Path(__file__).parents[1] / "monitoring"
@@ -28,20 +27,6 @@ def program(name: str) -> str:
     if not (found := shutil.which(name)):
         pytest.skip(f"no {name} on PATH: install Debian's package prometheus")
     return found
-
-
-def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody listens on."""
-    for _ in range(100):
-        first = random.randrange(20_000, 30_000)  # others look for some too
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise OSError("no ports are free")
 
 
 def fetch(url: str) -> tuple[int, str]:
@@ -75,7 +60,7 @@ def prometheus(folder: Path, fleet: str, stages: list[str]) -> Iterator[Promethe
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     config["global"] = dict.fromkeys(config["global"], "1s")
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
-    port = free_ports(1)
+    port = free_ports()
     jobs["v2t-fleet"]["static_configs"] = [{"targets": [fleet]}]
     del jobs["v2t-stages"]["dns_sd_configs"]  # there are no containers that DNS would know
     jobs["prometheus"]["static_configs"] = [{"targets": [f"127.0.0.1:{port}"]}]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.harness import free_port
+from tests.harness import free_ports
 from tests.patience import PATIENCE
 from v2t_stream import credentials
 from v2t_stream.embedded import server_path
@@ -26,7 +26,7 @@ class Secured:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = free_ports()
         credentials.create(folder, ["localhost", "127.0.0.1"], f"127.0.0.1:{self.port}")
         config = folder / "server.conf"
         config.write_text(config.read_text().replace("127.0.0.1:8222", "127.0.0.1:-1"))

@@ -25,9 +25,13 @@ def _is_told(record: logging.LogRecord) -> bool:
 class NatsClient(Client):
     """The server tells a connection that a subject is forbidden, and never the request that waits for its answer."""
 
-    def __init__(self, user: str = "", *, insists_on_tls: bool = False) -> None:
+    def __init__(
+        self, user: str = "", *, insists_on_tls: bool = False, reached: Callable[[], None] | None = None
+    ) -> None:
+        """`reached` is called where somebody took a connection, whether or not it is a server and answers."""
         super().__init__()
         self._user = user
+        self._reached = reached
         self._insists_on_tls = insists_on_tls
         logging.getLogger("asyncio").addFilter(_is_told)
         self._asking: dict[str, tuple[str, Callable[[Denied], None]]] = {}  # by the subject of the answer
@@ -96,6 +100,11 @@ class NatsClient(Client):
         if self._pongs and self._pongs[0].done():
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
+
+    async def _process_connect_init(self) -> None:
+        if self._reached:
+            self._reached()
+        await super()._process_connect_init()
 
     def _connect_command(self) -> bytes:
         """Where TLS is wanted and the server offers none, the password is not sent; nats-py would."""

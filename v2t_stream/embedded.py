@@ -26,7 +26,7 @@ from v2t_stream.private import write_private
 log = logging.getLogger(__name__)
 
 _PAUSE: Final = 1.0  # seconds until a server that ended is started again
-_PATIENCE: Final = 15.0  # seconds until a server that was started must answer
+_PATIENCE: Final = 60.0  # seconds until a server that was started must answer, on however busy a machine
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 USER: Final = "v2t"
 _PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]+")

@@ -171,9 +171,8 @@ async def tell(connection: Connection, info: NodeInfo) -> None:
 
 
 async def check_may_work(connection: Connection, node: str) -> None:
-    """Raises Denied where this user may not tell about a node, and so not run one. Raises nats.errors.Error."""
-    told_on = key(node, "node", os.getpid())
-    await connection.client.request(told_on, b"", timeout=5, headers=_DELETED)
+    """Raises Denied where this user may not tell about a node, and so not run one; and BrokerError."""
+    await connection.store(key(node, "node", os.getpid()), b"", _DELETED)
 
 
 async def forget(connection: Connection, told_on: str) -> None:

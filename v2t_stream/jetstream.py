@@ -33,6 +33,7 @@ _STANDS: Final = 10071  # wrong last sequence: the subject holds a message alrea
 _IN_PROCESS: Final = (10158, 10164)
 _ACK_TIMEOUT: Final = 2.0  # seconds until what nobody answered is sent again
 _NO_ROOM: Final = (10023, 10047)  # insufficient resources, of the server or of storage
+_ANSWERS: Final = 20.0  # seconds in which a server that takes a connection must answer on it
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
 _FLUSH: Final = 2  # seconds at the end of a connection; a server that goes at that moment never answers
@@ -143,7 +144,7 @@ class Connection:
             }
         elif message.ONCE and once is not False:
             headers["Nats-Expected-Last-Subject-Sequence"] = "0"
-        answer = await self._publish(message.subject, encode(message), headers)
+        answer = await self.store(message.subject, encode(message), headers)
         error = answer.get("error")
         if error is None:
             return True
@@ -153,14 +154,18 @@ class Connection:
 
     async def submit(self, subject: str, data: bytes, dedupe: str) -> tuple[int, bool]:
         """Put bytes into the inbox; their sequence number, and whether the same `dedupe` id was there already."""
-        answer = await self._publish(subject, data, {"Nats-Msg-Id": dedupe, **begin()}, patient=False)
+        answer = await self.store(subject, data, {"Nats-Msg-Id": dedupe, **begin()}, patient=False)
         if error := answer.get("error"):
             raise BrokerError(f"the NATS server refused {subject}: {error.get('description')}")
         return answer["seq"], answer.get("duplicate", False)
 
-    async def _publish(
+    async def store(
         self, subject: str, data: bytes, headers: dict[str, str], *, patient: bool = True
     ) -> dict[str, Any]:
+        """Publish on a subject of a stream until the server says what became of it; its answer, perhaps an error.
+
+        `patient`: also where there is no room. Raises BrokerError where two minutes did not do.
+        """
         give_up = time.monotonic() + _PUBLISH_PATIENCE
         while True:
             try:
@@ -401,9 +406,34 @@ class Stored(NamedTuple):
     at: float  # Unix seconds by the server's clock, the only clock all machines share
 
 
+class _Limit:
+    """How long `connect` tries: shorter where it is refused, longer where somebody took the connection."""
+
+    def __init__(self, patience: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+        self._patience = patience  # seconds
+        self.timeout = asyncio.timeout(patience)
+
+    def reached(self) -> None:
+        self._until(self._begun + max(self._patience, _ANSWERS))
+
+    def hear(self, error: Exception, *, is_final: bool) -> None:
+        """`is_final`: it will not change its mind."""
+        if is_final:
+            self._until(self._loop.time() + 0.1)  # a moment later, so that the client has closed its socket
+        elif not isinstance(error, TimeoutError):
+            self._until(self._begun + self._patience)
+
+    def _until(self, when: float) -> None:
+        with contextlib.suppress(RuntimeError):  # it is over: connected, or given up
+            self.timeout.reschedule(when)
+
+
 async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = NO_LOGIN) -> Connection:
     """Connect to the NATS server at `url`, trying for `patience` seconds; afterwards it reconnects for ever.
 
+    One that takes a connection and is slow to answer is waited for longer.
     `url` may be several, separated by commas, of which one that answers is taken. Raises SettingsError where a file of
     `login` does not serve, and BrokerError with one sentence: nobody answers there, credentials refused, the server's
     certificate is not trusted, server too old.
@@ -413,7 +443,7 @@ async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = 
     options = login.options(urls)
     trouble: list[Exception] = []
     told: set[tuple[int, str]] = set()
-    limit = asyncio.timeout(patience)
+    limit = _Limit(patience)
 
     async def on_error(error: Exception) -> None:
         if connected:
@@ -426,14 +456,12 @@ async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = 
             log.warning("the NATS server at %s forbids something: %s", where, words(error))
         if not any(login.refusal(each, where) for each in trouble):  # the connection's end may follow as its own error
             trouble[:] = [error]
-        if login.refusal(error, where) and not connected:
-            # It will not change its mind. A moment later, so that the client has closed its socket.
-            limit.reschedule(asyncio.get_running_loop().time() + 0.1)
+        limit.hear(error, is_final=bool(login.refusal(error, where)))
 
-    client = NatsClient(options.get("user", ""), insists_on_tls=login.needs_tls(urls))
+    client = NatsClient(options.get("user", ""), insists_on_tls=login.needs_tls(urls), reached=limit.reached)
     connected = False
     try:
-        async with limit:
+        async with limit.timeout:
             await client.connect(
                 urls,
                 name=name,
@@ -456,11 +484,16 @@ async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = 
             "or unset it to use the embedded one"
         ) from error
     connection = Connection(client, where)
-    version = client.connected_server_version
+    await _check_version(connection)
+    return connection
+
+
+async def _check_version(connection: Connection) -> None:
+    """Closes the connection and raises BrokerError where the server is too old."""
+    version = connection.client.connected_server_version
     if (version.major, version.minor) < OLDEST_SERVER:
         await connection.close()
         raise BrokerError(
             f"the NATS server at {connection.url} is version {version.major}.{version.minor}.{version.patch}, but "
             f"{OLDEST_SERVER[0]}.{OLDEST_SERVER[1]} or newer is needed (consumer priority groups): update it"
         )
-    return connection

@@ -16,8 +16,8 @@ from schemas.requests import SubmitRequest
 from tests.benchmarks.processes import processor_seconds, running
 from tests.benchmarks.queued import Queue
 from tests.benchmarks.report import Row
-from tests.harness import ALL_STAGES, DATA, alive, broker, transcribe
-from tests.prometheus import fetch, free_ports
+from tests.harness import ALL_STAGES, DATA, alive, broker, free_ports, transcribe
+from tests.prometheus import fetch
 from tests.simulated import install
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import JetStreamStore

@@ -14,7 +14,7 @@ from typing import Final
 from schemas.requests import SubmitRequest
 from tests.benchmarks.processes import memory, running
 from tests.benchmarks.report import Row, say
-from tests.harness import DATA, broker, free_port, node
+from tests.harness import DATA, broker, free_ports, node
 from tests.prometheus import fetch
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import JetStreamStore
@@ -54,7 +54,7 @@ class _Looks:
 async def run(folder: Path) -> list[Row]:
     """Jobs of 5 s through all stages with the demo model, twelve at a time; all is kept for a minute."""
     settings = Settings(facts_days=_DAYS, dead_days=_DAYS, transcript_days=_DAYS, media_hours=_KEPT / 3600)
-    port = free_port()
+    port = free_ports()
     profile = f"http://127.0.0.1:{port}/debug/pprof/heap?gc=1&debug=1"
     async with broker(folder / "soak" / "nats", f"prof_port: {port}") as (server, connection):
         await set_up(connection, settings, told=True)

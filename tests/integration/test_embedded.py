@@ -235,7 +235,7 @@ async def test_a_broker_that_is_just_ending_is_waited_for(tmp_path: Path) -> Non
     using = asyncio.create_task(use())
     assert not (await asyncio.wait({using}, timeout=0.3))[0]
     ending.close()
-    assert await asyncio.wait_for(using, 10) != "nats://127.0.0.1:1"
+    assert await asyncio.wait_for(using, PATIENCE) != "nats://127.0.0.1:1"
 
 
 async def test_a_directory_that_somebody_holds_without_a_broker_is_told(
@@ -352,8 +352,15 @@ class Up:
         return found
 
     def wait_for_all(self) -> dict[str, int]:
-        wait_until(lambda: self.below().keys() == {*ALL_STAGES, "broker"}, "not all stages run")
-        return self.below()
+        found: dict[str, int] = {}
+
+        def all_run() -> bool:
+            nonlocal found
+            found = self.below()
+            return found.keys() == {*ALL_STAGES, "broker"}
+
+        wait_until(all_run, "not all stages run")
+        return found
 
     def end(self) -> None:
         self.process.kill()
@@ -376,6 +383,7 @@ def test_a_stage_that_dies_is_started_again(up: Up) -> None:
     for stage in ("intake", "transcribe"):
         os.kill(before[stage], signal.SIGKILL)
     wait_until(lambda: "the stage intake ended with code -9" in up.log, "the death is not told")
+    wait_until(lambda: all(up.below().get(stage) != before[stage] for stage in ("intake", "transcribe")), "they live")
     after = up.wait_for_all()
     assert {name for name in before if after[name] != before[name]} == {"intake", "transcribe"}
     up.process.terminate()

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.harness import Server, broker, node
+from tests.harness import Server, broker, free_ports, node
 from tests.patience import PATIENCE
-from tests.prometheus import fetch, free_ports
+from tests.prometheus import fetch
 from v2t_stream import endpoint
 from v2t_stream.cli.metrics import Where, fleet_served, stage_served
 from v2t_stream.fleet import Presence
@@ -43,7 +43,7 @@ def stage(url: str, home: Path, port: int, *more: str, **environment: str) -> "s
 
 async def test_a_stage_without_its_broker_is_not_ready_and_with_it_again_is(tmp_path: Path) -> None:
     """Else traffic is sent to, or a container restarted in place of, what only waits for its broker."""
-    port = free_ports(1)
+    port = free_ports()
     async with broker(tmp_path / "nats") as (server, _):
         with stage(server.url, tmp_path / "home", port, "intake") as process:
             try:
@@ -70,7 +70,7 @@ async def test_a_stage_that_loads_its_model_is_not_ready(tmp_path: Path) -> None
     package.mkdir()
     (package / "METADATA").write_text("Name: slow\nVersion: 1\n")
     (package / "entry_points.txt").write_text("[v2t.transcribers]\nslow = slow:Slow\n")
-    port = free_ports(1)
+    port = free_ports()
     root = Path(__file__).parents[2]
     engine = {"PYTHONPATH": f"{tmp_path / 'slow'}:{root}", "V2T_ENGINE": "slow", "V2T_WARM": "true", "V2T_MODEL": "x"}
     async with broker(tmp_path / "nats") as (server, _):
@@ -87,7 +87,7 @@ async def test_a_stage_that_loads_its_model_is_not_ready(tmp_path: Path) -> None
 async def test_a_wedged_loop_is_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a stage that hangs for ever counts as well, as the thread that answers still turns."""
     monkeypatch.setattr(endpoint, "_WEDGED", 1.5)
-    port = free_ports(1)
+    port = free_ports()
     async with broker(tmp_path / "nats") as (_, connection):
         presence = Presence("m4", "intake", queues=("intake",))
         async with stage_served(Where("127.0.0.1", port), connection, presence, Settings(data_dir=str(tmp_path))):
@@ -110,7 +110,7 @@ def _ask_after(seconds: float, url: str) -> tuple[int, str]:
 async def test_a_broker_that_stays_away_makes_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else nobody is told that a node does nothing any more."""
     monkeypatch.setattr(endpoint, "_LOST", 1.0)
-    port = free_ports(1)
+    port = free_ports()
     server = Server(tmp_path / "nats")
     server.start()
     try:
@@ -129,7 +129,7 @@ async def test_a_broker_that_stays_away_makes_unhealthy(tmp_path: Path, monkeypa
 
 async def test_the_fleets_metrics_are_refused_where_they_cannot_be_known(tmp_path: Path) -> None:
     """Else yesterday's numbers look like today's."""
-    port = free_ports(1)
+    port = free_ports()
     async with (
         broker(tmp_path / "nats") as (server, connection),
         fleet_served(Where("127.0.0.1", port), connection, node="m4"),
@@ -149,7 +149,7 @@ async def test_the_fleets_metrics_are_refused_where_they_cannot_be_known(tmp_pat
 async def test_a_taken_port_is_told(tmp_path: Path) -> None:
     """Else the stage ends with a traceback, again and again."""
     async with broker(tmp_path / "nats") as (server, connection):
-        port = free_ports(1)
+        port = free_ports()
         async with fleet_served(Where("127.0.0.1", port), connection):
             with stage(server.url, tmp_path / "home", port, "intake") as process:
                 assert process.stderr

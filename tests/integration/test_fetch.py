@@ -5,7 +5,6 @@ In this process; what holds for those that links are fetched in is in test_fetch
 
 import gc
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -141,21 +140,19 @@ def test_a_connection_that_breaks_each_time_is_tried_again_later(site: Web, run:
     check_sentence(caught.value, url)
 
 
-def test_a_server_that_falls_silent_is_left(
-    site: Web, run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_falls_silent_is_left(site: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One dead server holds a download slot until somebody restarts the worker."""
+    one = Fetch(f"{site.url}/stalls/5s.flac", tmp_path, Settings(data_dir=str(tmp_path)))
+    one.look()
     monkeypatch.setattr(fetch, "_SILENCE", 0.3)
     with pytest.raises(Retry, match="broke off after"):
-        run(f"{site.url}/stalls/5s.flac")
+        one.download()
 
 
 def test_a_file_over_the_limit_is_refused_before_it_is_downloaded(site: Web, run: Callable[..., Fetch]) -> None:
     """The disk fills with a file that is thrown away afterwards."""
-    begun = time.monotonic()
     with pytest.raises(Reject, match=r"has 2\.00 GiB, more than the 0\.05 allowed: raise V2T_MAX_BYTES"):
         run(f"{site.url}/declares/{2 * 1024**3}.mp4")
-    assert time.monotonic() - begun < 30
     assert site.sent < 32e6  # what the sockets' buffers take
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import minio.api
 import pytest
 
-from tests.harness import MinioServer, broker
-from tests.prometheus import free_ports
+from tests.harness import MinioServer, broker, free_ports
+from tests.patience import PATIENCE
 from tests.small_disk import small_disk
 from v2t_stream.errors import SettingsError, StoreError
 from v2t_stream.minio_store import MinioStore, _Source
@@ -77,7 +77,7 @@ async def test_a_server_that_is_killed_and_started_again_is_waited_for(tmp_path:
     server = MinioServer(tmp_path / "server")
     server.start()
     try:
-        store = MinioStore(server.settings())
+        store = MinioStore(server.settings(), timeout=PATIENCE)
         await store.create(media_max_age=HOUR)
         source, copy = tmp_path / "source", tmp_path / "copy"
         source.write_bytes(os.urandom(40_000_000))
@@ -136,7 +136,7 @@ async def test_a_reader_gets_the_object_that_replaces_the_one_it_reads(
 )
 async def test_wrong_settings_are_named(server: MinioServer, wrong: dict[str, str], says: str) -> None:
     """Else who mistyped a key reads a page of XML."""
-    store = MinioStore(Settings.from_environment({**server.environment, **wrong}), timeout=2)
+    store = MinioStore(Settings.from_environment({**server.environment, **wrong}), timeout=4)
     for attempt in (store.create(media_max_age=HOUR), store.get("media/j/a"), store.size("media/j/a")):
         with pytest.raises(StoreError, match=says) as error:
             await attempt
@@ -146,19 +146,19 @@ async def test_wrong_settings_are_named(server: MinioServer, wrong: dict[str, st
 async def test_nobody_at_the_endpoint(tmp_path: Path) -> None:
     """Else who forgot to start MinIO waits, and does not know for what."""
     environment = {"MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "b"}
-    port = free_ports(1)
+    port = free_ports()
     settings = Settings.from_environment({"MINIO_ENDPOINT": f"127.0.0.1:{port}", **environment})
     with pytest.raises(StoreError, match=rf"no MinIO at 127.0.0.1:{port} answers: start it, or correct MINIO_ENDPOINT"):
         await MinioStore(settings, timeout=0.5).put("media/j/a", b"x")
     async with broker(tmp_path / "nats") as (other, _):
         settings = Settings.from_environment({"MINIO_ENDPOINT": f"127.0.0.1:{other.port}", **environment})
         with pytest.raises(StoreError, match="MINIO_ENDPOINT"):
-            await MinioStore(settings, timeout=0.5).put("media/j/a", b"x")
+            await MinioStore(settings, timeout=5).put("media/j/a", b"x")
 
 
 async def test_a_missing_bucket_is_named(server: MinioServer) -> None:
     """Else who forgot to set it up takes all media for lost."""
-    store = MinioStore(server.settings(MINIO_BUCKET_PREFIX="nowhere-"), timeout=5)
+    store = MinioStore(server.settings(MINIO_BUCKET_PREFIX="nowhere-"), timeout=30)
     for attempt in (store.put("media/j/a", b"x"), store.get("media/j/a"), store.size("media/j/a")):
         with pytest.raises(StoreError, match=r"no bucket nowhere-media .* v2t topology apply"):
             await attempt
@@ -179,7 +179,7 @@ async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
         server = MinioServer(disk)
         server.start()
         try:
-            store = MinioStore(server.settings(), timeout=5)
+            store = MinioStore(server.settings(), timeout=30)
             await store.create(media_max_age=HOUR)
             await store.put("media/j/a", b"small")
             with pytest.raises(

@@ -154,8 +154,11 @@ async def test_a_job_tells_that_its_model_is_on_its_way_and_survives_a_broken_li
                 while not lines or not lines[-1].startswith("m4 is fetching tiny, "):
                     lines.append(await asyncio.to_thread(command.stderr.readline))
                     assert lines[-1], lines
-                nodes = json.loads(await asyncio.to_thread(machine.run, "node", "list", "--json"))
-                assert any(each["state"].startswith("fetching tiny, ") for each in nodes)
+                async with asyncio.timeout(PATIENCE):
+                    states = [""]
+                    while not any(state.startswith("fetching tiny, ") for state in states):
+                        nodes = json.loads(await asyncio.to_thread(machine.run, "node", "list", "--json"))
+                        states = [each["state"] for each in nodes]
                 web.stop_after = None
                 web.closing.set()  # which breaks the connection off
                 out, err = await asyncio.to_thread(command.communicate, timeout=PATIENCE)
@@ -192,7 +195,7 @@ def test_an_interrupted_pull_ends_at_once(tmp_path: Path, web: Hub) -> None:
     with machine.start("models", "pull", "tiny") as process:
         assert web.stopped.wait(PATIENCE)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=40)  # the hub's client itself would wait for ten seconds, six times
+        out, err = process.communicate(timeout=PATIENCE / 2)  # the hub's client itself would wait for longer
     assert process.returncode == 130
     assert "Traceback" not in out + err
 
@@ -284,7 +287,7 @@ async def test_a_fetch_from_the_fleet_goes_on_with_the_next_part(tmp_path: Path)
         seen: list[Transfer | None] = []
         mine = Models(Settings(data_dir=str(tmp_path / "home")), breaking, seen.append)  # type: ignore[arg-type]
         holding = asyncio.create_task(mine.hold("faster-whisper", "tiny"))
-        await asyncio.wait_for(breaking.reached.wait(), 30)
+        await asyncio.wait_for(breaking.reached.wait(), PATIENCE)
         holding.cancel()
         with pytest.raises(asyncio.CancelledError):
             await holding

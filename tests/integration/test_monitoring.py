@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from schemas.requests import SubmitRequest
-from tests.harness import DATA, broker, ended, served
+from tests.harness import DATA, broker, ended, free_ports, served
 from tests.patience import PATIENCE
-from tests.prometheus import MONITORING, Prometheus, fetch, free_ports, program, prometheus
+from tests.prometheus import MONITORING, Prometheus, fetch, program, prometheus
 from v2t_stream.jetstream import Connection
 from v2t_stream.submission import submit
 

@@ -125,11 +125,15 @@ async def test_a_queue_of_an_older_release_is_brought_up_to_date_while_it_is_wor
     async with supervised(connection, stage, tmp_path), asyncio.timeout(PATIENCE):
         while sum(stage.asked.values()) < 20:
             await asyncio.sleep(0.01)
-        upgrade = asyncio.create_task(set_up(connection, Settings(), told=True))
+
+        async def upgraded() -> int:
+            await set_up(connection, Settings(), told=True)
+            return len(stage.asked)
+
+        upgrade = asyncio.create_task(upgraded())
         for n in range(100, 200):
             await connection.publish(task(n))
-        await upgrade
-        assert len(stage.asked) < 200, "the upgrade came too late to prove anything"
+        assert await upgrade < 200, "the upgrade came too late to prove anything"
         while len(published) < 200 or (await connection.api(f"STREAM.INFO.{CHUNKS}"))["state"]["messages"]:
             await asyncio.sleep(0.02)
     counting.cancel()

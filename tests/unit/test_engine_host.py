@@ -15,6 +15,7 @@ import pytest
 import uvloop
 
 from stages.engine_host import EngineHost
+from tests.patience import PATIENCE
 from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.transcriber import Samples, Transcription
 
@@ -100,11 +101,12 @@ def gone(pid: int) -> bool:
 
 
 async def goes(pid: int) -> bool:
-    for _ in range(200):
-        if gone(pid):
-            return True
+    give_up = time.monotonic() + PATIENCE
+    while not gone(pid):
+        if time.monotonic() > give_up:
+            return False
         await asyncio.sleep(0.05)
-    return False
+    return True
 
 
 async def test_a_chunk_in_a_transcription_out(host: EngineHost) -> None:
@@ -195,7 +197,8 @@ async def test_killed_from_outside_the_next_call_works(host: EngineHost, *, busy
             await call
     else:
         os.kill(pid, signal.SIGKILL)
-        await asyncio.sleep(0.2)
+        assert host._process
+        await host._process.wait()
     assert await ask(host)
     assert host.pid != pid
 
