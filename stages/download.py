@@ -16,7 +16,7 @@ from stages.fetch import Listing, too_large
 from stages.fetch_child import Received
 from stages.fetch_host import FetchHost
 from v2t_stream import done
-from v2t_stream.errors import Reject, Retry
+from v2t_stream.errors import Reject, Retry, Void
 from v2t_stream.jobs import fold
 from v2t_stream.lists import children, history
 from v2t_stream.scratch import scratch
@@ -146,7 +146,7 @@ class Download:
             return None
         state = fold(job.job, await history(self._connection, [f"v2t.job.{job.job}.>"]))
         if state.is_withdrawn or state.submitted != job:  # what comes, or has come, may ask for another model
-            raise Retry("the job is being retried, and this submission of it is void")
+            raise Void("the job is being retried, and this submission of it is void", delay=1)
         if state.ended:
             raise Retry("the job has ended meanwhile", delay=0)
         return Completed(

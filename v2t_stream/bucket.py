@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.errors import APIError
 
+from v2t_stream import codes
 from v2t_stream.client import NatsClient
 from v2t_stream.errors import Denied, StoreError
 
@@ -26,13 +28,6 @@ _COMMITS: Final = 100  # times that another writer of the same key may come in b
 _GLANCE: Final = 0.5  # seconds until one who waits looks whether the server is still there
 _AGAIN: Final = 2.0  # seconds until a read is asked again
 AT_ONCE: Final = 64  # small requests side by side
-
-# JetStream error codes
-_WRONG_SEQUENCE: Final = 10071
-_IN_PROCESS: Final = 10164  # in a cluster: another record of the key is on its way to the other servers
-_NAME_IN_USE: Final = 10058
-_NOT_FOUND: Final = 10059
-_NO_MESSAGE: Final = 10037
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +79,7 @@ class Bucket:
         try:
             answer = await self._ask(f"$JS.API.STREAM.INFO.{self._stream}")
         except APIError as error:
-            if error.err_code != _NOT_FOUND:
+            if error.err_code != codes.NOT_FOUND:
                 raise
             return None
         return float(answer["config"]["max_age"]) / 1e9
@@ -104,7 +99,7 @@ class Bucket:
         try:
             await self._ask(f"$JS.API.STREAM.CREATE.{self._stream}", config)
         except APIError as error:
-            if error.err_code != _NAME_IN_USE:
+            if error.err_code != codes.NAME_IN_USE:
                 raise
             present = (await self._ask(f"$JS.API.STREAM.INFO.{self._stream}"))["config"]
             config["num_replicas"] = max(replicas, present["num_replicas"])  # one that has more keeps them
@@ -125,7 +120,7 @@ class Bucket:
         try:
             answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{self._stream}", request)
         except APIError as error:
-            if error.err_code != _NO_MESSAGE:
+            if error.err_code != codes.NO_MESSAGE:
                 raise
             return None, 0
         message = answer["message"]
@@ -203,11 +198,14 @@ class Bucket:
             try:
                 await self._ask(self._record_subject(record.name), record, headers)
             except APIError as error:
-                if error.err_code == _IN_PROCESS:
+                if error.err_code in codes.IN_PROCESS:
                     await asyncio.sleep(_GLANCE)
-                elif error.err_code != _WRONG_SEQUENCE:
+                elif error.err_code != codes.WRONG_SEQUENCE:
                     raise
-                old, sequence = await self.record(record.name, of_leader=True)
+                standing, sequence = await self.record(record.name, of_leader=True)
+                if standing and standing.nuid == record.nuid:
+                    return old  # it was stored, and the answer that said so was another
+                old = standing
             else:
                 return old
         raise StoreError(f"{record.name} is being written from too many places at once: try again")
@@ -311,9 +309,17 @@ class Bucket:
     async def _ask(self, subject: str, payload: object = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
         """Send JSON and wait for the server's JSON; raises APIError where it refuses."""
         data = b"" if payload is None else msgspec.json.encode(payload)
-        asking = self._client.request(subject, data, timeout=self._timeout, headers=headers)
-        reply = await self._while_connected(asking)
-        return _answer(reply.data)
+        give_up = time.monotonic() + self._timeout
+        while time.monotonic() < give_up:
+            asking = self._client.request(subject, data, timeout=self._timeout, headers=headers)
+            reply = await self._while_connected(asking)
+            try:
+                return _answer(reply.data)
+            except APIError as error:
+                if error.err_code != codes.NO_LEADER:
+                    raise
+            await asyncio.sleep(_GLANCE)
+        raise nats.errors.TimeoutError
 
     async def _direct(self, subject: str) -> tuple[bytes, dict[str, str]]:
         """Get the last message on `subject` and its headers from any replica; no headers where there is none."""

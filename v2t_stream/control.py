@@ -34,7 +34,7 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
             await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
     if job.state == "queued" and not (job.submitted and job.submitted.media):
         return  # there is nothing of it yet
-    await _drop_tasks(connection, job)
+    await _drop_tasks(connection, job, "*")
     if store is None:
         return
     with contextlib.suppress(StoreError):  # it expires by itself
@@ -50,8 +50,8 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
     this one, and without `chunk` all of it. Nothing that is stored is downloaded again: the
     chunks are cut anew from the stored media, always at the same places, and those that have a result are skipped.
     Of a job that runs, what a node has in hand at this moment is still done by the model of before.
-    Raises V2TError where there is nothing to do, or where another model is asked for while chunks are still cut for
-    the one of before. See `retry_list` for a list.
+    Raises V2TError where there is nothing to do, or while chunks are still cut: who cuts them would see to none that
+    lies behind. See `retry_list` for a list.
     """
     if job.cancelled:
         raise V2TError(f"job {job.id} was cancelled, and its media is gone: submit it again")
@@ -62,15 +62,15 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
     if not job.downloaded:
         await _anew(connection, job, job.submitted, model)
         return None
-    if model is not None and not (job.converted or job.ended):
-        raise V2TError(f"job {job.id} is being cut into chunks: name the --model again when that is done")
+    if not (job.converted or job.ended):
+        raise V2TError(f"job {job.id} is being cut into chunks: retry it when that is done")
     chunks = _to_do(job, chunk, model)
     await _withdraw(connection, job, chunks, Failed, Completed, Converted)
     media = job.downloaded
-    if model is not None:
-        await _drop_tasks(connection, job)  # those that wait name the model of before, and would stand
-        if chunk is not None or not job.ended:
-            media = msgspec.structs.replace(media, origin="")  # chunks by two models: no settings give this text
+    # Those that wait name the model of before, and would stand; so would one that is done and not acked yet.
+    await _drop_tasks(connection, job, *(chunks if model is None else "*"))
+    if model is not None and (chunk is not None or not job.ended):
+        media = msgspec.structs.replace(media, origin="")  # chunks by two models: no settings give this text
     await _again(connection, media, model)
     return len(chunks)
 
@@ -121,9 +121,10 @@ async def _withdraw(connection: Connection, job: Job, chunks: tuple[int, ...], *
         await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": subject})
 
 
-async def _drop_tasks(connection: Connection, job: Job) -> None:
-    """Remove its chunks that wait to be transcribed."""
-    await connection.api(f"STREAM.PURGE.{CHUNKS}", {"filter": f"v2t.chunk.*.{job.id}.>"})
+async def _drop_tasks(connection: Connection, job: Job, *chunks: int | str) -> None:
+    """Remove these chunks, or "*" for all, from those that wait to be transcribed."""
+    for n in chunks:
+        await connection.api(f"STREAM.PURGE.{CHUNKS}", {"filter": f"v2t.chunk.*.{job.id}.{n}"})
 
 
 async def _again(connection: Connection, fact: Submitted | Downloaded, model: str | None) -> None:

@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
 from schemas.message import Message, encode
+from v2t_stream import codes
 from v2t_stream.client import NatsClient
 from v2t_stream.errors import BrokerError, Denied, StoreChanged
 from v2t_stream.login import NONE as NO_LOGIN
@@ -28,11 +29,7 @@ from v2t_stream.traces import begin, header
 log = logging.getLogger(__name__)
 
 OLDEST_SERVER: Final = (2, 12)  # consumer priority groups with ranks
-_STANDS: Final = 10071  # wrong last sequence: the subject holds a message already
-# The same message id, or subject, is on its way to the other servers of a cluster: it may be stored yet, or be lost.
-_IN_PROCESS: Final = (10158, 10164)
 _ACK_TIMEOUT: Final = 2.0  # seconds until what nobody answered is sent again
-_NO_ROOM: Final = (10023, 10047)  # insufficient resources, of the server or of storage
 _ANSWERS: Final = 20.0  # seconds in which a server that takes a connection must answer on it
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
@@ -112,8 +109,11 @@ class Connection:
         payload = json.dumps(request).encode() if request is not None else b""
         reply = await self.client.request(f"$JS.API.{name}", payload, timeout=seconds)
         answer: dict[str, Any] = json.loads(reply.data)
-        if "error" in answer:
-            raise BrokerError(f"the NATS server at {self.url} refused {name}: {answer['error'].get('description')}")
+        if error := answer.get("error"):
+            if error.get("err_code") == codes.NO_LEADER:
+                await asyncio.sleep(_ACK_TIMEOUT)
+                raise nats.errors.TimeoutError
+            raise BrokerError(f"the NATS server at {self.url} refused {name}: {error.get('description')}")
         return answer
 
     @contextlib.contextmanager
@@ -129,14 +129,15 @@ class Connection:
     async def _request(self, subject: str, payload: bytes) -> Msg:
         return await _patiently(lambda seconds: self.client.request(subject, payload, timeout=seconds))
 
-    async def publish(self, message: Message, *, once: bool | None = None) -> bool:
-        """Publish `message` on its subject and wait until it is stored; True where it was this call that stored it.
+    async def publish(self, message: Message, *, once: bool | None = None, dedupe: str = "") -> bool:
+        """Publish `message` on its subject and wait until it is stored; False where one stands there already.
 
-        A message whose class says ONCE is stored at most once per subject, unless `once` says otherwise. While the
-        broker is away this tries again for two minutes, which is safe because every subject is idempotent; then
-        BrokerError.
+        That one may be our own, where the answer to it was lost. A message whose class says ONCE is stored at most once
+        per subject, unless `once` says otherwise. While the broker is away this tries again for two minutes, then it
+        raises BrokerError. What is sent again carries the same id, so it is stored once, also where somebody has
+        removed it since. `dedupe`: the id where a later call is to count as the same within two minutes.
         """
-        headers = header()
+        headers = {"Nats-Msg-Id": dedupe or secrets.token_urlsafe(9), **header()}
         if message.FENCE:
             headers |= {
                 "Nats-Expected-Last-Subject-Sequence": str(message.after),
@@ -148,7 +149,7 @@ class Connection:
         error = answer.get("error")
         if error is None:
             return True
-        if error.get("err_code") == _STANDS:
+        if error.get("err_code") == codes.WRONG_SEQUENCE:
             return False
         raise BrokerError(f"the NATS server refused {message.subject}: {error.get('description')}")
 
@@ -164,10 +165,13 @@ class Connection:
     ) -> dict[str, Any]:
         """Publish on a subject of a stream until the server says what became of it; its answer, perhaps an error.
 
-        `patient`: also where there is no room. Raises BrokerError where two minutes did not do.
+        A duplicate in the answer is one of another call. `patient`: also where there is no room. Raises BrokerError
+        where two minutes did not do.
         """
         give_up = time.monotonic() + _PUBLISH_PATIENCE
+        sent = 0
         while True:
+            sent += 1
             try:
                 await self.check_store()
                 reply = await self.client.request(subject, data, timeout=_ACK_TIMEOUT, headers=headers or None)
@@ -183,9 +187,9 @@ class Connection:
                 # 503: JetStream is up but the stream has no leader, or no room, at this moment.
                 refusal = answer.get("error", {})
                 code = refusal.get("err_code")
-                if (refusal.get("code") != 503 and code not in _IN_PROCESS) or time.monotonic() > give_up:
-                    return answer
-                if code in _NO_ROOM and not patient:
+                if (refusal.get("code") != 503 and code not in codes.IN_PROCESS) or time.monotonic() > give_up:
+                    return answer if sent == 1 else {**answer, "duplicate": False}
+                if code in codes.NO_ROOM and not patient:
                     raise BrokerError(
                         f"the NATS server at {self.url} has no room left: free disk space there, or raise its "
                         "max_file_store"

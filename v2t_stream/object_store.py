@@ -20,6 +20,7 @@ import msgspec
 import nats.errors
 from nats.js.errors import APIError
 
+from v2t_stream import codes
 from v2t_stream.bucket import AT_ONCE, Bucket, Copy, sha256_of
 from v2t_stream.client import NatsClient
 from v2t_stream.errors import ObjectMissing, StoreAway, StoreError
@@ -31,8 +32,6 @@ TRANSCRIPTS: Final = "v2t_transcripts"
 MODELS: Final = "v2t_models"
 
 OURS: Final = "v2t-transcript"  # the label of what we put into a bucket of somebody else
-
-_NO_SPACE: Final = (10023, 10047)
 
 
 class ObjectStore(Protocol):
@@ -198,7 +197,7 @@ def _told(action: str) -> Iterator[None]:
         yield
     except APIError as error:
         why = error.description or str(error)
-        if error.err_code in _NO_SPACE or "no space" in why:
+        if error.err_code in codes.NO_ROOM or "no space" in why:
             why = f"the NATS server has no room left ({why}): free disk space there or raise its max_file_store"
         raise StoreError(f"could not {action}: {why}") from error
     except nats.errors.NoRespondersError as error:

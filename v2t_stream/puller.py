@@ -1,12 +1,14 @@
 """Pulling from a JetStream consumer, one request at a time."""
 
 import asyncio
+import contextlib
 import json
 from types import TracebackType
 from typing import Final, Self
 
 import nats.errors
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from v2t_stream.client import NatsClient
 from v2t_stream.errors import BrokerError, Denied
@@ -39,13 +41,23 @@ class Puller:
         self.rank = rank  # may be changed between two calls of `next`
         self._group = group
         self._due = 0  # messages the server still owes us
+        self._has_missed = False  # it owed us something and fell silent: what it was asked for may still come
         self._queue: asyncio.Queue[Msg | Denied] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
-        self._inbox = self._client.new_inbox()
-        self._subscription = await self._client.subscribe(self._inbox, cb=self._queue.put)
-        self._client.expect(self._inbox, self._subject, self._queue.put_nowait)
+        await self._listen()
         return self
+
+    async def _listen(self) -> None:
+        self._inbox = self._client.new_inbox()
+        self._subscription = await self._client.subscribe(self._inbox, cb=self._hear)
+        self._client.expect(self._inbox, self._subject, self._queue.put_nowait)
+
+    async def _hear(self, message: Msg) -> None:
+        if (
+            message.reply.startswith("$JS.ACK") or message.subject == self._inbox
+        ):  # else about what was asked for before
+            self._queue.put_nowait(message)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -53,11 +65,7 @@ class Puller:
         """Stop pulling; what came in the meantime goes back at once, for somebody else."""
         self._client.expect_no_more(self._inbox)
         try:
-            if self._client.is_connected:
-                async with asyncio.timeout(_FAREWELL):
-                    await self._subscription.drain()  # type: ignore[no-untyped-call]  # it also waits for what is on its way to us
-            else:
-                await self._subscription.unsubscribe()
+            await self._end(self._subscription)
             while not self._queue.empty():
                 message = self._queue.get_nowait()
                 if isinstance(message, Msg) and message.reply.startswith("$JS.ACK"):
@@ -65,11 +73,24 @@ class Puller:
         except GONE:
             return  # the server is away and will deliver again by itself
 
+    async def _end(self, subscription: Subscription) -> None:
+        """Listen no more, so that the server forgets what it was asked for; what is on its way comes before that."""
+        if self._client.is_connected:
+            async with asyncio.timeout(_FAREWELL):
+                await subscription.drain()  # type: ignore[no-untyped-call]
+        else:
+            await subscription.unsubscribe()
+
     async def waiting(self, limit: int) -> list[Msg]:
         """What waits at this moment, `limit` messages at most. Raises BrokerError as `next` does."""
         found: list[Msg] = []
-        while len(found) < limit and (message := await self.next(0, batch=limit - len(found))):
-            found.append(message)
+        try:
+            while len(found) < limit and (message := await self.next(0, batch=limit - len(found))):
+                found.append(message)
+        except BaseException:
+            for message in found:  # for the next call, or to go back
+                self._queue.put_nowait(message)
+            raise
         return found
 
     async def next(self, wait: float = 30.0, *, batch: int = 1) -> Msg | None:
@@ -79,18 +100,15 @@ class Puller:
         BrokerError where the consumer does not exist any more, or Denied where this user may not take from it.
         """
         heartbeat = min(2.0, wait * 0.4)
-        if self._due <= 0 and self._queue.empty():
-            if not self._client.is_connected:
-                # The client would keep this request until it is connected, and the next one too: more than was wanted.
-                await asyncio.sleep(_AWAY)
-                return None
-            await self._ask(wait, heartbeat, batch)
+        if self._due <= 0 and self._queue.empty() and not await self._ask(wait, heartbeat, batch):
+            return None
         while True:
             try:
                 async with asyncio.timeout(2 * heartbeat + 0.5):  # wait_for can swallow a cancellation (3.11)
                     message = await self._queue.get()
             except TimeoutError:
                 self._due = 0
+                self._has_missed = True
                 return None
             if isinstance(message, Denied):
                 self._due = 0
@@ -99,17 +117,33 @@ class Puller:
                 self._due -= 1
                 return message
             headers = message.headers or {}
-            match headers.get("Status"):
-                case "100":
-                    continue
-                case "404" | "408":
-                    self._due = 0
-                    return None
-                case status:
-                    self._due = 0
-                    raise BrokerError(f"no work can be pulled: {status} {headers.get('Description')}")
+            status = headers.get("Status")
+            if status == "100":
+                continue
+            self._due = 0
+            if status in ("404", "408"):
+                return None
+            raise BrokerError(f"no work can be pulled: {status} {headers.get('Description')}")
 
-    async def _ask(self, wait: float, heartbeat: float, batch: int) -> None:
+    async def _renew(self) -> None:
+        """Ask from now on as somebody else, else the server would serve the old request and the new one."""
+        before = self._subscription
+        self._client.expect_no_more(self._inbox)
+        await self._listen()
+        self._has_missed = False
+        with contextlib.suppress(*GONE):
+            await self._end(before)
+
+    async def _ask(self, wait: float, heartbeat: float, batch: int) -> bool:
+        """Have something come: False where the server is away."""
+        if not self._client.is_connected:
+            # The client would keep this request until it is connected, and the next one too: more than was wanted.
+            await asyncio.sleep(_AWAY)
+            return False
+        if self._has_missed:
+            await self._renew()
+            if not self._queue.empty():
+                return True
         request: dict[str, object] = {"batch": batch}
         if self._group:
             request |= {"group": self._group, "priority": self.rank}
@@ -122,6 +156,7 @@ class Puller:
         except nats.errors.Error as error:
             raise BrokerError(f"could not ask for work: {words(error)}") from error
         self._due = batch
+        return True
 
 
 def words(error: BaseException) -> str:

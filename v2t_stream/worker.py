@@ -334,29 +334,30 @@ class Worker:
         reason = one_line(reason, _REASON)
         log.error("given up: %s: %s", message.subject, reason)
         self._presence.last_error = reason
-        await self._connection.publish(
-            DeadLetter(
-                job=job,
-                stage=self._row.name,
-                reason=reason,
-                original_subject=message.subject,
-                data=message.data,
-                deliveries=message.metadata.num_delivered,
-                node=self._resources.settings.node,
-            )
+        letter = DeadLetter(
+            job=job,
+            stage=self._row.name,
+            reason=reason,
+            original_subject=message.subject,
+            data=message.data,
+            deliveries=message.metadata.num_delivered,
+            node=self._resources.settings.node,
         )
-        self._count("dead")
-        await self._connection.publish(_consequence(self._row.name, job, work, reason))
-        await self._connection.client.request(message.reply, b"+TERM " + reason.encode()[:200], timeout=5)
+        async with self._kept_alive(message, None):
+            sequence = message.metadata.sequence.stream
+            await self._connection.publish(letter, dedupe=f"dead-{self._row.stream}-{sequence}")
+            self._count("dead")
+            await self._connection.publish(_consequence(self._row.name, job, work, reason))
+            await self._connection.client.request(message.reply, b"+TERM " + reason.encode()[:200], timeout=5)
 
     def _count(self, outcome: Outcome) -> None:
         self._presence.tally.outcomes[outcome] += 1
 
     @contextlib.asynccontextmanager
-    async def _kept_alive(self, message: Msg, work: Message | Submission) -> AsyncIterator[None]:
+    async def _kept_alive(self, message: Msg, work: Message | Submission | None) -> AsyncIterator[None]:
         """Tell the server that the work goes on, from the loop, so that a blocked loop loses the message.
 
-        Work that has become moot meanwhile, as its job was cancelled or its result came from elsewhere, is ended.
+        `work` that has become moot meanwhile, as its job was cancelled or its result came from elsewhere, is ended.
         """
         current = asyncio.current_task()
 
@@ -366,7 +367,7 @@ class Worker:
                 await asyncio.sleep(self._ack_wait / 3)
                 with contextlib.suppress(nats.errors.Error, BrokerError):
                     await message.in_progress()
-                    if await self._is_settled(work):
+                    if work and await self._is_settled(work):
                         self._end_as_moot(current)
                         break
             await asyncio.sleep(_HUNG)

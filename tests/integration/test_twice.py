@@ -1,0 +1,219 @@
+"""What is sent twice, because an answer was lost or late: on a real nats-server, whose answers a double loses."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nats.errors
+import pytest
+from nats.aio.msg import Msg
+
+from schemas.chunks import ChunkTask, Span
+from schemas.events import ChunkDone, Completed, Converted, DeadLetter, Downloaded, Failed, Submitted
+from schemas.message import Message
+from schemas.options import Options
+from tests.harness import Server, broker
+from tests.patience import PATIENCE
+from v2t_stream import codes, control, jetstream
+from v2t_stream.errors import BrokerError, Reject
+from v2t_stream.fleet import Presence
+from v2t_stream.jetstream import Connection
+from v2t_stream.lists import read
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.puller import Puller
+from v2t_stream.settings import Settings
+from v2t_stream.stage import Resources
+from v2t_stream.topology import CHUNKS, DEAD, JOBS, SUBMIT_SUBJECT, stage_row
+from v2t_stream.worker import Worker
+
+CHUNK = ChunkTask(job="job", n=0, audio="media/job/chunks/0.flac", spans=(Span(0, 16_000),), options=Options())
+(ANY,) = (consumer for consumer in stage_row("transcribe").consumers if consumer.durable == "transcribe-any")
+GAP = ChunkDone(job="job", n=0, start=0, end=1, error="broken")
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[tuple[Server, Connection]]:
+    async with broker(tmp_path / "nats") as running:
+        yield running
+
+
+@pytest.fixture
+async def connection(nats_server: tuple[Server, Connection]) -> Connection:
+    return nats_server[1]
+
+
+@pytest.fixture
+def lose(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lose the first answer to what is sent on a subject; what is to happen in between, happens."""
+
+    def lose(subject: str, meanwhile: Callable[[], Awaitable[object]] | None = None) -> None:
+        request = connection.client.request
+        lost = False
+
+        async def losing(asked: str, *arguments: Any, **named: Any) -> Msg:
+            nonlocal lost
+            answer = await request(asked, *arguments, **named)
+            if asked != subject or lost:
+                return answer
+            lost = True
+            if meanwhile:
+                await meanwhile()
+            raise nats.errors.TimeoutError
+
+        monkeypatch.setattr(connection.client, "request", losing)
+
+    return lose
+
+
+async def test_what_a_retry_removed_is_not_brought_back(connection: Connection, lose: Callable[..., None]) -> None:
+    """Else a machine that stood still for a moment puts the gap back that a retry has just removed."""
+
+    async def removed() -> None:
+        await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": GAP.subject})
+
+    lose(GAP.subject, removed)
+    assert await connection.publish(GAP)
+    assert await connection.last(JOBS, GAP.subject) is None
+    assert await connection.publish(GAP)  # another call is another message
+    assert await connection.last(JOBS, GAP.subject) is not None
+
+
+async def test_a_submission_that_is_sent_again_is_no_second_one(
+    connection: Connection, lose: Callable[..., None]
+) -> None:
+    """Else whoever submits to a busy broker reads that it was submitted before, which it was not."""
+    lose(SUBMIT_SUBJECT)
+    assert (await connection.submit(SUBMIT_SUBJECT, b"https://example.org/a", "same"))[1] is False
+    assert (await connection.submit(SUBMIT_SUBJECT, b"https://example.org/a", "same"))[1] is True
+
+
+async def test_a_cluster_without_a_leader_is_asked_again(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is asked during an election fails at once, though the leader is there a moment later.
+
+    The refusal is a double: a real cluster gives it for seconds, and not when it is told to.
+    """
+    monkeypatch.setattr(jetstream, "_ACK_TIMEOUT", 0.05)
+    request = connection.client.request
+    refusals = 2
+
+    async def leaderless(*arguments: Any, **named: Any) -> Msg:
+        nonlocal refusals
+        answer = await request(*arguments, **named)
+        if refusals:
+            refusals -= 1
+            error = {
+                "code": 503,
+                "err_code": codes.NO_LEADER,
+                "description": "JetStream system temporarily unavailable",
+            }
+            answer.data = msgspec.json.encode({"error": error})
+        return answer
+
+    monkeypatch.setattr(connection.client, "request", leaderless)
+    assert (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]["name"] == JOBS
+    assert refusals == 0
+    refusals = 2
+    store = JetStreamStore(connection.client)
+    await store.put("media/job/a", b"here")
+    assert await store.get("media/job/a") == b"here"
+    refusals = 100
+    with pytest.raises(BrokerError, match="did not answer"):
+        await connection.api(f"STREAM.INFO.{JOBS}")
+
+
+async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection: Connection) -> None:
+    """Else the retry's chunk counts as waiting already, the ack of the old one removes it, and the job never ends."""
+    for fact in (
+        Submitted(job="job", title="Talk", media="media/a"),
+        Downloaded(job="job", title="Talk", source="a", media="media/a", size=9, seconds=1),
+        Converted(job="job", chunks=1, duration=1, speech=1, seconds=1),
+        CHUNK,
+    ):
+        await connection.publish(fact)
+    async with Puller(connection.client, CHUNKS, ANY.durable, group=ANY.group) as puller:
+        async with asyncio.timeout(PATIENCE):
+            while not (message := await puller.next()):
+                pass
+        await connection.publish(GAP)
+        job = await read(connection, "job")
+        await connection.publish(Completed(job="job", after=job.fence, transcript="transcripts/job/transcript"))
+        await control.retry(connection, await read(connection, "job"), chunk=0)
+        assert await connection.publish(CHUNK)  # as convert does
+        await message.ack_sync(timeout=PATIENCE)
+        assert await connection.subjects(CHUNKS, "v2t.chunk.>") == [CHUNK.subject]
+
+
+class Refusing:
+    """A stage that gives everything up."""
+
+    def __init__(self) -> None:
+        self.row = stage_row("transcribe")._replace(consumers=(ANY,))
+        self.asked = 0
+
+    async def process(self, message: Any) -> AsyncGenerator[Message]:
+        self.asked += 1
+        raise Reject("it is poison")
+        yield message
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_what_is_given_up_twice_is_one_dead_letter(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a broker that went between the letter and its consequence makes two letters of one failure."""
+    publish = connection.publish
+    lost = False
+
+    async def losing(message: Message, **named: Any) -> bool:
+        nonlocal lost
+        if isinstance(message, ChunkDone | Failed) and not lost:
+            lost = True
+            raise BrokerError("the server is away")
+        return await publish(message, **named)
+
+    monkeypatch.setattr(connection, "publish", losing)
+    await publish(CHUNK)
+    stop = asyncio.Event()
+    stage = Refusing()
+    resources = Resources(
+        Settings(data_dir=str(tmp_path)), connection, JetStreamStore(connection.client), Presence("test", "test")
+    )
+    running = asyncio.create_task(Worker(stage, resources).run(stop))
+    async with asyncio.timeout(PATIENCE):
+        while await connection.subjects(CHUNKS, "v2t.chunk.>"):
+            await asyncio.sleep(0.02)
+    stop.set()
+    await running
+    assert stage.asked == 2
+    letters = [stored async for stored in connection.watch(DEAD, "v2t.dead.>", live=False) if stored]
+    (letter,) = letters
+    assert msgspec.json.decode(letter.data, type=DeadLetter).reason == "it is poison"
+
+
+async def test_who_was_not_answered_is_not_asked_twice(nats_server: tuple[Server, Connection]) -> None:
+    """Else after a hiccup of the broker a node is given more than it can work on, which then lies until it is late."""
+    server, connection = nats_server
+    async with Puller(connection.client, CHUNKS, ANY.durable, group=ANY.group) as puller:
+        with server.frozen():
+            for _ in range(2):
+                assert await puller.next(1) is None
+        pulling = asyncio.create_task(puller.next())
+        async with asyncio.timeout(PATIENCE):
+            while not (await info(connection))["num_waiting"]:
+                await asyncio.sleep(0.02)
+            for n in range(3):
+                await connection.publish(msgspec.structs.replace(CHUNK, n=n))
+            assert await pulling
+            while (state := await info(connection))["num_ack_pending"] + state["num_pending"] != 3:
+                await asyncio.sleep(0.02)
+        assert (state["num_ack_pending"], state["num_pending"]) == (1, 2)
+
+
+async def info(connection: Connection) -> dict[str, Any]:
+    return await connection.api(f"CONSUMER.INFO.{CHUNKS}.{ANY.durable}")
