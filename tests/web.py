@@ -175,15 +175,16 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.wfile.write(b"<p>x</p>" * 131072)
 
     def to_bomb(self, _: str) -> None:
-        """/bomb: a page of 8 MB that is 8 GB."""
-        squeezer = zlib.compressobj(9, zlib.DEFLATED, 31)
-        block = b"<p>x</p>" * 131072
+        """/bomb: a page of 13 MB that is 8 GB."""
+        squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        block = squeezer.compress(b"<p>x</p>" * 131072) + squeezer.flush(zlib.Z_FULL_FLUSH)  # the same anywhere
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Encoding", "gzip")
         self.end_headers()
+        self.wfile.write(zlib.compressobj(9, zlib.DEFLATED, 31).flush()[:10])  # the head of gzip
         for _n in range(8192):
-            self.wfile.write(squeezer.compress(block))
+            self.wfile.write(block)
         self.wfile.write(squeezer.flush())
         self.connection.close()
 
