@@ -351,8 +351,18 @@ def _described(entry: dict[str, Any], url: str, place: int, title: str) -> Entry
 
 
 def _origin(extractor: str | None, media_id: str | None) -> str:
-    """The medium's own id; empty where there is none, as for the generic extractor, which takes the link's end."""
-    return f"{extractor}:{media_id}" if extractor and media_id and extractor != "Generic" else ""
+    """The medium's own id; empty where there is none: an extractor for any page takes the link's end, without the site.
+
+    Those are the generic one, and the ones of players, which know no address of their own.
+    """
+    from yt_dlp.extractor import get_info_extractor  # noqa: PLC0415  # heavy, as above
+
+    if not extractor or not media_id or extractor == "Generic":
+        return ""
+    with contextlib.suppress(KeyError):  # a link to an extractor that there is not
+        if get_info_extractor(extractor)._VALID_URL is not False:  # noqa: SLF001  # as yt-dlp's guide for extractors has it
+            return f"{extractor}:{media_id}"
+    return ""
 
 
 def too_large(name: str, size: float, settings: Settings) -> str:

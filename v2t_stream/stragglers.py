@@ -12,7 +12,7 @@ from schemas.chunks import ChunkTask
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, Presence, fleet
 from v2t_stream.jetstream import Connection
-from v2t_stream.topology import CHUNKS
+from v2t_stream.topology import CHUNKS, stage_row
 from v2t_stream.worker import Worker
 
 LATE: Final = 2.0  # times what the fleet's median node would have needed
@@ -22,8 +22,8 @@ MARGIN: Final = 0.5  # seconds we must be ahead, for the way there and back
 def stragglers(nodes: Iterable[NodeInfo], mine: NodeInfo, seconds: float) -> list[str]:
     """The subjects of chunks worth doing again here, the latest first.
 
-    Worth it is one that nobody else does again yet, that has been in work longer than LATE times what the fleet
-    would need for `seconds` of media, and that we would finish before its node does.
+    Worth it is one that we might have pulled ourselves, that nobody else does again yet, that has been in work longer
+    than LATE times what the fleet would need for `seconds` of media, and that we would finish before its node does.
     """
     fleet_ = [node for node in nodes if node.stage == "transcribe" and node.key != mine.key]
     speeds = [node.speed for node in (*fleet_, mine) if node.speed]
@@ -32,15 +32,23 @@ def stragglers(nodes: Iterable[NodeInfo], mine: NodeInfo, seconds: float) -> lis
     patience = LATE * seconds / median(speeds)
     ours = seconds / mine.speed
     held = [subject for node in fleet_ for subject in node.working]
+    allowed = _pulled(mine)
     late = []
     for node in fleet_:
         for subject, elapsed in node.working.items():
             theirs = seconds / node.speed - elapsed if node.speed else 0.0
             # One that should be done by its own speed is stuck; who knows how long yet.
             remaining = theirs if theirs > 0 else elapsed
-            if elapsed > patience and remaining > ours + MARGIN and held.count(subject) == 1:
+            is_late = elapsed > patience and remaining > ours + MARGIN
+            if is_late and subject.startswith(allowed) and held.count(subject) == 1:
                 late.append((remaining, subject))
     return [subject for _, subject in sorted(late, reverse=True)]
+
+
+def _pulled(mine: NodeInfo) -> tuple[str, ...]:
+    """How the subjects begin that we pull: those of jobs that are pinned to another accelerator are not among them."""
+    ours = [consumer for consumer in stage_row("transcribe").consumers if consumer.durable in mine.queues]
+    return tuple(pattern.removesuffix(">") for consumer in ours for pattern in consumer.filters)
 
 
 async def help_out(connection: Connection, worker: Worker, presence: Presence, seconds: float) -> None:

@@ -12,6 +12,7 @@ from v2t_stream.queues import Queue, queues
 from v2t_stream.topology import DEAD, JOBS
 
 _SHARE: Final = 0.01  # of the time that counting jobs may take; it grows with the jobs that are remembered
+_OLDEST: Final = 60.0  # seconds that a count is used at most, however long it took: a broker may be slow just once
 
 # What a job is when it has such a fact, the strongest first, as in v2t_stream.jobs.
 _STATES: Final[dict[str, State]] = {
@@ -57,7 +58,8 @@ class Surveyor:
         begun = time.monotonic()
         if begun >= self._count_at:
             self._jobs = await jobs_by_state(self._connection)
-            self._count_at = time.monotonic() + (time.monotonic() - begun) / _SHARE
+            counted = time.monotonic()
+            self._count_at = counted + min((counted - begun) / _SHARE, _OLDEST)
         return Survey(
             at=datetime.fromisoformat(dead["ts"]).timestamp(),
             queues=await queues(self._connection),

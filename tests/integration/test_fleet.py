@@ -14,12 +14,15 @@ from schemas.events import ChunkDone, Completed
 from schemas.options import Accelerator
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, Node, Simulated, ended, node, simulated, transcribe, until, upload
+from tests.observed import pulled_by
 from tests.patience import PATIENCE
 from v2t_stream import control
 from v2t_stream.errors import V2TError
 from v2t_stream.fleet import NodeInfo, fleet
 from v2t_stream.jetstream import Connection, connect
+from v2t_stream.jobs import Job
 from v2t_stream.object_store import JetStreamStore
+from v2t_stream.queues import pause, resume
 from v2t_stream.submission import submit
 from v2t_stream.topology import CHUNKS, JOBS, NODES
 
@@ -60,7 +63,29 @@ class Fleet:
         )
         return self._stack.enter_context(machine)
 
-    async def submit(self, clip: str = "3min.ogg", **options: str) -> str:
+    async def share(self, models: dict[str, str], **options: bool) -> Job:
+        """A job of which each of these nodes gets a chunk: its engine is ready and it waits for work as they come.
+
+        Until a node that stands still then has done its own, the others must not be fast enough to do it too.
+        """
+        for name, model in models.items():
+            self.join(name, model, V2T_WARM="true")
+        await self.seen(
+            lambda nodes: len(nodes) == len(models) and all(info.queues and info.state == "ready" for info in nodes)
+        )
+        await pause(self.connection, "transcribe-any")
+        try:
+            job_id = await self.submit(**options)
+            await until(self.connection, job_id, lambda job: job.converted is not None)
+            await pulled_by(self.connection, "transcribe", len(models))
+        finally:
+            await resume(self.connection, "transcribe-any")
+        job = await ended(self.connection, job_id)
+        assert job.state == "completed", job.reason
+        assert {chunk.node for chunk in job.chunks.values()} == {*models}
+        return job
+
+    async def submit(self, clip: str = "3min.ogg", **options: str | bool) -> str:
         media = await upload(self.connection, DATA / clip)
         job, _ = await submit(
             self.connection, SubmitRequest(media=media, title=f"{clip} {next(_COUNT)}", force=True, **options)
@@ -88,21 +113,12 @@ async def machines(hub: Simulated, tmp_path: Path) -> AsyncIterator[Fleet]:
 
 async def test_all_nodes_share_one_file(machines: Fleet) -> None:
     """Else three machines are as slow as one."""
-    for name, model in (("m2", "x20"), ("m4", "x30"), ("box", "x25")):
-        machines.join(name, model)
-    await machines.seen(lambda nodes: len(nodes) == 3)
-    job = await ended(machines.connection, await machines.submit())
-    assert job.state == "completed", job.reason
-    assert {chunk.node for chunk in job.chunks.values()} == {"m2", "m4", "box"}
+    await machines.share({"m2": "x4", "m4": "x6", "box": "x5"})
 
 
 async def test_one_language_whoever_did_the_chunks(machines: Fleet) -> None:
     """Else a transcript changes its language where the machine changed."""
-    machines.join("hears-german", "x30-de")
-    machines.join("hears-french", "x30-fr")
-    await machines.seen(lambda nodes: len(nodes) == 2)
-    job = await ended(machines.connection, await machines.submit())
-    assert {chunk.node for chunk in job.chunks.values()} == {"hears-german", "hears-french"}
+    job = await machines.share({"hears-german": "x8-de", "hears-french": "x8-fr"})
     assert job.language
     assert {chunk.language for chunk in job.chunks.values()} == {job.language.language}
     assert all(segment.text.endswith(job.language.language) for segment in job.segments())
@@ -110,11 +126,7 @@ async def test_one_language_whoever_did_the_chunks(machines: Fleet) -> None:
 
 async def test_many_languages_where_asked(machines: Fleet) -> None:
     """Else an interview in two languages is heard in one."""
-    machines.join("hears-german", "x30-de")
-    machines.join("hears-french", "x30-fr")
-    await machines.seen(lambda nodes: len(nodes) == 2)
-    media = await upload(machines.connection, DATA / "3min.ogg")
-    job, _ = await transcribe(machines.connection, SubmitRequest(media=media, multilingual=True))
+    job = await machines.share({"hears-german": "x8-de", "hears-french": "x8-fr"}, multilingual=True)
     assert {chunk.language for chunk in job.chunks.values()} == {"de", "fr"}
 
 
@@ -256,7 +268,7 @@ async def test_the_fleet_is_seen_and_forgotten(machines: Fleet) -> None:
     await ended(machines.connection, await machines.submit("20s-1.flac"))
     (info,) = await machines.seen(lambda nodes: bool(nodes and nodes[0].speed))
     assert info.speed
-    assert 5 < info.speed <= 50
+    assert 0 < info.speed <= 50
     machine.kill("transcribe")
     await machines.seen(lambda nodes: not nodes)
 
@@ -265,7 +277,7 @@ async def test_the_fleet_answers_nats_micro(machines: Fleet) -> None:
     """Else the tools that people have for NATS services do not see it."""
     machines.join("one", "x50")
     await machines.seen(lambda nodes: len(nodes) == 1)
-    reply = await machines.connection.client.request("$SRV.INFO.v2t-transcribe", timeout=5)
+    reply = await machines.connection.client.request("$SRV.INFO.v2t-transcribe", timeout=PATIENCE)
     info = json.loads(reply.data)
     assert (info["name"], info["metadata"]["node"]) == ("v2t-transcribe", "one")
 

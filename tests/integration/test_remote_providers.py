@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +11,7 @@ from schemas.options import Options
 from stages.chain import Chain, Heard
 from stages.link import Unusable
 from stages.remote.http import _retry_after
+from tests.patience import PATIENCE
 from tests.remote_api import Answer, Api, remote_api
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.models.fetching import Models
@@ -200,11 +200,12 @@ def test_a_date_to_come_back_at_is_by_the_clock_of_the_service() -> None:
 
 async def test_a_hung_service_ends_with_the_timeout(api: Api) -> None:
     """Else a chunk waits for half an hour."""
-    api.answers = [Answer(VERBOSE, hang=30)]
-    begun = time.monotonic()
-    with pytest.raises(Retry, match=r"paid .*0\.3 s"):
-        await hear(openai(api, timeout=0.3, retries=1))
-    assert time.monotonic() - begun < 20
+    api.answers = [Answer(VERBOSE, hang=10 * PATIENCE)]
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(Retry, match=r"paid .*0\.3 s"):
+            await hear(openai(api, timeout=0.3, retries=1))
+        while len(api.asked) < 2:  # the service may not have come to read it
+            await asyncio.sleep(0.05)
     assert len(api.asked) == 2
 
 
@@ -257,9 +258,15 @@ async def test_no_service_and_no_key(api: Api, monkeypatch: pytest.MonkeyPatch) 
 
 async def test_limits_hold_over_real_calls(api: Api) -> None:
     """Else the account's limits are broken by our own concurrency."""
-    api.answers = [Answer(VERBOSE, hang=0.05)]
+    api.answers = [Answer(VERBOSE, hang=10 * PATIENCE)]
     chain = Chain([openai(api, max_concurrency=2)], Settings(), Models(Settings()))
-    await asyncio.gather(*(chain.transcribe(TWO_SECONDS, FLAC, Options(remote=True)) for _ in range(6)))
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        for _ in range(6):
+            group.create_task(chain.transcribe(TWO_SECONDS, FLAC, Options(remote=True)))
+        while api.busy < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)  # a third would come now
+        api.over.set()  # from now on they are answered at once
     assert (len(api.asked), api.most_busy) == (6, 2)
 
 

@@ -1,13 +1,19 @@
 """What doctor makes of what it finds on a machine, those included that no test can have."""
 
 import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from v2t_stream.doctor import Finding, accelerator, examine, in_thread, machine
+from v2t_stream.doctor import Finding, accelerator, broker, examine, in_thread, machine
 from v2t_stream.doctor.accelerator import Machine, judge
 from v2t_stream.errors import BrokerError
+from v2t_stream.jetstream import Connection
 from v2t_stream.settings import Settings
 
 PLAIN = Machine(engine="faster-whisper", wanted="auto", device="cpu", threads=8)
@@ -111,3 +117,43 @@ def test_a_secret_that_others_can_read_is_told_and_never_shown(tmp_path: Path, m
     assert "OPENAI_API_KEY" in machine.secrets(settings).found
     monkeypatch.setenv("OPENAI_API_KEY", "hush")
     assert "hush" not in str(machine.secrets(settings))
+
+
+@pytest.mark.parametrize(
+    ("off", "status", "says"),
+    [(0, "ok", "within"), (-60, "warn", "ahead of the broker's"), (60, "warn", "behind the broker's")],
+)
+async def test_a_slow_answer_makes_no_clock_wrong(
+    off: float, status: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who looks over a slow line is sent to mend two clocks that are right."""
+    monkeypatch.setattr(broker, "_APART", 0.05)
+
+    async def who(_: Connection) -> dict[str, Any]:
+        told = datetime.now(UTC) + timedelta(seconds=off)
+        await asyncio.sleep(0.2)  # on its way
+        return {"data": {}, "server": {"time": told.isoformat()}}
+
+    monkeypatch.setattr(broker, "_who", who)
+    finding = await broker.clock(cast(Connection, None))
+    assert (finding.status, says in finding.found) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("off", "status", "says"),
+    [(0, "ok", "within"), (-60, "warn", "ahead of the store's"), (60, "warn", "behind the store's")],
+)
+def test_a_store_that_tells_whole_seconds_has_no_wrong_clock(
+    off: float, status: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every second look warns of a clock that is right."""
+    monkeypatch.setattr(broker, "_APART", 0.05)
+
+    def request(*_: object, **__: object) -> SimpleNamespace:
+        told = datetime.now(UTC) + timedelta(seconds=off)
+        time.sleep(0.2)  # on its way
+        return SimpleNamespace(headers={"Date": format_datetime(told, usegmt=True)})
+
+    monkeypatch.setattr("urllib3.request", request)
+    finding = broker.store_clock(Settings(minio_endpoint="store"))
+    assert (finding.status, says in finding.found) == (status, True)

@@ -9,8 +9,22 @@ from v2t_stream.stragglers import stragglers
 CHUNK = 30.0  # seconds
 
 
-def node(name: str, speed: float | None, **working: float) -> NodeInfo:
-    return NodeInfo(node=name, stage="transcribe", pid=1, version="1", speed=speed, working=working)
+def chunk(of: str, accelerator: str = "any") -> str:
+    """Its subject, of the job `of`."""
+    return f"v2t.chunk.{accelerator}.{of}.0"
+
+
+def node(name: str, speed: float | None, accelerator: str = "any", **working: float) -> NodeInfo:
+    """One that has a chunk of each job in `working` in hand, for so many seconds. `accelerator`: what it has."""
+    return NodeInfo(
+        node=name,
+        stage="transcribe",
+        pid=1,
+        version="1",
+        speed=speed,
+        queues=(f"transcribe-{accelerator}", "transcribe-any"),
+        working={chunk(job, accelerator): seconds for job, seconds in working.items()},
+    )
 
 
 ME = node("me", 40.0)
@@ -38,31 +52,39 @@ def test_speed_is_that_of_the_latest_chunks() -> None:
 
 def test_what_a_slow_node_has_long_is_done_again() -> None:
     """Else the last chunk of a job ends on the slowest machine."""
-    assert stragglers([ME, node("slow", 1.0, chunk=5.0), node("fast", 40.0)], ME, CHUNK) == ["chunk"]
+    assert stragglers([ME, node("slow", 1.0, job=5.0), node("fast", 40.0)], ME, CHUNK) == [chunk("job")]
 
 
 def test_what_a_stuck_node_has_is_done_again() -> None:
     """Else a machine that hangs holds the job until its chunk times out."""
-    assert stragglers([ME, node("stuck", 40.0, chunk=20.0)], ME, CHUNK) == ["chunk"]
+    assert stragglers([ME, node("stuck", 40.0, job=20.0)], ME, CHUNK) == [chunk("job")]
 
 
 def test_what_will_be_done_sooner_there_is_left_there() -> None:
     """Else every chunk is done twice."""
-    assert not stragglers([ME, node("peer", 40.0, chunk=0.5)], ME, CHUNK)
-    assert not stragglers([ME, node("slow", 1.0, chunk=29.5)], ME, CHUNK)
+    assert not stragglers([ME, node("peer", 40.0, job=0.5)], ME, CHUNK)
+    assert not stragglers([ME, node("slow", 1.0, job=29.5)], ME, CHUNK)
 
 
 def test_what_somebody_does_again_already_is_left_to_them() -> None:
     """Else all idle nodes do the same chunk."""
-    assert not stragglers([ME, node("slow", 1.0, chunk=5.0), node("quick", 60.0, chunk=0.1)], ME, CHUNK)
+    assert not stragglers([ME, node("slow", 1.0, job=5.0), node("quick", 60.0, job=0.1)], ME, CHUNK)
 
 
 def test_a_node_that_does_not_know_its_own_speed_keeps_out() -> None:
     """Else a slow newcomer takes what would have been done before it is."""
-    assert not stragglers([node("slow", 1.0, chunk=9.0)], node("me", None), CHUNK)
+    assert not stragglers([node("slow", 1.0, job=9.0)], node("me", None), CHUNK)
 
 
 def test_the_latest_comes_first() -> None:
     """Else the help goes to the chunk that needs it least."""
     fleet = [ME, node("a", 1.0, soon=20.0), node("b", 0.5, late=20.0), node("c", 40.0), node("d", 40.0)]
-    assert stragglers(fleet, ME, CHUNK) == ["late", "soon"]
+    assert stragglers(fleet, ME, CHUNK) == [chunk("late"), chunk("soon")]
+
+
+def test_what_is_pinned_is_done_again_by_nodes_of_that_kind_alone() -> None:
+    """Else who paid for a card, to have its words, gets those of the laptop that happened to idle."""
+    busy = node("busy", 1.0, "cuda", job=5.0)
+    plain, card = node("plain", 40.0, "cpu"), node("card", 40.0, "cuda")
+    assert not stragglers([busy, plain, card], plain, CHUNK)
+    assert stragglers([busy, plain, card], card, CHUNK) == [chunk("job", "cuda")]

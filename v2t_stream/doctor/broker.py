@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ _BUCKETS: Final = 4  # streams beside those of the topology
 _NEAR: Final = 0.9  # of a limit
 _APART: Final = 2.0  # seconds between two clocks from which times look wrong
 _TOO_FAR: Final = 15 * 60.0  # from which S3 refuses
+_S3_TELLS: Final = timedelta(seconds=1)  # how exactly: whole seconds, the rest cut off
 _ANSWER: Final = 3.0  # seconds
 _SHOWN: Final = 3  # of a list
 _APPLY: Final = "v2t doctor --fix, or v2t topology apply, makes it so"
@@ -136,10 +137,12 @@ async def priorities(connection: Connection) -> Finding:
 
 
 async def clock(connection: Connection) -> Finding:
+    asked = datetime.now(UTC)
     told = await _who(connection)
+    answered = datetime.now(UTC)
     if told is None or "time" not in told["server"]:
         return Finding("clock", "ok", "the server does not tell its time")
-    ahead = (datetime.now(UTC) - datetime.fromisoformat(told["server"]["time"])).total_seconds()
+    ahead = _ahead(asked, answered, datetime.fromisoformat(told["server"]["time"]))
     return _apart("clock", ahead, "the broker's", s3=False)
 
 
@@ -176,12 +179,14 @@ def store_clock(settings: Settings) -> Finding:
     import urllib3  # noqa: PLC0415  # heavy
 
     scheme = "https" if settings.minio_secure else "http"
+    asked = datetime.now(UTC)
     try:
         answer = urllib3.request("HEAD", f"{scheme}://{settings.minio_endpoint}/", timeout=_ANSWER, retries=False)
+        answered = datetime.now(UTC)
         told = datetime.strptime(answer.headers["Date"], "%a, %d %b %Y %H:%M:%S %Z").replace(tzinfo=UTC)
     except (urllib3.exceptions.HTTPError, KeyError, ValueError):
         return Finding("store's clock", "ok", "the store does not tell its time")
-    return _apart("store's clock", (datetime.now(UTC) - told).total_seconds(), "the store's", s3=True)
+    return _apart("store's clock", _ahead(asked, answered, told, _S3_TELLS), "the store's", s3=True)
 
 
 async def uploads(settings: Settings) -> Finding:
@@ -203,6 +208,14 @@ async def _who(connection: Connection) -> dict[str, Any] | None:
         return None
     answer: dict[str, Any] = json.loads(reply.data)
     return answer if "data" in answer and "server" in answer else None
+
+
+def _ahead(asked: datetime, answered: datetime, told: datetime, cut: timedelta = timedelta()) -> float:
+    """By how many seconds at least our clock is ahead of another; below 0 where it is behind.
+
+    The other told its time, of which less than `cut` was cut off, at some moment between `asked` and `answered`.
+    """
+    return max((asked - told - cut).total_seconds(), 0.0) + min((answered - told).total_seconds(), 0.0)
 
 
 def _apart(name: str, ahead: float, whose: str, *, s3: bool) -> Finding:
