@@ -99,6 +99,8 @@ class EngineHost:
         self._closed = True
         self.kill()
         async with self._turn:
+            if self.pid is not None:  # the call in hand had it started meanwhile
+                self.kill()
             await self._bury()
 
     @property
@@ -108,8 +110,6 @@ class EngineHost:
 
     async def _call(self, request: Request, sound: Sequence[Samples]) -> list[Transcription]:
         async with self._turn:
-            if self._closed:
-                raise Retry(f"the engine {self._engine} is being stopped on this machine", delay=0)
             process = await self._living()
             try:
                 answer = _decode(await _exchange(process, request, sound))
@@ -135,8 +135,10 @@ class EngineHost:
             raise EngineDied(f"the engine {self._engine} failed with the model {request.model!r}: {answer.text}")
 
     async def _living(self) -> Process:
+        """The process, started where there is none. Raises Retry where it is to be closed, also if it was just now."""
         if self._process is not None and (self._doomed or self._process.returncode is not None):
             await self._bury()
+        self._check_open()
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -146,7 +148,12 @@ class EngineHost:
                 limit=_ANSWER_LIMIT,
                 start_new_session=True,  # out of reach of the terminal's Ctrl-C
             )
+            self._check_open()
         return self._process
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Retry(f"the engine {self._engine} is being stopped on this machine", delay=0)
 
     async def _autopsy(self, process: Process) -> str:
         """How the process ended whose pipes are closed, in words."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.harness import Node, node, shared_broker
+from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, connect
 
 # A file's tests run in one process. The longest files come first, so that none is begun when the others are done.
@@ -71,7 +72,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     folder = tmp_path_factory.mktemp("pipeline")
     with (
         shared_broker(folder / "nats") as server,
-        node(server.url, folder / "home", V2T_MAX_BYTES="50000000", V2T_MAX_DURATION="3600") as machine,
+        node(server.url, folder / "home", V2T_MAX_BYTES="50000000", V2T_MAX_DURATION="720") as machine,
     ):
         yield Pipeline(server.url, machine)
 
@@ -79,5 +80,5 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 @pytest.fixture
 async def connection(pipeline: Pipeline) -> AsyncIterator[Connection]:
     """A connection to the running pipeline."""
-    async with await connect(pipeline.url, name="test") as connection:
+    async with await connect(pipeline.url, name="test", patience=PATIENCE) as connection:
         yield connection

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Final
 
+import click
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -42,6 +43,7 @@ _FRAME: Final = 0.1  # seconds between two pictures
 _AGES: Final = 10  # pictures after which all is drawn again, as times go on by themselves
 _WHILE_READING: Final = 5  # so many times fewer pictures
 _REJOIN: Final = 1.0  # seconds
+_PROMPTLY: Final = 3.0  # seconds in which it ends without a word why it takes longer
 
 
 class Monitor(App[None]):
@@ -111,6 +113,13 @@ class Monitor(App[None]):
     def on_mount(self) -> None:
         self.set_interval(_FRAME, self._draw)
         self.join()
+
+    async def on_unmount(self) -> None:
+        """Wait for the workers, which are cancelled by now: one may have stages to stop, and then their broker."""
+        ending = [asyncio.create_task(worker.wait()) for worker in self.workers]
+        if ending and (await asyncio.wait(ending, timeout=_PROMPTLY))[1] and not (self.is_headless or self.is_web):
+            click.echo("the stages here finish what they have in hand, for 20 s at most; Ctrl-C leaves now", err=True)
+        await asyncio.gather(*ending, return_exceptions=True)
 
     def join(self) -> None:
         """Find a broker, or offer one."""

@@ -41,9 +41,11 @@ class Place(NamedTuple):
 
 
 async def prepare(nats: Server, minio: MinioServer) -> None:
-    async with await connect(nats.url, name="test") as connection:
+    async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
         await set_up(connection, minio.settings())
-        assert await announce_uploads(minio.settings()) == ""
+        async with asyncio.timeout(PATIENCE):  # MinIO answers before it knows whom it can tell
+            while await announce_uploads(minio.settings()):
+                await asyncio.sleep(0.1)
 
 
 @contextlib.contextmanager
@@ -73,7 +75,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 async def connection(place: Place) -> AsyncIterator[Connection]:
-    async with await connect(place.nats.url, name="test") as connection:
+    async with await connect(place.nats.url, name="test", patience=PATIENCE) as connection:
         yield connection
 
 
@@ -160,7 +162,7 @@ async def test_two_uploads_of_one_stem_keep_both_transcripts(place: Place, conne
 
 async def test_what_a_user_put_beside_the_upload_stays(place: Place, connection: Connection) -> None:
     """Else hand-made subtitles are overwritten."""
-    put(place.client, "mine/talk.srt", b"1\n00:00:00,000 --> 00:00:01,000\nmine\n")
+    await submitted(connection, [put(place.client, "mine/talk.srt", b"1\n00:00:00,000 --> 00:00:01,000\nmine\n")])
     job = await ended(connection, upload_job_id(put(place.client, "mine/talk.flac")))
     assert job.state == "completed"
     assert "mine" in read(place.client, UPLOADS, "mine/talk.srt")
@@ -210,7 +212,7 @@ async def test_what_cannot_be_done_is_a_failed_job_that_says_why(place: Place, c
 
 async def test_a_presigned_link_is_read_and_its_signature_shown_nowhere(place: Place, connection: Connection) -> None:
     """Else everybody who sees the list of jobs can read the object."""
-    put(place.client, "signed.bin")  # of no known suffix, and not media/…
+    await submitted(connection, [put(place.client, "signed.bin")])  # of no known suffix, and not media/…
     link = place.client.presigned_get_object(bucket_name=UPLOADS, object_name="signed.bin")
     environment = {**os.environ, **place.minio.environment, "NATS_URL": place.nats.url}
     command = [sys.executable, "-m", "v2t_stream", "etl", "--url", link, "--wait"]
@@ -272,7 +274,7 @@ def intake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 async def test_the_same_object_twice_is_one_job(intake: Place) -> None:
     """Else whoever uploads a folder again pays for everything twice."""
-    async with await connect(intake.nats.url, name="test") as connection:
+    async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
         uploads = [put(intake.client, "in/same.flac") for _ in range(2)]
         other = put(intake.client, "in/same.flac", b"another version")
         await submitted(connection, [*uploads, other])
@@ -280,14 +282,14 @@ async def test_the_same_object_twice_is_one_job(intake: Place) -> None:
         assert len(same) == 2
         # MinIO sends an event again that it is not sure of, maybe when the broker has forgotten the first.
         await connection.api(f"STREAM.PURGE.{INBOX}")
-        await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(uploads[0])))
+        await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(uploads[0])), timeout=PATIENCE)
         await submitted(connection, [put(intake.client, "in/after.flac")])
         assert len([job for job in (await jobs(connection)).values() if job.title == "in/same.flac"]) == 2
 
 
 async def test_fifty_objects_at_once_are_fifty_jobs(intake: Place) -> None:
     """Else some of a folder that is dropped into the bucket are lost, or done twice."""
-    async with await connect(intake.nats.url, name="test") as connection:
+    async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
         uploads = await asyncio.gather(
             *(asyncio.to_thread(put, intake.client, f"in/fifty/{n}.flac", b"x" * n) for n in range(1, 51))
         )
@@ -298,12 +300,12 @@ async def test_fifty_objects_at_once_are_fifty_jobs(intake: Place) -> None:
 
 async def test_only_what_is_wanted_starts_a_job(intake: Place) -> None:
     """Else the rest of a bucket that others use too is transcribed as well."""
-    async with await connect(intake.nats.url, name="test") as connection:
+    async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
         for key in ("out/a.mp4", "in/a.mp3", "in/folder/", "in/a.mp4.json"):
             put(intake.client, key, b"{}")
-        put(intake.client, "in/gone.mp4")
+        gone = put(intake.client, "in/gone.mp4")
         intake.client.remove_object(bucket_name=UPLOADS, object_name="in/gone.mp4")
-        await submitted(connection, [put(intake.client, "in/wanted.Mp4")])
+        await submitted(connection, [gone, put(intake.client, "in/wanted.Mp4")])
         titles = {job.title for job in (await jobs(connection)).values()}
         assert not titles & {"out/a.mp4", "in/a.mp3", "in/folder/", "in/a.mp4.json"}
         assert {"in/wanted.Mp4", "in/gone.mp4"} <= titles
@@ -313,9 +315,9 @@ async def test_a_notification_of_several_records_and_one_that_cannot_be_read(int
     """Else uploads are lost where a server bundles them, or intake stands still on what somebody published."""
     uploads = [Upload(bucket=UPLOADS, key=f"in/bundle {n}.flac", etag=str(n)) for n in range(3)]
     records = tuple(record for upload in uploads for record in Notification.of(upload).records)
-    async with await connect(intake.nats.url, name="test") as connection:
-        ack = await connection.js.publish(BUCKET_SUBJECT, b"{")
-        await connection.js.publish(BUCKET_SUBJECT, encode(Notification(records)))
+    async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
+        ack = await connection.js.publish(BUCKET_SUBJECT, b"{", timeout=PATIENCE)
+        await connection.js.publish(BUCKET_SUBJECT, encode(Notification(records)), timeout=PATIENCE)
         await submitted(connection, uploads)
         job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
         assert "a bucket's notification cannot be read" in job.reason
@@ -329,7 +331,7 @@ async def test_what_is_uploaded_while_the_broker_is_down_is_taken_when_it_is_up(
         early = put(minio.client(), "early.flac")
         nats.start()
         with node(nats.url, tmp_path / "home", "intake", **minio.environment):
-            async with await connect(nats.url, name="test") as connection:
+            async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
                 await submitted(connection, [early])
 
 
@@ -339,7 +341,7 @@ async def test_minio_is_killed_in_the_middle_and_an_object_is_gone(tmp_path: Pat
         await prepare(nats, minio)
         gone = put(minio.client(), "gone.flac")
         minio.client().remove_object(bucket_name=UPLOADS, object_name="gone.flac")
-        async with await connect(nats.url, name="test") as connection:
+        async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
             with node(nats.url, tmp_path / "home", **minio.environment) as machine:
                 upload = put(minio.client(), "talk.ogg", (DATA / "3min.ogg").read_bytes())
                 async for stored in connection.watch(JOBS, f"v2t.job.{upload_job_id(upload)}.chunk.*"):

@@ -113,11 +113,14 @@ def test_convert_of_a_folder_names_the_bad_file_and_does_the_others(terminal: Te
     assert err.endswith("v2t: 1 of 3 files gave no transcript\n")
 
 
+@pytest.mark.timeout(900)  # twenty commands
 def test_etl_and_job_commands_together(terminal: Terminal, site: str, tmp_path: Path) -> None:
     """The way of a job cannot be seen, or its transcript not be had, from a script."""
-    begun = time.monotonic()
-    out, err = terminal.run("etl", "--url", f"{site}/20s-3.flac?cli", *DEMO)
-    assert time.monotonic() - begun < 30  # it waits for nothing
+    terminal.run("queue", "pause", "download")
+    try:
+        out, err = terminal.run("etl", "--url", f"{site}/20s-3.flac?cli", *DEMO)  # it waits for nothing
+    finally:
+        terminal.run("queue", "resume", "download")
     job = out.strip()
     assert re.fullmatch(r"\w+-\w+\n", out)
     assert err == ""
@@ -243,11 +246,9 @@ def test_ctrl_c_leaves_at_once_and_leaves_nothing_behind(alone: Terminal, site: 
         while "converting" not in process.stderr.readline():
             pass
         assert len(processes(tmp_path / "home")) > 5
-        begun = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert time.monotonic() - begun < 30
     assert f"job {job} goes on with the next command here: v2t job status {job}" in err
     assert "Traceback" not in err
     assert not processes(tmp_path / "home")
@@ -320,14 +321,18 @@ def test_wait_outlasts_a_restart_of_the_broker(site: str, tmp_path: Path) -> Non
 
 
 def stages(home: Path) -> list[int]:
-    return [pid for pid in processes(home) if b"\0stage\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    """Those of them that are stages."""
+    return [pid for pid in processes(home) if b"\0stage\0" in of_process(pid, "cmdline")]
 
 
 def processes(home: Path) -> list[int]:
     """All processes that were started to work in the data directory `home`."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"V2T_DATA_DIR={home}\0".encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-    return found
+    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if f"V2T_DATA_DIR={home}\0".encode() in of_process(pid, "environ")]
+
+
+def of_process(pid: int, name: str) -> bytes:
+    """A file of /proc about it; nothing where it has gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    return b""

@@ -27,15 +27,19 @@ async def test_a_job_with_facts_of_a_newer_release_is_done_by_this_one(connectio
         "force": True,
         **NEWS,
     }
-    await connection.client.request("v2t.job.mixed.planned", json.dumps({"type": "planned", "job": "mixed"}).encode())
+
+    async def store(kind: str, data: bytes) -> None:
+        await connection.client.request(f"v2t.job.mixed.{kind}", data, timeout=PATIENCE)
+
+    await store("planned", json.dumps({"type": "planned", "job": "mixed"}).encode())
     await pause(connection, "aggregate")
     try:
-        await connection.client.request("v2t.job.mixed.submitted", json.dumps(fact).encode())
+        await store("submitted", json.dumps(fact).encode())
         async with asyncio.timeout(PATIENCE):
             while await connection.last(JOBS, "v2t.job.mixed.converted") is None:
                 await asyncio.sleep(0.02)
         # The latest of the facts on which the end of the job rests.
-        await connection.client.request("v2t.job.mixed.reviewed", b"[]")
+        await store("reviewed", b"[]")
     finally:
         await resume(connection, "aggregate")
     job = await ended(connection, "mixed")

@@ -6,6 +6,7 @@ import pytest
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
 from tests.harness import DATA, ended, reference, served, transcribe, upload
+from tests.patience import PATIENCE
 from v2t_stream.formats import FORMATS
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import JetStreamStore
@@ -50,7 +51,7 @@ async def test_words_have_times_when_asked(connection: Connection) -> None:
 async def test_any_nats_client_can_submit(form: bytes, connection: Connection) -> None:
     """Else `nats pub v2t.submit URL`, the simplest way in, does nothing."""
     with served(DATA) as web:
-        ack = await connection.js.publish(SUBMIT_SUBJECT, form % f"{web}/5s.flac".encode())
+        ack = await connection.js.publish(SUBMIT_SUBJECT, form % f"{web}/5s.flac".encode(), timeout=PATIENCE)
         job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
     assert job.state == "completed", job.reason
 

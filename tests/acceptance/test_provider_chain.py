@@ -11,6 +11,7 @@ import pytest
 from schemas.message import encode
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, broker, ended, node, reference, transcribe, upload
+from tests.patience import PATIENCE
 from tests.remote_api import Answer, Api, remote_api
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import JetStreamStore
@@ -70,12 +71,13 @@ async def test_a_remote_only_machine_asks_nobody_without_permission(tmp_path: Pa
             with node(server.url, tmp_path / "home", **environment):
                 # As any NATS client could send it: pinned to remote providers, which it does not allow.
                 unchecked = encode(SubmitRequest(media=media, accelerator="remote"))
-                ack = await connection.js.publish(SUBMIT_SUBJECT, unchecked)
+                ack = await connection.js.publish(SUBMIT_SUBJECT, unchecked, timeout=PATIENCE)
                 job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
                 assert job.state == "failed"
                 assert "allows remote providers: add --remote" in (job.reason or "")
                 # For others: it waits for a machine that may do it, and takes no harm from this one.
-                ack = await connection.js.publish(SUBMIT_SUBJECT, encode(SubmitRequest(media=media)))
+                wish = encode(SubmitRequest(media=media))
+                ack = await connection.js.publish(SUBMIT_SUBJECT, wish, timeout=PATIENCE)
                 waiting = job_id(await inbox_epoch(connection), ack.seq)
                 assert not api.asked
                 request = SubmitRequest(media=media, accelerator="remote", remote=True)

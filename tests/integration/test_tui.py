@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import pytest
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Input, TextArea
 
 from schemas.requests import SubmitRequest
@@ -18,19 +19,28 @@ from tests.web import Web, web
 from tui.app import Monitor
 from tui.rows import Row
 from tui.screens.ask import Ask
+from tui.screens.confirm import Confirm
 from tui.screens.detail import DetailScreen
 from tui.screens.export import Export
+from tui.screens.fleet import FleetScreen
+from tui.screens.help import Help
+from tui.screens.jobs import JobsScreen
 from tui.screens.offer import Offer
 from tui.screens.submit import Submit
 from tui.table import Table
 from tui.transcript import Transcript
 from v2t_stream.dead import dead_letters
+from v2t_stream.embedded import find_running
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.queues import queues
 from v2t_stream.settings import Settings
 from v2t_stream.submission import submit
 
 OTHERS = ("intake", "download", "convert", "aggregate")
+# A key goes to the app, to what has the focus, up to the app again through all that is around, and so does what it
+# sets off: each of them has a queue of its own.
+_QUEUES: Final = 12
+AnyScreen = TypeVar("AnyScreen", bound=Screen[Any])
 
 
 class Running(NamedTuple):
@@ -52,7 +62,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture
 async def connection(running: Running) -> AsyncIterator[Connection]:
     running.machine.revive()
-    async with await connect(running.server.url, name="test") as connection:
+    async with await connect(running.server.url, name="test", patience=PATIENCE) as connection:
         yield connection
 
 
@@ -61,7 +71,6 @@ class User:
 
     def __init__(self, app: Monitor, pilot: Pilot[None]) -> None:
         self.app = app
-        self.press = pilot.press
         self.pilot = pilot
         self._said: list[str] = []
         notify = app.notify
@@ -71,6 +80,35 @@ class User:
             notify(message, **more)
 
         app.notify = noted  # type: ignore[method-assign]  # what was said vanishes after some seconds
+
+    async def press(self, *keys: str) -> None:
+        """One key after the other, each when what the one before set off is done.
+
+        The pilot takes a process for idle that uses no processor, which one that the system holds up does not either.
+        """
+        for key in keys:
+            await self.pilot.press(key)
+            for _ in range(_QUEUES):
+                await self.pilot._wait_for_screen()
+            await self.sees(lambda: self.app.screen.is_mounted)
+
+    async def answers(self, key: str, answer: str) -> None:
+        """Press a key that asks a question, and answer it."""
+        await self.press(key)
+        await self.comes_to(Confirm)
+        await self.press(answer)
+        await self.sees(lambda: not isinstance(self.app.screen, Confirm))
+
+    async def comes_to(self, kind: type[AnyScreen]) -> AnyScreen:
+        """The screen of that kind, when it is open and whole."""
+        await self.sees(lambda: isinstance(self.app.screen, kind) and self.app.screen.is_mounted)
+        screen = self.app.screen
+        assert isinstance(screen, kind)
+        return screen
+
+    async def is_told(self, text: str) -> None:
+        """What is wrong, in the form that is open."""
+        await self.sees(lambda: text in str(self.app.screen.query_one("#wrong").render()))
 
     async def sees(self, what: Callable[[], object]) -> None:
         """Wait until it is so, and drawn: keys act on what is on the screen."""
@@ -100,10 +138,10 @@ class User:
 
     async def fills_in(self, lines: str, language: str = "", model: str = "") -> None:
         await self.press("s")
-        await self.sees(lambda: isinstance(self.app.screen, Submit))
-        self.app.screen.query_one(TextArea).text = lines
-        self.app.screen.query_one("#language", Input).value = language
-        self.app.screen.query_one("#model", Input).value = model
+        form = await self.comes_to(Submit)
+        form.query_one(TextArea).text = lines
+        form.query_one("#language", Input).value = language
+        form.query_one("#model", Input).value = model
         await self.press("ctrl+s")
 
 
@@ -126,16 +164,16 @@ async def test_a_link_is_submitted_watched_read_and_exported(running: Running, t
         assert (row.language, row.missing) == ("en", 0)
         await person.goes_to(row.id)
         await person.press("enter")
-        transcript = person.app.screen.query_one(Transcript)
+        transcript = (await person.comes_to(DetailScreen)).query_one(Transcript)
         await person.sees(lambda: transcript.all_entries)
         assert all(" s in en" in entry.text for entry in transcript.all_entries)
 
         await person.press("Y")
+        await person.sees(lambda: person.app.clipboard)
         assert person.app.clipboard.count("\n") == len(transcript.all_entries) - 1
         await person.press("e")
-        await person.sees(lambda: isinstance(person.app.screen, Export))
         file = tmp_path / "talk.srt"
-        person.app.screen.query_one("#file", Input).value = str(file)
+        (await person.comes_to(Export)).query_one("#file", Input).value = str(file)
         await person.press("enter")
         await person.sees(file.exists)
         await person.sees(lambda: "is written" in person.said())
@@ -144,10 +182,9 @@ async def test_a_link_is_submitted_watched_read_and_exported(running: Running, t
         # A file that is there is not overwritten by a single key.
         file.write_text("mine")
         await person.press("e")
-        person.app.screen.query_one("#file", Input).value = str(file)
+        (await person.comes_to(Export)).query_one("#file", Input).value = str(file)
         await person.press("enter")
-        await person.pilot.pause()
-        assert isinstance(person.app.screen, Export)
+        await person.is_told("once more overwrites it")
         assert file.read_text() == "mine"
 
 
@@ -160,17 +197,15 @@ async def test_several_lines_and_files_are_submitted(running: Running, tmp_path:
         await person.sees_state("20s-2", "completed")
         row = await person.sees_state("my clip.flac", "completed")
         assert row.language == "de"
-        assert "2 jobs are submitted" in person.said()
+        await person.sees(lambda: "2 jobs are submitted" in person.said())
 
 
 async def test_what_is_wrong_in_a_form_is_said_there(running: Running, tmp_path: Path) -> None:
     """A misspelt model is found out by a job that failed."""
     async with user(running.server.url, tmp_path) as person:
         await person.fills_in("https://example.com/talk.mp3", model="smal")
-        await person.pilot.pause()
+        await person.is_told("unknown model 'smal': did you mean small")
         assert isinstance(person.app.screen, Submit)
-        wrong = person.app.screen.query_one("#wrong").render()
-        assert "unknown model 'smal': did you mean small" in str(wrong)
 
 
 async def test_a_job_is_cancelled_after_a_question(running: Running, connection: Connection, tmp_path: Path) -> None:
@@ -181,8 +216,8 @@ async def test_a_job_is_cancelled_after_a_question(running: Running, connection:
     async with user(running.server.url, tmp_path) as person:
         await person.sees_state("slow", "transcribing")
         await person.goes_to(job)
-        await person.press("c", "n")
-        await person.press("c", "y")
+        await person.answers("c", "n")
+        await person.answers("c", "y")
         await person.sees_state("slow", "cancelled")
     assert (await ended(connection, job)).state == "cancelled"
     running.machine.kill("transcribe")  # it would be at it for a while
@@ -203,8 +238,7 @@ async def test_a_failed_job_is_retried(running: Running, tmp_path: Path) -> None
         # Again, by another model, which is asked for.
         await person.sees(lambda: person.app.screen.check_action("model", ()))  # its row shows the end a moment later
         await person.press("m")
-        await person.sees(lambda: isinstance(person.app.screen, Ask))
-        person.app.screen.query_one(Input).value = "sim/x900"
+        (await person.comes_to(Ask)).query_one(Input).value = "sim/x900"
         await person.press("enter")
         await person.sees(lambda: (job := person.app.picture.job(row.id)) and job.retries == 2)
         await person.sees(lambda: (job := person.app.picture.job(row.id)) and job.state == "completed")
@@ -232,31 +266,30 @@ async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
         assert row.missing == 2
         await person.goes_to(job)
         await person.press("enter")
-        screen = person.app.screen
-        assert isinstance(screen, DetailScreen)
+        screen = await person.comes_to(DetailScreen)
         transcript = screen.query_one(Transcript)
         await person.sees(lambda: [entry.chunk for entry in transcript.all_entries if entry.kind == "gap"] == [1, 2])
         await person.press("g")
         await person.sees(lambda: transcript.current and transcript.current.kind == "gap")
         await person.press("r")
         await person.sees(lambda: [gap.chunk for gap in screen.job.gaps] == [2] and screen.job.completed)
-        await person.press("escape", "2")
-        dead = person.app.screen.query_one("#dead", Table)
+        await person.press("escape")
+        await person.comes_to(JobsScreen)
+        await person.press("2")
+        dead = (await person.comes_to(FleetScreen)).query_one("#dead", Table)
         dead.focus()
-        number = next(
-            str(one.number) for one in await dead_letters(connection) if (one.letter.job, one.chunk) == (job, 2)
-        )
+        await person.sees(lambda: dead.has_focus)
+        number = await letter_about(connection, job, 2)
         await person.sees(lambda: dead.select(number) or dead.selected == number)
         await person.press("r")
+        await person.sees(lambda: f"job {job} is tried again" in person.said())  # till then its old end stands
         await until(connection, job, lambda state: bool(state.is_whole and not state.gaps and state.completed))
         # The letter of the other chunk is about nothing any more: that is said, and it can be thrown away.
-        number = next(
-            str(one.number) for one in await dead_letters(connection) if (one.letter.job, one.chunk) == (job, 1)
-        )
+        number = await letter_about(connection, job, 1)
         await person.sees(lambda: dead.select(number) or dead.selected == number)
         await person.press("r")
         await person.sees(lambda: "is no gap any more" in person.said())
-        await person.press("x", "y")
+        await person.answers("x", "y")
         await person.sees(lambda: "is thrown away" in person.said())
     assert number not in {str(one.number) for one in await dead_letters(connection)}
 
@@ -275,8 +308,9 @@ async def test_a_queue_is_paused_and_resumed(running: Running, connection: Conne
 
     async with user(running.server.url, tmp_path) as person:
         await person.press("2")
-        table = person.app.screen.query_one("#queues", Table)
+        table = (await person.comes_to(FleetScreen)).query_one("#queues", Table)
         table.focus()
+        await person.sees(lambda: table.has_focus)
         await person.sees(lambda: table.select("convert") or table.selected == "convert")
         await person.press("p")
         await person.sees(lambda: "convert is paused" in person.said())
@@ -294,14 +328,18 @@ async def test_a_list_is_one_row_with_its_entries_behind_it(running: Running, tm
         row = await person.sees_state("A podcast", "completed")
         assert (row.length, row.done, row.missing) == (2, 2, 0)
         await person.goes_to(row.id)
+        jobs = await person.comes_to(JobsScreen)
         await person.press("enter")
-        table = person.app.screen.query_one("#jobs", Table)
+        await person.sees(lambda: person.app.screen is not jobs)
+        table = (await person.comes_to(JobsScreen)).query_one("#jobs", Table)
         await person.sees(lambda: table.selected)
         assert {one.title for one in person.app.picture.rows(row.id)} == {"20s-1", "20s-2"}
         await person.press("enter")
-        await person.sees(lambda: isinstance(person.app.screen, DetailScreen))
-        await person.press("escape", "escape")
-        await person.sees(lambda: person.app.screen.query_one("#jobs", Table).selected == row.id)
+        await person.comes_to(DetailScreen)
+        await person.press("escape")
+        await person.comes_to(JobsScreen)
+        await person.press("escape")
+        await person.sees(lambda: person.app.screen is jobs and jobs.query_one("#jobs", Table).selected == row.id)
 
 
 async def test_who_joins_late_sees_the_same(running: Running, connection: Connection, tmp_path: Path) -> None:
@@ -320,13 +358,16 @@ async def test_who_joins_late_sees_the_same(running: Running, connection: Connec
             def same() -> bool:
                 return {*early.app.picture.rows()} == {*late.app.picture.rows()}
 
-            await late.sees(same)
+            await late.sees(lambda: same() and (row := late.row("second")) and row.done)
             row = late.row("second")
             assert row
             assert 1 <= row.done < row.cut
-            await late.press("s", "escape")  # it answers
+            await late.press("s")
+            await late.comes_to(Submit)  # it answers
+            await late.press("escape")
+            await late.comes_to(JobsScreen)
             await late.goes_to(second)
-            await late.press("c", "y")
+            await late.answers("c", "y")
             await early.sees_state("second", "cancelled")
             await late.sees(same)
     running.machine.start("transcribe")
@@ -345,7 +386,10 @@ async def test_the_broker_goes_away_and_comes_back(tmp_path: Path) -> None:
                 away = person.app.screen.query_one("#away")
                 await person.sees(lambda: away.display)
                 assert person.row(title)
-                await person.press("down", "up", "question_mark", "escape")
+                await person.press("down", "up", "question_mark")
+                await person.comes_to(Help)
+                await person.press("escape")
+                await person.comes_to(JobsScreen)
                 server.start()
                 await person.sees(lambda: not person.app.away)
                 await person.sees(lambda: not away.display)
@@ -395,8 +439,9 @@ async def test_without_a_broker_the_embedded_one_is_offered(tmp_path: Path, monk
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("V2T_MODEL", "x1000")
     async with user("", tmp_path / "home") as person:
-        await person.sees(lambda: isinstance(person.app.screen, Offer))
+        await person.comes_to(Offer)
         await person.press("y")
         await person.sees(lambda: person.app.picture.caught_up and person.app.seen_at)
         await person.fills_in(str(DATA / "5s.flac"))
         await person.sees_state("5s.flac", "completed")
+    assert find_running(tmp_path / "home") is None  # the monitor does not end before its broker and stages have

@@ -12,15 +12,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.harness import free_ports
 from tests.patience import PATIENCE
 
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
     """Of a monitor that is served on loopback and has no broker."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free: int = probe.getsockname()[1]
+    free = free_ports()
     environment = {**os.environ, "NATS_URL": "", "V2T_DATA_DIR": str(tmp_path)}
     command = [sys.executable, "-u", "-m", "v2t_stream", "tui", "--web", "--port", str(free)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:

@@ -70,6 +70,10 @@ class MonitorScreen(Screen[None]):
     def draw_body(self) -> None:
         raise NotImplementedError
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
+        """Keys that were typed ahead reach a screen that has no widgets yet, which they would act on."""
+        return self.is_whole
+
     def on_mount(self) -> None:
         self.draw()
 

@@ -170,8 +170,10 @@ class DetailScreen(MonitorScreen):
         retriable = job.state == "failed" or (job.ended and bool(job.gaps)) or on_gap
         return not job.ended and bool(job.sequences), retriable, bool(self.job.gaps)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        can_cancel, can_retry, has_gaps = self._now() if self.is_whole else (False, False, False)
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not super().check_action(action, parameters):
+            return False
+        can_cancel, can_retry, has_gaps = self._now()
         match action:
             case "cancel":
                 return can_cancel

@@ -202,8 +202,10 @@ class FleetScreen(MonitorScreen):
         """Whether the cursor is on a queue, or on a dead letter."""
         return self._queue is not None, self._letter is not None
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        on_queue, on_letter = self._now() if self.is_whole else (False, False)
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not super().check_action(action, parameters):
+            return False
+        on_queue, on_letter = self._now()
         match action:
             case "pause":
                 return on_queue

@@ -195,8 +195,10 @@ class JobsScreen(MonitorScreen):
             bool(self._of or self._text or self._tab != "all" or self._is_typing),
         )
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        can_cancel, can_retry, can_model, can_back = self._now() if self.is_whole else (False,) * 4
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not super().check_action(action, parameters):
+            return False
+        can_cancel, can_retry, can_model, can_back = self._now()
         match action:
             case "cancel":
                 return can_cancel

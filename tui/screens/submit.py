@@ -58,6 +58,10 @@ class Submit(ModalScreen[None]):
     def on_mount(self) -> None:
         self.query_one(TextArea).focus()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
+        """Keys that were typed ahead reach a form that has no fields yet."""
+        return self.is_mounted or action == "dismiss"
+
     def on_button_pressed(self, event: Button.Pressed) -> None:
         match event.button.id:
             case "yes":
