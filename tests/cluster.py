@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.harness import Server
 from tests.patience import PATIENCE
-from v2t_stream.errors import BrokerError
+from v2t_stream.errors import BrokerError, StoreError
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
@@ -62,7 +62,7 @@ async def cluster(folder: Path) -> AsyncGenerator[tuple[Cluster, Connection]]:
         async with await connect(servers.url, name="test") as connection:
             async with asyncio.timeout(PATIENCE):
                 while True:  # until they have agreed on a leader
-                    with contextlib.suppress(BrokerError):
+                    with contextlib.suppress(BrokerError, StoreError):
                         await set_up(connection, Settings(replicas=3))
                         break
             yield servers, connection

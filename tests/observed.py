@@ -7,16 +7,20 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import msgspec
+from nats.aio.msg import Msg
 
 from schemas.requests import SubmitRequest
 from schemas.transcript import Segment, Transcript
 from tests.harness import Node
 from tests.patience import PATIENCE
+from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection, Stored
 from v2t_stream.jobs import fold
 from v2t_stream.object_store import JetStreamStore
+from v2t_stream.puller import Puller
 from v2t_stream.queues import pause, resume
 from v2t_stream.submission import submit
+from v2t_stream.tasks import end
 from v2t_stream.topology import JOBS, STAGES, stage_row
 
 ACK_WAIT: Final = 2.0  # seconds; the product's 30 would only make the tests long
@@ -31,6 +35,24 @@ async def hasten(connection: Connection) -> None:
             config = (await connection.api(f"CONSUMER.INFO.{name}"))["config"]
             config["ack_wait"] = int(ACK_WAIT * 1e9)
             await connection.api(f"CONSUMER.CREATE.{name}", {"stream_name": row.stream, "config": config})
+
+
+async def pulled(puller: Puller) -> Msg:
+    """The next message, also where it takes so long that the puller takes the server for gone."""
+    async with asyncio.timeout(PATIENCE):
+        while not (message := await puller.next(PATIENCE)):
+            pass  # it waits before it gives None
+    return message
+
+
+async def resumed(connection: Connection, queue: str) -> None:
+    """Resume a queue, also where the broker was struck just now and does not answer well yet."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with contextlib.suppress(BrokerError):
+                await resume(connection, queue)
+                return
+            await asyncio.sleep(0.1)
 
 
 async def pulled_by(connection: Connection, stage: str, count: int) -> None:
@@ -48,24 +70,38 @@ async def killed(connection: Connection, stage: str, *machines: Node) -> None:
 async def in_hand(connection: Connection, stage: str, *machines: Node) -> None:
     """Start the machines' processes of the stage and have them stand still (SIGSTOP), each with work that waits for it.
 
-    The queue is paused while they start: what they ask for is kept by the server, for no longer than 30 s.
+    The queue is paused while they start: what they ask for is kept by the server, for no longer than 30 s. Where that
+    was too short for one of them, all go on and are stopped again.
     """
     queue = stage_row(stage).consumers[-1].durable
     await pause(connection, queue)
     for machine in machines:
         machine.start(stage)
-    await pulled_by(connection, stage, len(machines))
-    for machine in machines:
-        machine.signal(stage, signal.SIGSTOP)
-    await resume(connection, queue)
-    await _until(connection, stage, lambda info: info["num_ack_pending"] >= len(machines))
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            await pulled_by(connection, stage, len(machines))
+            for machine in machines:
+                machine.signal(stage, signal.SIGSTOP)
+            await resume(connection, queue)
+            info = await _until(
+                connection,
+                stage,
+                lambda info: info["num_ack_pending"] >= len(machines) or not info["num_waiting"],
+            )
+            if info["num_ack_pending"] >= len(machines):
+                return
+            await pause(connection, queue)
+            for machine in machines:
+                machine.signal(stage, signal.SIGCONT)
 
 
-async def _until(connection: Connection, stage: str, holds: Callable[[dict[str, Any]], bool]) -> None:
+async def _until(connection: Connection, stage: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The state of the stage's queue when it is so."""
     row = stage_row(stage)
     async with asyncio.timeout(PATIENCE):
-        while not holds(await connection.api(f"CONSUMER.INFO.{row.stream}.{row.consumers[-1].durable}")):
+        while not holds(info := await connection.api(f"CONSUMER.INFO.{row.stream}.{row.consumers[-1].durable}")):
             await asyncio.sleep(0.01)
+    return info
 
 
 async def record(connection: Connection, job_id: str) -> Transcript:
@@ -120,6 +156,6 @@ async def observed(connection: Connection, request: SubmitRequest) -> AsyncItera
     try:
         yield job
     finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
+        await end(watching)
+        if not watching.cancelled():
+            watching.result()  # an error ended it

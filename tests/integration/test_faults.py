@@ -6,6 +6,7 @@ After each fault the transcript must be the same, segment by segment, as without
 import asyncio
 import contextlib
 import http.server
+import itertools
 import os
 import signal
 import threading
@@ -20,9 +21,10 @@ from schemas.requests import SubmitRequest
 from schemas.transcript import Segment
 from tests.conftest import Pipeline
 from tests.harness import ALL_STAGES, DATA, Node, Server, alive, node, served, transcribe, upload
-from tests.observed import NOISE, hasten, in_hand, killed, observed, record
+from tests.observed import NOISE, hasten, in_hand, killed, observed, record, resumed
 from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, connect
+from v2t_stream.queues import pause
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
 
@@ -69,7 +71,9 @@ def house(running: House) -> Iterator[House]:
 
 @pytest.fixture
 async def connection(house: House) -> AsyncIterator[Connection]:
-    async with await connect(house.server.url, name="test") as connection:
+    async with await connect(house.server.url, name="test", patience=PATIENCE) as connection:
+        for queue in ("intake", "aggregate"):  # a test that failed may have left them paused
+            await resumed(connection, queue)
         yield connection
 
 
@@ -144,25 +148,33 @@ async def test_convert_is_killed_between_its_chunks(
 ) -> None:
     """Else a conversion that died leaves half a transcript, or doubles the half that was sent."""
     cut = await connection.client.subscribe("v2t.chunk.>")
-    async with observed(connection, clip) as job:
-        await cut.next_msg(PATIENCE)
-        house.machine.signal("convert", signal.SIGSTOP)
-        await job.until("chunk.0")
-        assert not job.count("converted")
-        house.machine.kill("convert")
-        house.machine.start("convert")
-        await job.completes_as(undisturbed)
+    for n in itertools.count():  # the conversion may be over before it is stopped
+        async with observed(connection, msgspec.structs.replace(clip, title=f"{clip.title} {n}")) as job:
+            while job.id not in (await cut.next_msg(PATIENCE)).subject:
+                pass  # chunks of the job before
+            house.machine.signal("convert", signal.SIGSTOP)
+            await job.until("chunk.0")
+            if in_time := not job.count("converted"):
+                house.machine.kill("convert")
+                house.machine.start("convert")
+            else:
+                house.machine.signal("convert", signal.SIGCONT)
+            await job.completes_as(undisturbed)
+            if in_time:
+                return
 
 
 async def test_transcribe_is_killed_between_its_chunks(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
     """Else a machine that goes down takes its chunks with it."""
+    await pause(connection, "aggregate")  # the job is not done before it is struck, however late this process is
     async with observed(connection, clip) as job:
         await job.until("chunk.0")
         house.machine.kill("transcribe")
         assert not job.count("completed")
         house.machine.start("transcribe")
+        await resumed(connection, "aggregate")
         await job.completes_as(undisturbed)
 
 
@@ -187,12 +199,14 @@ async def test_the_engine_is_killed(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
     """Else a crash in native code costs a chunk, or the stage."""
+    await pause(connection, "aggregate")
     async with observed(connection, clip) as job:
         await job.until("chunk.0")
         stage = house.machine.pid("transcribe")
         (engine,) = Path(f"/proc/{stage}/task/{stage}/children").read_text().split()
         os.kill(int(engine), signal.SIGKILL)
         assert not job.count("completed")
+        await resumed(connection, "aggregate")
         await job.completes_as(undisturbed)
     assert house.machine.pid("transcribe") == stage
 
@@ -201,11 +215,13 @@ async def test_the_broker_is_killed(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
     """Else a restart of the broker loses what was stored, or sends it twice."""
+    await pause(connection, "aggregate")
     async with observed(connection, clip) as job:
         await job.until("converted")  # what is being put into the store at that moment would only wait longer
         house.server.kill()
         assert not job.count("completed")
         house.server.start()
+        await resumed(connection, "aggregate")
         await job.completes_as(undisturbed)
     async with asyncio.timeout(PATIENCE):  # else nobody is seen to work any more
         await alive(connection)
