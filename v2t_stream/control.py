@@ -94,7 +94,11 @@ async def retry_list(connection: Connection, job: Job, *, model: str | None = No
     """
     if job.cancelled:
         raise V2TError(f"job {job.id} was cancelled: submit it again")
-    chosen = [child for child in job.parts if child.state == "failed" or child.gaps or (model and child.completed)]
+    chosen = [
+        child
+        for child in job.parts
+        if child.state == "failed" or (child.gaps and child.converted) or (model and child.completed)
+    ]
     if not chosen:
         raise V2TError(f"nothing of the list {job.id} failed: name a --model to do all of it by")
     for child in chosen:

@@ -42,6 +42,7 @@ class Puller:
         self._group = group
         self._due = 0  # messages the server still owes us
         self._has_missed = False  # it owed us something and fell silent: what it was asked for may still come
+        self._leaving: asyncio.Task[None] | None = None  # until what is on its way of that has been heard
         self._queue: asyncio.Queue[Msg | Denied] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
@@ -54,9 +55,7 @@ class Puller:
         self._client.expect(self._inbox, self._subject, self._queue.put_nowait)
 
     async def _hear(self, message: Msg) -> None:
-        if (
-            message.reply.startswith("$JS.ACK") or message.subject == self._inbox
-        ):  # else about what was asked for before
+        if message.reply.startswith("$JS.ACK") or message.subject == self._inbox:  # else it is about an older request
             self._queue.put_nowait(message)
 
     async def __aexit__(
@@ -66,6 +65,8 @@ class Puller:
         self._client.expect_no_more(self._inbox)
         try:
             await self._end(self._subscription)
+            if self._leaving:
+                await asyncio.wait({self._leaving})
             while not self._queue.empty():
                 message = self._queue.get_nowait()
                 if isinstance(message, Msg) and message.reply.startswith("$JS.ACK"):
@@ -131,8 +132,12 @@ class Puller:
         self._client.expect_no_more(self._inbox)
         await self._listen()
         self._has_missed = False
-        with contextlib.suppress(*GONE):
-            await self._end(before)
+        self._leaving = asyncio.create_task(self._leave(before))
+        await asyncio.wait({self._leaving})  # a task of its own: nats-py's wait_for can swallow a cancellation (3.11)
+
+    async def _leave(self, subscription: Subscription) -> None:
+        with contextlib.suppress(*GONE):  # the server is away, and forgets by itself
+            await self._end(subscription)
 
     async def _ask(self, wait: float, heartbeat: float, batch: int) -> bool:
         """Have something come: False where the server is away."""

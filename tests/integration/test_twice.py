@@ -1,6 +1,7 @@
 """What is sent twice, because an answer was lost or late: on a real nats-server, whose answers a double loses."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,31 @@ async def test_who_was_not_answered_is_not_asked_twice(nats_server: tuple[Server
             while (state := await info(connection))["num_ack_pending"] + state["num_pending"] != 3:
                 await asyncio.sleep(0.02)
         assert (state["num_ack_pending"], state["num_pending"]) == (1, 2)
+
+
+async def test_who_is_stopped_while_leaving_what_was_not_answered_ends(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a stage that is stopped just as its machine wakes up goes on for ever.
+
+    That a cancellation is swallowed is a double: nats-py does it where an answer comes at the same moment.
+    """
+    leaving = asyncio.Event()
+
+    async def swallowing(_: object) -> None:
+        leaving.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.5)
+
+    async with Puller(connection.client, CHUNKS, ANY.durable, group=ANY.group) as puller:
+        with monkeypatch.context() as patched:
+            patched.setattr(puller, "_end", swallowing)
+            patched.setattr(puller, "_has_missed", True)
+            pulling = asyncio.create_task(puller.next())
+            await leaving.wait()
+            pulling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await pulling
 
 
 async def info(connection: Connection) -> dict[str, Any]:
