@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-from tests.harness import Server
+from tests.harness import Server, free_ports
 from tests.patience import PATIENCE
 from v2t_stream.errors import BrokerError, StoreError
 from v2t_stream.jetstream import Connection, connect
@@ -44,7 +43,8 @@ class _Member(Server):
 
 class Cluster:
     def __init__(self, folder: Path) -> None:
-        ports = _free_ports(len(_NAMES))
+        first = free_ports(len(_NAMES))
+        ports = list(range(first, first + len(_NAMES)))
         self.members = {name: _Member(folder / name, port, ports) for name, port in zip(_NAMES, ports, strict=True)}
 
     @property
@@ -88,11 +88,3 @@ async def is_whole(connection: Connection, stream: str) -> bool:
     return len(replicas) == len(_NAMES) - 1 and all(
         replica["current"] and not replica.get("offline") for replica in replicas
     )
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -3,12 +3,13 @@
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.harness import Node, node, shared_broker
+from tests.harness import Node, Server, broker, node, shared_broker
 from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, connect
 
@@ -17,6 +18,7 @@ _LONG: Final = {
     *("test_models", "test_fetch_host", "test_outages", "test_faults", "test_nodes"),
     *("test_cli", "test_tui", "test_lists", "test_fleet", "test_bad_input"),
 }
+MAX_DURATION: Final = 720  # seconds of media that the running pipeline takes
 _SHOWN: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
@@ -72,9 +74,16 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     folder = tmp_path_factory.mktemp("pipeline")
     with (
         shared_broker(folder / "nats") as server,
-        node(server.url, folder / "home", V2T_MAX_BYTES="50000000", V2T_MAX_DURATION="720") as machine,
+        node(server.url, folder / "home", V2T_MAX_BYTES="50000000", V2T_MAX_DURATION=str(MAX_DURATION)) as machine,
     ):
         yield Pipeline(server.url, machine)
+
+
+@pytest.fixture
+async def nats(tmp_path: Path) -> AsyncIterator[tuple[Server, Connection]]:
+    """A broker of the test's own, for what it does to it, and a connection to it."""
+    async with broker(tmp_path / "nats") as running:
+        yield running
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -34,7 +35,7 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
             await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
     if job.state == "queued" and not (job.submitted and job.submitted.media):
         return  # there is nothing of it yet
-    await _drop_tasks(connection, job, "*")
+    await _drop_tasks(connection, job, ("*",))
     if store is None:
         return
     with contextlib.suppress(StoreError):  # it expires by itself
@@ -68,7 +69,7 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
     await _withdraw(connection, job, chunks, Failed, Completed, Converted)
     media = job.downloaded
     # Those that wait name the model of before, and would stand; so would one that is done and not acked yet.
-    await _drop_tasks(connection, job, *(chunks if model is None else "*"))
+    await _drop_tasks(connection, job, chunks if model is None else ("*",))
     if model is not None and (chunk is not None or not job.ended):
         media = msgspec.structs.replace(media, origin="")  # chunks by two models: no settings give this text
     await _again(connection, media, model)
@@ -125,8 +126,8 @@ async def _withdraw(connection: Connection, job: Job, chunks: tuple[int, ...], *
         await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": subject})
 
 
-async def _drop_tasks(connection: Connection, job: Job, *chunks: int | str) -> None:
-    """Remove these chunks, or "*" for all, from those that wait to be transcribed."""
+async def _drop_tasks(connection: Connection, job: Job, chunks: Iterable[int | str]) -> None:
+    """Remove these chunks, "*" for all, from those that wait to be transcribed."""
     for n in chunks:
         await connection.api(f"STREAM.PURGE.{CHUNKS}", {"filter": f"v2t.chunk.*.{job.id}.{n}"})
 

@@ -174,7 +174,7 @@ class Connection:
             sent += 1
             try:
                 await self.check_store()
-                reply = await self.client.request(subject, data, timeout=_ACK_TIMEOUT, headers=headers or None)
+                reply = await self.client.request(subject, data, timeout=_ACK_TIMEOUT, headers=headers)
                 answer: dict[str, Any] = json.loads(reply.data)
             except (nats.errors.ConnectionClosedError, nats.errors.MaxPayloadError) as error:
                 raise BrokerError(f"could not publish {subject}: {words(error)}") from error

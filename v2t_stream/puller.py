@@ -55,7 +55,7 @@ class Puller:
         self._client.expect(self._inbox, self._subject, self._queue.put_nowait)
 
     async def _hear(self, message: Msg) -> None:
-        if message.reply.startswith("$JS.ACK") or message.subject == self._inbox:  # else it is about an older request
+        if _is_work(message) or message.subject == self._inbox:  # else it is about an older request
             self._queue.put_nowait(message)
 
     async def __aexit__(
@@ -69,7 +69,7 @@ class Puller:
                 await asyncio.wait({self._leaving})
             while not self._queue.empty():
                 message = self._queue.get_nowait()
-                if isinstance(message, Msg) and message.reply.startswith("$JS.ACK"):
+                if isinstance(message, Msg) and _is_work(message):
                     await message.nak()
         except GONE:
             return  # the server is away and will deliver again by itself
@@ -114,7 +114,7 @@ class Puller:
             if isinstance(message, Denied):
                 self._due = 0
                 raise message
-            if message.reply.startswith("$JS.ACK"):
+            if _is_work(message):
                 self._due -= 1
                 return message
             headers = message.headers or {}
@@ -162,6 +162,11 @@ class Puller:
             raise BrokerError(f"could not ask for work: {words(error)}") from error
         self._due = batch
         return True
+
+
+def _is_work(message: Msg) -> bool:
+    """Whether it is a message of the stream, which can be acked, and not what the server says of a request."""
+    return message.reply.startswith("$JS.ACK")
 
 
 def words(error: BaseException) -> str:

@@ -19,7 +19,7 @@ import pytest
 from schemas.events import DeadLetter
 from schemas.message import encode
 from schemas.requests import SubmitRequest
-from tests.conftest import Pipeline
+from tests.conftest import MAX_DURATION, Pipeline
 from tests.harness import DATA, Server, broker, ended, node, reference, transcribe, upload
 from tests.patience import PATIENCE
 from tests.small_disk import small_disk
@@ -81,7 +81,7 @@ def shortened(path: Path) -> Path:
 
 def endless_silence(path: Path) -> Path:
     """Twice as long as is allowed in some kilobytes, which do not declare how long they are."""
-    sound(path, np.zeros(2 * 720 * 16_000, np.float32), "flac")
+    sound(path, np.zeros(2 * MAX_DURATION * 16_000, np.float32), "flac")
     data = bytearray(path.read_bytes())
     data[21] &= 0xF0  # the count of samples in STREAMINFO, of 36 bits
     data[22:26] = bytes(4)

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -167,10 +166,8 @@ def url_of(service: str, nats: dict[str, str]) -> str:
 def test_minio_starts_and_knows_the_broker_that_is_not_there_yet(tmp_path: Path) -> None:
     """Else no upload starts a job, or the two wait for each other for ever."""
     service = SERVICES["minio"]
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        places = {":9000": f"127.0.0.1:{one.getsockname()[1]}", ":9001": f"127.0.0.1:{other.getsockname()[1]}"}
+    port = free_ports(2)
+    places = {":9000": f"127.0.0.1:{port}", ":9001": f"127.0.0.1:{port + 1}"}
     places |= {"/data": str(tmp_path / "data"), "/queue": str(tmp_path / "queue")}
     own = {name: places.get(value, value) for name, value in service["environment"].items()}
     own["MINIO_NOTIFY_NATS_ADDRESS_V2T"] = "127.0.0.1:1"

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -91,11 +92,16 @@ def users() -> Iterator[Callable[[Path], User]]:
         user.end()
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
+Found = TypeVar("Found")
+
+
+def wait_until(condition: Callable[[], Found], what: str) -> Found:
+    """What the condition gives when it holds."""
     give_up = time.monotonic() + PATIENCE
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < give_up, what
         time.sleep(0.02)
+    return found
 
 
 def answers(url: str) -> bool:
@@ -352,15 +358,11 @@ class Up:
         return found
 
     def wait_for_all(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-
-        def all_run() -> bool:
-            nonlocal found
+        def all_run() -> dict[str, int]:
             found = self.below()
-            return found.keys() == {*ALL_STAGES, "broker"}
+            return found if found.keys() == {*ALL_STAGES, "broker"} else {}
 
-        wait_until(all_run, "not all stages run")
-        return found
+        return wait_until(all_run, "not all stages run")
 
     def end(self) -> None:
         self.process.kill()

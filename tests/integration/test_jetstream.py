@@ -15,7 +15,7 @@ from schemas.chunks import ChunkTask, Span
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Progress, Submitted
 from schemas.message import encode
 from schemas.options import Options
-from tests.harness import Server, broker
+from tests.harness import Server
 from tests.observed import pulled
 from tests.patience import PATIENCE
 from tests.proxy import Proxy
@@ -27,12 +27,6 @@ from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.tasks import end
 from v2t_stream.topology import CHUNKS, DEAD, JOBS, STAGES, STREAMS
-
-
-@pytest.fixture
-async def nats(tmp_path: Path) -> AsyncIterator[tuple[Server, Connection]]:
-    async with broker(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from schemas.events import DeadLetter, Submitted
 from schemas.options import Options
 from tests.harness import ALL_STAGES, DATA, MinioServer, alive, node, reference, served
 from tests.harness import broker as open_broker
+from tests.observed import pulled
 from tests.patience import PATIENCE
 from tests.secured import Secured, secured
 from v2t_stream import credentials
@@ -280,9 +281,7 @@ async def test_a_chunk_is_not_given_to_a_worker_that_was_killed(filled: Secured)
         options = Options(accelerator="metal")
         await operator.publish(ChunkTask(job=new(), n=0, audio="media/x", spans=(Span(0, 1),), options=options))
         async with Puller(other.client, CHUNKS, "transcribe-metal") as pulls:
-            async with asyncio.timeout(PATIENCE):
-                while not (message := await pulls.next(20)):
-                    pass
+            message = await pulled(pulls)
             assert message.metadata.num_delivered == 1
             await message.ack()
 

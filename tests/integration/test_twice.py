@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -12,22 +11,18 @@ import pytest
 from nats.aio.msg import Msg
 
 from schemas.chunks import ChunkTask, Span
-from schemas.events import ChunkDone, Completed, Converted, DeadLetter, Downloaded, Failed, Submitted
-from schemas.message import Message
+from schemas.events import ChunkDone, Completed, Converted, Downloaded, Submitted
 from schemas.options import Options
-from tests.harness import Server, broker
+from tests.harness import Server
+from tests.observed import pulled
 from tests.patience import PATIENCE
 from v2t_stream import codes, control, jetstream
-from v2t_stream.errors import BrokerError, Reject
-from v2t_stream.fleet import Presence
+from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection
 from v2t_stream.lists import read
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.puller import Puller
-from v2t_stream.settings import Settings
-from v2t_stream.stage import Resources
-from v2t_stream.topology import CHUNKS, DEAD, JOBS, SUBMIT_SUBJECT, stage_row
-from v2t_stream.worker import Worker
+from v2t_stream.topology import CHUNKS, JOBS, SUBMIT_SUBJECT, stage_row
 
 CHUNK = ChunkTask(job="job", n=0, audio="media/job/chunks/0.flac", spans=(Span(0, 16_000),), options=Options())
 (ANY,) = (consumer for consumer in stage_row("transcribe").consumers if consumer.durable == "transcribe-any")
@@ -35,14 +30,8 @@ GAP = ChunkDone(job="job", n=0, start=0, end=1, error="broken")
 
 
 @pytest.fixture
-async def nats_server(tmp_path: Path) -> AsyncIterator[tuple[Server, Connection]]:
-    async with broker(tmp_path / "nats") as running:
-        yield running
-
-
-@pytest.fixture
-async def connection(nats_server: tuple[Server, Connection]) -> Connection:
-    return nats_server[1]
+async def connection(nats: tuple[Server, Connection]) -> Connection:
+    return nats[1]
 
 
 @pytest.fixture
@@ -136,9 +125,7 @@ async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection:
     ):
         await connection.publish(fact)
     async with Puller(connection.client, CHUNKS, ANY.durable, group=ANY.group) as puller:
-        async with asyncio.timeout(PATIENCE):
-            while not (message := await puller.next()):
-                pass
+        message = await pulled(puller)
         await connection.publish(GAP)
         job = await read(connection, "job")
         await connection.publish(Completed(job="job", after=job.fence, transcript="transcripts/job/transcript"))
@@ -148,58 +135,9 @@ async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection:
         assert await connection.subjects(CHUNKS, "v2t.chunk.>") == [CHUNK.subject]
 
 
-class Refusing:
-    """A stage that gives everything up."""
-
-    def __init__(self) -> None:
-        self.row = stage_row("transcribe")._replace(consumers=(ANY,))
-        self.asked = 0
-
-    async def process(self, message: Any) -> AsyncGenerator[Message]:
-        self.asked += 1
-        raise Reject("it is poison")
-        yield message
-
-    async def close(self) -> None:
-        pass
-
-
-async def test_what_is_given_up_twice_is_one_dead_letter(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a broker that went between the letter and its consequence makes two letters of one failure."""
-    publish = connection.publish
-    lost = False
-
-    async def losing(message: Message, **named: Any) -> bool:
-        nonlocal lost
-        if isinstance(message, ChunkDone | Failed) and not lost:
-            lost = True
-            raise BrokerError("the server is away")
-        return await publish(message, **named)
-
-    monkeypatch.setattr(connection, "publish", losing)
-    await publish(CHUNK)
-    stop = asyncio.Event()
-    stage = Refusing()
-    resources = Resources(
-        Settings(data_dir=str(tmp_path)), connection, JetStreamStore(connection.client), Presence("test", "test")
-    )
-    running = asyncio.create_task(Worker(stage, resources).run(stop))
-    async with asyncio.timeout(PATIENCE):
-        while await connection.subjects(CHUNKS, "v2t.chunk.>"):
-            await asyncio.sleep(0.02)
-    stop.set()
-    await running
-    assert stage.asked == 2
-    letters = [stored async for stored in connection.watch(DEAD, "v2t.dead.>", live=False) if stored]
-    (letter,) = letters
-    assert msgspec.json.decode(letter.data, type=DeadLetter).reason == "it is poison"
-
-
-async def test_who_was_not_answered_is_not_asked_twice(nats_server: tuple[Server, Connection]) -> None:
+async def test_who_was_not_answered_is_not_asked_twice(nats: tuple[Server, Connection]) -> None:
     """Else after a hiccup of the broker a node is given more than it can work on, which then lies until it is late."""
-    server, connection = nats_server
+    server, connection = nats
     async with Puller(connection.client, CHUNKS, ANY.durable, group=ANY.group) as puller:
         with server.frozen():
             for _ in range(2):

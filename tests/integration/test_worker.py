@@ -26,7 +26,7 @@ from schemas.message import Message
 from schemas.options import Options
 from schemas.transcript import Gap, Segment, Transcript
 from stages.aggregate import Aggregate
-from tests.harness import Server, broker
+from tests.harness import Server
 from tests.observed import pulled, pulled_by
 from tests.patience import PATIENCE
 from v2t_stream import worker as worker_module
@@ -65,12 +65,6 @@ class Doing:
 
     async def close(self) -> None:
         self.closed = True
-
-
-@pytest.fixture
-async def nats(tmp_path: Path) -> AsyncIterator[tuple[Server, Connection]]:
-    async with broker(tmp_path / "nats") as running:
-        yield running
 
 
 @pytest.fixture
@@ -593,17 +587,29 @@ async def test_a_death_between_results_repeats_what_is_idempotent(
     assert await connection.messages(CHUNKS) == 4
 
 
+@pytest.mark.parametrize(
+    ("deaths", "death"),
+    [
+        ((DeadLetter, ChunkDone), asyncio.CancelledError()),  # as if the process ended there
+        ((ChunkDone,), BrokerError("the server is away")),
+    ],
+    ids=["process", "broker"],
+)
 async def test_a_death_while_giving_up_loses_nothing(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deaths: tuple[type[Message], ...],
+    death: BaseException,
+    connection: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else a message vanishes without a dead letter, or a job hangs without its fact."""
+    """Else a message vanishes without a dead letter or has two, or a job hangs without its fact."""
     real = Connection.publish
-    deaths = [DeadLetter, ChunkDone]
+    left = list(deaths)
 
     async def dying(self: Connection, message: Message, **options: Any) -> bool:
-        if deaths and isinstance(message, deaths[0]):
-            deaths.pop(0)
-            raise asyncio.CancelledError  # as if the process ended here
+        if left and isinstance(message, left[0]):
+            left.pop(0)
+            raise death
         return await real(self, message, **options)
 
     async def rejecting(_: ChunkTask) -> AsyncGenerator[Message]:
@@ -611,10 +617,12 @@ async def test_a_death_while_giving_up_loses_nothing(
         yield
 
     monkeypatch.setattr(Connection, "publish", dying)
-    async with working(connection, Doing(rejecting), tmp_path):
+    stage = Doing(rejecting)
+    async with working(connection, stage, tmp_path):
         await real(connection, task())
         assert (await fact(connection, ChunkDone, n=0)).error == "poison"
         await drained(connection)
+    assert len(stage.asked) == len(deaths) + 1
     assert [letter.reason for letter in await letters(connection)] == ["poison"]
 
 

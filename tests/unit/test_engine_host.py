@@ -304,3 +304,17 @@ def test_it_runs_on_uvloop() -> None:
             assert await ask(host)
 
     uvloop.run(main())
+
+
+async def test_an_engine_that_is_just_starting_is_closed_too() -> None:
+    """A worker that is stopped as its first chunk comes in never ends, and its engine stays."""
+    host = EngineHost("any", device="cpu", threads=1)
+    call = asyncio.create_task(host.warm("demo"))
+    await asyncio.sleep(0)  # it begins
+    assert host._turn.locked()
+    assert host.pid is None
+    async with asyncio.timeout(PATIENCE):
+        await host.close()
+    with pytest.raises(Retry, match="is being stopped"):
+        await call
+    assert host._process is None
