@@ -26,6 +26,9 @@ class ChunkTask(Message, frozen=True, kw_only=True, tag="chunk-task"):
     n: int  # place in the job, from 0
     audio: str  # the object store key of the mono 16 kHz FLAC
     spans: tuple[Span, ...]
+    # What the voice detector takes for speech, without the padding that the spans have. None: not told, as by a
+    # release before.
+    speech: tuple[Span, ...] | None = None
     options: Options
 
     @property

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from schemas.message import Message
 from schemas.options import Options
-from schemas.transcript import Segment
+from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
 
 
 class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):
@@ -55,6 +55,8 @@ class Converted(Message, frozen=True, kw_only=True, tag="converted"):
     duration: float  # seconds of audio decoded
     speech: float  # seconds of it that stand in chunks
     seconds: float  # time the conversion took
+    truncated: Truncated | None = None
+    sound: Sound | None = None
 
 
 class Language(Message, frozen=True, kw_only=True, tag="language"):
@@ -79,6 +81,8 @@ class ChunkDone(Message, frozen=True, kw_only=True, tag="chunk"):
     model: str = ""
     node: str = ""
     seconds: float = 0.0  # the chunk's share of the engine's time
+    unheard: tuple[Unheard, ...] = ()
+    doubtful: tuple[Doubt, ...] = ()
     error: str = ""
 
 
@@ -96,6 +100,8 @@ class Completed(Message, frozen=True, kw_only=True, tag="completed"):
     language: str | None = None
     segments: int = 0
     gaps: int = 0
+    unheard: int = 0  # stretches of speech without words
+    truncated: bool = False  # the media ended before its declared length
     of: str = ""  # the job that had done the same before, where this one had nothing to do
     title: str = ""  # what that one found out
 

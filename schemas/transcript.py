@@ -15,7 +15,7 @@ class Word(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A stretch of speech as the engine gave it, usually a sentence or a phrase."""
+    """A stretch of speech, usually a sentence or a phrase."""
 
     start: float
     end: float
@@ -32,6 +32,47 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Unheard(msgspec.Struct, frozen=True, kw_only=True):
+    """Speech, by the voice detector, in which no word was heard, though it was heard twice."""
+
+    start: float
+    end: float
+
+
+class Doubt(msgspec.Struct, frozen=True, kw_only=True):
+    """Words that may never have been said."""
+
+    start: float
+    end: float
+    reason: str  # in words, for the reader: "repeated 12 times", "no speech detected here"
+
+
+class Truncated(msgspec.Struct, frozen=True, kw_only=True):
+    """The media ends before the length that it declares."""
+
+    declared: float  # seconds
+    decoded: float
+
+
+class Track(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One audio track of the media."""
+
+    number: int  # from 1, in the order of the file
+    language: str = ""  # as the file tags it
+    title: str = ""
+    channels: int = 0
+    taken: bool = False  # whether it is the one that was transcribed
+
+
+class Sound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What there was to hear, so that an empty transcript explains itself."""
+
+    peak: float | None = None  # dBFS of the loudest sample; None for digital silence
+    level: float | None = None  # dBFS, root mean square over all of it
+    speech: float = 0.0  # seconds that the voice detector took for speech
+    tracks: tuple[Track, ...] = ()
+
+
 class Transcript(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     job: str
     title: str
@@ -43,4 +84,8 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     models: tuple[str, ...]
     segments: tuple[Segment, ...]
     gaps: tuple[Gap, ...] = ()
+    unheard: tuple[Unheard, ...] = ()
+    doubtful: tuple[Doubt, ...] = ()
+    truncated: Truncated | None = None
+    sound: Sound | None = None
     timings: Mapping[str, float] = {}  # seconds by stage

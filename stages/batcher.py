@@ -7,24 +7,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from schemas.options import Task
+import msgspec
+
+from schemas.options import Request
 from stages.engine_host import EngineDied, EngineHost
 from v2t_stream.errors import V2TError
 from v2t_stream.models.fetching import Held
 from v2t_stream.transcriber import Samples, Transcription
 
 
-class Ask(NamedTuple):
-    """What chunks of one call have in common."""
-
-    model: str
-    language: str | None
-    task: Task
-    word_timestamps: bool
-
-
 class _Waiting(NamedTuple):
-    ask: Ask
+    request: Request
     samples: Samples
     result: "asyncio.Future[tuple[Transcription, float]]"
 
@@ -43,9 +36,9 @@ class Batcher:
         self._idle = idle  # seconds without work after which the engine's memory is given back
         self._rest: asyncio.TimerHandle | None = None
 
-    async def transcribe(self, samples: Samples, ask: Ask) -> tuple[Transcription, float]:
+    async def transcribe(self, samples: Samples, request: Request) -> tuple[Transcription, float]:
         """The chunk's transcription and its share of the call's seconds. Raises Reject or Retry."""
-        waiting = _Waiting(ask, samples, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(request, samples, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._rest:
             self._rest.cancel()
@@ -91,7 +84,7 @@ class Batcher:
             waiting = self._waiting.popleft()
             if waiting.result.done():
                 continue  # cancelled
-            if len(batch) < self._size and (not batch or waiting.ask == batch[0].ask):
+            if len(batch) < self._size and (not batch or waiting.request == batch[0].request):
                 batch.append(waiting)
             else:
                 others.append(waiting)
@@ -99,22 +92,19 @@ class Batcher:
         return batch
 
     async def _call(self, batch: list[_Waiting]) -> None:
-        ask = batch[0].ask
+        request = batch[0].request
+        model = request.model
         for waiting in batch:
             waiting.result.add_done_callback(lambda _: self._end_if_forsaken(batch))
         try:
-            if ask.model != self.loaded:
+            if model != self.loaded:
                 self._let_go()
-                self._held = await self._hold(ask.model)
+                self._held = await self._hold(model)
                 await self._host.warm(self._held.model)  # apart, so that loading does not count as slowness
-                self.loaded = ask.model
+                self.loaded = model
             begun = time.monotonic()
             results = await self._host.transcribe(
-                model=self._held.model,
-                chunks=[waiting.samples for waiting in batch],
-                language=ask.language,
-                task=ask.task,
-                word_timestamps=ask.word_timestamps,
+                [waiting.samples for waiting in batch], msgspec.structs.replace(request, model=self._held.model)
             )
         except EngineDied as error:
             if len(batch) == 1:

@@ -7,8 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from schemas.options import Options
-from stages.batcher import Ask
+from schemas.options import Options, Request
 from stages.link import Link
 from stages.local_engine import LocalEngine
 from stages.remote import RemoteEngine
@@ -64,7 +63,7 @@ class Chain:
         theirs = [link.provider.max_concurrency for link in self.links if not isinstance(link.provider, Local)]
         return max(*ours, *theirs, 1)
 
-    async def transcribe(self, samples: Samples, audio: bytes, options: Options) -> Heard:
+    async def transcribe(self, samples: Samples, audio: bytes, options: Options, *, careful: bool = False) -> Heard:
         """Ask the providers that fit, in order. `audio` is `samples` as FLAC.
 
         Raises Reject where each that was asked says that it can never be done, and otherwise Retry.
@@ -75,10 +74,10 @@ class Chain:
         reason: V2TError
         for n, link in enumerate(links, 1):
             model = link.model(options)
-            ask = Ask(model, options.language, options.task, options.word_timestamps)
+            request = Request.of(options, model=model, careful=careful)
             try:
                 patience = _BRIEF if n < len(links) else _LONG
-                transcription, seconds = await link.transcribe(samples, audio, ask, patience)
+                transcription, seconds = await link.transcribe(samples, audio, request, patience)
                 return Heard(transcription, link.provider.engine, model, link.provider.name, seconds)
             except Reject as error:
                 refused, reason = refused or error, error

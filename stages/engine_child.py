@@ -1,10 +1,11 @@
 """The process an engine runs in: `python -m stages.engine_child ENGINE DEVICE THREADS`, started by stages.engine_host.
 
-On its standard input come frames: four bytes of length, a Request, then the samples of its chunks as float32. On its
+On its standard input come frames: four bytes of length, a Call, then the samples of its chunks as float32. On its
 standard output go frames: four bytes of length, then Done or Failed. It ends when its input does, that is with its
 parent, however that ended.
 """
 
+import inspect
 import os
 import queue
 import signal
@@ -12,11 +13,11 @@ import struct
 import sys
 import threading
 import traceback
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
-from schemas.options import Task
+from schemas.options import Request
 from v2t_stream.engines import load_engine
 from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.transcriber import Samples, Transcriber, Transcription
@@ -24,14 +25,11 @@ from v2t_stream.transcriber import Samples, Transcriber, Transcription
 LENGTH = struct.Struct(">I")
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be done; without chunks, the model is loaded and nothing else."""
 
-    model: str
+    request: Request
     chunks: tuple[int, ...] = ()  # the samples in each
-    language: str | None = None
-    task: Task = "transcribe"
-    word_timestamps: bool = False
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
@@ -51,12 +49,12 @@ def main() -> None:
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)
     requests, answers = _take_pipes()
-    inbox: queue.SimpleQueue[tuple[Request, list[Samples]]] = queue.SimpleQueue()
+    inbox: queue.SimpleQueue[tuple[Call, list[Samples]]] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(requests, inbox), daemon=True).start()
     work = _Work(engine, device, int(threads))
     while True:
-        request, chunks = inbox.get()
-        frame = msgspec.msgpack.encode(work.answer(request, chunks))
+        call, chunks = inbox.get()
+        frame = msgspec.msgpack.encode(work.answer(call.request, chunks))
         try:
             answers.write(LENGTH.pack(len(frame)) + frame)
             answers.flush()
@@ -74,15 +72,15 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
     return requests, answers
 
 
-def _receive(requests: BinaryIO, inbox: queue.SimpleQueue[tuple[Request, list[Samples]]]) -> None:
+def _receive(requests: BinaryIO, inbox: queue.SimpleQueue[tuple[Call, list[Samples]]]) -> None:
     """Read on while the engine computes, so that the parent's end is noticed at once."""
     import numpy as np  # noqa: PLC0415  here it loads while the engine does
 
-    decode = msgspec.msgpack.Decoder(Request).decode
+    decode = msgspec.msgpack.Decoder(Call).decode
     while len(length := requests.read(LENGTH.size)) == LENGTH.size:
-        request = decode(requests.read(LENGTH.unpack(length)[0]))
-        chunks = [np.frombuffer(requests.read(4 * count), np.float32) for count in request.chunks]
-        inbox.put((request, chunks))
+        call = decode(requests.read(LENGTH.unpack(length)[0]))
+        chunks = [np.frombuffer(requests.read(4 * count), np.float32) for count in call.chunks]
+        inbox.put((call, chunks))
     os._exit(0)
 
 
@@ -99,12 +97,7 @@ class _Work:
             loaded = self._load(request.model)
             if not chunks:
                 return Done(())
-            done = loaded.transcribe(
-                chunks,
-                language=request.language,
-                task=request.task,
-                word_timestamps=request.word_timestamps,
-            )
+            done = _transcribed(loaded, chunks, request)
         except Reject as error:
             return Failed("reject", str(error))
         except Full as error:
@@ -121,6 +114,17 @@ class _Work:
             self._loaded = load_engine(self._engine)(model=model, device=self._device, threads=self._threads)
             self._model = model
         return self._loaded
+
+
+def _transcribed(engine: Transcriber, chunks: list[Samples], request: Request) -> list[Transcription]:
+    if "request" in inspect.signature(engine.transcribe).parameters:
+        return engine.transcribe(chunks, request)
+    # An engine of the release before, which took what there was then as keywords; until the next release.
+    old: Any = engine
+    done: list[Transcription] = old.transcribe(
+        chunks, language=request.language, task=request.task, word_timestamps=request.word_timestamps
+    )
+    return done
 
 
 if __name__ == "__main__":

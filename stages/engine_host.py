@@ -20,8 +20,8 @@ from typing import Self
 import msgspec
 import numpy as np
 
-from schemas.options import Task
-from stages.engine_child import LENGTH, Done, Failed, Request
+from schemas.options import Request
+from stages.engine_child import LENGTH, Call, Done, Failed
 from v2t_stream.devices import Device
 from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.transcriber import Samples, Transcription
@@ -57,15 +57,7 @@ class EngineHost:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def transcribe(
-        self,
-        *,
-        model: str,
-        chunks: Sequence[Samples],
-        language: str | None,
-        task: Task = "transcribe",
-        word_timestamps: bool = False,
-    ) -> list[Transcription]:
+    async def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
         """One result for each chunk of at most 30 s, in the chunk's own time.
 
         Raises Reject where it can never be done, and Retry where it may be later, as after a crash. Cancelling it
@@ -74,18 +66,11 @@ class EngineHost:
         if not chunks:
             return []
         sound = [np.ascontiguousarray(chunk, np.float32) for chunk in chunks]
-        request = Request(
-            model=model,
-            chunks=tuple(chunk.size for chunk in sound),
-            language=language,
-            task=task,
-            word_timestamps=word_timestamps,
-        )
-        return await self._call(request, sound)
+        return await self._call(Call(request=request, chunks=tuple(chunk.size for chunk in sound)), sound)
 
     async def warm(self, model: str) -> None:
         """Load `model`, downloading it where need be, ahead of the first chunk. Raises Reject or Retry."""
-        await self._call(Request(model=model), [])
+        await self._call(Call(request=Request(model=model)), [])
 
     def kill(self) -> None:
         """End the process now; the call in hand raises Retry."""
@@ -108,15 +93,15 @@ class EngineHost:
         """The process's number while there is one."""
         return None if self._process is None or self._doomed else self._process.pid
 
-    async def _call(self, request: Request, sound: Sequence[Samples]) -> list[Transcription]:
+    async def _call(self, call: Call, sound: Sequence[Samples]) -> list[Transcription]:
         async with self._turn:
             process = await self._living()
             try:
-                answer = _decode(await _exchange(process, request, sound))
+                answer = _decode(await _exchange(process, call, sound))
             except (OSError, asyncio.IncompleteReadError):
                 end = await self._autopsy(process)
                 raise EngineDied(
-                    f"the engine {self._engine} {end} on {len(sound)} chunks with the model {request.model!r}; "
+                    f"the engine {self._engine} {end} on {len(sound)} chunks with the model {call.request.model!r}; "
                     "the next call starts it afresh"
                 ) from None
             except BaseException:  # cancelled: an engine that computes on would only be in the way
@@ -132,7 +117,7 @@ class EngineHost:
             if answer.kind == "full":
                 raise Full(answer.text)
             _log.debug("%s", answer.trace)
-            raise EngineDied(f"the engine {self._engine} failed with the model {request.model!r}: {answer.text}")
+            raise EngineDied(f"the engine {self._engine} failed with the model {call.request.model!r}: {answer.text}")
 
     async def _living(self) -> Process:
         """The process, started where there is none. Raises Retry where it is to be closed, also if it was just now."""
@@ -182,11 +167,11 @@ async def _ended(process: Process) -> int:
     return code
 
 
-async def _exchange(process: Process, request: Request, sound: Sequence[Samples]) -> bytes:
-    """Send a request and its samples, and wait for the answer."""
+async def _exchange(process: Process, call: Call, sound: Sequence[Samples]) -> bytes:
+    """Send a call and its samples, and wait for the answer."""
     assert process.stdin is not None  # noqa: S101  for the type checker: both are pipes
     assert process.stdout is not None  # noqa: S101  as above
-    frame = msgspec.msgpack.encode(request)
+    frame = msgspec.msgpack.encode(call)
     process.stdin.write(LENGTH.pack(len(frame)) + frame)
     for chunk in sound:
         process.stdin.write(chunk.data.cast("B"))

@@ -6,8 +6,7 @@ import sys
 import time
 from typing import Protocol
 
-from schemas.options import Options
-from stages.batcher import Ask
+from schemas.options import Options, Request
 from stages.rate_limit import RateLimit
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.providers import Local, Provider
@@ -28,7 +27,7 @@ class Hears(Protocol):
     async def prepare(self, model: str) -> None:
         """Have here what `hear` needs, which its timeout does not count. Raises Reject, Retry or Unready."""
 
-    async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:
+    async def hear(self, samples: Samples, audio: bytes, request: Request) -> tuple[Transcription, float]:
         """The chunk's transcription and the seconds it cost. `audio` is `samples` as FLAC."""
         ...
 
@@ -53,7 +52,7 @@ class Link:
         return self.provider.model
 
     async def transcribe(
-        self, samples: Samples, audio: bytes, ask: Ask, patience: float
+        self, samples: Samples, audio: bytes, request: Request, patience: float
     ) -> tuple[Transcription, float]:
         """Try until it works or `retries` are used up. Raises Reject or Retry.
 
@@ -61,7 +60,7 @@ class Link:
         """
         for tried in range(self.provider.retries + 1):
             try:
-                return await self._try(samples, audio, ask, patience)
+                return await self._try(samples, audio, request, patience)
             except (Reject, Unusable):
                 raise
             except Retry as error:
@@ -72,13 +71,15 @@ class Link:
             await asyncio.sleep(delay)
         raise AssertionError  # the last try returns or raises
 
-    async def _try(self, samples: Samples, audio: bytes, ask: Ask, patience: float) -> tuple[Transcription, float]:
-        await self._hears.prepare(ask.model)
+    async def _try(
+        self, samples: Samples, audio: bytes, request: Request, patience: float
+    ) -> tuple[Transcription, float]:
+        await self._hears.prepare(request.model)
         async with self._free:
             await self._turn(patience)
             try:
                 async with asyncio.timeout(self.provider.timeout) as limit:
-                    return await self._hears.hear(samples, audio, ask)
+                    return await self._hears.hear(samples, audio, request)
             except TimeoutError as error:
                 if not limit.expired():
                     raise Retry(f"{self.provider.name} timed out: {error}") from error

@@ -4,7 +4,8 @@ import asyncio
 from functools import partial
 from typing import Final
 
-from stages.batcher import Ask, Batcher
+from schemas.options import Request
+from stages.batcher import Batcher
 from stages.engine_host import EngineHost
 from v2t_stream import devices
 from v2t_stream.errors import Unready
@@ -44,9 +45,9 @@ class LocalEngine:
             raise Unready(f"the model {model!r} is still on its way to this machine") from None
         held.close()
 
-    async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:  # noqa: ARG002  it takes them decoded
+    async def hear(self, samples: Samples, audio: bytes, request: Request) -> tuple[Transcription, float]:  # noqa: ARG002  it takes them decoded
         """See stages.link.Hears."""
-        return await self._batcher.transcribe(samples, ask)
+        return await self._batcher.transcribe(samples, request)
 
     async def warm(self, model: str) -> None:
         await self._batcher.warm(model)

@@ -18,15 +18,16 @@ class Simulated:
         self.language = (re.findall(r"-([a-z][a-z])$", model) or ["en"])[0]
         self.poison = [float(found) for found in re.findall(r"-poison([0-9.]+)", model)]
 
-    def transcribe(self, chunks, *, language, task, word_timestamps):
+    def transcribe(self, chunks, request):
         heard = []
         for chunk in chunks:
             seconds = len(chunk) / 16000
             if any(abs(seconds - length) < 0.01 for length in self.poison):
                 raise Reject(f"{seconds:.0f} s are too much for me")
             time.sleep(seconds / self.speed)
-            text = f"{seconds:.3f} s in {language or self.language}"
-            heard.append(Transcription((Segment(start=0.0, end=seconds, text=text),), language or self.language))
+            spoken = request.language or self.language
+            text = f"{seconds:.3f} s in {spoken}"
+            heard.append(Transcription((Segment(start=0.0, end=seconds, text=text),), spoken))
         return heard
 """
 

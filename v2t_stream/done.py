@@ -15,9 +15,13 @@ from v2t_stream.lists import history
 from v2t_stream.object_store import ObjectStore
 from v2t_stream.topology import DONE
 
-# What decides about the words; where it is done, who pays and what it is called do not. None means the node's
+# What does not decide about the words: where it is done, and who pays. Every other option does. None means the node's
 # default, whatever that is: two jobs that name no model count as the same, also where the default has changed since.
-_SETTINGS: Final = ("language", "model", "engine", "task", "word_timestamps", "multilingual")
+_BESIDE: Final = frozenset({"accelerator", "remote"})
+_SETTINGS: Final = frozenset(Options.__struct_fields__) - _BESIDE
+# One more with each release whose words are better with the same settings: what was done before by an older release is
+# done again. 2: no words are lost at the end of windows.
+_WORDS: Final = 2
 
 
 def of_content(sha256: str) -> str:
@@ -36,8 +40,9 @@ def sha256(path: Path) -> str:
 
 def key(origin: str, options: Options) -> str:
     """What the media `origin` with `options` is filed under: one token of a subject."""
-    settings = [getattr(options, name) for name in _SETTINGS]
-    return hashlib.sha256(msgspec.json.encode([origin, *settings])).hexdigest()
+    # Defaults are left out, so that an option that a later release adds changes no key.
+    settings = {name: value for name, value in msgspec.to_builtins(options).items() if name in _SETTINGS}
+    return hashlib.sha256(msgspec.json.encode([_WORDS, origin, settings], order="sorted")).hexdigest()
 
 
 async def find(connection: Connection, store: ObjectStore, origin: str, options: Options) -> Done | None:

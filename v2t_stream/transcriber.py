@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.options import Task
+from schemas.options import Request
 from schemas.transcript import Segment
 
 Samples = NDArray[np.float32]  # mono, 16 kHz, within ±1, shape (samples,)
@@ -30,8 +30,9 @@ class Transcriber(Protocol):
         are. Raises Reject where there is no such model and Retry where it cannot be loaded now, Full for want of room.
         """
 
-    def transcribe(
-        self, chunks: Sequence[Samples], *, language: str | None, task: Task, word_timestamps: bool
-    ) -> list[Transcription]:
-        """Transcribe chunks of at most 30 s each, in one call where the engine can; one result for each."""
+    def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
+        """Transcribe chunks of at most 30 s each, in one call where the engine can; one result for each.
+
+        An engine that knows the times of words gives them; what it does not know, such as a beam, it leaves alone.
+        """
         ...

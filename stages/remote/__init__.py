@@ -3,7 +3,7 @@
 import time
 
 from schemas.chunks import SAMPLE_RATE
-from stages.batcher import Ask
+from schemas.options import Request
 from stages.link import Unusable
 from stages.remote import custom_http, elevenlabs, openai
 from stages.remote.http import Service
@@ -29,23 +29,23 @@ class RemoteEngine:
     async def prepare(self, model: str) -> None:
         """A service has its models."""
 
-    async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:
+    async def hear(self, samples: Samples, audio: bytes, request: Request) -> tuple[Transcription, float]:
         self._check_key()
         begun = time.monotonic()
-        heard = await in_thread(lambda: self._hear(audio, samples.size / SAMPLE_RATE, ask))
+        heard = await in_thread(lambda: self._hear(audio, samples.size / SAMPLE_RATE, request))
         return heard, time.monotonic() - begun
 
     async def close(self) -> None:
         """Its threads end with their calls, or with the process."""
 
-    def _hear(self, audio: bytes, seconds: float, ask: Ask) -> Transcription:
+    def _hear(self, audio: bytes, seconds: float, request: Request) -> Transcription:
         match self._provider:
             case OpenAI():
-                return openai.hear(self._provider, self._service, audio, seconds, ask)
+                return openai.hear(self._provider, self._service, audio, seconds, request)
             case ElevenLabs():
-                return elevenlabs.hear(self._provider, self._service, audio, seconds, ask)
+                return elevenlabs.hear(self._provider, self._service, audio, seconds, request)
             case CustomHttp():
-                return custom_http.hear(self._provider, self._service, audio, seconds, ask)
+                return custom_http.hear(self._provider, self._service, audio, seconds, request)
         raise Unusable(f"{self._provider.name}: no service of the type {self._provider.type}")
 
     def _check_key(self) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from schemas.options import Request
 from schemas.transcript import Segment, Word
-from stages.batcher import Ask
 from stages.remote.languages import code_of
 from v2t_stream.errors import Retry
 from v2t_stream.transcriber import Transcription
@@ -55,10 +55,10 @@ def transcription(
     text: str,
     language: str,
     seconds: float,
-    ask: Ask,
+    request: Request,
 ) -> Transcription:
     """Put together what a service heard in a chunk of `seconds`. Text without segments becomes one segment."""
-    spoken = "en" if ask.task == "translate" else ask.language or code_of(language)
+    spoken = "en" if request.task == "translate" else request.language or code_of(language)
     if not segments and text.strip():
         segments = [HeardSegment(text=text, start=0.0, end=seconds)]
     loose = sorted(words, key=lambda word: word.start)
@@ -75,7 +75,7 @@ def transcription(
             if (n == 0 or (word.start + word.end) / 2 >= segment.start)
             and (n + 1 == len(segments) or (word.start + word.end) / 2 < segments[n + 1].start)
         ]
-        timed = tuple(_word(word, start, end) for word in mine if word.word.strip()) if ask.word_timestamps else ()
+        timed = tuple(_word(word, start, end) for word in mine if word.word.strip()) if request.word_timestamps else ()
         done.append(Segment(start=start, end=end, text=segment.text.strip(), words=timed))
     return Transcription(tuple(done), spoken)
 

@@ -5,21 +5,21 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from stages.batcher import Ask
+from schemas.options import Request
 from stages.remote.answer import HeardSegment, HeardWord, convert, transcription
 from stages.remote.http import Service
 from v2t_stream.providers import CustomHttp
 from v2t_stream.transcriber import Transcription
 
 
-def hear(provider: CustomHttp, service: Service, audio: bytes, seconds: float, ask: Ask) -> Transcription:
+def hear(provider: CustomHttp, service: Service, audio: bytes, seconds: float, request: Request) -> Transcription:
     """Blocking. Raises Reject, Retry or Unusable."""
     values = {
-        "language": ask.language or "",
-        "task": ask.task,
-        "model": ask.model,
-        "words": str(ask.word_timestamps).lower(),
-        "translate": str(ask.task == "translate").lower(),
+        "language": request.language or "",
+        "task": request.task,
+        "model": request.model,
+        "words": str(request.word_timestamps).lower(),
+        "translate": str(request.task == "translate").lower(),
     }
     parts = urlsplit(provider.url)
     query = _filled(parse_qsl(parts.query, keep_blank_values=True), values)
@@ -34,7 +34,7 @@ def hear(provider: CustomHttp, service: Service, audio: bytes, seconds: float, a
         text=convert(_at(said, where.text) or "", str, provider.name),
         language=convert(_at(said, where.language) or "", str, provider.name),
         seconds=seconds,
-        ask=ask,
+        request=request,
     )
 
 

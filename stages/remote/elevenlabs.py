@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from stages.batcher import Ask
+from schemas.options import Request
 from stages.remote.answer import HeardSegment, HeardWord, convert, transcription
 from stages.remote.http import Service
 from v2t_stream.errors import Reject
@@ -27,18 +27,18 @@ class _Token(msgspec.Struct):
     logprob: float | None = None
 
 
-def hear(provider: ElevenLabs, service: Service, audio: bytes, seconds: float, ask: Ask) -> Transcription:
+def hear(provider: ElevenLabs, service: Service, audio: bytes, seconds: float, request: Request) -> Transcription:
     """Blocking. Raises Reject, Retry or Unusable."""
-    if ask.task == "translate":
+    if request.task == "translate":
         raise Reject(f"{provider.name}: ElevenLabs does not translate")
     fields: list[tuple[str, str | tuple[str, bytes, str]]] = [
-        ("model_id", ask.model),
+        ("model_id", request.model),
         ("timestamps_granularity", "word"),
         ("tag_audio_events", "false"),
         ("diarize", "false"),
     ]
-    if ask.language:
-        fields.append(("language_code", ask.language))
+    if request.language:
+        fields.append(("language_code", request.language))
     fields.append(("file", ("chunk.flac", audio, "audio/flac")))
     url = f"{provider.base_url.rstrip('/')}/v1/speech-to-text"
     said = service.post(url, fields, {"xi-api-key": provider.key} if provider.key else {}, provider.key)
@@ -50,7 +50,7 @@ def hear(provider: ElevenLabs, service: Service, audio: bytes, seconds: float, a
         text=convert(answer.get("text") or "", str, provider.name),
         language=convert(answer.get("language_code") or "", str, provider.name),
         seconds=seconds,
-        ask=ask,
+        request=request,
     )
 
 

@@ -1,6 +1,6 @@
 """The OpenAI API, and whatever speaks it, such as Groq, speaches, LocalAI and vLLM."""
 
-from stages.batcher import Ask
+from schemas.options import Request
 from stages.remote.answer import HeardSegment, HeardWord, convert, transcription
 from stages.remote.http import Service
 from v2t_stream.errors import Reject
@@ -10,28 +10,28 @@ from v2t_stream.transcriber import Transcription
 _TIMELESS = "gpt-"  # models of this family answer with text alone
 
 
-def hear(provider: OpenAI, service: Service, audio: bytes, seconds: float, ask: Ask) -> Transcription:
+def hear(provider: OpenAI, service: Service, audio: bytes, seconds: float, request: Request) -> Transcription:
     """Blocking. Raises Reject, Retry or Unusable."""
-    timeless = ask.model.startswith(_TIMELESS)
-    if ask.word_timestamps and timeless:
-        raise Reject(f"{provider.name}: the model {ask.model!r} gives no times of words: whisper-1 does")
-    if ask.task == "translate" and timeless:
-        raise Reject(f"{provider.name}: the model {ask.model!r} does not translate: whisper-1 does")
+    timeless = request.model.startswith(_TIMELESS)
+    if request.word_timestamps and timeless:
+        raise Reject(f"{provider.name}: the model {request.model!r} gives no times of words: whisper-1 does")
+    if request.task == "translate" and timeless:
+        raise Reject(f"{provider.name}: the model {request.model!r} does not translate: whisper-1 does")
     fields: list[tuple[str, str | tuple[str, bytes, str]]] = [
-        ("model", ask.model),
+        ("model", request.model),
         ("response_format", "json" if timeless else "verbose_json"),
     ]
     # Translations know neither: their source language is always detected, and their times are by the segment.
-    if ask.task == "transcribe":
-        if ask.language:
-            fields.append(("language", ask.language))
+    if request.task == "transcribe":
+        if request.language:
+            fields.append(("language", request.language))
         if not timeless:
-            wanted = ("segment", "word") if ask.word_timestamps else ("segment",)
+            wanted = ("segment", "word") if request.word_timestamps else ("segment",)
             fields += [("timestamp_granularities[]", name) for name in wanted]
     if provider.prompt:
         fields.append(("prompt", provider.prompt))
     fields.append(("file", ("chunk.flac", audio, "audio/flac")))
-    path = "translations" if ask.task == "translate" else "transcriptions"
+    path = "translations" if request.task == "translate" else "transcriptions"
     headers = {"Authorization": f"Bearer {provider.key}"} if provider.key else {}
     said = service.post(f"{provider.base_url.rstrip('/')}/audio/{path}", fields, headers, provider.key)
     answer = convert(said, dict, provider.name)
@@ -41,5 +41,5 @@ def hear(provider: OpenAI, service: Service, audio: bytes, seconds: float, ask: 
         text=convert(answer.get("text") or "", str, provider.name),
         language=convert(answer.get("language") or "", str, provider.name),
         seconds=seconds,
-        ask=ask,
+        request=request,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from schemas.chunks import CHUNK_SECONDS, SAMPLE_RATE
-from schemas.options import DEMO_MODEL, Task
+from schemas.options import DEMO_MODEL, Request
 from schemas.transcript import Segment, Word
 from v2t_stream.devices import cuda_problem, preload_cuda
 from v2t_stream.errors import Full, Reject, Retry
@@ -61,20 +61,19 @@ class FasterWhisper:
         self._most = sys.maxsize  # chunks for which there was room
         self._pipeline = BatchedInferencePipeline(self._model)
 
-    def transcribe(
-        self, chunks: Sequence[Samples], *, language: str | None, task: Task, word_timestamps: bool
-    ) -> list[Transcription]:
+    def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
         """Transcribe all chunks of one language in one call; a language that is not given is detected for each chunk.
 
         Detecting takes the encoder once more for each chunk. Where the GPU has no room for all, half as many are tried,
         down to one. Raises Reject for a language the model does not speak, Full where there is no room for one.
         """
+        language = request.language
         if language not in (None, *self._model.supported_languages):
             only = "only English" if not self._model.model.is_multilingual else "no such language"
             raise Reject(f"the model {self._name!r} knows {only}: not {language!r}")
         if (longest := max((len(chunk) for chunk in chunks), default=0)) > CHUNK_SECONDS * SAMPLE_RATE:
             raise Reject(f"a chunk of {longest / SAMPLE_RATE:.1f} s: Whisper's window is {CHUNK_SECONDS} s")
-        settings = {"task": task, "word_timestamps": word_timestamps}
+        settings = {"task": request.task, "word_timestamps": request.word_timestamps}
         heard: list[Transcription] = []
         while len(heard) < len(chunks):
             those = chunks[len(heard) :][: self._most]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from schemas.chunks import SAMPLE_RATE
-from schemas.options import DEMO_MODEL, Task
+from schemas.options import DEMO_MODEL, Request, Task
 from schemas.transcript import Segment, Word
 from v2t_stream.errors import Reject
 from v2t_stream.models import is_path
@@ -47,24 +47,23 @@ class WhisperCpp:
         self._aligning = False
         self._context = self._load()
 
-    def transcribe(
-        self, chunks: Sequence[Samples], *, language: str | None, task: Task, word_timestamps: bool
-    ) -> list[Transcription]:
+    def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
         """Transcribe one chunk after the other: whisper.cpp has no batches.
 
         Raises Reject for a language the model does not speak.
         """
+        language = request.language
         if self._header.vocabulary <= _ENGLISH_ONLY:
             if language not in (None, "en"):
                 raise Reject(f"the model {self._name!r} knows only English: not {language!r}")
             language = "en"
         if language is not None and self._engine.whisper_lang_id(language) < 0:
             raise Reject(f"the model {self._name!r} knows no such language: {language!r}")
-        if word_timestamps != self._aligning:  # a job's chunks all ask the same, so that this is rare
-            self._aligning = word_timestamps
+        if request.word_timestamps != self._aligning:  # a job's chunks all ask the same, so that this is rare
+            self._aligning = request.word_timestamps
             self._context = None  # before the next is loaded: two might not fit
             self._context = self._load()
-        return [self._hear(chunk, language, task) for chunk in chunks]
+        return [self._hear(chunk, language, request.task) for chunk in chunks]
 
     def _load(self) -> Any:
         """The model in memory, ready for word times where they are wanted, which cost speed."""

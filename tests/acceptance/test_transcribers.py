@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from schemas.options import Request
 from stages.engine_host import EngineHost
 from stages.language import SURE
 from stages.transcribers.faster_whisper import FasterWhisper
@@ -41,7 +42,7 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[EngineHost]:
 async def hear(
     host: EngineHost, chunks: Sequence[Samples], *, language: str | None = "en", word_timestamps: bool = False
 ) -> list[Transcription]:
-    return await host.transcribe(model="demo", chunks=chunks, language=language, word_timestamps=word_timestamps)
+    return await host.transcribe(chunks, Request(model="demo", language=language, word_timestamps=word_timestamps))
 
 
 async def test_the_words_and_their_times_are_right(host: EngineHost) -> None:
@@ -139,7 +140,7 @@ async def test_whisper_cpp_tells_how_sure_it_is_of_a_language(tmp_path: Path) ->
         model[other : other + row] = model[english : english + row]
     (tmp_path / "unsure.bin").write_bytes(model)
     async with EngineHost("whisper-cpp", device="cpu", threads=2) as host:
-        (heard,) = await host.transcribe(model=str(tmp_path / "unsure.bin"), chunks=[sound("5s.flac")], language=None)
+        (heard,) = await host.transcribe([sound("5s.flac")], Request(model=str(tmp_path / "unsure.bin")))
     assert heard.confidence == pytest.approx(1 / 3, abs=0.01)
     assert word_error_rate(" ".join(s["text"] for s in REFERENCES["5s.flac"]), text(heard)) == 0
 
@@ -181,8 +182,8 @@ async def test_where_memory_is_short_fewer_chunks_are_heard_at_once(monkeypatch:
     """With a large model on a small GPU every call fails, though its chunks would fit one by one."""
     engine = FasterWhisper(model="demo", device="cpu", threads=2)
     chunks = [sound(clip) for clip in (*CLIPS, *CLIPS[:2])]
-    wish: Any = {"language": "en", "task": "transcribe", "word_timestamps": False}
-    expected = engine.transcribe(chunks, **wish)
+    wish = Request(language="en")
+    expected = engine.transcribe(chunks, wish)
     hear = engine._pipeline.transcribe
     room = 2
     tried = []
@@ -194,9 +195,9 @@ async def test_where_memory_is_short_fewer_chunks_are_heard_at_once(monkeypatch:
         return hear(audio, batch_size=batch_size, **more)
 
     monkeypatch.setattr(engine._pipeline, "transcribe", short)
-    assert engine.transcribe(chunks, **wish) == expected
-    assert engine.transcribe(chunks, **wish) == expected
+    assert engine.transcribe(chunks, wish) == expected
+    assert engine.transcribe(chunks, wish) == expected
     assert tried == [5, 2, 2, 1, 2, 2, 1]
     room = 0
     with pytest.raises(Full, match="the GPU has no room for the model 'faster-whisper' at present: end what else"):
-        engine.transcribe(chunks, **wish)
+        engine.transcribe(chunks, wish)

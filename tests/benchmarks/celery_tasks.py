@@ -16,6 +16,7 @@ import redis
 from celery import Celery, chord, group
 
 from schemas.chunks import SAMPLE_RATE, Span
+from schemas.options import Request
 from schemas.transcript import Segment, Transcript
 from v2t_stream.audio import flac
 from v2t_stream.engines import load_engine
@@ -46,7 +47,7 @@ def _transcribe(n: int) -> dict[str, Any]:
     if not _engines:
         _engines.append(load_engine("simulated")(model=MODEL, device="cpu", threads=1))
     samples = flac.decode(store.get(_AUDIO))
-    (heard,) = _engines[0].transcribe([samples], language="en", task="transcribe", word_timestamps=False)
+    (heard,) = _engines[0].transcribe([samples], Request(language="en"))
     length = round(SECONDS * SAMPLE_RATE)
     segments = to_source([Span(n * length, length)], heard.segments)
     return {"n": n, "segments": msgspec.to_builtins(segments)}

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.options import Options
+from schemas.options import Options, Request
 from schemas.transcript import Segment
-from stages.batcher import Ask
 from stages.chain import Chain, Heard
 from stages.link import Link, Unusable
 from v2t_stream.errors import Reject, Retry, Unready
@@ -29,7 +28,7 @@ class Scripted:
         self.name = name
         self.script: list[Exception | float] = list(script) or [0.0]
         self.preparing = 0.0
-        self.asks: list[Ask] = []
+        self.asks: list[Request] = []
         self.times: list[float] = []
         self.busy = self.most_busy = 0
         self.cancelled = False
@@ -37,8 +36,8 @@ class Scripted:
     async def prepare(self, model: str) -> None:
         await asyncio.sleep(self.preparing)
 
-    async def hear(self, samples: Samples, audio: bytes, ask: Ask) -> tuple[Transcription, float]:
-        self.asks.append(ask)
+    async def hear(self, samples: Samples, audio: bytes, request: Request) -> tuple[Transcription, float]:
+        self.asks.append(request)
         self.times.append(time.monotonic())
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if isinstance(step, Exception):

@@ -19,6 +19,9 @@ OPTIONS = st.builds(
     engine=st.sampled_from([None, "openai"]),
     word_timestamps=st.booleans(),
     multilingual=st.booleans(),
+    prompt=st.sampled_from([None, "Ishmael"]),
+    beam_size=st.sampled_from([None, 1, 5]),
+    vad_threshold=st.sampled_from([None, 0.0, 0.3]),
 )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import uvloop
 
+from schemas.options import Request
 from stages.engine_host import EngineHost
 from tests.patience import PATIENCE
 from v2t_stream.errors import Full, Reject, Retry
@@ -21,6 +22,7 @@ from v2t_stream.transcriber import Samples, Transcription
 
 ENGINE = """
 import os, signal, time
+from schemas.options import Request
 from schemas.transcript import Segment, Word
 from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.transcriber import Transcription
@@ -37,7 +39,7 @@ class Fake:
             raise Retry("the hub is away", delay=7.5)
         self.model, self.device, self.threads = model, device, threads
 
-    def transcribe(self, chunks, *, language, task, word_timestamps):
+    def transcribe(self, chunks, request):
         if self.model == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.model == "full":
@@ -49,17 +51,24 @@ class Fake:
         if self.model == "noise":
             print("a library says hello", flush=True)
             os.system("echo so does its C")
-        said = f"{self.device} {self.threads} {loads} {task}"
+        said = f"{self.device} {self.threads} {loads} {request.task}"
         if self.model.startswith("$"):
             said = os.environ[self.model[1:]]
-        word = (Word(start=0.0, end=0.5, text="w", probability=0.5),) if word_timestamps else ()
+        word = (Word(start=0.0, end=0.5, text="w", probability=0.5),) if request.word_timestamps else ()
         return [
             Transcription(
                 (Segment(start=0.0, end=len(chunk) / 16000, text=f"{said} {chunk.sum():g}", words=word),),
-                language or "en",
+                request.language or "en",
             )
             for chunk in chunks
         ]
+
+
+class Old(Fake):
+    def transcribe(self, chunks, *, language, task, word_timestamps):
+        return super().transcribe(
+            chunks, Request(language=language, task=task, word_timestamps=word_timestamps)
+        )
 """
 
 CHUNK = np.full(16_000, 0.5, np.float32)
@@ -72,7 +81,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fake_engine-1.dist-info").mkdir()
     (tmp_path / "fake_engine-1.dist-info" / "METADATA").write_text("Name: fake-engine\nVersion: 1\n")
     (tmp_path / "fake_engine-1.dist-info" / "entry_points.txt").write_text(
-        "[v2t.transcribers]\nfake = fake_engine:Fake\n"
+        "[v2t.transcribers]\nfake = fake_engine:Fake\nold = fake_engine:Old\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
@@ -84,7 +93,7 @@ async def host() -> AsyncIterator[EngineHost]:
 
 
 async def ask(host: EngineHost, model: str = "echo", chunks: tuple[Samples, ...] = (CHUNK,)) -> list[Transcription]:
-    return await host.transcribe(model=model, chunks=chunks, language=None)
+    return await host.transcribe(chunks, Request(model=model))
 
 
 async def text(host: EngineHost, model: str) -> str:
@@ -112,12 +121,22 @@ async def goes(pid: int) -> bool:
 async def test_a_chunk_in_a_transcription_out(host: EngineHost) -> None:
     """Nothing is transcribed, or a chunk gets its neighbour's words."""
     chunks = (CHUNK, CHUNK[:8_000], np.zeros(0, np.float32), CHUNK[::2])
-    found = await host.transcribe(model="echo", chunks=chunks, language="de", task="translate", word_timestamps=True)
+    wish = Request(model="echo", language="de", task="translate", word_timestamps=True)
+    found = await host.transcribe(chunks, wish)
     assert [t.segments[0].text.split()[-1] for t in found] == ["8000", "4000", "0", "4000"]
     assert found[1].segments[0].end == 0.5
     assert found[0].segments[0].text.startswith("cpu 3 1 translate")
     assert found[0].segments[0].words[0].probability == 0.5
     assert found[0].language == "de"
+
+
+async def test_an_engine_with_the_signature_of_the_last_release_works() -> None:
+    """An upgrade breaks every engine that a third party has written."""
+    async with EngineHost("old", device="cpu", threads=1) as host:
+        (heard,) = await host.transcribe(
+            [CHUNK], Request(model="echo", language="de", word_timestamps=True, beam_size=2)
+        )
+    assert (heard.language, heard.segments[0].words[0].text) == ("de", "w")
 
 
 async def test_the_longest_chunks_pass_unharmed(host: EngineHost) -> None:
@@ -266,13 +285,14 @@ async def test_close_leaves_nothing_behind(host: EngineHost) -> None:
 # Without a guard for __main__, as a careless script would be: the engine's process must not run it again.
 PARENT = """
     import asyncio, numpy
+    from schemas.options import Request
     from stages.engine_host import EngineHost
 
     async def main():
         host = EngineHost("fake", device="cpu", threads=1)
         await host.warm({model!r})
         print(host.pid, flush=True)
-        await host.transcribe(model={model!r}, chunks=[numpy.zeros(9, "f4")], language=None)
+        await host.transcribe([numpy.zeros(9, "f4")], Request(model={model!r}))
         await asyncio.sleep(600)
 
     asyncio.run(main())
