@@ -66,7 +66,7 @@ class Convert:
         """Put the chunk's audio into the store, where it must be before anybody hears of the chunk."""
         key = f"media/{media.job}/chunks/{n}.flac"
         await self._store.put(key, await asyncio.to_thread(flac.encode, chunk.samples))
-        return ChunkTask(job=media.job, n=n, audio=key, spans=chunk.spans, options=media.options)
+        return ChunkTask(job=media.job, n=n, audio=key, spans=chunk.spans, speech=chunk.speech, options=media.options)
 
     def _check_length(self, reader: MediaReader) -> None:
         length = max(reader.position, reader.duration or 0)

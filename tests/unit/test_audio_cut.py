@@ -13,6 +13,8 @@ from schemas.chunks import SAMPLE_RATE
 from v2t_stream.audio.cut import Tape, cut
 from v2t_stream.audio.decode import MediaReader
 from v2t_stream.audio.packing import Chunk, Packer
+from v2t_stream.audio.speech import SpeechFinder, Stretch
+from v2t_stream.audio.vad import SileroVad
 from v2t_stream.errors import Reject
 
 DATA = Path(__file__).parents[1] / "data"
@@ -65,9 +67,25 @@ def test_cut_in_the_same_places_as_the_whole(audio: NDArray[np.int16], chunks: l
     """Where a block ends must not show: a stretch that goes on in the next one is cut as if it had come at once."""
     packer, expected = Packer(), []
     for stretch in get_speech_timestamps(audio.astype(np.float32) / 32_768, VadOptions(min_silence_duration_ms=160)):
-        expected += packer.add(stretch["start"], audio[stretch["start"] : stretch["end"]])
+        padded = Stretch(stretch["start"], stretch["end"], stretch["start"], stretch["end"])
+        expected += packer.add(padded, audio[padded.start : padded.end])
     expected += packer.flush()
     assert [chunk.spans for chunk in chunks] == [chunk.spans for chunk in expected]
+
+
+def test_marks_of_speech_in_a_stream_are_those_of_the_whole(audio: NDArray[np.int16], chunks: list[Chunk]) -> None:
+    """A transcript that nobody reads is trusted for them: the border of a block or of a chunk must not lose any."""
+    vad, finder = SileroVad(), SpeechFinder()
+    probabilities = np.concatenate((vad.feed(audio), vad.finish()))
+    whole = [*finder.feed(probabilities.tolist()), *finder.finish(len(audio))]
+    places = [np.arange(mark.start, mark.start + mark.length) for chunk in chunks for mark in chunk.speech]
+    assert np.array_equal(np.concatenate(places), np.concatenate([np.arange(s.onset, s.offset) for s in whole]))
+    for chunk in chunks:
+        for mark in chunk.speech:
+            assert any(
+                span.start <= mark.start and mark.start + mark.length <= span.start + span.length
+                for span in chunk.spans
+            )
 
 
 def test_chunks_hold_what_their_spans_say(audio: NDArray[np.int16]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from v2t_stream.audio.decode import MediaReader
-from v2t_stream.audio.speech import WINDOW, SpeechFinder, Stretch
+from v2t_stream.audio.speech import RELEASE, THRESHOLD, WINDOW, SpeechFinder, Stretch
 from v2t_stream.audio.vad import SileroVad
 
 CLIPS = sorted(Path(__file__).parents[1].joinpath("data").glob("*.flac"))
@@ -35,8 +35,12 @@ def find(probabilities: list[float], total: int, step: int) -> list[Stretch]:
     return [*found, *finder.finish(total)]
 
 
-def whole(audio: NDArray[np.float32]) -> list[Stretch]:
-    return [Stretch(span["start"], span["end"]) for span in reference.get_speech_timestamps(audio, OPTIONS)]
+def padded(stretches: list[Stretch]) -> list[tuple[int, int]]:
+    return [(stretch.start, stretch.end) for stretch in stretches]
+
+
+def whole(audio: NDArray[np.float32]) -> list[tuple[int, int]]:
+    return [(span["start"], span["end"]) for span in reference.get_speech_timestamps(audio, OPTIONS)]
 
 
 @given(probabilities, st.integers(1, WINDOW), st.integers(1, 300))
@@ -47,7 +51,25 @@ def test_same_stretches_as_faster_whisper(probabilities: list[float], rest: int,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reference, "get_vad_model", lambda: lambda _: np.array(probabilities))
         expected = whole(np.zeros(total, np.float32))
-    assert find(probabilities, total, step) == expected
+    assert padded(find(probabilities, total, step)) == expected
+
+
+@given(probabilities, st.integers(1, WINDOW), st.integers(1, 300))
+def test_marks_of_speech_hold_every_window_at_the_threshold(probabilities: list[float], rest: int, step: int) -> None:
+    """Speech outside the marks is not missed when its words are; a mark on silence is heard twice for nothing."""
+    probabilities = [*probabilities, 0.0]
+    total = len(probabilities) * WINDOW - rest
+    found = find(probabilities, total, step)
+    marked = [n for s in found for n in range(s.onset // WINDOW, -(-s.offset // WINDOW))]
+    certain = {n for n, p in enumerate(probabilities) if p >= THRESHOLD}
+    assert certain <= set(marked)
+    assert len(set(marked)) == len(marked)
+    for stretch in found:
+        assert stretch.start <= stretch.onset < stretch.offset <= stretch.end
+        inside = range(stretch.onset // WINDOW, -(-stretch.offset // WINDOW))
+        assert inside[0] in certain
+        assert probabilities[inside[-1]] >= RELEASE
+    assert found == find(probabilities, total, len(probabilities))
 
 
 @given(probabilities, st.sampled_from([1, 2, 31]))
@@ -62,7 +84,11 @@ def test_what_is_known_early_stays_true(probabilities: list[float], step: int) -
     found += finder.finish(len(probabilities) * WINDOW)
     assert all(one.end <= other.start for one, other in pairwise(found))
     for part in known:
-        assert any(stretch.start == part.start and part.end <= stretch.end for stretch in found)
+        assert part.offset == part.end
+        assert any(
+            (stretch.start, stretch.onset) == (part.start, part.onset) and part.offset <= stretch.offset
+            for stretch in found
+        )
     for before, count in settled:
         assert all(stretch.start >= before for stretch in found[count:])
 
@@ -76,4 +102,4 @@ def test_real_speech_in_blocks(clip: Path) -> None:
     for block in np.split(audio, [100, 700, 33_333, 33_334, 70_000]):
         found += finder.feed(vad.feed(block).tolist())
     found += [*finder.feed(vad.finish().tolist()), *finder.finish(len(audio))]
-    assert found == whole(audio.astype(np.float32) / 32_768)
+    assert padded(found) == whole(audio.astype(np.float32) / 32_768)

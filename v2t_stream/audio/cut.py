@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from v2t_stream.audio.decode import MediaReader
 from v2t_stream.audio.packing import Chunk, Packer
 from v2t_stream.audio.resample import Block
-from v2t_stream.audio.speech import SpeechFinder
+from v2t_stream.audio.speech import SpeechFinder, Stretch
 from v2t_stream.audio.vad import SileroVad
 
 
@@ -21,22 +21,23 @@ def cut(reader: MediaReader) -> Iterator[tuple[Chunk, ...]]:
     Reject where the media cannot be read to its end; chunks may have gone out before.
     """
     vad, finder, packer, tape = SileroVad(), SpeechFinder(), Packer(), Tape()
+
+    def pack(stretch: Stretch, *, complete: bool = True) -> Iterator[Chunk]:
+        rest = stretch._replace(start=max(stretch.start, packer.taken))
+        return packer.add(rest, tape.read(rest.start, rest.end), complete=complete)
+
     for block in _ahead(reader.blocks()):
         tape.append(block)
         chunks: list[Chunk] = []
         for stretch in finder.feed(vad.feed(block).tolist()):
-            start = max(stretch.start, packer.taken)
-            chunks += packer.add(start, tape.read(start, stretch.end))
-        running = finder.running
-        if running:
-            start = max(running.start, packer.taken)
-            chunks += packer.add(start, tape.read(start, running.end), complete=False)
+            chunks += pack(stretch)
+        if finder.running:
+            chunks += pack(finder.running, complete=False)
         tape.forget(max(finder.settled, packer.taken))
         yield tuple(chunks)
     chunks = []
     for stretch in (*finder.feed(vad.finish().tolist()), *finder.finish(tape.end)):
-        start = max(stretch.start, packer.taken)
-        chunks += packer.add(start, tape.read(start, stretch.end))
+        chunks += pack(stretch)
     yield (*chunks, *packer.flush())
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.chunks import CHUNK_SECONDS, SAMPLE_RATE, Span
+from v2t_stream.audio.speech import Stretch
 
 LIMIT = CHUNK_SECONDS * SAMPLE_RATE  # samples in a chunk
 SEARCH = 6 * SAMPLE_RATE  # before the limit, where the quietest point is looked for: a few phrases long
@@ -19,6 +20,7 @@ class Chunk(NamedTuple):
 
     spans: tuple[Span, ...]  # sorted, never touching
     samples: NDArray[np.int16]  # mono, 16 kHz, shape (samples,)
+    speech: tuple[Span, ...]  # within the spans: speech without its padding, sorted, never touching
 
 
 class Packer:
@@ -35,14 +37,16 @@ class Packer:
         self._limit, self._search = limit, search
         self._spans: list[Span] = []
         self._pieces: list[NDArray[np.int16]] = []
+        self._speech: list[Span] = []
         self._total = 0
         self.taken = 0  # every sample before this one is in a chunk, or was not speech
 
-    def add(self, start: int, samples: NDArray[np.int16], *, complete: bool = True) -> Iterator[Chunk]:
-        """Take the stretch that starts at `start`; one that was begun earlier goes on at `taken`.
+    def add(self, stretch: Stretch, samples: NDArray[np.int16], *, complete: bool = True) -> Iterator[Chunk]:
+        """Take the stretch, whose samples these are; one that was begun earlier starts at `taken`.
 
         Of a stretch that is not complete only that is taken which must be cut off in any case.
         """
+        start = stretch.start
         while len(samples) > self._limit:
             room = self._limit - self._total
             if room < self._search:
@@ -51,21 +55,21 @@ class Packer:
             # One more for the very end: a cut at 0 would leave the loop where it was.
             low = max(1, room - self._search)
             cut = low + quietest(samples[low:room])
-            self._take(start, samples[:cut])
+            self._take(start, samples[:cut], stretch)
             yield from self.flush()
             start, samples = start + cut, samples[cut:]
         if complete and len(samples):
             if self._total + len(samples) > self._limit:
                 yield from self.flush()
-            self._take(start, samples)
+            self._take(start, samples, stretch)
 
     def flush(self) -> Iterator[Chunk]:
         """Close the chunk that is being filled."""
         if self._spans:
-            yield Chunk(tuple(self._spans), np.concatenate(self._pieces))
-            self._spans, self._pieces, self._total = [], [], 0
+            yield Chunk(tuple(self._spans), np.concatenate(self._pieces), tuple(self._speech))
+            self._spans, self._pieces, self._speech, self._total = [], [], [], 0
 
-    def _take(self, start: int, samples: NDArray[np.int16]) -> None:
+    def _take(self, start: int, samples: NDArray[np.int16], stretch: Stretch) -> None:
         last = self._spans[-1] if self._spans else None
         if last is not None and last.start + last.length == start:
             self._spans[-1] = Span(last.start, last.length + len(samples))
@@ -74,6 +78,9 @@ class Packer:
         self._pieces.append(samples)
         self._total += len(samples)
         self.taken = start + len(samples)
+        onset, offset = max(stretch.onset, start), min(stretch.offset, self.taken)
+        if onset < offset:
+            self._speech.append(Span(onset, offset - onset))
 
 
 def quietest(samples: NDArray[np.int16]) -> int:

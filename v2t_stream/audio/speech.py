@@ -18,10 +18,12 @@ PAD = SAMPLE_RATE * 400 // 1000  # kept on either side, at most half of the sile
 
 
 class Stretch(NamedTuple):
-    """Speech, in samples from the start of the source; `end` is not in it."""
+    """Speech with its padding, in samples from the start of the source; no end is in it."""
 
     start: int
     end: int
+    onset: int  # of the speech itself: where the first window at the threshold starts,
+    offset: int  # and where the last one that counts as speech ends
 
 
 class SpeechFinder:
@@ -30,6 +32,7 @@ class SpeechFinder:
     def __init__(self) -> None:
         self._at = 0  # where the next window starts
         self._start: int | None = None  # of the running stretch, padded
+        self._onset = 0  # of the same, without the padding
         self._quiet: int | None = None  # since when the running stretch is silent
         self._held: Stretch | None = None  # the last stretch, whose end waits to be padded
 
@@ -50,14 +53,18 @@ class SpeechFinder:
     def finish(self, total: int) -> Iterator[Stretch]:
         """Give the last stretches, in a source of `total` samples."""
         if self._start is not None and self._start < total:
-            yield Stretch(self._start, total)
+            offset = min(self._quiet or self._at, total)
+            yield Stretch(self._start, total, min(self._onset, offset), offset)
         elif self._held is not None:
             yield self._release(min(PAD, total - self._held.end))
 
     @property
     def running(self) -> Stretch | None:
         """The stretch that is not complete yet, as far as it is certain."""
-        return None if self._start is None else Stretch(self._start, self._quiet or self._at)
+        if self._start is None:
+            return None
+        end = self._quiet or self._at
+        return Stretch(self._start, end, self._onset, end)
 
     @property
     def settled(self) -> int:
@@ -71,17 +78,17 @@ class SpeechFinder:
         if self._held is not None:
             pad = min(PAD, (self._at - self._held.end) // 2)
             yield self._release(pad)
-        self._start = max(0, self._at - pad)
+        self._start, self._onset = max(0, self._at - pad), self._at
 
     def _hush(self, start: int) -> None:
         if self._quiet is None:
             self._quiet = self._at
         elif self._at - self._quiet >= MIN_SILENCE:
-            self._held = Stretch(start, self._quiet)
+            self._held = Stretch(start, self._quiet, self._onset, self._quiet)
             self._start = self._quiet = None
 
     def _release(self, pad: int) -> Stretch:
         assert self._held is not None  # noqa: S101  # for the type checker: every caller has looked
-        stretch = Stretch(self._held.start, self._held.end + pad)
+        stretch = self._held._replace(end=self._held.end + pad)
         self._held = None
         return stretch
