@@ -3,23 +3,30 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
-import msgspec
+import numpy as np
+from msgspec.structs import replace
 
-from schemas.chunks import ChunkTask
+from schemas.chunks import SAMPLE_RATE, ChunkTask
 from schemas.events import ChunkDone, Language
 from schemas.message import Message
+from schemas.options import Options
+from schemas.transcript import Segment
 from stages.chain import Chain, Heard
+from stages.engine_host import EngineDied
 from stages.language import SURE, Languages
 from v2t_stream import providers
 from v2t_stream.audio import flac
 from v2t_stream.errors import ObjectMissing, Reject
 from v2t_stream.models.fetching import Models, Transfer
-from v2t_stream.spans import to_source
 from v2t_stream.stage import Resources
 from v2t_stream.topology import stage_row
+from v2t_stream.transcriber import Samples
+from v2t_stream.transcription.coverage import covered
+from v2t_stream.transcription.layout import Layout
+from v2t_stream.transcription.segments import segments
 
 _log = logging.getLogger(__name__)
 
@@ -75,16 +82,9 @@ class Transcribe:
                 f"the audio of chunk {task.n} is no longer in the object store: submit the job again"
             ) from None
         samples = await asyncio.to_thread(flac.decode, audio)
-
-        async def hear(language: str | None) -> Heard:
-            options = msgspec.structs.replace(task.options, language=language)
-            heard = await self._chain.transcribe(samples, audio, options)
-            self._presence.measured(task.seconds, heard.seconds)
-            return heard
-
         undecided = task.options.language is None and not task.options.multilingual
         language = await self._languages.of(task.job) if undecided else task.options.language
-        heard = await hear(language)
+        heard = await self._hear(samples, audio, task.options, language)
         spoken = heard.transcription
         if undecided and language is None and spoken.segments and spoken.language:
             if spoken.confidence < SURE:
@@ -92,20 +92,48 @@ class Transcribe:
             yield Language(job=task.job, language=spoken.language)
             decided = await self._languages.of(task.job)
             if decided != spoken.language:
-                heard = await hear(decided)
+                heard = await self._hear(samples, audio, task.options, decided)
                 spoken = heard.transcription
+        seconds = heard.seconds
+
+        async def again(start: int, end: int) -> Iterable[Segment]:
+            nonlocal seconds
+            found, taken = await self._hear_again(samples[start:end], task.options, spoken.language or language)
+            seconds += taken
+            return found
+
+        result = await covered(spoken.segments, Layout(task.spans, task.speech), again)
         yield ChunkDone(
             job=task.job,
             n=task.n,
             start=task.start,
             end=task.end,
-            segments=to_source(task.spans, spoken.segments),
-            language=spoken.language or None if spoken.segments else None,  # a service may not tell it
+            segments=segments(result.words, word_times=task.options.word_timestamps),
+            language=spoken.language or None if result.words else None,  # a service may not tell it
             engine=heard.engine,
             model=heard.model,
             node=self._settings.node,
-            seconds=heard.seconds,
+            seconds=seconds,
+            unheard=result.unheard,
+            doubtful=result.doubtful,
         )
+
+    async def _hear(self, samples: Samples, audio: bytes, options: Options, language: str | None) -> Heard:
+        heard = await self._chain.transcribe(samples, audio, replace(options, language=language))
+        self._presence.measured(samples.size / SAMPLE_RATE, heard.seconds)
+        return heard
+
+    async def _hear_again(
+        self, samples: Samples, options: Options, language: str | None
+    ) -> tuple[Iterable[Segment], float]:
+        """A part of a chunk by itself, with the seconds it cost; nothing where the engine cannot bear it."""
+        audio = await asyncio.to_thread(flac.encode, (samples * 32768).astype(np.int16))
+        try:
+            heard = await self._chain.transcribe(samples, audio, replace(options, language=language), careful=True)
+        except (EngineDied, Reject) as error:
+            _log.warning("a stretch of %.1f s was not heard again: %s", samples.size / SAMPLE_RATE, error)
+            return (), 0.0
+        return heard.transcription.segments, heard.seconds
 
     async def close(self) -> None:
         await self._chain.close()

@@ -1,10 +1,18 @@
-"""The engine faster-whisper: CTranslate2 on the processor or an NVIDIA GPU, several chunks in one call."""
+"""The engine faster-whisper: CTranslate2 on the processor or an NVIDIA GPU, several chunks in one call.
 
+A window's text is decoded without timestamp tokens, and the time of each word is taken from the model's attention. With
+timestamp tokens a real model often ends its window early; sequential decoding goes on from there, a batch cannot.
+"""
+
+import json
+import logging
+import os
 import sys
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -16,17 +24,41 @@ from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.models import is_path
 from v2t_stream.transcriber import Samples, Transcription
 
-# Seconds of nothing before each chunk of a call. The library shortens the first word after a pause, by the time since
-# the chunk before: with more than 2.8 s between any two, a chunk's words do not depend on its neighbours.
-_LEAD = 3
-_SLOT = _LEAD + CHUNK_SECONDS
 _SHORTEST = 160  # samples: one frame of the spectrogram
+_BEAM = 5  # Whisper's default
 
 # Whisper's own guards against what it invents (openai/whisper, transcribe.py).
 _NO_SPEECH = 0.6
 _UNSURE = -1.0  # mean log probability of the tokens
 _REPETITIVE = 2.4  # text size by compressed size
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_SAMPLES = 5  # of which the likeliest counts, at a temperature above 0
+
+# Punctuation that belongs to the word after it, and to the one before it (openai/whisper, timing.py).
+_OPENING: Final = "\"'“¿([{-"
+_CLOSING: Final = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001  of many scripts
+
+_WORKERS: Final = 4  # more cores make each of them faster instead, so that few chunks are done soon, too
+
+_log = logging.getLogger(__name__)
+
+
+class _Heard(NamedTuple):
+    """What the decoder made of one window."""
+
+    tokens: list[int]  # of text alone
+    text: str
+    sureness: float  # mean log probability
+    no_speech: float  # probability
+
+    @property
+    def is_silence(self) -> bool:
+        return self.no_speech > _NO_SPEECH and self.sureness < _UNSURE
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it looks like one of Whisper's loops or guesses."""
+        return not self.is_silence and (self.sureness < _UNSURE or _is_repetitive(self.text))
 
 
 class FasterWhisper:
@@ -40,18 +72,22 @@ class FasterWhisper:
         folder = _find(model)
 
         import ctranslate2  # noqa: PLC0415  heavy: only in the process that computes
-        from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415  as above
+        from faster_whisper import WhisperModel  # noqa: PLC0415  as above
 
         # Half the memory of float32 for a loss nobody hears; a GPU too old for float16 takes what it can.
         wish = "float16" if self._device == "cuda" else "int8"
         able = ctranslate2.get_supported_compute_types(self._device)
+        # Two workers with a thread each do the work of one with two in 0.7 of its time: what a beam does for a word is
+        # too little to share. A GPU has one, and a second call prepares its spectrograms meanwhile.
+        workers = 1 if self._device == "cuda" else _workers(threads, folder)
+        self.calls = 2 if self._device == "cuda" else workers
         try:
             self._model = WhisperModel(
                 str(folder),
                 device=self._device,
                 compute_type=wish if wish in able else "default",
-                cpu_threads=threads,
-                num_workers=1,
+                cpu_threads=max(1, threads // workers),
+                num_workers=workers,
             )
         except (RuntimeError, ValueError) as error:
             if _is_full(error):
@@ -59,13 +95,15 @@ class FasterWhisper:
             raise Reject(f"{folder} is not a model that faster-whisper can load: {error}") from error
         self._name = folder.name
         self._most = sys.maxsize  # chunks for which there was room
-        self._pipeline = BatchedInferencePipeline(self._model)
+        self._aligns = _has_alignment(folder)
+        if not self._aligns:
+            _log.warning("the model %s cannot align words: times are those of its phrases", self._name)
 
     def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
-        """Transcribe all chunks of one language in one call; a language that is not given is detected for each chunk.
+        """Transcribe all chunks in one call; a language that is not given is detected for each chunk.
 
-        Detecting takes the encoder once more for each chunk. Where the GPU has no room for all, half as many are tried,
-        down to one. Raises Reject for a language the model does not speak, Full where there is no room for one.
+        Where the GPU has no room for all, half as many are tried, down to one. Raises Reject for a language the model
+        does not speak, Full where there is no room for one.
         """
         language = request.language
         if language not in (None, *self._model.supported_languages):
@@ -73,12 +111,11 @@ class FasterWhisper:
             raise Reject(f"the model {self._name!r} knows {only}: not {language!r}")
         if (longest := max((len(chunk) for chunk in chunks), default=0)) > CHUNK_SECONDS * SAMPLE_RATE:
             raise Reject(f"a chunk of {longest / SAMPLE_RATE:.1f} s: Whisper's window is {CHUNK_SECONDS} s")
-        settings = {"task": request.task, "word_timestamps": request.word_timestamps}
         heard: list[Transcription] = []
         while len(heard) < len(chunks):
             those = chunks[len(heard) :][: self._most]
             try:
-                heard += self._heard(those, language, settings)
+                heard += self._hear(those, request)
             except RuntimeError as error:
                 if not _is_full(error):
                     raise
@@ -87,69 +124,165 @@ class FasterWhisper:
                 self._most = len(those) // 2
         return heard
 
-    def _heard(self, chunks: Sequence[Samples], language: str | None, settings: dict[str, Any]) -> list[Transcription]:
-        detected = [(language, 1.0)] * len(chunks) if language else self._detect(chunks)
-        languages = [spoken for spoken, _ in detected]
-        heard: list[tuple[Segment, ...]] = [()] * len(chunks)
-        for spoken in set(languages):
-            batch = [n for n, chunk in enumerate(chunks) if languages[n] == spoken and len(chunk) >= _SHORTEST]
-            if batch:
-                those = self._hear([chunks[n] for n in batch], {"language": spoken, **settings})
-                for n, segments in zip(batch, those, strict=True):
-                    heard[n] = segments
-        return [Transcription(segments, *spoken) for segments, spoken in zip(heard, detected, strict=True)]
+    def _hear(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
+        encoded = self._model.encode(np.stack([self._features(chunk) for chunk in chunks]))
+        spoken = [(request.language, 1.0)] * len(chunks) if request.language else self._detect(encoded, len(chunks))
+        if request.careful or not self._aligns:
+            found = [self._seek(chunk, language, request) for chunk, (language, _) in zip(chunks, spoken, strict=True)]
+        else:
+            found = self._decode(chunks, encoded, [language for language, _ in spoken], request)
+        return [Transcription(segments, *language) for segments, language in zip(found, spoken, strict=True)]
 
-    def _detect(self, chunks: Sequence[Samples]) -> list[tuple[str, float]]:
-        """The language of each chunk with its probability; one without speech has some language too."""
-        if not self._model.model.is_multilingual:
-            return [("en", 1.0)] * len(chunks)
+    def _features(self, chunk: Samples) -> Any:
+        """The spectrogram of one window."""
         from faster_whisper.audio import pad_or_trim  # noqa: PLC0415  heavy, as above
 
-        extract = self._model.feature_extractor
-        padded = [chunk if len(chunk) >= _SHORTEST else np.zeros(_SHORTEST, np.float32) for chunk in chunks]
-        features = np.stack([pad_or_trim(extract(chunk)[..., :-1]) for chunk in padded])
-        found = self._model.model.detect_language(self._model.encode(features))
+        sound = chunk if len(chunk) >= _SHORTEST else np.zeros(_SHORTEST, np.float32)
+        return pad_or_trim(self._model.feature_extractor(sound)[..., :-1])
+
+    def _detect(self, encoded: Any, count: int) -> list[tuple[str, float]]:
+        """The language of each window with its probability; one without speech has some language too."""
+        if not self._model.model.is_multilingual:
+            return [("en", 1.0)] * count
+        found = self._model.model.detect_language(encoded)
         return [(str(ranking[0][0]).strip("<|>"), float(ranking[0][1])) for ranking in found]
 
-    def _hear(self, chunks: Sequence[Samples], settings: dict[str, Any]) -> list[tuple[Segment, ...]]:
-        # Each chunk lies in a slot of its own, so that times and `seek` tell whose a segment is.
-        audio = np.zeros(len(chunks) * _SLOT * SAMPLE_RATE, np.float32)
-        clips = []
-        for n, chunk in enumerate(chunks):
-            start = n * _SLOT + _LEAD
-            audio[start * SAMPLE_RATE : start * SAMPLE_RATE + len(chunk)] = chunk
-            # The library truncates seconds times rate to whole samples: the half sample keeps the last one.
-            clips.append({"start": start, "end": start + (len(chunk) + 0.5) / SAMPLE_RATE})
-        found, _ = self._pipeline.transcribe(
-            audio,
-            clip_timestamps=clips,
-            batch_size=len(chunks),
-            vad_filter=False,  # the chunks are speech already
-            without_timestamps=False,  # its default here, True, costs words: 5 % against 1 of 20 s
-            **settings,
-        )
-        answers: list[list[Any]] = [[] for _ in chunks]
-        for segment in found:
-            answers[segment.seek // (_SLOT * self._model.frames_per_second)].append(segment)
+    def _decode(
+        self, chunks: Sequence[Samples], encoded: Any, languages: Sequence[str], request: Request
+    ) -> list[tuple[Segment, ...]]:
+        """The text of each window at once, and then the times of its words."""
+        heard = self._generate(encoded, [self._prompt(language, request) for language in languages], request)
+        # An empty chunk is heard too, so that a call has one shape; what is invented for it does not count.
+        kept = [
+            [] if len(chunk) < _SHORTEST or one.is_silence or one.is_doubtful else one.tokens
+            for chunk, one in zip(chunks, heard, strict=True)
+        ]
+        # Tokens of one language tell how its words are parted.
+        words: list[tuple[Word, ...]] = [()] * len(chunks)
+        for language in set(languages):
+            mine = [tokens if spoken == language else [] for tokens, spoken in zip(kept, languages, strict=True)]
+            for n, found in enumerate(self._align(encoded, chunks, mine, self._tokenizer(language, request.task))):
+                words[n] = found or words[n]
         return [
-            self._hear_again(chunk, settings)
-            if _doubtful(answer)
-            else _segments(answer, n * _SLOT + _LEAD, len(chunk) / SAMPLE_RATE)
-            for n, (chunk, answer) in enumerate(zip(chunks, answers, strict=True))
+            self._seek(chunk, language, request)
+            if one.is_doubtful and len(chunk) >= _SHORTEST
+            else _segment(one.text if tokens else "", found)
+            for chunk, language, one, tokens, found in zip(chunks, languages, heard, kept, words, strict=True)
         ]
 
-    def _hear_again(self, chunk: Samples, settings: dict[str, Any]) -> tuple[Segment, ...]:
-        """One chunk with Whisper's ladder of temperatures, which the batched call does without."""
+    def _generate(self, encoded: Any, prompts: list[list[int]], request: Request) -> list[_Heard]:
+        results = self._model.model.generate(
+            encoded,
+            prompts,
+            max_length=self._model.max_length,
+            suppress_blank=True,
+            suppress_tokens=self._suppressed,
+            return_scores=True,
+            return_no_speech_prob=True,
+            **_sampling(request),
+        )
+        tokenizer = self._tokenizer("en", "transcribe")
+        heard = []
+        for result in results:
+            tokens = result.sequences_ids[0]
+            text = [token for token in tokens if token < tokenizer.eot]
+            sureness = result.scores[0] * len(tokens) / (len(tokens) + 1)
+            heard.append(_Heard(text, tokenizer.decode(text).strip(), sureness, result.no_speech_prob))
+        return heard
+
+    def _align(
+        self, encoded: Any, chunks: Sequence[Samples], tokens: list[list[int]], tokenizer: Any
+    ) -> list[tuple[Word, ...]]:
+        """The words of each window with their times in seconds."""
+        from faster_whisper.transcribe import merge_punctuations  # noqa: PLC0415  heavy, as above
+
+        if not any(tokens):
+            return [()] * len(tokens)
+        frames = [-(-max(len(chunk), _SHORTEST) // self._model.feature_extractor.hop_length) for chunk in chunks]
+        aligned = self._model.find_alignment(tokenizer, tokens, encoded, frames)
+        for words in aligned:
+            merge_punctuations(words, _OPENING, _CLOSING)
+        return [_words(words, 0.0, len(chunk) / SAMPLE_RATE) for words, chunk in zip(aligned, chunks, strict=True)]
+
+    def _seek(self, chunk: Samples, language: str, request: Request) -> tuple[Segment, ...]:
+        """One chunk with timestamps, from the end of each phrase on, and with Whisper's ladder of temperatures."""
+        if len(chunk) < _SHORTEST:
+            return ()
+        lowest = request.temperature or 0.0
         found, _ = self._model.transcribe(
             chunk,
+            language=language,
+            task=request.task,
+            beam_size=request.beam_size or _BEAM,
+            initial_prompt=request.prompt,
+            hotwords=request.hotwords,
+            word_timestamps=self._aligns,
             condition_on_previous_text=False,
-            temperature=_TEMPERATURES,
+            temperature=[lowest, *(step for step in _TEMPERATURES if step > lowest)],
             compression_ratio_threshold=_REPETITIVE,
             log_prob_threshold=_UNSURE,
             no_speech_threshold=_NO_SPEECH,
-            **settings,
         )
-        return _segments(found, 0, len(chunk) / SAMPLE_RATE)
+        duration = len(chunk) / SAMPLE_RATE
+        return tuple(
+            Segment(
+                start=(start := _within(segment.start, 0.0, duration)),
+                end=(end := _within(segment.end, start, duration)),
+                text=text,
+                words=_words([vars(word) for word in segment.words or ()], start, end),
+            )
+            for segment in found
+            if (text := segment.text.strip()) and not _is_guess(segment, careful=request.careful)
+        )
+
+    def _prompt(self, language: str, request: Request) -> list[int]:
+        tokenizer = self._tokenizer(language, request.task)
+        before = tokenizer.encode(f" {request.prompt.strip()}") if request.prompt else []
+        prompt: list[int] = self._model.get_prompt(
+            tokenizer, before, without_timestamps=True, hotwords=request.hotwords
+        )
+        return prompt
+
+    def _tokenizer(self, language: str, task: str) -> Any:
+        from faster_whisper.tokenizer import Tokenizer  # noqa: PLC0415  heavy, as above
+
+        return Tokenizer(self._model.hf_tokenizer, self._model.model.is_multilingual, task=task, language=language)
+
+    @cached_property
+    def _suppressed(self) -> Any:
+        """The tokens of signs and of remarks such as "(applause)", which nobody says."""
+        from faster_whisper.transcribe import get_suppressed_tokens  # noqa: PLC0415  heavy, as above
+
+        return get_suppressed_tokens(self._tokenizer("en", "transcribe"), [-1])
+
+
+def _workers(threads: int, folder: Path) -> int:
+    """How many calls compute side by side on a processor, with as many threads each as that leaves.
+
+    Each holds the attention of its chunks, about half as large as the file of the model; all may take half the memory.
+    """
+    each = (folder / "model.bin").stat().st_size // 2
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return max(1, min(threads, _WORKERS, room // each if each else 1))
+
+
+def _has_alignment(folder: Path) -> bool:
+    """Whether the model knows which of its attention heads follow the speech."""
+    try:
+        return bool(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("alignment_heads"))
+    except (OSError, ValueError):
+        return False
+
+
+def _sampling(request: Request) -> dict[str, Any]:
+    if request.temperature:
+        return {
+            "beam_size": 1,
+            "num_hypotheses": _SAMPLES,
+            "sampling_topk": 0,
+            "sampling_temperature": request.temperature,
+        }
+    return {"beam_size": request.beam_size or _BEAM}
 
 
 def _find(model: str) -> Path:
@@ -180,38 +313,36 @@ def _full(model: str) -> Full:
     )
 
 
-def _doubtful(answer: Sequence[Any]) -> bool:
-    """Whether the engine's segments for one chunk look like one of its loops or guesses (not like silence)."""
-    if not answer or _silent(answer[0]):
-        return False
-    text = "".join(segment.text for segment in answer).encode()
-    return answer[0].avg_logprob < _UNSURE or len(text) > _REPETITIVE * len(zlib.compress(text))
+def _is_repetitive(text: str) -> bool:
+    data = text.encode()
+    return len(data) > _REPETITIVE * len(zlib.compress(data))
 
 
-def _silent(segment: Any) -> bool:
-    return bool(segment.no_speech_prob > _NO_SPEECH and segment.avg_logprob < _UNSURE)
+def _is_guess(segment: Any, *, careful: bool) -> bool:
+    """Whether a segment is silence to Whisper itself; of what is heard a second time, also whether it is not sure."""
+    unsure = segment.avg_logprob < _UNSURE
+    if careful:
+        return bool(unsure or segment.no_speech_prob > _NO_SPEECH or _is_repetitive(segment.text))
+    return bool(unsure and segment.no_speech_prob > _NO_SPEECH)
 
 
-def _segments(answer: Iterable[Any], offset: float, duration: float) -> tuple[Segment, ...]:
-    """The engine's segments as ours, in seconds from `offset`, held within 0 and `duration`."""
-    found = []
-    for segment in answer:
-        if not (text := segment.text.strip()) or _silent(segment):
-            continue
-        start = _within(segment.start - offset, 0.0, duration)
-        end = _within(segment.end - offset, start, duration)
-        words = tuple(
-            Word(
-                start=(begin := _within(word.start - offset, start, end)),
-                end=_within(word.end - offset, begin, end),
-                text=word.word.strip(),
-                probability=round(float(word.probability), 3),
-            )
-            for word in segment.words or ()
-            if word.word.strip()
+def _segment(text: str, words: tuple[Word, ...]) -> tuple[Segment, ...]:
+    """All of a window as one; the pipeline makes segments of its words."""
+    return (Segment(start=words[0].start, end=words[-1].end, text=text, words=words),) if words else ()
+
+
+def _words(found: Iterable[dict[str, Any]], low: float, high: float) -> tuple[Word, ...]:
+    """The library's words as ours, held within `low` and `high` seconds."""
+    return tuple(
+        Word(
+            start=(start := _within(word["start"], low, high)),
+            end=_within(word["end"], start, high),
+            text=text,
+            probability=round(float(word["probability"]), 3),
         )
-        found.append(Segment(start=start, end=end, text=text, words=words))
-    return tuple(found)
+        for word in found
+        if (text := word["word"].strip())
+    )
 
 
 def _within(seconds: float, low: float, high: float) -> float:

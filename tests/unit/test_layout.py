@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from v2t_stream.spans import SLACK, SpanMap, to_source
 
 from schemas.chunks import SAMPLE_RATE, Span
 from schemas.transcript import Segment, Word
-from v2t_stream.spans import SLACK, SpanMap, to_source
 
 FOUR_HOURS = 4 * 3600 * SAMPLE_RATE
 

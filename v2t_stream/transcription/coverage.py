@@ -1,0 +1,59 @@
+"""Nothing is lost without a word: speech in which an engine heard nothing is heard again by itself, then recorded."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from schemas.chunks import SAMPLE_RATE
+from schemas.transcript import Doubt, Segment, Unheard
+from v2t_stream.transcription.audit import Hole, doubts, filled, holes
+from v2t_stream.transcription.layout import Layout
+from v2t_stream.transcription.words import Spoken, spoken
+
+_ROUNDS: Final = 4  # an engine that loses the end of whatever it hears gets nearer with each
+
+Again = Callable[[int, int], Awaitable[Iterable[Segment]]]
+"""Hears the chunk again between two of its samples; times count from the first of them."""
+
+
+class Covered(NamedTuple):
+    """What was said in a chunk, and what is not certain about it; all in seconds of the source."""
+
+    words: tuple[Spoken, ...]
+    unheard: tuple[Unheard, ...]
+    doubtful: tuple[Doubt, ...]
+
+
+async def covered(segments: Iterable[Segment], layout: Layout, again: Again) -> Covered:
+    """Audit what an engine heard in a chunk, and have it hear again what it missed."""
+    words = layout.trimmed(spoken(segments, layout.speech))
+    tried: set[Hole] = set()
+    for _ in range(_ROUNDS):
+        missed = [hole for hole in holes(words, layout) if hole not in tried]
+        if not missed:
+            break
+        for hole in missed:
+            tried.add(hole)
+            words = layout.trimmed(filled(words, hole, await _heard_again(hole, again, layout)))
+    return Covered(tuple(map(layout.placed, words)), _unheard(words, layout), _doubtful(words, layout))
+
+
+async def _heard_again(hole: Hole, again: Again, layout: Layout) -> list[Spoken]:
+    found = await again(round(hole.start * SAMPLE_RATE), round(hole.end * SAMPLE_RATE))
+    speech = [mark.shifted(-hole.start) for mark in layout.speech]
+    return [word._replace(start=word.start + hole.start, end=word.end + hole.start) for word in spoken(found, speech)]
+
+
+def _unheard(words: Sequence[Spoken], layout: Layout) -> tuple[Unheard, ...]:
+    return tuple(
+        Unheard(start=stretch.start, end=stretch.end)
+        for hole in holes(words, layout)
+        for stretch in layout.stretches(hole.start, hole.end)
+    )
+
+
+def _doubtful(words: Sequence[Spoken], layout: Layout) -> tuple[Doubt, ...]:
+    found = []
+    for start, end, reason in doubts(words, layout):
+        edges = layout.placed(Spoken(start, start, "")), layout.placed(Spoken(end, end, ""))
+        found.append(Doubt(start=edges[0].start, end=edges[1].end, reason=reason))
+    return tuple(found)
