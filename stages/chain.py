@@ -58,8 +58,8 @@ class Chain:
 
     @property
     def slots(self) -> int:
-        """Chunks to have in hand: those in the engine's call, as many again, or those the services take."""
-        ours = [2 * engine.batch for engine in self._engines.values()][:1]
+        """Chunks to have in hand: those the first engine has use for, or those the services take."""
+        ours = [engine.slots for engine in self._engines.values()][:1]
         theirs = [link.provider.max_concurrency for link in self.links if not isinstance(link.provider, Local)]
         return max(*ours, *theirs, 1)
 

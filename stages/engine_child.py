@@ -1,7 +1,7 @@
 """The process an engine runs in: `python -m stages.engine_child ENGINE DEVICE THREADS`, started by stages.engine_host.
 
 On its standard input come frames: four bytes of length, a Call, then the samples of its chunks as float32. On its
-standard output go frames: four bytes of length, then Done or Failed. It ends when its input does, that is with its
+standard output go frames: four bytes of length, then an Answer. It ends when its input does, that is with its
 parent, however that ended.
 """
 
@@ -13,6 +13,8 @@ import struct
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, Literal
 
 import msgspec
@@ -28,12 +30,14 @@ LENGTH = struct.Struct(">I")
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be done; without chunks, the model is loaded and nothing else."""
 
+    number: int
     request: Request
     chunks: tuple[int, ...] = ()  # the samples in each
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
     transcriptions: tuple[Transcription, ...]
+    calls: int  # that the engine takes at once
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -41,6 +45,13 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     text: str
     delay: float | None = None  # of a retry, in seconds
     trace: str = ""  # of an error
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Answers come in any order, where an engine takes several calls at once."""
+
+    number: int  # of the call
+    result: Done | Failed
 
 
 def main() -> None:
@@ -52,14 +63,20 @@ def main() -> None:
     inbox: queue.SimpleQueue[tuple[Call, list[Samples]]] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(requests, inbox), daemon=True).start()
     work = _Work(engine, device, int(threads))
-    while True:
-        call, chunks = inbox.get()
-        frame = msgspec.msgpack.encode(work.answer(call.request, chunks))
+    writing = threading.Lock()
+
+    def answer(call: Call, result: Done | Failed) -> None:
+        frame = msgspec.msgpack.encode(Answer(call.number, result))
         try:
-            answers.write(LENGTH.pack(len(frame)) + frame)
-            answers.flush()
+            with writing:
+                answers.write(LENGTH.pack(len(frame)) + frame)
+                answers.flush()
         except OSError:  # the parent is gone
             os._exit(0)  # not an ordinary exit: whisper.cpp aborts in one, for its log calls into Python
+
+    while True:
+        call, chunks = inbox.get()
+        work.begin(call, chunks, answer)
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -85,35 +102,55 @@ def _receive(requests: BinaryIO, inbox: queue.SimpleQueue[tuple[Call, list[Sampl
 
 
 class _Work:
-    """The engine and the model last asked for."""
+    """The engine and the model last asked for, with as many threads as it takes calls at once."""
 
     def __init__(self, engine: str, device: str, threads: int) -> None:
         self._engine, self._device, self._threads = engine, device, threads
         self._model = ""
         self._loaded: Transcriber | None = None
+        self._calls = 1
+        self._running = ThreadPoolExecutor(1, "engine")
 
-    def answer(self, request: Request, chunks: list[Samples]) -> Done | Failed:
-        try:
-            loaded = self._load(request.model)
-            if not chunks:
-                return Done(())
-            done = _transcribed(loaded, chunks, request)
-        except Reject as error:
-            return Failed("reject", str(error))
-        except Full as error:
-            return Failed("full", str(error))
-        except Retry as error:
-            return Failed("retry", str(error), error.delay)
-        except Exception as error:  # noqa: BLE001  whatever a native library or a third party's engine raises
-            return Failed("error", f"{type(error).__name__}: {error}", trace=traceback.format_exc())
-        return Done(tuple(done))
+    def begin(self, call: Call, chunks: list[Samples], answer: Callable[[Call, Done | Failed], None]) -> None:
+        """Load the model if it is another, and compute in a thread; the answer follows from there."""
+        failed = _failure(lambda: self._load(call.request.model))
+        if failed is not None or not chunks:
+            answer(call, failed or Done((), self._calls))
+            return
+        self._running.submit(lambda: answer(call, self._heard(call.request, chunks)))
 
-    def _load(self, model: str) -> Transcriber:
-        if self._loaded is None or self._model != model:
-            self._loaded = None  # before the next is loaded: two might not fit
-            self._loaded = load_engine(self._engine)(model=model, device=self._device, threads=self._threads)
-            self._model = model
-        return self._loaded
+    def _heard(self, request: Request, chunks: list[Samples]) -> Done | Failed:
+        done: list[Transcription] = []
+        engine = self._loaded
+        assert engine is not None  # noqa: S101  for the type checker: it was loaded before
+        failed = _failure(lambda: done.extend(_transcribed(engine, chunks, request)))
+        return failed or Done(tuple(done), self._calls)
+
+    def _load(self, model: str) -> None:
+        if self._loaded is not None and self._model == model:
+            return
+        self._running.shutdown()  # no call is cut off by the next one's model
+        self._loaded = None  # before the next is loaded: two might not fit
+        self._running = ThreadPoolExecutor(1, "engine")  # for the next call, also where loading fails
+        self._loaded = load_engine(self._engine)(model=model, device=self._device, threads=self._threads)
+        self._model = model
+        self._calls = getattr(self._loaded, "calls", 1)
+        self._running = ThreadPoolExecutor(self._calls, "engine")
+
+
+def _failure(work: Callable[[], object]) -> Failed | None:
+    """What went wrong with it, if something did."""
+    try:
+        work()
+    except Reject as error:
+        return Failed("reject", str(error))
+    except Full as error:
+        return Failed("full", str(error))
+    except Retry as error:
+        return Failed("retry", str(error), error.delay)
+    except Exception as error:  # noqa: BLE001  whatever a native library or a third party's engine raises
+        return Failed("error", f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+    return None
 
 
 def _transcribed(engine: Transcriber, chunks: list[Samples], request: Request) -> list[Transcription]:

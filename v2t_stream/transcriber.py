@@ -21,7 +21,11 @@ class Transcription(NamedTuple):
 
 
 class Transcriber(Protocol):
-    """One loaded model. It lives in a process of its own and is called from one thread."""
+    """One loaded model. It lives in a process of its own.
+
+    An engine with an attribute `calls` takes so many calls of `transcribe` at once, from as many threads; others are
+    called from one thread.
+    """
 
     def __init__(self, *, model: str, device: str, threads: int) -> None:
         """Load `model` on `device` ("cuda", "metal", "coreml" or "cpu").

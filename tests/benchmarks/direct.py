@@ -17,7 +17,7 @@ import msgspec
 
 from schemas.options import DEMO_MODEL
 from schemas.transcript import Segment
-from stages.engine_host import _environment as engine_environment
+from stages.engine_process import environment as engine_environment
 from tests.harness import DATA
 from v2t_stream.demo import model_path
 from v2t_stream.devices import detect, preload_cuda

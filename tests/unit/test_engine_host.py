@@ -21,7 +21,7 @@ from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.transcriber import Samples, Transcription
 
 ENGINE = """
-import os, signal, time
+import os, signal, threading, time
 from schemas.options import Request
 from schemas.transcript import Segment, Word
 from v2t_stream.errors import Full, Reject, Retry
@@ -41,7 +41,7 @@ class Fake:
 
     def transcribe(self, chunks, request):
         if self.model == "crash":
-            os.kill(os.getpid(), signal.SIGSEGV)
+            signal.raise_signal(signal.SIGSEGV)
         if self.model == "full":
             raise Full("the GPU has no room")
         if self.model == "bug":
@@ -64,6 +64,21 @@ class Fake:
         ]
 
 
+class Wide(Fake):
+    calls = 2
+    inside = 0
+    both = threading.Event()
+
+    def transcribe(self, chunks, request):
+        if self.model != "pair":
+            return super().transcribe(chunks, request)
+        Wide.inside += 1
+        if Wide.inside == 2:
+            Wide.both.set()
+        text = f"{Wide.both.wait(60)} {chunks[0].sum():g}"
+        return [Transcription((Segment(start=0.0, end=1.0, text=text),), "en")]
+
+
 class Old(Fake):
     def transcribe(self, chunks, *, language, task, word_timestamps):
         return super().transcribe(
@@ -81,7 +96,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fake_engine-1.dist-info").mkdir()
     (tmp_path / "fake_engine-1.dist-info" / "METADATA").write_text("Name: fake-engine\nVersion: 1\n")
     (tmp_path / "fake_engine-1.dist-info" / "entry_points.txt").write_text(
-        "[v2t.transcribers]\nfake = fake_engine:Fake\nold = fake_engine:Old\n"
+        "[v2t.transcribers]\nfake = fake_engine:Fake\nold = fake_engine:Old\nwide = fake_engine:Wide\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
@@ -137,6 +152,28 @@ async def test_an_engine_with_the_signature_of_the_last_release_works() -> None:
             [CHUNK], Request(model="echo", language="de", word_timestamps=True, beam_size=2)
         )
     assert (heard.language, heard.segments[0].words[0].text) == ("de", "w")
+
+
+async def test_an_engine_that_takes_two_calls_at_once_gets_them() -> None:
+    """One core works and the others wait; or a chunk gets the words of the one beside it."""
+    async with EngineHost("wide", device="cpu", threads=2) as host:
+        await host.warm("pair")
+        assert host.calls == 2
+        found = await asyncio.gather(*(ask(host, "pair", (CHUNK[:n],)) for n in (2, 4)))
+    assert [heard.segments[0].text for (heard,) in found] == ["True 1", "True 2"]
+
+
+async def test_a_crash_costs_every_call_that_is_in_the_engine() -> None:
+    """The call beside the one that crashed waits for its answer for ever."""
+    async with EngineHost("wide", device="cpu", threads=2) as host:
+        await host.warm("hang")
+        calls = [asyncio.create_task(ask(host, "hang")) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        host.kill()
+        for call in calls:
+            with pytest.raises(Retry, match="SIGKILL"):
+                await call
+        assert await ask(host, "echo")
 
 
 async def test_the_longest_chunks_pass_unharmed(host: EngineHost) -> None:
@@ -217,7 +254,7 @@ async def test_killed_from_outside_the_next_call_works(host: EngineHost, *, busy
     else:
         os.kill(pid, signal.SIGKILL)
         assert host._process
-        await host._process.wait()
+        await host._process.bury()
     assert await ask(host)
     assert host.pid != pid
 
