@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from schemas.chunks import SAMPLE_RATE, ChunkTask
+from schemas.chunks import CHUNK_SECONDS, SAMPLE_RATE, ChunkTask
 from schemas.events import ChunkDone, Language
 from schemas.message import Message
 from schemas.options import Options
@@ -31,6 +31,7 @@ from v2t_stream.transcription.segments import segments
 _log = logging.getLogger(__name__)
 
 _LOG_EVERY: Final = 10.0  # seconds
+_SILENCE: Final = SAMPLE_RATE  # samples after what is heard again
 
 
 class Transcribe:
@@ -127,6 +128,8 @@ class Transcribe:
         self, samples: Samples, options: Options, language: str | None
     ) -> tuple[Iterable[Segment], float]:
         """A part of a chunk by itself, with the seconds it cost; nothing where the engine cannot bear it."""
+        # An engine that loses the end of what it is given shall lose silence.
+        samples = np.pad(samples, (0, min(_SILENCE, CHUNK_SECONDS * SAMPLE_RATE - samples.size)))
         audio = await asyncio.to_thread(flac.encode, (samples * 32768).astype(np.int16))
         try:
             heard = await self._chain.transcribe(samples, audio, replace(options, language=language), careful=True)

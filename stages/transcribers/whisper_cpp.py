@@ -1,4 +1,8 @@
-"""The engine whisper.cpp: Metal on a Mac, the processor elsewhere."""
+"""The engine whisper.cpp: Metal on a Mac, the processor elsewhere.
+
+A window's text is decoded without timestamp tokens, and the time of each word is taken from the model's attention, as
+by faster-whisper. With timestamp tokens in one pass, one word in ten was lost.
+"""
 
 import logging
 import struct
@@ -9,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from schemas.chunks import SAMPLE_RATE
-from schemas.options import DEMO_MODEL, Request, Task
+from schemas.options import DEMO_MODEL, Request
 from schemas.transcript import Segment, Word
 from v2t_stream.errors import Reject
 from v2t_stream.models import is_path
@@ -18,7 +22,7 @@ from v2t_stream.transcriber import Samples, Transcription
 # Samples; what is shorter is filled up with silence. Below 0.1 s whisper.cpp gives back what it heard last, and below
 # 0.16 s its alignment of words aborts the process.
 _SHORTEST = 4_800
-_TICK = 0.02  # seconds from one timestamp token to the next
+_BEAM = 5  # the default of whisper.cpp's own command line
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})  # languages written without spaces between words
 _ENGLISH_ONLY = 51_864  # tokens in the vocabulary; the multilingual models have more
 _LARGE_V3 = 51_866
@@ -44,7 +48,6 @@ class WhisperCpp:
         self._header = _Header.read(self._file)
         self._gpu = device != "cpu"
         self._threads = threads
-        self._aligning = False
         self._context = self._load()
 
     def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
@@ -59,18 +62,14 @@ class WhisperCpp:
             language = "en"
         if language is not None and self._engine.whisper_lang_id(language) < 0:
             raise Reject(f"the model {self._name!r} knows no such language: {language!r}")
-        if request.word_timestamps != self._aligning:  # a job's chunks all ask the same, so that this is rare
-            self._aligning = request.word_timestamps
-            self._context = None  # before the next is loaded: two might not fit
-            self._context = self._load()
-        return [self._hear(chunk, language, request.task) for chunk in chunks]
+        return [self._hear(chunk, language, request) for chunk in chunks]
 
     def _load(self) -> Any:
-        """The model in memory, ready for word times where they are wanted, which cost speed."""
+        """The model in memory, ready to tell the times of words."""
         settings = self._engine.whisper_context_default_params()
         settings.use_gpu = self._gpu
-        settings.flash_attn = not self._aligning  # it never holds the attention that words are aligned by
-        settings.dtw_token_timestamps = self._aligning
+        settings.flash_attn = False  # it never holds the attention that words are aligned by
+        settings.dtw_token_timestamps = True
         preset, top_layers = self._header.alignment(self._file.name)
         settings.dtw_aheads_preset = getattr(self._engine.whisper_alignment_heads_preset, f"WHISPER_AHEADS_{preset}")
         settings.dtw_n_top = top_layers
@@ -88,28 +87,44 @@ class WhisperCpp:
             raise Reject(f"{self._file} is not a model that whisper.cpp can load: {errors[-1]}")
         return context
 
-    def _hear(self, chunk: Samples, language: str | None, task: Task) -> Transcription:
+    def _hear(self, chunk: Samples, language: str | None, request: Request) -> Transcription:
         duration = chunk.size / SAMPLE_RATE
         if chunk.size < _SHORTEST:
             chunk = np.pad(chunk, (0, _SHORTEST - chunk.size))
         engine = self._engine
         # Its spectrogram is computed once: whisper.cpp takes the one that is there where it is given no samples.
         spoken, confidence, given = (language, 1.0, chunk.size) if language else (*self._detect(chunk), 0)
-        settings = engine.whisper_full_default_params(engine.whisper_sampling_strategy.WHISPER_SAMPLING_GREEDY)
-        settings.n_threads = self._threads
+        settings = self._settings(request)
         settings.language = spoken
-        settings.translate = task == "translate"
-        settings.no_context = True  # between calls
-        settings.n_max_text_ctx = 0  # and between the windows of one: else one error breeds the next
-        settings.suppress_nst = True  # no "[music]", no "(applause)"
-        settings.print_progress = False
-        # Aligning words aborts the process where a window is left less than 0.16 s, as the last of several may be.
-        # One segment means one window; its timestamp tokens tell the true segments.
-        settings.single_segment = self._aligning
         if code := engine.whisper_full(self._context, settings, chunk, given):
             raise RuntimeError(f"whisper.cpp failed with code {code}")
-        found = self._aligned(duration, spaced=spoken not in _UNSPACED) if self._aligning else self._plain(duration)
-        return Transcription(tuple(segment for segment in found if segment.text), spoken, confidence)
+        pieces = list(self._pieces())
+        text = b"".join(piece.text for piece in pieces).decode(errors="replace").strip()
+        if not text:
+            return Transcription((), spoken, confidence)
+        words = tuple(_words(pieces, duration, spaced=spoken not in _UNSPACED))
+        return Transcription((Segment(start=0.0, end=duration, text=text, words=words),), spoken, confidence)
+
+    def _settings(self, request: Request) -> Any:
+        strategies = self._engine.whisper_sampling_strategy
+        # A beam follows what is likeliest, and only a temperature of 0 asks for that.
+        beam = 1 if request.temperature else request.beam_size or _BEAM
+        strategy = strategies.WHISPER_SAMPLING_BEAM_SEARCH if beam > 1 else strategies.WHISPER_SAMPLING_GREEDY
+        settings = self._engine.whisper_full_default_params(strategy)
+        if beam > 1:
+            settings.beam_search = {"beam_size": beam, "patience": -1.0}
+        settings.n_threads = self._threads
+        settings.translate = request.task == "translate"
+        settings.temperature = request.temperature or 0.0
+        settings.no_timestamps = True
+        settings.no_context = True  # between calls; a call has one window
+        settings.suppress_nst = True  # no "[music]", no "(applause)"
+        settings.print_progress = False
+        if said := " ".join(filter(None, (request.hotwords, request.prompt))):
+            settings.initial_prompt = said
+        else:
+            settings.n_max_text_ctx = 0
+        return settings
 
     def _detect(self, chunk: Samples) -> tuple[str, float]:
         """The language of a chunk with its probability.
@@ -125,30 +140,15 @@ class WhisperCpp:
             raise RuntimeError(f"whisper.cpp detected no language: code {found}")
         return str(engine.whisper_lang_str(found)), float(chances[found])
 
-    def _plain(self, duration: float) -> Iterator[Segment]:
-        """The segments of the last call, held within 0 and `duration` seconds."""
+    def _pieces(self) -> Iterator["_Piece"]:
+        """The tokens of text of the last call."""
         engine, context = self._engine, self._context
-        for n in range(engine.whisper_full_n_segments(context)):
-            start = _within(engine.whisper_full_get_segment_t0(context, n) / 100, 0.0, duration)
-            end = _within(engine.whisper_full_get_segment_t1(context, n) / 100, start, duration)
-            text = engine.whisper_full_get_segment_text(context, n).decode(errors="replace").strip()
-            yield Segment(start=start, end=end, text=text)
-
-    def _aligned(self, duration: float, *, spaced: bool) -> Iterator[Segment]:
-        """The segments of the last call with their words, held within 0 and `duration` seconds."""
-        engine, context = self._engine, self._context
-        zero, first_special = engine.whisper_token_beg(context), engine.whisper_token_eot(context)
-        start, pieces = 0.0, list[_Piece]()
+        first_special = engine.whisper_token_eot(context)
         for n in range(engine.whisper_full_n_segments(context)):
             for token in range(engine.whisper_full_n_tokens(context, n)):
                 data = engine.whisper_full_get_token_data(context, n, token)
-                if data.id >= zero:
-                    time = _within((data.id - zero) * _TICK, start, duration)
-                    yield _segment(pieces, start, time, spaced=spaced)
-                    start, pieces = time, []
-                elif data.id < first_special:
-                    pieces.append(_Piece(engine.whisper_token_to_bytes(context, data.id), data.t_dtw / 100, data.p))
-        yield _segment(pieces, start, _within(duration, start, duration), spaced=spaced)
+                if data.id < first_special:
+                    yield _Piece(engine.whisper_token_to_bytes(context, data.id), data.t_dtw / 100, data.p)
 
 
 class _Header(NamedTuple):
@@ -186,17 +186,13 @@ class _Piece(NamedTuple):
     probability: float
 
 
-def _segment(pieces: Sequence[_Piece], start: float, end: float, *, spaced: bool) -> Segment:
-    text = b"".join(piece.text for piece in pieces).decode(errors="replace").strip()
-    return Segment(start=start, end=end, text=text, words=tuple(_words(pieces, start, end, spaced=spaced)))
-
-
-def _words(pieces: Iterable[_Piece], start: float, end: float, *, spaced: bool) -> Iterator[Word]:
-    """The words of a segment between `start` and `end`; a word is taken to begin where the one before it ended."""
+def _words(pieces: Iterable[_Piece], duration: float, *, spaced: bool) -> Iterator[Word]:
+    """The words of a chunk; a word is taken to begin where the one before it ended."""
+    start = 0.0
     for word in _grouped(pieces, spaced=spaced):
         # A mark's own end is that of the pause after it.
         spoken = [piece for piece in word if any(map(str.isalnum, piece.text.decode(errors="replace")))] or word
-        stop = _within(max(piece.end for piece in spoken), start, end)
+        stop = _within(max(piece.end for piece in spoken), start, duration)
         text = b"".join(piece.text for piece in word).decode(errors="replace").strip()
         chance = sum(piece.probability for piece in word) / len(word)
         yield Word(start=start, end=stop, text=text, probability=round(chance, 3))

@@ -11,6 +11,8 @@ from v2t_stream.transcription.words import Spoken, Stretch, width
 # where an engine dropped the ends of windows, all of them were.
 _REACH: Final = 0.3  # a word accounts for the speech this far on either side of it
 _HOLE: Final = 1.4  # speech of 2 s between two words, less the reach of both
+_NEAR_REACH: Final = 0.1  # the same two, for single words
+_LOST_WORD: Final = 0.2
 _LONGEST_WORD: Final = 1.5  # what takes longer was stretched over something that was not heard
 _OFF: Final = 0.5  # from speech
 
@@ -35,18 +37,22 @@ class Doubted(NamedTuple):
     reason: str
 
 
-def holes(words: Sequence[Spoken], layout: Layout) -> list[Hole]:
-    """The stretches of speech without a word, in order; none where no detector tells what speech is."""
+def holes(words: Sequence[Spoken], layout: Layout, *, distrust: bool = False) -> list[Hole]:
+    """The stretches of speech without a word, in order; none where no detector tells what speech is.
+
+    `distrust`: the engine is known to have lost words in this chunk, so that single ones are looked for too.
+    """
     if not layout.is_detected:
         return []
+    reach, least = (_NEAR_REACH, _LOST_WORD) if distrust else (_REACH, _HOLE)
     sure = [word for word in words if _is_sound(word)]
     bounds = [0.0, *(edge for word in sure for edge in (word.start, word.end)), layout.duration]
     found = []
     for n in range(0, len(bounds), 2):
         start, end = bounds[n], bounds[n + 1]
-        low = start + _REACH if n else start
-        high = end - _REACH if n + 2 < len(bounds) else end
-        if low < high and layout.spoken(low, high) >= _HOLE:
+        low = start + reach if n else start
+        high = end - reach if n + 2 < len(bounds) else end
+        if low < high and layout.spoken(low, high) >= least:
             found.append(Hole(start, end))
     return found
 

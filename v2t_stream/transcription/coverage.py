@@ -12,7 +12,7 @@ from v2t_stream.transcription.words import Spoken, spoken
 _ROUNDS: Final = 4  # an engine that loses the end of whatever it hears gets nearer with each
 
 Again = Callable[[int, int], Awaitable[Iterable[Segment]]]
-"""Hears the chunk again between two of its samples; times count from the first of them."""
+"""Hears the chunk again between two of its samples, with silence after them; times count from the first of them."""
 
 
 class Covered(NamedTuple):
@@ -27,13 +27,16 @@ async def covered(segments: Iterable[Segment], layout: Layout, again: Again) -> 
     """Audit what an engine heard in a chunk, and have it hear again what it missed."""
     words = layout.trimmed(spoken(segments, layout.speech))
     tried: set[Hole] = set()
+    has_lost = False
     for _ in range(_ROUNDS):
-        missed = [hole for hole in holes(words, layout) if hole not in tried]
-        if not missed:
-            break
+        missed = [hole for hole in holes(words, layout, distrust=has_lost) if hole not in tried]
         for hole in missed:
             tried.add(hole)
-            words = layout.trimmed(filled(words, hole, await _heard_again(hole, again, layout)))
+            found = await _heard_again(hole, again, layout)
+            words = layout.trimmed(filled(words, hole, found))
+            has_lost = has_lost or bool(found)
+        if not missed:
+            break
     return Covered(tuple(map(layout.placed, words)), _unheard(words, layout), _doubtful(words, layout))
 
 

@@ -12,6 +12,7 @@ from v2t_stream.transcription.words import Spoken, Stretch
 # late, at most 0.13; an alignment stretches the first word after a pause back into the silence, by up to 0.4.
 _LEAD: Final = 0.05  # a word may start this long before the detected onset,
 _TAIL: Final = 0.15  # and end this long after the detected end
+_LATE: Final = 0.3  # an alignment puts a word's start up to so much too late
 _MERE: Final = 0.15  # speech under a word's edge that is this short belongs to a neighbour
 
 
@@ -41,14 +42,24 @@ class Layout:
     def trimmed(self, words: Iterable[Spoken]) -> list[Spoken]:
         """The words, in seconds of the chunk, held to the speech that was detected, in order, within the chunk."""
         trimmed: list[Spoken] = []
-        earliest = 0.0
+        earliest = free = 0.0  # where the word before starts and ends
         for word in words:
-            start, end = self._trim(word.start, word.end) if self.is_detected else (word.start, word.end)
+            start, end = word.start, word.end
+            if self.is_detected:
+                start, end = self._trim(start, end)
+                start = self._onset(free, start)
             start = min(max(start, earliest), self.duration)
             end = min(max(end, start), self.duration)
             trimmed.append(word._replace(start=start, end=end))
-            earliest = start
+            earliest, free = start, end
         return trimmed
+
+    def _onset(self, free: float, start: float) -> float:
+        """Where a word begins that is heard at `start`, if speech began shortly before, after the last word's end."""
+        for mark in self.speech:
+            if free <= mark.start < start <= mark.start + _LATE:
+                return max(free, mark.start - _LEAD)
+        return start
 
     def _trim(self, start: float, end: float) -> tuple[float, float]:
         """Cut off the silence at either end of a word that an alignment stretched over it."""

@@ -71,7 +71,7 @@ def _best_cut(words: Sequence[Spoken]) -> int:
         if cut > 1 and not _fits(first):
             break
         cost = abs(width(_text(first)) - wanted) / wanted
-        cost -= 0.5 * bool(_CLAUSE.search(words[cut - 1].text)) + min(0.3, words[cut].start - words[cut - 1].end)
+        cost -= 0.7 * bool(_CLAUSE.search(words[cut - 1].text)) + min(0.3, words[cut].start - words[cut - 1].end)
         if cost <= least:
             best, least = cut, cost
     return best
