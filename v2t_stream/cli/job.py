@@ -1,5 +1,6 @@
 """`v2t job`: list, status, transcript, cancel, retry."""
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -30,7 +31,14 @@ from v2t_stream.topology import child_id
 from v2t_stream.waiting import warning
 
 _UNBOUNDED: Final = 100_000  # columns, where nobody's terminal is to be filled
-_OF_STATUS: Final = {"chunks_done", "speed", "eta", "gaps", "children"}  # what `job list` leaves to `job status`
+_OF_STATUS: Final = {
+    "options",
+    "chunks_done",
+    "speed",
+    "eta",
+    "gaps",
+    "children",
+}  # what `job list` leaves to `job status`
 _OF_LIST: Final = {"entries", "children"}  # for scripts; people get a line for each
 _OF_CHILDREN: Final = ("id", "state", "title", "reason")
 
@@ -166,6 +174,7 @@ def summary(job: Job) -> dict[str, Any]:
         "entries": dict(job.counts) or None,
         "children": [{name: getattr(child, name) for name in _OF_CHILDREN} for child in job.parts if child is not job],
         "language": job.completed.language if job.completed else job.options.language,
+        "options": msgspec.to_builtins(job.options),  # those that were asked for
         "duration": job.duration,
         "decoded": job.decoded,
         "chunks_cut": job.chunks_cut,
@@ -184,8 +193,18 @@ def _print_summary(job: Job, facts: dict[str, Any]) -> None:
             _print_children(job)
         elif name == "done_before_as" and value:
             click.echo(f"done before as job {value}")
-        elif name not in _OF_LIST and value not in (None, "", []):
+        elif name == "options" and value:
+            click.echo(f"{name:12}{one_line(_flags(value))}")
+        elif name not in _OF_LIST and value not in (None, "", [], {}):
             click.echo(f"{name:12}{one_line(str(value))}")
+
+
+def _flags(options: dict[str, Any]) -> str:
+    """As they would stand on the command line."""
+    words: list[str] = []
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def _print_timeline(job: Job) -> None:
