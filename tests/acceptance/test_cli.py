@@ -116,7 +116,7 @@ def test_convert_of_a_folder_names_the_bad_file_and_does_the_others(terminal: Te
 @pytest.mark.timeout(900)  # twenty commands
 def test_etl_and_job_commands_together(terminal: Terminal, site: str, tmp_path: Path) -> None:
     """The way of a job cannot be seen, or its transcript not be had, from a script."""
-    asked = (*DEMO, "--hotwords", "black dog, street")
+    asked = (*DEMO, "--temperature", "0", "--beam-size", "4")
     terminal.run("queue", "pause", "download")
     try:
         out, err = terminal.run("etl", "--url", f"{site}/20s-3.flac?cli", *asked)  # it waits for nothing
@@ -132,10 +132,10 @@ def test_etl_and_job_commands_together(terminal: Terminal, site: str, tmp_path: 
 
     out, _ = terminal.run("job", "status", job)
     assert re.search(r"^state +completed$", out, re.MULTILINE)
-    assert re.search(r"^options +--language en --model demo --hotwords 'black dog, street'$", out, re.MULTILINE)
+    assert re.search(r"^options +--language en --model demo --beam-size 4 --temperature 0\.0$", out, re.MULTILINE)
     out, _ = terminal.run("job", "status", job, "--json")
     status = json.loads(out)
-    assert status["options"] == {"language": "en", "model": "demo", "hotwords": "black dog, street"}
+    assert status["options"] == {"language": "en", "model": "demo", "beam_size": 4, "temperature": 0.0}
     assert (status["id"], status["state"], status["language"]) == (job, "completed", "en")
     out, _ = terminal.run("job", "list", "--json")
     (listed,) = (each for each in json.loads(out) if each["id"] == job)

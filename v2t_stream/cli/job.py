@@ -31,14 +31,7 @@ from v2t_stream.topology import child_id
 from v2t_stream.waiting import warning
 
 _UNBOUNDED: Final = 100_000  # columns, where nobody's terminal is to be filled
-_OF_STATUS: Final = {
-    "options",
-    "chunks_done",
-    "speed",
-    "eta",
-    "gaps",
-    "children",
-}  # what `job list` leaves to `job status`
+_OF_STATUS: Final = {"chunks_done", "speed", "eta", "gaps", "children"}  # what `job list` leaves to `job status`
 _OF_LIST: Final = {"entries", "children"}  # for scripts; people get a line for each
 _OF_CHILDREN: Final = ("id", "state", "title", "reason")
 
@@ -78,7 +71,10 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
 
     async def run(pipeline: Session) -> None:
         state = await _job(pipeline, job_id)
-        facts = summary(state) | {"warning": warning(state, await fleet(pipeline.connection))}
+        facts = summary(state) | {
+            "options": msgspec.to_builtins(state.options),  # without the defaults
+            "warning": warning(state, await fleet(pipeline.connection)),
+        }
         if as_json:
             click.echo(msgspec.json.encode(facts | ({"timeline": timeline(state)} if with_timeline else {})).decode())
         else:
@@ -174,7 +170,6 @@ def summary(job: Job) -> dict[str, Any]:
         "entries": dict(job.counts) or None,
         "children": [{name: getattr(child, name) for name in _OF_CHILDREN} for child in job.parts if child is not job],
         "language": job.completed.language if job.completed else job.options.language,
-        "options": msgspec.to_builtins(job.options),  # those that were asked for
         "duration": job.duration,
         "decoded": job.decoded,
         "chunks_cut": job.chunks_cut,
