@@ -91,7 +91,7 @@ async def take(app: Monitor, pilot: Pilot[None], folder: Path) -> None:
 
 
 async def submit(app: Monitor, line: str) -> None:
-    wish = Wish(lines=line, language="en", model=DEMO_MODEL, accelerator="any", force=True, files=True)
+    wish = Wish(line, {"language": "en", "model": DEMO_MODEL, "force": True}, files=True)
     if app.actions:
         await app.actions.submit(requests_of(wish))
 

@@ -23,27 +23,43 @@ LANGUAGES = frozenset(
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The options that an engine needs; they travel to it unopened. None means the node's or the engine's default."""
+    """The options that an engine needs; they travel to it unopened. None means the node's or the engine's default.
 
-    language: str | None = None  # one of LANGUAGES; None: detected
-    model: str | None = None  # a known name, a path on the worker, or "demo"
-    task: Task = "transcribe"
-    word_timestamps: bool = False  # the stored transcript has the time of every word, as exact as the engine can
-    prompt: str | None = None  # text that the engine takes for what was said before: names, spelling, style
-    hotwords: str | None = None  # words that are likely to be said, separated by commas
-    beam_size: Annotated[int, Meta(ge=1, le=20)] | None = None  # hypotheses followed at once; 1 is greedy
-    temperature: Annotated[float, Meta(ge=0, le=1)] | None = None  # of the first try; 0 takes the likeliest word
+    Each option is declared here alone: its limits, its default, and in a few words what it means to people.
+    """
+
+    language: Annotated[str, Meta(description="ISO 639 code, as en; detected where not given")] | None = None
+    model: Annotated[str, Meta(description="as small, a path, or demo; else the node's own")] | None = None
+    task: Annotated[Task, Meta(description="what is said, or what it means in English")] = "transcribe"
+    word_timestamps: Annotated[bool, Meta(description="keep the time of every word, in the JSON transcript")] = False
+    prompt: (
+        Annotated[str, Meta(max_length=1000, description="text taken as said before: names, spelling, style")] | None
+    ) = None  # Whisper keeps its last 223 tokens
+    hotwords: Annotated[str, Meta(max_length=1000, description="words to expect, as in: Ishmael, Queequeg")] | None = (
+        None
+    )
+    beam_size: Annotated[int, Meta(ge=1, le=20, description="hypotheses followed at once; 1 is greedy")] | None = None
+    temperature: (
+        Annotated[float, Meta(ge=0, le=1, description="of the first try; 0 takes the likeliest word")] | None
+    ) = None
 
 
 class Options(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
     """How a job is to be transcribed. None means: the node's own default, or detected."""
 
-    engine: str | None = None  # an entry-point name of the group v2t.transcribers, or the type of a remote provider
-    accelerator: Accelerator = "any"
-    multilingual: bool = False  # each chunk in its own language, instead of one that is decided for the job
-    remote: bool = False  # providers that are paid, or on machines of others, may be used
-    audio_track: str | None = None  # a track's number, from 1, or its language
-    vad_threshold: Annotated[float, Meta(ge=0, lt=1)] | None = None  # speech from this probability on; 0: take it all
+    # An entry-point name of the group v2t.transcribers, or the type of a remote provider.
+    engine: Annotated[str, Meta(description="as faster-whisper or openai; else the node's order")] | None = None
+    accelerator: Annotated[Accelerator, Meta(description="the kind of hardware, or remote for services")] = "any"
+    multilingual: Annotated[bool, Meta(description="each chunk in its own language, instead of one for the job")] = (
+        False
+    )
+    remote: Annotated[bool, Meta(description="allow providers that are paid, or on machines of others")] = False
+    audio_track: (
+        Annotated[str, Meta(max_length=32, description="number, from 1, or language of the track, as 2 or de")] | None
+    ) = None
+    vad_threshold: (
+        Annotated[float, Meta(ge=0, lt=1, description="speech from this probability on; 0 takes everything")] | None
+    ) = None
 
 
 class Request(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):

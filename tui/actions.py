@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,7 +20,7 @@ from v2t_stream.object_store import ObjectStore
 from v2t_stream.queues import Queue
 from v2t_stream.session import check_store, open_store
 from v2t_stream.settings import Settings
-from v2t_stream.submission import check, store_file, submit
+from v2t_stream.submission import check, of_fields, store_file, submit
 from v2t_stream.text import one_line
 
 
@@ -104,10 +104,7 @@ class Wish(NamedTuple):
     """What the form of a submission holds, as it was typed."""
 
     lines: str
-    language: str
-    model: str
-    accelerator: str
-    force: bool
+    options: Mapping[str, str | bool]  # by their names in `v2t_stream.options`
     files: bool  # whether a line may be a path on this machine
 
 
@@ -116,18 +113,17 @@ def requests_of(wish: Wish) -> list[SubmitRequest]:
     lines = list(dict.fromkeys(line.strip() for line in wish.lines.splitlines() if line.strip()))
     if not lines:
         raise Reject("put in a link, or several on lines of their own")
-    options = {
-        "language": wish.language.strip().lower() or None,
-        "model": wish.model.strip() or None,
-        "accelerator": wish.accelerator,
-        "remote": wish.accelerator == "remote",
-        "force": wish.force,
-    }
-    return [_request(line, options, files=wish.files) for line in lines]
+    typed = {name: value.strip() if isinstance(value, str) else value for name, value in wish.options.items()}
+    options: dict[str, Any] = {name: value for name, value in typed.items() if value}
+    if "language" in options:
+        options["language"] = options["language"].lower()
+    if options.get("accelerator") == "remote":
+        options["remote"] = True  # whoever chooses it here has allowed it
+    request = of_fields(options)
+    return [_request(line, request, files=wish.files) for line in lines]
 
 
-def _request(line: str, options: Mapping[str, object], *, files: bool) -> SubmitRequest:
-    request = msgspec.convert(options, SubmitRequest)
+def _request(line: str, request: SubmitRequest, *, files: bool) -> SubmitRequest:
     path = Path(line).expanduser()
     if files and "://" not in line:
         if not path.is_file():

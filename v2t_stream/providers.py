@@ -26,7 +26,11 @@ _Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 _Count = Annotated[int, Meta(ge=0)]
 _Retries = Annotated[int, Meta(ge=0, le=10)]
 
-PLACEHOLDERS: Final = ("language", "task", "model", "words", "translate")  # in the form of a custom_http
+# In the form of a custom_http.
+PLACEHOLDERS: Final = (
+    *("language", "task", "model", "words", "translate"),
+    *("prompt", "hotwords", "beam_size", "temperature"),
+)
 _SECRETS: Final = {"api_key", "apikey", "key", "token", "secret", "password"}
 
 
@@ -111,6 +115,9 @@ class OpenAI(_Http, frozen=True, kw_only=True):
     model: str = "whisper-1"
     base_url: str = "https://api.openai.com/v1"
     prompt: str = ""  # words and names it should expect
+    hotwords_field: str = (
+        ""  # the form field for a job's hotwords, where the server has one; else the prompt ends in them
+    )
 
     @property
     def address(self) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import re
 import secrets
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,11 +22,13 @@ from v2t_stream.errors import Reject
 from v2t_stream.jetstream import Connection
 from v2t_stream.models import problem
 from v2t_stream.object_store import UPLOADED, ObjectStore
+from v2t_stream.options import OPTIONS
 from v2t_stream.providers import HTTP_ENGINES
-from v2t_stream.text import one_line, quoted
+from v2t_stream.text import HARMFUL, one_line, quoted
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_TRACK: Final = re.compile(r"[1-9][0-9]{0,2}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")  # a number, or a language as in BCP 47
 _LONGEST: Final = 4096  # characters of a URL or a title; what is longer would not fit where facts are shown and sent
 
 
@@ -62,9 +64,8 @@ def _misfit(error: msgspec.ValidationError) -> str:
     name = path.rstrip("`")
     if not name:
         return f"the submission does not fit: {reason}; its fields are {', '.join(SubmitRequest.__struct_fields__)}"
-    kind = next(field.type for field in msgspec.structs.fields(SubmitRequest) if field.name == name)
-    choices = f"; it is one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else ""
-    return f"the submission's {name} does not fit: {reason}{choices}"
+    limits = f"; it is {OPTIONS[name].limits}" if name in OPTIONS else ""
+    return f"the submission's {name} does not fit: {reason}{limits}"
 
 
 def check(request: SubmitRequest) -> None:
@@ -81,6 +82,7 @@ def check(request: SubmitRequest) -> None:
         raise Reject(
             f"the media key {quoted(request.media)} is none: it starts with media/, and has no steps such as .."
         )
+    _check_options(request)
     if request.language is not None and request.language not in LANGUAGES:
         raise Reject(f"unknown language {quoted(request.language)}: use an ISO 639 code such as en, zh or de")
     if request.engine is not None and request.engine not in (*engine_names(), *HTTP_ENGINES):
@@ -90,6 +92,26 @@ def check(request: SubmitRequest) -> None:
         raise Reject("the accelerator remote needs a job that allows remote providers: add --remote, or remote: true")
     if request.model is not None and (reason := problem(request.model, request.engine)):
         raise Reject(reason)
+
+
+def _check_options(request: SubmitRequest) -> None:
+    """Their declared limits, which hold where a request is read, hold too for one that was made here."""
+    try:
+        msgspec.convert(msgspec.to_builtins(request), SubmitRequest)
+    except msgspec.ValidationError as error:
+        raise Reject(_misfit(error)) from error
+    for name in ("prompt", "hotwords", "audio_track"):
+        text: str | None = getattr(request, name)
+        if text is None:
+            continue
+        if not text.strip(" ,"):
+            raise Reject(f"the submission's {name} says nothing: leave it out")
+        if HARMFUL.search(text):
+            raise Reject(f"the submission's {name} {quoted(text)} has a line end or a control character: take it out")
+    if request.audio_track is not None and not _TRACK.fullmatch(request.audio_track):
+        raise Reject(
+            f"unknown audio track {quoted(request.audio_track)}: name its number, from 1, or its language, as in de"
+        )
 
 
 def _is_key(key: str) -> bool:

@@ -1,5 +1,6 @@
 """Services that transcribe, called over HTTP as providers of the chain."""
 
+import logging
 import time
 
 from schemas.chunks import SAMPLE_RATE
@@ -13,6 +14,8 @@ from v2t_stream.transcriber import Samples, Transcription
 
 __all__ = ["RemoteEngine"]
 
+_log = logging.getLogger(__name__)
+
 
 class RemoteEngine:
     """See stages.link.Hears. Nothing runs here but one thread for each call."""
@@ -25,12 +28,16 @@ class RemoteEngine:
             timeout=provider.timeout,
             connections=provider.max_concurrency,
         )
+        self._told = set[str]()  # of what it leaves out
 
     async def prepare(self, model: str) -> None:
         """A service has its models."""
 
     async def hear(self, samples: Samples, audio: bytes, request: Request) -> tuple[Transcription, float]:
         self._check_key()
+        for hint in sorted(self._left_out(request) - self._told):
+            self._told.add(hint)
+            _log.warning("%s takes no %s: it transcribes without", self._provider.name, hint)
         begun = time.monotonic()
         heard = await in_thread(lambda: self._hear(audio, samples.size / SAMPLE_RATE, request))
         return heard, time.monotonic() - begun
@@ -47,6 +54,17 @@ class RemoteEngine:
             case CustomHttp():
                 return custom_http.hear(self._provider, self._service, audio, seconds, request)
         raise Unusable(f"{self._provider.name}: no service of the type {self._provider.type}")
+
+    def _left_out(self, request: Request) -> set[str]:
+        """What the job asks for and this service cannot be told, though it can do the job."""
+        match self._provider:
+            case OpenAI():
+                return openai.left_out(request)
+            case ElevenLabs():
+                return elevenlabs.left_out(request)
+            case CustomHttp():
+                return custom_http.left_out(self._provider, request)
+        return set()
 
     def _check_key(self) -> None:
         """A key that is asked for and not there is told before any audio leaves this machine."""

@@ -7,26 +7,29 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from schemas.options import Request
 from stages.remote.answer import HeardSegment, HeardWord, convert, transcription
+from stages.remote.hints import hints
 from stages.remote.http import Service
-from v2t_stream.providers import CustomHttp
+from v2t_stream.errors import Reject
+from v2t_stream.providers import PLACEHOLDERS, CustomHttp
 from v2t_stream.transcriber import Transcription
+
+
+def left_out(provider: CustomHttp, request: Request) -> set[str]:
+    """Which of the job's hints have no placeholder in what is sent."""
+    return hints(request).keys() - _told(provider, request)
 
 
 def hear(provider: CustomHttp, service: Service, audio: bytes, seconds: float, request: Request) -> Transcription:
     """Blocking. Raises Reject, Retry or Unusable."""
-    values = {
-        "language": request.language or "",
-        "task": request.task,
-        "model": request.model,
-        "words": str(request.word_timestamps).lower(),
-        "translate": str(request.task == "translate").lower(),
-    }
-    parts = urlsplit(provider.url)
-    query = _filled(parse_qsl(parts.query, keep_blank_values=True), values)
-    fields: list[tuple[str, str | tuple[str, bytes, str]]] = [*_filled(list(provider.fields.items()), values)]
+    if request.task == "translate" and not {"task", "translate"} & _told(provider, request):
+        raise Reject(f"{provider.name} cannot be asked to translate: its form has neither {{task}} nor {{translate}}")
+    values = _values(request)
+    query, form = _templates(provider)
+    fields: list[tuple[str, str | tuple[str, bytes, str]]] = [*_filled(form, values)]
     fields.append((provider.file_field, ("chunk.flac", audio, "audio/flac")))
+    url = urlunsplit(urlsplit(provider.url)._replace(query=urlencode(_filled(query, values))))
     headers = {"Authorization": f"Bearer {provider.key}"} if provider.key else {}
-    said = service.post(urlunsplit(parts._replace(query=urlencode(query))), fields, headers, provider.key)
+    said = service.post(url, fields, headers, provider.key)
     where = provider.response
     return transcription(
         convert(_at(said, where.segments) or [], list[HeardSegment], provider.name),
@@ -38,14 +41,41 @@ def hear(provider: CustomHttp, service: Service, audio: bytes, seconds: float, r
     )
 
 
+def _values(request: Request) -> dict[str, str]:
+    """What the placeholders stand for; empty where the job says nothing."""
+    return dict.fromkeys(PLACEHOLDERS, "") | {
+        "language": request.language or "",
+        "task": request.task,
+        "model": request.model,
+        "words": str(request.word_timestamps).lower(),
+        "translate": str(request.task == "translate").lower(),
+        **hints(request),
+    }
+
+
+def _templates(provider: CustomHttp) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Of the query and of the form, with their placeholders."""
+    return parse_qsl(urlsplit(provider.url).query, keep_blank_values=True), list(provider.fields.items())
+
+
+def _told(provider: CustomHttp, request: Request) -> set[str]:
+    """The placeholders of the fields that are sent."""
+    values = _values(request)
+    texts = [text for fields in _templates(provider) for _, text in fields]
+    return {name for text in texts if _is_sent(text, values) for name in _placeholders(text)}
+
+
 def _filled(fields: list[tuple[str, str]], values: Mapping[str, str]) -> list[tuple[str, str]]:
-    """With the placeholders replaced; a field whose placeholder has nothing to say is left out."""
-    filled = []
-    for name, text in fields:
-        asked = [placeholder for _, placeholder, _, _ in string.Formatter().parse(text) if placeholder]
-        if all(values[placeholder] for placeholder in asked):
-            filled.append((name, text.format_map(values)))
-    return filled
+    return [(name, text.format_map(values)) for name, text in fields if _is_sent(text, values)]
+
+
+def _is_sent(text: str, values: Mapping[str, str]) -> bool:
+    """A field whose placeholder has nothing to say is left out."""
+    return all(values[name] for name in _placeholders(text))
+
+
+def _placeholders(text: str) -> list[str]:
+    return [name for _, name, _, _ in string.Formatter().parse(text) if name]
 
 
 def _at(said: Any, path: str) -> Any:

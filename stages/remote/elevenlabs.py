@@ -7,10 +7,16 @@ import msgspec
 
 from schemas.options import Request
 from stages.remote.answer import HeardSegment, HeardWord, convert, transcription
+from stages.remote.hints import hints
 from stages.remote.http import Service
 from v2t_stream.errors import Reject
 from v2t_stream.providers import ElevenLabs
 from v2t_stream.transcriber import Transcription
+
+# What the service takes (elevenlabs-python, speech_to_text.convert); it refuses a request with more.
+_MOST_TERMS = 100
+_LONGEST_TERM = 49  # characters
+_MOST_WORDS = 5  # of one term
 
 _ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟")  # noqa: RUF001  of sentences, in many scripts
 _PAUSE = 1.0  # seconds of silence that end a segment too
@@ -27,6 +33,15 @@ class _Token(msgspec.Struct):
     logprob: float | None = None
 
 
+def left_out(request: Request) -> set[str]:
+    """Which of the job's hints the API has no field for, or takes no more of."""
+    left = hints(request).keys() & {"prompt", "beam_size"}
+    if _fitting(request) != _terms(request):
+        most = f"hotwords of more than {_MOST_WORDS} words or {_LONGEST_TERM} characters, nor more than {_MOST_TERMS}"
+        left.add(most)
+    return left
+
+
 def hear(provider: ElevenLabs, service: Service, audio: bytes, seconds: float, request: Request) -> Transcription:
     """Blocking. Raises Reject, Retry or Unusable."""
     if request.task == "translate":
@@ -39,6 +54,9 @@ def hear(provider: ElevenLabs, service: Service, audio: bytes, seconds: float, r
     ]
     if request.language:
         fields.append(("language_code", request.language))
+    if temperature := hints(request).get("temperature"):
+        fields.append(("temperature", temperature))
+    fields += [("keyterms", term) for term in _fitting(request)]
     fields.append(("file", ("chunk.flac", audio, "audio/flac")))
     url = f"{provider.base_url.rstrip('/')}/v1/speech-to-text"
     said = service.post(url, fields, {"xi-api-key": provider.key} if provider.key else {}, provider.key)
@@ -52,6 +70,17 @@ def hear(provider: ElevenLabs, service: Service, audio: bytes, seconds: float, r
         seconds=seconds,
         request=request,
     )
+
+
+def _terms(request: Request) -> list[str]:
+    terms = (" ".join(term.split()) for term in (request.hotwords or "").split(","))
+    return list(dict.fromkeys(filter(None, terms)))
+
+
+def _fitting(request: Request) -> list[str]:
+    """Those of the job's hotwords that the service takes: it refuses the whole call for one that is too long."""
+    terms = _terms(request)
+    return [term for term in terms if len(term) <= _LONGEST_TERM and len(term.split()) <= _MOST_WORDS][:_MOST_TERMS]
 
 
 def _segments(tokens: Iterable[_Token]) -> Iterator[HeardSegment]:

@@ -2,12 +2,18 @@
 
 from schemas.options import Request
 from stages.remote.answer import HeardSegment, HeardWord, convert, transcription
+from stages.remote.hints import hints
 from stages.remote.http import Service
 from v2t_stream.errors import Reject
 from v2t_stream.providers import OpenAI
 from v2t_stream.transcriber import Transcription
 
 _TIMELESS = "gpt-"  # models of this family answer with text alone
+
+
+def left_out(request: Request) -> set[str]:
+    """Which of the job's hints the API has no field for."""
+    return hints(request).keys() & {"beam_size"}
 
 
 def hear(provider: OpenAI, service: Service, audio: bytes, seconds: float, request: Request) -> Transcription:
@@ -28,8 +34,12 @@ def hear(provider: OpenAI, service: Service, audio: bytes, seconds: float, reque
         if not timeless:
             wanted = ("segment", "word") if request.word_timestamps else ("segment",)
             fields += [("timestamp_granularities[]", name) for name in wanted]
-    if provider.prompt:
-        fields.append(("prompt", provider.prompt))
+    if prompt := _prompt(provider, request):
+        fields.append(("prompt", prompt))
+    if request.hotwords and provider.hotwords_field:
+        fields.append((provider.hotwords_field, request.hotwords))
+    if temperature := hints(request).get("temperature"):
+        fields.append(("temperature", temperature))
     fields.append(("file", ("chunk.flac", audio, "audio/flac")))
     path = "translations" if request.task == "translate" else "transcriptions"
     headers = {"Authorization": f"Bearer {provider.key}"} if provider.key else {}
@@ -43,3 +53,9 @@ def hear(provider: OpenAI, service: Service, audio: bytes, seconds: float, reque
         seconds=seconds,
         request=request,
     )
+
+
+def _prompt(provider: OpenAI, request: Request) -> str:
+    """The provider's prompt, the job's, and its hotwords: Whisper forgets the beginning of what is too long."""
+    hotwords = "" if provider.hotwords_field else request.hotwords
+    return " ".join(text.strip() for text in (provider.prompt, request.prompt, hotwords) if text and text.strip())

@@ -18,6 +18,7 @@ from minio.error import S3Error
 from schemas.events import Submitted
 from schemas.message import encode
 from schemas.notification import Notification, Upload
+from schemas.options import Options
 from tests.harness import DATA, MinioServer, Node, Server, ended, node, reference
 from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, connect
@@ -177,12 +178,16 @@ async def test_the_uploader_says_how(place: Place, connection: Connection) -> No
     tags["task"] = "translate"
     put(client, "asked/all.flac.json", b'{"title": "From the sidecar", "word_timestamps": true, "language": "de"}')
     uploads = [
-        put(client, "asked/metadata.flac", metadata={"language": "en", "Word-Timestamps": "true", "other": "x"}),
+        put(
+            client,
+            "asked/metadata.flac",
+            metadata={"language": "en", "Beam-Size": "3", "Word-Timestamps": "true", "other": "x"},
+        ),
         put(client, "asked/tags.flac", tags=tags),
         put(client, "asked/all.flac", tags=tags, metadata={"language": "fr"}),
     ]
     metadata, tagged, both = await submitted(connection, uploads)
-    assert (metadata.options.language, metadata.options.word_timestamps) == ("en", True)
+    assert metadata.options == Options(language="en", beam_size=3, word_timestamps=True)
     assert (tagged.options.language, tagged.options.task) == ("en", "translate")
     assert (both.options.language, both.options.task, both.options.word_timestamps) == ("fr", "translate", True)
     assert (metadata.title, both.title) == ("asked/metadata.flac", "From the sidecar")

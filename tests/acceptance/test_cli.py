@@ -116,23 +116,26 @@ def test_convert_of_a_folder_names_the_bad_file_and_does_the_others(terminal: Te
 @pytest.mark.timeout(900)  # twenty commands
 def test_etl_and_job_commands_together(terminal: Terminal, site: str, tmp_path: Path) -> None:
     """The way of a job cannot be seen, or its transcript not be had, from a script."""
+    asked = (*DEMO, "--temperature", "0", "--beam-size", "4")
     terminal.run("queue", "pause", "download")
     try:
-        out, err = terminal.run("etl", "--url", f"{site}/20s-3.flac?cli", *DEMO)  # it waits for nothing
+        out, err = terminal.run("etl", "--url", f"{site}/20s-3.flac?cli", *asked)  # it waits for nothing
     finally:
         terminal.run("queue", "resume", "download")
     job = out.strip()
     assert re.fullmatch(r"\w+-\w+\n", out)
     assert err == ""
 
-    out, err = terminal.run("etl", "--url", f"{site}/20s-3.flac?cli", *DEMO, "--wait")
+    out, err = terminal.run("etl", "--url", f"{site}/20s-3.flac?cli", *asked, "--wait")
     assert word_error_rate(reference("20s-3.flac"), out) <= 0.05
     assert f"{job} 20s-3 completed: 00:20 of media" in err.replace("00:19", "00:20").replace("00:21", "00:20")
 
     out, _ = terminal.run("job", "status", job)
     assert re.search(r"^state +completed$", out, re.MULTILINE)
+    assert re.search(r"^options +--language en --model demo --beam-size 4 --temperature 0\.0$", out, re.MULTILINE)
     out, _ = terminal.run("job", "status", job, "--json")
     status = json.loads(out)
+    assert status["options"] == {"language": "en", "model": "demo", "beam_size": 4, "temperature": 0.0}
     assert (status["id"], status["state"], status["language"]) == (job, "completed", "en")
     out, _ = terminal.run("job", "list", "--json")
     (listed,) = (each for each in json.loads(out) if each["id"] == job)
@@ -181,6 +184,14 @@ def test_a_failed_job_says_so_everywhere(terminal: Terminal, site: str) -> None:
         (("etl", "--url", "file:///etc/passwd"), "'file:///etc/passwd' cannot be fetched: only URLs that begin with"),
         (("etl", "--url", "http://a/", "--language", "xx"), "unknown language 'xx': use an ISO 639 code"),
         (("etl", "--url", "http://a/", "--model", "smal"), "unknown model 'smal': did you mean small"),
+        (
+            ("etl", "--url", "http://a/", "--prompt", "a\nb"),
+            r"the submission's prompt 'a\\nb' has a line end or a control",
+        ),
+        (
+            ("convert", "--input", DATA, "--audio-track", "first one"),
+            "unknown audio track 'first one': name its number",
+        ),
         (("convert", "--input", DATA, "--format", "doc"), "unknown format 'doc': there are json, "),
         (("convert", "--input", Path(__file__).parent), "there is no video or audio file in "),
         (

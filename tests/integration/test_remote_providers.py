@@ -107,6 +107,69 @@ async def test_openai_models_without_times_and_translation(api: Api) -> None:
         await hear(openai(api, model="gpt-4o-transcribe"), word_timestamps=True)
 
 
+async def test_openai_is_told_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """Names that were asked for are spelt as ever; or what the service cannot do is dropped without a word."""
+    api.answers = [Answer(VERBOSE)]
+    provider = openai(api, prompt=" Rover. ")
+    chain = Chain([provider], Settings(), Models(Settings()))
+    job = Options(remote=True, prompt="Call me Ishmael.", hotwords="Queequeg, Tashtego", temperature=0.0, beam_size=3)
+    for _ in range(3):
+        await chain.transcribe(TWO_SECONDS, FLAC, job)
+    told = dict(api.asked[0].fields)
+    assert told["prompt"] == "Rover. Call me Ishmael. Queequeg, Tashtego"
+    assert told["temperature"] == "0"
+    assert not {"hotwords", "beam_size"} & told.keys()  # which api.openai.com does not know
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "paid takes no beam_size: it transcribes without"
+    ]
+    await hear(openai(api), task="translate", prompt="Call me Ishmael.", temperature=0.25)
+    assert api.asked[-1].path == "/v1/audio/translations"
+    assert dict(api.asked[-1].fields).items() >= {"prompt": "Call me Ishmael.", "temperature": "0.25"}.items()
+    await hear(openai(api, model="gpt-4o-transcribe"), hotwords="Queequeg")
+    assert dict(api.asked[-1].fields)["prompt"] == "Queequeg"
+    await hear(openai(api))
+    assert not {"prompt", "temperature"} & dict(api.asked[-1].fields).keys()
+
+
+async def test_a_server_with_hotwords_of_its_own_gets_them_there(api: Api) -> None:
+    """A server of faster-whisper, which has a better way for them, takes them for what was said before."""
+    api.answers = [Answer(VERBOSE)]
+    provider = openai(api, prompt="Rover", hotwords_field="hotwords")
+    await hear(provider, hotwords="Queequeg, Tashtego")
+    await hear(provider)
+    first, second = (dict(asked.fields) for asked in api.asked)
+    assert (first["prompt"], first["hotwords"]) == ("Rover", "Queequeg, Tashtego")
+    assert "hotwords" not in second
+
+
+async def test_elevenlabs_is_told_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """Names that were asked for are spelt as ever; or one of them that is too long fails every chunk."""
+    api.answers = [Answer({"text": ""})]
+    provider = ElevenLabs(type="elevenlabs", name="labs", base_url=api.url)
+    await hear(provider, hotwords="Ishmael,  the  white whale ,, Ishmael", temperature=0.5)
+    (asked,) = api.asked
+    assert [text for name, text in asked.fields if name == "keyterms"] == ["Ishmael", "the white whale"]
+    assert dict(asked.fields)["temperature"] == "0.5"
+    assert not caplog.records
+
+    many = [f"n{n}" for n in range(100)]
+    for hotwords, sent in (
+        ("Ishmael, one two three four five six", ["Ishmael"]),
+        (f"{'x' * 50}, Ishmael", ["Ishmael"]),
+        (",".join([*many, "Ishmael"]), many),
+    ):
+        caplog.clear()
+        await hear(provider, hotwords=hotwords, prompt="Call me Ishmael.", beam_size=2)
+        assert [text for name, text in api.asked[-1].fields if name == "keyterms"] == sent
+        assert [record.getMessage() for record in caplog.records] == [
+            "labs takes no beam_size: it transcribes without",
+            "labs takes no hotwords of more than 5 words or 49 characters, nor more than 100: it transcribes without",
+            "labs takes no prompt: it transcribes without",
+        ]
+    await hear(provider)
+    assert not {"keyterms", "temperature"} & dict(api.asked[-1].fields).keys()
+
+
 async def test_elevenlabs(api: Api) -> None:
     """Else its words, which are all it gives, do not become sentences."""
     tokens = [("Hi", 0.0, 0.2), (" ", 0.2, 0.3), ("there.", 0.3, 0.5), (" ", 0.5, 0.6), ("Dog", 0.6, 0.9)]
@@ -174,6 +237,47 @@ async def test_whisper_asr_webservice_and_answers_of_another_shape(api: Api, mon
     assert list(asked.files) == ["audio_file"]
     assert heard.transcription.segments[0].words[0].probability == 0.9
     assert heard.transcription.language == "en"
+
+
+async def test_a_service_of_ones_own_is_told_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """One's own server cannot be told what the engines here can; or braces in a prompt break its form."""
+    api.answers = [Answer(VERBOSE)]
+    provider = CustomHttp(
+        type="custom_http",
+        name="house",
+        url=f"{api.url}/asr?initial_prompt={{prompt}}",
+        fields={"hotwords": "{hotwords}", "beam_size": "{beam_size}", "temperature": "{temperature}"},
+    )
+    await hear(provider, prompt="{Ishmael} & Söhne", hotwords="Queequeg", beam_size=1, temperature=0.0)
+    await hear(provider)
+    first, second = api.asked
+    assert first.path == "/asr?initial_prompt=%7BIshmael%7D+%26+S%C3%B6hne"
+    assert dict(first.fields) == {"hotwords": "Queequeg", "beam_size": "1", "temperature": "0"}
+    assert (second.path, second.fields) == ("/asr", [])
+    assert not caplog.records
+
+    provider = CustomHttp(
+        type="custom_http",
+        name="bare",
+        url=f"{api.url}/asr",
+        fields={"prompt": "{prompt} {hotwords}"},  # which is sent where both are given
+    )
+    await hear(provider, prompt="Ishmael", beam_size=2)
+    assert [record.getMessage() for record in caplog.records] == [
+        "bare takes no beam_size: it transcribes without",
+        "bare takes no prompt: it transcribes without",
+    ]
+
+
+async def test_a_service_that_cannot_be_asked_to_translate_is_not_asked(api: Api) -> None:
+    """A transcript in the speaker's language says that it is the English translation."""
+    api.answers = [Answer(VERBOSE)]
+    url = f"{api.url}/asr"
+    with pytest.raises(Reject, match=r"house cannot be asked to translate: its form has neither \{task\} nor \{tra"):
+        await hear(CustomHttp(type="custom_http", name="house", url=url), task="translate")
+    assert not api.asked
+    await hear(CustomHttp(type="custom_http", name="house", url=f"{url}?task={{task}}"), task="translate")
+    assert api.asked[0].path == "/asr?task=translate"
 
 
 async def test_what_passes_is_tried_again(api: Api) -> None:

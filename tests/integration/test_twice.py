@@ -135,6 +135,26 @@ async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection:
         assert await connection.subjects(CHUNKS, "v2t.chunk.>") == [CHUNK.subject]
 
 
+@pytest.mark.parametrize("again", [{}, {"chunk": 0}, {"model": "demo"}])
+async def test_a_retry_asks_for_the_same_options(connection: Connection, again: dict[str, Any]) -> None:
+    """What is done again has another beam, track or prompt than the rest of the transcript."""
+    asked = Options(prompt="Call me Ishmael.", hotwords="Ishmael", beam_size=3, audio_track="2", vad_threshold=0.0)
+    for fact in (
+        Submitted(job="job", title="Talk", media="media/a", options=asked),
+        Downloaded(job="job", title="Talk", source="a", media="media/a", size=9, seconds=1, options=asked),
+        Converted(job="job", chunks=1, duration=1, speech=1, seconds=1),
+        GAP,
+    ):
+        await connection.publish(fact)
+    job = await read(connection, "job")
+    await connection.publish(Completed(job="job", after=job.fence, transcript="transcripts/job/transcript", gaps=1))
+    await control.retry(connection, await read(connection, "job"), **again)
+    sent = await connection.last(JOBS, "v2t.job.job.downloaded")
+    assert sent
+    wanted = msgspec.structs.replace(asked, model=again.get("model"))
+    assert msgspec.json.decode(sent, type=Downloaded).options == wanted
+
+
 async def test_who_was_not_answered_is_not_asked_twice(nats: tuple[Server, Connection]) -> None:
     """Else after a hiccup of the broker a node is given more than it can work on, which then lies until it is late."""
     server, connection = nats

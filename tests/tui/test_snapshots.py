@@ -27,6 +27,7 @@ from tests.tui.still import (
     submitted,
 )
 from tui.look import LIGHT
+from v2t_stream.options import OPTIONS
 
 SMALL, LARGE = (80, 24), (160, 50)
 Compare = Callable[[str, Still], None]
@@ -214,6 +215,28 @@ async def test_the_form_of_a_submission(compare: Compare) -> None:
         await pilot.press(*"ftp://x", "ctrl+s")
         await settle()
         compare("submit", app)
+
+
+async def test_all_options_of_a_submission(compare: Compare) -> None:
+    """Who wants a prompt, a beam or another track leaves the monitor for the command line."""
+    async with shown(LARGE) as (app, settle, pilot):
+        app.actions = object()  # type: ignore[assignment]  # there is a broker
+        app.tell([])
+        await settle()
+        await pilot.press("s", *"https://example.com/talk.mp3", *["tab"] * 5, *"Call me Ishmael.")
+        await settle()
+        compare("submit-large", app)
+
+
+async def test_the_last_option_of_a_submission_is_reached_with_the_keys(compare: Compare) -> None:
+    """On a small terminal the options at the end cannot be seen, and so not be used."""
+    async with shown(SMALL) as (app, settle, pilot):
+        app.actions = object()  # type: ignore[assignment]  # there is a broker
+        app.tell([])
+        await settle()
+        await pilot.press("s", *["tab"] * (len(OPTIONS) - 1), *"0.3")
+        await settle()
+        compare("submit-scrolled", app)
 
 
 async def test_the_help(compare: Compare) -> None:

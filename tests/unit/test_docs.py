@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from v2t_stream.providers import CustomHttp, ElevenLabs, Local, OpenAI, parse
+from v2t_stream.options import OPTIONS
+from v2t_stream.providers import PLACEHOLDERS, CustomHttp, ElevenLabs, Local, OpenAI, parse
 from v2t_stream.settings import Settings, variable
 
 ROOT = Path(__file__).parents[2]
@@ -41,3 +42,19 @@ def test_the_providers_example_is_read_and_every_setting_is_documented() -> None
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     fields = {field for kind in (Local, OpenAI, ElevenLabs, CustomHttp) for field in kind.__struct_fields__}
     assert documented == fields
+
+
+def test_every_option_of_a_job_is_documented_with_its_default() -> None:
+    """Else an option is found by nobody, or does something else when it is left out."""
+    page = (ROOT / "docs/options.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", page, re.MULTILINE))
+    assert set(rows) == set(OPTIONS)
+    for name, shown in rows.items():
+        default = OPTIONS[name].default
+        assert shown == f"`{str(default).lower()}`" if default is not None else shown.startswith("("), name
+
+
+def test_every_placeholder_is_documented() -> None:
+    """Else who describes a service cannot know what its form may hold."""
+    page = (ROOT / "docs/providers.md").read_text()
+    assert set(PLACEHOLDERS) == set(re.findall(r"`{(\w+)}`", page))

@@ -16,7 +16,7 @@ from v2t_stream.object_store import ObjectStore
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check
 from v2t_stream.text import without_signature
-from v2t_stream.uploads import is_foreign, is_wanted, store_copies
+from v2t_stream.uploads import is_foreign, is_wanted, request_of, store_copies
 
 TRANSCRIPT = Transcript(
     job="j", title="t", source="", duration=1, task="transcribe", language="en", engines=(), models=(), segments=()
@@ -75,6 +75,71 @@ def test_only_what_cannot_be_media_is_foreign() -> None:
 def test_a_signature_is_left_out(url: str, shown: str) -> None:
     """Else whoever sees a job can read what its link opens."""
     assert without_signature(url) == shown
+
+
+class _Labelled:
+    """An object store with one object, its labels, and perhaps a sidecar."""
+
+    def __init__(self, labels: dict[str, str], sidecar: bytes) -> None:
+        self._labels = labels
+        self._sidecar = sidecar
+
+    async def labels(self, url: str) -> dict[str, str]:
+        return self._labels
+
+    async def size(self, url: str) -> int | None:
+        return len(self._sidecar) or None
+
+    async def get(self, url: str) -> bytes:
+        if not self._sidecar:
+            raise ObjectMissing
+        return self._sidecar
+
+
+async def asked(labels: dict[str, str], sidecar: bytes = b"") -> SubmitRequest | None:
+    upload = Upload(bucket="v2t-uploads", key="a.mp4", etag="e")
+    return await request_of(cast("ObjectStore", _Labelled(labels, sidecar)), upload)
+
+
+async def test_an_upload_can_ask_for_every_option() -> None:
+    """A bucket's users have fewer options than others, or a number that stands in metadata as text fails the job."""
+    request = SubmitRequest(
+        url="s3://v2t-uploads/a.mp4",
+        language="en",
+        prompt="Call me Ishmael.",
+        hotwords="Ishmael, Queequeg",
+        beam_size=3,
+        temperature=0.2,
+        audio_track="2",
+        vad_threshold=0.0,
+        word_timestamps=True,
+    )
+    options = {name: value for name, value in msgspec.to_builtins(request).items() if name != "url"}
+    metadata = {
+        name.replace("_", "-"): str(value).lower() if value is True else str(value) for name, value in options.items()
+    }
+    assert await asked(metadata) == request
+    assert await asked({}, msgspec.json.encode(options)) == request
+    assert await asked({"beam-size": "3", "other": "x"}, msgspec.json.encode(options | {"beam_size": 9})) == request
+
+
+@pytest.mark.parametrize(
+    ("labels", "sidecar", "says"),
+    [
+        ({"beam-size": "30"}, b"", "beam_size does not fit: .*; it is a whole number from 1 to 20"),
+        ({"beam-size": "wide"}, b"", "beam_size does not fit: .*; it is a whole number from 1 to 20"),
+        ({"vad-threshold": "nan"}, b"", "vad_threshold does not fit: .*; it is a number from 0 to less than 1"),
+        ({}, b'{"audio_track": 2}', "audio_track does not fit: .*got `int`; it is text of at most 32 characters"),
+        ({}, b'{"prompt": "a\\nb"}', "prompt .* has a line end or a control character"),
+        ({}, b'{"hotword": "Ishmael"}', "unknown field `hotword`; its fields are language, "),
+    ],
+)
+async def test_a_wrong_option_of_an_upload_says_what_would_be_right(
+    labels: dict[str, str], sidecar: bytes, says: str
+) -> None:
+    """The upload's job fails with a sentence that helps nobody, or runs without what was asked for."""
+    with pytest.raises(Reject, match=says):
+        await asked(labels, sidecar)
 
 
 class _Kept:

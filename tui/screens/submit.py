@@ -1,23 +1,43 @@
 """The form of a submission."""
 
-from typing import TYPE_CHECKING, ClassVar, cast, get_args
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.suggester import SuggestFromList
 from textual.widgets import Button, Checkbox, Input, Label, Select, Static, TextArea
 
-from schemas.options import DEMO_MODEL, LANGUAGES, Accelerator
+from schemas.options import DEMO_MODEL, LANGUAGES
 from tui.actions import Wish, requests_of
 from tui.screens.ask import MODELS
 from v2t_stream import demo
 from v2t_stream.errors import Reject
+from v2t_stream.options import OPTIONS, Option
+from v2t_stream.providers import HTTP_ENGINES
 
 if TYPE_CHECKING:
     from tui.app import Monitor
+
+
+_KNOWN: Final = {"language": LANGUAGES, "model": MODELS, "engine": HTTP_ENGINES}  # to be completed as they are typed
+
+
+def _field(option: Option) -> ComposeResult:
+    if option.kind is bool:
+        yield Checkbox(option.meaning, id=option.name, compact=True)
+        return
+    with Horizontal(classes="field"):
+        yield Label(option.name.replace("_", " "))
+        if option.choices:
+            yield Select.from_values(
+                option.choices, value=option.default, allow_blank=False, id=option.name, compact=True
+            )
+        else:
+            known = SuggestFromList(sorted(_KNOWN[option.name])) if option.name in _KNOWN else None
+            yield Input(placeholder=option.meaning, suggester=known, id=option.name, compact=True)
 
 
 class Submit(ModalScreen[None]):
@@ -37,18 +57,9 @@ class Submit(ModalScreen[None]):
         with Vertical(classes="dialog", id="submit"):
             yield Static(Content(what))
             yield TextArea(id="lines", tab_behavior="focus", compact=True)
-            with Horizontal(classes="field"):
-                yield Label("language")
-                yield Input(
-                    placeholder="detected", suggester=SuggestFromList(sorted(LANGUAGES)), id="language", compact=True
-                )
-            with Horizontal(classes="field"):
-                yield Label("model")
-                yield Input(placeholder="the node's own", suggester=SuggestFromList(MODELS), id="model", compact=True)
-            with Horizontal(classes="field"):
-                yield Label("by")
-                yield Select.from_values(get_args(Accelerator), value="any", allow_blank=False, compact=True)
-            yield Checkbox("also what was transcribed with the same settings before", id="force", compact=True)
+            with VerticalScroll(id="options", can_focus=False):
+                for option in OPTIONS.values():
+                    yield from _field(option)
             yield Static(id="wrong")
             with Horizontal(classes="buttons"):
                 yield Button("Back (esc)", id="no", compact=True)
@@ -85,10 +96,7 @@ class Submit(ModalScreen[None]):
     def action_send(self) -> None:
         wish = Wish(
             lines=self.query_one(TextArea).text,
-            language=self.query_one("#language", Input).value,
-            model=self.query_one("#model", Input).value,
-            accelerator=str(self.query_one(Select).value),
-            force=self.query_one("#force", Checkbox).value,
+            options={name: self._value(name) for name in OPTIONS},
             files=self._files,
         )
         monitor = cast("Monitor", self.app)
@@ -100,3 +108,13 @@ class Submit(ModalScreen[None]):
         if actions := monitor.ready():
             monitor.act(actions.submit(requests))
             self.dismiss()
+
+    def _value(self, option: str) -> str | bool:
+        match self.query_one(f"#{option}"):
+            case Checkbox(value=ticked):
+                return ticked
+            case Select(value=chosen):
+                return str(chosen)
+            case Input(value=text):
+                return text
+        raise AssertionError(option)

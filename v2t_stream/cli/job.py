@@ -1,5 +1,6 @@
 """`v2t job`: list, status, transcript, cancel, retry."""
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -70,7 +71,10 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
 
     async def run(pipeline: Session) -> None:
         state = await _job(pipeline, job_id)
-        facts = summary(state) | {"warning": warning(state, await fleet(pipeline.connection))}
+        facts = summary(state) | {
+            "options": msgspec.to_builtins(state.options),  # without the defaults
+            "warning": warning(state, await fleet(pipeline.connection)),
+        }
         if as_json:
             click.echo(msgspec.json.encode(facts | ({"timeline": timeline(state)} if with_timeline else {})).decode())
         else:
@@ -184,8 +188,18 @@ def _print_summary(job: Job, facts: dict[str, Any]) -> None:
             _print_children(job)
         elif name == "done_before_as" and value:
             click.echo(f"done before as job {value}")
-        elif name not in _OF_LIST and value not in (None, "", []):
+        elif name == "options" and value:
+            click.echo(f"{name:12}{one_line(_flags(value))}")
+        elif name not in _OF_LIST and value not in (None, "", [], {}):
             click.echo(f"{name:12}{one_line(str(value))}")
+
+
+def _flags(options: dict[str, Any]) -> str:
+    """As they would stand on the command line."""
+    words: list[str] = []
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def _print_timeline(job: Job) -> None:

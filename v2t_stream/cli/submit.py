@@ -6,42 +6,59 @@ import mimetypes
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, BinaryIO
 
 import click
 import msgspec
 import uvloop
 
-from schemas.options import Accelerator
 from schemas.requests import SubmitRequest
 from v2t_stream import done
 from v2t_stream.cli.follow import Bars, JobFailed, Segments, View, follow, heading, models_shown
 from v2t_stream.errors import Denied, Reject, SettingsError, V2TError
 from v2t_stream.formats import FORMATS
 from v2t_stream.lists import read
+from v2t_stream.options import OPTIONS, Option
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, store_file, submit
 from v2t_stream.text import one_line
 
-_OPTIONS = (
-    click.option("--language", help="Spoken language as an ISO 639 code such as en; detected where not given."),
-    click.option("--model", help="A known name such as small or large-v3, a path, or demo."),
-    click.option("--engine", help="As faster-whisper, whisper-cpp or openai; the node's own order where not given."),
-    click.option("--accelerator", default="any", type=click.Choice(get_args(Accelerator))),
-    click.option("--task", default="transcribe", type=click.Choice(["transcribe", "translate"])),
-    click.option("--word-timestamps", is_flag=True, help="Times of single words, in the JSON transcript."),
-    click.option("--multilingual", is_flag=True, help="Each chunk in its own language, instead of one for the job."),
-    click.option("--remote/--no-remote", default=False, help="Allow paid or remote providers."),
-    click.option("--force", is_flag=True, help="Also what was transcribed with the same settings before."),
-)
-
 
 def _transcription_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the fields of schemas.options.Options as options of the same names, and `force` of SubmitRequest."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
+    """Add the options that `schemas` declares for a job, under their names, and --no-vad."""
+    command = click.option("--no-vad", is_flag=True, help="The same as --vad-threshold 0.")(command)
+    for option in reversed(OPTIONS.values()):
+        command = _flag(option)(command)
     return command
+
+
+def _flag(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    name = f"--{option.name.replace('_', '-')}"
+    text = f"{option.meaning[0].upper()}{option.meaning[1:]}."
+    if option.kind is bool:
+        return click.option(f"{name}/{name.replace('--', '--no-', 1)}", default=False, help=text)
+    return click.option(name, type=_type(option), default=option.default, show_default=True, help=text)
+
+
+def _type(option: Option) -> Any:
+    if option.choices:
+        return click.Choice(option.choices)
+    if option.kind is str:
+        return str
+    meta = option.meta
+    limits: dict[str, Any] = {"min": meta.ge, "max": meta.le if meta.lt is None else meta.lt}
+    kind = click.IntRange if option.kind is int else click.FloatRange
+    return kind(**limits, max_open=meta.lt is not None)
+
+
+def _wish(*, no_vad: bool, **fields: Any) -> SubmitRequest:
+    """The request of what stands on the command line."""
+    if no_vad:
+        if fields["vad_threshold"]:
+            raise click.UsageError("--no-vad takes everything, and --vad-threshold does not: name one of them")
+        fields["vad_threshold"] = 0.0
+    return SubmitRequest(**fields)
 
 
 @click.command()
@@ -62,7 +79,7 @@ def etl(
 ) -> None:
     """Transcribe the media at one or more URLs."""
     settings = Settings.from_environment()
-    wish = SubmitRequest(limit=limit, **options)
+    wish = _wish(limit=limit, **options)
     requests = _requests(urls, file, wish)
 
     async def run() -> None:
@@ -165,7 +182,7 @@ def convert(
     if distributed and not settings.nats_url:
         raise SettingsError("--distributed needs a broker: name it in NATS_URL, as in nats://host:4222")
     wanted = _formats(formats)
-    request = SubmitRequest(media="media/", **options)
+    request = _wish(media="media/", **options)
     check(request)
     files = _targets(source, output)
     if output:

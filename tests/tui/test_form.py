@@ -1,0 +1,119 @@
+"""The form of a submission, as it is filled in."""
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from textual.widgets import Checkbox, Input, Select, Static, TextArea
+
+from schemas.requests import SubmitRequest
+from tests.tui.still import Still
+from tui.actions import Wish, requests_of
+from tui.screens.submit import Submit
+from v2t_stream.errors import Reject
+from v2t_stream.options import OPTIONS, Option
+
+URL = "https://example.com/talk.mp3"
+TYPED = {"language": " DE ", "model": "demo", "engine": "openai", "audio_track": "2", "beam_size": "3"}
+
+
+class Sent:
+    """Takes what the form submits."""
+
+    def __init__(self) -> None:
+        self.requests: list[SubmitRequest] = []
+
+    async def submit(self, requests: Sequence[SubmitRequest]) -> str:
+        self.requests += requests
+        return ""
+
+
+def fill_in(form: Submit, option: Option) -> None:
+    """Something else than the default."""
+    match form.query_one(f"#{option.name}"):
+        case Checkbox() as box:
+            box.value = True
+        case Select() as select:
+            select.value = option.choices[-1]
+        case Input() as line:
+            line.value = TYPED.get(option.name, "0.5" if option.kind is float else "Ishmael, Queequeg")
+
+
+async def test_every_option_is_sent_as_it_was_put_in() -> None:
+    """An option of the form is drawn and does nothing, or one of the command line is missing in it."""
+    app = Still()
+    app.actions = sent = Sent()  # type: ignore[assignment]  # all that the form asks of them
+    async with app.run_test() as pilot:
+        form = Submit(files=False)
+        await app.push_screen(form)
+        form.query_one(TextArea).text = URL
+        for option in OPTIONS.values():
+            fill_in(form, option)
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert app.screen is not form
+    (request,) = sent.requests
+    assert request == SubmitRequest(
+        url=URL,
+        language="de",
+        model="demo",
+        task="translate",
+        word_timestamps=True,
+        prompt="Ishmael, Queequeg",
+        hotwords="Ishmael, Queequeg",
+        beam_size=3,
+        temperature=0.5,
+        engine="openai",
+        accelerator="remote",
+        multilingual=True,
+        remote=True,
+        audio_track="2",
+        vad_threshold=0.5,
+        force=True,
+    )
+    assert msgspec.to_builtins(request).keys() == {*OPTIONS, "url"}
+
+
+async def test_a_form_that_is_left_as_it_is_asks_for_nothing() -> None:
+    """Who only puts in a link gets another transcript than from the command line, and nothing counts as done before."""
+    app = Still()
+    app.actions = sent = Sent()  # type: ignore[assignment]  # as above
+    async with app.run_test() as pilot:
+        form = Submit(files=False)
+        await app.push_screen(form)
+        form.query_one(TextArea).text = URL
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+    assert sent.requests == [SubmitRequest(url=URL)]
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "says"),
+    [
+        ("beam_size", "many", "the submission's beam_size does not fit: .*; it is a whole number from 1 to 20"),
+        ("vad_threshold", "1", "it is a number from 0 to less than 1"),
+        ("prompt", "x" * 1001, "it is text of at most 1000 characters"),
+    ],
+)
+async def test_an_option_that_does_not_fit_is_named_in_the_form(name: str, typed: str, says: str) -> None:
+    """The form closes, and the wrong number is found out by a job that failed."""
+    with pytest.raises(Reject, match=says):
+        requests_of(Wish(URL, {name: typed}, files=False))
+    app = Still()
+    app.actions = sent = Sent()  # type: ignore[assignment]  # as above
+    async with app.run_test() as pilot:
+        form = Submit(files=False)
+        await app.push_screen(form)
+        form.query_one(TextArea).text = URL
+        form.query_one(f"#{name}", Input).value = typed
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert app.screen is form
+        assert name in str(form.query_one("#wrong", Static).render())
+    assert not sent.requests
+
+
+def test_who_chooses_remote_has_allowed_it() -> None:
+    """The form asks for the same thing twice."""
+    (request,) = requests_of(Wish(URL, {"accelerator": "remote", "remote": False}, files=False))
+    assert request.remote

@@ -1,0 +1,46 @@
+"""The options of a job as `schemas` declares them, for whatever offers them to people: flags, forms, sentences."""
+
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
+
+from msgspec import Meta, structs
+
+from schemas.options import Options
+from schemas.requests import SubmitRequest
+
+
+class Option(NamedTuple):
+    name: str
+    kind: type[bool] | type[int] | type[float] | type[str]
+    choices: tuple[str, ...]  # of a text that can be nothing else; empty where anything goes
+    default: Any
+    meta: Meta  # its limits
+
+    @property
+    def meaning(self) -> str:
+        """In a few words, for a help text or a form."""
+        return self.meta.description or ""
+
+    @property
+    def limits(self) -> str:
+        """What a value has to be, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.kind is bool:
+            return "true or false"
+        if self.kind is str:
+            return f"text of at most {self.meta.max_length} characters" if self.meta.max_length else "text"
+        most = self.meta.le if self.meta.lt is None else f"less than {self.meta.lt}"
+        return f"a {'whole number' if self.kind is int else 'number'} from {self.meta.ge} to {most}"
+
+
+def _option(name: str, hint: Any, default: Any) -> Option:
+    kind, meta = get_args(hint if get_origin(hint) is Annotated else get_args(hint)[0])  # the other half is None
+    is_choice = get_origin(kind) is Literal
+    return Option(name, str if is_choice else kind, get_args(kind) if is_choice else (), default, meta)
+
+
+OPTIONS: Final = {
+    field.name: _option(field.name, field.type, field.default)
+    for field in structs.fields(SubmitRequest)
+    if field.name in {*Options.__struct_fields__, "force"}
+}
