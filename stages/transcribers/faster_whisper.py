@@ -25,6 +25,7 @@ from v2t_stream.models import is_path
 from v2t_stream.transcriber import Samples, Transcription
 
 _SHORTEST = 160  # samples: one frame of the spectrogram
+_FEWEST_FRAMES = 16  # of a spectrogram, that the alignment of words has a use for
 _BEAM = 5  # Whisper's default
 
 # Whisper's own guards against what it invents (openai/whisper, transcribe.py).
@@ -78,9 +79,9 @@ class FasterWhisper:
         wish = "float16" if self._device == "cuda" else "int8"
         able = ctranslate2.get_supported_compute_types(self._device)
         # Two workers with a thread each do the work of one with two in 0.7 of its time: what a beam does for a word is
-        # too little to share. A GPU has one, and a second call prepares its spectrograms meanwhile.
-        workers = 1 if self._device == "cuda" else _workers(threads, folder)
-        self.calls = 2 if self._device == "cuda" else workers
+        # too little to share. On a GPU a second one aligns words, which the library does on the processor, meanwhile.
+        workers = 2 if self._device == "cuda" else _workers(threads, folder)
+        self.calls = workers
         try:
             self._model = WhisperModel(
                 str(folder),
@@ -198,7 +199,8 @@ class FasterWhisper:
 
         if not any(tokens):
             return [()] * len(tokens)
-        frames = [-(-max(len(chunk), _SHORTEST) // self._model.feature_extractor.hop_length) for chunk in chunks]
+        hop = self._model.feature_extractor.hop_length
+        frames = [max(_FEWEST_FRAMES, -(-len(chunk) // hop)) for chunk in chunks]
         aligned = self._model.find_alignment(tokenizer, tokens, encoded, frames)
         for words in aligned:
             merge_punctuations(words, _OPENING, _CLOSING)

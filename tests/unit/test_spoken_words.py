@@ -33,7 +33,7 @@ def test_text_that_no_word_covers_is_kept() -> None:
     assert joined.strip() == "Well, he said so!"
 
 
-@given(st.text(alphabet="ab c.", min_size=1), st.lists(st.floats(0, 30), min_size=2, max_size=8))
+@given(st.text(alphabet="ab c.").map("a{}".format), st.lists(st.floats(0, 30), min_size=2, max_size=8))
 def test_words_without_times_are_spread_over_the_speech(text: str, edges: list[float]) -> None:
     """A service without word times puts words into silence, out of order, or loses some."""
     edges = sorted(edges)
@@ -62,3 +62,9 @@ def test_a_line_of_chinese_is_parted_by_characters() -> None:
     line = "天" * 40
     assert len(list(spoken([Segment(start=0.0, end=30.0, text=line)], [Stretch(0.0, 30.0)]))) == 40
     assert width(line) == 80
+
+
+@pytest.mark.parametrize("text", ["♪ ♪ ♪", " . ", "…", ""])
+def test_signs_alone_are_no_words(text: str) -> None:
+    """Music has subtitles full of notes."""
+    assert list(spoken([segment(text, text)], ())) == []

@@ -35,6 +35,8 @@ class Stretch(NamedTuple):
 def spoken(segments: Iterable[Segment], speech: Sequence[Stretch]) -> Iterator[Spoken]:
     """The words of an engine's segments; `speech` tells where those that have no time of their own can lie."""
     for segment in segments:
+        if not any(map(str.isalnum, segment.text)):
+            continue  # notes and full stops, which some models write where there is music or noise
         if segment.words:
             yield from _timed(segment)
         else:
