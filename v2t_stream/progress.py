@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from v2t_stream.jobs import Job, State
-from v2t_stream.text import one_line
 
 _BAD: Final[tuple[State, ...]] = ("failed", "cancelled")
 
@@ -47,7 +46,7 @@ def describe(job: Job) -> tuple[float, str]:
         case "converting" | "transcribing":
             return (job.transcribed / job.duration if job.duration else 0.0), "  ".join(_pace(job))
         case "completed":
-            return 1.0, " ".join(_outcome(job))
+            return 1.0, ", but ".join(filter(None, (" ".join(_outcome(job)), ", ".join(shortfalls(job)))))
     return 0.0, ""
 
 
@@ -59,8 +58,28 @@ def _outcome(job: Job) -> Iterator[str]:
     yield f"{clock(job.duration or 0)} of media"
     if job.started_at and job.ended_at:
         yield f"in {job.ended_at - job.started_at:.1f} s"
-    if job.gaps:
-        yield f"but {len(job.gaps)} of {job.chunks_cut} chunks missing: {one_line(job.gaps[0].reason)}"
+
+
+def shortfalls(job: Job) -> list[str]:
+    """What the transcript of a completed job lacks, in a few words each, as far as its end alone tells.
+
+    See v2t_stream.caveats for whole sentences, with times and reasons.
+    """
+    end = job.completed
+    if end is None or job.state != "completed":
+        return []
+    found = {
+        f"{counted(end.gaps, 'chunk')} could not be transcribed": end.gaps,
+        f"{counted(end.unheard, 'stretch', 'stretches')} of speech without words": end.unheard,
+        "the recording is cut off": end.truncated,
+        "no words were heard": not end.segments,
+    }
+    return [text for text, is_so in found.items() if is_so]
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """As in 1 chunk, 2 chunks."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _pace(job: Job) -> Iterator[str]:
@@ -79,6 +98,16 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def length(seconds: float) -> str:
+    """A length of time for people: 1 h 2 min, 31 min 5 s, or 4.2 s."""
+    if seconds < 60:
+        return f"{round(seconds, 1):g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = {"h": hours, "min": minutes, "s": 0 if hours else rest}
+    return " ".join(f"{number} {unit}" for unit, number in parts.items() if number)
 
 
 def speed(times: float | None) -> str:
