@@ -17,8 +17,9 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from schemas.events import ChunkDone
-from tui.look import look
+from tui.look import Look, look
 from tui.timeline import Kind, Stretch
+from v2t_stream.formats import UNHEARD
 from v2t_stream.jobs import Job
 from v2t_stream.progress import clock
 from v2t_stream.text import one_line
@@ -27,14 +28,23 @@ _INDENT: Final = 10  # columns for the time
 
 
 class Entry(NamedTuple):
-    """What the cursor stands on: a segment, a gap, or chunks that are still to come."""
+    """What the cursor stands on: a segment, what is missing or doubtful, or chunks that are still to come."""
 
     chunk: int
     place: int  # among the entries of its chunk
     start: float
     text: str
-    kind: Kind | Literal["said"]
+    kind: Kind | Literal["said", "doubtful", "doubt", "unheard"]  # a doubt says why words beside it are doubtful
     node: str = ""
+
+    @property
+    def is_said(self) -> bool:
+        return self.kind in ("said", "doubtful")
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether words should be here that another try may give."""
+        return self.kind in ("gap", "unheard")
 
 
 class Words:
@@ -60,11 +70,23 @@ class Words:
 
 
 def _entries(chunk: ChunkDone) -> Iterator[Entry]:
+    by_start = sorted(_found(chunk), key=lambda found: found[0])  # stable: a doubt stays before its words
+    for place, (start, text, kind) in enumerate(by_start):
+        yield Entry(chunk.n, place, start, text, kind, chunk.node)
+
+
+def _found(chunk: ChunkDone) -> Iterator[tuple[float, str, Literal["gap", "unheard", "doubt", "doubtful", "said"]]]:
+    """The start, text and kind of all there is to say of a chunk."""
     if chunk.error:
         text = f"chunk {chunk.n} is missing, to {clock(chunk.end)}: {one_line(chunk.error)}"
-        yield Entry(chunk.n, 0, chunk.start, text, "gap", chunk.node)
-    for place, segment in enumerate(chunk.segments):
-        yield Entry(chunk.n, place, segment.start, one_line(segment.text, 10_000), "said", chunk.node)
+        yield chunk.start, text, "gap"
+    for speech in chunk.unheard:
+        yield speech.start, f"{UNHEARD}, to {clock(speech.end)}", "unheard"
+    for doubt in chunk.doubtful:
+        yield doubt.start, f"perhaps never said, to {clock(doubt.end)}: {one_line(doubt.reason)}", "doubt"
+    for segment in chunk.segments:
+        is_doubtful = any(doubt.start < segment.end and segment.start < doubt.end for doubt in chunk.doubtful)
+        yield segment.start, one_line(segment.text, 10_000), "doubtful" if is_doubtful else "said"
 
 
 def _pending(stretch: Stretch) -> str:
@@ -161,9 +183,9 @@ class Transcript(ScrollView, can_focus=True):
         entry = self._entries[at]
         styles = look(self.app)
         first = line == self._tops[at]
-        mark = Segment("▌" if first or entry.kind == "said" else " ", self.colours.get(entry.node, styles.track))
+        mark = Segment("▌" if first or entry.is_said else " ", self.colours.get(entry.node, styles.track))
         time = Segment(f" {clock(entry.start) if first else '':>7}  ", styles.dim)
-        style = {"said": styles.plain, "gap": styles.bad, "working": styles.accent}.get(entry.kind, styles.dim)
+        style = _style(entry, styles)
         text = self._lines[at][line - self._tops[at]]
         segments = [mark, time, *self._matched(text, style, styles.match)]
         strip = Strip(segments).adjust_cell_length(width).apply_style(self.rich_style)
@@ -202,8 +224,8 @@ class Transcript(ScrollView, can_focus=True):
         self._step(self._found(), step)
 
     def step_gap(self) -> None:
-        """Go to the next gap, round the end."""
-        self._step([at for at, entry in enumerate(self._entries) if entry.kind == "gap"], 1)
+        """Go to the next place where words are missing, round the end."""
+        self._step([at for at, entry in enumerate(self._entries) if entry.is_missing], 1)
 
     def _step(self, places: list[int], step: int) -> None:
         if not places:
@@ -256,6 +278,19 @@ class Transcript(ScrollView, can_focus=True):
 
     def on_blur(self) -> None:
         self.refresh()
+
+
+def _style(entry: Entry, styles: Look) -> Style:
+    match entry.kind:
+        case "said":
+            return styles.plain
+        case "gap" | "unheard":
+            return styles.bad
+        case "doubtful" | "doubt":
+            return styles.warn
+        case "working":
+            return styles.accent
+    return styles.dim
 
 
 def _folded(text: str, width: int) -> Iterator[str]:

@@ -82,10 +82,10 @@ def _heard(sound: Sound, duration: float) -> Iterator[str]:
 
 def _loudness(sound: Sound) -> str:
     if sound.peak is None:
-        return "digital silence"
-    how = "very quiet: " if sound.peak < _VERY_QUIET else "quiet: " if sound.peak < _QUIET else ""
-    level = "" if sound.level is None else f" (level {sound.level:.0f} dBFS)"
-    return f"{how}peak {sound.peak:.0f} dBFS{level}"
+        return "the recording is digital silence"
+    how = "very quiet" if sound.peak < _VERY_QUIET else "quiet" if sound.peak < _QUIET else "loud enough"
+    level = "" if sound.level is None else f", level {sound.level:.0f} dBFS"
+    return f"the recording is {how} (peak {sound.peak:.0f} dBFS{level})"
 
 
 def _advice(sound: Sound) -> Iterator[str]:

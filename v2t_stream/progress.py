@@ -46,7 +46,7 @@ def describe(job: Job) -> tuple[float, str]:
         case "converting" | "transcribing":
             return (job.transcribed / job.duration if job.duration else 0.0), "  ".join(_pace(job))
         case "completed":
-            return 1.0, ", but ".join(filter(None, (" ".join(_outcome(job)), ", ".join(shortfalls(job)))))
+            return 1.0, " ".join(_outcome(job))
     return 0.0, ""
 
 
@@ -75,6 +75,11 @@ def shortfalls(job: Job) -> list[str]:
         "no words were heard": not end.segments,
     }
     return [text for text, is_so in found.items() if is_so]
+
+
+def summed_up(job: Job) -> str:
+    """How far a job is, and what its transcript lacks once it is there."""
+    return ", but ".join(filter(None, (describe(job)[1], ", ".join(shortfalls(job)))))
 
 
 def counted(number: int, one: str, many: str = "") -> str:

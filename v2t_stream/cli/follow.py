@@ -21,7 +21,7 @@ from v2t_stream.formats import UNHEARD, missing
 from v2t_stream.jetstream import Connection, Stored
 from v2t_stream.jobs import Job
 from v2t_stream.lists import parts
-from v2t_stream.progress import clock, describe
+from v2t_stream.progress import clock, describe, summed_up
 from v2t_stream.text import HARMFUL, one_line
 from v2t_stream.topology import JOBS, child_id, job_of, place_of
 
@@ -205,8 +205,7 @@ class Bars:
     def update(self, job: Job) -> None:
         if job.state == "queued" and place_of(job.id)[1]:
             return  # of a list's entries only those in work
-        share, detail = describe(job)
-        title = one_line(job.title)
+        title, detail = one_line(job.title), summed_up(job)
         if not self._live:
             if self._said.get(job.id) != job.state:
                 self._said[job.id] = job.state
@@ -225,7 +224,7 @@ class Bars:
         self._progress.update(
             self._tasks[job.id],
             description=job.state,
-            completed=share,
+            completed=describe(job)[0],
             title=title or job.id,
             detail=detail,
             visible=True,

@@ -26,7 +26,7 @@ from v2t_stream.formats import FORMATS
 from v2t_stream.jobs import Job, fold_all
 from v2t_stream.lists import history, read
 from v2t_stream.models import problem
-from v2t_stream.progress import clock, describe, shortfalls
+from v2t_stream.progress import clock, describe, shortfalls, summed_up
 from v2t_stream.session import Session
 from v2t_stream.text import one_line
 from v2t_stream.timeline import timeline
@@ -226,7 +226,7 @@ def _print_children(job: Job) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(job.counts.items()))
     click.echo(f"{'entries':12}{job.listed.children}: {counts}")
     for child in job.parts:
-        detail = one_line(child.reason) or describe(child)[1]
+        detail = one_line(child.reason) or summed_up(child)
         click.echo(f"  {child.id}  {child.state}  {one_line(child.title)}{f': {detail}' if detail else ''}")
 
 
