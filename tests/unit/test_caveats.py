@@ -53,8 +53,8 @@ def test_places_are_named_and_counted_and_the_sentence_stays_short() -> None:
         "2 chunks could not be transcribed (00:00 to 00:29, 00:30 to 00:59): out of memory",
         "no words were heard in 1 stretch of speech (1:01:11 to 1:01:15)",
         (
-            "words in 6 places may never have been said (00:00 to 00:05: repeated 12 times, 00:10 to 00:15: repeated 12 "
-            "times, 00:20 to 00:25: repeated 12 times, 00:30 to 00:35: repeated 12 times, and 2 more)"
+            "words in 6 places may never have been said (00:00 to 00:05: repeated 12 times, 00:10 to 00:15: repeated "
+            "12 times, 00:20 to 00:25: repeated 12 times, 00:30 to 00:35: repeated 12 times, and 2 more)"
         ),
     ]
 
