@@ -26,9 +26,15 @@ class Simulated:
                 raise Reject(f"{seconds:.0f} s are too much for me")
             time.sleep(seconds / self.speed)
             spoken = request.language or self.language
-            text = f"{seconds:.3f} s in {spoken}"
-            heard.append(Transcription((Segment(start=0.0, end=seconds, text=text),), spoken))
+            heard.append(Transcription(tuple(self.said(seconds, spoken)), spoken))
         return heard
+
+    def said(self, seconds, spoken):
+        # A sentence every other second, as people speak: an engine that says less is heard again.
+        parts = max(1, round(seconds / 2))
+        for n in range(parts):
+            text = f"{seconds:.3f} s, part {n} in {spoken}."
+            yield Segment(start=seconds * n / parts, end=seconds * (n + 1) / parts, text=text)
 """
 
 
