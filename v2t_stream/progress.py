@@ -68,13 +68,16 @@ def shortfalls(job: Job) -> list[str]:
     end = job.completed
     if end is None or job.state != "completed":
         return []
-    found = {
-        f"{counted(end.gaps, 'chunk')} could not be transcribed": end.gaps,
-        f"{counted(end.unheard, 'stretch', 'stretches')} of speech without words": end.unheard,
-        "the recording is cut off": end.truncated,
-        "no words were heard": not end.segments,
-    }
-    return [text for text, is_so in found.items() if is_so]
+    found = []
+    if end.gaps:
+        found.append(f"{counted(end.gaps, 'chunk')} could not be transcribed")
+    if end.unheard:
+        found.append(f"{counted(end.unheard, 'stretch', 'stretches')} of speech without words")
+    if end.truncated:
+        found.append("the recording is cut off")
+    if not end.segments:
+        found.append("no words were heard")
+    return found
 
 
 def summed_up(job: Job) -> str:
