@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tui import feed
+from tui.entries import Words
 from tui.feed import Facts
 from tui.look import look
 from tui.screens.ask import Ask
@@ -20,7 +21,7 @@ from tui.screens.base import MonitorScreen
 from tui.screens.export import Export
 from tui.strip import Timeline
 from tui.timeline import stretches
-from tui.transcript import Transcript, Words
+from tui.transcript import Transcript
 from v2t_stream.assembly import assemble
 from v2t_stream.caveats import caveats
 from v2t_stream.errors import BrokerError
