@@ -154,7 +154,11 @@ Event = (
 
 
 class Done(Message, frozen=True, kw_only=True, tag="done"):
-    """The latest job to transcribe this media with these settings, whole and without a gap."""
+    """The latest job to transcribe this media with these settings, without a gap.
+
+    The same bytes end at the same place again, and speech that an engine heard twice in vain stays unheard: both are
+    remembered, and said of every job that rests on this one.
+    """
 
     SUBJECT: ClassVar[str] = "v2t.done.{key}"
     ONCE: ClassVar[bool] = False
@@ -163,6 +167,8 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
     transcript: str  # as in Completed, like what follows
     language: str | None = None
     segments: int = 0
+    unheard: int = 0
+    truncated: bool = False
     title: str = ""
 
 

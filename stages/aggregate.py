@@ -111,6 +111,8 @@ def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
             transcript=name,
             language=transcript.language,
             segments=len(transcript.segments),
+            unheard=len(transcript.unheard),
+            truncated=transcript.truncated is not None,
             title=job.title,
         )
     yield Completed(
@@ -120,4 +122,6 @@ def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
         language=transcript.language,
         segments=len(transcript.segments),
         gaps=len(transcript.gaps),
+        unheard=len(transcript.unheard),
+        truncated=transcript.truncated is not None,
     )

@@ -155,6 +155,8 @@ class Download:
             transcript=before.transcript,
             language=before.language,
             segments=before.segments,
+            unheard=before.unheard,
+            truncated=before.truncated,
             of=before.job,
             title=title or before.title,
         )

@@ -1,7 +1,7 @@
 """An engine that takes its time and says what it is told to, for tests of scheduling: no model, no words.
 
 Its model's name is what it does: "x30" is 30 times real time; "x30-de" also hears German; "x30-poison7" refuses every
-chunk that is about 7 s long. It is installed for a test as a third party's package would be.
+chunk that is about 7 s long; "x30-deaf" hears no words. It is installed for a test as a third party's package would be.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ class Simulated:
     def __init__(self, *, model, device, threads):
         self.speed = float(re.search(r"x([0-9.]+)", model).group(1))
         self.language = (re.findall(r"-([a-z][a-z])$", model) or ["en"])[0]
+        self.deaf = "-deaf" in model
         self.poison = [float(found) for found in re.findall(r"-poison([0-9.]+)", model)]
 
     def transcribe(self, chunks, request):
@@ -26,9 +27,15 @@ class Simulated:
                 raise Reject(f"{seconds:.0f} s are too much for me")
             time.sleep(seconds / self.speed)
             spoken = request.language or self.language
-            text = f"{seconds:.3f} s in {spoken}"
-            heard.append(Transcription((Segment(start=0.0, end=seconds, text=text),), spoken))
+            heard.append(Transcription(tuple(self.said(seconds, spoken)), spoken))
         return heard
+
+    def said(self, seconds, spoken):
+        # A sentence every other second, as people speak: an engine that says less is heard again.
+        parts = 0 if self.deaf else max(1, round(seconds / 2))
+        for n in range(parts):
+            text = f"{seconds:.3f} s, part {n} in {spoken}."
+            yield Segment(start=seconds * n / parts, end=seconds * (n + 1) / parts, text=text)
 """
 
 

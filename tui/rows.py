@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 from schemas.events import Downloaded
 from v2t_stream.jobs import Job, State
-from v2t_stream.progress import Shares, describe, shares
+from v2t_stream.progress import Shares, describe, shares, shortfalls
 
 Tab = Literal["all", "queued", "running", "completed", "failed", "cancelled"]
 TABS: Final[tuple[Tab, ...]] = get_args(Tab)
@@ -27,6 +27,7 @@ class Row(NamedTuple):
     cut: int  # so many there are, as far as is known
     growing: bool  # whether there may be more of them
     missing: int  # of those that are done: gaps, or entries that failed
+    falls_short: bool  # it, or an entry of it, completed with less than all words
     speed: float | None  # times real time
     eta: float | None  # seconds
     started_at: float | None  # Unix seconds
@@ -66,6 +67,7 @@ def row(job: Job) -> Row:
         cut,
         growing,
         missing,
+        any(map(shortfalls, job.parts)),
         speed,
         job.eta,
         job.started_at,

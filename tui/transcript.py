@@ -4,7 +4,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import ClassVar, Final, Literal, NamedTuple
+from typing import ClassVar, Final
 
 from rich.cells import cell_len, chop_cells
 from rich.segment import Segment
@@ -16,63 +16,11 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from schemas.events import ChunkDone
-from tui.look import look
-from tui.timeline import Kind, Stretch
-from v2t_stream.jobs import Job
+from tui.entries import Entry
+from tui.look import Look, look
 from v2t_stream.progress import clock
-from v2t_stream.text import one_line
 
 _INDENT: Final = 10  # columns for the time
-
-
-class Entry(NamedTuple):
-    """What the cursor stands on: a segment, a gap, or chunks that are still to come."""
-
-    chunk: int
-    place: int  # among the entries of its chunk
-    start: float
-    text: str
-    kind: Kind | Literal["said"]
-    node: str = ""
-
-
-class Words:
-    """The entries of a job; those of a chunk are made once."""
-
-    def __init__(self) -> None:
-        self._of_chunk: dict[int, tuple[ChunkDone, list[Entry]]] = {}
-
-    def entries(self, job: Job, found: list[Stretch]) -> list[Entry]:
-        """The job's text as far as it is there, with what is missing in its place."""
-        entries: list[Entry] = []
-        for stretch in found:
-            chunk = job.chunks.get(stretch.first)
-            if chunk is None:
-                text = _pending(stretch)
-                entries.append(Entry(stretch.first, 0, stretch.start, text, stretch.kind, stretch.node))
-                continue
-            made = self._of_chunk.get(chunk.n)
-            if made is None or made[0] is not chunk:
-                made = self._of_chunk[chunk.n] = chunk, list(_entries(chunk))
-            entries += made[1]
-        return entries
-
-
-def _entries(chunk: ChunkDone) -> Iterator[Entry]:
-    if chunk.error:
-        text = f"chunk {chunk.n} is missing, to {clock(chunk.end)}: {one_line(chunk.error)}"
-        yield Entry(chunk.n, 0, chunk.start, text, "gap", chunk.node)
-    for place, segment in enumerate(chunk.segments):
-        yield Entry(chunk.n, place, segment.start, one_line(segment.text, 10_000), "said", chunk.node)
-
-
-def _pending(stretch: Stretch) -> str:
-    if stretch.kind == "working":
-        return f"chunk {stretch.first} is in work on {one_line(stretch.node)} …"
-    if stretch.first == stretch.last:
-        return f"chunk {stretch.first} waits …"
-    return f"chunks {stretch.first} to {stretch.last} wait …"
 
 
 class Transcript(ScrollView, can_focus=True):
@@ -161,9 +109,9 @@ class Transcript(ScrollView, can_focus=True):
         entry = self._entries[at]
         styles = look(self.app)
         first = line == self._tops[at]
-        mark = Segment("▌" if first or entry.kind == "said" else " ", self.colours.get(entry.node, styles.track))
+        mark = Segment("▌" if first or entry.is_said else " ", self.colours.get(entry.node, styles.track))
         time = Segment(f" {clock(entry.start) if first else '':>7}  ", styles.dim)
-        style = {"said": styles.plain, "gap": styles.bad, "working": styles.accent}.get(entry.kind, styles.dim)
+        style = _style(entry, styles)
         text = self._lines[at][line - self._tops[at]]
         segments = [mark, time, *self._matched(text, style, styles.match)]
         strip = Strip(segments).adjust_cell_length(width).apply_style(self.rich_style)
@@ -202,8 +150,8 @@ class Transcript(ScrollView, can_focus=True):
         self._step(self._found(), step)
 
     def step_gap(self) -> None:
-        """Go to the next gap, round the end."""
-        self._step([at for at, entry in enumerate(self._entries) if entry.kind == "gap"], 1)
+        """Go to the next place where words are missing, round the end."""
+        self._step([at for at, entry in enumerate(self._entries) if entry.is_missing], 1)
 
     def _step(self, places: list[int], step: int) -> None:
         if not places:
@@ -256,6 +204,19 @@ class Transcript(ScrollView, can_focus=True):
 
     def on_blur(self) -> None:
         self.refresh()
+
+
+def _style(entry: Entry, styles: Look) -> Style:
+    match entry.kind:
+        case "said":
+            return styles.plain
+        case "gap" | "unheard":
+            return styles.bad
+        case "doubtful" | "doubt":
+            return styles.warn
+        case "working":
+            return styles.accent
+    return styles.dim
 
 
 def _folded(text: str, width: int) -> Iterator[str]:

@@ -2,8 +2,16 @@
 
 from collections import Counter
 
+import msgspec
+
 from schemas.transcript import Transcript
 from v2t_stream.jobs import Job
+from v2t_stream.object_store import ObjectStore
+
+
+async def stored(store: ObjectStore, prefix: str) -> Transcript:
+    """The record that lies at `prefix`, as Completed names it. Raises ObjectMissing where it has expired."""
+    return msgspec.json.decode(await store.get(f"{prefix}.json"), type=Transcript)
 
 
 def assemble(job: Job) -> Transcript:
@@ -25,6 +33,10 @@ def assemble(job: Job) -> Transcript:
         models=tuple(sorted({chunk.model for chunk in chunks if chunk.model})),
         segments=tuple(job.segments()),
         gaps=tuple(job.gaps),
+        unheard=tuple(job.unheard),
+        doubtful=tuple(job.doubtful),
+        truncated=job.truncated,
+        sound=job.sound,
         timings={
             "download": job.downloaded.seconds if job.downloaded else 0.0,
             "convert": job.converted.seconds if job.converted else 0.0,

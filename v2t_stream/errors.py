@@ -24,6 +24,7 @@ from typing import ClassVar
 class V2TError(Exception):
     """The root: its text is shown to the user as it is."""
 
+    EXIT_CODE: ClassVar[int] = 1  # of a command that ends with it
     BLAMELESS: ClassVar[bool] = False  # no failure of what was asked: it is tried for longer
 
 

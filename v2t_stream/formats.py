@@ -13,6 +13,7 @@ import msgspec
 
 from schemas.transcript import Transcript
 from v2t_stream.errors import SettingsError
+from v2t_stream.progress import length
 from v2t_stream.text import HARMFUL
 
 _ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]")
@@ -21,11 +22,14 @@ _ARROW: Final = re.compile(r"--+>")
 _LRC_TAG: Final = re.compile(r"[\[<](\d+:[\d:.]*)[\]>]")
 
 
+UNHEARD: Final = "speech in which no words were heard"  # the reason why something is missing there
+
+
 class _Line(NamedTuple):
     start: int  # milliseconds
     end: int  # milliseconds, after start
     text: str  # one line, not empty
-    is_gap: bool
+    is_missing: bool  # it stands for what could not be transcribed
 
 
 def _json(transcript: Transcript, _: Sequence[_Line]) -> str:
@@ -54,16 +58,16 @@ def _txt(_: Transcript, lines: Sequence[_Line]) -> str:
 
 
 def _tsv(_: Transcript, lines: Sequence[_Line]) -> str:
-    """Write what openai-whisper writes: milliseconds and text. It is for programs, so gaps are left out."""
-    rows = (f"{line.start}\t{line.end}\t{line.text}\n" for line in lines if not line.is_gap)
+    """Write what openai-whisper writes: milliseconds and text. It is for programs, so what is missing is left out."""
+    rows = (f"{line.start}\t{line.end}\t{line.text}\n" for line in lines if not line.is_missing)
     return "".join(("start\tend\ttext\n", *rows))
 
 
 def _lrc(transcript: Transcript, lines: Sequence[_Line]) -> str:
-    """Write lyrics, where a line has no end and minutes have no limit; gaps are left out."""
+    """Write lyrics, where a line has no end and minutes have no limit; what is missing is left out."""
     title = _clean(transcript.title).translate({ord("["): "(", ord("]"): ")"})
     header = f"[ti:{title}]\n" if title else ""
-    rows = (f"[{_lrc_clock(line.start)}]{_without_tags(line.text)}\n" for line in lines if not line.is_gap)
+    rows = (f"[{_lrc_clock(line.start)}]{_without_tags(line.text)}\n" for line in lines if not line.is_missing)
     return "".join((header, *rows))
 
 
@@ -91,16 +95,32 @@ def render_all(transcript: Transcript) -> Iterator[tuple[str, str]]:
         yield name, write(transcript, lines)
 
 
+def missing(reason: str) -> str:
+    """The text in the place of words that are not there."""
+    return f"[missing: {reason}]"
+
+
 def _lines(transcript: Transcript) -> list[_Line]:
     """Return what was said and what is missing, by time. Segments without any text are left out."""
     said = (_line(segment.start, segment.end, _clean(segment.text)) for segment in transcript.segments)
-    missing = (_line(gap.start, gap.end, f"[missing: {_clean(gap.reason)}]", is_gap=True) for gap in transcript.gaps)
-    return sorted((line for line in (*said, *missing) if line.text), key=lambda line: (line.start, line.end))
+    lines = (*said, *_missing(transcript))
+    return sorted((line for line in lines if line.text), key=lambda line: (line.start, line.end))
 
 
-def _line(start: float, end: float, text: str, *, is_gap: bool = False) -> _Line:
+def _missing(transcript: Transcript) -> Iterator[_Line]:
+    """Return a line for all that a reader must not take for silence, each in the place of what is missing."""
+    for gap in transcript.gaps:
+        yield _line(gap.start, gap.end, missing(_clean(gap.reason)), is_missing=True)
+    for speech in transcript.unheard:
+        yield _line(speech.start, speech.end, missing(UNHEARD), is_missing=True)
+    if cut := transcript.truncated:
+        reason = f"the recording ends here, at {length(cut.decoded)} of {length(cut.declared)}"
+        yield _line(cut.decoded, cut.declared, missing(reason), is_missing=True)
+
+
+def _line(start: float, end: float, text: str, *, is_missing: bool = False) -> _Line:
     # Players drop a cue that ends as it starts.
-    return _Line(_ms(start), max(_ms(end), _ms(start) + 1), text, is_gap)
+    return _Line(_ms(start), max(_ms(end), _ms(start) + 1), text, is_missing)
 
 
 def _ms(seconds: float) -> int:

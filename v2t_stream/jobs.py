@@ -23,7 +23,7 @@ from schemas.events import (
 )
 from schemas.message import Message
 from schemas.options import Options
-from schemas.transcript import Gap, Segment
+from schemas.transcript import Doubt, Gap, Segment, Sound, Truncated, Unheard
 from v2t_stream.jetstream import Stored
 from v2t_stream.text import without_signature
 from v2t_stream.topology import decode, ends, job_of, place_of
@@ -243,6 +243,28 @@ class Job:
             for _, chunk in sorted(self.chunks.items())
             if chunk.error
         ]
+
+    @property
+    def unheard(self) -> list[Unheard]:
+        """Speech without words, by time."""
+        found = [stretch for chunk in self.chunks.values() for stretch in chunk.unheard]
+        return sorted(found, key=lambda stretch: (stretch.start, stretch.end))
+
+    @property
+    def doubtful(self) -> list[Doubt]:
+        """Words that may never have been said, by time."""
+        found = [doubt for chunk in self.chunks.values() for doubt in chunk.doubtful]
+        return sorted(found, key=lambda doubt: (doubt.start, doubt.end))
+
+    @property
+    def truncated(self) -> Truncated | None:
+        """How much of the media there was, where it ends before the length it declares."""
+        return self.converted.truncated if self.converted else None
+
+    @property
+    def sound(self) -> Sound | None:
+        """What there was to hear; None before all of it was decoded."""
+        return self.converted.sound if self.converted else None
 
     @property
     def started_at(self) -> float | None:

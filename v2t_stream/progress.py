@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from v2t_stream.jobs import Job, State
-from v2t_stream.text import one_line
 
 _BAD: Final[tuple[State, ...]] = ("failed", "cancelled")
 
@@ -59,8 +58,36 @@ def _outcome(job: Job) -> Iterator[str]:
     yield f"{clock(job.duration or 0)} of media"
     if job.started_at and job.ended_at:
         yield f"in {job.ended_at - job.started_at:.1f} s"
-    if job.gaps:
-        yield f"but {len(job.gaps)} of {job.chunks_cut} chunks missing: {one_line(job.gaps[0].reason)}"
+
+
+def shortfalls(job: Job) -> list[str]:
+    """What the transcript of a completed job lacks, in a few words each, as far as its end alone tells.
+
+    See v2t_stream.caveats for whole sentences, with times and reasons.
+    """
+    end = job.completed
+    if end is None or job.state != "completed":
+        return []
+    found = []
+    if end.gaps:
+        found.append(f"{counted(end.gaps, 'chunk')} could not be transcribed")
+    if end.unheard:
+        found.append(f"{counted(end.unheard, 'stretch', 'stretches')} of speech without words")
+    if end.truncated:
+        found.append("the recording is cut off")
+    if not end.segments:
+        found.append("no words were heard")
+    return found
+
+
+def summed_up(job: Job) -> str:
+    """How far a job is, and what its transcript lacks once it is there."""
+    return ", but ".join(filter(None, (describe(job)[1], ", ".join(shortfalls(job)))))
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """As in 1 chunk, 2 chunks."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _pace(job: Job) -> Iterator[str]:
@@ -79,6 +106,16 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def length(seconds: float) -> str:
+    """A length of time for people: 1 h 2 min, 31 min 5 s, or 4.2 s."""
+    if seconds < 60:
+        return f"{round(seconds, 1):g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = {"h": hours, "min": minutes, "s": 0 if hours else rest}
+    return " ".join(f"{number} {unit}" for unit, number in parts.items() if number)
 
 
 def speed(times: float | None) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import pytest
 from textual.pilot import Pilot
 from textual.screen import Screen
-from textual.widgets import Input, TextArea
+from textual.widgets import Input, Static, TextArea
 
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, Node, Server, broker, ended, node, simulated, until, upload
@@ -166,7 +167,8 @@ async def test_a_link_is_submitted_watched_read_and_exported(running: Running, t
         await person.press("enter")
         transcript = (await person.comes_to(DetailScreen)).query_one(Transcript)
         await person.sees(lambda: transcript.all_entries)
-        assert all(" s in en" in entry.text for entry in transcript.all_entries)
+        assert {entry.kind for entry in transcript.all_entries} == {"said"}
+        assert " in en." in " ".join(entry.text for entry in transcript.all_entries)
 
         await person.press("Y")
         await person.sees(lambda: person.app.clipboard)
@@ -292,6 +294,31 @@ async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
         await person.answers("x", "y")
         await person.sees(lambda: "is thrown away" in person.said())
     assert number not in {str(one.number) for one in await dead_letters(connection)}
+
+
+async def test_speech_that_nobody_heard_is_shown_and_can_be_heard_again(
+    running: Running, connection: Connection, tmp_path: Path
+) -> None:
+    """An engine that hears nothing passes for a recording in which nobody speaks."""
+    media = await upload(connection, DATA / "20s-3.flac")
+    wish = SubmitRequest(media=media, title="deaf", language="it", model="sim/x1000-deaf", force=True)
+    job, _ = await submit(connection, wish)
+    async with user(running.server.url, tmp_path) as person:
+        row = await person.sees_state("deaf", "completed")
+        assert row.falls_short
+        await person.goes_to(job)
+        await person.press("enter")
+        screen = await person.comes_to(DetailScreen)
+        transcript = screen.query_one(Transcript)
+        await person.sees(lambda: transcript.all_entries)
+        assert {entry.kind for entry in transcript.all_entries} == {"unheard"}
+        await person.sees(lambda: screen.query_one("#caveats").display)
+        said = str(screen.query_one("#caveats", Static).render())
+        assert re.search(r"^no words were heard in \d+ stretch(es)? of speech \(00:0", said)
+        assert re.search(r"^no words were heard(:| in)", said.splitlines()[-1])
+        await person.press("g")
+        await person.press("r")
+        await person.sees(lambda: screen.job.retries == 1 and screen.job.completed)
 
 
 async def letter_about(connection: Connection, job: str, chunk: int) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 from rich.style import Style
 
 from schemas.chunks import ChunkTask
 from schemas.events import ChunkDone, Completed, Converted, DeadLetter, Downloaded, Failed, Listed, Progress, Submitted
 from schemas.message import Message, encode
 from schemas.options import Options
-from schemas.transcript import Segment
+from schemas.transcript import Doubt, Segment, Sound, Track, Truncated, Unheard
 from tui.app import Monitor
 from tui.feed import Around, Away, Facts, Looked
 from v2t_stream.dead import Dead
@@ -140,7 +141,41 @@ def done(job: str, title: str, ago: float, *, gaps: int = 0) -> list[tuple[float
         (ago, submitted(job, title)),
         (ago - 5, downloaded(job, title)),
         (ago - 10, converted(job, 40)),
-        (ago - 35, Completed(job=job, transcript=f"transcripts/{job}/transcript", language="en", gaps=gaps)),
+        (ago - 35, completed(job, gaps=gaps)),
+    ]
+
+
+def completed(job: str, **more: object) -> Completed:
+    fields: dict[str, object] = {"language": "en", "segments": 120, **more}
+    return Completed(job=job, transcript=f"transcripts/{job}/transcript", **fields)  # type: ignore[arg-type]
+
+
+def incomplete(job: str = "cut-8") -> list[tuple[float, Message]]:
+    """The first half of a recording, with speech in which nothing was heard, and words that may be invented."""
+    truncated = Truncated(declared=183.0, decoded=90.0)
+    tracks = (Track(number=1, language="eng", taken=True), Track(number=2, language="deu", title="Kommentar"))
+    sound = Sound(peak=-3.2, level=-20.4, speech=84.0, tracks=tracks)
+    unheard = (Unheard(start=39.2, end=42.9),)
+    doubtful = (Doubt(start=70.0, end=81.5, reason="repeated 12 times"),)
+    return [
+        (60, submitted(job, "A recording that ends too early")),
+        (50, downloaded(job, "A recording that ends too early")),
+        (45, replace(converted(job, 3), truncated=truncated, sound=sound)),
+        (40, chunk(job, 0)),
+        (39, replace(chunk(job, 1, "box"), unheard=unheard)),
+        (38, replace(chunk(job, 2), doubtful=doubtful)),
+        (37, completed(job, unheard=1, truncated=True)),
+    ]
+
+
+def empty(job: str = "void-9") -> list[tuple[float, Message]]:
+    """A recording in which nothing was heard, whose other track was not listened to."""
+    tracks = (Track(number=1, taken=True), Track(number=2, language="en", title="The lecture"))
+    return [
+        (60, submitted(job, "A quiet recording")),
+        (50, downloaded(job, "A quiet recording")),
+        (45, replace(converted(job, 0), duration=303.0, sound=Sound(peak=-62.4, level=-80.1, tracks=tracks))),
+        (44, completed(job, segments=0)),
     ]
 
 

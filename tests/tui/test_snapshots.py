@@ -11,13 +11,17 @@ import pytest
 from textual.pilot import Pilot
 
 from schemas.events import Failed
+from schemas.message import Message
 from tests.tui.still import (
     SNAPSHOTS,
     Still,
     chunk,
     converted,
+    done,
     downloaded,
+    empty,
     everything,
+    incomplete,
     letters,
     node,
     nodes,
@@ -27,10 +31,12 @@ from tests.tui.still import (
     submitted,
 )
 from tui.look import LIGHT
+from tui.transcript import Transcript
 from v2t_stream.options import OPTIONS
 
 SMALL, LARGE = (80, 24), (160, 50)
 Compare = Callable[[str, Still], None]
+Settle = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def compare(request: pytest.FixtureRequest) -> Compare:
 
 
 @asynccontextmanager
-async def shown(size: tuple[int, int]) -> AsyncIterator[tuple[Still, Callable[[], Awaitable[None]], Pilot[None]]]:
+async def shown(size: tuple[int, int]) -> AsyncIterator[tuple[Still, Settle, Pilot[None]]]:
     """A monitor, a way to have its next picture drawn, and a user."""
     app = Still()
     async with app.run_test(size=size, notifications=False) as pilot:
@@ -172,6 +178,51 @@ async def test_a_job_that_failed_with_gaps(compare: Compare) -> None:
         app.tell(facts, job)
         await settle()
         compare("detail-failed", app)
+
+
+async def shows_in_detail(app: Still, settle: Settle, pilot: Pilot[None], facts: list[tuple[float, Message]]) -> None:
+    app.tell(facts)
+    app.look(nodes=nodes())
+    await settle()
+    await pilot.press("enter")
+    await settle()
+    app.tell(facts, facts[0][1].job)
+    await settle()
+
+
+async def test_a_transcript_that_is_not_whole(compare: Compare) -> None:
+    """Half a recording passes for all of it, and words nobody said pass for said."""
+    async with shown(SMALL) as (app, settle, pilot):
+        await shows_in_detail(app, settle, pilot, incomplete())
+        compare("detail-incomplete", app)
+
+
+async def test_a_transcript_without_words(compare: Compare) -> None:
+    """Success with nothing: nobody learns that the recording was too quiet, or that its other track has the speech."""
+    async with shown(SMALL) as (app, settle, pilot):
+        await shows_in_detail(app, settle, pilot, empty())
+        compare("detail-empty", app)
+
+
+async def test_jobs_whose_transcripts_are_not_whole(compare: Compare) -> None:
+    """Of a hundred that completed nobody finds the one that is cut off."""
+    async with shown(SMALL) as (app, settle, _):
+        app.tell([*incomplete(), *empty(), *done("news-1", "The news of the day", 90_000)])
+        app.look(nodes=nodes())
+        await settle()
+        compare("jobs-incomplete", app)
+
+
+async def test_the_next_place_where_words_are_missing() -> None:
+    """Speech that nothing was heard in is found only by reading all of it, and is not tried again."""
+    async with shown(SMALL) as (app, settle, pilot):
+        await shows_in_detail(app, settle, pilot, incomplete())
+        await pilot.press("g")
+        await settle()
+        transcript = app.screen.query_one(Transcript)
+        assert transcript.current
+        assert (transcript.current.kind, transcript.current.chunk) == ("unheard", 1)
+        assert app.screen.check_action("retry", ()) is True
 
 
 async def test_a_search_within_a_transcript(compare: Compare) -> None:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.options import Task
-from schemas.transcript import Gap, Segment, Transcript, Word
+from schemas.transcript import Gap, Segment, Transcript, Truncated, Unheard, Word
 from v2t_stream.errors import SettingsError
 from v2t_stream.formats import FORMATS, render
 
@@ -180,6 +180,28 @@ def test_each_format_looks_as_its_users_expect() -> None:
     assert render(whole, "lrc") == (
         "[ti:Title]\n[00:00.00]Hello --> world\n[01:01.00]Tom & <Jerry>,\n[6000:00.00]late\n"
     )
+
+
+def test_a_transcript_that_is_not_whole_says_so_where_words_are_missing() -> None:
+    """Who reads along takes speech that was not heard for silence, and half a recording for all of it."""
+    whole = transcript(said(0, 2, "Hello."), said(9, 11, "Bye."))
+    partial = msgspec.structs.replace(
+        whole, unheard=(Unheard(start=3.5, end=8.25),), truncated=Truncated(declared=3723, decoded=11.5)
+    )
+    assert render(partial, "srt") == (
+        "1\n00:00:00,000 --> 00:00:02,000\nHello.\n\n"
+        "2\n00:00:03,500 --> 00:00:08,250\n[missing: speech in which no words were heard]\n\n"
+        "3\n00:00:09,000 --> 00:00:11,000\nBye.\n\n"
+        "4\n00:00:11,500 --> 01:02:03,000\n[missing: the recording ends here, at 11.5 s of 1 h 2 min]\n"
+    )
+    assert render(partial, "txt") == (
+        "Hello.\n[missing: speech in which no words were heard]\nBye.\n"
+        "[missing: the recording ends here, at 11.5 s of 1 h 2 min]\n"
+    )
+    assert [cue.text for cue in read_vtt(render(partial, "vtt"))] == render(partial, "txt").splitlines()
+    for programs in ("tsv", "lrc"):
+        assert render(partial, programs) == render(whole, programs)
+    assert msgspec.json.decode(render(partial, "json"), type=Transcript) == partial
 
 
 def test_json_is_the_record_itself() -> None:

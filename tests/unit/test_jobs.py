@@ -18,7 +18,7 @@ from schemas.events import (
     Submitted,
 )
 from schemas.message import Message, encode
-from schemas.transcript import Segment
+from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
 from v2t_stream.jetstream import Stored
 from v2t_stream.jobs import Job, fold, fold_all
 
@@ -143,6 +143,51 @@ def test_a_retry_voids_what_came_before_it_and_nothing_else() -> None:
     """Else a job that was set right still shows its old failure, or loses the chunks that were good."""
     job = fold("j", stored(*EVENTS[:5], chunk(2, error="poison"), EVENTS[7], Retried(job="j", time=1, chunks=(2,))))
     assert (job.state, sorted(job.chunks), job.gaps, job.retries) == ("transcribing", [0, 1], [], 1)
+
+
+def audited(n: int, *starts: float) -> ChunkDone:
+    """A chunk with an unheard stretch and a doubt at each of these times."""
+    return ChunkDone(
+        job="j",
+        n=n,
+        start=30.0 * n,
+        end=30.0 * n + 30,
+        unheard=tuple(Unheard(start=start, end=start + 2) for start in starts),
+        doubtful=tuple(Doubt(start=start, end=start + 1, reason="loop") for start in starts),
+    )
+
+
+def test_what_was_not_heard_or_is_doubtful_is_told_by_time() -> None:
+    """Else the user is sent to the end of a recording first, or to one of two places only."""
+    job = fold("j", stored(audited(2, 70.0, 61.0), audited(0, 5.0), chunk(1, "b")))
+    assert [stretch.start for stretch in job.unheard] == [5.0, 61.0, 70.0]
+    assert [doubt.start for doubt in job.doubtful] == [5.0, 61.0, 70.0]
+
+
+def test_a_retry_voids_what_was_found_in_its_chunks() -> None:
+    """Else a chunk that was heard at the second try still counts as unheard."""
+    job = fold("j", stored(audited(0, 5.0), audited(1, 35.0), Retried(job="j", time=1, chunks=(1,))))
+    assert [stretch.start for stretch in job.unheard] == [5.0]
+    assert [doubt.start for doubt in job.doubtful] == [5.0]
+    job.apply(Stored(chunk(1).subject, encode(chunk(1, "heard")), 9, 1009.0))
+    assert [stretch.start for stretch in job.unheard] == [5.0]
+
+
+def test_a_recording_that_is_cut_off_says_so_until_it_is_converted_anew() -> None:
+    """Else half a recording counts as all of it, or a whole one as half."""
+    cut = Converted(
+        job="j",
+        chunks=1,
+        duration=30,
+        speech=20,
+        seconds=1,
+        truncated=Truncated(declared=60, decoded=30),
+        sound=Sound(),
+    )
+    job = fold("j", stored(cut))
+    assert (job.truncated, job.sound) == (Truncated(declared=60, decoded=30), Sound())
+    job = fold("j", stored(cut, Retried(job="j", time=1, chunks=())))
+    assert (job.truncated, job.sound) == (None, None)
 
 
 def entry(n: int, *more: Message) -> list[Message]:

@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tui import feed
+from tui.entries import Words
 from tui.feed import Facts
 from tui.look import look
 from tui.screens.ask import Ask
@@ -20,11 +21,13 @@ from tui.screens.base import MonitorScreen
 from tui.screens.export import Export
 from tui.strip import Timeline
 from tui.timeline import stretches
-from tui.transcript import Transcript, Words
+from tui.transcript import Transcript
+from v2t_stream.assembly import assemble
+from v2t_stream.caveats import caveats
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import NodeInfo
 from v2t_stream.jobs import Job
-from v2t_stream.progress import describe
+from v2t_stream.progress import describe, shortfalls
 from v2t_stream.text import one_line
 from v2t_stream.waiting import warning
 
@@ -53,6 +56,7 @@ class DetailScreen(MonitorScreen):
         self._words = Words()
         self._can: tuple[bool, ...] = ()
         self._caught_up = False
+        self._caveats: list[str] = []  # of what is shown
 
     @property
     def job(self) -> Job:
@@ -61,6 +65,7 @@ class DetailScreen(MonitorScreen):
 
     def body(self) -> Iterator[Widget]:
         yield Static(id="head")
+        yield Static(id="caveats")
         yield Timeline(id="timeline")
         yield Input(placeholder="search in the transcript", id="search", compact=True)
         yield Transcript()
@@ -93,7 +98,14 @@ class DetailScreen(MonitorScreen):
             self._watch(before)
         elif not before:
             self._before = None
+        self._caveats = self._lacks()
         self.monitor.touch()
+
+    def _lacks(self) -> list[str]:
+        """In sentences, once it has completed; in brief where the facts of the job that did it are gone."""
+        if self.job.completed and self.job.is_whole:
+            return caveats(assemble(self.job))
+        return shortfalls(self._job)
 
     # -- what is drawn
 
@@ -102,6 +114,8 @@ class DetailScreen(MonitorScreen):
         found = stretches(self.job, working)
         colours = self._colours(working)
         self.tell("#head", self._head(), layout=True)
+        self.tell("#caveats", Text("\n".join(self._caveats), look(self.app).warn), layout=True)
+        self.show("#caveats", bool(self._caveats))
         self.show("#timeline", bool(found))
         timeline = self.query_one(Timeline)
         done = Counter(chunk.node for chunk in self.job.chunks.values() if not chunk.error)
@@ -166,9 +180,9 @@ class DetailScreen(MonitorScreen):
         """Whether the job can be cancelled, it or the chunk under the cursor retried, and there are gaps to go to."""
         job = self._job
         current = self.query_one(Transcript).current
-        on_gap = bool(current and current.kind == "gap")
+        on_gap = bool(current and current.is_missing)
         retriable = job.state == "failed" or (job.ended and bool(job.gaps)) or on_gap
-        return not job.ended and bool(job.sequences), retriable, bool(self.job.gaps)
+        return not job.ended and bool(job.sequences), retriable, bool(self.job.gaps or self.job.unheard)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if not super().check_action(action, parameters):
@@ -219,7 +233,7 @@ class DetailScreen(MonitorScreen):
             self.notify("the line is copied")
 
     def action_copy_all(self) -> None:
-        said = [entry.text for entry in self.query_one(Transcript).all_entries if entry.kind == "said"]
+        said = [entry.text for entry in self.query_one(Transcript).all_entries if entry.is_said]
         self.app.copy_to_clipboard("\n".join(said))
         self.notify(f"{len(said)} lines are copied")
 
@@ -237,11 +251,11 @@ class DetailScreen(MonitorScreen):
             )
 
     def action_retry(self) -> None:
-        """The chunk under the cursor where that is a gap; else all that failed."""
+        """The chunk under the cursor where words are missing there; else all that failed."""
         actions = self.monitor.ready()
         current = self.query_one(Transcript).current
         if actions:
-            chunk = current.chunk if current and current.kind == "gap" else None
+            chunk = current.chunk if current and current.is_missing else None
             self.monitor.act(actions.retry(self.job.id, chunk=chunk))
 
     def action_model(self) -> None:

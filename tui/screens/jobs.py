@@ -171,7 +171,8 @@ class JobsScreen(MonitorScreen):
             job = self.monitor.picture.job(row.id)
             if job and warning(job, self.monitor.around.nodes):
                 return (Piece(f"{row.state}!"[:13], styles.warn),)
-        return (Piece(row.state, styles.of_state(row.state)),)
+        state = Piece(row.state, styles.of_state(row.state))
+        return (state, Piece("!", styles.warn)) if row.falls_short else (state,)
 
     # -- keys
 

@@ -64,7 +64,11 @@ def cli(context: click.Context, *, debug: bool) -> None:
 
 
 def main() -> None:
-    """Exit codes: 0 done; 1 it failed, with one sentence on stderr; 2 wrong usage; 130 interrupted."""
+    """Run the command of sys.argv.
+
+    Exit codes: 0 done; 1 failed, with a sentence on stderr; 2 wrong usage; 3 done, but a recording is cut off;
+    130 interrupted.
+    """
     try:
         sys.exit(cli(prog_name="v2t", standalone_mode=False))  # click itself would exit with 1 on Ctrl-C
     except click.ClickException as error:
@@ -74,7 +78,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         _tell(str(error))
-        sys.exit(1)
+        sys.exit(error.EXIT_CODE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has read enough

@@ -13,13 +13,15 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from schemas.events import ChunkDone
 from v2t_stream import tasks
 from v2t_stream.errors import BrokerError, V2TError
 from v2t_stream.fleet import ANNOUNCE_EVERY, FETCHING, fleet
+from v2t_stream.formats import UNHEARD, missing
 from v2t_stream.jetstream import Connection, Stored
 from v2t_stream.jobs import Job
 from v2t_stream.lists import parts
-from v2t_stream.progress import clock, describe
+from v2t_stream.progress import clock, describe, summed_up
 from v2t_stream.text import HARMFUL, one_line
 from v2t_stream.topology import JOBS, child_id, job_of, place_of
 
@@ -203,8 +205,7 @@ class Bars:
     def update(self, job: Job) -> None:
         if job.state == "queued" and place_of(job.id)[1]:
             return  # of a list's entries only those in work
-        share, detail = describe(job)
-        title = one_line(job.title)
+        title, detail = one_line(job.title), summed_up(job)
         if not self._live:
             if self._said.get(job.id) != job.state:
                 self._said[job.id] = job.state
@@ -223,7 +224,7 @@ class Bars:
         self._progress.update(
             self._tasks[job.id],
             description=job.state,
-            completed=share,
+            completed=describe(job)[0],
             title=title or job.id,
             detail=detail,
             visible=True,
@@ -248,11 +249,19 @@ class Segments:
             if (self._titled or place_of(job.id)[1]) and self._last != job.id:
                 self._last = job.id
                 self._say(heading(job))
-            if chunk.error:
-                self._say(f"[{clock(chunk.start)} - {clock(chunk.end)}] [missing: {one_line(chunk.error)}]")
-            for segment in chunk.segments:
-                self._say(f"[{clock(segment.start)} - {clock(segment.end)}] {one_line(segment.text, _LINE)}")
+            for start, end, text in sorted(_said(chunk)):
+                self._say(f"[{clock(start)} - {clock(end)}] {text}")
         sys.stdout.flush()
+
+
+def _said(chunk: ChunkDone) -> Iterator[tuple[float, float, str]]:
+    """The start and end of each line of a chunk, with its text."""
+    if chunk.error:
+        yield chunk.start, chunk.end, missing(one_line(chunk.error))
+    for speech in chunk.unheard:
+        yield speech.start, speech.end, missing(UNHEARD)
+    for segment in chunk.segments:
+        yield segment.start, segment.end, one_line(segment.text, _LINE)
 
 
 def heading(job: Job) -> str:

@@ -13,26 +13,31 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from schemas.transcript import Transcript
 from v2t_stream import control
+from v2t_stream.assembly import assemble, stored
+from v2t_stream.caveats import caveats
 from v2t_stream.cli.follow import Bars, follow, heading
 from v2t_stream.cli.run import in_session
 from v2t_stream.cli.timeline import lines
-from v2t_stream.errors import ObjectMissing, SettingsError, V2TError
+from v2t_stream.errors import ObjectMissing, SettingsError, StoreError, V2TError
 from v2t_stream.fleet import fleet
 from v2t_stream.formats import FORMATS
 from v2t_stream.jobs import Job, fold_all
 from v2t_stream.lists import history, read
 from v2t_stream.models import problem
-from v2t_stream.progress import clock, describe
+from v2t_stream.progress import clock, describe, shortfalls, summed_up
 from v2t_stream.session import Session
 from v2t_stream.text import one_line
 from v2t_stream.timeline import timeline
 from v2t_stream.topology import child_id
 from v2t_stream.waiting import warning
 
+_LONGEST: Final = 4000  # characters of a sentence that quotes what strangers sent
 _UNBOUNDED: Final = 100_000  # columns, where nobody's terminal is to be filled
 _OF_STATUS: Final = {"chunks_done", "speed", "eta", "gaps", "children"}  # what `job list` leaves to `job status`
-_OF_LIST: Final = {"entries", "children"}  # for scripts; people get a line for each
+_OF_RECORD: Final = ("gaps", "unheard", "doubtful", "truncated", "sound")
+_OF_SCRIPTS: Final = {"entries", "children", *_OF_RECORD}  # people get sentences
 _OF_CHILDREN: Final = ("id", "state", "title", "reason")
 
 
@@ -44,7 +49,7 @@ def job() -> None:
 @job.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def list_(*, as_json: bool) -> None:
-    """All jobs the broker remembers, the latest last."""
+    """All jobs the broker remembers, the latest last; completed! is one whose transcript is not whole."""
 
     async def run(pipeline: Session) -> None:
         facts = await history(pipeline.connection, ["v2t.job.*.*", "v2t.job.*.progress.*"])
@@ -71,9 +76,12 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
 
     async def run(pipeline: Session) -> None:
         state = await _job(pipeline, job_id)
+        record, told = await _record(pipeline, state)
         facts = summary(state) | {
             "options": msgspec.to_builtins(state.options),  # without the defaults
             "warning": warning(state, await fleet(pipeline.connection)),
+            "caveats": told,
+            **{name: msgspec.to_builtins(getattr(record, name)) for name in _OF_RECORD},
         }
         if as_json:
             click.echo(msgspec.json.encode(facts | ({"timeline": timeline(state)} if with_timeline else {})).decode())
@@ -186,11 +194,14 @@ def _print_summary(job: Job, facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if name == "children":
             _print_children(job)
+        elif name == "caveats":
+            for n, caveat in enumerate(value):
+                click.echo(f"{'' if n else name:12}{one_line(caveat, _LONGEST)}")
         elif name == "done_before_as" and value:
             click.echo(f"done before as job {value}")
         elif name == "options" and value:
             click.echo(f"{name:12}{one_line(_flags(value))}")
-        elif name not in _OF_LIST and value not in (None, "", [], {}):
+        elif name not in _OF_SCRIPTS and value not in (None, "", [], {}):
             click.echo(f"{name:12}{one_line(str(value))}")
 
 
@@ -215,7 +226,7 @@ def _print_children(job: Job) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(job.counts.items()))
     click.echo(f"{'entries':12}{job.listed.children}: {counts}")
     for child in job.parts:
-        detail = one_line(child.reason) or describe(child)[1]
+        detail = one_line(child.reason) or summed_up(child)
         click.echo(f"  {child.id}  {child.state}  {one_line(child.title)}{f': {detail}' if detail else ''}")
 
 
@@ -225,7 +236,9 @@ def _print_table(jobs: list[Job]) -> None:
         took = job.ended_at - job.started_at if job.ended_at and job.started_at else None
         language = job.completed.language if job.completed else job.options.language
         duration = clock(job.duration) if job.duration else ""
-        state = job.state if not job.listed else f"{job.state} {job.counts['completed']}/{job.listed.children}"
+        state = f"{job.state}{'!' if any(map(shortfalls, job.parts)) else ''}"
+        if job.listed:
+            state += f" {job.counts['completed']}/{job.listed.children}"
         rows.append(
             (job.id, state, one_line(job.title), language or "", duration, "" if took is None else f"{took:.1f} s")
         )
@@ -239,6 +252,18 @@ def _print_table(jobs: list[Job]) -> None:
     for row in rows[1:]:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+async def _record(pipeline: Session, job: Job) -> tuple[Transcript, list[str]]:
+    """The record of a job as far as it is done, and what it lacks; where another job did it before, that one's."""
+    if not (job.completed and job.completed.of):
+        record = assemble(job)
+        return record, caveats(record, finished=job.completed is not None)
+    try:
+        record = await stored(pipeline.store, job.completed.transcript)
+    except StoreError:  # it has expired, or cannot be reached now
+        return assemble(job), shortfalls(job)
+    return record, caveats(record)
 
 
 async def _job(pipeline: Session, job_id: str) -> Job:

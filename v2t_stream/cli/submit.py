@@ -14,9 +14,11 @@ import uvloop
 
 from schemas.requests import SubmitRequest
 from v2t_stream import done
+from v2t_stream.assembly import stored
+from v2t_stream.cli.caveats import Caveats, allow_truncated
 from v2t_stream.cli.follow import Bars, JobFailed, Segments, View, follow, heading, models_shown
 from v2t_stream.errors import Denied, Reject, SettingsError, V2TError
-from v2t_stream.formats import FORMATS
+from v2t_stream.formats import FORMATS, render
 from v2t_stream.lists import read
 from v2t_stream.options import OPTIONS, Option
 from v2t_stream.session import Session, session
@@ -66,6 +68,7 @@ def _wish(*, no_vad: bool, **fields: Any) -> SubmitRequest:
 @click.option("--file", type=click.File("rb"), help="A file with a link on each line; - is standard input.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many entries of each playlist or channel.")
 @_transcription_options
+@allow_truncated
 @click.option("--wait", is_flag=True, help="Show progress until it is done, then print the transcript.")
 @click.option("--follow", "following", is_flag=True, help="Print segments in order the moment they are final.")
 def etl(
@@ -73,6 +76,7 @@ def etl(
     file: BinaryIO | None,
     *,
     limit: int | None,
+    allow_truncated: bool,
     wait: bool,
     following: bool,
     **options: Any,
@@ -97,7 +101,7 @@ def etl(
             if not (wait or following):
                 click.echo("NATS_URL names no broker, so this command stays until all is done", err=True)
             try:
-                await _see_through(pipeline, jobs, following=following)
+                await _see_through(pipeline, jobs, following=following, allow_truncated=allow_truncated)
             except asyncio.CancelledError:
                 when = "with the next command here" if pipeline.local else "without you"
                 for job in jobs:
@@ -132,8 +136,8 @@ def _links(file: BinaryIO, wish: SubmitRequest) -> Iterator[str]:
             raise SettingsError(f"line {number} of {name}: {error}") from error
 
 
-async def _see_through(pipeline: Session, jobs: list[str], *, following: bool) -> None:
-    """Show the jobs until all have ended, and print what they heard, in their order. Raises JobFailed."""
+async def _see_through(pipeline: Session, jobs: list[str], *, following: bool, allow_truncated: bool) -> None:
+    """Show the jobs until all have ended, and print what they heard, in their order. Raises JobFailed and CutOff."""
     several = len(jobs) > 1
     with Bars() as bars:
         views: list[View] = [bars, Segments(bars.say, titled=several)] if following else [bars]
@@ -149,16 +153,21 @@ async def _see_through(pipeline: Session, jobs: list[str], *, following: bool) -
 
         async with models_shown(pipeline.connection, bars):
             failures = [failure for failure in await asyncio.gather(*map(one, jobs)) if failure]
+    caveats = Caveats(bars.warn, allow_truncated=allow_truncated)
     for job in jobs:
         state = await read(pipeline.connection, job)
         for part in state.parts:
-            if part.completed and not (following and not part.completed.of):
-                text = await pipeline.store.get(f"{part.completed.transcript}.txt")
+            if not part.completed:
+                continue
+            record = await stored(pipeline.store, part.completed.transcript)
+            if part.completed.of or not following:
                 if several or state.listed:
                     click.echo(heading(part))
-                click.echo(text.decode(), nl=False)
+                click.echo(render(record, "txt"), nl=False)
+            caveats.tell(part.title, record)
     if failures:
         raise JobFailed(f"{len(failures)} of {len(jobs)} jobs failed") if several else failures[0]
+    caveats.conclude()
 
 
 @click.command()
@@ -174,8 +183,16 @@ async def _see_through(pipeline: Session, jobs: list[str], *, following: bool) -
     "--parallel", type=click.IntRange(min=1), default=16, show_default=True, help="Files sent and followed at once."
 )
 @_transcription_options
+@allow_truncated
 def convert(
-    source: Path, output: Path | None, formats: str, *, distributed: bool, parallel: int, **options: Any
+    source: Path,
+    output: Path | None,
+    formats: str,
+    *,
+    distributed: bool,
+    parallel: int,
+    allow_truncated: bool,
+    **options: Any,
 ) -> None:
     """Transcribe files and write transcripts beside them, or into a folder."""
     settings = Settings.from_environment()
@@ -199,16 +216,19 @@ def convert(
                     transcript = await _convert(pipeline, request, file, bars)
                     for path in await _written(pipeline, transcript, stem, wanted):
                         bars.say(str(path))
+                    caveats.tell(str(file), await stored(pipeline.store, transcript))
                 except V2TError as error:
                     failures += 1
                     bars.warn(f"v2t: {one_line(str(file))}: {error}")
 
         async with session(settings, work=True, options=request) as pipeline:
             with Bars() as bars:
+                caveats = Caveats(bars.warn, allow_truncated=allow_truncated)
                 async with models_shown(pipeline.connection, bars):
                     await asyncio.gather(*(one(file, stem) for file, stem in files.items()))
         if failures:
             raise JobFailed(f"{failures} of {len(files)} files gave no transcript")
+        caveats.conclude()
 
     uvloop.run(run())
 

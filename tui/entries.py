@@ -1,0 +1,81 @@
+"""The text of a job as the monitor shows it: what was said, and in its place what is missing, doubtful or to come."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from schemas.events import ChunkDone
+from tui.timeline import Kind, Stretch
+from v2t_stream.formats import UNHEARD
+from v2t_stream.jobs import Job
+from v2t_stream.progress import clock
+from v2t_stream.text import one_line
+
+
+class Entry(NamedTuple):
+    """What the cursor stands on: a segment, what is missing or doubtful, or chunks that are still to come."""
+
+    chunk: int
+    place: int  # among the entries of its chunk
+    start: float
+    text: str
+    kind: Kind | Literal["said", "doubtful", "doubt", "unheard"]  # a doubt says why words beside it are doubtful
+    node: str = ""
+
+    @property
+    def is_said(self) -> bool:
+        return self.kind in ("said", "doubtful")
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether words should be here that another try may give."""
+        return self.kind in ("gap", "unheard")
+
+
+class Words:
+    """The entries of a job; those of a chunk are made once."""
+
+    def __init__(self) -> None:
+        self._of_chunk: dict[int, tuple[ChunkDone, list[Entry]]] = {}
+
+    def entries(self, job: Job, found: list[Stretch]) -> list[Entry]:
+        """The job's text as far as it is there, with what is missing in its place."""
+        entries: list[Entry] = []
+        for stretch in found:
+            chunk = job.chunks.get(stretch.first)
+            if chunk is None:
+                text = _pending(stretch)
+                entries.append(Entry(stretch.first, 0, stretch.start, text, stretch.kind, stretch.node))
+                continue
+            made = self._of_chunk.get(chunk.n)
+            if made is None or made[0] is not chunk:
+                made = self._of_chunk[chunk.n] = chunk, list(_entries(chunk))
+            entries += made[1]
+        return entries
+
+
+def _entries(chunk: ChunkDone) -> Iterator[Entry]:
+    by_start = sorted(_found(chunk), key=lambda found: found[0])  # stable: a doubt stays before its words
+    for place, (start, text, kind) in enumerate(by_start):
+        yield Entry(chunk.n, place, start, text, kind, chunk.node)
+
+
+def _found(chunk: ChunkDone) -> Iterator[tuple[float, str, Literal["gap", "unheard", "doubt", "doubtful", "said"]]]:
+    """The start, text and kind of all there is to say of a chunk."""
+    if chunk.error:
+        text = f"chunk {chunk.n} is missing, to {clock(chunk.end)}: {one_line(chunk.error)}"
+        yield chunk.start, text, "gap"
+    for speech in chunk.unheard:
+        yield speech.start, f"{UNHEARD}, to {clock(speech.end)}", "unheard"
+    for doubt in chunk.doubtful:
+        yield doubt.start, f"perhaps never said, to {clock(doubt.end)}: {one_line(doubt.reason)}", "doubt"
+    for segment in chunk.segments:
+        is_doubtful = any(doubt.start < segment.end and segment.start < doubt.end for doubt in chunk.doubtful)
+        yield segment.start, one_line(segment.text, 10_000), "doubtful" if is_doubtful else "said"
+
+
+def _pending(stretch: Stretch) -> str:
+    if stretch.kind == "working":
+        return f"chunk {stretch.first} is in work on {one_line(stretch.node)} …"
+    if stretch.first == stretch.last:
+        return f"chunk {stretch.first} waits …"
+    return f"chunks {stretch.first} to {stretch.last} wait …"
