@@ -7,9 +7,12 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Final
 
+from msgspec import structs
+
 from schemas.chunks import SAMPLE_RATE, ChunkTask
 from schemas.events import Converted, Downloaded, Progress
 from schemas.message import Message
+from schemas.options import Options
 from v2t_stream.audio import flac
 from v2t_stream.audio.cut import cut
 from v2t_stream.audio.decode import MediaReader
@@ -31,7 +34,7 @@ class Convert:
         self._scratch = scratch(resources.settings.home, "convert")
 
     async def process(self, media: Downloaded) -> AsyncGenerator[Message]:
-        """Raises Reject for media that cannot be decoded to its end, is too long, or is gone from the store."""
+        """Raises Reject for media that cannot be decoded, is too long, or is gone from the store."""
         begun = reported = time.monotonic()
         with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as folder:
             path = Path(folder) / "source"
@@ -39,15 +42,18 @@ class Convert:
                 await self._store.get_file(media.media, path)
             except ObjectMissing:
                 raise Reject(f"the media of {media.title!r} is no longer in the object store: send it again") from None
-            reader = await asyncio.to_thread(MediaReader, path, one_line(media.source))
+            options = media.options
+            reader = await asyncio.to_thread(
+                MediaReader, path, one_line(media.source), track=options.audio_track, language=options.language
+            )
             with reader:
-                self._check_length(reader)
-                sent = speech = 0
-                async for chunks in _ahead(cut(reader)):
+                sent = taken = speech = 0
+                async for chunks in _ahead(cut(reader, threshold=self._threshold(options))):
                     for chunk in chunks:
                         yield await self._stored(media, sent, chunk)
                         sent += 1
-                        speech += chunk.samples.size
+                        taken += chunk.samples.size
+                        speech += sum(mark.length for mark in chunk.speech or ())
                     self._check_length(reader)
                     if chunks or time.monotonic() - reported > _REPORT_EVERY:
                         reported = time.monotonic()
@@ -58,8 +64,10 @@ class Convert:
                     job=media.job,
                     chunks=sent,
                     duration=reader.position,
-                    speech=speech / SAMPLE_RATE,
+                    speech=taken / SAMPLE_RATE,
                     seconds=time.monotonic() - begun,
+                    truncated=reader.truncated,
+                    sound=structs.replace(reader.sound, speech=speech / SAMPLE_RATE),
                 )
 
     async def _stored(self, media: Downloaded, n: int, chunk: Chunk) -> ChunkTask:
@@ -69,12 +77,15 @@ class Convert:
         return ChunkTask(job=media.job, n=n, audio=key, spans=chunk.spans, speech=chunk.speech, options=media.options)
 
     def _check_length(self, reader: MediaReader) -> None:
-        length = max(reader.position, reader.duration or 0)
-        if length > self._settings.max_duration:
+        """By what has been decoded: what a file declares may be a guess of FFmpeg's."""
+        if reader.position > self._settings.max_duration:
             raise Reject(
-                f"{reader.name} is {length / 3600:.1f} hours long, more than the "
-                f"{self._settings.max_duration / 3600:g} allowed: raise V2T_MAX_DURATION (seconds)"
+                f"{reader.name} is longer than the {self._settings.max_duration / 3600:g} hours that are allowed: "
+                "raise V2T_MAX_DURATION (seconds)"
             )
+
+    def _threshold(self, options: Options) -> float:
+        return self._settings.vad_threshold if options.vad_threshold is None else options.vad_threshold
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -18,6 +18,7 @@ from v2t_stream.retention import DAY, HOUR, Retention
 
 _Positive = Annotated[float, Meta(gt=0)]
 _Count = Annotated[int, Meta(ge=0)]
+_Probability = Annotated[float, Meta(ge=0, lt=1)]
 _Days = Annotated[float, Meta(ge=0)]
 # At most 51 characters, so that the longest bucket's name keeps within S3's 63.
 _BucketPrefix = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,50}$")]
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     providers: str = ""  # the file of the provider chain; empty: providers.yaml in the data directory, if it is there
 
     models_bytes: _Count = 0  # of the models on this machine's disk; 0: no limit
+    vad_threshold: _Probability = 0.5  # of speech, from which on sound goes into chunks; 0: all of it does
     idle: _Positive = 600.0  # seconds without work after which an engine's memory is given back
     warm: bool = False  # load the engine and its model at the start instead of with the first chunk
 

@@ -8,8 +8,8 @@ import msgspec
 
 from schemas.options import Request
 from schemas.transcript import Segment, Word
-from stages.remote.languages import code_of
 from v2t_stream.errors import Retry
+from v2t_stream.languages import code_of
 from v2t_stream.transcriber import Transcription
 
 _NO_SPEECH = 0.6  # Whisper's own guard against what it invents (openai/whisper, transcribe.py)

@@ -158,7 +158,7 @@ BAD = {
     "silence without end": Bad(
         lambda home: endless_silence(home / "silence.flac"),
         "convert",
-        r"^silence\.flac is 0\.2 hours long, more than the 0\.2 ",
+        r"^silence\.flac is longer than the 0\.2 hours that are allowed",
     ),
     "a private address": Bad(
         "http://127.0.0.2:9/talk.mp4", "download", "leads to 127.0.0.2, which is no public address"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from v2t_stream.audio.decode import MediaReader
-from v2t_stream.audio.speech import RELEASE, THRESHOLD, WINDOW, SpeechFinder, Stretch
+from v2t_stream.audio.speech import HYSTERESIS, THRESHOLD, WINDOW, SpeechFinder, Stretch
 from v2t_stream.audio.vad import SileroVad
 
 CLIPS = sorted(Path(__file__).parents[1].joinpath("data").glob("*.flac"))
@@ -68,7 +68,7 @@ def test_marks_of_speech_hold_every_window_at_the_threshold(probabilities: list[
         assert stretch.start <= stretch.onset < stretch.offset <= stretch.end
         inside = range(stretch.onset // WINDOW, -(-stretch.offset // WINDOW))
         assert inside[0] in certain
-        assert probabilities[inside[-1]] >= RELEASE
+        assert probabilities[inside[-1]] >= THRESHOLD - HYSTERESIS
     assert found == find(probabilities, total, len(probabilities))
 
 

@@ -8,19 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2t_stream.audio.decode import MediaReader
+from v2t_stream.audio.level import Block
 from v2t_stream.audio.packing import Chunk, Packer
-from v2t_stream.audio.resample import Block
-from v2t_stream.audio.speech import SpeechFinder, Stretch
-from v2t_stream.audio.vad import SileroVad
+from v2t_stream.audio.speech import THRESHOLD, SpeechFinder, Stretch
+from v2t_stream.audio.vad import Everything, SileroVad
 
 
-def cut(reader: MediaReader) -> Iterator[tuple[Chunk, ...]]:
+def cut(reader: MediaReader, *, threshold: float = THRESHOLD) -> Iterator[tuple[Chunk, ...]]:
     """Give the chunks of `reader` as they are cut: one tuple for every few seconds of audio, mostly an empty one.
 
-    The empty ones let the caller show progress (`reader.position`) and stop, through hours of silence too. Raises
-    Reject where the media cannot be read to its end; chunks may have gone out before.
+    `threshold`: the probability from which on sound is speech; 0: all of it goes into chunks, which tell nothing of
+    speech then. The empty tuples let the caller show progress (`reader.position`) and stop, through hours of silence
+    too. Raises Reject where the media cannot be read to its end; chunks may have gone out before.
     """
-    vad, finder, packer, tape = SileroVad(), SpeechFinder(), Packer(), Tape()
+    for chunks in _cut(reader, threshold):
+        yield chunks if threshold else tuple(chunk._replace(speech=None) for chunk in chunks)
+
+
+def _cut(reader: MediaReader, threshold: float) -> Iterator[tuple[Chunk, ...]]:
+    vad = SileroVad() if threshold else Everything()
+    finder, packer, tape = SpeechFinder(threshold), Packer(), Tape()
 
     def pack(stretch: Stretch, *, complete: bool = True) -> Iterator[Chunk]:
         rest = stretch._replace(start=max(stretch.start, packer.taken))

@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from av.audio.stream import AudioStream
-
 from v2t_stream.errors import Reject
 
 _RATES: Final = range(1_000, 768_001)  # samples a second, from a bad telephone to a studio's best
@@ -53,27 +51,3 @@ def check_form(name: str, rate: int, channels: int) -> None:
 
 def unreadable(name: str) -> Reject:
     return Reject(f"{name} has an audio track, but nothing in it can be decoded: check that it plays in a media player")
-
-
-def ends_early(name: str, end: float, declared: float) -> Reject:
-    return Reject(
-        f"{name} is cut off: its audio ends at second {end:.0f} of {declared:.0f}; copy, download or record it again"
-    )
-
-
-def first_missing(stream: AudioStream, size: int) -> float | None:
-    """Find the timestamp, in seconds, from which packets lie beyond the file's `size`; None where all are there.
-
-    An MP4's index says where every packet is, so that a download that stopped is known before any work is done on it.
-    """
-    entries = stream.index_entries
-    low, high = 0, len(entries)
-    if not high or stream.time_base is None or entries[-1].pos + entries[-1].size <= size:
-        return None
-    while low < high:  # the packets of one stream lie in order
-        middle = (low + high) // 2
-        if entries[middle].pos + entries[middle].size > size:
-            high = middle
-        else:
-            low = middle + 1
-    return float(entries[low].timestamp * stream.time_base)

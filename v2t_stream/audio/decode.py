@@ -4,55 +4,62 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import av
-import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.packet import Packet
 
 from schemas.chunks import SAMPLE_RATE
-from v2t_stream.audio.damage import Damage, ends_early, first_missing, unreadable
-from v2t_stream.audio.resample import BLOCK_SECONDS, Block, MonoResampler
-from v2t_stream.audio.source import open_media
-
-# Gaps in the timestamps that become silence, in seconds. Shorter ones are rounding and jitter; over the longest, the
-# timestamps are taken to be wrong rather than the speakers silent, and time goes on as if there were no gap.
-SHORTEST_GAP = 0.1
-LONGEST_GAP = 3600.0
-RESTART = 5.0  # timestamps that go back this far have started anew, as in files that were joined
+from schemas.transcript import Sound, Truncated
+from v2t_stream.audio.clock import Clock
+from v2t_stream.audio.damage import Damage, unreadable
+from v2t_stream.audio.declared import declared, falls_short, first_missing
+from v2t_stream.audio.demux import frames_of, goes_on
+from v2t_stream.audio.level import Block, Leveller, Wave
+from v2t_stream.audio.line import Line
+from v2t_stream.audio.probe import choose_track
+from v2t_stream.audio.resample import MonoResampler
+from v2t_stream.audio.source import look_at, open_media
+from v2t_stream.audio.tracks import is_decodable
+from v2t_stream.errors import Reject
 
 
 class MediaReader:
-    """Opens `path` and decodes its best audio stream; a context manager.
+    """Opens `path` and decodes the audio track that is meant; a context manager.
 
-    `name` is what the file is called in errors. Every input that cannot be read, or not to its end, raises Reject,
-    on opening where it shows by then. Times count from the start of the media, which is not always that of its audio:
-    silence stands for what lies before and for gaps within, so that sample n of the blocks was heard at n/16000 s.
+    `name` is what the file is called in errors. `track` (a number from 1, or a language) chooses the track; otherwise
+    it is the one in `language`, the main one, the one with speech. Every input that cannot be read raises Reject, on
+    opening where it shows by then; of one that ends early all is given that is there, and `truncated` says so.
+    Times count from the start of the media, which is not always that of its audio: silence stands for what lies before
+    and for gaps within, so that sample n of the blocks was heard at n/16000 s.
     """
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
+    def __init__(
+        self, path: Path, name: str | None = None, *, track: str | None = None, language: str | None = None
+    ) -> None:
         self.name = name or path.name
         self.position = 0.0  # seconds given out so far; any thread may read it
-        self._written = 0  # samples given out
-        self._heard = 0.0  # where the next frame should start, in seconds of source time
+        self.truncated: Truncated | None = None  # after the last block
+        self._path, self._state = path, _state(path)
         self._lock, self._closed = Lock(), False
-        self._container, self._stream, self._closing = open_media(path, self.name)
-        self._mov = "mov" in self._container.format.name.split(",")
-        self.title: str | None = self._container.metadata.get("title") or None  # what the file says of itself
-        start = self._container.start_time
-        # The timestamp at which source time is 0.
-        self._zero: float | None = None if start is None else start / av.time_base
-        self._audio_end = self._declared_end()
-        total = self._container.duration
-        # Seconds, as the file declares it; None where it does not, as in a live recording.
-        self.duration = self._audio_end if self._audio_end or total is None else total / av.time_base
-        if self._mov:
-            missing = first_missing(self._stream, path.stat().st_size)
-            if missing is not None and self._audio_end:
-                self.close()
-                raise ends_early(self.name, missing - (self._zero or 0.0), self._audio_end)
+        self._leveller = Leveller()
+        self._survey = look_at(path, self.name)
+        first, *later = self._survey.parts
+        self._media = open_media(path, first, self.name)
+        container = self._media.container
+        try:
+            self._stream, self.tracks = choose_track(path, first, container, self.name, track=track, language=language)
+        except BaseException:
+            self.close()
+            raise
+        self.title: str | None = container.metadata.get("title") or None  # what the file says of itself
+        start = container.start_time
+        self._clock = Clock(None if start is None else start / av.time_base)
+        self._clock.end = None if later else declared(path, container, self._stream)
+        # Seconds, as far as one can tell before decoding; None where one cannot.
+        self.duration = None if later or not container.duration else container.duration / av.time_base
+        self._decoded = 0.0  # seconds of sound, without what stands for gaps
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +73,12 @@ class MediaReader:
         """Close the file, after the block that another thread may be decoding."""
         with self._lock:
             self._closed = True
-            self._closing.close()
+            self._media.closing.close()
+
+    @property
+    def sound(self) -> Sound:
+        """What there was to hear so far, but for the speech."""
+        return Sound(peak=self._leveller.peak, level=self._leveller.level, tracks=self.tracks)
 
     def blocks(self) -> Iterator[Block]:
         """Decode the audio from start to end, once, in blocks of seconds; raises Reject where it cannot go on."""
@@ -81,74 +93,90 @@ class MediaReader:
                     raise unreadable(self.name) from error
             if block is None:
                 return
-            self._written += len(block)
-            self.position = self._written / SAMPLE_RATE
             yield block
 
     def _blocks(self) -> Iterator[Block]:
-        resampler = MonoResampler(self.name)
-        for frame in self._frames():
-            gap = self._gap(frame)
-            if gap:
-                yield from resampler.flush()
-                self._heard += gap
-                yield from _silence(round(self._heard * SAMPLE_RATE) - self._written)
-            self._heard += frame.samples / frame.sample_rate
-            yield from resampler.push(frame)
-        yield from resampler.flush()
-        if not self._written:
+        samples = 0
+        for wave in self._line():
+            samples += len(wave)
+            self.position = samples / SAMPLE_RATE
+            yield self._leveller.feed(wave)
+        if not samples:
             raise unreadable(self.name)
-        # Elsewhere a declared duration is a guess, or that of the pictures; and a player, too, plays what is there.
-        if self._mov and self._audio_end and self._audio_end - self.position > 2 + self._audio_end / 100:
-            raise ends_early(self.name, self.position, self._audio_end)
+        if _state(self._path) != self._state:
+            raise Reject(
+                f"{self.name} changed while it was read, as a recording does that still runs: send it again when it "
+                "is finished"
+            )
+        self.truncated = self._verdict()
 
-    def _frames(self) -> Iterator[AudioFrame]:
-        """Every frame that can be decoded. What cannot is skipped, as players do, as long as it is not too much."""
+    def _line(self) -> Iterator[Wave]:
+        """The sound on the media's own clock."""
+        clock, resampler, line = self._clock, MonoResampler(self.name), Line()
+        for frame, following in _with_next(self._frames(clock)):
+            seconds = frame.samples / frame.sample_rate
+            self._decoded += seconds
+            if clock.shift(_timestamp(frame), seconds, _timestamp(following)):
+                for wave in resampler.flush():
+                    yield from line.add(wave)
+                yield from line.move_to(round((clock.now - seconds) * SAMPLE_RATE))
+            for wave in resampler.push(frame):
+                yield from line.add(wave)
+        for wave in resampler.flush():
+            yield from line.add(wave)
+        yield from line.finish()
+
+    def _frames(self, clock: Clock) -> Iterator[AudioFrame]:
         damage = Damage(self.name)
-        while True:
-            try:
-                for packet in self._container.demux(self._stream):
-                    try:
-                        frames = packet.decode()
-                    except av.FFmpegError:
-                        damage.skip(_seconds(packet), self._heard)
-                        continue
-                    damage.passed(len(frames))
-                    yield from frames
-            except IndexError:  # a packet of a stream that came up later: PyAV knows those of the start alone
-                continue
-            except av.FFmpegError:  # the container is damaged here, and its reader looks for the next sound place
-                damage.skip(1.0, self._heard)
+        until = first_missing(self._stream, self._state.size) if len(self._survey.parts) == 1 else None
+        yield from frames_of(self._media.container, self._stream, damage, clock, until)
+        for part in self._survey.parts[1:]:
+            self._media.closing.close()
+            self._media = open_media(self._path, part, self.name)
+            clock.restart()
+            stream = self._media.container.streams.best("audio")
+            if isinstance(stream, AudioStream) and is_decodable(stream):
+                yield from frames_of(self._media.container, stream, damage, clock)
             else:
-                return
+                damage.passed(0)
 
-    def _gap(self, frame: AudioFrame) -> float:
-        """Seconds of silence that belong before the frame."""
-        if frame.pts is None or frame.time_base is None:
-            return 0.0
-        at = float(frame.pts * frame.time_base)
-        if self._zero is None:
-            self._zero = at
-        gap = at - self._zero - self._heard
-        beyond = self.duration is not None and at - self._zero > self.duration + 1
-        if gap < -RESTART or gap > LONGEST_GAP or (gap > SHORTEST_GAP and beyond):
-            self._zero += gap
-            return 0.0
-        # Overlaps cost no speech: the surplus stays, and the next gap is that much shorter.
-        return gap if gap > SHORTEST_GAP else 0.0
-
-    def _declared_end(self) -> float | None:
-        stream = self._stream
-        if stream.duration is None or stream.time_base is None:
+    def _verdict(self) -> Truncated | None:
+        """Whether less was decoded than the file declares, and not only because its pictures go on for longer."""
+        zero, end = self._clock.zero or 0.0, self._clock.end
+        if end is None:
             return None
-        return float((stream.duration + (stream.start_time or 0)) * stream.time_base) - (self._zero or 0.0)
+        decoded = self._decoded if self._survey.holes else self.position
+        if not falls_short(decoded, end - zero):
+            return None
+        if not self._survey.holes and goes_on(self._media.container, self._stream, zero + decoded, end):
+            return None
+        return Truncated(declared=end - zero, decoded=decoded)
 
 
-def _silence(samples: int) -> Iterator[Block]:
-    size = BLOCK_SECONDS * SAMPLE_RATE
-    for done in range(0, samples, size):
-        yield np.zeros(min(size, samples - done), np.int16)
+class _State(NamedTuple):
+    """By what one sees that a file has changed."""
+
+    size: int
+    changed: int
 
 
-def _seconds(packet: "Packet[AudioStream]") -> float:
-    return float((packet.duration or 0) * packet.time_base) or 0.02  # the shortest usual packet
+def _state(path: Path) -> _State:
+    try:
+        status = path.stat()
+    except OSError:  # it is said where the file is opened; or it was removed while it was open, and is still whole
+        return _State(0, 0)
+    return _State(status.st_size, status.st_mtime_ns)
+
+
+def _with_next(frames: Iterator[AudioFrame]) -> Iterator[tuple[AudioFrame, AudioFrame | None]]:
+    one = next(frames, None)
+    while one is not None:
+        other = next(frames, None)
+        yield one, other
+        one = other
+
+
+def _timestamp(frame: AudioFrame | None) -> float | None:
+    if frame is None or frame.pts is None or frame.time_base is None:
+        return None
+    return float(frame.pts * frame.time_base)

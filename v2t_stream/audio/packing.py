@@ -20,7 +20,8 @@ class Chunk(NamedTuple):
 
     spans: tuple[Span, ...]  # sorted, never touching
     samples: NDArray[np.int16]  # mono, 16 kHz, shape (samples,)
-    speech: tuple[Span, ...]  # within the spans: speech without its padding, sorted, never touching
+    # Within the spans: speech without its padding, sorted, never touching. None: nobody looked for speech.
+    speech: tuple[Span, ...] | None
 
 
 class Packer:

@@ -4,14 +4,14 @@ import io
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, NamedTuple
 
 import av
-from av.audio.stream import AudioStream
-from av.codec import Codec, CodecContext
+from av.codec import Codec
 from av.container import InputContainer
-from av.stream import Discard
+from av.stream import Discard, Stream
 
+from v2t_stream.audio.parts import Part, PartReader, Survey, survey
 from v2t_stream.errors import Reject
 
 # What recordings, films and voice come in. What reads lists of other resources (HLS, ffconcat, SDP, DASH …) is not
@@ -38,6 +38,8 @@ def _options() -> dict[str, str]:
         "format_whitelist": ",".join(FORMATS),
         "codec_whitelist": ",".join(sound),
         "max_streams": "100",
+        # A transport stream whose timestamps jump back is no clock that ran over after 26.5 hours.
+        "correct_ts_overflow": "0",
     }
 
 
@@ -61,34 +63,41 @@ class _File(io.BufferedReader):
             return -1
 
 
-def open_media(path: Path, name: str) -> tuple[InputContainer, AudioStream, ExitStack]:
-    """Open `path` and find its best audio stream; the stack closes both.
+class Media(NamedTuple):
+    """An open file; `closing` closes it."""
 
-    Raises Reject, with `name`, where it is not media, has no audio, or is cut off before its index.
-    """
-    with ExitStack() as stack:
-        try:
-            size = path.stat().st_size
-            file = stack.enter_context(_File(io.FileIO(path)))
-        except OSError as error:
-            raise Reject(f"{name} cannot be opened ({error.strerror}): check that it exists and may be read") from error
-        if not size:
+    container: InputContainer
+    closing: ExitStack
+
+
+def look_at(path: Path, name: str) -> Survey:
+    """Look how the file is built. Raises Reject, with `name`, where it cannot be read or is empty."""
+    try:
+        if not path.stat().st_size:
             raise Reject(f"{name} is empty (0 bytes): copy or download it again")
+        return survey(path)
+    except OSError as error:
+        raise Reject(f"{name} cannot be opened ({error.strerror}): check that it exists and may be read") from error
+
+
+def open_media(path: Path, part: Part, name: str) -> Media:
+    """Open a part of `path`. Raises Reject, with `name`, where it is not media, or is cut off before its index."""
+    with ExitStack() as stack:
+        file = stack.enter_context(_File(PartReader(io.FileIO(path), part)))
         head = file.peek(8)[:8]
         try:
             container = av.open(file, "r", metadata_errors="ignore", buffer_size=BUFFER, options=_options())
         except (av.FFmpegError, ValueError) as error:
             raise _unknown(name, head) from error
         stack.enter_context(container)
-        stream = container.streams.best("audio")
-        if not isinstance(stream, AudioStream):
-            raise Reject(f"{name} has no audio track: there is nothing to transcribe in it")
-        if cast("CodecContext | None", stream.codec_context) is None:  # the stubs promise one
-            raise Reject(f"{name} has audio that this program cannot decode: convert it to AAC, MP3 or FLAC first")
-        for other in container.streams:
-            if other.index != stream.index:
-                other.discard = Discard.all  # so that the pictures are not even read where the container has an index
-        return container, stream, stack.pop_all()
+        return Media(container, stack.pop_all())
+
+
+def read_only(container: InputContainer, *streams: Stream) -> None:
+    """Leave all other streams out, so that the pictures are not even read where the container has an index."""
+    wanted = {stream.index for stream in streams}
+    for stream in container.streams:
+        stream.discard = Discard.default if stream.index in wanted else Discard.all
 
 
 def _unknown(name: str, head: bytes) -> Reject:

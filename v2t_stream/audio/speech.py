@@ -11,8 +11,9 @@ from typing import NamedTuple
 from schemas.chunks import SAMPLE_RATE
 
 WINDOW = 512  # samples per probability; Silero VAD's at 16 kHz
-THRESHOLD = 0.5  # speech starts at this probability,
-RELEASE = 0.35  # and ends under this one (Silero: 0.15 lower)
+THRESHOLD = 0.5  # speech starts at this probability, where nothing else is asked for,
+HYSTERESIS = 0.15  # and ends below the one that is so much lower (snakers4/silero-vad, neg_threshold),
+LOWEST = 0.01  # but for this
 MIN_SILENCE = SAMPLE_RATE * 160 // 1000  # that lasts this long
 PAD = SAMPLE_RATE * 400 // 1000  # kept on either side, at most half of the silence
 
@@ -29,7 +30,9 @@ class Stretch(NamedTuple):
 class SpeechFinder:
     """Feed it the probabilities of consecutive windows. Stretches come sorted and never overlap; they may touch."""
 
-    def __init__(self) -> None:
+    def __init__(self, threshold: float = THRESHOLD) -> None:
+        self._threshold = threshold
+        self._release_at = max(threshold - HYSTERESIS, LOWEST)
         self._at = 0  # where the next window starts
         self._start: int | None = None  # of the running stretch, padded
         self._onset = 0  # of the same, without the padding
@@ -39,12 +42,12 @@ class SpeechFinder:
     def feed(self, probabilities: Iterable[float]) -> Iterator[Stretch]:
         """Give the stretches that are complete with these windows."""
         for probability in probabilities:
-            if probability >= THRESHOLD:
+            if probability >= self._threshold:
                 self._quiet = None
                 if self._start is None:
                     yield from self._begin()
             elif self._start is not None:
-                if probability < RELEASE:
+                if probability < self._release_at:
                     self._hush(self._start)
             elif self._held is not None and self._at - self._held.end >= 2 * PAD:
                 yield self._release(PAD)

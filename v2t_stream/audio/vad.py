@@ -1,5 +1,6 @@
 """Silero VAD over a stream: the model that faster-whisper brings, with its state carried from block to block."""
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2t_stream.audio.speech import WINDOW
+from schemas.chunks import SAMPLE_RATE
+from v2t_stream.audio.speech import THRESHOLD, WINDOW
 
 MODEL = "silero_vad_v6.onnx"  # in faster_whisper/assets
 CONTEXT = 64  # samples of the window before that the model sees again (snakers4/silero-vad, at 16 kHz)
@@ -22,15 +24,7 @@ class SileroVad:
     """
 
     def __init__(self) -> None:
-        import onnxruntime  # noqa: PLC0415  # takes a while, and only convert needs it
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # it would keep the largest block's memory for good
-        options.log_severity_level = 4
-        self._session: Any = onnxruntime.InferenceSession(
-            str(_model_path()), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _session()
         self._h = self._c = np.zeros(STATE, np.float32)
         # The last window's end, then what does not fill a window yet.
         self._tail: NDArray[np.float32] = np.zeros(CONTEXT, np.float32)
@@ -52,6 +46,37 @@ class SileroVad:
     def finish(self) -> NDArray[np.float32]:
         """Return the probability of the last window, filled up with silence."""
         return self.feed(np.zeros(WINDOW - (len(self._tail) - CONTEXT) % WINDOW, np.int16))
+
+    def speech_seconds(self, samples: NDArray[np.int16]) -> float:
+        """Return how many seconds of these samples, and what came before, are in windows that are speech."""
+        probabilities = np.concatenate((self.feed(samples), self.finish()))
+        return float(np.count_nonzero(probabilities >= THRESHOLD) * WINDOW / SAMPLE_RATE)
+
+
+class Everything:
+    """Takes all sound for speech: what there is in place of SileroVad for those who want to do without."""
+
+    def __init__(self) -> None:
+        self._count = 0  # samples that do not fill a window yet
+
+    def feed(self, samples: NDArray[np.int16]) -> NDArray[np.float32]:
+        windows, self._count = divmod(self._count + len(samples), WINDOW)
+        return np.ones(windows, np.float32)
+
+    def finish(self) -> NDArray[np.float32]:
+        return np.ones(1, np.float32)
+
+
+@cache
+def _session() -> Any:
+    """The model, which has no state of its own; it takes 30 ms to load."""
+    import onnxruntime  # noqa: PLC0415  # takes a while, and only convert needs it
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # it would keep the largest block's memory for good
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(str(_model_path()), sess_options=options, providers=["CPUExecutionProvider"])
 
 
 def _model_path() -> Path:

@@ -1,0 +1,167 @@
+"""What FFmpeg must not be shown in one piece: Ogg files of several links, and fragmented MP4 with holes."""
+
+import io
+import os
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_BEGIN: Final = 2  # the flag of an Ogg page with which a stream begins (RFC 3533, section 6)
+_PAGE: Final = 27 + 255  # bytes of the longest page header
+_SEEK: Final = 1 << 20  # bytes looked through at a time
+_BOXES: Final = frozenset(
+    # What may stand beside fragments on the top level (ISO/IEC 14496-12 and 23009-1).
+    b"ftyp styp moov moof mdat mfra sidx ssix free skip wide meta emsg prft pdin udta uuid".split()
+)
+
+
+class Part(NamedTuple):
+    """A part of a file that is media by itself."""
+
+    start: int  # bytes from the start of the file, as below
+    end: int
+    patches: tuple[tuple[int, bytes], ...] = ()  # what is to be read at some places instead of what is there
+
+
+class Survey(NamedTuple):
+    parts: tuple[Part, ...]
+    holes: bool = False  # whether something within the file is missing or overwritten
+
+
+def survey(path: Path) -> Survey:
+    """Look how the file is built, by the heads of its pages or boxes; raises OSError."""
+    with path.open("rb", buffering=0) as file:
+        descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
+        head = os.pread(descriptor, 8, 0)
+        if head.startswith(b"OggS"):
+            borders = [*_links(descriptor, size), size]
+            return Survey(tuple(Part(*border) for border in pairwise(borders)))
+        if head[4:] in (b"ftyp", b"styp", b"moov", b"moof"):
+            return _fragments(descriptor, size)
+        return Survey((Part(0, size),))
+
+
+def _links(descriptor: int, size: int) -> Iterator[int]:
+    """Where the links of a chained Ogg file start: where streams begin after others have run."""
+    yield 0
+    at, running = 0, False
+    while at < size:
+        head = os.pread(descriptor, _PAGE, at)
+        if len(head) < 27 or not head.startswith(b"OggS"):
+            at = _find(descriptor, at + 1, b"OggS")
+            continue
+        begins = bool(head[5] & _BEGIN)
+        if begins and running:
+            yield at
+        running = not begins
+        at += 27 + head[26] + sum(head[27 : 27 + head[26]])
+
+
+def _fragments(descriptor: int, size: int) -> Survey:
+    """Lay an empty box over what is no box between two fragments, so that the later ones are found.
+
+    FFmpeg goes from box to box and gives up where there is none, although each fragment says its own time.
+    """
+    patches: list[tuple[int, bytes]] = []
+    numbers: list[int] = []
+    from_itself = True  # whether fragments count their places in the file from where they say that they stand
+    at = 0
+    while at < size - 8:
+        head = os.pread(descriptor, 24, at)
+        length, kind = struct.unpack_from(">I4s", head)
+        if length == 1 and len(head) >= 16:
+            (length,) = struct.unpack_from(">Q", head, 8)
+        if kind not in _BOXES or length < 8:
+            if not numbers or (length == 0 and kind in _BOXES):  # not in fragments; or a last box, up to the end
+                break
+            end = _next_fragment(descriptor, at + 8, size)
+            patches.append((at, struct.pack(">I4sQ", 1, b"free", end - at) if end - at >= 16 else _free(end - at)))
+            at = end
+            continue
+        if kind == b"moof" and len(head) == 24:
+            numbers += struct.unpack_from(">I", head, 20)  # of the box mfhd, which is its first
+            places = dict(_places(os.pread(descriptor, min(length, _SEEK), at)))
+            if len(numbers) == 1:
+                from_itself = all(place == at for place in places.values())
+            elif from_itself:  # where bytes are missing before it, it stands elsewhere than it says
+                patches += [(at + offset, struct.pack(">Q", at)) for offset, place in places.items() if place != at]
+        at += length
+    return Survey((Part(0, size, tuple(patches)),), bool(patches) or _are_missing(numbers))
+
+
+def _places(fragment: bytes) -> Iterator[tuple[int, int]]:
+    """Where in the file a fragment says that its tracks are counted from (box tfhd), by the place where it says so."""
+    at = -1
+    while (at := fragment.find(b"tfhd", at + 1)) >= 0:
+        if len(fragment) >= at + 20 and fragment[at + 7] & 1:
+            yield at + 12, struct.unpack_from(">Q", fragment, at + 12)[0]
+
+
+def _free(length: int) -> bytes:
+    return struct.pack(">I4s", length, b"free")
+
+
+def _next_fragment(descriptor: int, at: int, size: int) -> int:
+    """Find the start of the next fragment; the end of the file where there is none."""
+    while (found := _find(descriptor, at, b"moof")) < size:
+        if os.pread(descriptor, 4, found + 8) == b"mfhd" and found - 4 >= at:
+            return found - 4
+        at = found + 1
+    return size
+
+
+def _are_missing(numbers: list[int]) -> bool:
+    """Whether fragments that are numbered one by one leave some out; not all writers number them so."""
+    steps = Counter(later - earlier for earlier, later in pairwise(numbers))
+    return bool(steps) and steps.most_common(1)[0][0] == 1 and any(step > 1 for step in steps)
+
+
+def _find(descriptor: int, at: int, mark: bytes) -> int:
+    """Find the next place of `mark`; beyond the end of the file where there is none."""
+    while block := os.pread(descriptor, _SEEK, at):
+        found = block.find(mark)
+        if found >= 0:
+            return at + found
+        at += max(1, len(block) - len(mark) + 1)
+    return at
+
+
+class PartReader(io.RawIOBase):
+    """A part of a file as a file of its own; takes the descriptor over."""
+
+    def __init__(self, file: io.FileIO, part: Part) -> None:
+        self._file, self._part, self._at = file, part, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._part.end - self._part.start}[whence]
+        if base + offset < 0:
+            raise ValueError("before the start of the part")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # BufferedReader gives nothing else
+        start = self._part.start + self._at
+        data = os.pread(self._file.fileno(), max(0, min(len(buffer), self._part.end - start)), start)
+        buffer[: len(data)] = data
+        for place, patch in self._part.patches:
+            low, high = max(place, start), min(place + len(patch), start + len(data))
+            if low < high:
+                buffer[low - start : high - start] = patch[low - place : high - place]
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
