@@ -1,6 +1,7 @@
 """How many words a transcript gets wrong: the word error rate that speech recognition is measured by."""
 
 import unicodedata
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,28 +15,51 @@ def words(text: str) -> list[str]:
     return [word for part in _plain(text).split() if (word := part.strip("'"))]
 
 
-def word_errors(reference: list[str], hypothesis: list[str]) -> int:
-    """Return the fewest words to substitute, insert or delete to turn one into the other (Levenshtein).
+class WordErrors(NamedTuple):
+    """The words to change to turn a reference into what was heard."""
+
+    substituted: int
+    deleted: int  # of the reference: lost
+    inserted: int  # invented
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+def split_errors(reference: list[str], hypothesis: list[str]) -> WordErrors:
+    """Return the fewest words to substitute, delete and insert to turn one into the other (Levenshtein).
+
+    Several ways may take as few words; of these the one that deletes and inserts fewest counts.
 
     One row of the usual table at a time, each in a few numpy operations: a cell depends on its left neighbour only by
-    +1 a step, so that dependency is a running minimum once the column's number is taken off.
+    the same cost at every step, so that dependency is a running minimum once the column's share is taken off.
     """
     numbers: dict[str, int] = {}
     rows, columns = (
         np.array([numbers.setdefault(word, len(numbers)) for word in side], dtype=np.int32)
         for side in (reference, hypothesis)
     )
-    steps = np.arange(len(columns) + 1, dtype=np.int32)
+    substitution = len(rows) + len(columns) + 1  # more than all deletions and insertions there can be
+    indel = substitution + 1  # as many errors, and one that decides between equals
+    steps = np.arange(len(columns) + 1, dtype=np.int64) * indel
     above = steps.copy()  # of the table's row 0: all of the hypothesis is inserted
     row = np.empty_like(above)
     for number, word in enumerate(rows, 1):
-        row[0] = number
-        np.minimum(above[1:] + 1, above[:-1] + (columns != word), out=row[1:])
+        row[0] = number * indel
+        np.minimum(above[1:] + indel, above[:-1] + (columns != word) * substitution, out=row[1:])
         row -= steps
         np.minimum.accumulate(row, out=row)
         row += steps
         above, row = row, above
-    return int(above[-1])
+    errors, indels = divmod(int(above[-1]), substitution)
+    deleted = (indels + len(rows) - len(columns)) // 2
+    return WordErrors(errors - indels, deleted, indels - deleted)
+
+
+def word_errors(reference: list[str], hypothesis: list[str]) -> int:
+    """Return the fewest words to substitute, insert or delete to turn one into the other (Levenshtein)."""
+    return split_errors(reference, hypothesis).total
 
 
 def word_error_rate(reference: str, hypothesis: str) -> float:

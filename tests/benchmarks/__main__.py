@@ -12,6 +12,8 @@ from tests.benchmarks.report import Row, load, machine, say, table
 
 # One module each, with `async def run(folder: Path) -> list[Row]`.
 _BENCHMARKS = (
+    "real_words",
+    "real_speed",
     "words",
     "speed",
     "real_size",

@@ -1,7 +1,7 @@
 """The engine's own library, called as one would without this project: what the pipeline is measured against.
 
-`python -m tests.benchmarks.direct ENGINE THREADS BATCH MODEL` reads the path of a file from each line of its standard
-input and answers each with one line of JSON.
+`python -m tests.benchmarks.direct ENGINE THREADS BATCH MODEL` reads a mode and the path of a file from each line of its
+standard input, with a tab between them, and answers each with one line of JSON.
 """
 
 import os
@@ -16,11 +16,27 @@ from typing import Any
 import msgspec
 
 from schemas.options import DEMO_MODEL
-from schemas.transcript import Segment
+from schemas.transcript import Segment, Word
 from stages.engine_process import environment as engine_environment
 from tests.harness import DATA
 from v2t_stream.demo import model_path
 from v2t_stream.devices import detect, preload_cuda
+
+# The ways of each library that people use, the first being the one that is nearest to ours.
+MODES: dict[str, dict[str, dict[str, Any]]] = {
+    "faster-whisper": {
+        "batched": {"word_timestamps": True},
+        "sequential": {},
+        "sequential, VAD": {"vad_filter": True},
+    },
+    # The settings of one call of pywhispercpp stay for the next; 16,384 is its default.
+    "whisper-cpp": {
+        "without context": {"n_max_text_ctx": 0},
+        "defaults": {"n_max_text_ctx": 16_384},
+    },
+}
+# Transcribes a file in a way that MODES names.
+Transcribe = Callable[[str, str], Iterator[Segment]]
 
 
 class Heard(msgspec.Struct):
@@ -36,13 +52,15 @@ class Heard(msgspec.Struct):
 class Direct:
     """A process with the library and its model loaded."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", modes: tuple[str, ...]) -> None:
         self._process = process
+        self.modes = modes  # that it knows
 
-    def transcribe(self, path: Path) -> Heard:
+    def transcribe(self, path: Path, mode: str = "") -> Heard:
+        """In the first mode where none is named."""
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(f"{path}\n".encode())
+        self._process.stdin.write(f"{mode or self.modes[0]}\t{path}\n".encode())
         self._process.stdin.flush()
         return msgspec.json.decode(self._process.stdout.readline(), type=Heard)
 
@@ -58,14 +76,14 @@ def direct(engine: str, *, threads: int, batch: int, model: str = DEMO_MODEL) ->
         cwd=Path(__file__).parents[2],
     ) as process:
         try:
-            ready = Direct(process)
+            ready = Direct(process, tuple(MODES[engine]))
             ready.transcribe(DATA / "5s.flac")
             yield ready
         finally:
             process.terminate()
 
 
-def _faster_whisper(threads: int, batch: int, model: str) -> Callable[[str], Iterator[Segment]]:
+def _faster_whisper(threads: int, batch: int, model: str) -> Transcribe:
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
     device = detect("faster-whisper")
@@ -73,33 +91,40 @@ def _faster_whisper(threads: int, batch: int, model: str) -> Callable[[str], Ite
         preload_cuda()
     folder = model_path("faster-whisper") if model == DEMO_MODEL else model
     compute = "float16" if device == "cuda" else "int8"
-    engine = BatchedInferencePipeline(
-        WhisperModel(str(folder), device=device, compute_type=compute, cpu_threads=threads)
-    )
+    engine = WhisperModel(str(folder), device=device, compute_type=compute, cpu_threads=threads)
+    batched = BatchedInferencePipeline(engine)
 
-    def transcribe(path: str) -> Iterator[Segment]:
-        found, _ = engine.transcribe(path, language="en", batch_size=batch, without_timestamps=False)
+    def transcribe(path: str, mode: str) -> Iterator[Segment]:
+        settings = MODES["faster-whisper"][mode]
+        if mode == "batched":
+            found, _ = batched.transcribe(path, language="en", batch_size=batch, **settings)
+        else:
+            found, _ = engine.transcribe(path, language="en", **settings)
         for segment in found:
-            yield Segment(start=float(segment.start), end=float(segment.end), text=segment.text.strip())
+            words = [
+                Word(start=float(word.start), end=float(word.end), text=word.word.strip())
+                for word in segment.words or ()
+            ]
+            start, end = float(segment.start), float(segment.end)
+            yield Segment(start=start, end=end, text=segment.text.strip(), words=tuple(words))
 
     return transcribe
 
 
-def _whisper_cpp(threads: int, _: int, __: str) -> Callable[[str], Iterator[Segment]]:
+def _whisper_cpp(threads: int, _: int, model: str) -> Transcribe:
     from faster_whisper.audio import decode_audio
     from pywhispercpp.model import Model
 
     engine: Any = Model(
-        str(model_path("whisper-cpp")),
+        str(model_path("whisper-cpp") if model == DEMO_MODEL else model),
         redirect_whispercpp_logs_to=None,
         n_threads=threads,
         language="en",
-        n_max_text_ctx=0,
         print_progress=False,
     )
 
-    def transcribe(path: str) -> Iterator[Segment]:
-        for segment in engine.transcribe(decode_audio(path)):
+    def transcribe(path: str, mode: str) -> Iterator[Segment]:
+        for segment in engine.transcribe(decode_audio(path), **MODES["whisper-cpp"][mode]):
             yield Segment(start=segment.t0 / 100, end=segment.t1 / 100, text=segment.text.strip())
 
     return transcribe
@@ -111,8 +136,9 @@ def main() -> None:
     os.dup2(2, 1)  # out of reach of any library that prints
     transcribe = {"faster-whisper": _faster_whisper, "whisper-cpp": _whisper_cpp}[engine](threads, batch, model)
     for line in sys.stdin:
+        mode, _, path = line.rstrip("\n").partition("\t")
         begun, before = time.perf_counter(), time.process_time()
-        segments = list(transcribe(line.strip()))
+        segments = list(transcribe(path, mode))
         heard = Heard(time.perf_counter() - begun, time.process_time() - before, segments)
         answers.write(msgspec.json.encode(heard) + b"\n")
         answers.flush()

@@ -48,7 +48,9 @@ class Pipeline:
 
     connection: Connection
 
-    async def run(self, path: Path, *, engine: str = "faster-whisper", until_first: bool = False) -> Run:
+    async def run(
+        self, path: Path, *, engine: str = "faster-whisper", word_timestamps: bool = False, until_first: bool = False
+    ) -> Run:
         """Send a file as `v2t convert` does, and watch the job until it ends, or until its first segment."""
         before = processor_seconds(running()) | {"watcher": time.process_time()}
         run = Run()
@@ -57,7 +59,9 @@ class Pipeline:
         media = f"media/uploads/{secrets.token_hex(12)}/source{path.suffix}"
         await JetStreamStore(self.connection.client).put_file(media, path)
         run.uploaded = time.perf_counter() - begun
-        request = SubmitRequest(media=media, title=path.name, language="en", engine=engine, force=True)
+        request = SubmitRequest(
+            media=media, title=path.name, language="en", engine=engine, word_timestamps=word_timestamps, force=True
+        )
         run.job, _ = await submit(self.connection, request)
         run.submitted = time.perf_counter() - begun
         async for job in states(self.connection, run.job):

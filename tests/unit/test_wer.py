@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t_stream.wer import word_error_rate, word_errors, words
+from v2t_stream.wer import split_errors, word_error_rate, word_errors, words
 
 
 def naive(reference: list[str], hypothesis: list[str]) -> int:
@@ -65,6 +65,47 @@ def test_it_is_the_true_edit_distance(one: list[str], two: list[str]) -> None:
     assert errors == naive(one, two) == word_errors(two, one)
     assert abs(len(one) - len(two)) <= errors <= max(len(one), len(two))
     assert (errors == 0) == (one == two)
+
+
+def splits(reference: list[str], hypothesis: list[str]) -> set[tuple[int, int, int]]:
+    """Every way to turn one into the other that a walk through the table can take: substituted, deleted, inserted."""
+    ways = {(0, 0): {(0, 0, 0)}}
+    for i in range(len(reference) + 1):
+        for j in range(len(hypothesis) + 1):
+            if i and j:
+                wrong = reference[i - 1] != hypothesis[j - 1]
+                ways.setdefault((i, j), set()).update((s + wrong, d, n) for s, d, n in ways[i - 1, j - 1])
+            if i:
+                ways.setdefault((i, j), set()).update((s, d + 1, n) for s, d, n in ways[i - 1, j])
+            if j:
+                ways.setdefault((i, j), set()).update((s, d, n + 1) for s, d, n in ways[i, j - 1])
+    return ways[len(reference), len(hypothesis)]
+
+
+SHORT = st.lists(st.sampled_from("abc"), max_size=5)
+
+
+@given(SHORT, SHORT)
+def test_errors_are_split_as_the_fewest_are_with_the_fewest_lost_and_invented(one: list[str], two: list[str]) -> None:
+    """A report says that words were lost where they were misheard."""
+    assert split_errors(one, two) == min(splits(one, two), key=lambda way: (sum(way), way[1] + way[2]))
+
+
+@given(WORDS, WORDS)
+def test_the_parts_make_up_the_whole(one: list[str], two: list[str]) -> None:
+    """A benchmark's columns do not add up."""
+    parts, back = split_errors(one, two), split_errors(two, one)
+    assert parts.total == word_errors(one, two)
+    assert min(parts) >= 0
+    assert parts.deleted - parts.inserted == len(one) - len(two)
+    assert parts == (back.substituted, back.inserted, back.deleted)
+
+
+@given(WORDS, WORDS)
+def test_words_cut_off_are_lost_and_words_added_are_invented(one: list[str], two: list[str]) -> None:
+    """Lost words hide among invented ones."""
+    assert split_errors(one + two, one) == (0, len(two), 0)
+    assert split_errors(one, two + one) == (0, 0, len(two))
 
 
 @given(WORDS, WORDS, WORDS)
