@@ -50,8 +50,10 @@ def test_silence_between_words_is_no_hole() -> None:
 
 def test_speech_in_pieces_counts_together() -> None:
     """A sentence spoken in short phrases is lost between two words without a mark."""
-    words = [*said(0, 4), *said(10, 14)]
-    assert holes(words, layout((0, 4), (5, 5.8), (6.5, 7.3), (8, 8.8), (10, 14), length=14)) == [Hole(4.0, 10.0)]
+    words = [*said(0, 4), *said(12, 16)]
+    pieces = [(5, 5.8), (6.5, 7.3), (8, 8.8), (10, 10.8)]
+    assert holes(words, layout((0, 4), *pieces, (12, 16), length=16)) == [Hole(4.0, 12.0)]
+    assert holes(words, layout((0, 4), *pieces[:3], (12, 16), length=16)) == []  # laughter
 
 
 def test_a_word_stretched_over_what_was_not_heard_hides_nothing() -> None:
@@ -82,6 +84,12 @@ def test_what_is_heard_again_takes_the_place_of_what_was_stretched() -> None:
     ]
 
 
+def test_what_is_heard_again_leaves_all_else_alone() -> None:
+    """A long word elsewhere in the chunk is lost because a hole was filled."""
+    words = [Spoken(0.0, 4.0, " Well,"), *said(4, 8), *said(12, 14)]
+    assert filled(words, Hole(8.0, 12.0), said(8.5, 11, "found"))[0] == words[0]
+
+
 def test_nothing_heard_again_changes_nothing() -> None:
     """The word that was stretched over noise is lost."""
     words = [*said(0, 4), Spoken(4.0, 9.0, " and")]
@@ -94,7 +102,7 @@ def test_nothing_heard_again_changes_nothing() -> None:
         (said(20, 24), "no speech was detected here"),
         (said(1, 8, "you"), "the same words 18 times in a row"),
         ([word for n in range(7) for word in said(1 + n, 2 + n, each=0.5)], "the same words 7 times in a row"),
-        (said(2, 4, each=0.1), "more words than a person can say in this time"),
+        (said(2, 4.5, each=0.1), "more words than a person can say in this time"),
     ],
 )
 def test_what_was_perhaps_never_said_is_marked(words: list[Spoken], reason: str) -> None:
@@ -158,6 +166,22 @@ async def test_what_cannot_be_heard_is_recorded() -> None:
     result = await run(engine, layout((0, 10), (14, 17), (25, 28), start=600))
     assert [(round(one.start, 1), round(one.end, 1)) for one in result.unheard] == [(614.0, 617.0), (625.0, 628.0)]
     assert engine.calls == [(10.0, 30.0)]  # once: it heard nothing, and would hear nothing again
+
+
+async def test_what_cannot_have_been_said_in_a_hole_is_not_believed() -> None:
+    """A laugh becomes a sentence that nobody said."""
+    words = said(0.0, 10.0)
+
+    async def again(*_: int) -> Iterable[Segment]:
+        return [
+            Segment(start=0.0, end=9.0, text="So, first of all, I am just going to be sitting here, and I am glad.")
+        ]
+
+    engine = Engine(words, share=1.0)
+    chunk = layout((0, 10), (14, 16), length=20)
+    result = await covered(engine.hear(0.0, 20.0), chunk, again)
+    assert [word.text for word in result.words] == [word.text for word in words]
+    assert [(one.start, one.end) for one in result.unheard] == [(14.0, 16.0)]
 
 
 async def test_good_speech_is_heard_once() -> None:

@@ -7,10 +7,12 @@ from typing import Final, NamedTuple
 from v2t_stream.transcription.layout import Layout
 from v2t_stream.transcription.words import Spoken, Stretch, width
 
-# Seconds. On 13 minutes of speech that was decoded well, meetings and a telephone call among it, no hole was this long;
-# where an engine dropped the ends of windows, all of them were.
+# Seconds. In a quarter of an hour of speech that was decoded well, read and in meetings, no hole was as long; where an
+# engine dropped the ends of windows, all of them were.
 _REACH: Final = 0.3  # a word accounts for the speech this far on either side of it
-_HOLE: Final = 1.4  # speech of 2 s between two words, less the reach of both
+_HOLE: Final = 1.4  # speech of 2 s in a row between two words, less the reach of both,
+_SCATTERED: Final = 3.0  # or so much in all: a laugh and a cough are less
+_BREATH: Final = 0.5  # of silence that parts no speech
 _NEAR_REACH: Final = 0.1  # the same two, for single words
 _LOST_WORD: Final = 0.2
 _LONGEST_WORD: Final = 1.5  # what takes longer was stretched over something that was not heard
@@ -18,8 +20,9 @@ _OFF: Final = 0.5  # from speech
 
 _REPEATS: Final = 6  # times the same words in a row; a refrain repeats less often, or is doubted without harm
 _LONGEST_PHRASE: Final = 12  # words
-_RUN: Final = 10  # words over which haste is measured
-_HASTE: Final = 40.0  # characters a second; the fastest speakers reach 30
+_RUN: Final = 20  # words over which haste is measured: alignments crowd a few of them
+_HASTE: Final = 40.0  # characters a second; the fastest speakers reach 30,
+_CROWDED: Final = 25.0  # and of what is heard a second time, in noise perhaps, no more is believed
 
 
 class Hole(NamedTuple):
@@ -44,7 +47,7 @@ def holes(words: Sequence[Spoken], layout: Layout, *, distrust: bool = False) ->
     """
     if not layout.is_detected:
         return []
-    reach, least = (_NEAR_REACH, _LOST_WORD) if distrust else (_REACH, _HOLE)
+    reach = _NEAR_REACH if distrust else _REACH
     sure = [word for word in words if _is_sound(word)]
     bounds = [0.0, *(edge for word in sure for edge in (word.start, word.end)), layout.duration]
     found = []
@@ -52,9 +55,29 @@ def holes(words: Sequence[Spoken], layout: Layout, *, distrust: bool = False) ->
         start, end = bounds[n], bounds[n + 1]
         low = start + reach if n else start
         high = end - reach if n + 2 < len(bounds) else end
-        if low < high and layout.spoken(low, high) >= least:
+        if low < high and _is_missed(layout, low, high, distrust=distrust):
             found.append(Hole(start, end))
     return found
+
+
+def _is_missed(layout: Layout, low: float, high: float, *, distrust: bool) -> bool:
+    """Whether there is so much speech between two moments that words must be missing."""
+    total = run = 0.0
+    last = low
+    for mark in layout.speech:
+        seconds = mark.overlap(low, high)
+        if seconds:
+            run = seconds + (run if mark.start - last < _BREATH else 0.0)
+            total, last = total + seconds, mark.end
+            if run >= (_LOST_WORD if distrust else _HOLE) or total >= _SCATTERED:
+                return True
+    return False
+
+
+def is_crowded(words: Sequence[Spoken], hole: Hole, layout: Layout) -> bool:
+    """Whether more was heard in a hole than can have been said in it, as engines do in noise."""
+    said = sum(width(word.text) for word in words)
+    return said > _CROWDED * (layout.spoken(hole.start, hole.end) + _REACH)
 
 
 def filled(words: Sequence[Spoken], hole: Hole, heard: Sequence[Spoken]) -> list[Spoken]:
@@ -64,8 +87,8 @@ def filled(words: Sequence[Spoken], hole: Hole, heard: Sequence[Spoken]) -> list
     """
     if not heard:
         return list(words)
-    before = [word for word in words if _is_sound(word) and word.end <= hole.start]
-    after = [word for word in words if _is_sound(word) and word.start >= hole.end]
+    before = [word for word in words if word.end <= hole.start]
+    after = [word for word in words if word.start >= hole.end and word not in before]
     new = list(heard)
     if before and _same(before[-1], new[0]):
         new = new[1:]

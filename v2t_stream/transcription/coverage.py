@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from schemas.chunks import SAMPLE_RATE
 from schemas.transcript import Doubt, Segment, Unheard
-from v2t_stream.transcription.audit import Hole, doubts, filled, holes
+from v2t_stream.transcription.audit import Hole, doubts, filled, holes, is_crowded
 from v2t_stream.transcription.layout import Layout
 from v2t_stream.transcription.words import Spoken, spoken
 
@@ -26,24 +26,35 @@ class Covered(NamedTuple):
 async def covered(segments: Iterable[Segment], layout: Layout, again: Again) -> Covered:
     """Audit what an engine heard in a chunk, and have it hear again what it missed."""
     words = layout.trimmed(spoken(segments, layout.speech))
-    tried: set[Hole] = set()
-    has_lost = False
+    tried: list[Hole] = []
+    fruitful: list[Hole] = []  # in which words were found
     for _ in range(_ROUNDS):
-        missed = [hole for hole in holes(words, layout, distrust=has_lost) if hole not in tried]
+        missed = [hole for hole in _missed(words, layout, fruitful) if hole not in tried]
         for hole in missed:
-            tried.add(hole)
-            found = await _heard_again(hole, again, layout)
-            words = layout.trimmed(filled(words, hole, found))
-            has_lost = has_lost or bool(found)
+            tried.append(hole)
+            if found := await _heard_again(hole, again, layout):
+                fruitful.append(hole)
+                words = layout.trimmed(filled(words, hole, found))
         if not missed:
             break
     return Covered(tuple(map(layout.placed, words)), _unheard(words, layout), _doubtful(words, layout))
 
 
+def _missed(words: Sequence[Spoken], layout: Layout, fruitful: Sequence[Hole]) -> list[Hole]:
+    """The holes; where an engine has lost words before, those of single words too."""
+    small = [
+        hole
+        for hole in holes(words, layout, distrust=True)
+        if any(known.start <= hole.start and hole.end <= known.end for known in fruitful)
+    ]
+    return [*holes(words, layout), *(hole for hole in small if hole not in holes(words, layout))]
+
+
 async def _heard_again(hole: Hole, again: Again, layout: Layout) -> list[Spoken]:
     found = await again(round(hole.start * SAMPLE_RATE), round(hole.end * SAMPLE_RATE))
     speech = [mark.shifted(-hole.start) for mark in layout.speech]
-    return [word._replace(start=word.start + hole.start, end=word.end + hole.start) for word in spoken(found, speech)]
+    words = [word._replace(start=word.start + hole.start, end=word.end + hole.start) for word in spoken(found, speech)]
+    return [] if is_crowded(words, hole, layout) else words
 
 
 def _unheard(words: Sequence[Spoken], layout: Layout) -> tuple[Unheard, ...]:
