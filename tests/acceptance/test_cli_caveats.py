@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from schemas.events import ChunkDone, Converted, Downloaded, Failed
 from schemas.message import Message
 from schemas.transcript import Doubt, Segment, Sound, Track, Truncated, Unheard
-from tests.acceptance.test_cli import Terminal
-from tests.harness import Server, node, served, shared_broker
+from tests.acceptance.test_cli import DEMO, Terminal
+from tests.conftest import Pipeline
+from tests.harness import DATA, Server, node, served, shared_broker
 from tests.patience import PATIENCE
 from v2t_stream import tasks
 from v2t_stream.jetstream import Connection, connect
@@ -196,6 +197,25 @@ async def test_etl_tells_of_what_it_waited_for(terminal: Terminal, folder: Path)
         "[00:30 - 00:32] Four.",
     ]
     assert f"v2t: cut: {CUT}\n" in err
+
+
+def test_half_a_file_is_told_by_all_stages_together(pipeline: Pipeline, tmp_path: Path) -> None:
+    """What one stage finds out is lost in the next."""
+    half = tmp_path / "half.flac"
+    whole = (DATA / "20s-1.flac").read_bytes()
+    half.write_bytes(whole[: len(whole) // 2])
+    terminal = Terminal(tmp_path / "home", pipeline.url)
+    out, err = terminal.run("convert", "--input", half, *DEMO, "--format", "txt", code=3)
+    assert out == f"{half.with_suffix('.txt')}\n"
+    assert re.search(
+        rf"^v2t: {half}: the file declares (19|20)[\d.]* s and ends at [\d.]+ s: the recording is cut off$",
+        err,
+        re.MULTILINE,
+    )
+    assert re.search(
+        r"\w+\.\n(.*\n)*\[missing: the recording ends here, at [\d.]+ s of (19|20)[\d.]* s\]\n$",
+        half.with_suffix(".txt").read_text(),
+    )
 
 
 async def test_the_status_of_a_job_says_what_its_transcript_lacks(terminal: Terminal, folder: Path) -> None:
