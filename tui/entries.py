@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from schemas.events import ChunkDone
 from tui.timeline import Kind, Stretch
-from v2t_stream.formats import UNHEARD
+from v2t_stream.formats import UNHEARD, end_of
 from v2t_stream.jobs import Job
 from v2t_stream.progress import clock
 from v2t_stream.text import one_line
@@ -18,7 +18,7 @@ class Entry(NamedTuple):
     place: int  # among the entries of its chunk
     start: float
     text: str
-    kind: Kind | Literal["said", "doubtful", "doubt", "unheard"]  # a doubt says why words beside it are doubtful
+    kind: Kind | Literal["said", "doubtful", "doubt", "unheard", "end"]  # a doubt is about the words beside it
     node: str = ""
 
     @property
@@ -50,6 +50,8 @@ class Words:
             if made is None or made[0] is not chunk:
                 made = self._of_chunk[chunk.n] = chunk, list(_entries(chunk))
             entries += made[1]
+        if job.truncated:
+            entries.append(Entry(job.chunks_cut, 0, job.truncated.decoded, end_of(job.truncated), "end"))
         return entries
 
 

@@ -210,7 +210,7 @@ def _style(entry: Entry, styles: Look) -> Style:
     match entry.kind:
         case "said":
             return styles.plain
-        case "gap" | "unheard":
+        case "gap" | "unheard" | "end":
             return styles.bad
         case "doubtful" | "doubt":
             return styles.warn

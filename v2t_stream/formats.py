@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from schemas.transcript import Transcript
+from schemas.transcript import Transcript, Truncated
 from v2t_stream.errors import SettingsError
 from v2t_stream.progress import length
 from v2t_stream.text import HARMFUL
@@ -95,6 +95,11 @@ def render_all(transcript: Transcript) -> Iterator[tuple[str, str]]:
         yield name, write(transcript, lines)
 
 
+def end_of(cut: Truncated) -> str:
+    """The reason why nothing follows in a recording that is cut off."""
+    return f"the recording ends here, at {length(cut.decoded)} of {length(cut.declared)}"
+
+
 def missing(reason: str) -> str:
     """The text in the place of words that are not there."""
     return f"[missing: {reason}]"
@@ -114,8 +119,7 @@ def _missing(transcript: Transcript) -> Iterator[_Line]:
     for speech in transcript.unheard:
         yield _line(speech.start, speech.end, missing(UNHEARD), is_missing=True)
     if cut := transcript.truncated:
-        reason = f"the recording ends here, at {length(cut.decoded)} of {length(cut.declared)}"
-        yield _line(cut.decoded, cut.declared, missing(reason), is_missing=True)
+        yield _line(cut.decoded, cut.declared, missing(end_of(cut)), is_missing=True)
 
 
 def _line(start: float, end: float, text: str, *, is_missing: bool = False) -> _Line:

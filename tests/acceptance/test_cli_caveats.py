@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from schemas.events import ChunkDone, Converted, Downloaded, Failed
 from schemas.message import Message
 from schemas.transcript import Doubt, Segment, Sound, Track, Truncated, Unheard
-from tests.acceptance.test_cli import Terminal
-from tests.harness import Server, node, served, shared_broker
+from tests.acceptance.test_cli import DEMO, Terminal
+from tests.conftest import Pipeline
+from tests.harness import DATA, Server, node, served, shared_broker
 from tests.patience import PATIENCE
 from v2t_stream import tasks
 from v2t_stream.jetstream import Connection, connect
@@ -128,7 +129,7 @@ async def test_convert_writes_what_there_is_of_a_recording_that_is_cut_off_and_f
     out, err = await ran(terminal, *arguments, code=3)
     assert out == f"{folder}/cut.srt\n{folder}/cut.json\n"
     told = [f"v2t: {folder}/cut.wav: {caveat}" for caveat in (CUT, UNHEARD, DOUBTFUL)]
-    assert err.splitlines()[-4:] == [*told, f"v2t: the recording is cut off, and so is the transcript: {ACCEPTS}"]
+    assert err.splitlines()[-4:] == [*told, f"v2t: the recording is cut off, and so is what was transcribed: {ACCEPTS}"]
     assert "completed: 01:00 of media in" in err
     assert ", but 1 stretch of speech without words, the recording is cut off\n" in err
     srt = (folder / "cut.srt").read_text()
@@ -161,7 +162,7 @@ async def test_convert_of_a_folder_names_those_that_are_not_whole(terminal: Term
     assert err.endswith("v2t: 1 of 4 files gave no transcript\n")
     (folder / "bad.wav").unlink()
     _, err = await ran(terminal, "convert", "--input", folder, code=3)
-    assert err.endswith(f"v2t: the recording is cut off, and so is the transcript: {ACCEPTS}\n")
+    assert err.endswith(f"v2t: 1 of 3 recordings is cut off, and so is what was transcribed: {ACCEPTS}\n")
 
 
 async def test_convert_of_a_recording_with_nothing_to_hear(terminal: Terminal, folder: Path) -> None:
@@ -196,6 +197,25 @@ async def test_etl_tells_of_what_it_waited_for(terminal: Terminal, folder: Path)
         "[00:30 - 00:32] Four.",
     ]
     assert f"v2t: cut: {CUT}\n" in err
+
+
+def test_half_a_file_is_told_by_all_stages_together(pipeline: Pipeline, tmp_path: Path) -> None:
+    """What one stage finds out is lost in the next."""
+    half = tmp_path / "half.flac"
+    whole = (DATA / "20s-1.flac").read_bytes()
+    half.write_bytes(whole[: len(whole) // 2])
+    terminal = Terminal(tmp_path / "home", pipeline.url)
+    out, err = terminal.run("convert", "--input", half, *DEMO, "--format", "txt", code=3)
+    assert out == f"{half.with_suffix('.txt')}\n"
+    assert re.search(
+        rf"^v2t: {half}: the file declares (19|20)[\d.]* s and ends at [\d.]+ s: the recording is cut off$",
+        err,
+        re.MULTILINE,
+    )
+    assert re.search(
+        r"\w+\.\n(.*\n)*\[missing: the recording ends here, at [\d.]+ s of (19|20)[\d.]* s\]\n$",
+        half.with_suffix(".txt").read_text(),
+    )
 
 
 async def test_the_status_of_a_job_says_what_its_transcript_lacks(terminal: Terminal, folder: Path) -> None:

@@ -190,11 +190,12 @@ async def shows_in_detail(app: Still, settle: Settle, pilot: Pilot[None], facts:
     await settle()
 
 
-async def test_a_transcript_that_is_not_whole(compare: Compare) -> None:
+@pytest.mark.parametrize(("name", "size"), [("detail-incomplete-narrow", SMALL), ("detail-incomplete", LARGE)])
+async def test_a_transcript_that_is_not_whole(compare: Compare, name: str, size: tuple[int, int]) -> None:
     """Half a recording passes for all of it, and words nobody said pass for said."""
-    async with shown(SMALL) as (app, settle, pilot):
+    async with shown(size) as (app, settle, pilot):
         await shows_in_detail(app, settle, pilot, incomplete())
-        compare("detail-incomplete", app)
+        compare(name, app)
 
 
 async def test_a_transcript_without_words(compare: Compare) -> None:

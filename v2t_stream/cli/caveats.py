@@ -22,21 +22,23 @@ class CutOff(V2TError):
 
 
 class Caveats:
-    """Says on `warn` what each transcript lacks, and remembers which recordings are cut off."""
+    """Says on `warn` what each transcript lacks, and counts the recordings that are cut off."""
 
     def __init__(self, warn: Callable[[str], None], *, allow_truncated: bool) -> None:
         self._warn = warn
         self._allow_truncated = allow_truncated
-        self._cut_off = 0
+        self._told = self._cut_off = 0
 
     def tell(self, name: str, record: Transcript) -> None:
         """A line for each caveat, behind the name that the user knows the recording by."""
         for caveat in caveats(record):
             self._warn(f"v2t: {one_line(name)}: {caveat}")
+        self._told += 1
         self._cut_off += record.truncated is not None
 
     def conclude(self) -> None:
         """Raises CutOff where a recording is, unless that is allowed."""
         if self._cut_off and not self._allow_truncated:
-            which = "the recording is" if self._cut_off == 1 else f"{self._cut_off} recordings are"
-            raise CutOff(f"{which} cut off, and so is the transcript: --allow-truncated accepts that")
+            which = "the recording" if self._told == 1 else f"{self._cut_off} of {self._told} recordings"
+            verb = "is" if self._cut_off == 1 else "are"
+            raise CutOff(f"{which} {verb} cut off, and so is what was transcribed: --allow-truncated accepts that")
