@@ -69,7 +69,7 @@ class Sound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     peak: float | None = None  # dBFS of the loudest sample; None for digital silence
     level: float | None = None  # dBFS, root mean square over all of it
-    speech: float = 0.0  # seconds that the voice detector took for speech
+    speech: float | None = None  # seconds that the voice detector took for speech; None where it was not asked
     tracks: tuple[Track, ...] = ()
 
 

@@ -48,7 +48,8 @@ class Convert:
             )
             with reader:
                 sent = taken = speech = 0
-                async for chunks in _ahead(cut(reader, threshold=self._threshold(options))):
+                threshold = self._threshold(options)
+                async for chunks in _ahead(cut(reader, threshold=threshold)):
                     for chunk in chunks:
                         yield await self._stored(media, sent, chunk)
                         sent += 1
@@ -67,7 +68,7 @@ class Convert:
                     speech=taken / SAMPLE_RATE,
                     seconds=time.monotonic() - begun,
                     truncated=reader.truncated,
-                    sound=structs.replace(reader.sound, speech=speech / SAMPLE_RATE),
+                    sound=structs.replace(reader.sound, speech=speech / SAMPLE_RATE if threshold else None),
                 )
 
     async def _stored(self, media: Downloaded, n: int, chunk: Chunk) -> ChunkTask:

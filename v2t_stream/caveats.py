@@ -57,7 +57,7 @@ def left_out(sound: Sound) -> list[Track]:
 def emptiness(record: Transcript) -> str:
     """Of a transcript with no words, or nearly none: what there was to hear, and what to try; else nothing."""
     letters = sum(character.isalnum() for segment in record.segments for character in segment.text)
-    speech = record.sound.speech if record.sound else 0.0
+    speech = (record.sound and record.sound.speech) or 0.0
     # Speech whose words are known to be missing explains itself.
     speech = max(0.0, speech - sum(gap.end - gap.start for gap in record.gaps))
     if letters and letters >= _FEW * speech:
@@ -72,7 +72,9 @@ def emptiness(record: Transcript) -> str:
 def _heard(sound: Sound, duration: float) -> Iterator[str]:
     """The loudness, the share of speech, and what was not listened to."""
     yield _loudness(sound)
-    if sound.speech:
+    if sound.speech is None:
+        yield f"all {length(duration)} of it was listened to, without a voice detector"
+    elif sound.speech:
         yield f"{length(sound.speech)} of {length(duration)} was detected as speech"
     else:
         yield f"no speech was detected in {length(duration)}"
@@ -92,7 +94,7 @@ def _advice(sound: Sound) -> Iterator[str]:
     """The options that may give words."""
     if left := left_out(sound):
         yield f"--audio-track {left[0].number}"
-    if sound.speech:
+    if sound.speech is None or sound.speech:
         yield "a larger --model"
     elif sound.peak is not None:
         yield "a lower --vad-threshold"

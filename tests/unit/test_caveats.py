@@ -110,6 +110,13 @@ def test_tracks_that_were_not_listened_to(others: list[Track], said: str) -> Non
             ),
         ),
         (
+            Sound(peak=-3.4),
+            (
+                "no words were heard: the recording is loud enough (peak -3 dBFS), "
+                "all 5 min 3 s of it was listened to, without a voice detector; try a larger --model"
+            ),
+        ),
+        (
             sound(None, None, 0.0, Track(number=3, language="fra")),
             (
                 "no words were heard: the recording is digital silence, no speech was detected in 5 min 3 s, "
