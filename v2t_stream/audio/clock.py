@@ -10,7 +10,6 @@ _WATCHED: Final = 1.0  # seconds of sound
 _OVERLAP: Final = 0.5
 # A gap that is longer is a wrong timestamp rather than silence: longer than any break within a day's recording.
 _GAP: Final = 4 * 3600.0
-_NOTHING: Final = (float("inf"), float("-inf"), 0.0)
 
 
 class Clock:
@@ -24,8 +23,8 @@ class Clock:
         self._last: float | None = None  # the timestamp of the frame before; None: none came
         # How many of the latest frames were later than the one before, the latest counting most.
         self._running = 0.7
-        # What frames were off by, for so many seconds.
-        self._low, self._high, self._while = _NOTHING
+        # Of the latest frames, as many seconds as were all off by more than _LASTING: the least and the most of it.
+        self._low = self._high = self._while = 0.0
 
     def shift(self, at: float | None, seconds: float, following: float | None) -> float:
         """How much later (or, below 0, earlier) than where the last one ended a frame of so many seconds starts.
@@ -50,13 +49,16 @@ class Clock:
         if self.zero is None:
             self.zero = at - self.now
         off = at - self.zero - self.now
-        first = self._last is None
-        if self._last is not None:
-            self._running += ((at - self._last > seconds / 2) - self._running) / 5
-        self._last = at
+        last, self._last = self._last, at
+        first = last is None
+        if -_LASTING <= off <= _LASTING and not first:  # nearly always
+            self._while, self._running = 0.0, 1.0
+            return 0.0
+        if last is not None:
+            self._running += ((at - last > seconds / 2) - self._running) / 5
         if abs(off) <= _SUDDEN and not first:
             return self._lasting(off, seconds)
-        self._low, self._high, self._while = _NOTHING
+        self._while = 0.0
         if following is not None and abs(following - at - seconds) > _SUDDEN and not first:
             return 0.0  # no other frame bears this timestamp out
         beyond = self.end is not None and off > _SUDDEN and at > self.end + 1
@@ -68,10 +70,11 @@ class Clock:
 
     def _lasting(self, off: float, seconds: float) -> float:
         """What all frames of a while were off by."""
+        if not self._while:
+            self._low = self._high = off
         self._low, self._high = min(self._low, off), max(self._high, off)
         self._while += seconds
         if self._while < _WATCHED:
             return 0.0
-        low, high = self._low, self._high
-        self._low, self._high, self._while = _NOTHING
-        return low if low > _LASTING else high if high < -_LASTING else 0.0
+        self._while = 0.0
+        return self._low if self._low > 0 else self._high if self._high < 0 else 0.0

@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +14,11 @@ from av.container import InputContainer
 _OF_STREAM: Final = frozenset(
     (
         *("mov", "flac", "mp3", "aiff", "au", "wv", "tta", "ape", "mpc", "mpc8", "tak", "shn", "dsf", "gxf", "mxf"),
-        *("caf", "wav", "w64", "avi", "sox"),
+        *("caf", "w64", "avi", "sox"),
     )
 )
-_OF_FILE: Final = frozenset(("matroska", "flv", "asf", "rm", "wtv"))  # and that of everything, pictures too
+_OF_FILE: Final = frozenset(("matroska", "flv", "rm", "wtv"))  # and that of everything, pictures too
+_ASF_PROPERTIES: Final = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
 _TOLERANCE: Final = 0.02  # of the declared length: rounding, and the run-up and filling of codecs
 _LEAST: Final = 0.25  # seconds; the same where a file is short
 # Sizes that writers to a pipe leave: shortly below 2 or 4 GiB (0x7FFFFFFF, 0xFFFFFFFF less a head), or as sox does.
@@ -31,19 +32,25 @@ def declared(path: Path, container: InputContainer, stream: AudioStream) -> floa
     None where the file does not say so, or left it open.
     """
     names = set(container.format.name.split(","))
-    seconds: float | None = None
-    if names & _OF_STREAM and stream.duration and stream.time_base is not None:
-        seconds = float((stream.duration + (stream.start_time or 0)) * stream.time_base)
-    elif names & _OF_FILE and container.duration:
-        seconds = _of_tag(stream) or container.duration / av.time_base
-    if not seconds or seconds <= 0:
-        return None
-    with path.open("rb") as file:
-        for name, share in _SHARES.items():
-            if name in names:
-                present = share(file.fileno(), os.fstat(file.fileno()).st_size)
-                return seconds / present if present else None
+    with path.open("rb", buffering=0) as file:
+        descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
+        for name in names & _HEADS.keys():
+            return _HEADS[name](descriptor, size)
+        seconds = _by_ffmpeg(names, container, stream)
+        if not seconds or seconds <= 0:
+            return None
+        for name in names & _SHARES.keys():
+            share = _SHARES[name](descriptor, size)
+            return seconds / share if share else None
     return seconds
+
+
+def _by_ffmpeg(names: set[str], container: InputContainer, stream: AudioStream) -> float | None:
+    if names & _OF_STREAM and stream.duration and stream.time_base is not None:
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+    if names & _OF_FILE and container.duration:
+        return _of_tag(stream) or container.duration / av.time_base
+    return None
 
 
 def falls_short(decoded: float, of: float) -> bool:
@@ -79,24 +86,48 @@ def first_missing(stream: AudioStream, size: int) -> float | None:
     return float(entries[low].timestamp * stream.time_base)
 
 
-# Of these formats FFmpeg tells how much is there. How much that is of what the file declares, from 0 to 1; 0 where it
-# declares nothing. Each takes a descriptor and the size of the file.
+# What follows reads a file's head by its descriptor and size. First how many seconds it declares; None: it does not.
 
 
-def _of_riff(descriptor: int, size: int) -> float:
-    """WAV and AVI: by the chunk with the sound, or by that with sound and pictures."""
+def _of_wav(descriptor: int, size: int) -> float | None:
+    """By the bytes of the chunk `data`; by the samples of `fact`, which compressed sound has, where it fits them."""
     large = os.pread(descriptor, 4, 0) in (b"RF64", b"BW64")
-    at, sizes = 12, {}
-    for _ in range(100):
+    rate = bytes_a_second = samples = large_size = 0
+    for at, kind, length in _riff(descriptor):
         head = os.pread(descriptor, 32, at)
-        if len(head) < 8:
-            return 1.0
-        kind, length = struct.unpack_from("<4sI", head)
-        if kind == b"ds64" and len(head) >= 24:
-            sizes[b"data"] = struct.unpack_from("<Q", head, 16)[0]
-        if kind == b"data" or (kind == b"LIST" and head[8:12] == b"movi"):
-            return _share(at + 8, sizes.get(b"data", length) if large else length, size)
-        at += 8 + length + length % 2
+        if kind == b"ds64" and len(head) >= 16:
+            (large_size,) = struct.unpack_from("<Q", head, 8)
+        elif kind == b"fmt " and len(head) >= 16:
+            rate, bytes_a_second = struct.unpack_from("<II", head, 4)
+        elif kind == b"fact" and len(head) >= 4:
+            (samples,) = struct.unpack_from("<I", head)
+        elif kind == b"data" and rate:
+            length = large_size if large else length
+            if not _share(at, length, size):
+                return None
+            counted = samples / rate
+            seconds = length / bytes_a_second if bytes_a_second else counted
+            return (counted if seconds / 2 < counted < seconds * 2 else seconds) or None
+    return None
+
+
+def _of_asf(descriptor: int, size: int) -> float | None:
+    """By the file's properties (ASF 1.20, section 3.2), of which FFmpeg makes less where data is missing."""
+    head = os.pread(descriptor, min(size, 1 << 16), 0)
+    at = head.find(_ASF_PROPERTIES)
+    if at < 0 or len(head) < at + 92:
+        return None
+    duration, _, preroll, flags = struct.unpack_from("<QQQI", head, at + 64)
+    return None if flags & 1 else duration / 1e7 - preroll / 1e3
+
+
+# Then how much of what is declared FFmpeg tells, from 0 to 1, as it goes by what is there; 0: nothing is declared.
+
+
+def _of_avi(descriptor: int, size: int) -> float:
+    for at, kind, length in _riff(descriptor):
+        if kind == b"LIST" and os.pread(descriptor, 4, at) == b"movi":
+            return _share(at, length, size)
     return 1.0
 
 
@@ -167,18 +198,30 @@ def _of_sox(descriptor: int, size: int) -> float:
     return _share(length + 4, 4 * samples, size)
 
 
+def _riff(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
+    """The first chunks of a WAV or AVI: where their content starts, their kind and length."""
+    at = 12
+    for _ in range(100):
+        head = os.pread(descriptor, 8, at)
+        if len(head) < 8:
+            return
+        kind, length = struct.unpack("<4sI", head)
+        yield at + 8, kind, length
+        at += 8 + length + length % 2
+
+
 def _share(start: int, length: int, size: int) -> float:
     return 0.0 if _is_open(length) else min(1.0, (size - start) / length)
 
 
 def _is_open(length: int) -> bool:
     """Whether it stands for a size that was not known when it was written."""
-    return length <= 0 or length in _OPEN or (length + _NEAR) % (1 << 31) < 2 * _NEAR - 1
+    return length <= 0 or length in _OPEN or (length > _NEAR and (length + _NEAR) % (1 << 31) <= _NEAR)
 
 
+_HEADS: Final[dict[str, Callable[[int, int], float | None]]] = {"wav": _of_wav, "asf": _of_asf}
 _SHARES: Final[dict[str, Callable[[int, int], float]]] = {
-    "wav": _of_riff,
-    "avi": _of_riff,
+    "avi": _of_avi,
     "w64": _of_w64,
     "caf": _of_caf,
     "flac": _of_flac,

@@ -113,10 +113,10 @@ class MediaReader:
     def _line(self) -> Iterator[Wave]:
         """The sound on the media's own clock."""
         clock, resampler, line = self._clock, MonoResampler(self.name), Line()
-        for frame, following in _with_next(self._frames(clock)):
+        for frame, at, following in _with_times(self._frames(clock)):
             seconds = frame.samples / frame.sample_rate
             self._decoded += seconds
-            if clock.shift(_timestamp(frame), seconds, _timestamp(following)):
+            if clock.shift(at, seconds, following):
                 for wave in resampler.flush():
                     yield from line.add(wave)
                 yield from line.move_to(round((clock.now - seconds) * SAMPLE_RATE))
@@ -168,15 +168,12 @@ def _state(path: Path) -> _State:
     return _State(status.st_size, status.st_mtime_ns)
 
 
-def _with_next(frames: Iterator[AudioFrame]) -> Iterator[tuple[AudioFrame, AudioFrame | None]]:
-    one = next(frames, None)
-    while one is not None:
-        other = next(frames, None)
-        yield one, other
-        one = other
-
-
-def _timestamp(frame: AudioFrame | None) -> float | None:
-    if frame is None or frame.pts is None or frame.time_base is None:
-        return None
-    return float(frame.pts * frame.time_base)
+def _with_times(frames: Iterator[AudioFrame]) -> Iterator[tuple[AudioFrame, float | None, float | None]]:
+    """Each frame with its timestamp and that of the next, in seconds, where they have one."""
+    frame = next(frames, None)
+    at = frame.time if frame else None
+    while frame is not None:
+        following = next(frames, None)
+        then = following.time if following else None
+        yield frame, at, then
+        frame, at = following, then

@@ -34,8 +34,9 @@ def frames_of(
     if pictures:
         clock.start(_first_picture(packets, early))
         read_only(container, stream)
+    index = stream.index
     for packet in chain(early, packets):
-        if packet.stream_index != stream.index:
+        if packet.stream_index != index:
             continue
         if until is not None and packet.pts is not None and packet.pts * packet.time_base >= until:
             return

@@ -25,7 +25,7 @@ class _Loudness(NamedTuple):
     """What a block of sound is like, in dBFS."""
 
     loudest: float  # 20 ms
-    contrast: float  # dB; rumble and hum left out of the account
+    contrast: float  # dB; rumble and hum left out of the account, and 0 where it is loud enough
 
 
 class Leveller:
@@ -79,13 +79,14 @@ class Leveller:
 
 
 def _loudness(wave: Wave) -> _Loudness:
-    energies = _energies(wave)
+    loudest = _decibels(float(_energies(wave).max()) ** 0.5)
+    return _Loudness(loudest, _contrast(wave) if loudest < _QUIET else 0.0)
+
+
+def _contrast(wave: Wave) -> float:
     bright = _energies(np.diff(wave))
     bright = bright[bright > 0]
-    if not bright.size:
-        return _Loudness(_decibels(float(energies.max()) ** 0.5), 0.0)
-    contrast = 10 * np.log10(bright.max() / np.percentile(bright, 10))
-    return _Loudness(_decibels(float(energies.max()) ** 0.5), float(contrast))
+    return float(10 * np.log10(bright.max() / np.percentile(bright, 10))) if bright.size else 0.0
 
 
 def _energies(wave: Wave) -> NDArray[np.float32]:

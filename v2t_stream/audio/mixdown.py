@@ -18,12 +18,13 @@ Weights = NDArray[np.float32]  # how much of each channel, shape (channels,)
 _STRIDE: Final = 97  # of the samples by which channels are compared: a few thousand of a block
 _AUDIBLE: Final = 0.01  # of the loudest channel's energy; a channel with less adds nothing to the mix, nor takes any
 _ALIKE: Final = 0.5  # correlation of channels from which on their mix has what each has
-_FAINT: Final = 1e-12  # energy, which is -120 dBFS: nothing to compare
+_FAINT: Final = 1e-9  # of full scale, which is -90 dBFS; below is rounding
 _SHORT: Final = 0.5  # seconds; a shorter block tells nothing
 _CLEARLY: Final = 0.8  # the mix is good enough with so much of the speech that the best has
 _PATIENT: Final = 150  # blocks without speech that are looked at in full, which are ten minutes; then every 8th
 _SELDOM: Final = 32  # blocks between two looks where the mix is good
 _SEPARATE: Final = 8  # channels that are tried each by itself
+_KINDS: Final = {"u8": "u", "s16": "i", "s32": "i", "s64": "i", "flt": "f", "dbl": "f"}  # FFmpeg's forms, as numpy's
 
 
 class Mixdown:
@@ -74,31 +75,34 @@ class Mixdown:
 
 def _is_plain(planes: Planes) -> bool:
     """Whether the mix has, by all signs, what there is to hear."""
-    some = np.stack([_scaled(plane[::_STRIDE]) for plane in planes]).astype(np.float64)
+    some = np.array([plane[::_STRIDE] for plane in planes], np.float64)
     some -= some.mean(axis=1, keepdims=True)
-    products = some @ some.T / some.shape[1]
-    energies = np.diag(products)
-    audible = np.flatnonzero((energies > _AUDIBLE * energies.max()) & (energies > _FAINT))
-    scale = np.sqrt(energies[audible])
-    return bool(np.all(products[np.ix_(audible, audible)] >= _ALIKE * np.outer(scale, scale)))
+    products = some @ some.T
+    energies = products.diagonal()
+    audible = energies > max(_AUDIBLE * energies.max(), _FAINT * some.shape[1] * _full_scale(planes[0].dtype) ** 2)
+    scale = np.sqrt(energies)
+    alike = products >= _ALIKE * np.outer(scale, scale)
+    return bool(alike[audible][:, audible].all())
 
 
 def planes_of(frame: AudioFrame) -> Planes:
     """The channels of a frame, as views where that can be."""
     channels = frame.layout.nb_channels
     if frame.format.is_planar and channels >= 8:  # of so many PyAV does not know the number, and reads beyond them
-        packed = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
-        (frame,) = packed.resample(frame)
-    data: NDArray[Any] = frame.to_ndarray()
-    return list(data if frame.format.is_planar else data.reshape(-1, channels).T)
+        (frame,) = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate).resample(frame)
+    dtype = np.dtype(f"{_KINDS[frame.format.name.removesuffix('p')]}{frame.format.bytes}")
+    if frame.format.is_planar:
+        return [np.frombuffer(memoryview(plane), dtype, frame.samples) for plane in frame.planes]
+    packed = np.frombuffer(memoryview(frame.planes[0]), dtype, frame.samples * channels)
+    return list(packed.reshape(-1, channels).T)
 
 
 def weighted(planes: Planes, weights: Weights) -> Wave:
     """Add up the channels."""
-    wave: Wave = np.zeros(len(planes[0]), np.float32)
-    for plane, weight in zip(planes, weights, strict=True):
-        if weight:
-            wave += _scaled(plane) * weight
+    parts = [_scaled(plane) * weight for plane, weight in zip(planes, weights, strict=True) if weight]
+    wave: Wave = parts[0]
+    for part in parts[1:]:
+        wave += part
     return wave
 
 
@@ -133,8 +137,13 @@ def mix_weights(layout: str, channels: int) -> Weights:
 
 def _scaled(plane: NDArray[Any]) -> NDArray[np.float32]:
     """The samples as floats within ±1."""
+    floats: NDArray[np.float32] = plane.astype(np.float32, copy=False)
     if plane.dtype.kind == "f":
-        return plane.astype(np.float32, copy=False)
-    if plane.dtype == np.uint8:
-        return plane.astype(np.float32) / np.float32(128) - np.float32(1)
-    return plane.astype(np.float32) / -np.float32(np.iinfo(plane.dtype).min)
+        return floats
+    scale = np.float32(_full_scale(plane.dtype))
+    return floats / scale - np.float32(1) if plane.dtype == np.uint8 else floats / scale
+
+
+def _full_scale(dtype: np.dtype[Any]) -> float:
+    """How far samples go to either side of silence."""
+    return 1.0 if dtype.kind == "f" else 2.0 ** (8 * dtype.itemsize - 1)
