@@ -1,33 +1,63 @@
 """The real model in both engines' formats, each engine in its own process as in a worker."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import pytest_asyncio
 
 from schemas.options import Request
 from stages.engine_host import EngineHost
 from tests.harness import DATA
 from tests.real_model import real_model
 from v2t_stream.audio.decode import MediaReader
+from v2t_stream.transcriber import Samples, Transcription
 from v2t_stream.wer import words
 
 SPEECH = DATA / "real/jfk.flac"
+NOVEL = DATA / "real/moby.opus"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.mark.parametrize("engine", ["faster-whisper", "whisper-cpp"])
-async def test_a_speech_is_heard_word_for_word(engine: str) -> None:
-    """Real speech is judged by a model whose weights were mixed up on the way from one format to the other."""
-    with MediaReader(SPEECH) as reader:
+def sound(path: Path, start: float = 0, end: float | None = None) -> Samples:
+    with MediaReader(path) as reader:
         samples = np.concatenate(list(reader.blocks())).astype(np.float32) / 32_768
-    wish = Request(model=str(real_model(engine)), language="en", word_timestamps=True)
-    async with EngineHost(engine, device="cpu", threads=2) as host:
-        (heard,) = await host.transcribe([samples], wish)
+    return samples[round(start * 16_000) : None if end is None else round(end * 16_000)]
+
+
+class Ears(NamedTuple):
+    """One engine in its process, with the model."""
+
+    engine: str
+    host: EngineHost
+
+    async def hear(self, samples: Samples, **options: Any) -> Transcription:
+        wish = Request(model=str(real_model(self.engine)), language="en", **options)
+        (heard,) = await self.host.transcribe([samples], wish)
+        return heard
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["faster-whisper", "whisper-cpp"])
+async def ears(request: pytest.FixtureRequest) -> AsyncIterator[Ears]:
+    async with EngineHost(request.param, device="cpu", threads=1) as host:
+        yield Ears(request.param, host)
+
+
+def text(heard: Transcription) -> str:
+    return " ".join(segment.text for segment in heard.segments)
+
+
+async def test_a_speech_is_heard_word_for_word(ears: Ears) -> None:
+    """Real speech is judged by a model whose weights were mixed up on the way from one format to the other."""
+    heard = await ears.hear(sound(SPEECH), word_timestamps=True)
     said = words(SPEECH.with_suffix(".txt").read_text())
-    assert words(" ".join(segment.text for segment in heard.segments)) == said
+    assert words(text(heard)) == said
     timed = [word for segment in heard.segments for word in segment.words]
     assert [word.text.strip(",.?").lower() for word in timed] == said
     assert [word.start for word in timed] == sorted(word.start for word in timed)
@@ -36,7 +66,62 @@ async def test_a_speech_is_heard_word_for_word(engine: str) -> None:
     assert 9.9 < timed[-1].end < 11
 
 
-def test_two_test_runs_may_make_the_model_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["hotwords", "prompt"])
+async def test_names_that_the_user_gives_are_heard(ears: Ears, option: str) -> None:
+    """Each name of a meeting is spelled anew in each transcript, whatever the user says."""
+    passage = sound(NOVEL, 85, 110)
+    assert "Coenties Slip" not in text(await ears.hear(passage))
+    assert "Coenties Slip" in text(await ears.hear(passage, **{option: "Corlears Hook, Coenties Slip"}))
+
+
+async def test_the_style_of_a_prompt_is_followed(ears: Ears) -> None:
+    """A prompt reaches no engine."""
+    said = text(
+        await ears.hear(
+            sound(SPEECH), prompt="and so my fellow americans i say it without capital letters and without punctuation"
+        )
+    )
+    assert said == said.lower()
+
+
+async def test_a_beam_and_a_temperature_change_how_is_decoded(ears: Ears) -> None:
+    """Options are taken and do nothing."""
+    passage = sound(NOVEL, 85, 110)
+    found = [text(await ears.hear(passage, **options)) for options in ({}, {"beam_size": 1}, {"temperature": 1.0})]
+    assert len(set(found)) == 3
+
+
+async def test_a_model_that_cannot_align_words_is_decoded_phrase_by_phrase(tmp_path: Path) -> None:
+    """Its words have times that mean nothing, or it cannot be used at all."""
+    whole = real_model("faster-whisper")
+    for file in whole.iterdir():
+        if file.name != "config.json":
+            (tmp_path / file.name).symlink_to(file)
+    config = json.loads((whole / "config.json").read_text())
+    del config["alignment_heads"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    command = [sys.executable, "-c", ALONE, str(tmp_path), str(SPEECH)]
+    run = subprocess.run(command, capture_output=True, check=True)
+    assert words(run.stdout.decode()) == words(SPEECH.with_suffix(".txt").read_text())
+    assert run.stderr.count(b"cannot align words") == 1
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from schemas.options import Request
+from stages.transcribers.faster_whisper import FasterWhisper
+from tests.acceptance.test_real_model import sound
+
+engine = FasterWhisper(model=sys.argv[1], device="cpu", threads=1)
+for _ in range(2):
+    (heard,) = engine.transcribe([sound(Path(sys.argv[2]))], Request(language="en", word_timestamps=True))
+assert all(segment.words == () for segment in heard.segments)
+print(" ".join(segment.text for segment in heard.segments))
+"""
+
+
+async def test_two_test_runs_may_make_the_model_at_once(tmp_path: Path) -> None:
     """One run loads what another has half written, or fails for what the other has moved away."""
     command = [sys.executable, "-c", "from tests.real_model import real_model; print(real_model('whisper-cpp'))"]
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
