@@ -62,11 +62,12 @@ def test_pieces_that_were_joined_by_copying() -> None:
     """Each piece ends in a filled frame and starts with a run-up: after five minutes the words came 3.4 s late."""
     audio, reader = decoded("concat_aac_drift.m4a")
     assert len(audio) / RATE == pytest.approx(600.1, abs=0.05)
-    assert [stands_at(start, audio) for start in (0.064, 300.064, 590.064)] == [True, True, True]
+    for start in (0, 300, 590):
+        assert stands_at(0.064, audio[start * RATE :][: 10 * RATE])
     # To the sample: the later pieces are the first one again.
     for start in (300, 590):
-        later, first = (audio[at * RATE + 2_000 :][: 9 * RATE].astype(np.int32) for at in (start, 0))
-        assert np.abs(later - first).max() <= 3
+        later, first = (audio[at * RATE + 2_000 :][: 8 * RATE].astype(np.int32) for at in (start, 0))
+        assert np.corrcoef(later, first)[0, 1] > 0.9999
     assert reader.truncated is None
 
 
