@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from tests.audio_files import RATE, Sounding, beeps, onsets, write_tracks
 from schemas.transcript import Truncated
+from tests.audio_files import RATE, Sounding, beeps, onsets, write_tracks
 from v2t_stream.audio.decode import MediaReader
 from v2t_stream.audio.parts import Part, PartReader, survey
 from v2t_stream.errors import Reject
