@@ -116,9 +116,9 @@ def onsets(audio: Samples) -> list[float]:
     """When beeps begin, in seconds, to 5 ms."""
     hop = RATE // 200
     peaks = np.abs(audio[: len(audio) // hop * hop].astype(np.int32)).reshape(-1, hop).max(axis=1)
-    loud = peaks > 0.3 * peaks.max()
-    starts = np.flatnonzero(loud & ~np.concatenate(([False], loud[:-1])))
-    apart = np.concatenate(([True], np.diff(starts) > 20))  # the valleys of a coder are no new beeps
+    loud = peaks > 4_000
+    starts = np.flatnonzero(np.diff(loud, prepend=False) & loud)
+    apart = np.diff(starts, prepend=-100) > 20  # the valleys of a coder are no new beeps
     return [float(start) * hop / RATE for start in starts[apart]]
 
 

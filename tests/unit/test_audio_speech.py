@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from schemas.chunks import SAMPLE_RATE
 from v2t_stream.audio.decode import MediaReader
 from v2t_stream.audio.speech import HYSTERESIS, THRESHOLD, WINDOW, SpeechFinder, Stretch
 from v2t_stream.audio.vad import SileroVad
 
 CLIPS = sorted(Path(__file__).parents[1].joinpath("data").glob("*.flac"))
+FIELD = CLIPS[0].parent / "field"
 OPTIONS = reference.VadOptions(min_silence_duration_ms=160)  # those of faster-whisper's BatchedInferencePipeline
 
 # Runs of one probability, as speech and silence come: of each side and edge of both thresholds, and mostly as short as
@@ -103,3 +105,27 @@ def test_real_speech_in_blocks(clip: Path) -> None:
         found += finder.feed(vad.feed(block).tolist())
     found += [*finder.feed(vad.finish().tolist()), *finder.finish(len(audio))]
     assert padded(found) == whole(audio.astype(np.float32) / 32_768)
+
+
+@pytest.mark.parametrize("level", [None, -60, -50], ids=["digital", "-60 dBFS", "-50 dBFS"])
+def test_the_first_word_after_minutes_of_silence_is_heard(level: float | None) -> None:
+    """The detector's memory fills with silence, and half a sentence is lost after every long pause."""
+    with MediaReader(FIELD / "first_track_silent.m4a") as reader:
+        speech = np.concatenate(list(reader.blocks()))
+    noise = np.random.default_rng(0).standard_normal(290 * SAMPLE_RATE)
+    pause = np.rint(noise * 32_768 * (0 if level is None else 10 ** (level / 20))).astype(np.int16)
+    alone, after = (
+        sum(stretch.offset - stretch.onset for stretch in find(SileroVad().feed(audio).tolist(), len(audio), 100))
+        for audio in (np.concatenate((pause[: 2 * SAMPLE_RATE], speech)), np.concatenate((pause, speech)))
+    )
+    assert after / SAMPLE_RATE == pytest.approx(alone / SAMPLE_RATE, abs=0.4)
+
+
+def test_the_size_of_blocks_does_not_change_what_is_heard() -> None:
+    """The same file is cut in other places on another machine, and a repeated conversion doubles sentences."""
+    with MediaReader(CLIPS[0]) as reader:
+        audio = np.concatenate(list(reader.blocks()))
+    audio = np.concatenate((audio, np.zeros(20 * SAMPLE_RATE, np.int16), audio))
+    whole, vad = SileroVad().feed(audio), SileroVad()
+    parts = [vad.feed(block) for block in np.split(audio, [1, 700, 33_333, 250_000, 250_001, 600_000])]
+    assert np.concatenate(parts) == pytest.approx(whole, abs=1e-4)

@@ -102,11 +102,11 @@ def _of_wav(descriptor: int, size: int) -> float | None:
         elif kind == b"fact" and len(head) >= 4:
             (samples,) = struct.unpack_from("<I", head)
         elif kind == b"data" and rate:
-            length = large_size if large else length
-            if not _share(at, length, size):
+            there = large_size if large else length
+            if not _share(at, there, size):
                 return None
             counted = samples / rate
-            seconds = length / bytes_a_second if bytes_a_second else counted
+            seconds = there / bytes_a_second if bytes_a_second else counted
             return (counted if seconds / 2 < counted < seconds * 2 else seconds) or None
     return None
 

@@ -16,7 +16,7 @@ Planes = list[NDArray[Any]]  # a channel each, shape (samples,), as the decoder 
 Weights = NDArray[np.float32]  # how much of each channel, shape (channels,)
 
 _STRIDE: Final = 97  # of the samples by which channels are compared: a few thousand of a block
-_AUDIBLE: Final = 0.01  # of the loudest channel's energy; a channel with less adds nothing to the mix, nor takes any
+_AUDIBLE: Final = 1e-4  # of the loudest channel's energy, 40 dB below; a quieter channel is noise
 _ALIKE: Final = 0.5  # correlation of channels from which on their mix has what each has
 _FAINT: Final = 1e-9  # of full scale, which is -90 dBFS; below is rounding
 _SHORT: Final = 0.5  # seconds; a shorter block tells nothing

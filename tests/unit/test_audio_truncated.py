@@ -1,0 +1,256 @@
+"""Files that end early, or have holes: what is there is given, and it is said that it is not all."""
+
+import io
+import os
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from schemas.transcript import Truncated
+from tests.audio_files import RATE, Sounding, beeps, onsets, write_tracks
+from v2t_stream.audio.decode import MediaReader
+from v2t_stream.audio.parts import Part, PartReader, survey
+from v2t_stream.errors import Reject
+
+LAYOUTS = ("empty_moov+default_base_moof", "empty_moov", "empty_moov+dash", "empty_moov+default_base_moof+global_sidx")
+
+
+def fragmented(path: Path, flags: str, seconds: float = 20) -> Path:
+    options = {"movflags": flags, "frag_duration": "1000000"}
+    return write_tracks(path, [Sounding(beeps(seconds, 48_000))], "aac", rate=48_000, options=options)
+
+
+def overwritten(data: bytes) -> bytes:
+    return data[: len(data) * 4 // 10] + bytes(len(data) // 5) + data[len(data) * 6 // 10 :]
+
+
+def scrambled(data: bytes) -> bytes:
+    return data[: len(data) * 4 // 10] + np.random.default_rng(0).bytes(len(data) // 5) + data[len(data) * 6 // 10 :]
+
+
+def missing(data: bytes) -> bytes:
+    return data[: len(data) * 4 // 10] + data[len(data) * 6 // 10 :]
+
+
+def without_fragments(data: bytes) -> bytes:
+    starts = [n - 4 for n in range(len(data)) if data.startswith(b"moof", n)]
+    return data[: starts[len(starts) * 4 // 10]] + data[starts[len(starts) * 6 // 10] :]
+
+
+@pytest.mark.parametrize("flags", LAYOUTS)
+@pytest.mark.parametrize("hole", [overwritten, scrambled, missing, without_fragments])
+def test_a_hole_in_a_fragmented_mp4(hole: Callable[[bytes], bytes], flags: str, tmp_path: Path) -> None:
+    """A segment that was not downloaded: all that follows was lost, and the job was completed."""
+    path = fragmented(tmp_path / "a.mp4", flags)
+    with MediaReader(path) as reader:
+        whole = np.concatenate(list(reader.blocks()))
+        assert reader.truncated is None
+    assert onsets(whole) == pytest.approx(range(1, 20), abs=0.05)
+    path.write_bytes(hole(path.read_bytes()))
+    with MediaReader(path) as reader:
+        audio = np.concatenate(list(reader.blocks()))
+        assert reader.truncated is not None
+        assert reader.truncated.declared == pytest.approx(20, abs=0.1)
+        assert 13 < reader.truncated.decoded < 17
+    found = onsets(audio)
+    assert found[:6] == pytest.approx([1, 2, 3, 4, 5, 6], abs=0.05)
+    assert found[-5:] == pytest.approx([15, 16, 17, 18, 19], abs=0.05)
+
+
+def test_fragments_without_a_hole_are_left_as_they_are(tmp_path: Path) -> None:
+    """A file that is whole is said not to be."""
+    for flags in LAYOUTS:
+        path = fragmented(tmp_path / "a.mp4", flags, 5)
+        assert survey(path) == ((Part(0, path.stat().st_size),), False)
+
+
+def test_a_silence_in_fragments_is_no_hole(tmp_path: Path) -> None:
+    """A microphone that was off for a while leaves a gap in the times, and nothing is missing."""
+    track = Sounding(beeps(20, 48_000), jumps=[(8.6, 20)])
+    options = {"movflags": "empty_moov+default_base_moof", "frag_duration": "1000000"}
+    path = write_tracks(tmp_path / "a.mp4", [track], "aac", rate=48_000, options=options)
+    with MediaReader(path) as reader:
+        assert sum(map(len, reader.blocks())) / RATE == pytest.approx(40, abs=0.1)
+        assert reader.truncated is None
+
+
+def wav(path: Path, riff: int, data: int, *, head: bytes = b"RIFF", more: bytes = b"") -> Path:
+    """Write three seconds, and these sizes."""
+    samples = (beeps(3) * 32_767).astype("<i2").tobytes()
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16)
+    path.write_bytes(
+        head + struct.pack("<I", riff) + b"WAVE" + more + form + b"data" + struct.pack("<I", data) + samples
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    "size",
+    [0, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0x7FFFF000, 0x7F000000, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFF - 44, 0xFFFFFFDB],
+)
+def test_a_wav_whose_size_was_left_open_is_whole(size: int, tmp_path: Path) -> None:
+    """A recording from a pipe says that it is 37 hours long, and was cut off after three seconds."""
+    with MediaReader(wav(tmp_path / "a.wav", size, size)) as reader:
+        assert sum(map(len, reader.blocks())) == 3 * RATE
+        assert reader.truncated is None
+
+
+@pytest.mark.parametrize("seconds", [3, 6])
+def test_a_large_wav(seconds: int, tmp_path: Path) -> None:
+    """In the form for more than 4 GiB the size stands elsewhere."""
+    size = seconds * 2 * RATE
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, size + 72, size, size // 2, 0)
+    path = wav(tmp_path / "a.wav", 0xFFFFFFFF, 0xFFFFFFFF, head=b"RF64", more=sizes)
+    with MediaReader(path) as reader:
+        assert sum(map(len, reader.blocks())) == 3 * RATE
+        assert reader.truncated == (Truncated(declared=6, decoded=3) if seconds == 6 else None)
+
+
+@pytest.mark.parametrize("seconds", [4, 3_600, 30_000])
+def test_a_wav_that_declares_more_than_there_is_is_cut_off(seconds: int, tmp_path: Path) -> None:
+    """However much is missing."""
+    size = seconds * 2 * RATE
+    with MediaReader(wav(tmp_path / "a.wav", 36 + size, size)) as reader:
+        assert sum(map(len, reader.blocks())) == 3 * RATE
+        assert reader.truncated is not None
+        assert (reader.truncated.declared, reader.truncated.decoded) == (seconds, 3)
+
+
+def test_other_heads_that_were_left_open(tmp_path: Path) -> None:
+    """What was piped through a program that could not go back is whole."""
+    whole = {
+        suffix: write_tracks(tmp_path / f"a.{suffix}", [Sounding(beeps(5))], codec).read_bytes()
+        for suffix, codec in (("flac", "flac"), ("au", "pcm_s16be"), ("aiff", "pcm_s16be"), ("caf", "pcm_s16le"))
+    }
+    flac = bytearray(whole["flac"])
+    flac[21] &= 0xF0
+    flac[22:26] = bytes(4)
+    au = bytearray(whole["au"])
+    au[8:12] = b"\xff" * 4
+    aiff = bytearray(whole["aiff"])
+    at = aiff.index(b"COMM") + 10
+    aiff[at : at + 4] = struct.pack(">I", 0x7F000000 // 2)
+    at = aiff.index(b"SSND") + 4
+    aiff[at : at + 4] = struct.pack(">I", 0x7F000008)
+    caf = bytearray(whole["caf"])
+    at = caf.index(b"data") + 4
+    caf[at : at + 8] = b"\xff" * 8
+    for suffix, data in {"flac": flac, "au": au, "aiff": aiff, "caf": caf}.items():
+        path = tmp_path / f"b.{suffix}"
+        path.write_bytes(data)
+        with MediaReader(path) as reader:
+            assert sum(map(len, reader.blocks())) == pytest.approx(5 * RATE, abs=100), suffix
+            assert reader.truncated is None, suffix
+
+
+@pytest.mark.parametrize(("suffix", "pictures"), [("mkv", "mpeg4"), ("mp4", "mpeg4"), ("flv", "flv"), ("avi", "mpeg4")])
+def test_pictures_that_go_on_after_the_sound_do_not_make_it_cut_off(suffix: str, pictures: str, tmp_path: Path) -> None:
+    """A film whose credits are silent is called incomplete."""
+    path = write_tracks(
+        tmp_path / f"a.{suffix}",
+        [Sounding(beeps(6, 44_100))],
+        "libmp3lame",
+        rate=44_100,
+        pictures=30,
+        picture_codec=pictures,
+    )
+    for patched in (path.read_bytes(), path.read_bytes().replace(b"DURATION", b"DURATIOM")):
+        path.write_bytes(patched)  # not all writers of Matroska note how long each track is
+        with MediaReader(path) as reader:
+            assert sum(map(len, reader.blocks())) / RATE == pytest.approx(6, abs=0.1)
+            assert reader.truncated is None
+    path.write_bytes(patched[: len(patched) * 5 // 100])
+    if suffix in {"mkv", "flv"}:
+        with MediaReader(path) as reader:
+            assert sum(map(len, reader.blocks())) / RATE < 4
+            assert reader.truncated is not None
+
+
+@pytest.mark.parametrize("change", ["grows", "is written again"])
+def test_a_file_that_changes_is_not_taken_for_whole(change: str, tmp_path: Path) -> None:
+    """A recording that still runs: the transcript ends where the copy was at that moment."""
+    path = write_tracks(tmp_path / "a.wav", [Sounding(beeps(30))], "pcm_s16le")
+    with MediaReader(path) as reader:
+        blocks = reader.blocks()
+        next(blocks)
+        if change == "grows":
+            with path.open("ab") as file:
+                file.write(bytes(3_200))
+        else:
+            os.utime(path, (1, 1))
+        with pytest.raises(Reject, match=r"^a\.wav changed while it was read, as a recording does that still runs"):
+            list(blocks)
+
+
+def test_a_chain_of_ogg_files_is_one_recording(tmp_path: Path) -> None:
+    """A radio stream has a link for each song, whatever its form."""
+    links = [
+        write_tracks(tmp_path / f"{n}.ogg", [Sounding(channels, layout)], codec, rate=48_000).read_bytes()
+        for n, (codec, layout, channels) in enumerate(
+            (
+                ("libopus", "mono", beeps(3, 48_000)),
+                ("libopus", "stereo", np.stack([beeps(2, 48_000)] * 2)),
+                ("flac", "mono", beeps(3, 48_000)),
+                ("libopus", "mono", beeps(2, 48_000)),
+            )
+        )
+    ]
+    path = tmp_path / "a.ogg"
+    path.write_bytes(b"".join(links))
+    with MediaReader(path) as reader:
+        audio = np.concatenate(list(reader.blocks()))
+        assert reader.truncated is None
+    assert len(audio) / RATE == pytest.approx(10, abs=0.05)
+    assert onsets(audio) == pytest.approx([1, 2, 4, 6, 7, 9], abs=0.05)
+
+
+def test_a_part_is_read_as_a_file_of_its_own(tmp_path: Path) -> None:
+    """What is laid over a hole must be seen wherever the reader starts and ends."""
+    path = tmp_path / "a"
+    path.write_bytes(bytes(range(100)))
+    expected = bytearray(range(10, 90))
+    expected[5:9] = b"free"
+    with PartReader(io.FileIO(path), Part(10, 90, ((15, b"free"),))) as part:
+        for start in range(90):
+            for length in range(1, 12):
+                part.seek(start)
+                assert part.read(length) == bytes(expected[start : start + length])
+        assert part.seek(0, os.SEEK_END) == 80
+        with pytest.raises(ValueError, match="before the start"):
+            part.seek(-1)
+
+
+def test_hundreds_of_joined_pieces_do_not_drift(tmp_path: Path) -> None:
+    """Each piece is an eighth of a second longer than it says: after five hours the words come minutes late."""
+    piece = 2.0
+    path = tmp_path / "piece.m4a"
+    write_tracks(path, [Sounding(beeps(piece + 1, RATE)[RATE:])], "aac", rate=RATE)
+    joined = tmp_path / "joined.mka"
+    with av.open(path) as source, av.open(joined, "w") as target:
+        packets = [bytes(packet) for packet in source.demux(audio=0) if packet.size]
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        last = -16
+        for n in range(500):
+            for k, data in enumerate(packets):
+                packet = av.Packet(data)
+                packet.stream, packet.time_base = stream, Fraction(1, RATE)
+                # As joining does: where the last piece is not over, right behind its last packet.
+                last = max(last + 16, round(n * piece * RATE) + k * 1024)
+                packet.pts = packet.dts = last
+                packet.duration = 1024
+                target.mux(packet)
+    at = 0
+    found: list[float] = []
+    with MediaReader(joined) as reader:
+        for block in reader.blocks():
+            found += [at / RATE + one for one in onsets(block)]
+            at += len(block)
+    assert at / RATE == pytest.approx(1_000, abs=0.2)
+    assert len(found) == pytest.approx(1_000, abs=2)
+    off = [(one - 0.064 + 0.5) % 1 - 0.5 for one in found]  # AAC's run-up, which nothing in the file tells of
+    assert max(map(abs, off)) < 0.1
