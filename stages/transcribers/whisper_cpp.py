@@ -187,7 +187,7 @@ class _Piece(NamedTuple):
 
 
 def _words(pieces: Iterable[_Piece], duration: float, *, spaced: bool) -> Iterator[Word]:
-    """The words of a chunk; a word is taken to begin where the one before it ended."""
+    """The words of a chunk; a word is taken to begin where the one before it ended, with the marks after it."""
     start = 0.0
     for word in _grouped(pieces, spaced=spaced):
         # A mark's own end is that of the pause after it.
@@ -196,7 +196,7 @@ def _words(pieces: Iterable[_Piece], duration: float, *, spaced: bool) -> Iterat
         text = b"".join(piece.text for piece in word).decode(errors="replace").strip()
         chance = sum(piece.probability for piece in word) / len(word)
         yield Word(start=start, end=stop, text=text, probability=round(chance, 3))
-        start = stop
+        start = _within(word[-1].end, stop, duration)
 
 
 def _grouped(pieces: Iterable[_Piece], *, spaced: bool) -> list[list[_Piece]]:

@@ -71,7 +71,7 @@ async def test_a_novel_is_heard_sentence_by_sentence(
     assert_in_time(speech, heard)
 
 
-@pytest.mark.parametrize("engine", ["faster-whisper"])
+@ENGINES
 async def test_a_sentence_is_never_shown_before_the_pause_in_front_of_it(
     engine: str, connection: Connection, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ async def run(folder: Path) -> list[Row]:
             with direct("faster-whisper", threads=threads, batch=BATCH) as library:
                 runs, alone = await in_turns(f"{threads} threads", ready, library, path)
             text = " ".join(segment.text for segment in (await ready.transcript(runs[-1])).segments)
-        rows += _rows(f"{seconds(path) / 60:.0f} min, {threads} thread{'s' * (threads > 1)}", runs, alone)
+        rows += speed_rows(f"{seconds(path) / 60:.0f} min, {threads} thread{'s' * (threads > 1)}", runs, alone)
         ours, theirs = (word_error_rate(spoken(MINUTES), words) for words in (text, alone[-1].text))
         rows.append(
             Row(
@@ -49,20 +49,21 @@ async def in_turns(what: str, ready: Pipeline, library: Direct, path: Path) -> t
     return runs, alone
 
 
-def ratio_row(what: str, runs: Sequence[Run], alone: Sequence[Heard]) -> Row:
+def ratio_row(what: str, runs: Sequence[Run], alone: Sequence[Heard], target: float = 1.10) -> Row:
     ratio = [run.completed / heard.seconds for run, heard in zip(runs, alone, strict=True)]
     return Row(
         f"{what}: time against the library alone",
-        "at most 1.10",
+        f"at most {target:.2f}",
         f"{spread(ratio, '.2f', '')}: {spread([run.completed for run in runs])} against "
         f"{spread([heard.seconds for heard in alone])}",
-        statistics.median(ratio) <= 1.10,
+        statistics.median(ratio) <= target,
     )
 
 
-def _rows(what: str, runs: Sequence[Run], alone: Sequence[Heard]) -> list[Row]:
+def speed_rows(what: str, runs: Sequence[Run], alone: Sequence[Heard], target: float = 1.10) -> list[Row]:
+    """How the times compare, and where they went; `target` is for the ratio."""
     return [
-        ratio_row(what, runs, alone),
+        ratio_row(what, runs, alone, target),
         Row("… where the time went", "", breakdown(sorted(runs, key=lambda run: run.completed)[len(runs) // 2])),
         # Less disturbed than the clock by what else the machine does; it says how much the pipeline adds as work.
         Row(
