@@ -65,6 +65,7 @@ ENDS: Mapping[str, tuple[Message, ...]] = {
             seconds=1,
             sound=Sound(
                 peak=-62.4,
+                speech=0.0,
                 level=-80.1,
                 tracks=(Track(number=1, taken=True), Track(number=2, language="deu", title="Kommentar")),
             ),

@@ -174,7 +174,10 @@ def empty(job: str = "void-9") -> list[tuple[float, Message]]:
     return [
         (60, submitted(job, "A quiet recording")),
         (50, downloaded(job, "A quiet recording")),
-        (45, replace(converted(job, 0), duration=303.0, sound=Sound(peak=-62.4, level=-80.1, tracks=tracks))),
+        (
+            45,
+            replace(converted(job, 0), duration=303.0, sound=Sound(peak=-62.4, level=-80.1, speech=0.0, tracks=tracks)),
+        ),
         (44, completed(job, segments=0)),
     ]
 
