@@ -100,8 +100,9 @@ def _encoded(stream: AudioStream, track: Sounding) -> list[Any]:
 
 def _pictures(stream: VideoStream, seconds: float) -> list[Any]:
     packets = []
+    grey = np.full((stream.height * 3 // 2, stream.width), 128, np.uint8)
     for n in range(round(seconds * 25)):
-        picture = av.VideoFrame(stream.width, stream.height, "yuv420p")
+        picture = av.VideoFrame.from_ndarray(grey, "yuv420p")
         picture.pts, picture.time_base = n, Fraction(1, 25)
         packets += stream.encode(picture)
     return packets + stream.encode(None)

@@ -254,3 +254,33 @@ def test_hundreds_of_joined_pieces_do_not_drift(tmp_path: Path) -> None:
     assert len(found) == pytest.approx(1_000, abs=2)
     off = [(one - 0.064 + 0.5) % 1 - 0.5 for one in found]  # AAC's run-up, which nothing in the file tells of
     assert max(map(abs, off)) < 0.1
+
+
+@pytest.mark.parametrize("hole", [overwritten, scrambled, missing])
+@pytest.mark.parametrize(("suffix", "codec"), [("flac", "flac"), ("mka", "aac"), ("mka", "libopus"), ("mka", "flac")])
+def test_a_hole_in_other_files(suffix: str, codec: str, hole: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """What comes after a hole keeps its times, and the silence that stands for the hole is not called all there is."""
+    noise = np.random.default_rng(0).standard_normal(20 * 48_000) * 0.01
+    path = write_tracks(tmp_path / f"a.{suffix}", [Sounding(beeps(20, 48_000) + noise)], codec, rate=48_000)
+    path.write_bytes(hole(path.read_bytes()))
+    with MediaReader(path) as reader:
+        audio = np.concatenate(list(reader.blocks()))
+        assert len(audio) / RATE == pytest.approx(20, abs=0.1)
+        assert reader.truncated is not None
+        assert reader.truncated.declared == pytest.approx(20, abs=0.1)
+        assert 12 < reader.truncated.decoded < 17
+    found = onsets(audio)
+    assert found[:6] == pytest.approx([1, 2, 3, 4, 5, 6], abs=0.05)
+    assert found[-4:] == pytest.approx([16, 17, 18, 19], abs=0.05)
+
+
+def test_what_of_an_mp4_cannot_be_decoded_is_missing(tmp_path: Path) -> None:
+    """A fifth of a download was never written: the transcript has a silence there, and calls itself complete."""
+    noise = np.random.default_rng(0).standard_normal(20 * 48_000) * 0.01
+    sound = Sounding(beeps(20, 48_000) + noise)
+    path = write_tracks(tmp_path / "a.mp4", [sound], "aac", rate=48_000, options={"movflags": "faststart"})
+    path.write_bytes(overwritten(path.read_bytes()))
+    with MediaReader(path) as reader:
+        assert sum(map(len, reader.blocks())) / RATE == pytest.approx(20, abs=0.1)
+        assert reader.truncated is not None
+        assert reader.truncated.decoded == pytest.approx(16, abs=1)

@@ -14,6 +14,7 @@ class Damage:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self.undecoded = 0.0  # seconds of packets
         self._lost = 0.0  # seconds
         self._run = 0.0  # of them without a sound packet between
         self._barren = 0  # packets without sound since the last one with some

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import av
 from av.audio.frame import AudioFrame
@@ -23,6 +23,8 @@ from v2t_stream.audio.resample import MonoResampler
 from v2t_stream.audio.source import look_at, open_media
 from v2t_stream.audio.tracks import is_decodable
 from v2t_stream.errors import Reject
+
+_WITHOUT_GAPS: Final = ("flac",)  # formats that number their frames one by one
 
 
 class MediaReader:
@@ -60,6 +62,7 @@ class MediaReader:
         # Seconds, as far as one can tell before decoding; None where one cannot.
         self.duration = None if later or not container.duration else container.duration / av.time_base
         self._decoded = 0.0  # seconds of sound, without what stands for gaps
+        self._damage = Damage(self.name)
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +130,7 @@ class MediaReader:
         yield from line.finish()
 
     def _frames(self, clock: Clock) -> Iterator[AudioFrame]:
-        damage = Damage(self.name)
+        damage = self._damage
         until = first_missing(self._stream, self._state.size) if len(self._survey.parts) == 1 else None
         yield from frames_of(self._media.container, self._stream, damage, clock, until)
         for part in self._survey.parts[1:]:
@@ -143,14 +146,20 @@ class MediaReader:
     def _verdict(self) -> Truncated | None:
         """Whether less was decoded than the file declares, and not only because its pictures go on for longer."""
         zero, end = self._clock.zero or 0.0, self._clock.end
-        if end is None:
+        declared = self.position if end is None else end - zero
+        missing = self._missing()
+        decoded = self.position - missing
+        if not falls_short(decoded, declared):
             return None
-        decoded = self._decoded if self._survey.holes else self.position
-        if not falls_short(decoded, end - zero):
+        if not missing and goes_on(self._media.container, self._stream, zero + decoded, zero + declared):
             return None
-        if not self._survey.holes and goes_on(self._media.container, self._stream, zero + decoded, end):
-            return None
-        return Truncated(declared=end - zero, decoded=decoded)
+        return Truncated(declared=declared, decoded=decoded)
+
+    def _missing(self) -> float:
+        """Seconds up to here that were there once; other gaps are silence, which is how some media leave it out."""
+        has_holes = self._survey.holes or self._media.container.format.name in _WITHOUT_GAPS
+        gaps = max(self.position - self._decoded, 0.0)
+        return gaps if has_holes else min(gaps, self._damage.undecoded)
 
 
 class _State(NamedTuple):

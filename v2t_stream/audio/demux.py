@@ -43,6 +43,7 @@ def frames_of(
         try:
             frames = cast("list[AudioFrame]", packet.decode())
         except av.FFmpegError:
+            damage.undecoded += _seconds(packet)
             damage.skip(_seconds(packet), clock.now)
             continue
         damage.passed(len(frames))

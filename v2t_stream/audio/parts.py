@@ -16,6 +16,18 @@ _BOXES: Final = frozenset(
     # What may stand beside fragments on the top level (ISO/IEC 14496-12 and 23009-1).
     b"ftyp styp moov moof mdat mfra sidx ssix free skip wide meta emsg prft pdin udta uuid".split()
 )
+_SEGMENT: Final = b"\x18\x53\x80\x67"
+_ELEMENTS: Final = frozenset(
+    # EBML's head, the segment, what is in it, and what may be between.
+    bytes.fromhex(kind)
+    for kind in (
+        *("1A45DFA3", "18538067", "114D9B74", "1549A966", "1654AE6B", "1F43B675", "1C53BB6B", "1254C367"),
+        *("1941A469", "1043A770", "EC", "BF"),
+    )
+)
+_MOST: Final = (
+    1 << 22
+)  # pages, boxes or elements that are looked at, which takes some seconds: 20 hours of the shortest
 
 
 class Part(NamedTuple):
@@ -41,6 +53,8 @@ def survey(path: Path) -> Survey:
             return Survey(tuple(Part(*border) for border in pairwise(borders)))
         if head[4:] in (b"ftyp", b"styp", b"moov", b"moof"):
             return _fragments(descriptor, size)
+        if head.startswith(b"\x1a\x45\xdf\xa3"):
+            return Survey((Part(0, size),), not _are_whole(_clusters(descriptor), size))
         return Survey((Part(0, size),))
 
 
@@ -48,7 +62,9 @@ def _links(descriptor: int, size: int) -> Iterator[int]:
     """Where the links of a chained Ogg file start: where streams begin after others have run."""
     yield 0
     at, running = 0, False
-    while at < size:
+    for _ in range(_MOST):
+        if at >= size:
+            return
         head = os.pread(descriptor, _PAGE, at)
         if len(head) < 27 or not head.startswith(b"OggS"):
             at = _find(descriptor, at + 1, b"OggS")
@@ -69,8 +85,10 @@ def _fragments(descriptor: int, size: int) -> Survey:
     numbers: list[int] = []
     from_itself = True  # whether fragments count their places in the file from where they say that they stand
     at = 0
-    while at < size - 8:
+    for _ in range(_MOST):
         head = os.pread(descriptor, 24, at)
+        if len(head) < 8:
+            break
         length, kind = struct.unpack_from(">I4s", head)
         if length == 1 and len(head) >= 16:
             (length,) = struct.unpack_from(">Q", head, 8)
@@ -90,6 +108,33 @@ def _fragments(descriptor: int, size: int) -> Survey:
                 patches += [(at + offset, struct.pack(">Q", at)) for offset, place in places.items() if place != at]
         at += length
     return Survey((Part(0, size, tuple(patches)),), bool(patches) or _are_missing(numbers))
+
+
+def _clusters(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
+    """The top-level elements of a Matroska file (RFC 9559, section 4.5): where each starts, its kind and its end."""
+    at = 0
+    for _ in range(_MOST):
+        head = os.pread(descriptor, 12, at)
+        if not head:
+            return
+        kind = head[:4] if head[0] & 0xF0 == 0x10 else head[:1]
+        size = head[len(kind) : len(kind) + 8]
+        width = 9 - size[0].bit_length() if size else 9
+        if width > len(size):
+            yield at, b"", at
+            return
+        length = int.from_bytes(size[:width]) & (1 << 7 * width) - 1
+        start = at + len(kind) + width
+        unknown = length == (1 << 7 * width) - 1
+        yield at, kind, -1 if unknown else start + length
+        if unknown and kind != _SEGMENT:
+            return  # a live recording, of which only all that is within would tell
+        at = start if kind == _SEGMENT else start + length
+
+
+def _are_whole(elements: Iterator[tuple[int, bytes, int]], size: int) -> bool:
+    """Whether one known element follows on the other, but for the last: a file that is cut off is another matter."""
+    return all(kind in _ELEMENTS or at >= size for at, kind, _ in elements)
 
 
 def _places(fragment: bytes) -> Iterator[tuple[int, int]]:
