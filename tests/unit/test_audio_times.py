@@ -58,6 +58,14 @@ def test_one_wrong_timestamp_moves_nothing(place: int, off: float) -> None:
     assert places == pytest.approx([n * FRAME for n in range(200)], abs=1e-6)
 
 
+@given(st.floats(100, 1e6))
+def test_a_stream_that_was_put_together_goes_on_however_its_timestamps_jump(back: float) -> None:
+    """A broadcast with advertisements has two clocks by turns: after each the words would come hours late."""
+    timestamps = [first + n * FRAME for first in (back + 1e4, 1e4, back + 1e4, 1e4) for n in range(100)]
+    timestamps[300:] = [one + 4 for one in timestamps[300:]]
+    assert run(Clock(timestamps[0]), timestamps)[-1] == pytest.approx(399 * FRAME, abs=1e-4)
+
+
 @given(st.floats(0.6, 1e6))
 def test_timestamps_that_start_anew_go_on(back: float) -> None:
     """The second half of a joined stream is dropped, as it has the times of the first."""

@@ -284,3 +284,16 @@ def test_what_of_an_mp4_cannot_be_decoded_is_missing(tmp_path: Path) -> None:
         assert sum(map(len, reader.blocks())) / RATE == pytest.approx(20, abs=0.1)
         assert reader.truncated is not None
         assert reader.truncated.decoded == pytest.approx(16, abs=1)
+
+
+def test_two_files_in_one_are_not_cut_off(tmp_path: Path) -> None:
+    """What was joined with `cat` has the head of the first, whose length is that of the first."""
+    one = write_tracks(tmp_path / "a.flac", [Sounding(beeps(6))], "flac").read_bytes()
+    other = write_tracks(tmp_path / "b.flac", [Sounding(beeps(4))], "flac").read_bytes()
+    path = tmp_path / "joined.flac"
+    path.write_bytes(one + other)
+    with MediaReader(path) as reader:
+        audio = np.concatenate(list(reader.blocks()))
+        assert reader.truncated is None
+    assert len(audio) / RATE == pytest.approx(10, abs=0.05)
+    assert onsets(audio) == pytest.approx([1, 2, 3, 4, 5, 7, 8, 9], abs=0.05)

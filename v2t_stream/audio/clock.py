@@ -10,6 +10,7 @@ _WATCHED: Final = 1.0  # seconds of sound
 _OVERLAP: Final = 0.5
 # A gap that is longer is a wrong timestamp rather than silence: longer than any break within a day's recording.
 _GAP: Final = 4 * 3600.0
+_SPLICED_GAP: Final = 60.0  # the same in a stream whose timestamps have started anew: it was put together of several
 
 
 class Clock:
@@ -18,8 +19,10 @@ class Clock:
     def __init__(self, zero: float | None) -> None:
         """`zero`: the timestamp at which source time is 0; None: that of the first frame."""
         self.now = 0.0  # where the next frame starts if it follows on
-        self.zero = zero
+        self.zero = zero  # moved where timestamps start anew
+        self.origin: float | None = None  # what it was at the first frame
         self.end: float | None = None  # the timestamp at which the file ends by its own word: no gap leads beyond
+        self._longest_gap = _GAP
         self._last: float | None = None  # the timestamp of the frame before; None: none came
         # How many of the latest frames were later than the one before, the latest counting most.
         self._running = 0.7
@@ -49,6 +52,8 @@ class Clock:
         if self.zero is None:
             self.zero = at - self.now
         off = at - self.zero - self.now
+        if self.origin is None:
+            self.origin = self.zero
         last, self._last = self._last, at
         first = last is None
         if -_LASTING <= off <= _LASTING and not first:  # nearly always
@@ -63,7 +68,9 @@ class Clock:
             return 0.0  # no other frame bears this timestamp out
         beyond = self.end is not None and off > _SUDDEN and at > self.end + 1
         stalled = off < 0 and self._running < 0.5 and not first  # as where all frames have the same timestamp
-        if off < -_OVERLAP or off > _GAP or beyond or stalled:
+        anew = off < -_OVERLAP and not stalled
+        if anew or stalled or beyond or off > self._longest_gap:
+            self._longest_gap = _SPLICED_GAP if anew else self._longest_gap
             self.zero += off
             return 0.0
         return off

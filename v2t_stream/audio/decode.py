@@ -145,7 +145,7 @@ class MediaReader:
 
     def _verdict(self) -> Truncated | None:
         """Whether less was decoded than the file declares, and not only because its pictures go on for longer."""
-        zero, end = self._clock.zero or 0.0, self._clock.end
+        zero, end = self._clock.origin or 0.0, self._clock.end
         declared = self.position if end is None else end - zero
         missing = self._missing()
         decoded = self.position - missing
