@@ -40,6 +40,7 @@ def assert_heard(speech: Speech, heard: Transcript, best: tuple[float, float]) -
     # The benchmark has half as much room; here it is two or three words, by which processors of two makers may differ.
     assert score.wrong <= best[0] + 0.01, score
     assert score.lost <= best[1] + 0.01, score
+    assert (heard.gaps, heard.unheard, heard.doubtful) == ((), (), ())
 
 
 def assert_in_time(speech: Speech, heard: Transcript) -> None:

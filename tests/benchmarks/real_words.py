@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from schemas.transcript import Segment
+from schemas.transcript import Segment, Transcript
 from tests.benchmarks.direct import Direct, direct
 from tests.benchmarks.pipeline import BATCH, Pipeline, cores, pipeline
 from tests.benchmarks.report import Row, say
@@ -33,18 +33,19 @@ async def run(folder: Path) -> list[Row]:
         with direct(engine, threads=cores(), batch=BATCH, model=model) as library:
             for name in ("sonnets", "novel"):
                 alone = await asyncio.to_thread(_alone, library, files[name], spoken[name])
-                rows += _word_rows(f"{engine}, {name}", Score.of(spoken[name], heard[name]), alone)
+                rows += _word_rows(f"{engine}, {name}", Score.of(spoken[name], heard[name].segments), alone)
         pauses = "novel with pauses"
-        rows.append(Row(f"words wrong, {engine}, {pauses}", "", str(Score.of(spoken[pauses], heard[pauses]))))
-        rows += [_times_row(f"{engine}, {name}", spoken[name], heard[name]) for name in ("novel", pauses)]
-        rows += [_quiet_row(f"{engine}, {name}", heard[name]) for name in sounds]
+        rows.append(Row(f"words wrong, {engine}, {pauses}", "", str(Score.of(spoken[pauses], heard[pauses].segments))))
+        rows += [_times_row(f"{engine}, {name}", spoken[name], heard[name].segments) for name in ("novel", pauses)]
+        rows.append(_audit_row(engine, [heard[name] for name in spoken]))
+        rows += [_quiet_row(f"{engine}, {name}", heard[name].segments) for name in sounds]
     return rows
 
 
-async def _heard(ready: Pipeline, engine: str, path: Path) -> Sequence[Segment]:
+async def _heard(ready: Pipeline, engine: str, path: Path) -> Transcript:
     done = await ready.run(path, engine=engine, word_timestamps=True)
     say(f"  {engine}, {path.stem}: {done.completed:.1f} s")
-    return (await ready.transcript(done)).segments
+    return await ready.transcript(done)
 
 
 def _alone(library: Direct, path: Path, speech: Speech) -> dict[str, Score]:
@@ -81,6 +82,16 @@ def _times_row(what: str, speech: Speech, segments: Sequence[Segment]) -> Row:
         f"{starts.offsets[starts.worst]:+.2f}, after a pause of {speech.sentences[starts.worst].start - before:.1f} s; "
         f"the earliest {starts.earliest:+.2f} ({len(starts.offsets)} of {starts.sentences} sentences)",
         starts.within(0.95) <= 0.30 and starts.within(1) <= 1 and starts.earliest >= -0.5,
+    )
+
+
+def _audit_row(engine: str, transcripts: Sequence[Transcript]) -> Row:
+    told = [mark for heard in transcripts for mark in (*heard.gaps, *heard.unheard, *heard.doubtful)]
+    return Row(
+        f"told as unheard or doubtful in all of this, {engine}",
+        "nothing",
+        ", ".join(f"{mark.start:.1f} to {mark.end:.1f} s" for mark in told) or "nothing",
+        not told,
     )
 
 
