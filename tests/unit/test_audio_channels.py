@@ -16,7 +16,7 @@ Wave = NDArray[np.float64]
 
 @pytest.fixture(scope="module")
 def voice() -> Wave:
-    return speech("20s-1.flac")
+    return np.tile(speech(), 2)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,8 @@ def test_a_voice_in_one_channel_of_many_is_heard(
         channels[0] -= voice / (mix_weights(layout, len(names))[0] / mix_weights(layout, len(names))[spoken])
     if np.abs(channels).max() > 1:
         channels /= np.abs(channels).max()
-    path = write_tracks(tmp_path / "a.mka", [Sounding(channels, layout)], "pcm_f32le")
+    codec = "aac" if layout in {"5.1", "7.1"} and others == "music" else "pcm_f32le"
+    path = write_tracks(tmp_path / "a.mka", [Sounding(channels, layout)], codec)
     assert speech_seconds(read(path)) == pytest.approx(expected, rel=0.1)
 
 

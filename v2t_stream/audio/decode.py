@@ -24,6 +24,7 @@ from v2t_stream.audio.source import look_at, open_media
 from v2t_stream.audio.tracks import is_decodable
 from v2t_stream.errors import Reject
 
+_NOTICEABLE: Final = 5.0  # seconds that are known to be missing, which is a sentence, however long the file
 _WITHOUT_GAPS: Final = ("flac",)  # formats that number their frames one by one
 
 
@@ -149,7 +150,7 @@ class MediaReader:
         declared = self.position if end is None else end - zero
         missing = self._missing()
         decoded = self.position - missing
-        if not falls_short(decoded, declared):
+        if missing < _NOTICEABLE and not falls_short(decoded, declared):
             return None
         if not missing and goes_on(self._media.container, self._stream, zero + decoded, zero + declared):
             return None
