@@ -297,3 +297,25 @@ def test_two_files_in_one_are_not_cut_off(tmp_path: Path) -> None:
         assert reader.truncated is None
     assert len(audio) / RATE == pytest.approx(10, abs=0.05)
     assert onsets(audio) == pytest.approx([1, 2, 3, 4, 5, 7, 8, 9], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "holes"),
+    [
+        ([1, 2, 3], False),
+        ([7, 8, 9, 10], False),
+        ([2, 4, 6, 8], False),
+        ([0, 0, 0, 0], False),
+        ([1, 3], True),
+        ([1, 2, 3, 5, 6], True),
+        ([2, 4, 8, 10], True),
+        ([5, 6, 1, 2, 3], False),
+        ([4], False),
+    ],
+)
+def test_the_numbers_of_fragments_tell_which_are_missing(numbers: list[int], *, holes: bool, tmp_path: Path) -> None:
+    """One segment of a stream was not downloaded, and nothing else in the file shows it."""
+    moof = [struct.pack(">I4sI4sII", 24, b"moof", 16, b"mfhd", 0, number) for number in numbers]
+    path = tmp_path / "a.mp4"
+    path.write_bytes(struct.pack(">I4s", 8, b"ftyp") + b"".join(moof))
+    assert survey(path).holes == holes

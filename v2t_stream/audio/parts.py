@@ -3,7 +3,6 @@
 import io
 import os
 import struct
-from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -159,9 +158,10 @@ def _next_fragment(descriptor: int, at: int, size: int) -> int:
 
 
 def _are_missing(numbers: list[int]) -> bool:
-    """Whether fragments that are numbered one by one leave some out; not all writers number them so."""
-    steps = Counter(later - earlier for earlier, later in pairwise(numbers))
-    return bool(steps) and steps.most_common(1)[0][0] == 1 and any(step > 1 for step in steps)
+    """Whether numbered fragments leave some out. Of two tracks that were parted each may have every second number."""
+    steps = [later - earlier for earlier, later in pairwise(numbers)]
+    usual = max(1, min(steps)) if len(steps) > 2 else 1
+    return any(step > usual for step in steps)
 
 
 def _find(descriptor: int, at: int, mark: bytes) -> int:
