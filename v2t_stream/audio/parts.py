@@ -3,8 +3,9 @@
 import io
 import os
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,9 +25,10 @@ _ELEMENTS: Final = frozenset(
         *("1941A469", "1043A770", "EC", "BF"),
     )
 )
-_MOST: Final = (
-    1 << 22
-)  # pages, boxes or elements that are looked at, which takes some seconds: 20 hours of the shortest
+_MOST: Final = 1 << 20  # pages, boxes or elements that are looked at, in seconds: five hours of the shortest
+_LINKS: Final = 10_000  # of a chain, a song each for weeks; what comes behind them is one
+_PATCHES: Final = 100_000
+_LONGEST_PATCH: Final = 16  # bytes
 
 
 class Part(NamedTuple):
@@ -48,7 +50,7 @@ def survey(path: Path) -> Survey:
         descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
         head = os.pread(descriptor, 8, 0)
         if head.startswith(b"OggS"):
-            borders = [*_links(descriptor, size), size]
+            borders = [*islice(_links(descriptor, size), _LINKS), size]
             return Survey(tuple(Part(*border) for border in pairwise(borders)))
         if head[4:] in (b"ftyp", b"styp", b"moov", b"moof"):
             return _fragments(descriptor, size)
@@ -86,7 +88,7 @@ def _fragments(descriptor: int, size: int) -> Survey:
     at = 0
     for _ in range(_MOST):
         head = os.pread(descriptor, 24, at)
-        if len(head) < 8:
+        if len(head) < 8 or len(patches) > _PATCHES:
             break
         length, kind = struct.unpack_from(">I4s", head)
         if length == 1 and len(head) >= 16:
@@ -200,7 +202,10 @@ class PartReader(io.RawIOBase):
         start = self._part.start + self._at
         data = os.pread(self._file.fileno(), max(0, min(len(buffer), self._part.end - start)), start)
         buffer[: len(data)] = data
-        for place, patch in self._part.patches:
+        patches = self._part.patches
+        for place, patch in patches[bisect_left(patches, (start - _LONGEST_PATCH,)) :]:
+            if place >= start + len(data):
+                break
             low, high = max(place, start), min(place + len(patch), start + len(data))
             if low < high:
                 buffer[low - start : high - start] = patch[low - place : high - place]
