@@ -1,4 +1,4 @@
-"""Files with holes and files of several parts: all of it is found, at its time, and what is missing is told."""
+"""Files with holes and files of several parts: all of it is found, at its time, and the reader says what is missing."""
 
 import io
 import os

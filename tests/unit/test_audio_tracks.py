@@ -121,7 +121,7 @@ def test_a_title_that_only_looks_like_one_is_none(title: str, tmp_path: Path) ->
     assert taken(path) == 1
 
 
-def test_the_tracks_are_told(tmp_path: Path) -> None:
+def test_every_track_is_listed(tmp_path: Path) -> None:
     """A transcript in the wrong language does not say that there was another track."""
     stereo = Sounding(np.stack((VOICE, VOICE)), "stereo", metadata={"language": "fra", "title": "Version\nfrançaise"})
     path = write_tracks(tmp_path / "a.mka", [track(VOICE, "eng", "Original"), stereo], "flac")
