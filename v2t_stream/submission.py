@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
 from v2t_stream import done
 from v2t_stream.engines import engine_names
-from v2t_stream.errors import Reject
+from v2t_stream.errors import Reject, SettingsError
 from v2t_stream.jetstream import Connection
 from v2t_stream.models import problem
 from v2t_stream.object_store import UPLOADED, ObjectStore
@@ -29,6 +30,7 @@ from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _TRACK: Final = re.compile(r"[1-9][0-9]{0,2}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")  # a number, or a language as in BCP 47
+_FRESH: Final = 1.0  # seconds; a file that was written so shortly before is looked at again as long after
 _LONGEST: Final = 4096  # characters of a URL or a title; what is longer would not fit where facts are shown and sent
 
 
@@ -144,11 +146,26 @@ def _check_url(url: str) -> None:
 async def store_file(store: ObjectStore, path: Path, *, sha256: str = "") -> str:
     """Put a file of this machine where a request names it as its `media`; the key.
 
-    `sha256`: where it is known already. Raises V2TError.
+    `sha256`: where it is known already. Raises V2TError, also for a file that is still being written.
     """
     key = f"{UPLOADED}/{secrets.token_hex(12)}/source{path.suffix}"
+    before, begun = _written(path), time.monotonic()
     await store.put_file(key, path, sha256=sha256 or await asyncio.to_thread(done.sha256, path))
+    if time.time() - before[1] / 1e9 < _FRESH:
+        await asyncio.sleep(begun + _FRESH - time.monotonic())
+    if _written(path) != before:
+        await store.delete(key)
+        raise SettingsError(f"{path} is still being written: send it again when it is complete")
     return key
+
+
+def _written(path: Path) -> tuple[int, int]:
+    """The size of a file in bytes, and when it was last written, in nanoseconds; zeros where that cannot be seen."""
+    try:
+        found = path.stat()
+    except OSError:  # sending it says what is wrong
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 async def submit(connection: Connection, request: SubmitRequest) -> tuple[str, bool]:
