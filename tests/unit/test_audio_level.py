@@ -101,7 +101,7 @@ def test_any_sound_keeps_its_length_and_its_range(blocks: list[tuple[int, float]
             peak = max(peak, float(np.abs(wave).max()))
             clipped = np.abs(wave) >= 1
             assert np.array_equal(np.sign(block[clipped]), np.sign(wave[clipped]))
-    assert leveller.peak == (pytest.approx(20 * np.log10(peak), abs=1e-3) if peak else None)
+    assert leveller.peak == (pytest.approx(max(-200, 20 * np.log10(peak)), abs=1e-3) if peak else None)
 
 
 def test_digital_silence_has_no_loudness(tmp_path: Path) -> None:
