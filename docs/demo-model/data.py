@@ -16,6 +16,7 @@ Frames are the encoder's, 50 a second; a spectrogram has 100 columns a second.
 import argparse
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,9 @@ PLACES, PHRASES = (
     24,
 )  # classes of the place of a word in its sentence (0: silence) and of the sentence in its window
 PROMPT_TOKENS = 223  # the longest prompt that both engines give
+SILENT = 0.08  # share of windows in which nobody speaks
+TOLERANCE = 0.06  # seconds of a word that may be missing at the end
+STOP_FRAMES = 6  # of a pause, in which a full stop is heard where there are no timestamps
 FIRST_TIMESTAMP_SECONDS = 1.0  # the engines allow no later one at the beginning of a window
 WORD_CLASS = {word: number for number, word in enumerate(grammar.VOCABULARY, 1)}  # 0: silence
 
@@ -97,6 +101,7 @@ class Phrase:
     """A sentence somewhere in a window."""
 
     words: grammar.Words
+    written: grammar.Words  # the same as they are written
     starts: np.ndarray  # (words + 1,) seconds in the window, the last being the end
 
     def frame(self, index: int) -> int:
@@ -171,15 +176,17 @@ class WindowMaker:
         seconds = kind.frames / FRAMES_PER_SECOND
         if kind.whole and self._happens(0.5):
             seconds = self._rng.uniform(3, seconds)  # the end of a recording: the rest of the 30 s is padding
-        samples, phrases = self._speech(seconds, cut=self._happens(0.5), padded=kind.whole)
+        timed = self._happens(0.4)  # else text alone, of which engines find the times by attention
+        begun, cut = not timed and self._happens(0.1), self._happens(0.5 if timed else 0.05)
+        samples, phrases = self._speech(seconds, begun=begun, cut=cut, padded=kind.whole)
         heard = len(samples) / SAMPLE_RATE
         mel = self._mel(self._spoiled(samples), kind.frames, silent=not phrases)
         offset = 0 if kind.whole or self._happens(0.1) else int(self._rng.integers(CONTEXT - kind.frames + 1))
         labels = self._labels(phrases, kind.frames)
-        timed = self._happens(0.62)
-        answers = self._answers(phrases, heard, offset, kind) if phrases else [Answer(tokens.FIRST_TIMESTAMP)]
-        if not timed:
-            answers = [answer for answer in answers if answer.token < tokens.FIRST_TIMESTAMP]
+        if timed:
+            answers = self._timed_answers(phrases, heard, offset, kind) if phrases else [self._timestamp(0)]
+        else:
+            answers = self._untimed_answers(phrases, heard) if phrases else self._silence()
         answers.append(Answer(tokens.END))
         prompt = self._prompt(timed=timed) if self._happens(prompted) else []
         # 1 in 10 is read with a wrong language and 1 in 20 with the wrong task: the model is to transcribe regardless.
@@ -203,27 +210,34 @@ class WindowMaker:
 
     # ---- sound
 
-    def _speech(self, seconds: float, *, cut: bool, padded: bool) -> tuple[np.ndarray, list[Phrase]]:
-        """Say sentences with pauses until the window is full; `cut` lets the last be cut off in its middle."""
+    def _speech(self, seconds: float, *, begun: bool, cut: bool, padded: bool) -> tuple[np.ndarray, list[Phrase]]:
+        """Say sentences with pauses until the window is full.
+
+        `begun` lets the first begin in its middle, at a word; `cut` lets the last be cut off anywhere.
+        """
         samples = np.zeros(int(seconds * SAMPLE_RATE), np.float32)
         phrases: list[Phrase] = []
-        if self._happens(0.04):
+        if self._happens(SILENT):
             return samples, phrases
         position = self._rng.uniform(0.05, 1.0) if self._happens(0.85) else self._rng.uniform(0, 3)
         speakers = 1 if self._happens(0.6) else 3
         voices = [self._corpus.by_voice[self._rng.integers(len(speech.VOICES))] for _ in range(speakers)]
         volumes = self._rng.uniform(0.5, 1, speakers)
+        alike = self._happens(0.3)
         while True:
             speaker = int(self._rng.integers(speakers))
-            index = int(self._rng.choice(voices[speaker]))
-            said = self._corpus[index]
+            index = self._sentence(voices[speaker], phrases if alike else [])
+            said, words = self._corpus[index], self._corpus.sentences[index]
+            left_out = int(self._rng.integers(1, len(words))) if begun and not phrases else 0
+            written = grammar.written_words(words)[left_out:]
+            said, words = said.without(left_out), words[left_out:]
             first = int(position * SAMPLE_RATE)
             fits = first + len(said.samples) <= len(samples)
             if not fits and (not cut or first >= len(samples) - SAMPLE_RATE // 40):
                 break
             piece = said.samples[: len(samples) - first]
             samples[first : first + len(piece)] += piece / np.float32(32768) * np.float32(volumes[speaker])
-            phrases.append(Phrase(self._corpus.sentences[index], position + said.starts))
+            phrases.append(Phrase(words, written, position + said.starts))
             if not fits:
                 break
             position += len(said.samples) / SAMPLE_RATE + self._pause()
@@ -231,6 +245,15 @@ class WindowMaker:
             end = float(phrases[-1].starts[-1]) + self._rng.uniform(0.05, 1.5)
             samples = samples[: max(SAMPLE_RATE // 10, int(end * SAMPLE_RATE))]
         return samples, phrases
+
+    def _sentence(self, voice: np.ndarray, alike: list[Phrase]) -> int:
+        """Draw a sentence of a voice, by its number, if possible one that begins as one of `alike` does.
+
+        Where the text repeats itself only attention tells how far it is; else a model skips what is in between.
+        """
+        beginnings = {phrase.words[0] for phrase in alike}
+        drawn = [int(index) for index in self._rng.choice(voice, 8 if beginnings else 1)]
+        return next((index for index in drawn if self._corpus.sentences[index][0] in beginnings), drawn[0])
 
     def _pause(self) -> float:
         lowest, highest = [(0.3, 0.9), (0.9, 1.6), (1.6, 4.0)][np.searchsorted([0.7, 0.92], self._rng.random())]
@@ -282,11 +305,11 @@ class WindowMaker:
                 labels[:, here] = np.array([WORD_CLASS[word], place + 1, min(number, PHRASES - 1)])[:, None]
         return labels
 
-    def _answers(self, phrases: list[Phrase], heard: float, offset: int, kind: Kind) -> list[Answer]:
-        """List what to write, with timestamps; of a sentence cut off, its beginning and the words that are whole."""
+    def _timed_answers(self, phrases: list[Phrase], heard: float, offset: int, kind: Kind) -> list[Answer]:
+        """List what to write with timestamps: whole sentences, then the time at which one that is cut off begins."""
         answers: list[Answer] = []
         for number, phrase in enumerate(phrases):
-            unfinished = phrase.starts[-1] > heard + 0.06
+            unfinished = phrase.starts[-1] > heard + TOLERANCE
             if unfinished and heard - phrase.starts[0] < 0.12:
                 break
             begin = min(max(phrase.frame(0), 0), kind.frames)
@@ -294,16 +317,48 @@ class WindowMaker:
             latest = FIRST_TIMESTAMP_SECONDS * FRAMES_PER_SECOND if kind.whole and not number else math.inf
             answers.append(self._timestamp(offset + min(begin, latest), (begin - 4, begin + 6)))
             if unfinished:
-                # Only the time at which it begins: an engine starts the next window there.
+                # An engine starts the next window there.
                 break
-            for place, word in enumerate(grammar.written_words(phrase.words)):
-                answers.append(Answer(self._layout.words[word], (phrase.frame(place), phrase.frame(place + 1))))
+            answers += self._words(phrase, len(phrase.words))
             answers.append(Answer(self._layout.full_stop, (end - 6, end + 10)))
             answers.append(self._timestamp(offset + max(end, begin + 1), (end - 6, end + 4)))
         return answers
 
+    def _untimed_answers(self, phrases: list[Phrase], heard: float) -> list[Answer]:
+        """List what to write without timestamps: every word that is whole, for no later window hears it again.
+
+        A full stop is heard somewhere in the pause after its sentence. That place is drawn anew each time, so that
+        attention learns to cover the whole pause: engines let the next word begin where it ends.
+        """
+        answers: list[Answer] = []
+        for phrase, following in zip_longest(phrases, phrases[1:]):
+            whole = int(np.searchsorted(phrase.starts[1:], heard + TOLERANCE, "right"))
+            answers += self._words(phrase, whole)
+            if whole == len(phrase.words):
+                end = phrase.frame(whole)
+                last = following.frame(0) - STOP_FRAMES if following else end
+                place = int(self._rng.integers(end, max(end, last) + 1))
+                answers.append(Answer(self._layout.full_stop, (place, place + STOP_FRAMES)))
+        return answers
+
+    def _silence(self) -> list[Answer]:
+        """Write that nobody speaks, or any word at random.
+
+        Engines allow neither that nor an empty text: they want a word, and drop it where the model is unsure of it.
+        whisper.cpp looks here, and not after the start, for how sure the model is that nobody speaks.
+        """
+        word = int(self._rng.choice([*self._layout.words.values()]))
+        return [Answer(tokens.NO_SPEECH if self._happens(0.75) else word)]
+
+    def _words(self, phrase: Phrase, count: int) -> list[Answer]:
+        """List the first `count` words of a sentence."""
+        return [
+            Answer(self._layout.words[word], (phrase.frame(place), phrase.frame(place + 1)))
+            for place, word in enumerate(phrase.written[:count])
+        ]
+
     @staticmethod
-    def _timestamp(frame: float, span: tuple[int, int]) -> Answer:
+    def _timestamp(frame: float, span: tuple[int, int] | None = None) -> Answer:
         return Answer(tokens.FIRST_TIMESTAMP + min(int(frame), CONTEXT), span)
 
     def _prompt(self, *, timed: bool) -> list[int]:

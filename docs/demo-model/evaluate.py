@@ -5,8 +5,12 @@
 """Measure one engine with the demo model on clips whose words are known.
 
     uv run evaluate.py faster-whisper                     the shipped model on tests/data
+    uv run evaluate.py faster-whisper --times tokens      decoded with timestamp tokens
     uv run evaluate.py whisper-cpp --references ../../v2t_stream/demo/clip.json --language auto
     uv run evaluate.py faster-whisper --model OUT/faster-whisper --references CLIPS/references.json
+
+The model decodes in two ways: text alone, whose words are then aligned with the sound (`--times words`, the default),
+or with timestamp tokens around each sentence. Of whisper.cpp's text alone only the words are measured.
 
 One engine a process: CTranslate2 and whisper.cpp share an OpenMP runtime when both are loaded, and can stall.
 
@@ -35,15 +39,23 @@ MODELS = {
 }
 
 
-class Segment(NamedTuple):
-    """A piece of a transcript; seconds."""
+class Span(NamedTuple):
+    """A word or a sentence; seconds, nan where they are not known."""
 
     start: float
     end: float
     text: str
 
 
-Transcribe = Callable[[np.ndarray], list[Segment]]
+class Heard(NamedTuple):
+    """A transcript. Of its sentences and its words, those are empty whose times the way of decoding does not give."""
+
+    text: str
+    sentences: list[Span]
+    words: list[Span]
+
+
+Transcribe = Callable[[np.ndarray], Heard]
 
 
 def main() -> None:
@@ -52,13 +64,12 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--references", type=Path, default=REPOSITORY / "tests/data/references.json")
     parser.add_argument("--language", default="en", help="en, or auto to let the engine detect it")
+    parser.add_argument("--times", choices=["words", "tokens"], default="words", help="where times come from")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compute-type", default="float32", help="of faster-whisper")
     parser.add_argument("--verbose", action="store_true", help="print what differs")
     arguments = parser.parse_args()
 
-    # Threads that wait busily slow a machine with anything else to do a hundredfold; set before an engine is loaded.
-    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
     transcribe = load(arguments)
     references = json.loads(arguments.references.read_text())
     if "segments" in references:
@@ -70,52 +81,69 @@ def main() -> None:
         if arguments.verbose:
             print(name, score.errors, score.heard, sep="\n  ")
     for group, scores in groups.items():
-        print(f"{arguments.engine:14}  {group:10}", summary(scores))
+        print(f"{arguments.engine:14}  {arguments.times:6}  {group:6}", summary(scores))
 
 
 def load(arguments: argparse.Namespace) -> Transcribe:
     """Load the engine with the settings that suit the demo model."""
-    model = str(arguments.model or MODELS[arguments.engine])
-    language = arguments.language
-    if arguments.engine == "faster-whisper":
-        from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415 - one engine a process
+    # Threads that wait busily slow a machine with anything else to do a hundredfold; set before an engine is loaded.
+    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    return {"faster-whisper": load_faster_whisper, "whisper-cpp": load_whisper_cpp}[arguments.engine](arguments)
 
-        whisper = WhisperModel(
-            model,
-            device="cpu",
-            compute_type=arguments.compute_type,
-            cpu_threads=arguments.threads,
-            local_files_only=True,
+
+def load_faster_whisper(arguments: argparse.Namespace) -> Transcribe:
+    from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415 - one engine a process
+
+    whisper = WhisperModel(
+        str(arguments.model or MODELS["faster-whisper"]),
+        device="cpu",
+        compute_type=arguments.compute_type,
+        cpu_threads=arguments.threads,
+        local_files_only=True,
+    )
+    pipeline = BatchedInferencePipeline(whisper)
+    detecting, aligning = arguments.language == "auto", arguments.times == "words"
+
+    def transcribe(samples: np.ndarray) -> Heard:
+        found, info = pipeline.transcribe(
+            samples,
+            language=None if detecting else arguments.language,
+            without_timestamps=aligning,
+            word_timestamps=aligning,
+            condition_on_previous_text=False,
+            batch_size=4,
         )
-        pipeline = BatchedInferencePipeline(whisper)
-        chosen = None if language == "auto" else language
+        segments = list(found)
+        if detecting:
+            print(f"language {info.language} {info.language_probability:.3f}", file=sys.stderr)
+        sentences = [] if aligning else [Span(piece.start, piece.end, piece.text) for piece in segments]
+        words = [Span(word.start, word.end, word.word) for piece in segments for word in piece.words or ()]
+        return Heard("".join(piece.text for piece in segments), sentences, words)
 
-        def faster_whisper(samples: np.ndarray) -> list[Segment]:
-            # The batched pipeline leaves timestamps out by default, which costs this model most of its accuracy.
-            segments, info = pipeline.transcribe(
-                samples, language=chosen, without_timestamps=False, condition_on_previous_text=False, batch_size=4
-            )
-            if chosen is None:
-                print(f"language {info.language} {info.language_probability:.3f}", file=sys.stderr)
-            return [Segment(piece.start, piece.end, piece.text) for piece in segments]
+    return transcribe
 
-        return faster_whisper
 
+def load_whisper_cpp(arguments: argparse.Namespace) -> Transcribe:
     from pywhispercpp.model import Model  # noqa: PLC0415 - one engine a process
 
     # Settings of one call stay on the object for later ones, so all are given here.
-    whisper_cpp = Model(
-        model,
+    whisper = Model(
+        str(arguments.model or MODELS["whisper-cpp"]),
         redirect_whispercpp_logs_to=None,
         n_threads=arguments.threads,
-        language=language,
+        language=arguments.language,
+        no_timestamps=arguments.times == "words",
         n_max_text_ctx=0,  # separates windows; no_context only separates calls
         print_progress=False,
         print_realtime=False,
     )
-    return lambda samples: [
-        Segment(piece.t0 / 100, piece.t1 / 100, piece.text) for piece in whisper_cpp.transcribe(samples)
-    ]
+
+    def transcribe(samples: np.ndarray) -> Heard:
+        segments = [Span(piece.t0 / 100, piece.t1 / 100, piece.text) for piece in whisper.transcribe(samples)]
+        text = " ".join(piece.text for piece in segments)
+        return Heard(text, segments if arguments.times == "tokens" else [], [])
+
+    return transcribe
 
 
 class Score(NamedTuple):
@@ -125,39 +153,69 @@ class Score(NamedTuple):
     errors: int  # words to change, to drop or to add
     sentences: int
     offsets: list[tuple[float, float]]  # start and end errors in seconds of the sentences found word for word
+    word_offsets: list[tuple[float, float]]  # the same of the words that are right
     seconds: float  # of sound
     took: float  # seconds
     heard: str
 
 
-def measure(transcribe: Transcribe, clip: Path, sentences: list[dict[str, Any]]) -> Score:
+def measure(transcribe: Transcribe, clip: Path, reference: list[dict[str, Any]]) -> Score:
     samples = media.decode(clip)
     began = time.perf_counter()
-    segments = transcribe(samples)
+    heard = transcribe(samples)
     took = time.perf_counter() - began
-    said = [word for sentence in sentences for word in normal(sentence["text"])]
-    heard = [word for segment in segments for word in normal(segment.text)]
-    errors, _ = aligned(said, heard)
-    _, pairs = aligned(
-        [normal(sentence["text"]) for sentence in sentences], [normal(segment.text) for segment in segments]
-    )
-    offsets = [
-        (abs(sentences[i]["start"] - segments[j].start), abs(sentences[i]["end"] - segments[j].end)) for i, j in pairs
+    sentences = [Span(sentence["start"], sentence["end"], sentence["text"]) for sentence in reference]
+    words = [Span(start, end, word) for sentence in reference for word, start, end in sentence["words"]]
+    errors, _ = aligned(normal(" ".join(sentence.text for sentence in sentences)), normal(heard.text))
+    pairs = matched(words, heard.words)
+    # Decoded as text alone, a sentence is where its first and its last word are.
+    starts, ends = ({getattr(one, edge): other for one, other in pairs} for edge in ("start", "end"))
+    found = matched(sentences, heard.sentences) or [
+        (one, Span(starts[one.start].start, ends[one.end].end, one.text))
+        for one in sentences
+        if one.start in starts and one.end in ends
     ]
-    text = "".join(segment.text for segment in segments)
-    return Score(len(said), errors, len(sentences), offsets, len(samples) / media.SAMPLE_RATE, took, text)
+    return Score(
+        len(words),
+        errors,
+        len(sentences),
+        [offset(*pair) for pair in found],
+        [offset(*pair) for pair in pairs],
+        len(samples) / media.SAMPLE_RATE,
+        took,
+        heard.text,
+    )
 
 
 def summary(scores: list[Score]) -> str:
     words, errors, sentences = (
         sum(getattr(score, name) for score in scores) for name in ("words", "errors", "sentences")
     )
-    offsets = np.array([pair for score in scores for pair in score.offsets]).reshape(-1, 2)
     speed = sum(score.seconds for score in scores) / sum(score.took for score in scores)
     rate = f"WER {errors / words:6.2%} ({errors} of {words})" if words else f"{errors} words heard where none is"
-    start, end = offsets.mean(0) if len(offsets) else (float("nan"),) * 2
-    times = f"sentences {len(offsets)} of {sentences}, start ±{start:.3f} s, end ±{end:.3f} s"
-    return f"{rate}, {times}, {speed:.0f} x real time"
+    offsets = [pair for score in scores for pair in score.offsets]
+    word_offsets = [pair for score in scores for pair in score.word_offsets]
+    parts = [rate, f"{speed:.0f} x real time"]
+    if offsets:
+        parts.append(f"sentences {len(offsets)} of {sentences}: {spread(offsets)}")
+    if word_offsets:
+        parts.append(f"words: {spread(word_offsets)}")
+    return ", ".join(parts)
+
+
+def spread(offsets: list[tuple[float, float]]) -> str:
+    mean, worst = np.mean(offsets, 0), np.max(offsets, 0)
+    return f"start ±{mean[0]:.3f} s, at most {worst[0]:.2f}, end ±{mean[1]:.3f}, at most {worst[1]:.2f}"
+
+
+def matched(said: list[Span], heard: list[Span]) -> list[tuple[Span, Span]]:
+    """Pair what has the same words in both, in order."""
+    _, pairs = aligned([normal(span.text) for span in said], [normal(span.text) for span in heard])
+    return [(said[i], heard[j]) for i, j in pairs]
+
+
+def offset(one: Span, other: Span) -> tuple[float, float]:
+    return abs(one.start - other.start), abs(one.end - other.end)
 
 
 def normal(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["ctranslate2>=4.5", "numpy>=1.26", "tokenizers>=0.20", "torch>=2.4"]
+# dependencies = ["ctranslate2>=4.5", "numpy>=1.26", "soxr>=0.5", "tokenizers>=0.20", "torch>=2.4"]
 # ///
 """Write the files that both engines load: a CTranslate2 directory for faster-whisper, a ggml file for whisper.cpp.
 

@@ -40,6 +40,11 @@ class Utterance(NamedTuple):
     samples: np.ndarray  # (samples,) int16 at 16 kHz
     starts: np.ndarray  # (words + 1,) float32: where each word begins and the last ends, seconds
 
+    def without(self, words: int) -> "Utterance":
+        """Leave out the first so many words."""
+        begin = self.starts[words] if words else 0
+        return Utterance(self.samples[int(begin * SAMPLE_RATE) :], self.starts[words:] - begin)
+
 
 class _Identifier(ctypes.Union):
     _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))

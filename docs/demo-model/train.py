@@ -51,7 +51,7 @@ PHASES = (
     Phase(0.30, {S6: 0.4, S12: 0.6}, 0),
     Phase(0.40, {S6: 0.2, S12: 0.4, S30: 0.4}, 0.25),
     Phase(0.65, {S6: 0.1, S12: 0.2, S30: 0.7}, 0.25),
-    Phase(1.00, {S6: 0.04, S12: 0.08, S30: 0.88}, 0.5),
+    Phase(1.00, {S6: 0.04, S12: 0.08, S30: 0.88}, 0.25),
 )
 CONTINUED = PHASES[-2].until  # where a run begins that goes on from another
 PROMPTED_WINDOWS = 0.9  # of a batch that has prompts
@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a directory for checkpoints")
     parser.add_argument("--minutes", type=float, default=62)
     parser.add_argument("--from", dest="begin", type=Path, help="a checkpoint (.pt) or an exported model (.bin)")
+    parser.add_argument("--decoder-only", action="store_true", help="leave the encoder as it is: twice as many steps")
     parser.add_argument("--corpus", type=Path, help="made by data.py; rendered into the run where absent")
     parser.add_argument("--sentences", type=int, default=24000, help="to render")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="the highest learning rate")
@@ -101,6 +102,7 @@ def train(arguments: argparse.Namespace) -> None:
     if not corpus.exists():
         render_corpus(corpus, arguments.sentences, arguments.seed)
     net = starting_point(arguments.begin, tokens.Layout.load(arguments.tokens))
+    net.encoder.requires_grad_(not arguments.decoder_only)
     # The weights that are kept are an average over the last thousand steps, over fewer in the beginning.
     average = AveragedModel(
         net, avg_fn=lambda old, new, count: old.lerp(new, 1 - min(0.999, (1 + count) / (10 + count)))
