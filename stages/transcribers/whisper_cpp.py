@@ -5,6 +5,7 @@ by faster-whisper. With timestamp tokens in one pass, one word in ten was lost.
 """
 
 import logging
+import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ from v2t_stream.transcriber import Samples, Transcription
 # Samples; what is shorter is filled up with silence. Below 0.1 s whisper.cpp gives back what it heard last, and below
 # 0.16 s its alignment of words aborts the process.
 _SHORTEST = 4_800
+_INAUDIBLE = 1e-4  # of 1: -80 dBFS
+_UNSURE = -1.0  # mean log probability of tokens (openai/whisper, transcribe.py)
+_FEW = 4  # tokens
 _BEAM = 5  # the default of whisper.cpp's own command line
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})  # languages written without spaces between words
 _ENGLISH_ONLY = 51_864  # tokens in the vocabulary; the multilingual models have more
@@ -100,7 +104,7 @@ class WhisperCpp:
             raise RuntimeError(f"whisper.cpp failed with code {code}")
         pieces = list(self._pieces())
         text = b"".join(piece.text for piece in pieces).decode(errors="replace").strip()
-        if not text:
+        if not text or not _has_sound(chunk) or _is_guess(pieces):
             return Transcription((), spoken, confidence)
         words = tuple(_words(pieces, duration, spaced=spoken not in _UNSPACED))
         return Transcription((Segment(start=0.0, end=duration, text=text, words=words),), spoken, confidence)
@@ -184,6 +188,17 @@ class _Piece(NamedTuple):
     text: bytes  # perhaps only a part of a character
     end: float  # seconds; negative where it is not known
     probability: float
+
+
+def _has_sound(chunk: Samples) -> bool:
+    """Whether there is anything to hear: whisper.cpp says a word where there is not."""
+    return chunk.size > _SHORTEST and bool(np.abs(chunk).max() > _INAUDIBLE)
+
+
+def _is_guess(pieces: Sequence[_Piece]) -> bool:
+    """Whether it is one of the few words that a model guesses in noise; the binding keeps what it says of silence."""
+    sureness = sum(math.log(max(piece.probability, 1e-9)) for piece in pieces) / len(pieces)
+    return len(pieces) <= _FEW and sureness < _UNSURE
 
 
 def _words(pieces: Iterable[_Piece], duration: float, *, spaced: bool) -> Iterator[Word]:
