@@ -21,7 +21,8 @@ def assemble(job: Job) -> Transcript:
     for chunk in chunks:
         if chunk.language:
             spoken[chunk.language] += sum(round(1000 * (segment.end - segment.start)) for segment in chunk.segments)
-    times = [at for subject, at in job.times.items() if ".progress." not in subject]
+    facts = [job.submitted, job.downloaded, job.converted, *chunks]  # and none that may come later, or of another run
+    times = [job.times[fact.subject] for fact in facts if fact and fact.subject in job.times]
     return Transcript(
         job=job.id,
         title=job.title,

@@ -102,7 +102,7 @@ async def until(condition: Callable[[], object], what: str) -> None:
 
 async def fact(connection: Connection, message: type[Fact], **names: object) -> Fact:
     """Wait for the fact."""
-    subject = message.SUBJECT.format(**{"job": "job", **names})
+    subject = message.subject_of(**{"job": "job", **names})
     async with asyncio.timeout(PATIENCE):
         while (data := await connection.last(JOBS, subject)) is None:
             await asyncio.sleep(0.01)
@@ -681,7 +681,7 @@ async def test_questions_asked_together_are_answered_each(connection: Connection
     """Else in a burst a chunk that is done is done again, or one that is not is thrown away."""
     await connection.publish(done(task(3)))
     settled = Settled(connection)
-    subjects = [[ChunkDone.SUBJECT.format(job="job", n=n), Failed.SUBJECT.format(job="job")] for n in range(10)]
+    subjects = [[ChunkDone.subject_of(job="job", n=n), Failed.subject_of(job="job")] for n in range(10)]
     asked = [asyncio.create_task(settled.any_of(each)) for each in subjects]
     await asyncio.sleep(0)
     asked[5].cancel()  # as a chunk whose job is cancelled

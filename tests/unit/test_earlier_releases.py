@@ -153,7 +153,7 @@ def test_facts_that_only_a_later_release_knows_change_nothing(release: Path) -> 
     assert states(facts + news) == states(facts)
     lone = Job("tomorrow")
     lone.apply(Stored("v2t.job.tomorrow.polished", b"{}", 1, 0.0))
-    assert (lone.state, lone.fence) == ("queued", 1)
+    assert (lone.state, lone.sequences) == ("queued", {"v2t.job.tomorrow.polished": 1})
     assert place_of(job) == (job, 0)
 
 

@@ -30,7 +30,7 @@ from v2t_stream.progress import clock, describe, shortfalls, summed_up
 from v2t_stream.session import Session
 from v2t_stream.text import one_line
 from v2t_stream.timeline import timeline
-from v2t_stream.topology import child_id
+from v2t_stream.topology import but_chunks, child_id
 from v2t_stream.waiting import warning
 
 _LONGEST: Final = 4000  # characters of a sentence that quotes what strangers sent
@@ -52,10 +52,10 @@ def list_(*, as_json: bool) -> None:
     """All jobs the broker remembers, the latest last; completed! is one whose transcript is not whole."""
 
     async def run(pipeline: Session) -> None:
-        facts = await history(pipeline.connection, ["v2t.job.*.*", "v2t.job.*.progress.*"])
+        facts = await history(pipeline.connection, but_chunks())
         # The chunks, which are most of it, matter only where they are still coming.
         jobs = [part for job in fold_all(facts).values() for part in job.parts]
-        running = [f"v2t.job.{job.id}.chunk.*" for job in jobs if job.downloaded and not job.ended]
+        running = [f"v2t.job.{job.id}.chunk.>" for job in jobs if job.downloaded and not job.ended]
         facts += await history(pipeline.connection, running)
         jobs = sorted(fold_all(facts).values(), key=lambda job: job.started_at or 0.0)
         if as_json:
