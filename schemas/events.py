@@ -140,6 +140,7 @@ class Rerun(Message, frozen=True, kw_only=True, tag="rerun"):
 
     begins: Submitted | Downloaded  # what the stage that is the first to have something to do works on
     keeps: tuple[int, ...] = ()  # the chunks whose results of the run before count in this one too
+    language: str | None = None  # which was decided for those; None where none was, or none are kept
 
 
 class Retried(Message, frozen=True, kw_only=True, tag="retried"):

@@ -12,14 +12,14 @@ from schemas.events import ChunkDone, Completed, Converted, Done, Rerun
 from schemas.message import Message
 from schemas.transcript import Transcript
 from v2t_stream import done
-from v2t_stream.assembly import assemble
+from v2t_stream.assembly import assemble, stored
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.formats import render_all
 from v2t_stream.jobs import Job, fold
 from v2t_stream.lists import history
 from v2t_stream.stage import Resources
 from v2t_stream.superseded import remove_superseded
-from v2t_stream.topology import JOBS, folder, stage_row
+from v2t_stream.topology import JOBS, but_chunks, folder, stage_row
 from v2t_stream.uploads import store_copies
 
 _BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
@@ -53,11 +53,33 @@ class Aggregate:
             name = f"transcripts/{folder(job.id, job.run)}/transcript"
             for format_, text in render_all(transcript):
                 await self._store.put(f"{name}.{format_}", text.encode())
-            await store_copies(self._store, self._settings, transcript)
+            await self._copied(job, transcript)
             for result in _results(job, transcript, name):
                 yield result
             if job.run:
+                # Once more: an aggregator of an older run that went on meanwhile saw no end of this one.
+                await self._copied(job, transcript)
                 await remove_superseded(self._connection, self._store, job.id)
+
+    async def _copied(self, job: Job, transcript: Transcript) -> None:
+        """Copy to the end, also where nobody needs it any more: a file that is being written cannot be called back."""
+        copying = asyncio.create_task(self._copy(job, transcript))
+        try:
+            await asyncio.shield(copying)
+        except asyncio.CancelledError:
+            await asyncio.wait({copying})
+            raise
+
+    async def _copy(self, job: Job, transcript: Transcript) -> None:
+        """Store an upload's transcript by its name too; where a later run has ended meanwhile, that one's instead.
+
+        These names are all runs' own, so whoever slept in the middle of it makes good what it did too late.
+        """
+        while await store_copies(self._store, self._settings, transcript):
+            now = fold(job.id, await history(self._connection, but_chunks(job.id)))
+            if now.run == job.run or not now.completed:
+                return
+            job, transcript = now, await stored(self._store, now.completed.transcript)
 
     async def _read(self, job_id: str, run: int) -> Job | None:
         """The job with all its chunks; None where there is nothing to do. Raises Reject where it has no transcript."""

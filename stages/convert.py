@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import structs
 
 from schemas.chunks import SAMPLE_RATE, ChunkTask
-from schemas.events import Converted, Downloaded, Progress, Rerun, Submitted
+from schemas.events import Converted, Downloaded, Language, Progress, Rerun, Submitted
 from schemas.message import Message
 from schemas.options import Options
 from v2t_stream.audio import flac
@@ -41,6 +41,8 @@ class Convert:
         media, kept = (work.begins, frozenset(work.keeps)) if isinstance(work, Rerun) else (work, frozenset())
         if isinstance(media, Submitted):
             return  # there is no media yet, and this retry is for the stage download
+        if isinstance(work, Rerun) and work.language:
+            yield Language(job=work.job, run=work.run, language=work.language)
         begun = reported = time.monotonic()
         with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as directory:
             path = Path(directory) / "source"

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from schemas.chunks import ChunkTask
-from schemas.events import Cancelled, Downloaded, Rerun, Submitted
+from schemas.events import Cancelled, Rerun
 from v2t_stream.errors import BrokerError, StoreError, V2TError
 from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection
@@ -29,7 +29,7 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
         raise V2TError(f"job {job.id} cannot be cancelled: it is {job.state} already")
     # From here on it is cancelled, whatever arrives late; the rest is tidying up.
     if not await connection.publish(Cancelled(job=job.id, run=job.run)):
-        raise V2TError(f"job {job.id} cannot be cancelled: it was completed at this moment")
+        raise V2TError(f"job {job.id} cannot be cancelled: it has just been completed")
     if not job.downloaded and job.submitted and job.submitted.url:  # it may be a list
         running = [child for child in await children(connection, job.id) if not child.ended]
         for start in range(0, len(running), _AT_ONCE):
@@ -61,18 +61,30 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
         raise V2TError(f"job {job.id} was refused ({job.reason}): submit it again, corrected")
     if chunk is not None and chunk not in job.chunks:
         raise V2TError(f"job {job.id} has no result for chunk {chunk} that could be done again")
+    begins = job.begun or job.submitted
+    keeps: tuple[int, ...] = ()
     if job.downloaded:
         keeps = _kept(job, chunk, model)
-        begins: Submitted | Downloaded = job.downloaded
-        if model is not None and keeps:
-            begins = replace(begins, origin="")  # chunks by two models: no settings give this text
+        begins = replace(job.downloaded, origin=_origin(job, keeps, model))
     else:
         _check_anew(job, model)
-        keeps, begins = (), job.submitted
     options = replace(begins.options, model=model) if model else begins.options
-    begins = replace(begins, run=job.run + 1, options=options)
-    await _begin(connection, job, Rerun(job=job.id, run=job.run + 1, begins=begins, keeps=keeps))
+    rerun = Rerun(
+        job=job.id,
+        run=job.run + 1,
+        begins=replace(begins, run=job.run + 1, options=options),
+        keeps=keeps,
+        language=job.language.language if job.language and keeps else None,
+    )
+    await _begin(connection, job, rerun)
     return len(job.chunks) - len(keeps) if job.downloaded else None
+
+
+def _origin(job: Job, keeps: tuple[int, ...], model: str | None) -> str:
+    """By what its media is remembered as done; empty where chunks are by two models, as no settings give that text."""
+    if keeps:
+        return "" if model or not job.downloaded else job.downloaded.origin
+    return next((run.media.origin for run in job.runs.values() if run.media and run.media.origin), "")
 
 
 def _kept(job: Job, chunk: int | None, model: str | None) -> tuple[int, ...]:
@@ -99,9 +111,9 @@ async def _begin(connection: Connection, job: Job, rerun: Rerun) -> None:
     if old := sorted({info.node for info in await fleet(connection) if info.layout < LAYOUT}):
         raise V2TError(f"job {job.id} cannot be retried while nodes of release 0.1 work: update {', '.join(old)} first")
     if not await connection.publish(rerun):
-        raise V2TError(f"job {job.id} was retried by somebody else at this moment: look at what becomes of that first")
+        raise V2TError(f"somebody else has just retried job {job.id}: see first what becomes of that")
     if await connection.last(JOBS, Cancelled.subject_of(job=job.id)) is not None:
-        raise V2TError(f"job {job.id} was cancelled at this moment, and its media is gone: submit it again")
+        raise V2TError(f"somebody else has just cancelled job {job.id}, and its media is gone: submit it again")
     with contextlib.suppress(BrokerError):
         await _drop(connection, ChunkTask.subject_of(accelerator="*", job=job.id, run=job.run, n="*"))
 

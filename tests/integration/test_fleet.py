@@ -186,7 +186,7 @@ async def test_a_job_is_completed_or_cancelled_and_never_both(machines: Fleet) -
     job = await ended(machines.connection, await machines.submit("20s-1.flac"))
     for run in (0, 1):
         seen = replace(job, runs={**job.runs, run: Run()}, run=run)  # as it was read a moment before
-        with pytest.raises(V2TError, match="it was completed at this moment"):
+        with pytest.raises(V2TError, match="it has just been completed"):
             await control.cancel(machines.connection, machines.store, seen)
         assert (await read(machines.connection, job.id)).state == "completed"
         if not run:
