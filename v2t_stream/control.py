@@ -14,9 +14,10 @@ from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import Job
 from v2t_stream.lists import children
 from v2t_stream.object_store import ObjectStore
-from v2t_stream.topology import CHUNKS, JOBS, LAYOUT, any_run
+from v2t_stream.topology import CHUNKS, JOBS, any_run
 
 _AT_ONCE: Final = 16  # jobs cancelled together
+_KNOWS_RUNS: Final = 3  # the first layout whose nodes do
 
 
 async def cancel(connection: Connection, store: ObjectStore | None, job: Job) -> None:
@@ -108,7 +109,7 @@ def _check_anew(job: Job, model: str | None) -> None:
 
 async def _begin(connection: Connection, job: Job, rerun: Rerun) -> None:
     """Publish the one message that is the retry; what follows it is tidying up, and may be missed."""
-    if old := sorted({info.node for info in await fleet(connection) if info.layout < LAYOUT}):
+    if old := sorted({info.node for info in await fleet(connection) if info.layout < _KNOWS_RUNS}):
         raise V2TError(f"job {job.id} cannot be retried while nodes of release 0.1 work: update {', '.join(old)} first")
     if not await connection.publish(rerun):
         raise V2TError(f"somebody else has just retried job {job.id}: see first what becomes of that")

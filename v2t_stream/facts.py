@@ -87,22 +87,30 @@ class Facts:
         self.times[stored.subject] = stored.at
 
     def _take(self, event: Message, stored: Stored) -> None:
-        of = self if not event.BY_RUN else self.runs.setdefault(event.run, Run())
         match event:
-            case Rerun(run=number):
-                self.runs.setdefault(number, Run()).rerun = event
-                self.run = max(self.run, number)
+            case Submitted():
+                self.submitted = event
+            case Cancelled():
+                self.cancelled = event
+            case Rerun():
+                self._of(event).rerun = event
+                self.run = max(self.run, event.run)
             case Retried(time=time):
                 self.retried[time] = stored.sequence, event
                 self._drop_void()
-            case ChunkDone(n=n, run=number):
-                run = self.runs[number]
+            case ChunkDone(n=n):
+                run = self._of(event)
                 run.chunks[n] = event if self.words else msgspec.structs.replace(event, segments=())
                 run.heard_at = max(run.heard_at, stored.at)
-            case Progress(stage=stage, run=number):
-                self.runs[number].progress[stage] = event
+            case Progress(stage=stage):
+                self._of(event).progress[stage] = event
             case _:
-                setattr(of, type(event).__name__.lower(), event)
+                setattr(self._of(event), type(event).__name__.lower(), event)
+
+    def _of(self, event: Message) -> Run:
+        if event.run not in self.runs:
+            self.runs[event.run] = Run()
+        return self.runs[event.run]
 
     def _is_void(self, event: Message | None, sequence: int) -> bool:
         """Whether a retry by release 0.1, which had one run alone, came after this fact and took it back."""
@@ -186,7 +194,9 @@ class Facts:
         return self._chunks_of(self.run)
 
     def _chunks_of(self, number: int) -> dict[int, ChunkDone]:
-        run = self.runs.get(number, Run())
+        run = self.runs.get(number)
+        if run is None:
+            return {}
         if not run.rerun or not run.rerun.keeps:
             return run.chunks
         before = self._chunks_of(number - 1)
