@@ -252,7 +252,7 @@ class Bars:
 
 
 class Segments:
-    """Prints segments in their order, each as soon as all before it are there.
+    """Prints segments in their order, each as soon as all before it are there; of a retry from the start again.
 
     `titled`: jobs take turns, so a line with the title says whose segments follow.
     """
@@ -261,11 +261,12 @@ class Segments:
         self._say = say
         self._titled = titled
         self._last = ""
-        self._next: dict[str, int] = {}
+        self._next: dict[tuple[str, int], int] = {}  # by job and run
 
     def update(self, job: Job) -> None:
-        while chunk := job.chunks.get(self._next.setdefault(job.id, 0)):
-            self._next[job.id] += 1
+        chunks, of = job.chunks, (job.id, job.run)
+        while chunk := chunks.get(self._next.setdefault(of, 0)):
+            self._next[of] += 1
             if (self._titled or place_of(job.id)[1]) and self._last != job.id:
                 self._last = job.id
                 self._say(heading(job))
