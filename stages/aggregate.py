@@ -67,7 +67,7 @@ class Aggregate:
         try:
             await asyncio.shield(copying)
         except asyncio.CancelledError:
-            await asyncio.wait({copying})
+            await asyncio.gather(copying, return_exceptions=True)
             raise
 
     async def _copy(self, job: Job, transcript: Transcript) -> None:

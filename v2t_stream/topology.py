@@ -133,6 +133,7 @@ def any_run(kind: type[Message], **names: str) -> tuple[str, str]:
 
 
 _RERUN: Final = Rerun.subject_of(job="*", run="*")
+_MEDIA: Final = (*any_run(Downloaded, job="*"), _RERUN)
 
 STAGES: Final[tuple[StageRow, ...]] = (
     StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 60, 5, 16),
@@ -146,16 +147,7 @@ STAGES: Final[tuple[StageRow, ...]] = (
         3,
         2,
     ),
-    StageRow(
-        "convert",
-        JOBS,
-        (Consumer("convert", (*any_run(Downloaded, job="*"), _RERUN)),),
-        (Converted,),
-        30,
-        6 * 3600,
-        5,
-        1,
-    ),
+    StageRow("convert", JOBS, (Consumer("convert", _MEDIA),), (Converted,), 30, 6 * 3600, 5, 1),
     StageRow(
         "transcribe",
         CHUNKS,
@@ -300,36 +292,3 @@ def _base36(number: int) -> str:
         number, digit = divmod(number, 36)
         digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
     return digits or "0"
-
-
-async def store_in_use(connection: Connection) -> str:
-    """What the jobs of this broker keep their files in, as it was told; empty where it was never set up."""
-    return (await _metadata(connection)).get(STORE_KEY, "")
-
-
-async def layout_in_use(connection: Connection) -> int:
-    """The LAYOUT of the release that set up this broker; 0 where none has, or one that did not say."""
-    return int((await _metadata(connection)).get(LAYOUT_KEY, 0))
-
-
-async def _metadata(connection: Connection) -> dict[str, str]:
-    try:
-        config = (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]
-    except BrokerError as error:
-        if "not found" not in str(error):
-            raise
-        return {}
-    return config.get("metadata") or {}
-
-
-async def is_applied(connection: Connection, stage: str) -> bool:
-    """Whether the consumers of `stage` exist."""
-    row = stage_row(stage)
-    try:
-        for consumer in row.consumers:
-            await connection.api(f"CONSUMER.INFO.{row.stream}.{consumer.durable}")
-    except BrokerError as error:
-        if "not found" not in str(error):
-            raise
-        return False
-    return True

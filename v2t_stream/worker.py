@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress, Rerun
 from schemas.message import Message
+from v2t_stream.applied import is_applied
 from v2t_stream.errors import BrokerError, Denied, Hung, Reject, Retry, StoreChanged, V2TError
 from v2t_stream.logs import about
 from v2t_stream.puller import Puller
@@ -28,7 +29,6 @@ from v2t_stream.topology import (
     Consumer,
     decode,
     inbox_epoch,
-    is_applied,
     job_id,
     job_of,
     run_of,
