@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from schemas.events import ChunkDone, Completed, Converted, Downloaded, Rerun, Submitted
+from schemas.events import ChunkDone, Completed, Converted, Downloaded, Rerun, Retried, Submitted
 from schemas.message import Message, encode
 from schemas.requests import SubmitRequest
 from schemas.transcript import Segment, Transcript
@@ -258,6 +259,21 @@ async def test_no_retry_where_old_nodes_would_lose_it(connection: Connection) ->
     with pytest.raises(V2TError, match=r"while nodes of release 0\.1 work: update attic first"):
         await control.retry(connection, job, model=NEW)
     assert (await read(connection, job.id)).retries == 0
+
+
+async def test_a_retry_that_release_0_1_has_begun_is_done(connection: Connection) -> None:
+    """Else a job that was retried just before the upgrade, or from a machine that has not had it, hangs for ever."""
+    job = await ended(connection, await start(connection, "20s-1.flac"))
+    assert job.downloaded
+    await publish(connection, Retried(job=job.id, time=1, chunks=tuple(job.chunks)))
+    for void in (job.completed, job.converted, *job.chunks.values()):
+        assert void
+        await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": void.subject})
+    media = replace(job.downloaded, options=replace(job.options, model=NEW))
+    await connection.client.request(media.subject, encode(media), timeout=PATIENCE)
+    again = await ended(connection, job.id)
+    assert (again.run, again.retries) == (0, 1)
+    assert (await words(connection, again)).models == (NEW,)
 
 
 # -- without stages
