@@ -1,4 +1,8 @@
-"""The facts of a job. Each has one subject and one writer; the latest on each subject is the job's state."""
+"""The facts of a job. Each has one subject and one writer; the latest on each subject is the job's state.
+
+A retry begins a new run of the job, and what is made for a run has subjects of that run: nobody who was asleep or cut
+off can put a result of an older run in the place of a newer one's.
+"""
 
 from typing import ClassVar, Literal
 
@@ -11,6 +15,7 @@ class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):
     """Intake took the job. Exactly one of `url` and `media` says where the media is."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.submitted"
+    BY_RUN: ClassVar[bool] = False
 
     title: str
     url: str | None = None  # http or https
@@ -87,16 +92,11 @@ class ChunkDone(Message, frozen=True, kw_only=True, tag="chunk"):
 
 
 class Completed(Message, frozen=True, kw_only=True, tag="completed"):
-    """The transcript is stored. Published once, by whichever aggregator was first.
-
-    Fenced by all that decides about a job: of a completion, a cancellation and a retry at the same moment the first
-    stands, and the others see it.
-    """
+    """The transcript of a run is stored. Published once, by whichever aggregator was first."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.completed"
-    FENCE: ClassVar[str] = "v2t.job.{job}.*"
 
-    transcript: str  # object store prefix: transcripts/<job>/transcript, of the job that did it
+    transcript: str  # object store prefix, of the run of the job that did it; what lies there is never written again
     language: str | None = None
     segments: int = 0
     gaps: int = 0
@@ -104,6 +104,7 @@ class Completed(Message, frozen=True, kw_only=True, tag="completed"):
     truncated: bool = False  # the media ended before its declared length
     of: str = ""  # the job that had done the same before, where this one had nothing to do
     title: str = ""  # what that one found out
+    after: int = 0  # release 0.1 fenced it by this sequence; nothing reads it
 
 
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):
@@ -114,13 +115,39 @@ class Failed(Message, frozen=True, kw_only=True, tag="failed"):
 
 
 class Cancelled(Message, frozen=True, kw_only=True, tag="cancelled"):
+    """The user wants nothing more of the job. `run` is the one that was seen; all end.
+
+    Refused where that run has completed: so a job never turns from completed to cancelled. The other way round nothing
+    is refused, as a completion is to be stored once and the server checks one subject; it changes nothing any more.
+    """
+
     SUBJECT: ClassVar[str] = "v2t.job.{job}.cancelled"
+    BY_RUN: ClassVar[bool] = False
+
+    @property
+    def excluded_by(self) -> str:
+        return Completed.subject_of(job=self.job, run=self.run)
+
+
+class Rerun(Message, frozen=True, kw_only=True, tag="rerun"):
+    """The user wants it done again: the run `run` begins. Of what was made for older runs only what is named counts.
+
+    This one message is all that a retry is, and of two at the same moment the first stands.
+    """
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.rerun.{run}"
+    BY_RUN: ClassVar[bool] = False
+
+    begins: Submitted | Downloaded  # what the stage that is the first to have something to do works on
+    keeps: tuple[int, ...] = ()  # the chunks whose results of the run before count in this one too
+    language: str | None = None  # which was decided for those; None where none was, or none are kept
 
 
 class Retried(Message, frozen=True, kw_only=True, tag="retried"):
-    """The user wants it done again: how it ended before this fact, and the named results, are void."""
+    """As release 0.1 retried, without runs: how the job ended before this fact, and the named results, are void."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.retried.{time}"
+    BY_RUN: ClassVar[bool] = False
 
     time: int  # the how manieth retry of the job, from 1
     chunks: tuple[int, ...]  # whose results are void
@@ -148,6 +175,7 @@ Event = (
     | Completed
     | Failed
     | Cancelled
+    | Rerun
     | Retried
     | Progress
 )
@@ -161,6 +189,7 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
     """
 
     SUBJECT: ClassVar[str] = "v2t.done.{key}"
+    BY_RUN: ClassVar[bool] = False
     ONCE: ClassVar[bool] = False
 
     key: str  # see v2t_stream.done
@@ -176,6 +205,7 @@ class DeadLetter(Message, frozen=True, kw_only=True, tag="dead"):
     """A message that could not be done, with the reason; it can be sent to its subject again."""
 
     SUBJECT: ClassVar[str] = "v2t.dead.{stage}.{job}"
+    BY_RUN: ClassVar[bool] = False
     ONCE: ClassVar[bool] = False
 
     stage: str

@@ -13,15 +13,30 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
     SUBJECT: ClassVar[str]
     ONCE: ClassVar[bool] = True  # the first message on the subject stands; a later one is refused
-    # Where it is set, the message is refused unless `after` is the latest sequence on the subjects that match.
-    FENCE: ClassVar[str] = ""
+    # Whether each run of a job has a subject of its own for it: the template's in the first run, as the only one that
+    # old nodes know, and with the run's number at its end in later ones.
+    BY_RUN: ClassVar[bool] = True
 
     job: str
-    after: int = 0  # see FENCE
+    run: int = 0  # one more with each retry of the job
+
+    @classmethod
+    def subject_of(cls, *, run: int | str = 0, **names: object) -> str:
+        """The subject of such a message; `names` are the placeholders of the template, "*" for all."""
+        return cls._by_run(cls.SUBJECT.format(run=run, **names), run)
 
     @property
     def subject(self) -> str:
-        return self.SUBJECT.format_map(_Fields(self))
+        return self._by_run(self.SUBJECT.format_map(_Fields(self)), self.run)
+
+    @classmethod
+    def _by_run(cls, subject: str, run: int | str) -> str:
+        return f"{subject}.{run}" if run and cls.BY_RUN else subject
+
+    @property
+    def excluded_by(self) -> str:
+        """The subject on which no message may stand where this one is ONCE: its own, unless a class says otherwise."""
+        return self.subject
 
 
 class _Fields(dict[str, object]):

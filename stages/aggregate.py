@@ -8,17 +8,18 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from schemas.events import ChunkDone, Completed, Converted, Done
+from schemas.events import ChunkDone, Completed, Converted, Done, Rerun
 from schemas.message import Message
 from schemas.transcript import Transcript
 from v2t_stream import done
-from v2t_stream.assembly import assemble
+from v2t_stream.assembly import assemble, stored
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.formats import render_all
 from v2t_stream.jobs import Job, fold
 from v2t_stream.lists import history
 from v2t_stream.stage import Resources
-from v2t_stream.topology import JOBS, ends, stage_row
+from v2t_stream.superseded import remove_superseded
+from v2t_stream.topology import JOBS, but_chunks, folder, stage_row
 from v2t_stream.uploads import store_copies
 
 _BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
@@ -32,51 +33,80 @@ class Aggregate:
         self._store = resources.store
         self._settings = resources.settings
         self._connection = resources.connection
-        self._looks: WeakValueDictionary[str, _Look] = WeakValueDictionary()
+        self._looks: WeakValueDictionary[tuple[str, int], _Look] = WeakValueDictionary()
 
     async def process(self, fact: ChunkDone | Converted) -> AsyncGenerator[Message]:
         """Each fact needs a look at the whole job that begins after it came; facts that wait together share one."""
-        look = self._looks.setdefault(fact.job, _Look())
+        look = self._looks.setdefault((fact.job, fact.run), _Look())
         arrived = look.now()
         async with look.lock:
             if look.begun > arrived:
                 return
             await look.begin()
-            if not await self._is_whole(fact.job):
+            if not await self._is_whole(fact.job, fact.run):
                 return
-            job = await self._read(fact.job)
+            job = await self._read(fact.job, fact.run)
             if job is None:
                 return
             transcript = assemble(job)
-            name = f"transcripts/{job.id}/transcript"
+            # Nobody but an aggregator of this run writes there, and each would write the same.
+            name = f"transcripts/{folder(job.id, job.run)}/transcript"
             for format_, text in render_all(transcript):
                 await self._store.put(f"{name}.{format_}", text.encode())
-            await store_copies(self._store, self._settings, transcript)
+            await self._copied(job, transcript)
             for result in _results(job, transcript, name):
                 yield result
-            if not await self._connection.any_of(JOBS, ends(job.id)):
-                raise Retry("the job changed while its transcript was stored", delay=0)
+            if job.run:
+                # Once more: an aggregator of an older run that went on meanwhile saw no end of this one.
+                await self._copied(job, transcript)
+                await remove_superseded(self._connection, self._store, job.id)
 
-    async def _read(self, job_id: str) -> Job | None:
+    async def _copied(self, job: Job, transcript: Transcript) -> None:
+        """Copy to the end, also where nobody needs it any more: a file that is being written cannot be called back."""
+        copying = asyncio.create_task(self._copy(job, transcript))
+        try:
+            await asyncio.shield(copying)
+        except asyncio.CancelledError:
+            await asyncio.gather(copying, return_exceptions=True)
+            raise
+
+    async def _copy(self, job: Job, transcript: Transcript) -> None:
+        """Store an upload's transcript by its name too; where a later run has ended meanwhile, that one's instead.
+
+        These names are all runs' own, so whoever slept in the middle of it makes good what it did too late.
+        """
+        while await store_copies(self._store, self._settings, transcript):
+            now = fold(job.id, await history(self._connection, but_chunks(job.id)))
+            if now.run == job.run or not now.completed:
+                return
+            job, transcript = now, await stored(self._store, now.completed.transcript)
+
+    async def _read(self, job_id: str, run: int) -> Job | None:
         """The job with all its chunks; None where there is nothing to do. Raises Reject where it has no transcript."""
         job = fold(job_id, await history(self._connection, [f"v2t.job.{job_id}.>"]))
-        if job.ended:
-            return None  # since the fact was pulled; to rest on that end would make a second one
+        if job.run < run:
+            raise Retry("the facts of the job are not all readable yet", delay=1)  # the replica lags behind
+        if job.ended or job.run != run:
+            return None  # since the fact was pulled
         if not job.is_whole:
-            if await self._is_whole(job_id):
-                raise Retry("the facts of the job are not all readable yet", delay=1)  # the replica lags behind
-            return None  # a chunk's fact was withdrawn in between; its new one will look again
+            raise Retry("the facts of the job are not all readable yet", delay=1)
         if job.chunks and len(job.gaps) == len(job.chunks):
             raise Reject(f"nothing of it could be transcribed: {job.gaps[0].reason}")
         return job
 
-    async def _is_whole(self, job: str) -> bool:
-        """Whether as many chunks are done as were cut: two requests, however long the job."""
-        data = await self._connection.last(JOBS, Converted.SUBJECT.format(job=job))
+    async def _is_whole(self, job: str, run: int) -> bool:
+        """Whether as many chunks are done or kept as were cut: two or three requests, however long the job."""
+        data = await self._connection.last(JOBS, Converted.subject_of(job=job, run=run))
         if data is None:
             return False
-        results = await self._connection.subjects(JOBS, ChunkDone.SUBJECT.format(job=job, n="*"))
-        return len(results) >= msgspec.json.decode(data, type=Converted).chunks
+        results = await self._connection.subjects(JOBS, ChunkDone.subject_of(job=job, run=run, n="*"))
+        kept = await self._kept(job, run) if run else 0
+        return len(results) + kept >= msgspec.json.decode(data, type=Converted).chunks
+
+    async def _kept(self, job: str, run: int) -> int:
+        """How many results of the run before count in this one."""
+        data = await self._connection.last(JOBS, Rerun.subject_of(job=job, run=run))
+        return len(msgspec.json.decode(data, type=Rerun).keeps) if data else 0
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -107,6 +137,7 @@ def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
     if job.downloaded and job.downloaded.origin and not job.gaps:
         yield Done(
             job=job.id,
+            run=job.run,
             key=done.key(job.downloaded.origin, job.options),
             transcript=name,
             language=transcript.language,
@@ -117,7 +148,7 @@ def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
         )
     yield Completed(
         job=job.id,
-        after=job.fence,
+        run=job.run,
         transcript=name,
         language=transcript.language,
         segments=len(transcript.segments),

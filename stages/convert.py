@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import structs
 
 from schemas.chunks import SAMPLE_RATE, ChunkTask
-from schemas.events import Converted, Downloaded, Progress
+from schemas.events import Converted, Downloaded, Language, Progress, Rerun, Submitted
 from schemas.message import Message
 from schemas.options import Options
 from v2t_stream.audio import flac
@@ -21,7 +21,7 @@ from v2t_stream.errors import ObjectMissing, Reject
 from v2t_stream.scratch import scratch
 from v2t_stream.stage import Resources
 from v2t_stream.text import one_line
-from v2t_stream.topology import stage_row
+from v2t_stream.topology import folder, stage_row
 
 _REPORT_EVERY: Final = 0.5  # seconds
 
@@ -33,11 +33,19 @@ class Convert:
         self._settings = resources.settings
         self._scratch = scratch(resources.settings.home, "convert")
 
-    async def process(self, media: Downloaded) -> AsyncGenerator[Message]:
-        """Raises Reject for media that cannot be decoded, is too long, or is gone from the store."""
+    async def process(self, work: Downloaded | Rerun) -> AsyncGenerator[Message]:
+        """Raises Reject for media that cannot be decoded, is too long, or is gone from the store.
+
+        The chunks that a retry keeps are cut, as always at the same places, and not sent.
+        """
+        media, kept = (work.begins, frozenset(work.keeps)) if isinstance(work, Rerun) else (work, frozenset())
+        if isinstance(media, Submitted):
+            return  # there is no media yet, and this retry is for the stage download
+        if isinstance(work, Rerun) and work.language:
+            yield Language(job=work.job, run=work.run, language=work.language)
         begun = reported = time.monotonic()
-        with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / "source"
+        with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as directory:
+            path = Path(directory) / "source"
             try:
                 await self._store.get_file(media.media, path)
             except ObjectMissing:
@@ -51,7 +59,8 @@ class Convert:
                 threshold = self._threshold(options)
                 async for chunks in _ahead(cut(reader, threshold=threshold)):
                     for chunk in chunks:
-                        yield await self._stored(media, sent, chunk)
+                        if sent not in kept:
+                            yield await self._stored(media, sent, chunk)
                         sent += 1
                         taken += chunk.samples.size
                         speech += sum(mark.length for mark in chunk.speech or ())
@@ -59,10 +68,16 @@ class Convert:
                     if chunks or time.monotonic() - reported > _REPORT_EVERY:
                         reported = time.monotonic()
                         yield Progress(
-                            job=media.job, stage="convert", done=reader.position, total=reader.duration, chunks=sent
+                            job=media.job,
+                            run=media.run,
+                            stage="convert",
+                            done=reader.position,
+                            total=reader.duration,
+                            chunks=sent,
                         )
                 yield Converted(
                     job=media.job,
+                    run=media.run,
                     chunks=sent,
                     duration=reader.position,
                     speech=taken / SAMPLE_RATE,
@@ -73,9 +88,17 @@ class Convert:
 
     async def _stored(self, media: Downloaded, n: int, chunk: Chunk) -> ChunkTask:
         """Put the chunk's audio into the store, where it must be before anybody hears of the chunk."""
-        key = f"media/{media.job}/chunks/{n}.flac"
+        key = f"media/{folder(media.job, media.run)}/chunks/{n}.flac"
         await self._store.put(key, await asyncio.to_thread(flac.encode, chunk.samples))
-        return ChunkTask(job=media.job, n=n, audio=key, spans=chunk.spans, speech=chunk.speech, options=media.options)
+        return ChunkTask(
+            job=media.job,
+            run=media.run,
+            n=n,
+            audio=key,
+            spans=chunk.spans,
+            speech=chunk.speech,
+            options=media.options,
+        )
 
     def _check_length(self, reader: MediaReader) -> None:
         """By what has been decoded: what a file declares may be a guess of FFmpeg's."""

@@ -10,19 +10,18 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
-from schemas.events import Cancelled, Completed, Downloaded, Listed, Progress, Submitted
+from schemas.events import Cancelled, Completed, Downloaded, Listed, Progress, Rerun, Submitted
 from schemas.message import Message
 from stages.fetch import Listing, too_large
 from stages.fetch_child import Received
 from stages.fetch_host import FetchHost
 from v2t_stream import done
-from v2t_stream.errors import Reject, Retry, Void
-from v2t_stream.jobs import fold
-from v2t_stream.lists import children, history
+from v2t_stream.errors import Reject
+from v2t_stream.lists import children
 from v2t_stream.scratch import scratch
 from v2t_stream.stage import Resources
 from v2t_stream.text import without_signature
-from v2t_stream.topology import JOBS, child_id, ends, stage_row
+from v2t_stream.topology import JOBS, child_id, folder, stage_row
 from v2t_stream.uploads import is_foreign
 
 
@@ -36,16 +35,17 @@ class Download:
         self._scratch = scratch(resources.settings.home, "download")
         self._fetches = FetchHost(resources.settings)
 
-    async def process(self, job: Submitted) -> AsyncGenerator[Message]:
+    async def process(self, work: Submitted | Rerun) -> AsyncGenerator[Message]:
         """Raises Reject for what cannot be had, Retry for what may be had later; both with the user's sentence."""
-        if job.parent and await self._connection.last(JOBS, Cancelled.SUBJECT.format(job=job.parent)):
-            yield Cancelled(job=job.job)  # it was listed while its list was cancelled
+        job = work.begins if isinstance(work, Rerun) else work
+        if isinstance(job, Downloaded):
+            return  # the media is there, and this retry is for the stage convert
+        if job.parent and await self._connection.last(JOBS, Cancelled.subject_of(job=job.parent)):
+            yield Cancelled(job=job.job, run=job.run)  # it was listed while its list was cancelled
             return
         async with aclosing(self._found(job)) as results:
             async for result in results:
                 yield result
-                if isinstance(result, Completed) and not await self._connection.any_of(JOBS, ends(job.job)):
-                    raise Retry("the job changed while it was looked up what was done before", delay=0)
 
     def _found(self, job: Submitted) -> AsyncGenerator[Message]:
         if job.media is not None:
@@ -59,6 +59,7 @@ class Download:
         size = await self._size_in_bucket(url)
         yield Downloaded(
             job=job.job,
+            run=job.run,
             title=job.title,
             source=url,
             media=url,
@@ -80,6 +81,7 @@ class Download:
             return
         yield Downloaded(
             job=job.job,
+            run=job.run,
             title=job.title,
             source=job.title,
             media=media,
@@ -97,10 +99,10 @@ class Download:
             return
         source = job.url or ""
         async with AsyncExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True))
-            fetching = self._fetches.fetching(source, Path(folder), place=job.entry, limit=job.limit)
+            directory = stack.enter_context(tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True))
+            fetching = self._fetches.fetching(source, Path(directory), place=job.entry, limit=job.limit)
             fetch = await stack.enter_async_context(fetching)
-            async with aclosing(_reported(job.job, fetch.look())) as progress:
+            async with aclosing(_reported(job, fetch.look())) as progress:
                 async for step in progress:
                     yield step
             if fetch.listing:
@@ -111,7 +113,7 @@ class Download:
             if before := await self._done(job, fetch.origin):
                 yield before
                 return
-            async with aclosing(_reported(job.job, fetch.download())) as progress:
+            async with aclosing(_reported(job, fetch.download())) as progress:
                 async for step in progress:
                     yield step
             media = fetch.media
@@ -119,12 +121,13 @@ class Download:
             if not fetch.origin and (before := await self._done(job, origin, media.title)):
                 yield before
                 return
-            key = f"media/{job.job}/source{media.path.suffix}"
+            key = f"media/{folder(job.job, job.run)}/source{media.path.suffix}"
             size = media.path.stat().st_size
             self._tally.downloaded += size
             await self._store.put_file(key, media.path)
         yield Downloaded(
             job=job.job,
+            run=job.run,
             title=media.title,
             source=without_signature(source),
             media=key,
@@ -144,14 +147,9 @@ class Download:
         before = await done.find(self._connection, self._store, origin, job.options)
         if before is None or before.job == job.job:
             return None
-        state = fold(job.job, await history(self._connection, [f"v2t.job.{job.job}.>"]))
-        if state.is_withdrawn or state.submitted != job:  # what comes, or has come, may ask for another model
-            raise Void("the job is being retried, and this submission of it is void", delay=1)
-        if state.ended:
-            raise Retry("the job has ended meanwhile", delay=0)
         return Completed(
             job=job.job,
-            after=state.fence,
+            run=job.run,
             transcript=before.transcript,
             language=before.language,
             segments=before.segments,
@@ -181,7 +179,7 @@ class Download:
                 entry=entry.place,
                 origin=entry.origin,
             )
-        yield Listed(job=job.job, title=listing.title, children=len(known) + len(new))
+        yield Listed(job=job.job, run=job.run, title=listing.title, children=len(known) + len(new))
 
     async def _size_in_bucket(self, url: str) -> int:
         """Bytes of an object that can be media; raises Reject for any other."""
@@ -202,8 +200,8 @@ class Download:
         await self._fetches.close()
 
 
-async def _reported(job: str, steps: AsyncGenerator[Received]) -> AsyncGenerator[Progress]:
+async def _reported(job: Submitted, steps: AsyncGenerator[Received]) -> AsyncGenerator[Progress]:
     """What a step of a fetch says of how far it is, as facts of the job."""
     async with aclosing(steps):
         async for step in steps:
-            yield Progress(job=job, stage="download", done=step.received, total=step.expected)
+            yield Progress(job=job.job, run=job.run, stage="download", done=step.received, total=step.expected)

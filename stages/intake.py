@@ -47,7 +47,7 @@ class Intake:
     async def _taken(self, upload: Upload) -> AsyncGenerator[Message]:
         """The job of an upload, always the same: announced again, it changes nothing."""
         job = upload_job_id(upload)
-        if await self._connection.any_of(JOBS, [Submitted.SUBJECT.format(job=job)]):
+        if await self._connection.any_of(JOBS, [Submitted.subject_of(job=job)]):
             return
         try:
             request = await request_of(self._store, upload)

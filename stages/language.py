@@ -15,26 +15,26 @@ _REMEMBERED: Final = 1000  # jobs whose language is held in memory
 
 
 class Languages:
-    """The decisions as the stream has them: the first `Language` fact of a job stands."""
+    """The decisions as the stream has them: the first `Language` fact of a job's run stands."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._known: dict[str, str] = {}
+        self._known: dict[tuple[str, int], str] = {}  # by job and run
 
-    async def of(self, job: str) -> str | None:
-        """The language that was decided for the job, if one was."""
-        if job not in self._known:
-            data = await self._connection.last(JOBS, Language.SUBJECT.format(job=job))
+    async def of(self, job: str, run: int) -> str | None:
+        """The language that was decided for this run of the job, if one was."""
+        if (job, run) not in self._known:
+            data = await self._connection.last(JOBS, Language.subject_of(job=job, run=run))
             if data is None:
                 return None
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            self._known[job] = msgspec.json.decode(data, type=Language).language
-        return self._known[job]
+            self._known[job, run] = msgspec.json.decode(data, type=Language).language
+        return self._known[job, run]
 
-    async def wait(self, job: str) -> None:
+    async def wait(self, job: str, run: int) -> None:
         """Give a chunk that is surer a few seconds to decide."""
         for _ in range(_PATIENCE):
-            if await self.of(job):
+            if await self.of(job, run):
                 return
             await asyncio.sleep(1)

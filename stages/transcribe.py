@@ -84,14 +84,14 @@ class Transcribe:
             ) from None
         samples = await asyncio.to_thread(flac.decode, audio)
         undecided = task.options.language is None and not task.options.multilingual
-        language = await self._languages.of(task.job) if undecided else task.options.language
+        language = await self._languages.of(task.job, task.run) if undecided else task.options.language
         heard = await self._hear(samples, audio, task.options, language)
         spoken = heard.transcription
         if undecided and language is None and spoken.segments and spoken.language:
             if spoken.confidence < SURE:
-                await self._languages.wait(task.job)
-            yield Language(job=task.job, language=spoken.language)
-            decided = await self._languages.of(task.job)
+                await self._languages.wait(task.job, task.run)
+            yield Language(job=task.job, run=task.run, language=spoken.language)
+            decided = await self._languages.of(task.job, task.run)
             if decided != spoken.language:
                 heard = await self._hear(samples, audio, task.options, decided)
                 spoken = heard.transcription
@@ -106,6 +106,7 @@ class Transcribe:
         result = await covered(spoken.segments, Layout(task.spans, task.speech), again)
         yield ChunkDone(
             job=task.job,
+            run=task.run,
             n=task.n,
             start=task.start,
             end=task.end,

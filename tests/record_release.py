@@ -79,18 +79,18 @@ async def _run(folder: Path) -> dict[str, Any]:
                 jobs = await _jobs(connection, minio, site.url)
             # Facts as they stand when nobody works any more.
             facts = await history(connection, ["v2t.job.>"])
-            states = [summary(await read(connection, job)) for job in jobs]
+            found = [await read(connection, job) for job in jobs]
             store = MinioStore(minio.settings())
             transcripts = [
-                json.loads(await store.get(f"transcripts/{state['id']}/transcript.json"))
-                for state in states
-                if state["state"] == "completed" and not state["done_before_as"] and not state["children"]
+                json.loads(await store.get(f"{job.completed.transcript}.json"))
+                for job in found
+                if job.completed and not job.completed.of
             ]
             topology = await _topology(connection)
     return {
         "messages.json": recorder.messages,
         "facts.json": [{**fact._asdict(), "data": fact.data.decode()} for fact in facts],
-        "jobs.json": states,
+        "jobs.json": [summary(job) for job in found],
         "transcripts.json": transcripts,
         "topology.json": topology,
     }

@@ -88,7 +88,9 @@ class Actions:
         """The transcript, as far as there is one by now."""
         job = await self._job(job_id)
         if job.completed and job.completed.of:
+            transcript = job.completed.transcript
             job = await self._job(job.completed.of)
+            job.go_back_to(transcript)
         if not job.chunks and not job.completed:
             raise V2TError(f"job {job_id} has no words to write yet")
         return render(assemble(job), format_)

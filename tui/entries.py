@@ -40,8 +40,9 @@ class Words:
     def entries(self, job: Job, found: list[Stretch]) -> list[Entry]:
         """The job's text as far as it is there, with what is missing in its place."""
         entries: list[Entry] = []
+        chunks = job.chunks
         for stretch in found:
-            chunk = job.chunks.get(stretch.first)
+            chunk = chunks.get(stretch.first)
             if chunk is None:
                 text = _pending(stretch)
                 entries.append(Entry(stretch.first, 0, stretch.start, text, stretch.kind, stretch.node))

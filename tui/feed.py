@@ -9,13 +9,14 @@ from typing import Any, Final, NamedTuple
 
 from textual.message import Message
 
+from schemas.events import ChunkDone
 from v2t_stream.dead import Dead, dead_letters
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import NodeInfo, fleet
 from v2t_stream.jetstream import Connection, Stored
 from v2t_stream.lists import parts
 from v2t_stream.queues import Queue, queues
-from v2t_stream.topology import DEAD, JOBS
+from v2t_stream.topology import DEAD, JOBS, any_run, but_chunks
 
 _TOGETHER: Final = 128  # facts handled without a look at the keyboard
 _AHEAD: Final = 512  # facts read that wait to be handled
@@ -64,14 +65,14 @@ async def all_jobs(connection: Connection, post: Post) -> None:
     """The facts of all jobs, history first, then live, but of the chunks' only what is new. Raises BrokerError."""
     state = (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]
     # The chunks from here on, so that none is missed that is stored while the history is read.
-    chunks = connection.watch(JOBS, "v2t.job.*.chunk.*", after=state["last_seq"])
-    others = connection.watch(JOBS, "v2t.job.*.*", "v2t.job.*.progress.*", "v2t.job.*.retried.*")
+    chunks = connection.watch(JOBS, *any_run(ChunkDone, job="*", n="*"), after=state["last_seq"])
+    others = connection.watch(JOBS, *but_chunks())
     await together(_forward(chunks, post, "", tell=False), _forward(others, post, ""))
 
 
 async def chunks_of(connection: Connection, post: Post, jobs: list[str]) -> None:
     """The facts of these jobs' chunks, those there are. Raises BrokerError."""
-    for part in parts([f"v2t.job.{job}.chunk.*" for job in jobs]):
+    for part in parts([f"v2t.job.{job}.chunk.>" for job in jobs]):
         await _forward(connection.watch(JOBS, *part, live=False), post, "", tell=False)
 
 

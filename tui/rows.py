@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, NamedTuple, get_args
 
-from schemas.events import Downloaded
 from v2t_stream.jobs import Job, State
 from v2t_stream.progress import Shares, describe, shares, shortfalls
 
@@ -87,7 +86,7 @@ def _tab(state: State) -> Tab:
 
 def _speed(job: Job) -> float | None:
     """Of a completed job: from the end of its download to its transcript."""
-    begun = job.times.get(Downloaded.SUBJECT.format(job=job.id))
+    begun = job.downloaded_at
     if begun is None or not job.ended_at or not job.duration or job.ended_at <= begun:
         return None
     return job.duration / (job.ended_at - begun)

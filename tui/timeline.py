@@ -24,8 +24,9 @@ def stretches(job: Job, working: Mapping[int, str]) -> list[Stretch]:
     found: list[Stretch] = []
     waiting: list[int] = []
     end = 0.0  # of the chunk before
-    for n in range(max([job.chunks_cut, *(n + 1 for n in job.chunks)])):
-        chunk = job.chunks.get(n)
+    chunks = job.chunks
+    for n in range(max([job.chunks_cut, *(n + 1 for n in chunks)])):
+        chunk = chunks.get(n)
         if chunk is None:
             waiting.append(n)
             continue

@@ -1,5 +1,6 @@
 """From the facts of a job to its transcript."""
 
+import re
 from collections import Counter
 
 import msgspec
@@ -7,11 +8,21 @@ import msgspec
 from schemas.transcript import Transcript
 from v2t_stream.jobs import Job
 from v2t_stream.object_store import ObjectStore
+from v2t_stream.topology import folder
 
 
 async def stored(store: ObjectStore, prefix: str) -> Transcript:
     """The record that lies at `prefix`, as Completed names it. Raises ObjectMissing where it has expired."""
     return msgspec.json.decode(await store.get(f"{prefix}.json"), type=Transcript)
+
+
+async def last_prefix(store: ObjectStore, job: str) -> str | None:
+    """Where the latest run of a job stored its transcript, for one whose facts are forgotten; None where none did."""
+    names = {key.removeprefix(f"transcripts/{job}/") for key in await store.keys(f"transcripts/{job}/")}
+    runs = [int(name.partition("/")[0]) for name in names if re.fullmatch(r"\d+/transcript\.json", name)]
+    if "transcript.json" in names:
+        runs.append(0)
+    return f"transcripts/{folder(job, max(runs))}/transcript" if runs else None
 
 
 def assemble(job: Job) -> Transcript:
@@ -21,7 +32,8 @@ def assemble(job: Job) -> Transcript:
     for chunk in chunks:
         if chunk.language:
             spoken[chunk.language] += sum(round(1000 * (segment.end - segment.start)) for segment in chunk.segments)
-    times = [at for subject, at in job.times.items() if ".progress." not in subject]
+    facts = [job.submitted, job.downloaded, job.converted, *chunks]  # and none that may come later, or of another run
+    times = [job.times[fact.subject] for fact in facts if fact and fact.subject in job.times]
     return Transcript(
         job=job.id,
         title=job.title,

@@ -2,21 +2,22 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
 from typing import Final
 
-import msgspec
+from msgspec.structs import replace
 
-from schemas.events import Cancelled, ChunkDone, Completed, Converted, Downloaded, Failed, Retried, Submitted
-from schemas.message import Message
-from v2t_stream.errors import StoreError, V2TError
+from schemas.chunks import ChunkTask
+from schemas.events import Cancelled, Rerun
+from v2t_stream.errors import BrokerError, StoreError, V2TError
+from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import Job
 from v2t_stream.lists import children
 from v2t_stream.object_store import ObjectStore
-from v2t_stream.topology import CHUNKS, JOBS
+from v2t_stream.topology import CHUNKS, JOBS, any_run
 
 _AT_ONCE: Final = 16  # jobs cancelled together
+_KNOWS_RUNS: Final = 3  # the first layout whose nodes do
 
 
 async def cancel(connection: Connection, store: ObjectStore | None, job: Job) -> None:
@@ -28,14 +29,16 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
     if job.ended:
         raise V2TError(f"job {job.id} cannot be cancelled: it is {job.state} already")
     # From here on it is cancelled, whatever arrives late; the rest is tidying up.
-    await connection.publish(Cancelled(job=job.id))
+    if not await connection.publish(Cancelled(job=job.id, run=job.run)):
+        raise V2TError(f"job {job.id} cannot be cancelled: it has just been completed")
     if not job.downloaded and job.submitted and job.submitted.url:  # it may be a list
         running = [child for child in await children(connection, job.id) if not child.ended]
         for start in range(0, len(running), _AT_ONCE):
             await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
     if job.state == "queued" and not (job.submitted and job.submitted.media):
         return  # there is nothing of it yet
-    await _drop_tasks(connection, job, ("*",))
+    for tasks in any_run(ChunkTask, accelerator="*", job=job.id, n="*"):
+        await _drop(connection, tasks)
     if store is None:
         return
     with contextlib.suppress(StoreError):  # it expires by itself
@@ -45,14 +48,13 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
 
 
 async def retry(connection: Connection, job: Job, *, chunk: int | None = None, model: str | None = None) -> int | None:
-    """Have a job done again as far as it must be; how many chunks that is, None where it begins anew.
+    """Begin a new run of a job; how many of its chunks are done again, None where all begins anew.
 
-    Without more said: what failed. `chunk`: that one, whatever became of it. `model`: do it by
-    this one, and without `chunk` all of it. Nothing that is stored is downloaded again: the
-    chunks are cut anew from the stored media, always at the same places, and those that have a result are skipped.
-    Of a job that runs, what a node has in hand at this moment is still done by the model of before.
-    Raises V2TError where there is nothing to do, or while chunks are still cut: who cuts them would see to none that
-    lies behind. See `retry_list` for a list.
+    Without more said: what failed. `chunk`: that one, whatever became of it. `model`: do it by this one, and without
+    `chunk` all of it. Nothing that is stored is downloaded again: the chunks are cut anew from the stored media, always
+    at the same places, and what the run before has of them is kept but for these. What is in hand for that run stops.
+    Raises V2TError where there is nothing to do, where somebody else has just retried or cancelled the job, or where
+    nodes that know of no runs would lose it. See `retry_list` for a list.
     """
     if job.cancelled:
         raise V2TError(f"job {job.id} was cancelled, and its media is gone: submit it again")
@@ -60,32 +62,61 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
         raise V2TError(f"job {job.id} was refused ({job.reason}): submit it again, corrected")
     if chunk is not None and chunk not in job.chunks:
         raise V2TError(f"job {job.id} has no result for chunk {chunk} that could be done again")
-    if not job.downloaded:
-        await _anew(connection, job, job.submitted, model)
-        return None
-    if not (job.converted or job.ended):
-        raise V2TError(f"job {job.id} is being cut into chunks: retry it when that is done")
-    chunks = _to_do(job, chunk, model)
-    await _withdraw(connection, job, chunks, Failed, Completed, Converted)
-    media = job.downloaded
-    # Those that wait name the model of before, and would stand; so would one that is done and not acked yet.
-    await _drop_tasks(connection, job, chunks if model is None else ("*",))
-    if model is not None and (chunk is not None or not job.ended):
-        media = msgspec.structs.replace(media, origin="")  # chunks by two models: no settings give this text
-    await _again(connection, media, model)
-    return len(chunks)
+    begins = job.begun or job.submitted
+    keeps: tuple[int, ...] = ()
+    if job.downloaded:
+        keeps = _kept(job, chunk, model)
+        begins = replace(job.downloaded, origin=_origin(job, keeps, model))
+    else:
+        _check_anew(job, model)
+    options = replace(begins.options, model=model) if model else begins.options
+    rerun = Rerun(
+        job=job.id,
+        run=job.run + 1,
+        begins=replace(begins, run=job.run + 1, options=options),
+        keeps=keeps,
+        language=job.language.language if job.language and keeps else None,
+    )
+    await _begin(connection, job, rerun)
+    return len(job.chunks) - len(keeps) if job.downloaded else None
 
 
-def _to_do(job: Job, chunk: int | None, model: str | None) -> tuple[int, ...]:
-    """The chunks whose results are void by a retry of these arguments. Raises V2TError where there is nothing to do."""
+def _origin(job: Job, keeps: tuple[int, ...], model: str | None) -> str:
+    """By what its media is remembered as done; empty where chunks are by two models, as no settings give that text."""
+    if keeps:
+        return "" if model or not job.downloaded else job.downloaded.origin
+    return next((run.media.origin for run in job.runs.values() if run.media and run.media.origin), "")
+
+
+def _kept(job: Job, chunk: int | None, model: str | None) -> tuple[int, ...]:
+    """The chunks whose results stay with these arguments. Raises V2TError where there is nothing to do."""
     if chunk is not None:
-        return (chunk,)
+        return tuple(sorted(job.chunks.keys() - {chunk}))
     if model is not None:
-        return tuple(job.chunks)
-    gaps = tuple(gap.chunk for gap in job.gaps)
-    if not gaps and not job.failed:
+        return ()
+    if not job.gaps and not job.failed:
         raise V2TError(f"job {job.id} is {job.state} and nothing of it failed: name a --chunk or a --model")
-    return gaps
+    return tuple(sorted(n for n, result in job.chunks.items() if not result.error))
+
+
+def _check_anew(job: Job, model: str | None) -> None:
+    """Raises V2TError where a job of which there is no media neither failed nor had been done before by another."""
+    if job.completed and not model:
+        raise V2TError(f"job {job.id} was done before as job {job.completed.of}: name a --model to do it by")
+    if not job.failed and not job.completed:
+        raise V2TError(f"job {job.id} is {job.state}: there is nothing to do again yet")
+
+
+async def _begin(connection: Connection, job: Job, rerun: Rerun) -> None:
+    """Publish the one message that is the retry; what follows it is tidying up, and may be missed."""
+    if old := sorted({info.node for info in await fleet(connection) if info.layout < _KNOWS_RUNS}):
+        raise V2TError(f"job {job.id} cannot be retried while nodes of release 0.1 work: update {', '.join(old)} first")
+    if not await connection.publish(rerun):
+        raise V2TError(f"somebody else has just retried job {job.id}: see first what becomes of that")
+    if await connection.last(JOBS, Cancelled.subject_of(job=job.id)) is not None:
+        raise V2TError(f"somebody else has just cancelled job {job.id}, and its media is gone: submit it again")
+    with contextlib.suppress(BrokerError):
+        await _drop(connection, ChunkTask.subject_of(accelerator="*", job=job.id, run=job.run, n="*"))
 
 
 async def retry_list(connection: Connection, job: Job, *, model: str | None = None) -> int:
@@ -107,32 +138,6 @@ async def retry_list(connection: Connection, job: Job, *, model: str | None = No
     return len(chosen)
 
 
-async def _anew(connection: Connection, job: Job, submitted: Submitted, model: str | None) -> None:
-    """Do a job again of which there is no media here: it failed before, or had been done before."""
-    if job.completed and not model:
-        raise V2TError(f"job {job.id} was done before as job {job.completed.of}: name a --model to do it by")
-    if not job.failed and not job.completed:
-        raise V2TError(f"job {job.id} is {job.state}: there is nothing to do again yet")
-    await _withdraw(connection, job, (), Failed, Completed)
-    await _again(connection, submitted, model)
-
-
-async def _withdraw(connection: Connection, job: Job, chunks: tuple[int, ...], *ends: type[Message]) -> None:
-    """Say that these results are void, then remove them, so that new ones can take their place."""
-    await connection.publish(Retried(job=job.id, time=job.retries + 1, chunks=chunks))
-    subjects = [end.SUBJECT.format(job=job.id) for end in ends]
-    subjects += [ChunkDone.SUBJECT.format(job=job.id, n=n) for n in chunks]
-    for subject in subjects:
-        await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": subject})
-
-
-async def _drop_tasks(connection: Connection, job: Job, chunks: Iterable[int | str]) -> None:
-    """Remove these chunks, "*" for all, from those that wait to be transcribed."""
-    for n in chunks:
-        await connection.api(f"STREAM.PURGE.{CHUNKS}", {"filter": f"v2t.chunk.*.{job.id}.{n}"})
-
-
-async def _again(connection: Connection, fact: Submitted | Downloaded, model: str | None) -> None:
-    """Publish the fact that sets the next stage going once more."""
-    options = msgspec.structs.replace(fact.options, model=model) if model else fact.options
-    await connection.publish(msgspec.structs.replace(fact, options=options), once=False)
+async def _drop(connection: Connection, tasks: str) -> None:
+    """Remove these from the chunks that wait to be transcribed."""
+    await connection.api(f"STREAM.PURGE.{CHUNKS}", {"filter": tasks})

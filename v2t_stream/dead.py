@@ -25,7 +25,7 @@ class Dead(NamedTuple):
         """The number of the chunk that was given up; None where it was no chunk."""
         if message_type(self.letter.original_subject) is not ChunkTask:
             return None
-        return int(self.letter.original_subject.rpartition(".")[2])
+        return int(self.letter.original_subject.split(".")[4])
 
 
 async def dead_letters(connection: Connection) -> list[Dead]:

@@ -13,7 +13,7 @@ from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import fold
 from v2t_stream.lists import history
 from v2t_stream.object_store import ObjectStore
-from v2t_stream.topology import DONE
+from v2t_stream.topology import DONE, but_chunks
 
 # What does not decide about the words: where it is done, and who pays. Every other option does. None means the node's
 # default, whatever that is: two jobs that name no model count as the same, also where the default has changed since.
@@ -45,17 +45,23 @@ def key(origin: str, options: Options) -> str:
     return hashlib.sha256(msgspec.json.encode([_WORDS, origin, settings], order="sorted")).hexdigest()
 
 
-async def find(connection: Connection, store: ObjectStore, origin: str, options: Options) -> Done | None:
-    """The job that did the same, if its transcript is there and still what these settings gave.
+async def latest(connection: Connection, filed: str) -> Done | None:
+    """What was filed last under a `key`. Raises BrokerError."""
+    data = await connection.last(DONE, Done.subject_of(key=filed))
+    return None if data is None else msgspec.json.decode(data, type=Done)
 
-    A retry by another model puts other words in the place of the old ones. Facts that have expired tell of no retry.
+
+async def find(connection: Connection, store: ObjectStore, origin: str, options: Options) -> Done | None:
+    """The job that did the same, if its transcript is there.
+
+    It need not be what that job gives today: a later retry of it by another model has a transcript of its own, and
+    leaves this one as it is. Facts that have expired say nothing against it.
     """
-    wanted = key(origin, options)
-    data = await connection.last(DONE, Done.SUBJECT.format(key=wanted))
-    if data is None:
+    done = await latest(connection, key(origin, options))
+    if done is None:
         return None
-    done = msgspec.json.decode(data, type=Done)
-    job = fold(done.job, await history(connection, [f"v2t.job.{done.job}.*"]))
-    if job.downloaded and (job.state != "completed" or key(job.downloaded.origin, job.options) != wanted):
+    job = fold(done.job, await history(connection, but_chunks(done.job)))
+    ended = [run.completed.transcript for run in job.runs.values() if run.completed]
+    if job.sequences and done.transcript not in ended:
         return None
     return done if await store.size(f"{done.transcript}.json") is not None else None

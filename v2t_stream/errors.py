@@ -12,8 +12,7 @@
     ├── Hung               work does not end, and holds a thread of this process
     ├── Reject             a stage: this message can never be done
     └── Retry              a stage: not now, try again after a delay
-        ├── Full           what it needs of this machine is taken by others at present
-        └── Void           what is asked for is being replaced by something else
+        └── Full           what it needs of this machine is taken by others at present
 
 Foreign exceptions are translated where they enter; what a stage raises beside these counts as a bug and is retried.
 """
@@ -82,11 +81,5 @@ class Retry(V2TError):
 
 class Full(Retry):
     """What the work needs is taken by others at present, such as a GPU's memory."""
-
-    BLAMELESS = True
-
-
-class Void(Retry):
-    """What was asked for is being replaced, by a retry, and will not be delivered again when it has been."""
 
     BLAMELESS = True

@@ -18,7 +18,7 @@ from nats.micro.service import Service, ServiceConfig
 
 from v2t_stream.jetstream import Connection
 from v2t_stream.tally import Tally
-from v2t_stream.topology import NODES
+from v2t_stream.topology import LAYOUT, NODES
 
 ANNOUNCE_EVERY: Final = 1.0  # seconds
 FETCHING: Final = "fetching"  # what the state of a process begins with while a model is on its way to it
@@ -40,6 +40,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stage: str
     pid: int  # of the process that tells
     version: str
+    layout: int = 0  # of its topology; 0 from release 0.1
     state: str = ""  # ready, busy, loading, fetching …, or how long until a restart; empty from an older release
     accelerator: str = ""
     engine: str = ""
@@ -117,6 +118,7 @@ class Presence:
             stage=self.stage,
             pid=os.getpid(),
             version=version(),
+            layout=LAYOUT,
             state=self.state,
             accelerator=self.accelerator,
             engine=self.engine,

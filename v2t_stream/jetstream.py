@@ -129,22 +129,20 @@ class Connection:
     async def _request(self, subject: str, payload: bytes) -> Msg:
         return await _patiently(lambda seconds: self.client.request(subject, payload, timeout=seconds))
 
-    async def publish(self, message: Message, *, once: bool | None = None, dedupe: str = "") -> bool:
+    async def publish(self, message: Message, *, dedupe: str = "") -> bool:
         """Publish `message` on its subject and wait until it is stored; False where one stands there already.
 
-        That one may be our own, where the answer to it was lost. A message whose class says ONCE is stored at most once
-        per subject, unless `once` says otherwise. While the broker is away this tries again for two minutes, then it
-        raises BrokerError. What is sent again carries the same id, so it is stored once, also where somebody has
-        removed it since. `dedupe`: the id where a later call is to count as the same within two minutes.
+        That one may be our own, where the answer to it was lost. A message whose class says ONCE is stored only where
+        nothing stands on the subject that excludes it, for most their own. While the broker is away this tries again
+        for two minutes, then it raises BrokerError. What is sent again carries the same id, so it is stored once, also
+        where somebody has removed it since. `dedupe`: the id where a later call is to count as the same within two
+        minutes.
         """
         headers = {"Nats-Msg-Id": dedupe or secrets.token_urlsafe(9), **header()}
-        if message.FENCE:
-            headers |= {
-                "Nats-Expected-Last-Subject-Sequence": str(message.after),
-                "Nats-Expected-Last-Subject-Sequence-Subject": message.FENCE.format(job=message.job),
-            }
-        elif message.ONCE and once is not False:
+        if message.ONCE:
             headers["Nats-Expected-Last-Subject-Sequence"] = "0"
+            if message.excluded_by != message.subject:
+                headers["Nats-Expected-Last-Subject-Sequence-Subject"] = message.excluded_by
         answer = await self.store(message.subject, encode(message), headers)
         error = answer.get("error")
         if error is None:

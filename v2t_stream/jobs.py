@@ -1,138 +1,29 @@
 """The state of a job: a fold over its facts, the same for the command line, the monitor and the aggregator."""
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
-
-from schemas.events import (
-    Cancelled,
-    ChunkDone,
-    Completed,
-    Converted,
-    Downloaded,
-    Failed,
-    Language,
-    Listed,
-    Progress,
-    Retried,
-    Submitted,
-)
-from schemas.message import Message
+from schemas.events import Downloaded, Rerun, Submitted
 from schemas.options import Options
 from schemas.transcript import Doubt, Gap, Segment, Sound, Truncated, Unheard
+from v2t_stream.facts import Facts
 from v2t_stream.jetstream import Stored
 from v2t_stream.text import without_signature
-from v2t_stream.topology import decode, ends, job_of, place_of
+from v2t_stream.topology import ends, job_of, place_of
 
 State = Literal["queued", "downloading", "listed", "converting", "transcribing", "completed", "failed", "cancelled"]
 
 
 @dataclass
-class Job:
-    """What is known of one job, and of the jobs of its entries where it is a list.
-
-    `apply` takes facts in any order and any number of times: on each subject the fact with the highest
-    sequence stands, which is the stream's own rule, and everything else here is derived from those.
-    """
-
-    id: str
-    words: bool = True  # whether what was said is kept, which is most of it; who shows many jobs only counts chunks
-    submitted: Submitted | None = None
-    downloaded: Downloaded | None = None
-    listed: Listed | None = None
-    converted: Converted | None = None
-    language: Language | None = None
-    completed: Completed | None = None
-    failed: Failed | None = None
-    cancelled: Cancelled | None = None
-    chunks: dict[int, ChunkDone] = field(default_factory=dict)
-    progress: dict[str, Progress] = field(default_factory=dict)
-    times: dict[str, float] = field(default_factory=dict)  # by subject, when the server stored the fact
-    sequences: dict[str, int] = field(default_factory=dict)  # by subject
-    retried: dict[int, tuple[int, Retried]] = field(default_factory=dict)  # by number, with the fact's sequence
-    children: dict[int, "Job"] = field(default_factory=dict)  # by their place in the list, from 1
-    _heard_at: float = 0.0  # when the latest result of a chunk was stored
-
-    def apply(self, stored: Stored) -> None:
-        """Take one fact; of one that cannot be read, or is not of its subject, only that it is there."""
-        if (job := job_of(stored.subject)) != self.id:
-            _, place = place_of(job)
-            self.children.setdefault(place, Job(job, self.words)).apply(stored)
-            return
-        if self.sequences.get(stored.subject, -1) >= stored.sequence:
-            return
-        event = None
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-            event = decode(stored.subject, stored.data)
-        if event is not None and event.subject != stored.subject:
-            event = None
-        if self._is_void(event, stored.sequence):
-            return
-        match event:
-            case Retried(time=time):
-                self.retried[time] = stored.sequence, event
-                self._drop_void()
-            case ChunkDone(n=n):
-                self.chunks[n] = event if self.words else msgspec.structs.replace(event, segments=())
-                self._heard_at = max(self._heard_at, stored.at)
-            case Progress(stage=stage):
-                self.progress[stage] = event
-            case None:
-                pass  # it counts for the fence, by which the stream would refuse our end of the job
-            case _:
-                setattr(self, type(event).__name__.lower(), event)
-        self.sequences[stored.subject] = stored.sequence
-        self.times[stored.subject] = stored.at
-
-    def _is_void(self, event: Message | None, sequence: int) -> bool:
-        """Whether a retry came after this fact and took it back."""
-        later = [retried for at, retried in self.retried.values() if at > sequence]
-        if isinstance(event, ChunkDone):
-            return any(event.n in retried.chunks for retried in later)
-        return bool(later) and isinstance(event, Failed | Completed | Converted | Progress)
-
-    def _drop_void(self) -> None:
-        held = [self.failed, self.completed, self.converted, *self.chunks.values(), *self.progress.values()]
-        for event in held:
-            if event and self._is_void(event, self.sequences[event.subject]):
-                self.sequences.pop(event.subject)
-                self.times.pop(event.subject)
-                if isinstance(event, ChunkDone):
-                    del self.chunks[event.n]
-                elif isinstance(event, Progress):
-                    del self.progress[event.stage]
-                else:
-                    setattr(self, type(event).__name__.lower(), None)
-        self._heard_at = max((self.times[chunk.subject] for chunk in self.chunks.values()), default=0.0)
-
-    def forget_chunks(self) -> None:
-        """Let go of the results of chunks, as if their facts had not been applied."""
-        for chunk in self.chunks.values():
-            self.sequences.pop(chunk.subject)
-            self.times.pop(chunk.subject)
-        self.chunks.clear()
-        self._heard_at = 0.0
-
-    @property
-    def fence(self) -> int:
-        """The sequence of the latest fact that decides about the job, for a fact that rests on them."""
-        return max((at for subject, at in self.sequences.items() if subject.count(".") == 3), default=0)
-
-    @property
-    def is_withdrawn(self) -> bool:
-        """Whether a retry took back how it ended and has not sent it on its way again yet."""
-        begins = [fact.SUBJECT.format(job=self.id) for fact in (Submitted, Downloaded)]
-        begun = max(self.sequences.get(subject, 0) for subject in begins)
-        return any(at > begun for at, _ in self.retried.values())
+class Job(Facts):
+    """What follows from the facts of one job."""
 
     @property
     def retries(self) -> int:
         """How many times it was retried."""
-        return max(self.retried, default=0)
+        return max(self.retried, default=0) + self.run
 
     @property
     def state(self) -> State:
@@ -193,9 +84,8 @@ class Job:
     @property
     def options(self) -> Options:
         """Those in force: a retry by another model changes them."""
-        if self.downloaded:
-            return self.downloaded.options
-        return self.submitted.options if self.submitted else Options()
+        found = self.downloaded or self.begun
+        return found.options if found else Options()
 
     @property
     def reason(self) -> str:
@@ -269,11 +159,23 @@ class Job:
     @property
     def started_at(self) -> float | None:
         """Unix seconds by the server's clock, as all times here."""
-        return self.times.get(Submitted.SUBJECT.format(job=self.id))
+        return self.times.get(Submitted.subject_of(job=self.id))
+
+    @property
+    def rerun_at(self) -> float | None:
+        """When the run that counts was begun by a retry."""
+        return self.times.get(Rerun.subject_of(job=self.id, run=self.run))
+
+    @property
+    def downloaded_at(self) -> float | None:
+        """From when on the media was there for this run."""
+        return self.times.get(Downloaded.subject_of(job=self.id, run=self.run)) or (
+            self.rerun_at if self.downloaded else None
+        )
 
     @property
     def ended_at(self) -> float | None:
-        times = [self.times[end] for end in ends(self.id) if end in self.times]
+        times = [self.times[end] for end in ends(self.id, self.run) if end in self.times]
         if self.listed and not times and self.ended:
             times = [max(child.ended_at or 0.0 for child in self.children.values())]
         return times[0] if times else None
@@ -289,10 +191,10 @@ class Job:
     @property
     def speed(self) -> float | None:
         """How many seconds of media become text in a second, from the end of the download to the latest result."""
-        begun = self.times.get(Downloaded.SUBJECT.format(job=self.id))
-        if begun is None or self._heard_at <= begun:
+        begun, heard_at = self.downloaded_at, self._current.heard_at
+        if begun is None or heard_at <= begun:
             return None
-        return self.transcribed / (self._heard_at - begun)
+        return self.transcribed / (heard_at - begun)
 
     @property
     def eta(self) -> float | None:

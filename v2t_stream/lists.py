@@ -13,7 +13,7 @@ _AT_ONCE: Final = 500  # subjects asked for together: the server holds each agai
 
 async def children(connection: Connection, job: str) -> list[Job]:
     """The jobs that a list has so far, in its order. Raises BrokerError."""
-    submitted = await connection.subjects(JOBS, Submitted.SUBJECT.format(job="*"))
+    submitted = await connection.subjects(JOBS, Submitted.subject_of(job="*"))
     places = sorted(n for parent, n in (place_of(job_of(subject)) for subject in submitted) if n and parent == job)
     facts = await history(connection, [f"v2t.job.{child_id(job, n)}.>" for n in places])
     return [child for _, child in sorted(fold(job, facts).children.items())]

@@ -67,7 +67,7 @@ async def apply(
 ) -> None:
     """Create or update all streams and consumers; doing it again, or twice at once, changes nothing.
 
-    `store`: what the jobs keep their files in, for `topology.store_in_use`. `told`: the user asked for it, so that how
+    `store`: what the jobs keep their files in, for `applied.store_in_use`. `told`: the user asked for it, so that how
     long things are kept, and what was changed by hand, becomes as `retention` and the topology say; otherwise what is
     there keeps its own, for a node or a command that was started without a setting must not undo what all rest on. In
     the same way a stream that has more replicas keeps them.

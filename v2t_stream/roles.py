@@ -108,7 +108,7 @@ ROLES: Final = (
             f"STREAM.PURGE.OBJ_{TRANSCRIPTS}",
         ),
         asks_not=_of_durables(JOBS, "CREATE", "DELETE"),
-        hears=("v2t.job.*.cancelled",),
+        hears=("v2t.job.*.cancelled", "v2t.job.*.rerun.*"),
         serves=("$SRV.>",),
     ),
     Role(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.options import Options
+from v2t_stream.applied import is_applied, layout_in_use, store_in_use
 from v2t_stream.drift import Drift, compare
 from v2t_stream.embedded import Broker, embedded_broker, try_lock
 from v2t_stream.errors import BrokerError, Denied, SettingsError, StoreError
@@ -21,7 +22,7 @@ from v2t_stream.provision import apply, drift
 from v2t_stream.retention import DAY
 from v2t_stream.settings import Settings
 from v2t_stream.supervisor import supervised
-from v2t_stream.topology import LAYOUT, STAGES, is_applied, layout_in_use, store_in_use
+from v2t_stream.topology import LAYOUT, STAGES
 
 if TYPE_CHECKING:
     from v2t_stream.minio_store import MinioStore

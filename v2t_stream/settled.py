@@ -8,7 +8,7 @@ from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection
 from v2t_stream.topology import JOBS
 
-_AT_ONCE: Final = 256  # questions in a request; the server takes 1,024 subjects, and a question has three
+_AT_ONCE: Final = 256  # questions in a request; the server takes 1,024 subjects, and a busy stage's has four
 
 
 class _Question(NamedTuple):

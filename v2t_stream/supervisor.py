@@ -19,6 +19,7 @@ from v2t_stream.login import Login
 from v2t_stream.logs import resolved
 from v2t_stream.settings import variable
 from v2t_stream.tasks import end
+from v2t_stream.topology import LAYOUT
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class _Death(NamedTuple):
             stage=self.stage,
             pid=os.getpid(),
             version=version(),
+            layout=LAYOUT,
             state=f"{restarting}, {self.failures} failure{'s' * (self.failures > 1)} in a row",
             last_error=self.reason,
         )

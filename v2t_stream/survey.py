@@ -5,11 +5,12 @@ from collections import Counter, defaultdict
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from schemas.events import Rerun
 from v2t_stream.fleet import NodeInfo, fleet
 from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import State
 from v2t_stream.queues import Queue, queues
-from v2t_stream.topology import DEAD, JOBS
+from v2t_stream.topology import DEAD, JOBS, job_of, run_of
 
 _SHARE: Final = 0.01  # of the time that counting jobs may take; it grows with the jobs that are remembered
 _OLDEST: Final = 60.0  # seconds that a count is used at most, however long it took: a broker may be slow just once
@@ -24,6 +25,7 @@ _STATES: Final[dict[str, State]] = {
     "downloaded": "converting",
     "submitted": "queued",
 }
+_OF_ALL_RUNS: Final = {"cancelled", "downloaded", "submitted"}  # media that is there is not downloaded again
 
 
 class Survey(NamedTuple):
@@ -74,11 +76,19 @@ class Surveyor:
 
 
 async def jobs_by_state(connection: Connection) -> dict[str, int]:
-    """How many jobs there are in each state, by the names of their facts alone: one request for some ten thousand."""
+    """How many jobs there are in each state, by the names of their facts alone: few requests for some ten thousand."""
+    subjects = await connection.subjects(JOBS, "v2t.job.*.*")
+    runs: defaultdict[str, int] = defaultdict(int)
+    for subject in await connection.subjects(JOBS, Rerun.subject_of(job="*", run="*")):
+        runs[job_of(subject)] = max(runs[job_of(subject)], run_of(subject))
+    if runs:
+        for fact in _STATES:
+            subjects += await connection.subjects(JOBS, f"v2t.job.*.{fact}.*")
     facts: defaultdict[str, set[str]] = defaultdict(set)
-    for subject in await connection.subjects(JOBS, "v2t.job.*.*"):
-        _, _, job, fact = subject.split(".")
-        facts[job].add(fact)
+    for subject in subjects:
+        job, fact = subject.split(".")[2:4]
+        if fact in _OF_ALL_RUNS or run_of(subject) == runs[job]:
+            facts[job].add(fact)
     counts: dict[str, int] = dict.fromkeys(_STATES.values(), 0)
     for known in facts.values():
         if state := next((state for fact, state in _STATES.items() if fact in known), None):

@@ -6,8 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from schemas.events import ChunkDone, Completed, Converted, Downloaded, Retried, Submitted
+from schemas.events import ChunkDone, Completed, Converted, Downloaded
 from v2t_stream.jobs import Job
+from v2t_stream.topology import run_of
 
 Step = Literal["waiting", "downloading", "decoding", "transcribing", "storing"]
 Interval = tuple[float, float]
@@ -42,15 +43,13 @@ class Timeline(msgspec.Struct, frozen=True):
 
 def timeline(job: Job) -> Timeline | None:
     """None where the job's start is not known. Of one that was retried, what came after the latest retry."""
-    submitted = job.times.get(Submitted.SUBJECT.format(job=job.id))
-    if submitted is None:
+    if job.started_at is None:
         return None
-    retried = job.times.get(Retried.SUBJECT.format(job=job.id, time=job.retries), 0.0)
-    start = max(submitted, retried)
-    seconds = max(0.0, max(at for subject, at in job.times.items() if ".progress." not in subject) - start)
+    start = job.rerun_at or job.started_at
+    facts = [at for subject, at in job.times.items() if ".progress." not in subject and run_of(subject) == job.run]
+    seconds = max(0.0, (job.ended_at or max(facts, default=start)) - start)
     done: dict[Step, list[Interval]] = {
-        # A retry without a new download tells of the old one again.
-        "downloading": _before(job, Downloaded) if submitted >= retried else [],
+        "downloading": _before(job, Downloaded),
         "decoding": _before(job, Converted),
         "transcribing": _of_engines(job),
         "storing": _storing(job),
@@ -79,7 +78,7 @@ def _of_engines(job: Job) -> list[Interval]:
 
 def _storing(job: Job) -> list[Interval]:
     """From when all was there to the end."""
-    end = job.times.get(Completed.SUBJECT.format(job=job.id))
+    end = job.times.get(Completed.subject_of(job=job.id, run=job.run))
     if end is None or not job.is_whole or not job.converted:
         return []
     there = [job.times[chunk.subject] for chunk in job.chunks.values()]

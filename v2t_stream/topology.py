@@ -22,6 +22,7 @@ from schemas.events import (
     Language,
     Listed,
     Progress,
+    Rerun,
     Retried,
     Submitted,
 )
@@ -45,7 +46,7 @@ ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "remote", "any")
 
 # To be raised with every change of STREAMS or STAGES that a broker must be told of: an older release then leaves alone
 # what a newer one has set up.
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 
 # In the metadata of the stream JOBS
 STORE_KEY: Final = "v2t_store"  # what the jobs keep their files in
@@ -126,19 +127,27 @@ class StageRow(NamedTuple):
     slots: int  # messages in work at once in one process; transcribe asks its engine instead
 
 
+def any_run(kind: type[Message], **names: str) -> tuple[str, str]:
+    """The subjects of such a message in the first run, and in the later ones."""
+    return kind.subject_of(**names), kind.subject_of(run="*", **names)
+
+
+_RERUN: Final = Rerun.subject_of(job="*", run="*")
+_MEDIA: Final = (*any_run(Downloaded, job="*"), _RERUN)
+
 STAGES: Final[tuple[StageRow, ...]] = (
     StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 60, 5, 16),
     StageRow(
         "download",
         JOBS,
-        (Consumer("download", ("v2t.job.*.submitted",)),),
+        (Consumer("download", (Submitted.subject_of(job="*"), _RERUN)),),
         (Downloaded, Listed, Completed),
         30,
         6 * 3600,
         3,
         2,
     ),
-    StageRow("convert", JOBS, (Consumer("convert", ("v2t.job.*.downloaded",)),), (Converted,), 30, 6 * 3600, 5, 1),
+    StageRow("convert", JOBS, (Consumer("convert", _MEDIA),), (Converted,), 30, 6 * 3600, 5, 1),
     StageRow(
         "transcribe",
         CHUNKS,
@@ -155,7 +164,7 @@ STAGES: Final[tuple[StageRow, ...]] = (
     StageRow(
         "aggregate",
         JOBS,
-        (Consumer("aggregate", ("v2t.job.*.chunk.*", "v2t.job.*.converted")),),
+        (Consumer("aggregate", (*any_run(ChunkDone, job="*", n="*"), *any_run(Converted, job="*"))),),
         (Completed,),
         30,
         600,
@@ -176,6 +185,7 @@ _FACTS: Final[dict[str, type[Event]]] = {
         Completed,
         Failed,
         Cancelled,
+        Rerun,
         Retried,
         Progress,
     )
@@ -215,9 +225,29 @@ def job_of(subject: str) -> str:
     return tokens[3] if tokens[1] == "chunk" else tokens[2]
 
 
-def ends(job: str) -> list[str]:
-    """The subjects of which one holds a fact when the job has ended."""
-    return [end.SUBJECT.format(job=job) for end in (Cancelled, Completed, Failed)]
+def run_of(subject: str) -> int:
+    """The run of a job that a fact's or a chunk's subject belongs to."""
+    kind, tokens = message_type(subject), subject.split(".")
+    if kind is None or not tokens[-1].isdecimal():
+        return 0
+    is_named = kind is Rerun or (kind.BY_RUN and len(tokens) > len(kind.SUBJECT.split(".")))
+    return int(tokens[-1]) if is_named else 0
+
+
+def ends(job: str, run: int) -> list[str]:
+    """The subjects of which one holds a fact when this run of the job has ended, the one that counts most first."""
+    return [end.subject_of(job=job, run=run) for end in (Cancelled, Completed, Failed)]
+
+
+def but_chunks(job: str = "*") -> list[str]:
+    """Patterns of all facts of a job, or of all jobs, without the results of chunks, which are most of them."""
+    names = [name for name, kind in _FACTS.items() if kind is not ChunkDone]
+    return [f"v2t.job.{job}.*", *(f"v2t.job.{job}.{name}.>" for name in names)]
+
+
+def folder(job: str, run: int) -> str:
+    """Where what is made for a run of a job lies, below media/ and transcripts/."""
+    return f"{job}/{run}" if run else job
 
 
 async def inbox_epoch(connection: Connection) -> str:
@@ -262,36 +292,3 @@ def _base36(number: int) -> str:
         number, digit = divmod(number, 36)
         digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
     return digits or "0"
-
-
-async def store_in_use(connection: Connection) -> str:
-    """What the jobs of this broker keep their files in, as it was told; empty where it was never set up."""
-    return (await _metadata(connection)).get(STORE_KEY, "")
-
-
-async def layout_in_use(connection: Connection) -> int:
-    """The LAYOUT of the release that set up this broker; 0 where none has, or one that did not say."""
-    return int((await _metadata(connection)).get(LAYOUT_KEY, 0))
-
-
-async def _metadata(connection: Connection) -> dict[str, str]:
-    try:
-        config = (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]
-    except BrokerError as error:
-        if "not found" not in str(error):
-            raise
-        return {}
-    return config.get("metadata") or {}
-
-
-async def is_applied(connection: Connection, stage: str) -> bool:
-    """Whether the consumers of `stage` exist."""
-    row = stage_row(stage)
-    try:
-        for consumer in row.consumers:
-            await connection.api(f"CONSUMER.INFO.{row.stream}.{consumer.durable}")
-    except BrokerError as error:
-        if "not found" not in str(error):
-            raise
-        return False
-    return True

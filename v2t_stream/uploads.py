@@ -75,11 +75,11 @@ async def _sidecar(store: ObjectStore, upload: Upload) -> dict[str, Any]:
         ) from error
 
 
-async def store_copies(store: ObjectStore, settings: Settings, transcript: Transcript) -> None:
-    """Store the transcript of an upload under the upload's own path too; of any other source nothing."""
+async def store_copies(store: ObjectStore, settings: Settings, transcript: Transcript) -> bool:
+    """Store the transcript of an upload under the upload's own path too; False for any other source."""
     root = f"s3://{settings.upload_bucket}/"
     if not settings.minio_endpoint or not transcript.source.startswith(root):
-        return
+        return False
     path = PurePosixPath(transcript.source.removeprefix(root))
     stem = _fitting(f"transcripts/{path.with_suffix('')}")
     if await _source(store, f"{stem}.json") not in (transcript.source, ""):
@@ -90,6 +90,7 @@ async def store_copies(store: ObjectStore, settings: Settings, transcript: Trans
         if settings.beside_upload and await _is_free(store, f"{beside}.{format_}"):
             places.append(f"{beside}.{format_}")
         await asyncio.gather(*(store.put(place, text.encode()) for place in places))
+    return True
 
 
 def _fitting(stem: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
@@ -12,8 +13,9 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from schemas.chunks import ChunkTask
-from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
+from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress, Rerun
 from schemas.message import Message
+from v2t_stream.applied import is_applied
 from v2t_stream.errors import BrokerError, Denied, Hung, Reject, Retry, StoreChanged, V2TError
 from v2t_stream.logs import about
 from v2t_stream.puller import Puller
@@ -27,9 +29,9 @@ from v2t_stream.topology import (
     Consumer,
     decode,
     inbox_epoch,
-    is_applied,
     job_id,
     job_of,
+    run_of,
 )
 from v2t_stream.traces import span, take
 
@@ -74,7 +76,8 @@ class Worker:
         """
         self._epoch = await inbox_epoch(self._connection)
         self._ack_wait = min([await self._ack_wait_of(consumer) for consumer in self._row.consumers])
-        await self._connection.client.subscribe(Cancelled.SUBJECT.format(job="*"), cb=self._on_cancelled)
+        for end in (Cancelled.subject_of(job="*"), Rerun.subject_of(job="*", run="*")):
+            await self._connection.client.subscribe(end, cb=self._on_moot)
         pulling = asyncio.create_task(self._pull())
         stopping = [asyncio.create_task(event.wait()) for event in (stop, self._hung)]
         try:
@@ -175,11 +178,14 @@ class Worker:
         except Exception as error:  # noqa: BLE001  # see do_again
             log.warning("could not do it either: %s", error)
 
-    async def _on_cancelled(self, message: Msg) -> None:
-        """Stop what is in hand for a job that was just cancelled: every worker hears of it as it is published."""
-        job = job_of(message.subject)
+    async def _on_moot(self, message: Msg) -> None:
+        """Stop what is in hand for a job that was just cancelled, or for the runs of it before the one that begins.
+
+        Every worker hears of it as it is published.
+        """
+        job, run = job_of(message.subject), run_of(message.subject) or math.inf
         for task, subject in list(self._tasks.items()):
-            if subject not in INBOX_SUBJECTS and job_of(subject) == job:
+            if subject not in INBOX_SUBJECTS and job_of(subject) == job and run_of(subject) < run:
                 self._end_as_moot(task)
 
     def _end_as_moot(self, task: "asyncio.Task[None] | None") -> None:
@@ -297,10 +303,11 @@ class Worker:
             raise Reject(f"the message on {message.subject} cannot be read: {error}") from error
 
     async def _is_settled(self, work: Message | Submission) -> bool:
-        """Whether the job ended, or this very result is there already from an earlier delivery."""
-        fields = {"job": work.job, "n": getattr(work, "n", "")}
+        """Whether its run has ended or a later one was begun, or this very result is there from an earlier delivery."""
+        run = 0 if isinstance(work, Submission) else work.run
         facts: list[type[Message]] = [*self._row.results, Failed, Cancelled]
-        return await self._settled.any_of([fact.SUBJECT.format_map(fields) for fact in facts])
+        subjects = [fact.subject_of(job=work.job, run=run, n=getattr(work, "n", "")) for fact in facts]
+        return await self._settled.any_of([*subjects, Rerun.subject_of(job=work.job, run=run + 1)])
 
     async def _process(self, work: Message | Submission) -> None:
         begun = time.monotonic()
@@ -347,7 +354,7 @@ class Worker:
             sequence = message.metadata.sequence.stream
             await self._connection.publish(letter, dedupe=f"dead-{self._row.stream}-{sequence}")
             self._count("dead")
-            await self._connection.publish(_consequence(self._row.name, job, work, reason))
+            await self._connection.publish(_consequence(self._row.name, message.subject, work, reason))
             await self._connection.client.request(message.reply, b"+TERM " + reason.encode()[:200], timeout=5)
 
     def _count(self, outcome: Outcome) -> None:
@@ -380,8 +387,8 @@ class Worker:
             task.cancel()
 
 
-def _consequence(stage: str, job: str, work: Message | Submission | None, reason: str) -> Message:
+def _consequence(stage: str, subject: str, work: Message | Submission | None, reason: str) -> Message:
     """What a message that was given up means for its job: a chunk leaves a gap, anything else fails the job."""
     if isinstance(work, ChunkTask):
-        return ChunkDone(job=job, n=work.n, start=work.start, end=work.end, error=reason)
-    return Failed(job=job, stage=stage, reason=reason)
+        return ChunkDone(job=work.job, run=work.run, n=work.n, start=work.start, end=work.end, error=reason)
+    return Failed(job=work.job if work else job_of(subject), run=run_of(subject), stage=stage, reason=reason)

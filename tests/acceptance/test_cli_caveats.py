@@ -96,7 +96,7 @@ async def connection(server: Server) -> AsyncIterator[Connection]:
 
 
 async def hear(connection: Connection) -> None:
-    async with contextlib.aclosing(connection.watch(JOBS, Downloaded.SUBJECT.format(job="*"))) as facts:
+    async with contextlib.aclosing(connection.watch(JOBS, Downloaded.subject_of(job="*"))) as facts:
         async for stored in facts:
             if stored and isinstance(media := decode(stored.subject, stored.data), Downloaded):
                 for fact in ENDS[Path(media.title).stem]:

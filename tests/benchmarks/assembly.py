@@ -81,7 +81,7 @@ async def _last_of(connection: Connection, job: str, machine: Node) -> float:
         if not completed.done():
             completed.set_result(time.perf_counter())
 
-    subscription = await connection.client.subscribe(Completed.SUBJECT.format(job=job), cb=heard)
+    subscription = await connection.client.subscribe(Completed.subject_of(job=job), cb=heard)
     await connection.client.flush()
     begun = time.perf_counter()
     await put(CHUNKS - 1)

@@ -29,6 +29,7 @@ from schemas.events import (
     Language,
     Listed,
     Progress,
+    Rerun,
     Retried,
     Submitted,
 )
@@ -274,6 +275,14 @@ FACTS: Final[list[Message]] = [
     Failed(job="j", stage="convert", reason="broken"),
     Cancelled(job="j"),
     Retried(job="j", time=1, chunks=(1,)),
+    Rerun(
+        job="j",
+        run=1,
+        begins=Downloaded(job="j", run=1, title="Talk", source="a", media="media/j/a.mp4", size=9, seconds=1.5),
+        keeps=(0,),
+    ),
+    ChunkDone(job="j", run=1, n=1, start=30, end=60),
+    Converted(job="j", run=1, chunks=2, duration=60.5, speech=40.5, seconds=3),
     Progress(job="j", stage="convert", done=3.5, total=60.5, chunks=1),
     Progress(job="j", stage="download", done=3, total=None),
     Submitted(job="j_1", title="One", url="https://example.org/1", parent="j"),

@@ -16,8 +16,10 @@ from tests.harness import DATA, Node, Server, ended, simulated, until, upload
 from tests.patience import PATIENCE
 from tests.web import Web, web
 from v2t_stream import control
-from v2t_stream.errors import V2TError, Void
+from v2t_stream.assembly import stored
+from v2t_stream.errors import V2TError
 from v2t_stream.fleet import Presence
+from v2t_stream.formats import FORMATS
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.jobs import Job
 from v2t_stream.lists import children, read
@@ -146,7 +148,7 @@ async def test_a_list_whose_reader_is_killed_is_read_to_its_end(house: House) ->
     house.machine.start("download")
     job_id = await house.url("feed/400")
     async with asyncio.timeout(PATIENCE):
-        while not await house.connection.subjects(JOBS, Submitted.SUBJECT.format(job=child_id(job_id, 1))):
+        while not await house.connection.subjects(JOBS, Submitted.subject_of(job=child_id(job_id, 1))):
             await asyncio.sleep(0.001)
     house.machine.kill("download")
     house.machine.start("download")
@@ -253,17 +255,50 @@ async def test_a_retry_by_another_model_makes_it_that_model_s(house: House) -> N
     """Words by another model are given out for those that were asked for."""
     first = await house.file("5s.flac", model="sim/x1000")
     await control.retry(house.connection, first, model="sim/x900")
-    await until(house.connection, first.id, lambda job: job.state == "completed")
+    await ended(house.connection, first.id)
     old, new = await house.file("5s.flac", model="sim/x1000"), await house.file("5s.flac", model="sim/x900")
     assert old.completed
     assert new.completed
-    assert (old.completed.of, new.completed.of) == ("", first.id)
-    # One chunk by another model is a mixture that no settings give.
-    await control.retry(house.connection, old, model="sim/x900", chunk=0)
-    await until(house.connection, old.id, lambda job: job.state == "completed")
-    fresh = await house.file("5s.flac", model="sim/x1000")
-    assert fresh.completed
-    assert not fresh.completed.of
+    assert (old.completed.of, new.completed.of) == (first.id, first.id)
+    assert [await models(house, job) for job in (old, new)] == [("sim/x1000",), ("sim/x900",)]
+    # One chunk by another model is a mixture that no settings give; what was there before it is not.
+    mixed = await house.file("5s.flac", model="sim/x1000", force=True)
+    await control.retry(house.connection, mixed, model="sim/x900", chunk=0)
+    await ended(house.connection, mixed.id)
+    assert await models(house, await house.file("5s.flac", model="sim/x1000")) == ("sim/x1000",)
+
+
+async def models(house: House, job: Job) -> tuple[str, ...]:
+    """By which the words were made that a job ended with."""
+    assert job.completed
+    return (await stored(house.store, job.completed.transcript)).models
+
+
+async def test_a_transcript_to_which_nothing_points_any_more_is_removed(house: House) -> None:
+    """Each retry leaves its words behind for good; or takes those away that another job has."""
+    first = await house.file("5s.flac")
+    assert first.completed
+    given = await house.file("5s.flac")
+    assert given.completed
+    assert given.completed.transcript == first.completed.transcript
+    second = await again(house, first)
+    assert await house.store.size(f"{first.completed.transcript}.json")  # another job has it
+    third = await again(house, second)
+    assert await house.store.keys(f"transcripts/{first.id}/1/") == []
+    assert third.completed
+    assert third.completed.transcript == f"transcripts/{first.id}/2/transcript"
+    assert len(await house.store.keys(f"transcripts/{first.id}/2/")) == len(FORMATS)
+    assert await house.store.size(f"{first.completed.transcript}.json")
+
+
+async def again(house: House, job: Job) -> Job:
+    """Its first chunk done once more, until the tidying that follows is done too."""
+    await control.retry(house.connection, job, chunk=0)
+    job = await ended(house.connection, job.id)
+    async with asyncio.timeout(PATIENCE):
+        while (await house.connection.api(f"CONSUMER.INFO.{JOBS}.aggregate"))["num_ack_pending"]:
+            await asyncio.sleep(0.02)
+    return job
 
 
 async def test_a_job_that_had_nothing_to_do_is_done_by_another_model_when_told(house: House) -> None:
@@ -280,14 +315,18 @@ async def test_a_job_that_had_nothing_to_do_is_done_by_another_model_when_told(h
 async def test_an_old_submission_that_comes_again_during_a_retry_ends_nothing(house: House) -> None:
     """Else a retry by another model ends at once with the words of the old one."""
     await house.file("5s.flac")
-    again = await house.file("5s.flac")
-    assert again.submitted
+    old = await house.file("5s.flac")
+    assert old.submitted
     resources = Resources(Settings(), house.connection, house.store, Presence("test", "download"))
     download = Download(resources)
-    await control._withdraw(house.connection, again, (), Completed)
-    with pytest.raises(Void):
-        assert not [fact async for fact in download.process(again.submitted)]
-    await control._again(house.connection, again.submitted, "sim/x900")
-    with pytest.raises(Void):
-        assert not [fact async for fact in download.process(again.submitted)]
+    late = [fact async for fact in download.process(old.submitted)]
     await download.close()
+    assert [type(fact) for fact in late] == [Completed]
+    house.machine.kill("download")
+    await control.retry(house.connection, old, model="sim/x900")
+    await house.connection.api(f"STREAM.PURGE.{JOBS}", {"filter": late[0].subject})
+    assert await house.connection.publish(late[0])
+    assert (await read(house.connection, old.id)).state == "queued"
+    house.machine.start("download")
+    job = await ended(house.connection, old.id)
+    assert await models(house, job) == ("sim/x900",)

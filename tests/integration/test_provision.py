@@ -167,7 +167,7 @@ async def test_a_fact_that_an_older_consumer_did_not_take_is_taken_up(connection
         await connection.publish(ChunkDone(job="other", n=0, start=0, end=1))
         await taken(2)  # and with it the fact that it does not know of is behind it
         await set_up(connection, settings)
-        while await connection.last(JOBS, Completed.SUBJECT.format(job="job")) is None:
+        while await connection.last(JOBS, Completed.subject_of(job="job")) is None:
             await asyncio.sleep(0.02)
 
 

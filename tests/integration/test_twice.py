@@ -11,7 +11,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from schemas.chunks import ChunkTask, Span
-from schemas.events import ChunkDone, Completed, Converted, Downloaded, Submitted
+from schemas.events import ChunkDone, Completed, Converted, Downloaded, Rerun, Submitted
 from schemas.options import Options
 from tests.harness import Server
 from tests.observed import pulled
@@ -127,12 +127,12 @@ async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection:
     async with Puller(connection.client, CHUNKS, ANY.durable, group=ANY.group) as puller:
         message = await pulled(puller)
         await connection.publish(GAP)
-        job = await read(connection, "job")
-        await connection.publish(Completed(job="job", after=job.fence, transcript="transcripts/job/transcript"))
+        await connection.publish(Completed(job="job", transcript="transcripts/job/transcript"))
         await control.retry(connection, await read(connection, "job"), chunk=0)
-        assert await connection.publish(CHUNK)  # as convert does
+        again = msgspec.structs.replace(CHUNK, run=1)
+        assert await connection.publish(again)  # as convert does
         await message.ack_sync(timeout=PATIENCE)
-        assert await connection.subjects(CHUNKS, "v2t.chunk.>") == [CHUNK.subject]
+        assert await connection.subjects(CHUNKS, "v2t.chunk.>") == [again.subject]
 
 
 @pytest.mark.parametrize("again", [{}, {"chunk": 0}, {"model": "demo"}])
@@ -146,13 +146,12 @@ async def test_a_retry_asks_for_the_same_options(connection: Connection, again: 
         GAP,
     ):
         await connection.publish(fact)
-    job = await read(connection, "job")
-    await connection.publish(Completed(job="job", after=job.fence, transcript="transcripts/job/transcript", gaps=1))
+    await connection.publish(Completed(job="job", transcript="transcripts/job/transcript", gaps=1))
     await control.retry(connection, await read(connection, "job"), **again)
-    sent = await connection.last(JOBS, "v2t.job.job.downloaded")
+    sent = await connection.last(JOBS, "v2t.job.job.rerun.1")
     assert sent
     wanted = msgspec.structs.replace(asked, model=again.get("model"))
-    assert msgspec.json.decode(sent, type=Downloaded).options == wanted
+    assert msgspec.json.decode(sent, type=Rerun).begins.options == wanted
 
 
 async def test_who_was_not_answered_is_not_asked_twice(nats: tuple[Server, Connection]) -> None:

@@ -20,6 +20,7 @@ from schemas.events import (
     Downloaded,
     Failed,
     Progress,
+    Rerun,
     Submitted,
 )
 from schemas.message import Message
@@ -102,7 +103,7 @@ async def until(condition: Callable[[], object], what: str) -> None:
 
 async def fact(connection: Connection, message: type[Fact], **names: object) -> Fact:
     """Wait for the fact."""
-    subject = message.SUBJECT.format(**{"job": "job", **names})
+    subject = message.subject_of(**{"job": "job", **names})
     async with asyncio.timeout(PATIENCE):
         while (data := await connection.last(JOBS, subject)) is None:
             await asyncio.sleep(0.01)
@@ -330,11 +331,18 @@ async def test_a_chunk_given_up_is_a_gap_in_a_transcript_that_completes(connecti
     assert transcript.gaps == (Gap(chunk=1, start=1, end=2, reason="it is poison"),)
 
 
-@pytest.mark.parametrize("end", [Cancelled(job="job"), Failed(job="job", stage="convert", reason="r")])
-async def test_work_for_a_job_that_ended_is_acked_without_work(
+@pytest.mark.parametrize(
+    "end",
+    [
+        Cancelled(job="job"),
+        Failed(job="job", stage="convert", reason="r"),
+        Rerun(job="job", run=1, begins=Submitted(job="job", run=1, title="t", url="http://127.0.0.1/x")),
+    ],
+)
+async def test_work_for_a_run_that_ended_or_was_left_is_acked_without_work(
     end: Message, connection: Connection, tmp_path: Path
 ) -> None:
-    """Else a job that was cancelled goes on to occupy all machines."""
+    """Else a job that was cancelled goes on to occupy all machines, or its retry waits for what it has left behind."""
     await connection.publish(end)
     for n in range(3):
         await connection.publish(task(n))
@@ -681,7 +689,7 @@ async def test_questions_asked_together_are_answered_each(connection: Connection
     """Else in a burst a chunk that is done is done again, or one that is not is thrown away."""
     await connection.publish(done(task(3)))
     settled = Settled(connection)
-    subjects = [[ChunkDone.SUBJECT.format(job="job", n=n), Failed.SUBJECT.format(job="job")] for n in range(10)]
+    subjects = [[ChunkDone.subject_of(job="job", n=n), Failed.subject_of(job="job")] for n in range(10)]
     asked = [asyncio.create_task(settled.any_of(each)) for each in subjects]
     await asyncio.sleep(0)
     asked[5].cancel()  # as a chunk whose job is cancelled

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from schemas.events import Cancelled, Retried
+from schemas.events import Cancelled, Rerun
 from schemas.message import Message
-from tests.tui.still import chunk, done, everything, running, stored
+from tests.tui.still import chunk, done, downloaded, everything, running, stored
 from tui.picture import Picture
 from tui.rows import Row, ordered, wanted
 from v2t_stream.jetstream import Stored
@@ -49,8 +50,9 @@ def joined(facts: list[Stored], at: int) -> Picture:
 FACTS: list[tuple[float, Message]] = [
     *everything(),
     *[(10.0, chunk("talk-2", n)) for n in range(3)],
-    (9.0, Retried(job="talk-2", time=1, chunks=(2,))),
-    (8.0, chunk("talk-2", 2)),
+    (9.0, Rerun(job="talk-2", run=1, begins=replace(downloaded("talk-2", "A talk"), run=1), keeps=(0, 1))),
+    (8.5, chunk("talk-2", 2)),
+    (8.0, replace(chunk("talk-2", 2), run=1)),
     (7.0, Cancelled(job="sea-3")),
 ]
 

@@ -1,5 +1,6 @@
 """The fold over a job's facts: the one place where a job's state is decided."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,10 +15,12 @@ from schemas.events import (
     Language,
     Listed,
     Progress,
+    Rerun,
     Retried,
     Submitted,
 )
 from schemas.message import Message, encode
+from schemas.options import Options
 from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
 from v2t_stream.assembly import assemble
 from v2t_stream.jetstream import Stored
@@ -41,19 +44,40 @@ def audited(n: int, *starts: float) -> ChunkDone:
     )
 
 
+DOWNLOADED = Downloaded(job="j", title="Talk", source="http://x/y", media="media/j/source", size=1, seconds=1)
+CONVERTED = Converted(job="j", chunks=3, duration=90, speech=80, seconds=2)
+COMPLETED = Completed(job="j", transcript="transcripts/j/transcript")
+
+
+def later(run: int, fact: Message) -> Message:
+    """The same fact of a later run."""
+    return msgspec.structs.replace(fact, run=run)
+
+
+def rerun(run: int, keeps: tuple[int, ...] = (), **options: str) -> Rerun:
+    media = msgspec.structs.replace(DOWNLOADED, run=run, options=Options(**options))
+    return Rerun(job="j", run=run, begins=media, keeps=keeps)
+
+
 EVENTS: list[Message] = [
     Submitted(job="j", title="talk", url="http://x/y"),
-    Downloaded(job="j", title="Talk", source="http://x/y", media="media/j/source", size=1, seconds=1),
-    Converted(job="j", chunks=3, duration=90, speech=80, seconds=2),
+    DOWNLOADED,
+    CONVERTED,
     *(chunk(n, text=f"words {n}") for n in range(3)),
     chunk(1, error="poison"),
-    Completed(job="j", transcript="transcripts/j/transcript"),
+    COMPLETED,
     Failed(job="j", stage="convert", reason="bad"),
     Cancelled(job="j"),
     *(Progress(job="j", stage="convert", done=10.0 * n, chunks=n) for n in range(3)),
     Progress(job="j", stage="download", done=5, total=10),
     Retried(job="j", time=1, chunks=(1,)),
     Retried(job="j", time=2, chunks=(0, 2)),
+    rerun(1, keeps=(0, 2)),
+    rerun(2, keeps=(0, 1)),
+    rerun(3),
+    *(later(1, fact) for fact in (chunk(1, "again"), chunk(2, "again"), CONVERTED, COMPLETED)),
+    *(later(2, fact) for fact in (chunk(2, "once more"), Progress(job="j", stage="convert", done=7.0), COMPLETED)),
+    later(3, Failed(job="j", stage="convert", reason="gone")),
     Language(job="j", language="en"),
     Listed(job="j", title="A channel", children=2),
     *(Submitted(job=f"j_{n}", title=f"{n}", url=f"http://x/{n}", parent="j") for n in (1, 2)),
@@ -140,7 +164,7 @@ def test_facts_of_a_newer_release_change_nothing() -> None:
     """Else an old monitor dies on a new fleet."""
     facts = [Stored("v2t.job.j.polished", b'{"job":"j"}', 1, 1.0), Stored("v2t.job.j.failed", b'{"job":1}', 2, 1.0)]
     job = fold("j", facts)
-    assert (job.state, job.failed, job.fence) == ("queued", None, 2)
+    assert (job.state, job.failed, job.retries) == ("queued", None, 0)
 
 
 def test_jobs_are_kept_apart() -> None:
@@ -150,9 +174,57 @@ def test_jobs_are_kept_apart() -> None:
     assert (jobs["j"].state, jobs["k"].state, jobs["k"].reason) == ("queued", "failed", "gone")
 
 
-def test_a_retry_voids_what_came_before_it_and_nothing_else() -> None:
+def test_a_retry_leaves_behind_what_it_does_not_keep() -> None:
     """Else a job that was set right still shows its old failure, or loses the chunks that were good."""
-    job = fold("j", stored(*EVENTS[:5], chunk(2, error="poison"), EVENTS[7], Retried(job="j", time=1, chunks=(2,))))
+    facts = [*EVENTS[:5], chunk(2, error="poison"), COMPLETED, rerun(1, keeps=(0, 1))]
+    job = fold("j", stored(*facts))
+    assert (job.state, sorted(job.chunks), job.gaps, job.retries) == ("transcribing", [0, 1], [], 1)
+    facts += [later(1, fact) for fact in (CONVERTED, chunk(2, "right"))]
+    job = fold("j", stored(*facts))
+    assert (job.state, job.is_whole, job.gaps) == ("transcribing", True, [])
+    assert [segment.text for segment in job.segments()] == ["words 0", "words 1", "right"]
+
+
+def test_what_an_older_run_brings_late_changes_nothing() -> None:
+    """Else who slept through a retry by another model mixes old words into it, or ends it with a part of its chunks."""
+    old = [CONVERTED, chunk(0, "old"), chunk(1, "old"), Progress(job="j", stage="convert", done=3.0), COMPLETED]
+    job = fold("j", stored(*EVENTS[:2], rerun(1, model="other"), *old, Failed(job="j", stage="aggregate", reason="r")))
+    assert (job.state, job.chunks, job.progress, job.converted, job.options.model) == (
+        "converting",
+        {},
+        {},
+        None,
+        "other",
+    )
+    assert not job.ended
+
+
+def test_a_chunk_is_kept_through_several_retries() -> None:
+    """Else what was good at first is lost with the second retry, and the job waits for it for ever."""
+    facts = [*EVENTS[:6], rerun(1, keeps=(0, 2)), later(1, chunk(1, "second")), later(1, CONVERTED)]
+    facts += [rerun(2, keeps=(0, 1)), later(2, chunk(2, "third")), later(2, CONVERTED)]
+    job = fold("j", stored(*facts))
+    assert [segment.text for segment in job.segments()] == ["words 0", "second", "third"]
+    assert (job.is_whole, job.retries) == (True, 2)
+
+
+def test_a_cancellation_ends_all_runs() -> None:
+    """Else a job that was cancelled and retried at the same moment comes back to life."""
+    assert fold("j", stored(*EVENTS[:2], rerun(1), Cancelled(job="j"), later(1, COMPLETED))).state == "cancelled"
+
+
+def test_who_was_given_a_transcript_sees_the_words_of_it() -> None:
+    """Else a job that had been done before shows other words than its transcript has, once that other was retried."""
+    later_end = Completed(job="j", run=1, transcript="transcripts/j/1/transcript")
+    job = fold("j", stored(*EVENTS[:6], COMPLETED, rerun(1), later(1, chunk(0, "new")), later_end))
+    assert [segment.text for segment in job.segments()] == ["new"]
+    job.go_back_to(COMPLETED.transcript)
+    assert [segment.text for segment in job.segments()] == ["words 0", "words 1", "words 2"]
+
+
+def test_a_retry_of_release_0_1_voids_what_came_before_it_and_nothing_else() -> None:
+    """Else a job that was retried before the upgrade shows its old failure, or loses the chunks that were good."""
+    job = fold("j", stored(*EVENTS[:5], chunk(2, error="poison"), COMPLETED, Retried(job="j", time=1, chunks=(2,))))
     assert (job.state, sorted(job.chunks), job.gaps, job.retries) == ("transcribing", [0, 1], [], 1)
 
 
@@ -235,11 +307,3 @@ def test_entries_belong_to_their_list() -> None:
     jobs = fold_all(stored(*entry(1), *LIST, *entry(2), Submitted(job="k", title="other", url="http://x")))
     assert sorted(jobs) == ["j", "k"]
     assert sorted(jobs["j"].children) == [1, 2]
-
-
-@pytest.mark.parametrize("begin", [EVENTS[0], EVENTS[1]])
-def test_a_retry_is_open_until_the_job_is_sent_on_its_way_again(begin: Message) -> None:
-    """Else the old submission, delivered again in that moment, ends the job by the old settings."""
-    assert not fold("j", stored(begin)).is_withdrawn
-    assert fold("j", stored(begin, Retried(job="j", time=1, chunks=()))).is_withdrawn
-    assert not fold("j", stored(begin, Retried(job="j", time=1, chunks=()), begin)).is_withdrawn

@@ -42,7 +42,7 @@ def test_a_worker_may_take_from_every_consumer_and_nobody_else_may() -> None:
             assert [each.name for each in ROLES if may(each.name, subject)] == ["operator", "worker"]
             assert may("worker", f"$JS.ACK.{row.stream}.{consumer.durable}.1.2.3.4.5")
         for fact in row.results:
-            assert may("worker", fact.SUBJECT.format(job="j", n=0))
+            assert may("worker", fact.subject_of(job="j", n=0))
 
 
 @pytest.mark.parametrize("verb", ["CREATE", "UPDATE", "DELETE", "PURGE"])

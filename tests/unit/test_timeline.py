@@ -2,8 +2,9 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from schemas.events import ChunkDone, Completed, Converted, Downloaded, Retried, Submitted
+from schemas.events import ChunkDone, Completed, Converted, Downloaded, Rerun, Submitted
 from schemas.message import Message, encode
 from v2t_stream.cli.timeline import lines
 from v2t_stream.jetstream import Stored
@@ -77,10 +78,10 @@ def test_of_a_job_that_was_retried_the_last_try_counts() -> None:
             (0, SUBMITTED),
             (5, downloaded(3)),
             (9, chunk(0, 1)),
-            (100, Retried(job="j", time=1, chunks=(1,))),
-            (100, downloaded(3)),
-            (103, converted(2, 2)),
-            (105, chunk(1, 1)),
+            (100, Rerun(job="j", run=1, begins=replace(downloaded(3), run=1), keeps=(0,))),
+            (103, replace(converted(2, 2), run=1)),
+            (105, replace(chunk(1, 1), run=1)),
+            (120, chunk(1, 1)),  # of the run before, and late
         )
     )
     assert found

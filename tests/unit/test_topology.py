@@ -4,10 +4,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.chunks import ChunkTask, Span
-from schemas.events import ChunkDone, Progress, Submitted
+from schemas.events import (
+    Cancelled,
+    ChunkDone,
+    Completed,
+    Converted,
+    Downloaded,
+    Failed,
+    Language,
+    Listed,
+    Progress,
+    Rerun,
+    Retried,
+    Submitted,
+)
 from schemas.message import encode
 from schemas.options import Options
-from v2t_stream.topology import STAGES, STREAMS, child_id, decode, job_id, job_of, message_type, place_of
+from v2t_stream.topology import (
+    STAGES,
+    STREAMS,
+    but_chunks,
+    child_id,
+    decode,
+    job_id,
+    job_of,
+    message_type,
+    place_of,
+    run_of,
+)
 
 
 def covers(pattern: str, subject: str) -> bool:
@@ -42,7 +66,41 @@ def test_messages_come_back_as_what_they_were() -> None:
     ):
         assert message.subject == subject
         assert decode(subject, encode(message)) == message
-        assert job_of(subject) == "j"
+        assert (job_of(subject), run_of(subject)) == ("j", 0)
+
+
+def test_what_is_made_for_a_run_says_so_in_its_subject() -> None:
+    """Else a node that slept through a retry puts its old results where the new ones belong."""
+    task = ChunkTask(job="j", run=2, n=7, audio="media/j/7", spans=(Span(0, 160),), options=Options())
+    media = Downloaded(job="j", run=2, title="t", source="s", media="media/j/x", size=1, seconds=1)
+    for message, subject in (
+        (task, "v2t.chunk.any.j.7.2"),
+        (ChunkDone(job="j", run=2, n=7, start=0, end=1), "v2t.job.j.chunk.7.2"),
+        (Progress(job="j", run=2, stage="convert", done=1), "v2t.job.j.progress.convert.2"),
+        (media, "v2t.job.j.downloaded.2"),
+        (Rerun(job="j", run=2, begins=media, keeps=(1,)), "v2t.job.j.rerun.2"),
+    ):
+        assert message.subject == subject
+        assert decode(subject, encode(message)) == message
+        assert (job_of(subject), run_of(subject)) == ("j", 2)
+    for message, subject in (
+        (Submitted(job="j", run=2, title=""), "v2t.job.j.submitted"),
+        (Cancelled(job="j", run=2), "v2t.job.j.cancelled"),
+    ):
+        assert message.subject == subject
+
+
+def test_the_facts_without_chunks_are_all_others() -> None:
+    """Else the list of jobs shows old states, or reads all that was said in a month."""
+    kinds = [Converted, Completed, Failed, Downloaded, Listed, Language]
+    subjects = [kind.subject_of(job="j", run=run) for kind in kinds for run in (0, 1)]
+    subjects += [Rerun.subject_of(job="j", run=1), Retried.subject_of(job="j", time=1)]
+    subjects += [Progress.subject_of(job="j", stage="convert", run=run) for run in (0, 1)]
+    for subject in subjects:
+        assert len([pattern for pattern in but_chunks() if covers(pattern, subject)]) == 1, subject
+    for run in (0, 1):
+        chunk = ChunkDone.subject_of(job="j", n=3, run=run)
+        assert not [pattern for pattern in but_chunks("j") if covers(pattern, chunk)]
 
 
 def test_an_unknown_field_is_ignored_and_an_unknown_subject_is_nothing() -> None:

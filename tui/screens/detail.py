@@ -29,6 +29,7 @@ from v2t_stream.fleet import NodeInfo
 from v2t_stream.jobs import Job
 from v2t_stream.progress import describe, shortfalls
 from v2t_stream.text import one_line
+from v2t_stream.topology import run_of
 from v2t_stream.waiting import warning
 
 
@@ -91,6 +92,8 @@ class DetailScreen(MonitorScreen):
                 self._caught_up = True
             elif job:
                 job.apply(stored)
+        if self._before and self._job.completed:
+            self._before.go_back_to(self._job.completed.transcript)
         message.taken.set()
         before = self._job.completed.of if self._job.completed else ""
         if before and self._before is None:
@@ -272,6 +275,6 @@ def _working(job: Job, nodes: Iterable[NodeInfo]) -> dict[int, str]:
     for info in nodes:
         for subject in info.working:
             match subject.split("."):
-                case ["v2t", "chunk", _, job.id, n] if n.isdecimal():
+                case ["v2t", "chunk", _, job.id, n, *_] if n.isdecimal() and run_of(subject) == job.run:
                     found[int(n)] = info.node
     return found

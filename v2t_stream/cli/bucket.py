@@ -51,13 +51,14 @@ def sync() -> None:
 async def _sync(connection: Connection, store: MinioStore, settings: Settings) -> tuple[int, int]:
     """Announce again what has no job, which is harmless should MinIO do so too; how many, and how many had one."""
     jobs = {job_of(subject) for subject in await connection.subjects(JOBS, "v2t.job.*.submitted")}
+    # The facts of a job are forgotten after a month, its transcript is not.
+    jobs |= {key.split("/")[1] for key in await store.keys("transcripts/up-") if key.endswith("/transcript.json")}
     submitted = known = 0
     async for upload in store.uploads():
         if not is_wanted(settings, upload):
             continue
         job = upload_job_id(upload)
-        # The facts of a job are forgotten after a month, its transcript is not.
-        if job in jobs or await store.size(f"transcripts/{job}/transcript.json") is not None:
+        if job in jobs:
             known += 1
         elif OURS not in await store.labels(upload.url):
             await connection.submit(BUCKET_SUBJECT, encode(Notification.of(upload)), job)

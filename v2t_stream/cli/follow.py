@@ -47,11 +47,18 @@ async def states(connection: Connection, job_id: str) -> AsyncIterator[Job]:
 
 
 async def _changes(connection: Connection, job: Job) -> AsyncGenerator[Job]:
-    """Keep `job` up to date until it ended; after each fact whose it was, its own or that of an entry."""
+    """Keep `job` up to date until it ended; after each fact whose it was, its own or that of an entry.
+
+    Only when all that stands is known: the end of a run that a retry has left behind is none.
+    """
+    caught_up = False
     async with contextlib.aclosing(connection.watch(JOBS, f"v2t.job.{job.id}.>")) as facts:
         async for stored in facts:
             if stored:
                 job.apply(stored)
+            caught_up = caught_up or stored is None
+            if not caught_up:
+                continue
             yield job
             if job.ended:
                 return
@@ -59,36 +66,49 @@ async def _changes(connection: Connection, job: Job) -> AsyncGenerator[Job]:
                 break
     patterns = [f"v2t.job.{child_id(job.id, n)}.>" for n in range(1, job.listed.children + 1)] if job.listed else []
     async with contextlib.aclosing(_merged(connection, [f"v2t.job.{job.id}.*", *patterns])) as merged:
+        caught_up = False
         async for stored in merged:
-            job.apply(stored)
-            _, place = place_of(job_of(stored.subject))
-            changed = job.children[place] if place else job
-            yield changed
-            if changed.ended and job.ended:
+            changed = [_changed(job, stored)] if stored else job.parts
+            caught_up = caught_up or stored is None
+            if not caught_up:
+                continue
+            for each in changed:
+                yield each
+            if changed[-1].ended and job.ended:
                 yield job
                 return
 
 
-async def _merged(connection: Connection, patterns: list[str]) -> AsyncGenerator[Stored]:
-    """The facts on `patterns`, those there are and those to come, however many patterns there are."""
-    arrived: asyncio.Queue[Stored | BrokerError] = asyncio.Queue(_AHEAD)
+def _changed(job: Job, stored: Stored) -> Job:
+    """Apply a fact; whose it is, the job or one of its entries."""
+    job.apply(stored)
+    _, place = place_of(job_of(stored.subject))
+    return job.children[place] if place else job
+
+
+async def _merged(connection: Connection, patterns: list[str]) -> AsyncGenerator[Stored | None]:
+    """The facts on `patterns`, those there are, then None, and those to come, however many patterns there are."""
+    arrived: asyncio.Queue[Stored | BrokerError | None] = asyncio.Queue(_AHEAD)
 
     async def watch(part: list[str]) -> None:
         try:
             async with contextlib.aclosing(connection.watch(JOBS, *part)) as facts:
                 async for stored in facts:
-                    if stored:
-                        await arrived.put(stored)
+                    await arrived.put(stored)
         except BrokerError as error:
             await arrived.put(error)
 
     watching = [asyncio.create_task(watch(part)) for part in parts(patterns)]
+    catching_up = len(watching)
     try:
         while True:
             stored = await arrived.get()
             if isinstance(stored, BrokerError):
                 raise stored
-            yield stored
+            if stored is None:
+                catching_up -= 1
+            if stored or not catching_up:
+                yield stored
     finally:
         for task in watching:
             task.cancel()
@@ -232,7 +252,7 @@ class Bars:
 
 
 class Segments:
-    """Prints segments in their order, each as soon as all before it are there.
+    """Prints segments in their order, each as soon as all before it are there; of a retry from the start again.
 
     `titled`: jobs take turns, so a line with the title says whose segments follow.
     """
@@ -241,11 +261,12 @@ class Segments:
         self._say = say
         self._titled = titled
         self._last = ""
-        self._next: dict[str, int] = {}
+        self._next: dict[tuple[str, int], int] = {}  # by job and run
 
     def update(self, job: Job) -> None:
-        while chunk := job.chunks.get(self._next.setdefault(job.id, 0)):
-            self._next[job.id] += 1
+        chunks, of = job.chunks, (job.id, job.run)
+        while chunk := chunks.get(self._next.setdefault(of, 0)):
+            self._next[of] += 1
             if (self._titled or place_of(job.id)[1]) and self._last != job.id:
                 self._last = job.id
                 self._say(heading(job))

@@ -1,5 +1,6 @@
 """`v2t job`: list, status, transcript, cancel, retry."""
 
+import contextlib
 import shlex
 import shutil
 import sys
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from schemas.transcript import Transcript
 from v2t_stream import control
-from v2t_stream.assembly import assemble, stored
+from v2t_stream.assembly import assemble, last_prefix, stored
 from v2t_stream.caveats import caveats
 from v2t_stream.cli.follow import Bars, follow, heading
 from v2t_stream.cli.run import in_session
@@ -30,7 +31,7 @@ from v2t_stream.progress import clock, describe, shortfalls, summed_up
 from v2t_stream.session import Session
 from v2t_stream.text import one_line
 from v2t_stream.timeline import timeline
-from v2t_stream.topology import child_id
+from v2t_stream.topology import but_chunks, child_id
 from v2t_stream.waiting import warning
 
 _LONGEST: Final = 4000  # characters of a sentence that quotes what strangers sent
@@ -52,10 +53,10 @@ def list_(*, as_json: bool) -> None:
     """All jobs the broker remembers, the latest last; completed! is one whose transcript is not whole."""
 
     async def run(pipeline: Session) -> None:
-        facts = await history(pipeline.connection, ["v2t.job.*.*", "v2t.job.*.progress.*"])
+        facts = await history(pipeline.connection, but_chunks())
         # The chunks, which are most of it, matter only where they are still coming.
         jobs = [part for job in fold_all(facts).values() for part in job.parts]
-        running = [f"v2t.job.{job.id}.chunk.*" for job in jobs if job.downloaded and not job.ended]
+        running = [f"v2t.job.{job.id}.chunk.>" for job in jobs if job.downloaded and not job.ended]
         facts += await history(pipeline.connection, running)
         jobs = sorted(fold_all(facts).values(), key=lambda job: job.started_at or 0.0)
         if as_json:
@@ -107,13 +108,14 @@ def transcript(job_id: str, format_: str, output: Path | None) -> None:
         if state.listed:
             first, last = child_id(job_id, 1), child_id(job_id, state.listed.children)
             raise V2TError(f"job {job_id} is a list: read the transcripts of its entries, {first} to {last}")
-        prefix = state.completed.transcript if state.completed else f"transcripts/{job_id}/transcript"
-        try:
-            data = await pipeline.store.get(f"{prefix}.{format_}")
-        except ObjectMissing:
+        prefix = await _prefix(pipeline, state)
+        data = None
+        with contextlib.suppress(ObjectMissing):
+            data = await pipeline.store.get(f"{prefix}.{format_}") if prefix else None
+        if data is None:
             _check_known(state)
             why = state.reason or describe(state)[1]
-            raise V2TError(f"job {job_id} has no transcript, it is {state.state}{f': {why}' if why else ''}") from None
+            raise V2TError(f"job {job_id} has no transcript, it is {state.state}{f': {why}' if why else ''}")
         if output:
             try:
                 output.write_bytes(data)
@@ -264,6 +266,13 @@ async def _record(pipeline: Session, job: Job) -> tuple[Transcript, list[str]]:
     except StoreError:  # it has expired, or cannot be reached now
         return assemble(job), shortfalls(job)
     return record, caveats(record)
+
+
+async def _prefix(pipeline: Session, job: Job) -> str | None:
+    """Where the transcript of a job lies; None while it has none, as while it is done again."""
+    if job.completed:
+        return job.completed.transcript
+    return None if job.sequences else await last_prefix(pipeline.store, job.id)
 
 
 async def _job(pipeline: Session, job_id: str) -> Job:

@@ -7,10 +7,11 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from v2t_stream.applied import store_in_use
 from v2t_stream.drift import age
 from v2t_stream.session import announce_uploads, drifted, session, store_drifted
 from v2t_stream.settings import Settings
-from v2t_stream.topology import DEAD, JOBS, STAGES, STREAMS, store_in_use
+from v2t_stream.topology import DEAD, JOBS, STAGES, STREAMS
 
 _KEPT: Final = {JOBS: "facts of jobs", DEAD: "dead letters"}
 
