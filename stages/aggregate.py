@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from schemas.events import ChunkDone, Completed, Converted, Done
-from schemas.message import Message
+from schemas.message import Message, decode_as
 from schemas.transcript import Transcript
 from v2t_stream import done
 from v2t_stream.assembly import assemble
@@ -76,7 +76,10 @@ class Aggregate:
         if data is None:
             return False
         results = await self._connection.subjects(JOBS, ChunkDone.SUBJECT.format(job=job, n="*"))
-        return len(results) >= msgspec.json.decode(data, type=Converted).chunks
+        try:
+            return len(results) >= decode_as(Converted, data).chunks
+        except msgspec.DecodeError:  # which ends the job, or waits for a newer node, when it is taken up itself
+            return False
 
     async def close(self) -> None:
         """Nothing is held."""

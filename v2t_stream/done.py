@@ -1,12 +1,14 @@
 """What was transcribed before: the same media, by its site's own id or its bytes, with the same settings."""
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from schemas.events import Done
+from schemas.message import decode_as
 from schemas.options import Options
 from v2t_stream.errors import SettingsError
 from v2t_stream.jetstream import Connection
@@ -14,6 +16,8 @@ from v2t_stream.jobs import fold
 from v2t_stream.lists import history
 from v2t_stream.object_store import ObjectStore
 from v2t_stream.topology import DONE
+
+log = logging.getLogger(__name__)
 
 # What does not decide about the words: where it is done, and who pays. Every other option does. None means the node's
 # default, whatever that is: two jobs that name no model count as the same, also where the default has changed since.
@@ -54,7 +58,11 @@ async def find(connection: Connection, store: ObjectStore, origin: str, options:
     data = await connection.last(DONE, Done.SUBJECT.format(key=wanted))
     if data is None:
         return None
-    done = msgspec.json.decode(data, type=Done)
+    try:
+        done = decode_as(Done, data)
+    except msgspec.DecodeError as error:  # of a newer release, or damaged: it is done again
+        log.warning("what is remembered of %s cannot be read: %s", origin, error)
+        return None
     job = fold(done.job, await history(connection, [f"v2t.job.{done.job}.*"]))
     if job.downloaded and (job.state != "completed" or key(job.downloaded.origin, job.options) != wanted):
         return None

@@ -2,9 +2,9 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -26,9 +26,37 @@ from schemas.options import Options
 from schemas.transcript import Doubt, Gap, Segment, Sound, Truncated, Unheard
 from v2t_stream.jetstream import Stored
 from v2t_stream.text import without_signature
-from v2t_stream.topology import decode, ends, job_of, place_of
+from v2t_stream.topology import decode, ends, job_of, message_type, place_of
 
 State = Literal["queued", "downloading", "listed", "converting", "transcribing", "completed", "failed", "cancelled"]
+
+# What a job is where it has such a fact, the strongest first: an end outlives whatever arrives late.
+_STATES: Final[dict[str, State]] = {
+    "cancelled": "cancelled",
+    "completed": "completed",
+    "failed": "failed",
+    "listed": "listed",
+    "converted": "transcribing",
+    "chunk": "transcribing",
+    "downloaded": "converting",
+    "progress.download": "downloading",
+}
+
+
+def state_of(has: Callable[[str], bool]) -> State:
+    """The state of a job by the names of its facts: `has` tells of each, as in `converted`, whether there is one."""
+    return next((state for name, state in _STATES.items() if has(name)), "queued")
+
+
+def state_of_list(entries: Collection[State]) -> State:
+    """The state of a list by those of all its entries.
+
+    It has ended when all have: failed where one of them failed, otherwise completed where one of them completed.
+    """
+    ends: list[State] = ["failed", "completed", "cancelled"]
+    if not all(state in ends for state in entries):
+        return "listed"
+    return next((end for end in ends if end in entries), "cancelled")
 
 
 @dataclass
@@ -53,6 +81,7 @@ class Job:
     progress: dict[str, Progress] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)  # by subject, when the server stored the fact
     sequences: dict[str, int] = field(default_factory=dict)  # by subject
+    unread: set[str] = field(default_factory=set)  # subjects of facts that cannot be read, though their kind is known
     retried: dict[int, tuple[int, Retried]] = field(default_factory=dict)  # by number, with the fact's sequence
     children: dict[int, "Job"] = field(default_factory=dict)  # by their place in the list, from 1
     _heard_at: float = 0.0  # when the latest result of a chunk was stored
@@ -66,12 +95,11 @@ class Job:
         if self.sequences.get(stored.subject, -1) >= stored.sequence:
             return
         event = None
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with contextlib.suppress(msgspec.DecodeError):
             event = decode(stored.subject, stored.data)
-        if event is not None and event.subject != stored.subject:
-            event = None
         if self._is_void(event, stored.sequence):
             return
+        self.unread.discard(stored.subject)
         match event:
             case Retried(time=time):
                 self.retried[time] = stored.sequence, event
@@ -81,8 +109,9 @@ class Job:
                 self._heard_at = max(self._heard_at, stored.at)
             case Progress(stage=stage):
                 self.progress[stage] = event
-            case None:
-                pass  # it counts for the fence, by which the stream would refuse our end of the job
+            case None:  # it counts for the fence, by which the stream would refuse our end of the job
+                if message_type(stored.subject):
+                    self.unread.add(stored.subject)
             case _:
                 setattr(self, type(event).__name__.lower(), event)
         self.sequences[stored.subject] = stored.sequence
@@ -136,28 +165,19 @@ class Job:
 
     @property
     def state(self) -> State:
-        """An end outlives whatever arrives late: cancelled before completed before failed.
+        """By the names of its facts, as the workers see it: also of those that cannot be read."""
+        state = state_of(self._has)
+        if state != "listed" or not self.listed or len(self.children) < self.listed.children:
+            return state
+        return state_of_list([child.state for child in self.children.values()])
 
-        A list has ended when all its entries have: failed where one of them failed, otherwise completed where one
-        of them completed.
-        """
-        if self.cancelled:
-            return "cancelled"
-        if self.completed:
-            return "completed"
-        if self.failed:
-            return "failed"
-        if self.listed:
-            return self._state_of_list(self.listed.children)
-        if self.converted or self.downloaded:
-            return "transcribing" if self.converted or self.chunks else "converting"
-        return "downloading" if "download" in self.progress else "queued"
-
-    def _state_of_list(self, length: int) -> State:
-        if len(self.children) < length or not all(child.ended for child in self.children.values()):
-            return "listed"
-        outcomes = {child.state for child in self.children.values()}
-        return "failed" if "failed" in outcomes else "completed" if "completed" in outcomes else "cancelled"
+    def _has(self, name: str) -> bool:
+        match name:
+            case "chunk":
+                return bool(self.chunks)
+            case "progress.download":
+                return "download" in self.progress
+        return f"v2t.job.{self.id}.{name}" in self.sequences
 
     @property
     def ended(self) -> bool:
@@ -204,7 +224,9 @@ class Job:
             return ""
         if self.failed:
             return self.failed.reason
-        reasons = [child.reason for child in self.parts if child.reason]
+        reasons = [child.reason for child in self.children.values() if child.reason]
+        if not reasons:
+            return "the reason cannot be read: a newer release may"
         return f"{len(reasons)} of {len(self.children)} entries failed, the first with: {reasons[0]}"
 
     @property
@@ -234,7 +256,9 @@ class Job:
     @property
     def is_whole(self) -> bool:
         """Whether every chunk there will ever be has its result."""
-        return self.converted is not None and len(self.chunks) >= self.converted.chunks
+        if self.converted is None or len(self.chunks) < self.converted.chunks:
+            return False
+        return all(n in self.chunks for n in range(self.converted.chunks))  # by number: one too many stands for none
 
     @property
     def gaps(self) -> list[Gap]:

@@ -3,27 +3,16 @@
 import time
 from collections import Counter, defaultdict
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 from v2t_stream.fleet import NodeInfo, fleet
 from v2t_stream.jetstream import Connection
-from v2t_stream.jobs import State
+from v2t_stream.jobs import State, state_of, state_of_list
 from v2t_stream.queues import Queue, queues
-from v2t_stream.topology import DEAD, JOBS
+from v2t_stream.topology import DEAD, JOBS, place_of
 
 _SHARE: Final = 0.01  # of the time that counting jobs may take; it grows with the jobs that are remembered
 _OLDEST: Final = 60.0  # seconds that a count is used at most, however long it took: a broker may be slow just once
-
-# What a job is when it has such a fact, the strongest first, as in v2t_stream.jobs.
-_STATES: Final[dict[str, State]] = {
-    "cancelled": "cancelled",
-    "completed": "completed",
-    "failed": "failed",
-    "listed": "listed",
-    "converted": "transcribing",
-    "downloaded": "converting",
-    "submitted": "queued",
-}
 
 
 class Survey(NamedTuple):
@@ -76,11 +65,22 @@ class Surveyor:
 async def jobs_by_state(connection: Connection) -> dict[str, int]:
     """How many jobs there are in each state, by the names of their facts alone: one request for some ten thousand."""
     facts: defaultdict[str, set[str]] = defaultdict(set)
-    for subject in await connection.subjects(JOBS, "v2t.job.*.*"):
-        _, _, job, fact = subject.split(".")
-        facts[job].add(fact)
-    counts: dict[str, int] = dict.fromkeys(_STATES.values(), 0)
-    for known in facts.values():
-        if state := next((state for fact, state in _STATES.items() if fact in known), None):
-            counts[state] += 1
+    for pattern in ("v2t.job.*.*", "v2t.job.*.progress.*"):
+        for subject in await connection.subjects(JOBS, pattern):
+            _, _, job, fact = subject.split(".", 3)
+            facts[job].add(fact)
+    for job, known in facts.items():
+        # Only of these it matters, and they are as many as nodes convert at once.
+        if state_of(known.__contains__) == "converting" and "progress.convert" in known:
+            known.update("chunk" for _ in await connection.subjects(JOBS, f"v2t.job.{job}.chunk.*"))
+    states = {job: state_of(known.__contains__) for job, known in facts.items()}
+    entries: defaultdict[str, list[State]] = defaultdict(list)
+    for job, state in states.items():
+        parent, place = place_of(job)
+        if place:
+            entries[parent].append(state)
+    counts: Counter[str] = Counter(dict.fromkeys(get_args(State), 0))
+    counts.update(
+        state_of_list(entries[job]) if state == "listed" and entries[job] else state for job, state in states.items()
+    )
     return counts

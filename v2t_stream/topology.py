@@ -25,7 +25,7 @@ from schemas.events import (
     Retried,
     Submitted,
 )
-from schemas.message import Message
+from schemas.message import Message, decode_as
 from schemas.notification import Upload
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection
@@ -204,15 +204,32 @@ def message_type(subject: str) -> type[Message] | None:
 
 
 def decode(subject: str, data: bytes) -> Message | None:
-    """The message on `subject`; None for a subject of a newer release. Raises msgspec.DecodeError."""
+    """The message on `subject`; None for a subject of a newer release. Raises msgspec.DecodeError.
+
+    It is a ValidationError where the message is JSON that does not fit, or that belongs on another subject.
+    """
     kind = message_type(subject)
-    return msgspec.json.decode(data, type=kind) if kind else None
+    if kind is None:
+        return None
+    message = decode_as(kind, data)
+    if message.subject != subject:
+        raise msgspec.ValidationError(f"it belongs on {message.subject}")
+    return message
 
 
 def job_of(subject: str) -> str:
-    """The job id in a fact's or a chunk's subject."""
+    """The job id in a fact's or a chunk's subject; empty where there is none."""
     tokens = subject.split(".")
-    return tokens[3] if tokens[1] == "chunk" else tokens[2]
+    place = 3 if tokens[1:2] == ["chunk"] else 2
+    return tokens[place] if len(tokens) > place else ""
+
+
+def chunk_of(subject: str) -> int | None:
+    """The number of the chunk in a chunk's subject; None where it is no chunk's."""
+    match subject.split("."):
+        case ["v2t", "chunk", _, _, n] if n.isascii() and n.isdecimal():
+            return int(n)
+    return None
 
 
 def ends(job: str) -> list[str]:

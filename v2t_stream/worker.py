@@ -14,7 +14,8 @@ from nats.aio.msg import Msg
 from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
-from v2t_stream.errors import BrokerError, Denied, Hung, Reject, Retry, StoreChanged, V2TError
+from v2t_stream.errors import BrokerError, Denied, Foreign, Hung, Reject, Retry, StoreChanged, V2TError
+from v2t_stream.fleet import fleet, version
 from v2t_stream.logs import about
 from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
@@ -45,6 +46,7 @@ _HUNG: Final = 60.0  # and work that took too long, whose thread may be in the m
 _REASON: Final = 2000  # characters of a reason, which may quote what a stranger sent
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
+_FOREIGN: Final = 10.0  # seconds that what another release may read is left to its nodes
 
 
 class Worker:
@@ -227,10 +229,10 @@ class Worker:
         try:
             await self._settle(message)
         except asyncio.CancelledError:
-            with contextlib.suppress(nats.errors.Error):
+            with contextlib.suppress(nats.errors.Error, BrokerError):
                 if asyncio.current_task() in self._moot:
                     self._count("skipped")
-                    await message.ack()
+                    await self._ack(message)
                 else:
                     self._count("returned")
                     await message.nak()
@@ -250,9 +252,8 @@ class Worker:
         work: Message | Submission | None = None
         try:
             work = self._decode(message)
-            if work:
-                about(work.job, getattr(work, "n", None))
-            if work is None or await self._is_settled(work):
+            about(work.job, getattr(work, "n", None))
+            if await self._is_settled(work):
                 await self._ack(message)
                 self._count("skipped")
                 return
@@ -268,6 +269,8 @@ class Worker:
                     await self._process(work)
             await self._ack(message)
             self._count("done")
+        except Foreign as error:
+            await self._leave(message, error)
         except Reject as error:
             await self._give_up(message, work, str(error))
         except (BrokerError, nats.errors.Error):  # the broker went while its result was published or acked
@@ -288,13 +291,28 @@ class Worker:
             self._count("retried")
             await message.nak(delay)
 
-    def _decode(self, message: Msg) -> Message | Submission | None:
+    async def _leave(self, message: Msg, error: Foreign) -> None:
+        """Give back what this release cannot read, for a node of another; where none is alive, give it up in time."""
+        stage = [info for info in await fleet(self._connection) if info.stage == self._row.name and info.is_alive]
+        if message.metadata.num_delivered >= self._row.tries and all(info.version == version() for info in stage):
+            await self._give_up(message, None, f"{error}, by no node that is alive: if a newer release sent it, update")
+            return
+        log.warning("left for a node of another release: %s", error)
+        self._count("returned")
+        await message.nak(_FOREIGN)
+
+    def _decode(self, message: Msg) -> Message | Submission:
+        """Raises Reject for what nobody can read, Foreign for what another release may be able to."""
         if self._row.stream == INBOX:
             return Submission(job_id(self._epoch, message.metadata.sequence.stream), message.subject, message.data)
         try:
-            return decode(message.subject, message.data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Reject(f"the message on {message.subject} cannot be read: {error}") from error
+            work = decode(message.subject, message.data)
+        except msgspec.DecodeError as error:
+            kind = Foreign if isinstance(error, msgspec.ValidationError) else Reject
+            raise kind(f"the message on {message.subject} cannot be read: {error}") from error
+        if work is None:
+            raise Foreign(f"the message on {message.subject} cannot be read: it is of an unknown kind")
+        return work
 
     async def _is_settled(self, work: Message | Submission) -> bool:
         """Whether the job ended, or this very result is there already from an earlier delivery."""
@@ -339,7 +357,7 @@ class Worker:
             stage=self._row.name,
             reason=reason,
             original_subject=message.subject,
-            data=message.data,
+            data=message.data if len(message.data) < self._connection.client.max_payload // 2 else b"",  # in base 64
             deliveries=message.metadata.num_delivered,
             node=self._resources.settings.node,
         )
@@ -348,6 +366,7 @@ class Worker:
             await self._connection.publish(letter, dedupe=f"dead-{self._row.stream}-{sequence}")
             self._count("dead")
             await self._connection.publish(_consequence(self._row.name, job, work, reason))
+            await self._connection.check_store()
             await self._connection.client.request(message.reply, b"+TERM " + reason.encode()[:200], timeout=5)
 
     def _count(self, outcome: Outcome) -> None:

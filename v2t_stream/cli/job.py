@@ -26,7 +26,7 @@ from v2t_stream.formats import FORMATS
 from v2t_stream.jobs import Job, fold_all
 from v2t_stream.lists import history, read
 from v2t_stream.models import problem
-from v2t_stream.progress import clock, describe, shortfalls, summed_up
+from v2t_stream.progress import clock, counted, describe, shortfalls, summed_up
 from v2t_stream.session import Session
 from v2t_stream.text import one_line
 from v2t_stream.timeline import timeline
@@ -58,6 +58,10 @@ def list_(*, as_json: bool) -> None:
         running = [f"v2t.job.{job.id}.chunk.*" for job in jobs if job.downloaded and not job.ended]
         facts += await history(pipeline.connection, running)
         jobs = sorted(fold_all(facts).values(), key=lambda job: job.started_at or 0.0)
+        parts = [part for job in jobs for part in (job, *job.children.values())]
+        if unread := sorted(subject for part in parts for subject in part.unread):
+            said = f"{counted(len(unread), 'fact')} cannot be read, the first on {one_line(unread[0])}"
+            click.echo(f"v2t: {said}", err=True)
         if as_json:
             short = [{name: value for name, value in summary(job).items() if name not in _OF_STATUS} for job in jobs]
             click.echo(msgspec.json.encode(short).decode())
@@ -81,6 +85,7 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
             "options": msgspec.to_builtins(state.options),  # without the defaults
             "warning": warning(state, await fleet(pipeline.connection)),
             "caveats": told,
+            "unread": sorted(state.unread),
             **{name: msgspec.to_builtins(getattr(record, name)) for name in _OF_RECORD},
         }
         if as_json:
@@ -197,6 +202,8 @@ def _print_summary(job: Job, facts: dict[str, Any]) -> None:
         elif name == "caveats":
             for n, caveat in enumerate(value):
                 click.echo(f"{'' if n else name:12}{one_line(caveat, _LONGEST)}")
+        elif name == "unread" and value:
+            click.echo(f"{name:12}{one_line(', '.join(value))}")
         elif name == "done_before_as" and value:
             click.echo(f"done before as job {value}")
         elif name == "options" and value:
