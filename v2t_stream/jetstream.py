@@ -129,13 +129,14 @@ class Connection:
     async def _request(self, subject: str, payload: bytes) -> Msg:
         return await _patiently(lambda seconds: self.client.request(subject, payload, timeout=seconds))
 
-    async def publish(self, message: Message, *, once: bool | None = None, dedupe: str = "") -> bool:
+    async def publish(self, message: Message, *, once: bool | None = None, dedupe: str = "", replaces: int = 0) -> bool:
         """Publish `message` on its subject and wait until it is stored; False where one stands there already.
 
         That one may be our own, where the answer to it was lost. A message whose class says ONCE is stored at most once
         per subject, unless `once` says otherwise. While the broker is away this tries again for two minutes, then it
         raises BrokerError. What is sent again carries the same id, so it is stored once, also where somebody has
         removed it since. `dedupe`: the id where a later call is to count as the same within two minutes.
+        `replaces`: the sequence of what must stand on the subject.
         """
         headers = {"Nats-Msg-Id": dedupe or secrets.token_urlsafe(9), **header()}
         if message.FENCE:
@@ -143,8 +144,8 @@ class Connection:
                 "Nats-Expected-Last-Subject-Sequence": str(message.after),
                 "Nats-Expected-Last-Subject-Sequence-Subject": message.FENCE.format(job=message.job),
             }
-        elif message.ONCE and once is not False:
-            headers["Nats-Expected-Last-Subject-Sequence"] = "0"
+        elif replaces or (message.ONCE and once is not False):
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(replaces)
         answer = await self.store(message.subject, encode(message), headers)
         error = answer.get("error")
         if error is None:
@@ -221,13 +222,23 @@ class Connection:
 
     async def last(self, stream: str, subject: str) -> bytes | None:
         """The latest message on `subject`, or None; from the stream's leader, for another replica may lag behind."""
+        message = await self._last(stream, subject)
+        return None if message is None else base64.b64decode(message.get("data", ""))
+
+    async def last_sequence(self, stream: str, subject: str) -> int:
+        """The sequence of the latest message on `subject`, as the leader has it; 0 where there is none."""
+        message = await self._last(stream, subject)
+        return message["seq"] if message else 0
+
+    async def _last(self, stream: str, subject: str) -> dict[str, Any] | None:
         try:
             answer = await self.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
         except BrokerError as error:
             if "no message found" not in str(error):
                 raise
             return None
-        return base64.b64decode(answer["message"].get("data", ""))
+        message: dict[str, Any] = answer["message"]
+        return message
 
     async def _direct(self, stream: str, request: dict[str, Any]) -> Msg | None:
         try:

@@ -25,8 +25,10 @@ from v2t_stream.text import one_line
 from v2t_stream.topology import (
     INBOX,
     INBOX_SUBJECTS,
+    JOBS,
     Consumer,
     decode,
+    ends,
     inbox_epoch,
     is_applied,
     job_id,
@@ -253,7 +255,7 @@ class Worker:
         try:
             work = self._decode(message)
             about(work.job, getattr(work, "n", None))
-            if await self._is_settled(work):
+            if await self._is_settled(work, message):
                 await self._ack(message)
                 self._count("skipped")
                 return
@@ -314,11 +316,20 @@ class Worker:
             raise Foreign(f"the message on {message.subject} cannot be read: it is of an unknown kind")
         return work
 
-    async def _is_settled(self, work: Message | Submission) -> bool:
-        """Whether the job ended, or this very result is there already from an earlier delivery."""
+    async def _is_settled(self, work: Message | Submission, message: Msg | None = None) -> bool:
+        """Whether the job ended, or this very result is there already from an earlier delivery.
+
+        A result that is older than `message` is asked for once more, as what came of it was lost: see recovery.
+        """
         fields = {"job": work.job, "n": getattr(work, "n", "")}
-        facts: list[type[Message]] = [*self._row.results, Failed, Cancelled]
-        return await self._settled.any_of([fact.SUBJECT.format_map(fields) for fact in facts])
+        results = [fact.SUBJECT.format_map(fields) for fact in self._row.results]
+        others = [fact.SUBJECT.format_map(fields) for fact in (Failed, Cancelled)]
+        if not await self._settled.any_of([*results, *others]):
+            return False
+        if message is None or self._row.stream != JOBS or await self._settled.any_of(ends(work.job)):
+            return True
+        since = message.metadata.sequence.stream
+        return any([await self._connection.last_sequence(JOBS, result) > since for result in results])
 
     async def _process(self, work: Message | Submission) -> None:
         begun = time.monotonic()
@@ -386,7 +397,7 @@ class Worker:
                 await asyncio.sleep(self._ack_wait / 3)
                 with contextlib.suppress(nats.errors.Error, BrokerError):
                     await message.in_progress()
-                    if work and await self._is_settled(work):
+                    if work and await self._is_settled(work, message):
                         self._end_as_moot(current)
                         break
             await asyncio.sleep(_HUNG)

@@ -23,6 +23,7 @@ from v2t_stream.jetstream import Connection, connect
 from v2t_stream.login import Login
 from v2t_stream.memory import share_heaps
 from v2t_stream.providers import load
+from v2t_stream.recovery import recover
 from v2t_stream.session import announce_uploads, make_ready, open_store, session
 from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, load_stage
@@ -157,6 +158,8 @@ def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
             aside = [announce(connection, presence), connection.watch_store()]
             if name == "transcribe":
                 aside.append(help_out(connection, worker, presence, CHUNK_SECONDS))
+            if name == "aggregate":
+                aside.append(recover(connection, settings))
             try:
                 async with stage_served(where, connection, presence, settings):
                     await _beside(worker.run(stop), *aside)
