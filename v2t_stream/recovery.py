@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from schemas.events import Failed
@@ -100,15 +101,19 @@ def _again(job: Job, stall: Stall) -> Message | None:
 
 async def recover(connection: Connection, settings: Settings) -> None:
     """Look after jobs and streams until cancelled."""
-    recovery, told = Recovery(connection), ""
-    streams_at = 0.0
+    await asyncio.gather(
+        _again_and_again(Recovery(connection).look, _LOOK_EVERY),
+        _again_and_again(lambda: _set_up_what_is_gone(connection, settings), _STREAMS_EVERY),
+    )
+
+
+async def _again_and_again(look: Callable[[], Awaitable[None]], every: float) -> None:
+    """`every`: seconds, at least."""
+    told = ""
     while True:
         begun = time.monotonic()
         try:
-            if begun >= streams_at:
-                await _set_up_what_is_gone(connection, settings)
-                streams_at = time.monotonic() + _STREAMS_EVERY
-            await recovery.look()
+            await look()
             told = ""
         except (BrokerError, SettingsError, StoreError) as error:  # it is away, or is not ours to mend
             if str(error) != told:
@@ -116,7 +121,7 @@ async def recover(connection: Connection, settings: Settings) -> None:
             told = str(error)
         took = time.monotonic() - begun
         # Those of many nodes must not all look in the same moment.
-        await asyncio.sleep(min(max(_LOOK_EVERY, took / _SHARE), _OLDEST) * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
+        await asyncio.sleep(min(max(every, took / _SHARE), _OLDEST) * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
 
 
 async def _set_up_what_is_gone(connection: Connection, settings: Settings) -> None:

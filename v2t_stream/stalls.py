@@ -19,7 +19,10 @@ Lack = Literal["beginning", "retry", "download", "convert", "chunks", "aggregate
 
 _ENDED: Final = ("completed", "failed", "cancelled", "listed")
 _AT_ONCE: Final = 16  # questions
+_MOMENT: Final = 1.0  # seconds in which a message gets from one stage to the next
 _SHOWN: Final = 3  # of a list
+
+ADVICE: Final = "an aggregate stage puts that right within a minute, or fails the job; see that one runs"
 
 
 class Queued(NamedTuple):
@@ -77,7 +80,7 @@ def stall_of(job: Job, results: Results, around: Around) -> Stall | None:
     if job.state in _ENDED:
         return None
     if job.is_withdrawn:
-        return Stall("retry", job.fence)
+        return Stall("retry", job.retried[job.retries][0])
     if job.downloaded and job.converted:
         return _unheard(job, job.downloaded, job.converted, results, around)
     if job.downloaded:
@@ -112,11 +115,18 @@ def _unqueued(job: Job, stage: Literal["download", "convert"], trigger: str, aro
 
 
 async def unfinished(connection: Connection) -> list[str]:
-    """The jobs that have not ended, by the names of their facts, in the order of their ids. Raises BrokerError."""
+    """The jobs that have not ended, or may not have, in the order of their ids. Raises BrokerError.
+
+    By the names of their facts alone. Beside these, jobs of which only chunks are left, and those that were retried,
+    whose end may be void.
+    """
     names: defaultdict[str, set[str]] = defaultdict(set)
+    for subject in await connection.subjects(CHUNKS, "v2t.chunk.>"):
+        names[job_of(subject)] = set()
     for subject in await connection.subjects(JOBS, "v2t.job.*.*"):
         names[job_of(subject)].add(subject.rpartition(".")[2])
-    return sorted(job for job, known in names.items() if state_of(known.__contains__) not in _ENDED)
+    retried = {job_of(subject) for subject in await connection.subjects(JOBS, "v2t.job.*.retried.*")}
+    return sorted(job for job, known in names.items() if job in retried or state_of(known.__contains__) not in _ENDED)
 
 
 async def stalls(connection: Connection, jobs: Iterable[str]) -> dict[str, tuple[Job, Stall]]:
@@ -126,8 +136,8 @@ async def stalls(connection: Connection, jobs: Iterable[str]) -> dict[str, tuple
         return {}
     around = await _around(connection)  # before the facts: what is acked has its result among them
     facts = await history(connection, [f"v2t.job.{job}.{what}" for job in wanted for what in ("*", "retried.*")])
-    read = [part for job in fold_all(facts).values() for part in (job, *job.children.values())]
-    found = [job for job in read if job.id in wanted]
+    read = {part.id: part for job in fold_all(facts).values() for part in (job, *job.children.values())}
+    found = [read.get(id_, Job(id_)) for id_ in wanted]
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def results(job: Job) -> Results:
@@ -142,6 +152,23 @@ async def stalls(connection: Connection, jobs: Iterable[str]) -> dict[str, tuple
     known = await asyncio.gather(*map(results, found))
     seen = {job.id: (job, stall_of(job, of_job, around)) for job, of_job in zip(found, known, strict=True)}
     return {id_: (job, stall) for id_, (job, stall) in seen.items() if stall}
+
+
+async def confirmed(connection: Connection, jobs: Iterable[str]) -> dict[str, Stall]:
+    """Those of `jobs` that lack something in two looks a moment apart, so that none is merely on its way.
+
+    Raises BrokerError.
+    """
+    before = await stalls(connection, jobs)
+    if not before:
+        return {}
+    await asyncio.sleep(_MOMENT)
+    after = await stalls(connection, before)
+    return {
+        id_: stall
+        for id_, (_, stall) in after.items()
+        if stall.is_certain and (stall.lack, stall.at) == (before[id_][1].lack, before[id_][1].at)
+    }
 
 
 async def _around(connection: Connection) -> Around:

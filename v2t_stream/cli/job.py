@@ -1,5 +1,6 @@
 """`v2t job`: list, status, transcript, cancel, retry."""
 
+import contextlib
 import shlex
 import shutil
 import sys
@@ -20,7 +21,7 @@ from v2t_stream.caveats import caveats
 from v2t_stream.cli.follow import Bars, follow, heading
 from v2t_stream.cli.run import in_session
 from v2t_stream.cli.timeline import lines
-from v2t_stream.errors import ObjectMissing, SettingsError, StoreError, V2TError
+from v2t_stream.errors import Denied, ObjectMissing, SettingsError, StoreError, V2TError
 from v2t_stream.fleet import fleet
 from v2t_stream.formats import FORMATS
 from v2t_stream.jobs import Job, fold_all
@@ -28,6 +29,7 @@ from v2t_stream.lists import history, read
 from v2t_stream.models import problem
 from v2t_stream.progress import clock, counted, describe, shortfalls, summed_up
 from v2t_stream.session import Session
+from v2t_stream.stalls import ADVICE, confirmed
 from v2t_stream.text import one_line
 from v2t_stream.timeline import timeline
 from v2t_stream.topology import child_id
@@ -84,6 +86,7 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
         facts = summary(state) | {
             "options": msgspec.to_builtins(state.options),  # without the defaults
             "warning": warning(state, await fleet(pipeline.connection)),
+            **await _stalled(pipeline, state),
             "caveats": told,
             "unread": sorted(state.unread),
             **{name: msgspec.to_builtins(getattr(record, name)) for name in _OF_RECORD},
@@ -193,6 +196,16 @@ def summary(job: Job) -> dict[str, Any]:
         "started_at": job.started_at,
         "ended_at": job.ended_at,
     }
+
+
+async def _stalled(pipeline: Session, state: Job) -> dict[str, Any]:
+    """Of a job, or an entry of a list, that cannot go on by itself: what to say of it in place of when it ends."""
+    with contextlib.suppress(Denied):  # who may not look
+        for id_, stall in (
+            await confirmed(pipeline.connection, [job.id for job in state.parts if not job.ended])
+        ).items():
+            return {"eta": None, "warning": f"{id_} cannot go on by itself, as {stall.reason}: {ADVICE}"}
+    return {}
 
 
 def _print_summary(job: Job, facts: dict[str, Any]) -> None:
