@@ -49,6 +49,7 @@ class Connection:
         self._held = ""  # the stream that must stay the same
         self._created: str | None = None  # when it was, as the server told
         self._checked = 0  # the reconnects after which it was found to be the same
+        self._newest: dict[str, int] = {}  # by stream, the highest sequence that was seen
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,8 +71,14 @@ class Connection:
         that nobody has done, and its job may have the id of another job. Raises BrokerError.
         """
         self._checked = self.client.stats["reconnects"]
-        self._created = (await self.api(f"STREAM.INFO.{stream}"))["created"]
+        info = await self.api(f"STREAM.INFO.{stream}")
+        self._created = info["created"]
         self._held = stream
+        self.saw(stream, info["state"]["last_seq"])
+
+    def saw(self, stream: str, sequence: int) -> None:
+        """Remember that a message of this sequence was there: a stream in which it is yet to come is an older copy."""
+        self._newest[stream] = max(sequence, self._newest.get(stream, 0))
 
     async def check_store(self) -> None:
         """Raises StoreChanged as `hold_to` says, and nats.errors.Error while that cannot be told."""
@@ -80,12 +87,15 @@ class Connection:
         if not self.client.is_connected:
             raise nats.errors.ConnectionReconnectingError
         reconnects = self.client.stats["reconnects"]
-        reply = await self._request(f"$JS.API.STREAM.INFO.{self._held}", b"")
-        created = json.loads(reply.data).get("created")
-        if created is None:  # the server has not recovered it yet, or nobody has made it anew
-            raise nats.errors.ConnectionReconnectingError
-        if created != self._created:
-            raise StoreChanged(f"the NATS server at {self.url} came back with other streams: starting anew with those")
+        for stream, newest in list(self._newest.items()):
+            reply = await self._request(f"$JS.API.STREAM.INFO.{stream}", b"")
+            info = json.loads(reply.data)
+            if "created" not in info:  # the server has not recovered it yet, or nobody has made it anew
+                raise nats.errors.ConnectionReconnectingError
+            is_other = stream == self._held and info["created"] != self._created
+            if is_other or info["state"]["last_seq"] < newest:
+                what = "other streams" if is_other else f"an older copy of {stream}"
+                raise StoreChanged(f"the NATS server at {self.url} came back with {what}: starting anew with that")
         self._checked = reconnects
 
     @property

@@ -51,6 +51,8 @@ LAYOUT: Final = 2
 STORE_KEY: Final = "v2t_store"  # what the jobs keep their files in
 LAYOUT_KEY: Final = "v2t_layout"
 
+EPOCH_KEY: Final = "v2t_epoch"  # in the metadata of the stream INBOX, where its jobs were given other ids
+
 _NS: Final = 1_000_000_000
 
 NODE_MAX_AGE: Final = 4  # seconds after which a silent process counts as gone
@@ -238,9 +240,13 @@ def ends(job: str) -> list[str]:
 
 
 async def inbox_epoch(connection: Connection) -> str:
-    """What sets this inbox apart from one made before or elsewhere: the second it was created, in base 36."""
-    created = (await connection.api(f"STREAM.INFO.{INBOX}"))["created"]
-    return _base36(int(datetime.fromisoformat(created).timestamp()))
+    """What sets this inbox apart from one made before or elsewhere: the second it was created, in base 36.
+
+    Of one that was rolled back, the second in which that was noticed: see v2t_stream.epochs.
+    """
+    info = await connection.api(f"STREAM.INFO.{INBOX}")
+    renewed: str | None = (info["config"].get("metadata") or {}).get(EPOCH_KEY)
+    return renewed or base36(int(datetime.fromisoformat(info["created"]).timestamp()))
 
 
 def job_id(epoch: str, sequence: int) -> str:
@@ -249,7 +255,7 @@ def job_id(epoch: str, sequence: int) -> str:
     Sender and intake both derive it, so an id is known the moment a submission is stored, the same submission
     sent twice has the same one, and a message delivered to intake twice makes one job.
     """
-    return f"{epoch}-{_base36(sequence)}"
+    return f"{epoch}-{base36(sequence)}"
 
 
 def child_id(parent: str, n: int) -> str:
@@ -270,10 +276,11 @@ def upload_job_id(upload: Upload) -> str:
     However often and after whatever time it is announced or listed, it is the same job.
     """
     digest = hashlib.sha256(msgspec.json.encode((upload.bucket, upload.key, upload.etag, upload.version))).digest()
-    return f"up-{_base36(int.from_bytes(digest[:12], 'big'))}"
+    return f"up-{base36(int.from_bytes(digest[:12], 'big'))}"
 
 
-def _base36(number: int) -> str:
+def base36(number: int) -> str:
+    """A number from 0 in the digits and letters that make ids."""
     digits = ""
     while number:
         number, digit = divmod(number, 36)

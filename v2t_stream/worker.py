@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
+from v2t_stream.epochs import Seen
 from v2t_stream.errors import BrokerError, Denied, Foreign, Hung, Reject, Retry, StoreChanged, V2TError
 from v2t_stream.fleet import fleet, version
 from v2t_stream.logs import about
@@ -76,7 +77,7 @@ class Worker:
         Raises Hung where some of it does not end, as it waits for a thread that never comes back; only the end of
         the process ends that.
         """
-        self._epoch = await inbox_epoch(self._connection)
+        await self._read_epoch()
         self._ack_wait = min([await self._ack_wait_of(consumer) for consumer in self._row.consumers])
         await self._connection.client.subscribe(Cancelled.SUBJECT.format(job="*"), cb=self._on_cancelled)
         pulling = asyncio.create_task(self._pull())
@@ -100,6 +101,11 @@ class Worker:
             await self._stage.close()
             if self._tasks:
                 raise Hung(f"{', '.join(self._tasks.values())} does not end: the stage ends without it")
+
+    async def _read_epoch(self) -> None:
+        epoch = await inbox_epoch(self._connection)
+        if epoch != self._epoch:
+            self._epoch, self._seen = epoch, Seen(self._resources.settings.home, epoch)
 
     async def _ack_wait_of(self, consumer: Consumer) -> float:
         """The consumer's own: a server that was set up otherwise is as right."""
@@ -253,7 +259,7 @@ class Worker:
         take(message.headers)
         work: Message | Submission | None = None
         try:
-            work = self._decode(message)
+            work = await self._decode(message)
             about(work.job, getattr(work, "n", None))
             if await self._is_settled(work, message):
                 await self._ack(message)
@@ -303,10 +309,14 @@ class Worker:
         self._count("returned")
         await message.nak(_FOREIGN)
 
-    def _decode(self, message: Msg) -> Message | Submission:
+    async def _decode(self, message: Msg) -> Message | Submission:
         """Raises Reject for what nobody can read, Foreign for what another release may be able to."""
+        sequence = message.metadata.sequence.stream
+        self._connection.saw(self._row.stream, sequence)
         if self._row.stream == INBOX:
-            return Submission(job_id(self._epoch, message.metadata.sequence.stream), message.subject, message.data)
+            await self._read_epoch()  # it may just have been renewed
+            self._seen.see(sequence)
+            return Submission(job_id(self._epoch, sequence), message.subject, message.data)
         try:
             work = decode(message.subject, message.data)
         except msgspec.DecodeError as error:

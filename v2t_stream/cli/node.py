@@ -17,6 +17,7 @@ from v2t_stream import logs, traces
 from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served
 from v2t_stream.cli.signals import stop_on_signals
 from v2t_stream.embedded import find_running, url_file
+from v2t_stream.epochs import renew_if_rolled_back
 from v2t_stream.errors import Hung, SettingsError
 from v2t_stream.fleet import Presence, announce, check_may_work, fleet
 from v2t_stream.jetstream import Connection, connect
@@ -152,6 +153,8 @@ def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
             await make_ready(connection, settings, [name])
             await check_may_work(connection, settings.node)
             await connection.hold_to(INBOX)
+            if name == "intake":
+                await renew_if_rolled_back(connection, settings.home)
             presence = Presence(settings.node, name)
             resources = Resources(settings, connection, open_store(connection, settings), presence)
             worker = Worker(load_stage(name, resources), resources)
