@@ -63,8 +63,16 @@ async def taken(connection: Connection, stage: str) -> None:
     """Have everything that waits for a stage taken and acked, and nothing done: its messages are lost."""
     (consumer,) = stage_row(stage).consumers
     async with Puller(connection.client, JOBS, consumer.durable) as puller:
-        while message := await puller.next(0):
-            await message.ack_sync()
+        async with asyncio.timeout(PATIENCE):
+            while await left(connection, consumer.durable):
+                if message := await puller.next(1):
+                    await message.ack_sync()
+
+
+async def left(connection: Connection, durable: str) -> int:
+    """Messages that wait or are not acked."""
+    info = await connection.api(f"CONSUMER.INFO.{JOBS}.{durable}")
+    return int(info["num_pending"] + info["num_ack_pending"])
 
 
 async def sent(connection: Connection, message: Message) -> int:

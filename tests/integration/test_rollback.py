@@ -1,5 +1,6 @@
 """A broker whose streams go back to an older copy: it is noticed, and no job gets an id that another one had."""
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from schemas.requests import SubmitRequest
 from tests.acceptance.test_backup import empty
 from tests.acceptance.test_cli import Terminal
-from tests.harness import DATA, Server, alive, ended, node, upload
+from tests.harness import DATA, Node, Server, alive, ended, node, upload
 from tests.patience import PATIENCE
 from tests.simulated import install
 from v2t_stream.epochs import Seen, renew_if_rolled_back
@@ -16,6 +17,7 @@ from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.submission import submit
+from v2t_stream.tasks import end
 from v2t_stream.topology import inbox_epoch
 
 
@@ -25,6 +27,13 @@ async def done(connection: Connection, title: str) -> str:
     job, _ = await submit(connection, SubmitRequest(media=media, title=title, force=True))
     assert (await ended(connection, job)).title == title
     return job
+
+
+async def supervised(running: Node) -> None:
+    """Start again what ends, as `v2t node` does; until cancelled."""
+    while True:
+        running.revive()
+        await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize("nodes", ["at work meanwhile", "started later"])
@@ -53,10 +62,11 @@ async def test_no_job_gets_an_id_that_was_used_before_a_rollback(nodes: str, tmp
                 server.start()
                 if nodes == "at work meanwhile":
                     running.wait("intake")
-                running.revive()
+                reviving = asyncio.create_task(supervised(running))
                 await alive(connection)
                 epoch = await inbox_epoch(connection)
                 used += [await done(connection, f"again {n}") for n in range(3)]
+                await end(reviving)
         assert all(job.startswith(f"{epoch}-") for job in used[3:])
         assert len(set(used)) == 6
     finally:
