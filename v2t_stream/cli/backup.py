@@ -9,7 +9,6 @@ import uvloop
 
 from v2t_stream import backup as copies
 from v2t_stream.embedded import embedded_broker
-from v2t_stream.epochs import renew
 from v2t_stream.errors import SettingsError
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.login import Login
@@ -50,7 +49,6 @@ def restore(folder: Path) -> None:
             with _disk(folder):
                 counts = await copies.restore(connection, folder)
             await set_up(connection, settings)  # what this release has beside it
-            await renew(connection)  # jobs that were made after the backup had ids that are to be given to none again
         _tell(counts, f"at {connection.url}")
 
     uvloop.run(run())
