@@ -255,7 +255,7 @@ class Connection:
             reply = await self._request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode())
         except (nats.errors.Error, TimeoutError) as error:
             raise BrokerError(f"the NATS server at {self.url} did not answer: {words(error)}") from error
-        status = (reply.headers or {}).get("Status")
+        status = _status(reply)
         if status in ("404", "204"):
             return None
         if status:
@@ -286,7 +286,7 @@ class Connection:
                     message = await answers.get()
                 if isinstance(message, Denied):
                     raise message
-                if (message.headers or {}).get("Status"):
+                if _status(message):
                     return found  # the end mark, or 404: there is none
                 found.append(message.data)
         finally:
@@ -409,6 +409,12 @@ class Connection:
 
         with self._told(f"CONSUMER.CREATE.{stream}"):
             return await _patiently(made)
+
+
+def _status(reply: Msg) -> str:
+    """What the server says in place of a message; empty where it is one, whatever headers its sender gave it."""
+    headers = reply.headers or {}
+    return "" if "Nats-Sequence" in headers else headers.get("Status", "")
 
 
 async def _patiently(ask: Callable[[float], Awaitable[Answer]]) -> Answer:

@@ -19,7 +19,7 @@ from tests.patience import PATIENCE
 from tests.unit.test_odd_facts import DEEP, ONE_OF_EACH
 from v2t_stream import worker as worker_module
 from v2t_stream.errors import BrokerError, StoreChanged
-from v2t_stream.fleet import NodeInfo
+from v2t_stream.fleet import NodeInfo, Presence, fleet, tell
 from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import State, fold_all
 from v2t_stream.lists import history
@@ -63,6 +63,20 @@ async def test_no_message_deafens_who_reads_it(line: bytes, nats: tuple[Server, 
         jobs = fold_all(await history(connection, ["v2t.job.>"]))
     assert jobs["after"].state == "failed"
     assert len(jobs) == 2
+
+
+async def test_a_status_that_a_sender_made_up_is_none(nats: tuple[Server, Connection]) -> None:
+    """Else one message hides all nodes behind it, and stops all workers, who ask what is done."""
+    server, connection = nats
+    for status in (b"404", b"500"):
+        headers = b"NATS/1.0 %s Nothing\r\nStatus: %s\r\n\r\n" % (status, status)
+        for subject in (b"v2t.job.odd.failed", b"$KV.v2t_nodes.a.a.1"):
+            send(server, b"HPUB %s %d %d\r\n%s{}\r\n" % (subject, len(headers), len(headers) + 2, headers))
+        assert await Settled(connection).any_of(["v2t.job.odd.failed"])
+        await tell(connection, Presence("here", "convert").info())
+        async with asyncio.timeout(PATIENCE):
+            while [info.node for info in await fleet(connection)] != ["here"]:
+                await asyncio.sleep(0.01)
 
 
 async def test_odd_facts_leave_lists_and_numbers_as_they_are(nats: tuple[Server, Connection], tmp_path: Path) -> None:
@@ -148,10 +162,10 @@ async def test_what_a_newer_release_sends_is_left_to_its_nodes(
     newer = NodeInfo(node="new", stage="transcribe", pid=1, version="99.0", state="ready")
     alive = [newer]
 
-    async def fleet(_: Connection) -> list[NodeInfo]:
+    async def nodes(_: Connection) -> list[NodeInfo]:
         return alive
 
-    monkeypatch.setattr(worker_module, "fleet", fleet)
+    monkeypatch.setattr(worker_module, "fleet", nodes)
     monkeypatch.setattr(worker_module, "_FOREIGN", 0.01)
     stage = Doing(transcribing)
     await connection.client.request("v2t.chunk.any.job.0", b'{"type":"chunk-task-2","job":"job"}', timeout=PATIENCE)
