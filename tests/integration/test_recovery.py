@@ -14,6 +14,7 @@ from schemas.options import Options
 from schemas.requests import SubmitRequest
 from tests.acceptance.test_cli import Terminal
 from tests.harness import ALL_STAGES, DATA, Server, alive, ended, node, until, upload
+from tests.integration.test_rollback import supervised
 from tests.integration.test_worker import Doing, working
 from tests.patience import PATIENCE
 from tests.simulated import install
@@ -261,3 +262,31 @@ async def test_a_job_fails_with_a_reason_where_its_media_is_gone(
             job = await ended(connection, job_id)
     assert job.state == "failed"
     assert "no longer in the object store" in job.reason
+
+
+@pytest.mark.parametrize("stream", [CHUNKS, JOBS])
+async def test_a_job_recovers_from_damage_on_the_broker_s_disk(
+    stream: str, nats: tuple[Server, Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two bytes that a disk has lost leave a job that never ends."""
+    server, connection = nats
+    environment = {**install(tmp_path / "simulated"), "V2T_MODEL": "x30"}
+    media = await upload(connection, DATA / "3min.ogg")
+    with node(server.url, tmp_path / "node", *ALL_STAGES, **environment) as running:
+        await alive(connection)
+        job_id, _ = await submit(connection, SubmitRequest(media=media, force=True, language="en"))
+        await until(connection, job_id, lambda job: job.converted is not None)
+        server.kill()
+        for block in server.folder.rglob(f"{stream}/msgs/*.blk"):
+            data = bytearray(block.read_bytes())
+            for place in (len(data) // 3, len(data) // 2):
+                data[place : place + 1] = bytes(byte ^ 0xFF for byte in data[place : place + 1])
+            block.write_bytes(data)
+        server.start()
+        reviving = asyncio.create_task(supervised(running))
+        async with recovering(connection, monkeypatch):
+            job = await ended(connection, job_id)
+        await end(reviving)
+    assert job.state == "completed"
+    assert len(job.chunks) == 6
+    assert not job.gaps
