@@ -4,11 +4,15 @@ A retry begins a new run of the job, and what is made for a run has subjects of 
 off can put a result of an older run in the place of a newer one's.
 """
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
+
+from msgspec import Meta
 
 from schemas.message import Message
 from schemas.options import Options
-from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
+from schemas.transcript import Doubt, Seconds, Segment, Sound, Truncated, Unheard
+
+MOST: Final = 1_000_000  # chunks of a job, which are a year of media; and entries of a list
 
 
 class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):
@@ -37,7 +41,7 @@ class Downloaded(Message, frozen=True, kw_only=True, tag="downloaded"):
     source: str  # the URL or the file name, for people
     media: str  # object store key
     size: int  # bytes
-    seconds: float  # time the download took
+    seconds: Seconds  # time the download took
     options: Options = Options()
     origin: str = ""  # what the media is, whoever asks for it: the site's own id, or the hash of the bytes
 
@@ -48,7 +52,7 @@ class Listed(Message, frozen=True, kw_only=True, tag="listed"):
     SUBJECT: ClassVar[str] = "v2t.job.{job}.listed"
 
     title: str
-    children: int
+    children: Annotated[int, Meta(ge=0, le=MOST)]
 
 
 class Converted(Message, frozen=True, kw_only=True, tag="converted"):
@@ -56,10 +60,10 @@ class Converted(Message, frozen=True, kw_only=True, tag="converted"):
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.converted"
 
-    chunks: int
-    duration: float  # seconds of audio decoded
-    speech: float  # seconds of it that stand in chunks
-    seconds: float  # time the conversion took
+    chunks: Annotated[int, Meta(ge=0, le=MOST)]
+    duration: Seconds  # seconds of audio decoded
+    speech: Seconds  # seconds of it that stand in chunks
+    seconds: Seconds  # time the conversion took
     truncated: Truncated | None = None
     sound: Sound | None = None
 
@@ -77,15 +81,15 @@ class ChunkDone(Message, frozen=True, kw_only=True, tag="chunk"):
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.chunk.{n}"
 
-    n: int
-    start: float  # where in the source, seconds
-    end: float
+    n: Annotated[int, Meta(ge=0, le=MOST)]
+    start: Seconds  # where in the source, seconds
+    end: Seconds
     segments: tuple[Segment, ...] = ()
     language: str | None = None
     engine: str = ""
     model: str = ""
     node: str = ""
-    seconds: float = 0.0  # the chunk's share of the engine's time
+    seconds: Seconds = 0.0  # the chunk's share of the engine's time
     unheard: tuple[Unheard, ...] = ()
     doubtful: tuple[Doubt, ...] = ()
     error: str = ""

@@ -1,8 +1,10 @@
 """The base of every message, and the way messages become bytes and come back."""
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
+
+Kind = TypeVar("Kind")
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -56,3 +58,14 @@ _encoder = msgspec.json.Encoder()
 def encode(message: msgspec.Struct) -> bytes:
     """The message as compact UTF-8 JSON."""
     return _encoder.encode(message)
+
+
+def decode_as(kind: type[Kind], data: bytes) -> Kind:
+    """What `data`, JSON of whatever origin, says of a `kind`.
+
+    Raises msgspec.DecodeError; of it ValidationError where it is JSON that does not fit, as from a newer release.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (RecursionError, UnicodeDecodeError) as error:  # brackets within brackets, of which a megabyte holds many
+        raise msgspec.DecodeError(str(error)) from error

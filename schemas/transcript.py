@@ -1,15 +1,19 @@
 """The transcript: the canonical record from which every format is written."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 
 from schemas.options import Task
 
+# A time within the media, or a length of time: no more than 30 years, so that it can be written as hours and minutes.
+Seconds = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+
 
 class Word(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    start: float  # seconds from the start of the source, as everywhere below
-    end: float
+    start: Seconds  # seconds from the start of the source, as everywhere below
+    end: Seconds
     text: str
     probability: float | None = None
 
@@ -17,8 +21,8 @@ class Word(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A stretch of speech, usually a sentence or a phrase."""
 
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     text: str
     words: tuple[Word, ...] = ()
 
@@ -27,31 +31,31 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     """A chunk that could not be transcribed, so that the reader knows words are missing here."""
 
     chunk: int
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     reason: str
 
 
 class Unheard(msgspec.Struct, frozen=True, kw_only=True):
     """Speech, by the voice detector, in which no word was heard, though it was heard twice."""
 
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
 
 
 class Doubt(msgspec.Struct, frozen=True, kw_only=True):
     """Words that may never have been said."""
 
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     reason: str  # in words, for the reader: "repeated 12 times", "no speech detected here"
 
 
 class Truncated(msgspec.Struct, frozen=True, kw_only=True):
     """The media ends before the length that it declares."""
 
-    declared: float  # seconds
-    decoded: float
+    declared: Seconds  # seconds
+    decoded: Seconds
 
 
 class Track(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from schemas.events import ChunkDone, Completed, Converted, Done, Rerun
-from schemas.message import Message
+from schemas.message import Message, decode_as
 from schemas.transcript import Transcript
 from v2t_stream import done
 from v2t_stream.assembly import assemble, stored
@@ -99,14 +99,18 @@ class Aggregate:
         data = await self._connection.last(JOBS, Converted.subject_of(job=job, run=run))
         if data is None:
             return False
+        try:
+            cut = decode_as(Converted, data).chunks
+            kept = await self._kept(job, run) if run else 0
+        except msgspec.DecodeError:  # which ends the job, or waits for a newer node, when it is taken up itself
+            return False
         results = await self._connection.subjects(JOBS, ChunkDone.subject_of(job=job, run=run, n="*"))
-        kept = await self._kept(job, run) if run else 0
-        return len(results) + kept >= msgspec.json.decode(data, type=Converted).chunks
+        return len(results) + kept >= cut
 
     async def _kept(self, job: str, run: int) -> int:
-        """How many results of the run before count in this one."""
+        """How many results of the run before count in this one. Raises msgspec.DecodeError."""
         data = await self._connection.last(JOBS, Rerun.subject_of(job=job, run=run))
-        return len(msgspec.json.decode(data, type=Rerun).keeps) if data else 0
+        return len(decode_as(Rerun, data).keeps) if data else 0
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from schemas.events import Failed, Submitted
-from schemas.message import Message
+from schemas.message import Message, decode_as
 from schemas.notification import Notification, Upload
 from schemas.options import Options
 from schemas.requests import SubmitRequest
@@ -39,8 +39,8 @@ class Intake:
         if not self._settings.minio_endpoint:
             raise Reject("an upload was announced, but MINIO_ENDPOINT is not set here: set it for the whole fleet")
         try:
-            created = msgspec.json.decode(data, type=Notification).created()
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            created = decode_as(Notification, data).created()
+        except msgspec.DecodeError as error:
             raise Reject(f"a bucket's notification cannot be read: {error}") from error
         return [upload for upload in created if is_wanted(self._settings, upload)]
 

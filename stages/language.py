@@ -1,13 +1,17 @@
 """One language for a job, whichever machines do its chunks."""
 
 import asyncio
+import logging
 from typing import Final
 
 import msgspec
 
 from schemas.events import Language
+from schemas.message import decode_as
 from v2t_stream.jetstream import Connection
 from v2t_stream.topology import JOBS
+
+log = logging.getLogger(__name__)
 
 SURE: Final = 0.5  # probability from which a detected language may decide for the whole job
 _PATIENCE: Final = 5  # seconds that a chunk which is less sure leaves the decision to others
@@ -29,7 +33,11 @@ class Languages:
                 return None
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            self._known[job, run] = msgspec.json.decode(data, type=Language).language
+            try:
+                self._known[job, run] = decode_as(Language, data).language
+            except msgspec.DecodeError as error:  # as if nobody had been sure
+                log.warning("the language of job %s cannot be read: %s", job, error)
+                return None
         return self._known[job, run]
 
     async def wait(self, job: str, run: int) -> None:

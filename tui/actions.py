@@ -21,7 +21,7 @@ from v2t_stream.queues import Queue
 from v2t_stream.session import check_store, open_store
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, of_fields, store_file, submit
-from v2t_stream.text import one_line
+from v2t_stream.text import one_line, path_text
 
 
 class Actions:
@@ -45,7 +45,7 @@ class Actions:
         path = Path(request.media)
         await check_store(self._connection, self._settings)
         key = await store_file(open_store(self._connection, self._settings), path)
-        return msgspec.structs.replace(request, media=key, title=path.name)
+        return msgspec.structs.replace(request, media=key, title=path_text(path.name))
 
     async def cancel(self, job_id: str) -> str:
         await control.cancel(self._connection, await self._store(), await self._job(job_id))

@@ -5,15 +5,22 @@ from collections import Counter
 
 import msgspec
 
+from schemas.message import decode_as
 from schemas.transcript import Transcript
+from v2t_stream.errors import StoreError
 from v2t_stream.jobs import Job
 from v2t_stream.object_store import ObjectStore
 from v2t_stream.topology import folder
 
 
 async def stored(store: ObjectStore, prefix: str) -> Transcript:
-    """The record that lies at `prefix`, as Completed names it. Raises ObjectMissing where it has expired."""
-    return msgspec.json.decode(await store.get(f"{prefix}.json"), type=Transcript)
+    """The record at `prefix`, as Completed names it. Raises StoreError, of it ObjectMissing where it has expired."""
+    try:
+        return decode_as(Transcript, await store.get(f"{prefix}.json"))
+    except msgspec.DecodeError as error:
+        raise StoreError(
+            f"the transcript {prefix}.json cannot be read ({error}): v2t job retry makes it anew"
+        ) from error
 
 
 async def last_prefix(store: ObjectStore, job: str) -> str | None:

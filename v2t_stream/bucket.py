@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.errors import APIError
 
+from schemas.message import decode_as
 from v2t_stream import codes
 from v2t_stream.client import NatsClient
 from v2t_stream.errors import Denied, StoreError
@@ -124,12 +125,12 @@ class Bucket:
                 raise
             return None, 0
         message = answer["message"]
-        return msgspec.json.decode(base64.b64decode(message["data"]), type=Record), message["seq"]
+        return decode_as(Record, base64.b64decode(message["data"])), message["seq"]
 
     async def _seen(self, key: str) -> tuple[Record | None, int]:
         """The same by whichever replica answers."""
         data, headers = await self._direct(self._record_subject(key))
-        return (msgspec.json.decode(data, type=Record), int(headers["Nats-Sequence"])) if headers else (None, 0)
+        return (decode_as(Record, data), int(headers["Nats-Sequence"])) if headers else (None, 0)
 
     async def upload(self, key: str, source: BinaryIO) -> None:
         """Send the bytes, then commit them with the record; whatever ends this before leaves the old object."""

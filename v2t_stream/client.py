@@ -1,20 +1,31 @@
 """nats-py's client with what it lacks.
 
-A request that is forbidden hears of it, TLS that is wanted is kept to, and a flush may be given up.
+A request that is forbidden hears of it, TLS that is wanted is kept to, a flush may be given up, and no message that
+somebody sends ends the reading of all others.
 """
 
 import asyncio
 import itertools
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
 import nats.errors
+import nats.protocol.parser
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from v2t_stream.denials import denial, denied_subject
 from v2t_stream.errors import Denied
+
+log = logging.getLogger(__name__)
+
+# As the server separates them: nats-py takes vertical tabs and form feeds for blanks too, which a subject may hold.
+nats.protocol.parser.MSG_RE = re.compile(rb"\AMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)\r\n")
+nats.protocol.parser.HMSG_RE = re.compile(
+    rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n"
+)
 
 
 def _is_told(record: logging.LogRecord) -> bool:
@@ -100,6 +111,28 @@ class NatsClient(Client):
         if self._pongs and self._pongs[0].done():
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        """Of headers that are none, nothing: anybody can send them, and nats-py would read nothing more for good."""
+        try:
+            found: dict[str, str] | None = await super()._process_headers(headers)
+        except (ValueError, IndexError) as error:
+            log.warning("the headers of a message cannot be read: %s", error)
+            return None
+        return found
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        """Also of a subject that is not UTF-8, for the same reason; it is then nobody's."""
+        return Msg(
+            _client=self,
+            subject=subject.decode(errors="replace"),
+            reply=reply.decode(errors="replace"),
+            data=data,
+            headers=headers,
+            _sid=sid,
+        )
 
     async def _process_connect_init(self) -> None:
         if self._reached:

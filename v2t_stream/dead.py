@@ -1,16 +1,19 @@
 """The dead letters: what could not be done, with the reason, and how it is tried again."""
 
+import logging
 from typing import NamedTuple
 
 import msgspec
 
-from schemas.chunks import ChunkTask
 from schemas.events import DeadLetter
+from schemas.message import decode_as
 from v2t_stream import control
 from v2t_stream.errors import V2TError
 from v2t_stream.jetstream import Connection
 from v2t_stream.lists import read
-from v2t_stream.topology import DEAD, INBOX_SUBJECTS, message_type
+from v2t_stream.topology import DEAD, INBOX_SUBJECTS, chunk_of
+
+log = logging.getLogger(__name__)
 
 
 class Dead(NamedTuple):
@@ -23,19 +26,18 @@ class Dead(NamedTuple):
     @property
     def chunk(self) -> int | None:
         """The number of the chunk that was given up; None where it was no chunk."""
-        if message_type(self.letter.original_subject) is not ChunkTask:
-            return None
-        return int(self.letter.original_subject.split(".")[4])
+        return chunk_of(self.letter.original_subject)
 
 
 async def dead_letters(connection: Connection) -> list[Dead]:
-    """All there are, the latest last; one of a newer release, which cannot be read, is left out. Raises BrokerError."""
+    """All there are, the latest last; one that cannot be read is left out, and logged. Raises BrokerError."""
     found = []
     async for stored in connection.watch(DEAD, "v2t.dead.>", live=False):
         if stored:
             try:
-                letter = msgspec.json.decode(stored.data, type=DeadLetter)
-            except msgspec.DecodeError:
+                letter = decode_as(DeadLetter, stored.data)
+            except msgspec.DecodeError as error:
+                log.warning("dead letter %d cannot be read: %s", stored.sequence, error)
                 continue
             found.append(Dead(stored.sequence, stored.at, letter))
     return found

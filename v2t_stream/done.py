@@ -1,12 +1,14 @@
 """What was transcribed before: the same media, by its site's own id or its bytes, with the same settings."""
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from schemas.events import Done
+from schemas.message import decode_as
 from schemas.options import Options
 from v2t_stream.errors import SettingsError
 from v2t_stream.jetstream import Connection
@@ -14,6 +16,8 @@ from v2t_stream.jobs import fold
 from v2t_stream.lists import history
 from v2t_stream.object_store import ObjectStore
 from v2t_stream.topology import DONE, but_chunks
+
+log = logging.getLogger(__name__)
 
 # What does not decide about the words: where it is done, and who pays. Every other option does. None means the node's
 # default, whatever that is: two jobs that name no model count as the same, also where the default has changed since.
@@ -46,9 +50,15 @@ def key(origin: str, options: Options) -> str:
 
 
 async def latest(connection: Connection, filed: str) -> Done | None:
-    """What was filed last under a `key`. Raises BrokerError."""
+    """What was filed last under a `key`; None where that cannot be read. Raises BrokerError."""
     data = await connection.last(DONE, Done.subject_of(key=filed))
-    return None if data is None else msgspec.json.decode(data, type=Done)
+    if data is None:
+        return None
+    try:
+        return decode_as(Done, data)
+    except msgspec.DecodeError as error:  # of a newer release, or damaged: it is done again
+        log.warning("what is remembered under %s cannot be read: %s", filed, error)
+        return None
 
 
 async def find(connection: Connection, store: ObjectStore, origin: str, options: Options) -> Done | None:

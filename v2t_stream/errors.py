@@ -71,6 +71,10 @@ class Reject(V2TError):
     """Raised by a stage for what can never succeed: the message goes to the dead letters."""
 
 
+class Foreign(V2TError):
+    """A message that is well formed and not as this release knows it: a node of another may."""
+
+
 class Retry(V2TError):
     """Raised by a stage for what may succeed later: the message is delivered again after `delay` seconds."""
 

@@ -22,7 +22,7 @@ from schemas.events import (
 )
 from schemas.message import Message
 from v2t_stream.jetstream import Stored
-from v2t_stream.topology import decode, job_of, place_of
+from v2t_stream.topology import decode, job_of, message_type, place_of
 
 
 @dataclass
@@ -63,6 +63,7 @@ class Facts:
     runs: dict[int, Run] = field(default_factory=lambda: {0: Run()})
     times: dict[str, float] = field(default_factory=dict)  # by subject, when the server stored the fact
     sequences: dict[str, int] = field(default_factory=dict)  # by subject
+    unread: set[str] = field(default_factory=set)  # subjects of facts that cannot be read, though their kind is known
     retried: dict[int, tuple[int, Retried]] = field(default_factory=dict)  # by number, with the fact's sequence
     children: dict[int, Self] = field(default_factory=dict)  # by their place in the list, from 1
 
@@ -75,14 +76,15 @@ class Facts:
         if self.sequences.get(stored.subject, -1) >= stored.sequence:
             return
         event = None
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with contextlib.suppress(msgspec.DecodeError):
             event = decode(stored.subject, stored.data)
-        if event is not None and event.subject != stored.subject:
-            event = None
         if self._is_void(event, stored.sequence):
             return
+        self.unread.discard(stored.subject)
         if event is not None:
             self._take(event, stored)
+        elif message_type(stored.subject):
+            self.unread.add(stored.subject)
         self.sequences[stored.subject] = stored.sequence
         self.times[stored.subject] = stored.at
 

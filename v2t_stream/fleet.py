@@ -16,6 +16,7 @@ import msgspec
 import nats.errors
 from nats.micro.service import Service, ServiceConfig
 
+from schemas.message import decode_as
 from v2t_stream.jetstream import Connection
 from v2t_stream.tally import Tally
 from v2t_stream.topology import LAYOUT, NODES
@@ -189,5 +190,5 @@ async def fleet(connection: Connection) -> list[NodeInfo]:
     found = []
     for data in await connection.latest(NODES, "$KV.v2t_nodes.>"):
         with contextlib.suppress(msgspec.DecodeError):  # deleted, or of a newer release
-            found.append(msgspec.json.decode(data, type=NodeInfo))
+            found.append(decode_as(NodeInfo, data))
     return sorted(found, key=lambda info: info.key)

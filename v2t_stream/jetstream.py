@@ -49,6 +49,7 @@ class Connection:
         self._held = ""  # the stream that must stay the same
         self._created: str | None = None  # when it was, as the server told
         self._checked = 0  # the reconnects after which it was found to be the same
+        self._newest: dict[str, int] = {}  # by stream, the highest sequence that was seen
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,8 +71,14 @@ class Connection:
         that nobody has done, and its job may have the id of another job. Raises BrokerError.
         """
         self._checked = self.client.stats["reconnects"]
-        self._created = (await self.api(f"STREAM.INFO.{stream}"))["created"]
+        info = await self.api(f"STREAM.INFO.{stream}")
+        self._created = info["created"]
         self._held = stream
+        self.saw(stream, info["state"]["last_seq"])
+
+    def saw(self, stream: str, sequence: int) -> None:
+        """Remember that a message of this sequence was there: a stream in which it is yet to come is an older copy."""
+        self._newest[stream] = max(sequence, self._newest.get(stream, 0))
 
     async def check_store(self) -> None:
         """Raises StoreChanged as `hold_to` says, and nats.errors.Error while that cannot be told."""
@@ -80,12 +87,15 @@ class Connection:
         if not self.client.is_connected:
             raise nats.errors.ConnectionReconnectingError
         reconnects = self.client.stats["reconnects"]
-        reply = await self._request(f"$JS.API.STREAM.INFO.{self._held}", b"")
-        created = json.loads(reply.data).get("created")
-        if created is None:  # the server has not recovered it yet, or nobody has made it anew
-            raise nats.errors.ConnectionReconnectingError
-        if created != self._created:
-            raise StoreChanged(f"the NATS server at {self.url} came back with other streams: starting anew with those")
+        for stream, newest in list(self._newest.items()):
+            reply = await self._request(f"$JS.API.STREAM.INFO.{stream}", b"")
+            info = json.loads(reply.data)
+            if "created" not in info:  # the server has not recovered it yet, or nobody has made it anew
+                raise nats.errors.ConnectionReconnectingError
+            is_other = stream == self._held and info["created"] != self._created
+            if is_other or info["state"]["last_seq"] < newest:
+                what = "other streams" if is_other else f"an older copy of {stream}"
+                raise StoreChanged(f"the NATS server at {self.url} came back with {what}: starting anew with that")
         self._checked = reconnects
 
     @property
@@ -129,20 +139,20 @@ class Connection:
     async def _request(self, subject: str, payload: bytes) -> Msg:
         return await _patiently(lambda seconds: self.client.request(subject, payload, timeout=seconds))
 
-    async def publish(self, message: Message, *, dedupe: str = "") -> bool:
+    async def publish(self, message: Message, *, dedupe: str = "", replaces: int = 0) -> bool:
         """Publish `message` on its subject and wait until it is stored; False where one stands there already.
 
         That one may be our own, where the answer to it was lost. A message whose class says ONCE is stored only where
         nothing stands on the subject that excludes it, for most their own. While the broker is away this tries again
         for two minutes, then it raises BrokerError. What is sent again carries the same id, so it is stored once, also
         where somebody has removed it since. `dedupe`: the id where a later call is to count as the same within two
-        minutes.
+        minutes. `replaces`: the sequence of what must stand on the message's own subject.
         """
         headers = {"Nats-Msg-Id": dedupe or secrets.token_urlsafe(9), **header()}
-        if message.ONCE:
-            headers["Nats-Expected-Last-Subject-Sequence"] = "0"
-            if message.excluded_by != message.subject:
-                headers["Nats-Expected-Last-Subject-Sequence-Subject"] = message.excluded_by
+        if replaces or message.ONCE:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(replaces)
+        if message.excluded_by != message.subject and message.ONCE and not replaces:
+            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = message.excluded_by
         answer = await self.store(message.subject, encode(message), headers)
         error = answer.get("error")
         if error is None:
@@ -219,20 +229,30 @@ class Connection:
 
     async def last(self, stream: str, subject: str) -> bytes | None:
         """The latest message on `subject`, or None; from the stream's leader, for another replica may lag behind."""
+        message = await self._last(stream, subject)
+        return None if message is None else base64.b64decode(message.get("data", ""))
+
+    async def last_sequence(self, stream: str, subject: str) -> int:
+        """The sequence of the latest message on `subject`, as the leader has it; 0 where there is none."""
+        message = await self._last(stream, subject)
+        return message["seq"] if message else 0
+
+    async def _last(self, stream: str, subject: str) -> dict[str, Any] | None:
         try:
             answer = await self.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
         except BrokerError as error:
             if "no message found" not in str(error):
                 raise
             return None
-        return base64.b64decode(answer["message"].get("data", ""))
+        message: dict[str, Any] = answer["message"]
+        return message
 
     async def _direct(self, stream: str, request: dict[str, Any]) -> Msg | None:
         try:
             reply = await self._request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode())
         except (nats.errors.Error, TimeoutError) as error:
             raise BrokerError(f"the NATS server at {self.url} did not answer: {words(error)}") from error
-        status = (reply.headers or {}).get("Status")
+        status = _status(reply)
         if status in ("404", "204"):
             return None
         if status:
@@ -263,7 +283,7 @@ class Connection:
                     message = await answers.get()
                 if isinstance(message, Denied):
                     raise message
-                if (message.headers or {}).get("Status"):
+                if _status(message):
                     return found  # the end mark, or 404: there is none
                 found.append(message.data)
         finally:
@@ -386,6 +406,12 @@ class Connection:
 
         with self._told(f"CONSUMER.CREATE.{stream}"):
             return await _patiently(made)
+
+
+def _status(reply: Msg) -> str:
+    """What the server says in place of a message; empty where it is one, whatever headers its sender gave it."""
+    headers = reply.headers or {}
+    return "" if "Nats-Sequence" in headers else headers.get("Status", "")
 
 
 async def _patiently(ask: Callable[[float], Awaitable[Answer]]) -> Answer:

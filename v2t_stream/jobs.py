@@ -1,9 +1,9 @@
 """The state of a job: a fold over its facts, the same for the command line, the monitor and the aggregator."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from schemas.events import Downloaded, Rerun, Submitted
 from schemas.options import Options
@@ -11,9 +11,37 @@ from schemas.transcript import Doubt, Gap, Segment, Sound, Truncated, Unheard
 from v2t_stream.facts import Facts
 from v2t_stream.jetstream import Stored
 from v2t_stream.text import without_signature
-from v2t_stream.topology import ends, job_of, place_of
+from v2t_stream.topology import ends, fact_of, job_of, place_of
 
 State = Literal["queued", "downloading", "listed", "converting", "transcribing", "completed", "failed", "cancelled"]
+
+# What a job is where it has such a fact, the strongest first: an end outlives whatever arrives late.
+_STATES: Final[dict[str, State]] = {
+    "cancelled": "cancelled",
+    "completed": "completed",
+    "failed": "failed",
+    "listed": "listed",
+    "converted": "transcribing",
+    "chunk": "transcribing",
+    "downloaded": "converting",
+    "progress.download": "downloading",
+}
+
+
+def state_of(has: Callable[[str], bool]) -> State:
+    """The state of a job by the names of its facts: `has` tells of each, as in `converted`, whether there is one."""
+    return next((state for name, state in _STATES.items() if has(name)), "queued")
+
+
+def state_of_list(entries: Collection[State]) -> State:
+    """The state of a list by those of all its entries.
+
+    It has ended when all have: failed where one of them failed, otherwise completed where one of them completed.
+    """
+    ends: list[State] = ["failed", "completed", "cancelled"]
+    if not all(state in ends for state in entries):
+        return "listed"
+    return next((end for end in ends if end in entries), "cancelled")
 
 
 @dataclass
@@ -27,28 +55,21 @@ class Job(Facts):
 
     @property
     def state(self) -> State:
-        """An end outlives whatever arrives late: cancelled before completed before failed.
+        """By the names of its facts, as the workers see it: also of those that cannot be read."""
+        state = state_of(self._has)
+        if state != "listed" or not self.listed or len(self.children) < self.listed.children:
+            return state
+        return state_of_list([child.state for child in self.children.values()])
 
-        A list has ended when all its entries have: failed where one of them failed, otherwise completed where one
-        of them completed.
-        """
-        if self.cancelled:
-            return "cancelled"
-        if self.completed:
-            return "completed"
-        if self.failed:
-            return "failed"
-        if self.listed:
-            return self._state_of_list(self.listed.children)
-        if self.converted or self.downloaded:
-            return "transcribing" if self.converted or self.chunks else "converting"
-        return "downloading" if "download" in self.progress else "queued"
-
-    def _state_of_list(self, length: int) -> State:
-        if len(self.children) < length or not all(child.ended for child in self.children.values()):
-            return "listed"
-        outcomes = {child.state for child in self.children.values()}
-        return "failed" if "failed" in outcomes else "completed" if "completed" in outcomes else "cancelled"
+    def _has(self, name: str) -> bool:
+        match name:
+            case "chunk":
+                return bool(self.chunks)
+            case "progress.download":
+                return "download" in self.progress
+            case "downloaded" if self.downloaded:
+                return True
+        return fact_of(name, self.id, self.run) in self.sequences
 
     @property
     def ended(self) -> bool:
@@ -94,7 +115,9 @@ class Job(Facts):
             return ""
         if self.failed:
             return self.failed.reason
-        reasons = [child.reason for child in self.parts if child.reason]
+        reasons = [child.reason for child in self.children.values() if child.reason]
+        if not reasons:
+            return "the reason cannot be read: a newer release may"
         return f"{len(reasons)} of {len(self.children)} entries failed, the first with: {reasons[0]}"
 
     @property
@@ -124,7 +147,9 @@ class Job(Facts):
     @property
     def is_whole(self) -> bool:
         """Whether every chunk there will ever be has its result."""
-        return self.converted is not None and len(self.chunks) >= self.converted.chunks
+        if self.converted is None or len(self.chunks) < self.converted.chunks:
+            return False
+        return all(n in self.chunks for n in range(self.converted.chunks))  # by number: one too many stands for none
 
     @property
     def gaps(self) -> list[Gap]:

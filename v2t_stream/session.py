@@ -13,6 +13,7 @@ from schemas.options import Options
 from v2t_stream.applied import is_applied, layout_in_use, store_in_use
 from v2t_stream.drift import Drift, compare
 from v2t_stream.embedded import Broker, embedded_broker, try_lock
+from v2t_stream.epochs import renew_if_rolled_back
 from v2t_stream.errors import BrokerError, Denied, SettingsError, StoreError
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.login import Login
@@ -77,6 +78,7 @@ async def session(
         await connect(broker.url, name=f"v2t on {settings.node}") as connection,
     ):
         await set_up(connection, settings, change_store=change_store, told=set_up_again)
+        await renew_if_rolled_back(connection, settings.home)  # before anything is submitted
         store = open_store(connection, settings)
         if not work:
             yield Session(connection, store, broker.url, local=True)

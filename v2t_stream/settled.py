@@ -29,7 +29,7 @@ class Settled:
         self._asking: asyncio.Task[None] | None = None
 
     async def any_of(self, subjects: list[str]) -> bool:
-        """Whether a fact stands on at least one of `subjects`. Raises BrokerError."""
+        """Whether a fact stands on at least one of `subjects`. Raises BrokerError, whatever went wrong."""
         question = _Question(subjects, asyncio.get_running_loop().create_future())
         self._questions.append(question)
         if self._asking is None or self._asking.done():
@@ -46,7 +46,11 @@ class Settled:
                     settled = seems and await self._connection.any_of(JOBS, question.subjects)
                     if not question.answer.done():  # cancelled meanwhile
                         question.answer.set_result(settled)
-            except BrokerError as error:
+            except Exception as error:  # noqa: BLE001  # whatever it is, those who ask must hear of it
+                told = error if isinstance(error, BrokerError) else BrokerError(f"cannot tell what is done: {error!r}")
                 for question in together:
                     if not question.answer.done():
-                        question.answer.set_exception(error)
+                        question.answer.set_exception(told)
+            finally:
+                for question in together:
+                    question.answer.cancel()  # where we are cancelled ourselves; an answer that is given stays

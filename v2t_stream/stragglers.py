@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from schemas.chunks import ChunkTask
+from schemas.message import decode_as
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import ANNOUNCE_EVERY, NodeInfo, Presence, fleet
 from v2t_stream.jetstream import Connection
@@ -63,7 +64,7 @@ async def help_out(connection: Connection, worker: Worker, presence: Presence, s
                 continue  # nobody has anything in hand, and one small answer tells so, however many nodes there are
             for subject in stragglers(await fleet(connection), presence.info(), seconds):
                 data = await connection.last(CHUNKS, subject)
-                if data and await worker.do_again(subject, msgspec.json.decode(data, type=ChunkTask)):
+                if data and await worker.do_again(subject, decode_as(ChunkTask, data)):
                     break
-        except BrokerError:
-            continue  # the broker is away; there will be another look
+        except (BrokerError, msgspec.DecodeError):
+            continue  # the broker is away, or it is of a newer release; there will be another look

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from schemas.message import encode
+from schemas.message import decode_as, encode
 from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
 from v2t_stream import done
@@ -25,7 +25,7 @@ from v2t_stream.models import problem
 from v2t_stream.object_store import UPLOADED, ObjectStore
 from v2t_stream.options import OPTIONS
 from v2t_stream.providers import HTTP_ENGINES
-from v2t_stream.text import HARMFUL, one_line, quoted
+from v2t_stream.text import HARMFUL, one_line, path_text, quoted
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
@@ -45,7 +45,7 @@ def parse(data: bytes) -> SubmitRequest:
     if not text.startswith(("{", "[", '"')):
         return SubmitRequest(url=text)
     try:
-        return msgspec.json.decode(text, type=SubmitRequest)
+        return decode_as(SubmitRequest, text.encode())
     except msgspec.ValidationError as error:
         raise Reject(_misfit(error)) from error
     except msgspec.DecodeError as error:
@@ -148,14 +148,14 @@ async def store_file(store: ObjectStore, path: Path, *, sha256: str = "") -> str
 
     `sha256`: where it is known already. Raises V2TError, also for a file that is still being written.
     """
-    key = f"{UPLOADED}/{secrets.token_hex(12)}/source{path.suffix}"
+    key = f"{UPLOADED}/{secrets.token_hex(12)}/source{path_text(path.suffix)}"
     before, begun = _written(path), time.monotonic()
     await store.put_file(key, path, sha256=sha256 or await asyncio.to_thread(done.sha256, path))
     if time.time() - before[1] / 1e9 < _FRESH:
         await asyncio.sleep(begun + _FRESH - time.monotonic())
     if _written(path) != before:
         await store.delete(key)
-        raise SettingsError(f"{path} is still being written: send it again when it is complete")
+        raise SettingsError(f"{path_text(path)} is still being written: send it again when it is complete")
     return key
 
 

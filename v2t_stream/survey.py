@@ -1,31 +1,24 @@
 """The fleet in numbers, as the broker knows it at a moment: queues, jobs by state, nodes, dead letters, storage."""
 
+import contextlib
 import time
 from collections import Counter, defaultdict
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
-from schemas.events import Rerun
+import msgspec
+
+from schemas.events import ChunkDone, Rerun
+from schemas.message import decode_as
+from v2t_stream.census import fact_names, latest_runs
 from v2t_stream.fleet import NodeInfo, fleet
 from v2t_stream.jetstream import Connection
-from v2t_stream.jobs import State
+from v2t_stream.jobs import State, state_of, state_of_list
 from v2t_stream.queues import Queue, queues
-from v2t_stream.topology import DEAD, JOBS, job_of, run_of
+from v2t_stream.topology import DEAD, JOBS, place_of
 
 _SHARE: Final = 0.01  # of the time that counting jobs may take; it grows with the jobs that are remembered
 _OLDEST: Final = 60.0  # seconds that a count is used at most, however long it took: a broker may be slow just once
-
-# What a job is when it has such a fact, the strongest first, as in v2t_stream.jobs.
-_STATES: Final[dict[str, State]] = {
-    "cancelled": "cancelled",
-    "completed": "completed",
-    "failed": "failed",
-    "listed": "listed",
-    "converted": "transcribing",
-    "downloaded": "converting",
-    "submitted": "queued",
-}
-_OF_ALL_RUNS: Final = {"cancelled", "downloaded", "submitted"}  # media that is there is not downloaded again
 
 
 class Survey(NamedTuple):
@@ -77,20 +70,30 @@ class Surveyor:
 
 async def jobs_by_state(connection: Connection) -> dict[str, int]:
     """How many jobs there are in each state, by the names of their facts alone: few requests for some ten thousand."""
-    subjects = await connection.subjects(JOBS, "v2t.job.*.*")
-    runs: defaultdict[str, int] = defaultdict(int)
-    for subject in await connection.subjects(JOBS, Rerun.subject_of(job="*", run="*")):
-        runs[job_of(subject)] = max(runs[job_of(subject)], run_of(subject))
-    if runs:
-        for fact in _STATES:
-            subjects += await connection.subjects(JOBS, f"v2t.job.*.{fact}.*")
-    facts: defaultdict[str, set[str]] = defaultdict(set)
-    for subject in subjects:
-        job, fact = subject.split(".")[2:4]
-        if fact in _OF_ALL_RUNS or run_of(subject) == runs[job]:
-            facts[job].add(fact)
-    counts: dict[str, int] = dict.fromkeys(_STATES.values(), 0)
-    for known in facts.values():
-        if state := next((state for fact, state in _STATES.items() if fact in known), None):
-            counts[state] += 1
+    runs = await latest_runs(connection)
+    facts = await fact_names(connection, runs)
+    for job, known in facts.items():
+        # Only of these it matters, and they are as many as nodes convert at once.
+        if state_of(known.__contains__) == "converting" and await _has_chunk(connection, job, runs.get(job, 0), known):
+            known.add("chunk")
+    states = {job: state_of(known.__contains__) for job, known in facts.items()}
+    entries: defaultdict[str, list[State]] = defaultdict(list)
+    for job, state in states.items():
+        parent, place = place_of(job)
+        if place:
+            entries[parent].append(state)
+    counts: Counter[str] = Counter(dict.fromkeys(get_args(State), 0))
+    counts.update(
+        state_of_list(entries[job]) if state == "listed" and entries[job] else state for job, state in states.items()
+    )
     return counts
+
+
+async def _has_chunk(connection: Connection, job: str, run: int, known: set[str]) -> bool:
+    """Whether a chunk has its result in a run, or had it before and is kept."""
+    if "progress.convert" in known and await connection.subjects(JOBS, ChunkDone.subject_of(job=job, run=run, n="*")):
+        return True
+    data = await connection.last(JOBS, Rerun.subject_of(job=job, run=run)) if run else None
+    with contextlib.suppress(msgspec.DecodeError):
+        return data is not None and bool(decode_as(Rerun, data).keeps)
+    return False

@@ -1,5 +1,6 @@
 """Text from outside, made fit for one line of a terminal, a log or a message."""
 
+import os
 import re
 from typing import Final
 from urllib.parse import parse_qsl
@@ -20,6 +21,11 @@ def one_line(text: str, longest: int = 500) -> str:
     """`text` without line ends, characters that do harm, and runs of blanks, cut off after `longest` characters."""
     plain = " ".join(printable(text).split())
     return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    """A path, or a part of one, that can be written as text: what is not UTF-8 in it becomes U+FFFD."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def quoted(text: str) -> str:

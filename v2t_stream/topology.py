@@ -26,7 +26,7 @@ from schemas.events import (
     Retried,
     Submitted,
 )
-from schemas.message import Message
+from schemas.message import Message, decode_as
 from schemas.notification import Upload
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection
@@ -51,6 +51,8 @@ LAYOUT: Final = 3
 # In the metadata of the stream JOBS
 STORE_KEY: Final = "v2t_store"  # what the jobs keep their files in
 LAYOUT_KEY: Final = "v2t_layout"
+
+EPOCH_KEY: Final = "v2t_epoch"  # in the metadata of the stream INBOX, where its jobs were given other ids
 
 _NS: Final = 1_000_000_000
 
@@ -214,15 +216,37 @@ def message_type(subject: str) -> type[Message] | None:
 
 
 def decode(subject: str, data: bytes) -> Message | None:
-    """The message on `subject`; None for a subject of a newer release. Raises msgspec.DecodeError."""
+    """The message on `subject`; None for a subject of a newer release. Raises msgspec.DecodeError.
+
+    It is a ValidationError where the message is JSON that does not fit, or that belongs on another subject.
+    """
     kind = message_type(subject)
-    return msgspec.json.decode(data, type=kind) if kind else None
+    if kind is None:
+        return None
+    message = decode_as(kind, data)
+    if message.subject != subject:
+        raise msgspec.ValidationError(f"it belongs on {message.subject}")
+    return message
 
 
 def job_of(subject: str) -> str:
-    """The job id in a fact's or a chunk's subject."""
+    """The job id in a fact's or a chunk's subject; empty where there is none."""
     tokens = subject.split(".")
-    return tokens[3] if tokens[1] == "chunk" else tokens[2]
+    place = 3 if tokens[1:2] == ["chunk"] else 2
+    return tokens[place] if len(tokens) > place else ""
+
+
+def chunk_of(subject: str) -> int | None:
+    """The number of the chunk in a chunk's subject; None where it is no chunk's."""
+    match subject.split("."):
+        case ["v2t", "chunk", _, _, n] | ["v2t", "chunk", _, _, n, _] if n.isascii() and n.isdecimal():
+            return int(n)
+    return None
+
+
+def fact_of(name: str, job: str, run: int) -> str:
+    """The subject of the fact called `name`, as in `converted`, in this run of the job."""
+    return _FACTS[name].subject_of(job=job, run=run)
 
 
 def run_of(subject: str) -> int:
@@ -251,9 +275,13 @@ def folder(job: str, run: int) -> str:
 
 
 async def inbox_epoch(connection: Connection) -> str:
-    """What sets this inbox apart from one made before or elsewhere: the second it was created, in base 36."""
-    created = (await connection.api(f"STREAM.INFO.{INBOX}"))["created"]
-    return _base36(int(datetime.fromisoformat(created).timestamp()))
+    """What sets this inbox apart from one made before or elsewhere: the second it was created, in base 36.
+
+    Of one that was rolled back, the second in which that was noticed: see v2t_stream.epochs.
+    """
+    info = await connection.api(f"STREAM.INFO.{INBOX}")
+    renewed: str | None = (info["config"].get("metadata") or {}).get(EPOCH_KEY)
+    return renewed or base36(int(datetime.fromisoformat(info["created"]).timestamp()))
 
 
 def job_id(epoch: str, sequence: int) -> str:
@@ -262,7 +290,7 @@ def job_id(epoch: str, sequence: int) -> str:
     Sender and intake both derive it, so an id is known the moment a submission is stored, the same submission
     sent twice has the same one, and a message delivered to intake twice makes one job.
     """
-    return f"{epoch}-{_base36(sequence)}"
+    return f"{epoch}-{base36(sequence)}"
 
 
 def child_id(parent: str, n: int) -> str:
@@ -283,10 +311,11 @@ def upload_job_id(upload: Upload) -> str:
     However often and after whatever time it is announced or listed, it is the same job.
     """
     digest = hashlib.sha256(msgspec.json.encode((upload.bucket, upload.key, upload.etag, upload.version))).digest()
-    return f"up-{_base36(int.from_bytes(digest[:12], 'big'))}"
+    return f"up-{base36(int.from_bytes(digest[:12], 'big'))}"
 
 
-def _base36(number: int) -> str:
+def base36(number: int) -> str:
+    """A number from 0 in the digits and letters that make ids."""
     digits = ""
     while number:
         number, digit = divmod(number, 36)

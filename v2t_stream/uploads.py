@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.message import decode_as
 from schemas.notification import Upload
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
@@ -66,10 +67,10 @@ async def _sidecar(store: ObjectStore, upload: Upload) -> dict[str, Any]:
             f"{upload.url}{_SIDECAR} is too large for an object with options: correct it and upload both again"
         )
     try:
-        return msgspec.json.decode(await store.get(upload.url + _SIDECAR), type=dict[str, Any])
+        return decode_as(dict[str, Any], await store.get(upload.url + _SIDECAR))
     except ObjectMissing:
         return {}
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise Reject(
             f"{upload.url}{_SIDECAR} is no JSON object with options ({error}): correct it and upload both again"
         ) from error
@@ -102,7 +103,7 @@ def _fitting(stem: str) -> str:
 async def _source(store: ObjectStore, key: str) -> str:
     """Of which source the transcript at `key` is; empty where there is none."""
     try:
-        return msgspec.json.decode(await store.get(key), type=Transcript).source
+        return decode_as(Transcript, await store.get(key)).source
     except (ObjectMissing, msgspec.DecodeError):
         return ""
 

@@ -16,7 +16,9 @@ from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress, Rerun
 from schemas.message import Message
 from v2t_stream.applied import is_applied
-from v2t_stream.errors import BrokerError, Denied, Hung, Reject, Retry, StoreChanged, V2TError
+from v2t_stream.epochs import Seen
+from v2t_stream.errors import BrokerError, Denied, Foreign, Hung, Reject, Retry, StoreChanged, V2TError
+from v2t_stream.fleet import fleet, version
 from v2t_stream.logs import about
 from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
@@ -26,8 +28,10 @@ from v2t_stream.text import one_line
 from v2t_stream.topology import (
     INBOX,
     INBOX_SUBJECTS,
+    JOBS,
     Consumer,
     decode,
+    ends,
     inbox_epoch,
     job_id,
     job_of,
@@ -47,6 +51,7 @@ _HUNG: Final = 60.0  # and work that took too long, whose thread may be in the m
 _REASON: Final = 2000  # characters of a reason, which may quote what a stranger sent
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
+_FOREIGN: Final = 10.0  # seconds that what another release may read is left to its nodes
 
 
 class Worker:
@@ -74,7 +79,7 @@ class Worker:
         Raises Hung where some of it does not end, as it waits for a thread that never comes back; only the end of
         the process ends that.
         """
-        self._epoch = await inbox_epoch(self._connection)
+        await self._read_epoch()
         self._ack_wait = min([await self._ack_wait_of(consumer) for consumer in self._row.consumers])
         for end in (Cancelled.subject_of(job="*"), Rerun.subject_of(job="*", run="*")):
             await self._connection.client.subscribe(end, cb=self._on_moot)
@@ -99,6 +104,11 @@ class Worker:
             await self._stage.close()
             if self._tasks:
                 raise Hung(f"{', '.join(self._tasks.values())} does not end: the stage ends without it")
+
+    async def _read_epoch(self) -> None:
+        epoch = await inbox_epoch(self._connection)
+        if epoch != self._epoch:
+            self._epoch, self._seen = epoch, Seen(self._resources.settings.home, epoch)
 
     async def _ack_wait_of(self, consumer: Consumer) -> float:
         """The consumer's own: a server that was set up otherwise is as right."""
@@ -233,10 +243,10 @@ class Worker:
         try:
             await self._settle(message)
         except asyncio.CancelledError:
-            with contextlib.suppress(nats.errors.Error):
+            with contextlib.suppress(nats.errors.Error, BrokerError):
                 if asyncio.current_task() in self._moot:
                     self._count("skipped")
-                    await message.ack()
+                    await self._ack(message)
                 else:
                     self._count("returned")
                     await message.nak()
@@ -255,10 +265,9 @@ class Worker:
         take(message.headers)
         work: Message | Submission | None = None
         try:
-            work = self._decode(message)
-            if work:
-                about(work.job, getattr(work, "n", None))
-            if work is None or await self._is_settled(work):
+            work = await self._decode(message)
+            about(work.job, getattr(work, "n", None))
+            if await self._is_settled(work, message):
                 await self._ack(message)
                 self._count("skipped")
                 return
@@ -274,6 +283,8 @@ class Worker:
                     await self._process(work)
             await self._ack(message)
             self._count("done")
+        except Foreign as error:
+            await self._leave(message, error)
         except Reject as error:
             await self._give_up(message, work, str(error))
         except (BrokerError, nats.errors.Error):  # the broker went while its result was published or acked
@@ -294,20 +305,51 @@ class Worker:
             self._count("retried")
             await message.nak(delay)
 
-    def _decode(self, message: Msg) -> Message | Submission | None:
-        if self._row.stream == INBOX:
-            return Submission(job_id(self._epoch, message.metadata.sequence.stream), message.subject, message.data)
-        try:
-            return decode(message.subject, message.data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Reject(f"the message on {message.subject} cannot be read: {error}") from error
+    async def _leave(self, message: Msg, error: Foreign) -> None:
+        """Give back what this release cannot read, for a node of another; where none is alive, give it up in time."""
+        stage = [info for info in await fleet(self._connection) if info.stage == self._row.name and info.is_alive]
+        if message.metadata.num_delivered >= self._row.tries and all(info.version == version() for info in stage):
+            await self._give_up(message, None, f"{error}, by no node that is alive: if a newer release sent it, update")
+            return
+        log.warning("left for a node of another release: %s", error)
+        self._count("returned")
+        await message.nak(_FOREIGN)
 
-    async def _is_settled(self, work: Message | Submission) -> bool:
-        """Whether its run has ended or a later one was begun, or this very result is there from an earlier delivery."""
-        run = 0 if isinstance(work, Submission) else work.run
-        facts: list[type[Message]] = [*self._row.results, Failed, Cancelled]
-        subjects = [fact.subject_of(job=work.job, run=run, n=getattr(work, "n", "")) for fact in facts]
-        return await self._settled.any_of([*subjects, Rerun.subject_of(job=work.job, run=run + 1)])
+    async def _decode(self, message: Msg) -> Message | Submission:
+        """Raises Reject for what nobody can read, Foreign for what another release may be able to."""
+        sequence = message.metadata.sequence.stream
+        self._connection.saw(self._row.stream, sequence)
+        if self._row.stream == INBOX:
+            await self._read_epoch()  # it may just have been renewed
+            self._seen.see(sequence)
+            return Submission(job_id(self._epoch, sequence), message.subject, message.data)
+        try:
+            work = decode(message.subject, message.data)
+        except msgspec.DecodeError as error:
+            kind = Foreign if isinstance(error, msgspec.ValidationError) else Reject
+            raise kind(f"the message on {message.subject} cannot be read: {error}") from error
+        if work is None:
+            raise Foreign(f"the message on {message.subject} cannot be read: it is of an unknown kind")
+        return work
+
+    async def _is_settled(self, work: Message | Submission, message: Msg | None = None) -> bool:
+        """Whether its run has ended or a later one was begun, or this very result is there from an earlier delivery.
+
+        A result that is older than `message` is asked for once more, as what came of it was lost: see recovery.
+        """
+        job, run = work.job, 0 if isinstance(work, Submission) else work.run
+        results = [fact.subject_of(job=job, run=run, n=getattr(work, "n", "")) for fact in self._row.results]
+        moot = [
+            Failed.subject_of(job=job, run=run),
+            Cancelled.subject_of(job=job),
+            Rerun.subject_of(job=job, run=run + 1),
+        ]
+        if not await self._settled.any_of([*results, *moot]):
+            return False
+        if message is None or self._row.stream != JOBS or await self._settled.any_of([*moot, *ends(job, run)]):
+            return True
+        since = message.metadata.sequence.stream
+        return any([await self._connection.last_sequence(JOBS, result) > since for result in results])
 
     async def _process(self, work: Message | Submission) -> None:
         begun = time.monotonic()
@@ -346,7 +388,7 @@ class Worker:
             stage=self._row.name,
             reason=reason,
             original_subject=message.subject,
-            data=message.data,
+            data=message.data if len(message.data) < self._connection.client.max_payload // 2 else b"",  # in base 64
             deliveries=message.metadata.num_delivered,
             node=self._resources.settings.node,
         )
@@ -355,6 +397,7 @@ class Worker:
             await self._connection.publish(letter, dedupe=f"dead-{self._row.stream}-{sequence}")
             self._count("dead")
             await self._connection.publish(_consequence(self._row.name, message.subject, work, reason))
+            await self._connection.check_store()
             await self._connection.client.request(message.reply, b"+TERM " + reason.encode()[:200], timeout=5)
 
     def _count(self, outcome: Outcome) -> None:
@@ -374,7 +417,7 @@ class Worker:
                 await asyncio.sleep(self._ack_wait / 3)
                 with contextlib.suppress(nats.errors.Error, BrokerError):
                     await message.in_progress()
-                    if work and await self._is_settled(work):
+                    if work and await self._is_settled(work, message):
                         self._end_as_moot(current)
                         break
             await asyncio.sleep(_HUNG)

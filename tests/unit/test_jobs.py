@@ -164,7 +164,8 @@ def test_facts_of_a_newer_release_change_nothing() -> None:
     """Else an old monitor dies on a new fleet."""
     facts = [Stored("v2t.job.j.polished", b'{"job":"j"}', 1, 1.0), Stored("v2t.job.j.failed", b'{"job":1}', 2, 1.0)]
     job = fold("j", facts)
-    assert (job.state, job.failed, job.retries) == ("queued", None, 0)
+    assert (job.failed, job.retries) == (None, 0)
+    assert (job.state, job.reason) == ("failed", "the reason cannot be read: a newer release may")  # as workers see it
 
 
 def test_jobs_are_kept_apart() -> None:

@@ -21,14 +21,15 @@ from v2t_stream.caveats import caveats
 from v2t_stream.cli.follow import Bars, follow, heading
 from v2t_stream.cli.run import in_session
 from v2t_stream.cli.timeline import lines
-from v2t_stream.errors import ObjectMissing, SettingsError, StoreError, V2TError
+from v2t_stream.errors import Denied, ObjectMissing, SettingsError, StoreError, V2TError
 from v2t_stream.fleet import fleet
 from v2t_stream.formats import FORMATS
 from v2t_stream.jobs import Job, fold_all
 from v2t_stream.lists import history, read
 from v2t_stream.models import problem
-from v2t_stream.progress import clock, describe, shortfalls, summed_up
+from v2t_stream.progress import clock, counted, describe, shortfalls, summed_up
 from v2t_stream.session import Session
+from v2t_stream.stalls import ADVICE, confirmed
 from v2t_stream.text import one_line
 from v2t_stream.timeline import timeline
 from v2t_stream.topology import but_chunks, child_id
@@ -59,6 +60,10 @@ def list_(*, as_json: bool) -> None:
         running = [f"v2t.job.{job.id}.chunk.>" for job in jobs if job.downloaded and not job.ended]
         facts += await history(pipeline.connection, running)
         jobs = sorted(fold_all(facts).values(), key=lambda job: job.started_at or 0.0)
+        parts = [part for job in jobs for part in (job, *job.children.values())]
+        if unread := sorted(subject for part in parts for subject in part.unread):
+            said = f"{counted(len(unread), 'fact')} cannot be read, the first on {one_line(unread[0])}"
+            click.echo(f"v2t: {said}", err=True)
         if as_json:
             short = [{name: value for name, value in summary(job).items() if name not in _OF_STATUS} for job in jobs]
             click.echo(msgspec.json.encode(short).decode())
@@ -81,7 +86,9 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
         facts = summary(state) | {
             "options": msgspec.to_builtins(state.options),  # without the defaults
             "warning": warning(state, await fleet(pipeline.connection)),
+            **await _stalled(pipeline, state),
             "caveats": told,
+            "unread": sorted(state.unread),
             **{name: msgspec.to_builtins(getattr(record, name)) for name in _OF_RECORD},
         }
         if as_json:
@@ -192,6 +199,16 @@ def summary(job: Job) -> dict[str, Any]:
     }
 
 
+async def _stalled(pipeline: Session, state: Job) -> dict[str, Any]:
+    """Of a job, or an entry of a list, that cannot go on by itself: what to say of it in place of when it ends."""
+    with contextlib.suppress(Denied):  # who may not look
+        for id_, stall in (
+            await confirmed(pipeline.connection, [job.id for job in state.parts if not job.ended])
+        ).items():
+            return {"eta": None, "warning": f"{id_} cannot go on by itself, as {stall.reason}: {ADVICE}"}
+    return {}
+
+
 def _print_summary(job: Job, facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if name == "children":
@@ -199,6 +216,8 @@ def _print_summary(job: Job, facts: dict[str, Any]) -> None:
         elif name == "caveats":
             for n, caveat in enumerate(value):
                 click.echo(f"{'' if n else name:12}{one_line(caveat, _LONGEST)}")
+        elif name == "unread" and value:
+            click.echo(f"{name:12}{one_line(', '.join(value))}")
         elif name == "done_before_as" and value:
             click.echo(f"done before as job {value}")
         elif name == "options" and value:

@@ -17,12 +17,14 @@ from v2t_stream import logs, traces
 from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served
 from v2t_stream.cli.signals import stop_on_signals
 from v2t_stream.embedded import find_running, url_file
+from v2t_stream.epochs import renew_if_rolled_back
 from v2t_stream.errors import Hung, SettingsError
 from v2t_stream.fleet import Presence, announce, check_may_work, fleet
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.login import Login
 from v2t_stream.memory import share_heaps
 from v2t_stream.providers import load
+from v2t_stream.recovery import recover
 from v2t_stream.session import announce_uploads, make_ready, open_store, session
 from v2t_stream.settings import Settings
 from v2t_stream.stage import Resources, load_stage
@@ -151,12 +153,16 @@ def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
             await make_ready(connection, settings, [name])
             await check_may_work(connection, settings.node)
             await connection.hold_to(INBOX)
+            if name == "intake":
+                await renew_if_rolled_back(connection, settings.home)
             presence = Presence(settings.node, name)
             resources = Resources(settings, connection, open_store(connection, settings), presence)
             worker = Worker(load_stage(name, resources), resources)
             aside = [announce(connection, presence), connection.watch_store()]
             if name == "transcribe":
                 aside.append(help_out(connection, worker, presence, CHUNK_SECONDS))
+            if name == "aggregate":
+                aside.append(recover(connection, settings))
             try:
                 async with stage_served(where, connection, presence, settings):
                     await _beside(worker.run(stop), *aside)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import mimetypes
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,7 +25,9 @@ from v2t_stream.options import OPTIONS, Option
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, store_file, submit
-from v2t_stream.text import one_line
+from v2t_stream.text import one_line, path_text
+
+log = logging.getLogger(__name__)
 
 
 def _transcription_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -211,15 +214,18 @@ def convert(
 
         async def one(file: Path, stem: Path) -> None:
             nonlocal failures
+            name = path_text(file)
             async with at_once:
                 try:
                     transcript = await _convert(pipeline, request, file, bars)
                     for path in await _written(pipeline, transcript, stem, wanted):
-                        bars.say(str(path))
-                    caveats.tell(str(file), await stored(pipeline.store, transcript))
-                except V2TError as error:
+                        bars.say(path_text(path))
+                    caveats.tell(name, await stored(pipeline.store, transcript))
+                except Exception as error:  # whatever is wrong with one file, the others go on
                     failures += 1
-                    bars.warn(f"v2t: {one_line(str(file))}: {error}")
+                    log.debug("unexpected, from %s", name, exc_info=error)
+                    reason = str(error) if isinstance(error, V2TError) else f"{type(error).__name__}: {error}"
+                    bars.warn(f"v2t: {one_line(name)}: {reason}")
 
         async with session(settings, work=True, options=request) as pipeline:
             with Bars() as bars:
@@ -246,7 +252,7 @@ async def _convert(pipeline: Session, wish: SubmitRequest, file: Path, bars: Bar
             return before.transcript
     with bars.step(file.name, "sending"):
         media = await store_file(pipeline.store, file, sha256=sha256)
-    job, _ = await submit(pipeline.connection, msgspec.structs.replace(wish, media=media, title=file.name))
+    job, _ = await submit(pipeline.connection, msgspec.structs.replace(wish, media=media, title=path_text(file.name)))
     try:
         state = await follow(pipeline.connection, job, bars)
     except Denied as error:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from v2t_stream.applied import store_in_use
 from v2t_stream.drift import age
+from v2t_stream.epochs import renew
 from v2t_stream.session import announce_uploads, drifted, session, store_drifted
 from v2t_stream.settings import Settings
 from v2t_stream.topology import DEAD, JOBS, STAGES, STREAMS
@@ -23,12 +24,15 @@ def topology() -> None:
 
 @topology.command("apply")
 @click.option("--change-store", is_flag=True, help="Keep files from now on in the store of these settings.")
-def apply_(*, change_store: bool) -> None:
+@click.option("--renew-ids", is_flag=True, help="Give new jobs ids that no older copy of the broker has given.")
+def apply_(*, change_store: bool, renew_ids: bool) -> None:
     """Create or update streams, consumers and buckets; doing it again changes nothing."""
     settings = Settings.from_environment()
 
     async def run() -> None:
         async with session(settings, work=False, set_up_again=True, change_store=change_store) as pipeline:
+            if renew_ids:
+                await renew(pipeline.connection)
             click.echo(f"streams and consumers are set up at {pipeline.connection.url}")
             click.echo(f"files are kept in {await store_in_use(pipeline.connection)}")
         if trouble := await announce_uploads(settings):

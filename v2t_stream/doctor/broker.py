@@ -17,6 +17,7 @@ from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection
 from v2t_stream.session import check_store, drifted, minio_store, open_store, store_drifted
 from v2t_stream.settings import Settings
+from v2t_stream.stalls import ADVICE, confirmed, unfinished
 from v2t_stream.topology import CHUNKS, STAGES, STORE_KEY, STREAMS
 
 _PAYLOAD: Final = 1 << 20  # bytes of a message that the object store's chunks are cut for
@@ -41,6 +42,7 @@ def checks(connection: Connection, settings: Settings) -> list[tuple[str, Check]
         ("priorities", lambda: priorities(connection)),
         ("clock", lambda: clock(connection)),
         ("nodes", lambda: nodes(connection)),
+        ("jobs", lambda: jobs(connection)),
         ("store", lambda: store(connection, settings)),
     ]
     if settings.minio_endpoint:
@@ -159,6 +161,17 @@ async def nodes(connection: Connection) -> Finding:
     if len(versions) > 1:
         return Finding("nodes", "warn", f"{found}, of the releases {', '.join(versions)}", "update the older ones")
     return Finding("nodes", "ok", f"{found}, release {versions[0]}")
+
+
+async def jobs(connection: Connection) -> Finding:
+    """Whether those that have not ended can go on."""
+    running = await unfinished(connection)
+    stalled = await confirmed(connection, running)
+    if not stalled:
+        return Finding("jobs", "ok", f"{len(running)} have not ended, and each waits or is in work")
+    shown = "; ".join(f"{id_} cannot go on, as {stall.reason}" for id_, stall in list(stalled.items())[:_SHOWN])
+    more = f"; and {len(stalled) - _SHOWN} more" if len(stalled) > _SHOWN else ""
+    return Finding("jobs", "warn", f"{shown}{more}", ADVICE)
 
 
 async def store(connection: Connection, settings: Settings) -> Finding:

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from schemas.message import decode_as
 from v2t_stream.errors import ObjectMissing, StoreError
 from v2t_stream.models.folder import Manifest
 from v2t_stream.models.source import OnBytes, SourceFailed, Wanted, arrived
@@ -52,7 +53,7 @@ class SharedModel:
 async def find(store: ObjectStore, key: str) -> SharedModel | None:
     """The model that the fleet shares under this key, if there is one. Raises SourceFailed."""
     try:
-        manifest = msgspec.json.decode(await store.get(f"{_prefix(key)}{_MANIFEST}"), type=Manifest)
+        manifest = decode_as(Manifest, await store.get(f"{_prefix(key)}{_MANIFEST}"))
     except ObjectMissing:
         return None
     except StoreError as error:

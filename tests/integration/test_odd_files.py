@@ -1,0 +1,74 @@
+"""Files whose names or contents are odd, each among others that are not."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.acceptance.test_cli import Terminal
+from tests.harness import DATA, Simulated, simulated
+from v2t_stream.cli import cli, submit
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
+    with simulated(tmp_path_factory.mktemp("fleet")) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    for name in (b"good.flac", b"t\xe4lk.flac", b"\xff\xfe.flac"):
+        shutil.copy(DATA / "5s.flac", os.fsencode(folder) + b"/" + name)
+    return folder
+
+
+def test_names_that_are_not_utf8_are_names_all_the_same(fleet: Simulated, folder: Path, tmp_path: Path) -> None:
+    """Else one file from an old disk ends the whole folder."""
+    (folder / "broken.flac").write_bytes(b"no sound")
+    terminal = Terminal(tmp_path / "home", fleet.server.url)
+    out, err = terminal.run("convert", "--input", folder, "--force", code=1)
+    assert "1 of 4 files gave no transcript" in err
+    assert "broken.flac: " in err
+    written = sorted(os.fsencode(path.name) for path in folder.glob("*.srt"))
+    assert written == sorted([b"good.srt", b"t\xe4lk.srt", b"\xff\xfe.srt"])
+    assert len(out.splitlines()) == 3
+    assert "t\ufffdlk.srt" in out
+    listed, _ = terminal.run("job", "list")
+    assert "t\ufffdlk.flac" in listed
+
+
+def test_a_file_with_an_odd_suffix_is_sent(fleet: Simulated, folder: Path, tmp_path: Path) -> None:
+    """Else the name under which it is stored ends the command with a traceback."""
+    odd = os.fsdecode(os.fsencode(folder) + b"/talk.\xff")
+    shutil.copy(DATA / "5s.flac", odd)
+    terminal = Terminal(tmp_path / "home", fleet.server.url)
+    out, _ = terminal.run("convert", "--input", odd, "--force")
+    assert out.endswith("talk.srt\n")
+
+
+def test_what_nobody_expected_of_one_file_leaves_the_others(
+    fleet: Simulated, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a bug that one file of a thousand sets off loses the other 999, and does not say which it was."""
+    as_ever = submit._convert
+
+    async def convert(pipeline: Any, wish: Any, file: Path, bars: Any) -> str:
+        if file.name == "good.flac":
+            raise KeyError("surprise")
+        return await as_ever(pipeline, wish, file, bars)
+
+    monkeypatch.setattr(submit, "_convert", convert)
+    for name, value in {"NATS_URL": fleet.server.url, "V2T_DATA_DIR": str(tmp_path / "home")}.items():
+        monkeypatch.setenv(name, value)
+    arguments = ["convert", "--input", str(folder), "--force"]
+    done = CliRunner().invoke(cli, arguments)
+    assert f"v2t: {folder / 'good.flac'}: KeyError: 'surprise'" in done.output
+    assert done.output.count(".srt") == 2
+    assert "1 of 3 files gave no transcript" in str(done.exception) + done.output

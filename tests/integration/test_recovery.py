@@ -1,0 +1,295 @@
+"""What is taken away in the middle of jobs: they recover, or fail with a reason, and none stands still."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from schemas.chunks import ChunkTask, Span
+from schemas.events import ChunkDone, Converted, Downloaded, Failed, Rerun, Retried, Submitted
+from schemas.message import Message
+from schemas.options import Options
+from schemas.requests import SubmitRequest
+from tests.acceptance.test_cli import Terminal
+from tests.harness import ALL_STAGES, DATA, Server, alive, ended, node, until, upload
+from tests.integration.test_rollback import supervised
+from tests.integration.test_worker import Doing, working
+from tests.patience import PATIENCE
+from tests.simulated import install
+from v2t_stream import recovery
+from v2t_stream.fleet import Presence, tell
+from v2t_stream.jetstream import Connection
+from v2t_stream.lists import read
+from v2t_stream.object_store import MEDIA, TRANSCRIPTS, UPLOADS, JetStreamStore
+from v2t_stream.puller import Puller
+from v2t_stream.recovery import Recovery, recover
+from v2t_stream.settings import Settings
+from v2t_stream.submission import submit
+from v2t_stream.tasks import end
+from v2t_stream.topology import CHUNKS, DEAD, DONE, JOBS, stage_row
+
+SUBMITTED = Submitted(job="job", title="talk", url="http://127.0.0.1/x")
+DOWNLOADED = Downloaded(job="job", title="Talk", source="http://x/y", media="media/job/source", size=1, seconds=1)
+CONVERTED = Converted(job="job", chunks=1, duration=30, speech=8, seconds=2)
+TASK = ChunkTask(job="job", n=0, audio="media/job/chunks/0.flac", spans=(Span(0, 16_000),), options=Options())
+CHUNK = ChunkDone(job="job", n=0, start=0, end=30)
+FAILED = Failed(job="job", stage="convert", reason="r")
+
+
+def later(fact: Message) -> Message:
+    """The same fact of the first retry."""
+    return replace(fact, run=1)
+
+
+RERUN = Rerun(job="job", run=1, begins=replace(DOWNLOADED, run=1))
+KEPT = replace(RERUN, keeps=(0,))
+ANEW = replace(RERUN, begins=replace(SUBMITTED, run=1))
+
+
+@pytest.fixture
+async def connection(nats: tuple[Server, Connection]) -> Connection:
+    return nats[1]
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found lacking is put right at the next look."""
+    monkeypatch.setattr(recovery, "_PATIENCE", 0.0)
+
+
+@contextlib.asynccontextmanager
+async def recovering(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """As a stage does it, but in less than a second."""
+    for name, seconds in {"_PATIENCE": 0.5, "_LOOK_EVERY": 0.2, "_STREAMS_EVERY": 0.2, "_SHARE": 1.0}.items():
+        monkeypatch.setattr(recovery, name, seconds)
+    looking = asyncio.create_task(recover(connection, Settings()))
+    try:
+        yield
+    finally:
+        await end(looking)
+
+
+async def taken(connection: Connection, stage: str) -> None:
+    """Have everything that waits for a stage taken and acked, and nothing done: its messages are lost."""
+    (consumer,) = stage_row(stage).consumers
+    async with Puller(connection.client, JOBS, consumer.durable) as puller:
+        async with asyncio.timeout(PATIENCE):
+            while await left(connection, consumer.durable):
+                if message := await puller.next(1):
+                    await message.ack_sync()
+
+
+async def left(connection: Connection, durable: str) -> int:
+    """Messages that wait or are not acked."""
+    info = await connection.api(f"CONSUMER.INFO.{JOBS}.{durable}")
+    return int(info["num_pending"] + info["num_ack_pending"])
+
+
+async def sent(connection: Connection, message: Message) -> int:
+    return await connection.last_sequence(JOBS, message.subject)
+
+
+# -- jobs
+
+
+@pytest.mark.parametrize(
+    ("facts", "stage", "again"),
+    [
+        ((SUBMITTED,), "download", SUBMITTED),
+        ((SUBMITTED, DOWNLOADED), "convert", DOWNLOADED),
+        ((SUBMITTED, DOWNLOADED, CONVERTED), "convert", DOWNLOADED),
+        ((SUBMITTED, DOWNLOADED, CONVERTED, CHUNK), "aggregate", CONVERTED),
+        ((SUBMITTED, DOWNLOADED, FAILED, RERUN), "convert", RERUN),
+        ((SUBMITTED, DOWNLOADED, FAILED, RERUN, later(CONVERTED)), "convert", RERUN),
+        ((SUBMITTED, DOWNLOADED, FAILED, RERUN, later(CONVERTED), later(CHUNK)), "aggregate", later(CONVERTED)),
+        ((SUBMITTED, DOWNLOADED, CHUNK, FAILED, KEPT, later(CONVERTED)), "aggregate", later(CONVERTED)),
+        ((SUBMITTED, FAILED, ANEW), "download", ANEW),
+        ((SUBMITTED, DOWNLOADED, FAILED, Retried(job="job", time=1, chunks=())), "convert", DOWNLOADED),  # by 0.1
+    ],
+)
+@pytest.mark.usefixtures("hasty")
+async def test_of_many_who_see_a_lost_message_one_sends_it_again(
+    facts: tuple[Message, ...], stage: str, again: Message, connection: Connection
+) -> None:
+    """Else the job stands still for ever; or each node of a fleet has it begun once more."""
+    for each in facts:
+        await connection.publish(each)
+    for each in ("download", "convert", "aggregate"):
+        await taken(connection, each)
+    before = await connection.api(f"STREAM.INFO.{JOBS}")
+    many = [Recovery(connection) for _ in range(5)]
+    await asyncio.gather(*(one.look() for one in many))
+    after = await connection.api(f"STREAM.INFO.{JOBS}")
+    assert await sent(connection, again) == after["state"]["last_seq"] == before["state"]["last_seq"] + 1
+    (consumer,) = stage_row(stage).consumers
+    assert (await connection.api(f"CONSUMER.INFO.{JOBS}.{consumer.durable}"))["num_pending"] == 1
+    await asyncio.gather(*(one.look() for one in many))  # now it waits
+    assert await sent(connection, again) == after["state"]["last_seq"]
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_what_waits_or_is_in_work_is_left_alone(connection: Connection) -> None:
+    """Else a long queue, a long download or a node that retries is taken for a hang, and begun anew without end."""
+    await connection.publish(SUBMITTED)
+    looker = Recovery(connection)
+    await looker.look()
+    async with Puller(connection.client, JOBS, "download") as puller:
+        message = await puller.next(PATIENCE)
+        assert message
+        presence = Presence("here", "download")
+        presence.since[SUBMITTED.subject] = 0.0
+        await tell(connection, presence.info())
+        await connection.client.flush()
+        await looker.look()
+        presence.since.clear()  # it was given back, for a minute
+        await tell(connection, presence.info())
+        await connection.client.flush()
+        await looker.look()
+        await looker.look()
+    assert await sent(connection, SUBMITTED) == 1
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_what_is_lost_over_and_over_fails_with_a_reason(connection: Connection) -> None:
+    """Else it is sent again for ever."""
+    for each in (SUBMITTED, DOWNLOADED, CONVERTED):
+        await connection.publish(each)
+    looker = Recovery(connection)
+    for _ in range(4):
+        for stage in ("download", "convert", "aggregate"):
+            await taken(connection, stage)
+        await looker.look()
+    job = await read(connection, "job")
+    assert job.state == "failed"
+    assert job.reason == (
+        "the job could not go on, as 1 of its chunks are neither done nor waiting (0): retry it again"
+    )
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_what_cannot_be_put_right_fails_with_a_reason(connection: Connection) -> None:
+    """Else it is shown as running for ever."""
+    for each in (TASK, CHUNK):
+        await connection.publish(each)
+    await Recovery(connection).look()
+    assert (await read(connection, "job")).reason == (
+        "the job could not go on, as what was known of its beginning is lost: submit it again"
+    )
+
+
+async def test_a_moment_between_two_stages_is_no_loss(connection: Connection) -> None:
+    """Else every job that a look happens to see between two stages has work done twice."""
+    await connection.publish(SUBMITTED)
+    await taken(connection, "download")
+    looker = Recovery(connection)
+    await looker.look()
+    await looker.look()
+    assert await sent(connection, SUBMITTED) == 1
+
+
+async def test_what_was_converted_is_converted_again_where_that_is_asked_for(
+    connection: Connection, tmp_path: Path
+) -> None:
+    """Else chunks that were lost are never cut again; or else whatever comes twice is all done twice."""
+
+    async def convert(_: Downloaded) -> AsyncGenerator[Message]:
+        yield CONVERTED
+
+    stage = Doing(convert, stage_row("convert"))
+    await connection.publish(DOWNLOADED)
+    await connection.publish(CONVERTED)
+    async with working(connection, stage, tmp_path):
+        async with asyncio.timeout(PATIENCE):
+            while (await connection.api(f"CONSUMER.INFO.{JOBS}.convert"))["ack_floor"]["stream_seq"] < 1:
+                await asyncio.sleep(0.01)
+        assert stage.asked == []
+        assert await connection.publish(DOWNLOADED, replaces=1)
+        async with asyncio.timeout(PATIENCE):
+            while (await connection.api(f"CONSUMER.INFO.{JOBS}.convert"))["ack_floor"]["stream_seq"] < 3:
+                await asyncio.sleep(0.01)
+    assert stage.asked == [DOWNLOADED]
+    assert await sent(connection, CONVERTED) == 2
+
+
+# -- streams and buckets, with all stages at work
+
+
+async def test_a_job_recovers_from_the_loss_of_streams(
+    nats: tuple[Server, Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one wrong `nats stream purge` leaves jobs that never end, and an ETA that never comes."""
+    server, connection = nats
+    environment = {**install(tmp_path / "simulated"), "V2T_MODEL": "x30"}
+    media = await upload(connection, DATA / "3min.ogg")
+    with node(server.url, tmp_path / "node", *ALL_STAGES, **environment):
+        await alive(connection)
+        job_id, _ = await submit(connection, SubmitRequest(media=media, force=True, language="en"))
+        await until(connection, job_id, lambda job: job.converted is not None)
+        await connection.api(f"STREAM.PURGE.{CHUNKS}")
+        for stream in (DONE, DEAD, f"OBJ_{TRANSCRIPTS}"):
+            await connection.api(f"STREAM.DELETE.{stream}")
+        terminal = Terminal(tmp_path / "home", server.url)
+        said, _ = await asyncio.to_thread(terminal.run, "job", "status", job_id)
+        assert "of its chunks are neither done nor waiting" in said
+        assert "\neta " not in said
+        told, _ = await asyncio.to_thread(terminal.start("doctor").communicate)
+        assert f"{job_id} cannot go on" in " ".join(told.split())
+        async with recovering(connection, monkeypatch):
+            job = await ended(connection, job_id)
+    assert job.state == "completed"
+    assert job.completed
+    assert not job.completed.gaps
+    assert len(job.chunks) == 6
+    assert await JetStreamStore(connection.client).get(f"{job.completed.transcript}.txt")
+    assert await connection.messages(DONE) == 1
+
+
+async def test_a_job_fails_with_a_reason_where_its_media_is_gone(
+    nats: tuple[Server, Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it waits for what will never come back."""
+    server, connection = nats
+    environment = {**install(tmp_path / "simulated"), "V2T_MODEL": "x30"}
+    media = await upload(connection, DATA / "3min.ogg")
+    with node(server.url, tmp_path / "node", *ALL_STAGES, **environment):
+        await alive(connection)
+        job_id, _ = await submit(connection, SubmitRequest(media=media, force=True, language="en"))
+        await until(connection, job_id, lambda job: job.converted is not None)
+        await connection.api(f"STREAM.PURGE.{CHUNKS}")
+        for bucket in (MEDIA, UPLOADS):
+            await connection.api(f"STREAM.DELETE.OBJ_{bucket}")
+        async with recovering(connection, monkeypatch):
+            job = await ended(connection, job_id)
+    assert job.state == "failed"
+    assert "no longer in the object store" in job.reason
+
+
+@pytest.mark.parametrize("stream", [CHUNKS, JOBS])
+async def test_a_job_recovers_from_damage_on_the_broker_s_disk(
+    stream: str, nats: tuple[Server, Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two bytes that a disk has lost leave a job that never ends."""
+    server, connection = nats
+    environment = {**install(tmp_path / "simulated"), "V2T_MODEL": "x30"}
+    media = await upload(connection, DATA / "3min.ogg")
+    with node(server.url, tmp_path / "node", *ALL_STAGES, **environment) as running:
+        await alive(connection)
+        job_id, _ = await submit(connection, SubmitRequest(media=media, force=True, language="en"))
+        await until(connection, job_id, lambda job: job.converted is not None)
+        server.kill()
+        for block in server.folder.rglob(f"{stream}/msgs/*.blk"):
+            data = bytearray(block.read_bytes())
+            for place in (len(data) // 3, len(data) // 2):
+                data[place : place + 1] = bytes(byte ^ 0xFF for byte in data[place : place + 1])
+            block.write_bytes(data)
+        server.start()
+        reviving = asyncio.create_task(supervised(running))
+        async with recovering(connection, monkeypatch):
+            job = await ended(connection, job_id)
+        await end(reviving)
+    assert job.state == "completed"
+    assert len(job.chunks) == 6
+    assert not job.gaps

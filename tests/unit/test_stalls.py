@@ -1,0 +1,123 @@
+"""What a job lacks so that it can end, from its facts and what waits: pure, so that all ways are tried."""
+
+from typing import Literal
+
+import pytest
+from msgspec.structs import replace
+
+from schemas.events import Cancelled, ChunkDone, Completed, Converted, Downloaded, Failed, Rerun, Retried, Submitted
+from schemas.message import Message
+from tests.unit.test_jobs import stored
+from v2t_stream.jobs import fold
+from v2t_stream.stalls import Around, Queued, Results, Stall, stall_of
+
+SUBMITTED = Submitted(job="j", title="talk", url="http://x/y")
+DOWNLOADED = Downloaded(job="j", title="Talk", source="http://x/y", media="media/j/source", size=1, seconds=1)
+CONVERTED = Converted(job="j", chunks=3, duration=90, speech=80, seconds=2)
+CHUNKS = [ChunkDone(job="j", n=n, start=30.0 * n, end=30.0 * n + 30) for n in range(3)]
+NOWHERE = Queued(100, 100)  # all there is was delivered and acked
+WAITING = Queued(0, 0)
+DELIVERED = Queued(0, 100)  # and not all of it is acked
+
+
+def lack(
+    *facts: Message,
+    download: Queued = NOWHERE,
+    convert: Queued = NOWHERE,
+    aggregate: Queued = NOWHERE,
+    tasks: tuple[int, ...] = (),
+    run: int = 0,
+    held: tuple[str, ...] = (),
+) -> Stall | None:
+    """What the job of these facts, numbered from 1, lacks."""
+    told = stored(*facts)
+    results = {fact.n: at.sequence for fact, at in zip(facts, told, strict=True) if isinstance(fact, ChunkDone)}
+    around = Around({("j", run): tasks}, {"download": download, "convert": convert, "aggregate": aggregate}, held)
+    others = [at for fact, at in zip(facts, told, strict=True) if not isinstance(fact, ChunkDone)]
+    return stall_of(fold("j", others), Results(results, max(results.values(), default=0)), around)
+
+
+@pytest.mark.parametrize(
+    ("stage", "facts"), [("download", (SUBMITTED,)), ("convert", (SUBMITTED, DOWNLOADED)), ("convert", (DOWNLOADED,))]
+)
+def test_a_job_whose_message_is_lost_is_found(
+    stage: Literal["download", "convert"], facts: tuple[Message, ...]
+) -> None:
+    """Else it stands there for ever; and else one that waits or is in work is begun once more each minute."""
+    trigger = facts[-1].subject
+    queues: dict[str, Queued]
+    for queue, expected in (
+        (NOWHERE, Stall(stage, len(facts))),
+        (WAITING, None),
+        (DELIVERED, Stall(stage, len(facts), is_certain=False)),
+    ):
+        queues = {stage: queue}
+        assert lack(*facts, **queues) == expected  # type: ignore[arg-type]
+        assert lack(*facts, held=(trigger,), **queues) is None  # type: ignore[arg-type]
+
+
+def test_chunks_with_neither_result_nor_task_are_found() -> None:
+    """Else a job whose chunks were purged shows an ETA for ever."""
+    before = (SUBMITTED, DOWNLOADED, CONVERTED)
+    assert lack(*before) == Stall("chunks", 2, frozenset({0, 1, 2}))
+    assert lack(*before, CHUNKS[1], tasks=(2,)) == Stall("chunks", 2, frozenset({0}))
+    assert lack(*before, CHUNKS[1], tasks=(0, 2)) is None
+    # A stray result stands for no other chunk's.
+    assert lack(*before, *CHUNKS[:2], ChunkDone(job="j", n=7, start=210, end=240)) == Stall("chunks", 2, frozenset({2}))
+
+
+def test_chunks_that_are_being_cut_again_are_left_alone() -> None:
+    """Else a long file is begun anew again and again, and never gets to its end."""
+    again = (SUBMITTED, CONVERTED, DOWNLOADED)  # sent once more after it was converted
+    assert lack(*again, convert=WAITING) is None
+    assert lack(*again, convert=DELIVERED) is None
+    assert lack(*again, held=(DOWNLOADED.subject,)) is None
+    assert lack(*again) == Stall("chunks", 3, frozenset({0, 1, 2}))
+    # Of the first time its end is a fact, whatever else is in work there.
+    assert lack(SUBMITTED, DOWNLOADED, CONVERTED, convert=DELIVERED) == Stall("chunks", 2, frozenset({0, 1, 2}))
+
+
+def test_a_job_that_nobody_puts_together_is_found() -> None:
+    """Else all words are there, and no transcript ever is."""
+    whole = (SUBMITTED, DOWNLOADED, CONVERTED, *CHUNKS)
+    assert lack(*whole) == Stall("aggregate", 6)
+    assert lack(*whole, aggregate=Queued(0, 5)) is None
+    assert lack(*whole, aggregate=DELIVERED) == Stall("aggregate", 6, is_certain=False)
+    assert lack(*whole, held=(CHUNKS[0].subject,)) is None
+    assert lack(DOWNLOADED, Converted(job="j", chunks=0, duration=5, speech=0, seconds=1)) == Stall("aggregate", 2)
+
+
+def test_what_cannot_be_put_right_is_found() -> None:
+    """Else a job without a beginning is shown as running for ever."""
+    assert lack(CONVERTED) == Stall("beginning", 1)
+    assert lack(CHUNKS[0]) == Stall("beginning")
+
+
+def test_a_retry_whose_message_is_lost_is_found() -> None:
+    """Else what stands of the run before hides that the new one does not go on, and it stands still for ever."""
+    failed = Failed(job="j", stage="convert", reason="bad")
+    before = (SUBMITTED, DOWNLOADED, CONVERTED, failed)
+    again = Rerun(job="j", run=1, begins=replace(DOWNLOADED, run=1), keeps=(0, 1))
+    assert lack(*before, again, run=1) == Stall("convert", 5)
+    assert lack(*before, again, run=1, convert=WAITING) is None
+    assert lack(*before, again, run=1, held=(again.subject,)) is None
+    converted = replace(CONVERTED, run=1)
+    assert lack(*before, again, converted, run=1) == Stall("chunks", 5, frozenset({0, 1, 2}))
+    assert lack(*before, again, converted, run=1, tasks=(0, 1, 2)) is None
+    assert lack(*before, again, converted, run=0, tasks=(0, 1, 2)) == Stall("chunks", 5, frozenset({0, 1, 2}))
+    anew = Rerun(job="j", run=1, begins=replace(SUBMITTED, run=1))
+    assert lack(SUBMITTED, replace(failed, stage="download"), anew, run=1) == Stall("download", 3)
+
+
+def test_a_retry_that_release_0_1_broke_off_is_found() -> None:
+    """Else it took back how the job ended, and nothing ever comes of it."""
+    failed = Failed(job="j", stage="convert", reason="bad")
+    assert lack(SUBMITTED, DOWNLOADED, failed, Retried(job="j", time=1, chunks=())) == Stall("convert", 2)
+
+
+@pytest.mark.parametrize(
+    "end", [Completed(job="j", transcript="t"), Failed(job="j", stage="convert", reason="bad"), Cancelled(job="j")]
+)
+def test_a_job_that_has_ended_lacks_nothing(end: Message) -> None:
+    """Else what is over begins again."""
+    assert lack(SUBMITTED, DOWNLOADED, CONVERTED, end) is None
