@@ -182,10 +182,13 @@ async def forget(connection: Connection, told_on: str) -> None:
             await connection.client.publish(told_on, b"", headers=_DELETED)
 
 
-async def fleet(connection: Connection) -> list[NodeInfo]:
-    """All processes that told about themselves within the last seconds, or were told of. Raises BrokerError."""
+async def fleet(connection: Connection, stage: str = "*") -> list[NodeInfo]:
+    """All processes that told about themselves within the last seconds, or were told of: those of `stage`, or of any.
+
+    Raises BrokerError.
+    """
     found = []
-    for data in await connection.latest(NODES, "$KV.v2t_nodes.>"):
+    for data in await connection.latest(NODES, f"$KV.v2t_nodes.*.{stage}.*"):
         with contextlib.suppress(msgspec.DecodeError):  # deleted, or of a newer release
             found.append(msgspec.json.decode(data, type=NodeInfo))
     return sorted(found, key=lambda info: info.key)

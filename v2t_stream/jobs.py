@@ -20,6 +20,7 @@ from schemas.events import (
     Progress,
     Retried,
     Submitted,
+    Tries,
 )
 from schemas.message import Message
 from schemas.options import Options
@@ -81,6 +82,8 @@ class Job:
                 self._heard_at = max(self._heard_at, stored.at)
             case Progress(stage=stage):
                 self.progress[stage] = event
+            case Tries():
+                pass  # for workers
             case None:
                 pass  # it counts for the fence, by which the stream would refuse our end of the job
             case _:

@@ -24,6 +24,7 @@ from schemas.events import (
     Progress,
     Retried,
     Submitted,
+    Tries,
 )
 from schemas.message import Message
 from schemas.notification import Upload
@@ -138,7 +139,7 @@ STAGES: Final[tuple[StageRow, ...]] = (
         3,
         2,
     ),
-    StageRow("convert", JOBS, (Consumer("convert", ("v2t.job.*.downloaded",)),), (Converted,), 30, 6 * 3600, 5, 1),
+    StageRow("convert", JOBS, (Consumer("convert", ("v2t.job.*.downloaded",)),), (Converted,), 30, 6 * 3600, 5, 4),
     StageRow(
         "transcribe",
         CHUNKS,
@@ -178,6 +179,7 @@ _FACTS: Final[dict[str, type[Event]]] = {
         Cancelled,
         Retried,
         Progress,
+        Tries,
     )
 }
 

@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, Final
 
 import msgspec
 import nats.errors
+from msgspec.structs import replace
 from nats.aio.msg import Msg
 
 from schemas.chunks import ChunkTask
-from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
+from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress, Tries
 from schemas.message import Message
 from v2t_stream.errors import BrokerError, Denied, Hung, Reject, Retry, StoreChanged, V2TError
 from v2t_stream.logs import about
@@ -32,13 +33,13 @@ from v2t_stream.topology import (
     job_of,
 )
 from v2t_stream.traces import span, take
+from v2t_stream.tries import DEATHS, Ledger
+from v2t_stream.turns import Outbox, Turns
 
 log = logging.getLogger(__name__)
 
 _BACKOFF: Final = (1.0, 5.0, 15.0, 60.0)  # seconds until the next try, by tries so far
-# Deliveries of a message after which it is given up though no try of it failed. Who restarts, is killed or loses the
-# broker with it in hand is seldom harmed by it, so these are not its tries; but it may be what kills.
-_DELIVERIES: Final = 12
+_WAITS: Final = 12  # times that a message may find what it needs away or taken, which is no failure of it
 _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was asked for
 _LEAVE: Final = 2.0  # seconds in which work that is cancelled must end
 _HUNG: Final = 60.0  # and work that took too long, whose thread may be in the middle of something
@@ -56,6 +57,8 @@ class Worker:
         self._resources = resources
         self._connection = resources.connection
         self._settled = Settled(resources.connection)
+        self._ledger = Ledger(resources.connection, stage.row.name)
+        self._turns = Turns(resources.connection)
         self._slots = asyncio.Semaphore(stage.row.slots)
         self._epoch = ""
         self._ack_wait = stage.row.ack_wait
@@ -64,6 +67,7 @@ class Worker:
         self._presence.slots = stage.row.slots
         self._tasks: dict[asyncio.Task[None], str] = {}  # with the subject of what each does
         self._moot: set[asyncio.Task[None]] = set()  # cancelled because nobody needs their result any more
+        self._sending: set[asyncio.Task[None]] = set()  # have gone from their slots, and only wait until all is sent
         self._hung = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -86,6 +90,7 @@ class Worker:
                 waiting.cancel()
             pulling.cancel()
             await asyncio.wait({pulling})
+            self._turns.hurry()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_DRAIN)
             if in_hand := set(self._tasks):
@@ -140,7 +145,7 @@ class Worker:
             self._begin(message.subject, self._handle(message))
 
     def _begin(self, subject: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start work in a slot that is taken; the slot is free again when it ends."""
+        """Start work in a slot that is taken; the slot is free again when it ends, or only waits to be sent."""
         task = asyncio.create_task(work)
         self._tasks[task] = subject
         self._presence.since[subject] = time.monotonic()
@@ -148,11 +153,17 @@ class Worker:
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.pop(task)
             self._moot.discard(task)
-            self._presence.since.pop(subject, None)
-            self._slots.release()
+            if task in self._sending:
+                self._sending.discard(task)
+            else:
+                self._leave_slot(subject)
 
         task.add_done_callback(ended)
         return task
+
+    def _leave_slot(self, subject: str) -> None:
+        self._presence.since.pop(subject, None)
+        self._slots.release()
 
     async def do_again(self, subject: str, work: Message) -> bool:
         """Do what another worker has in hand, without its message: of two results the first stands.
@@ -170,7 +181,9 @@ class Worker:
     async def _process_quietly(self, work: Message) -> None:
         about(work.job, getattr(work, "n", None))
         try:
-            await self._process(work)
+            with self._outbox() as outbox:
+                await self._process(work, outbox)
+                await outbox.drain()
             self._count("helped")
         except Exception as error:  # noqa: BLE001  # see do_again
             log.warning("could not do it either: %s", error)
@@ -186,6 +199,12 @@ class Worker:
         if task:
             self._moot.add(task)
             task.cancel()
+            watch = self._watched(0)
+            task.add_done_callback(lambda _: watch.cancel())
+
+    def _watched(self, seconds: float) -> asyncio.TimerHandle:
+        """To be cancelled by work when it ends: what is still there a while after `seconds` hangs, and ends us."""
+        return asyncio.get_running_loop().call_later(seconds + _HUNG, self._hung.set)
 
     async def _next(self, pullers: list[Puller]) -> tuple[Puller, Msg]:
         *asked, awaited = pullers
@@ -245,9 +264,9 @@ class Worker:
                     await message.nak(1)
 
     async def _settle(self, message: Msg) -> None:
-        tries = message.metadata.num_delivered
         take(message.headers)
         work: Message | Submission | None = None
+        tries = await self._ledger.of(message, self._job_of(message))
         try:
             work = self._decode(message)
             if work:
@@ -256,41 +275,88 @@ class Worker:
                 await self._ack(message)
                 self._count("skipped")
                 return
-            if tries > _DELIVERIES:
+            if tries.deaths >= DEATHS:
                 reason = (
-                    f"the stage {self._row.name} died with it or lost the broker, {_DELIVERIES} times: perhaps what it "
+                    f"the stage {self._row.name} died with it or lost the broker, {DEATHS} times: perhaps what it "
                     "holds is what kills; see the stage's log"
                 )
                 await self._give_up(message, work, reason)
                 return
-            async with self._kept_alive(message, work):
-                with span(self._row.name, **{"v2t.job": work.job, "messaging.destination.name": message.subject}):
-                    await self._process(work)
+            await self._do(message, work, tries)
             await self._ack(message)
             self._count("done")
         except Reject as error:
             await self._give_up(message, work, str(error))
-        except (BrokerError, nats.errors.Error):  # the broker went while its result was published or acked
+        except asyncio.CancelledError:
+            if asyncio.current_task() not in self._moot:
+                await self._ledger.leave(tries)
             raise
-        except Exception as error:  # a bug in a stage must end as a retry, not as a dead worker
-            reason = str(error) if isinstance(error, V2TError) else f"{type(error).__name__}: {error}"
-            if not isinstance(error, V2TError):
-                log.exception("unexpected, from %s", message.subject)
-            blameless = isinstance(error, V2TError) and error.BLAMELESS
-            if tries >= (_DELIVERIES if blameless else self._row.tries):
-                await self._give_up(message, work, f"{reason} (given up after {tries} tries)")
-                return
-            delay = error.delay if isinstance(error, Retry) and error.delay is not None else None
-            if delay is None:
-                delay = _BACKOFF[min(tries, len(_BACKOFF)) - 1]
-            self._presence.last_error = reason
-            log.warning("again in %g s, after delivery %d: %s", delay, tries, reason)
-            self._count("retried")
-            await message.nak(delay)
+        except (BrokerError, nats.errors.Error):  # the broker went while its result was published or acked
+            await self._ledger.leave(tries)
+            raise
+        except Exception as error:  # noqa: BLE001  # a bug in a stage must end as a retry, not as a dead worker
+            await self._fail(message, work, tries, error)
+
+    async def _fail(self, message: Msg, work: Message | Submission | None, tries: Tries, error: Exception) -> None:
+        """Have a message tried again after `error`, or give it up where that was the last try."""
+        reason = str(error) if isinstance(error, V2TError) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, V2TError):
+            log.error("unexpected, from %s", message.subject, exc_info=error)
+        if isinstance(error, V2TError) and error.BLAMELESS:
+            count, most = tries.waits + 1, _WAITS
+            tries = replace(tries, waits=count)
+        else:
+            count, most = tries.failures + 1, self._row.tries
+            tries = replace(tries, failures=count)
+        if count >= most:
+            await self._give_up(message, work, f"{reason} (given up after {count} tries)")
+            return
+        delay = error.delay if isinstance(error, Retry) and error.delay is not None else None
+        if delay is None:
+            delay = _BACKOFF[min(count, len(_BACKOFF)) - 1]
+        self._presence.last_error = reason
+        log.warning("again in %g s, after try %d: %s", delay, count, reason)
+        self._count("retried")
+        await self._ledger.note(tries)
+        await message.nak(delay)
+
+    async def _do(self, message: Msg, work: Message | Submission, tries: Tries) -> None:
+        with self._outbox() as outbox:
+            async with self._kept_alive(message, work):
+                async with self._ledger.begun(message, tries):
+                    with span(self._row.name, **{"v2t.job": work.job, "messaging.destination.name": message.subject}):
+                        await self._process(work, outbox)
+                if outbox.held:
+                    await self._send_in_turn(message, outbox, tries)
+
+    async def _send_in_turn(self, message: Msg, outbox: Outbox, tries: Tries) -> None:
+        """Send what waits for its turn, which may take hours, while others work in the slot."""
+        if task := asyncio.current_task():
+            self._sending.add(task)
+            self._leave_slot(message.subject)
+        if message.metadata.num_delivered > 1:
+            await self._ledger.note(tries)  # who dies from here on dies of something else
+        await outbox.drain()
+
+    @contextlib.contextmanager
+    def _outbox(self) -> Iterator[Outbox]:
+        begun = time.monotonic()
+
+        async def send(result: Message) -> None:
+            await self._connection.publish(result)
+            log.info("%s after %.1f s", result.subject, time.monotonic() - begun)
+
+        with self._turns.outbox(send) as outbox:
+            yield outbox
+
+    def _job_of(self, message: Msg) -> str:
+        if self._row.stream == INBOX:
+            return job_id(self._epoch, message.metadata.sequence.stream)
+        return job_of(message.subject)
 
     def _decode(self, message: Msg) -> Message | Submission | None:
         if self._row.stream == INBOX:
-            return Submission(job_id(self._epoch, message.metadata.sequence.stream), message.subject, message.data)
+            return Submission(self._job_of(message), message.subject, message.data)
         try:
             return decode(message.subject, message.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -302,8 +368,8 @@ class Worker:
         facts: list[type[Message]] = [*self._row.results, Failed, Cancelled]
         return await self._settled.any_of([fact.SUBJECT.format_map(fields) for fact in facts])
 
-    async def _process(self, work: Message | Submission) -> None:
-        begun = time.monotonic()
+    async def _process(self, work: Message | Submission, outbox: Outbox) -> None:
+        watch = self._watched(self._row.max_run)
         try:
             async with (
                 asyncio.timeout(self._row.max_run) as limit,
@@ -313,12 +379,13 @@ class Worker:
                     if isinstance(result, Progress):
                         await self._connection.tell(result)
                     else:
-                        await self._connection.publish(result)
-                        log.info("%s after %.1f s", result.subject, time.monotonic() - begun)
+                        await outbox.put(result)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise Retry(f"the stage {self._row.name} took longer than {self._row.max_run:g} s") from error
+        finally:
+            watch.cancel()
 
     async def _ack(self, message: Msg) -> None:
         """Ack, and do not wait to hear that it was heard.
@@ -330,7 +397,7 @@ class Worker:
 
     async def _give_up(self, message: Msg, work: Message | Submission | None, reason: str) -> None:
         """Dead letter first, then the fact, then the end of the message: a death in between repeats, loses nothing."""
-        job = work.job if work else job_of(message.subject)
+        job = self._job_of(message)
         reason = one_line(reason, _REASON)
         log.error("given up: %s: %s", message.subject, reason)
         self._presence.last_error = reason
@@ -362,16 +429,13 @@ class Worker:
         current = asyncio.current_task()
 
         async def beat() -> None:
-            until = time.monotonic() + self._row.max_run
-            while time.monotonic() < until:
+            while True:
                 await asyncio.sleep(self._ack_wait / 3)
                 with contextlib.suppress(nats.errors.Error, BrokerError):
                     await message.in_progress()
                     if work and await self._is_settled(work):
                         self._end_as_moot(current)
-                        break
-            await asyncio.sleep(_HUNG)
-            self._hung.set()  # it was cancelled, by us or as its time was over
+                        return
 
         task = asyncio.create_task(beat())
         try:

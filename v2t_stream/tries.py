@@ -1,0 +1,65 @@
+"""How many times a message failed and how many times its workers died with it: counted apart, where all nodes see it.
+
+A first delivery reads and writes nothing here. Only a failure, a return and a redelivery do.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+from nats.aio.msg import Msg
+
+from schemas.events import Tries
+from v2t_stream.jetstream import Connection
+from v2t_stream.topology import JOBS
+
+DEATHS: Final = 3  # of workers with a message in work, after which it is given up as what kills them
+
+
+class Ledger:
+    """The tries of the messages of one stage."""
+
+    def __init__(self, connection: Connection, stage: str) -> None:
+        self._connection = connection
+        self._stage = stage
+        self._alone = asyncio.Lock()
+
+    async def of(self, message: Msg, job: str) -> Tries:
+        """What became of the deliveries before this one. Raises BrokerError.
+
+        A delivery that began and did not end here was a death. Of a first delivery, which leaves no trace, a death is
+        what is left when nothing else is known.
+        """
+        tries = Tries(job=job, stage=self._stage, message=message.metadata.sequence.stream)
+        if message.metadata.num_delivered == 1:
+            return tries
+        if data := await self._connection.last(JOBS, tries.subject):
+            with contextlib.suppress(msgspec.DecodeError):  # a stranger's
+                told = msgspec.json.decode(data, type=Tries)
+                return replace(told, deaths=told.deaths + told.begun, begun=False)
+        return replace(tries, deaths=1)
+
+    async def note(self, tries: Tries) -> None:
+        """Let the next worker know how this delivery ended. Raises BrokerError."""
+        await self._connection.publish(tries)
+
+    async def leave(self, tries: Tries) -> None:
+        """The same for a worker that has no time to wait: the message is given back, which is no try and no death."""
+        await self._connection.tell(tries)
+
+    @contextlib.asynccontextmanager
+    async def begun(self, message: Msg, tries: Tries) -> AsyncGenerator[None]:
+        """While the block runs, a death of this process is one with this message in work. Raises BrokerError.
+
+        Before the death that would be one too many it is done apart from others of that kind, so that those that were
+        only beside it when their worker died are not blamed for it again.
+        """
+        if message.metadata.num_delivered == 1:
+            yield
+            return
+        async with self._alone if tries.deaths == DEATHS - 1 else contextlib.nullcontext():
+            await self._connection.publish(replace(tries, begun=True))
+            yield
