@@ -50,8 +50,8 @@ def timeline(job: Job) -> Timeline | None:
     seconds = max(0.0, max(at for subject, at in job.times.items() if ".progress." not in subject) - start)
     done: dict[Step, list[Interval]] = {
         # A retry without a new download tells of the old one again.
-        "downloading": _before(job, Downloaded) if submitted >= retried else [],
-        "decoding": _before(job, Converted),
+        "downloading": _downloading(job) if submitted >= retried else [],
+        "decoding": _decoding(job),
         "transcribing": _of_engines(job),
         "storing": _storing(job),
     }
@@ -60,10 +60,20 @@ def timeline(job: Job) -> Timeline | None:
     return Timeline(start, seconds, (Lane("waiting", _between(busy, seconds)), *lanes), _shares(job))
 
 
-def _before(job: Job, kind: type[Downloaded | Converted]) -> list[Interval]:
-    """The time before a fact that it says the work for it took."""
-    fact = job.downloaded if kind is Downloaded else job.converted
+def _downloading(job: Job) -> list[Interval]:
+    fact = job.downloaded
     return [(at - fact.seconds, at)] if fact and (at := job.times.get(fact.subject)) else []
+
+
+def _decoding(job: Job) -> list[Interval]:
+    """Before the progress that tells of its end: the fact comes later, when the last chunk has had its turn."""
+    fact = job.converted
+    if fact is None or (at := job.times.get(fact.subject)) is None:
+        return []
+    progress = job.progress.get("convert")
+    if progress and progress.done >= fact.duration:
+        at = min(at, job.times[progress.subject])
+    return [(at - fact.seconds, at)]
 
 
 def _of_engines(job: Job) -> list[Interval]:

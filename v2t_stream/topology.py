@@ -123,7 +123,7 @@ class StageRow(NamedTuple):
     results: tuple[type[Message], ...]  # once one of these facts stands for a message, it needs no more work
     ack_wait: float  # seconds without a sign of life until a message goes to another worker
     max_run: float  # seconds one message may take in all
-    tries: int  # deliveries after which one that fails is given up
+    tries: int  # failures after which it is given up
     slots: int  # messages in work at once in one process; transcribe asks its engine instead
 
 

@@ -16,6 +16,7 @@ from schemas.events import (
     Progress,
     Retried,
     Submitted,
+    Tries,
 )
 from schemas.message import Message, encode
 from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
@@ -55,6 +56,7 @@ EVENTS: list[Message] = [
     Retried(job="j", time=1, chunks=(1,)),
     Retried(job="j", time=2, chunks=(0, 2)),
     Language(job="j", language="en"),
+    Tries(job="j", stage="convert", message=2, deaths=1, begun=True),
     Listed(job="j", title="A channel", children=2),
     *(Submitted(job=f"j_{n}", title=f"{n}", url=f"http://x/{n}", parent="j") for n in (1, 2)),
     Completed(job="j_1", transcript="transcripts/j_1/transcript"),
