@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.events import ChunkDone, Completed, Converted, Downloaded, Retried, Submitted
+from schemas.events import ChunkDone, Completed, Retried, Submitted
 from v2t_stream.jobs import Job
 
 Step = Literal["waiting", "downloading", "decoding", "transcribing", "storing"]

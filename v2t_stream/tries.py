@@ -5,6 +5,7 @@ A first delivery reads and writes nothing here. Only a failure, a return and a r
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from nats.aio.msg import Msg
 
 from schemas.events import Tries
+from v2t_stream.fleet import fleet, key
 from v2t_stream.jetstream import Connection
 from v2t_stream.topology import JOBS
 
@@ -22,25 +24,34 @@ DEATHS: Final = 3  # of workers with a message in work, after which it is given 
 class Ledger:
     """The tries of the messages of one stage."""
 
-    def __init__(self, connection: Connection, stage: str) -> None:
+    def __init__(self, connection: Connection, stage: str, node: str) -> None:
+        """`stage`, `node`: of this process."""
         self._connection = connection
         self._stage = stage
+        self._mine = key(node, stage, os.getpid())
         self._alone = asyncio.Lock()
 
-    async def of(self, message: Msg, job: str) -> Tries:
+    async def of(self, message: Msg, job: str, *, is_here: bool) -> Tries:
         """What became of the deliveries before this one. Raises BrokerError.
 
-        A delivery that began and did not end here was a death. Of a first delivery, which leaves no trace, a death is
-        what is left when nothing else is known.
+        One that began and did not end was a death, unless its worker is still seen with it: then only its signs of
+        life were lost, as when the broker was away. A first delivery leaves no trace, so without any it is the one that
+        did not end. `is_here`: this process itself has it in work from an earlier delivery.
         """
         tries = Tries(job=job, stage=self._stage, message=message.metadata.sequence.stream)
         if message.metadata.num_delivered == 1:
             return tries
+        told = replace(tries, begun=True)
         if data := await self._connection.last(JOBS, tries.subject):
             with contextlib.suppress(msgspec.DecodeError):  # a stranger's
                 told = msgspec.json.decode(data, type=Tries)
-                return replace(told, deaths=told.deaths + told.begun, begun=False)
-        return replace(tries, deaths=1)
+        has_died = told.begun and not is_here and not await self._is_elsewhere(message.subject)
+        return replace(told, deaths=told.deaths + has_died, begun=False)
+
+    async def _is_elsewhere(self, subject: str) -> bool:
+        """Whether another process that is alive has it in work."""
+        nodes = await fleet(self._connection, self._stage)
+        return any(info.key != self._mine and subject in info.working for info in nodes)
 
     async def note(self, tries: Tries) -> None:
         """Let the next worker know how this delivery ended. Raises BrokerError."""

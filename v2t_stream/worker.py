@@ -57,7 +57,7 @@ class Worker:
         self._resources = resources
         self._connection = resources.connection
         self._settled = Settled(resources.connection)
-        self._ledger = Ledger(resources.connection, stage.row.name)
+        self._ledger = Ledger(resources.connection, stage.row.name, resources.settings.node)
         self._turns = Turns(resources.connection)
         self._slots = asyncio.Semaphore(stage.row.slots)
         self._epoch = ""
@@ -266,7 +266,8 @@ class Worker:
     async def _settle(self, message: Msg) -> None:
         take(message.headers)
         work: Message | Submission | None = None
-        tries = await self._ledger.of(message, self._job_of(message))
+        is_here = [*self._tasks.values()].count(message.subject) > 1
+        tries = await self._ledger.of(message, self._job_of(message), is_here=is_here)
         try:
             work = self._decode(message)
             if work:
@@ -277,8 +278,8 @@ class Worker:
                 return
             if tries.deaths >= DEATHS:
                 reason = (
-                    f"the stage {self._row.name} died with it or lost the broker, {DEATHS} times: perhaps what it "
-                    "holds is what kills; see the stage's log"
+                    f"the stage {self._row.name} died with it {DEATHS} times: perhaps what it holds is what kills; "
+                    "see the stage's log"
                 )
                 await self._give_up(message, work, reason)
                 return

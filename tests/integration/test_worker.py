@@ -32,7 +32,7 @@ from tests.observed import pulled, pulled_by
 from tests.patience import PATIENCE
 from v2t_stream import worker as worker_module
 from v2t_stream.errors import BrokerError, Full, Hung, Reject, Retry, StoreAway, Unready, V2TError
-from v2t_stream.fleet import Presence
+from v2t_stream.fleet import Presence, tell
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.puller import Puller
@@ -331,11 +331,22 @@ async def test_what_kills_its_worker_three_times_is_given_up(
         assert await dies(mortal, connection, tmp_path) == [0]
     stage = Doing(transcribing)
     async with working(connection, stage, tmp_path):
-        assert "died with it or lost the broker, 3 times" in (await fact(connection, ChunkDone, n=0)).error
+        assert "died with it 3 times" in (await fact(connection, ChunkDone, n=0)).error
         await drained(connection)
     assert stage.asked == []
     (letter,) = await letters(connection)
     assert letter.deliveries == 4
+
+
+async def test_who_is_alive_has_not_died(mortal: Server, connection: Connection, tmp_path: Path) -> None:
+    """Else three hiccups of the network give up a long download that all the while goes on."""
+    await connection.publish(task())
+    alive = Presence("there", "transcribe", since={task().subject: time.monotonic()})
+    for _ in range(4):
+        await tell(connection, alive.info())  # it is believed for longer than this takes
+        await dies(mortal, connection, tmp_path)
+    async with working(connection, Doing(transcribing), tmp_path):
+        assert not (await fact(connection, ChunkDone, n=0)).error
 
 
 async def test_failures_after_deaths_have_all_their_tries(
