@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
@@ -134,20 +135,27 @@ async def test_long_jobs_share(connection: Connection, tmp_path: Path) -> None:
 
 async def test_a_long_job_goes_on_while_short_ones_come(connection: Connection, tmp_path: Path) -> None:
     """Else who sends a long recording on a busy day never gets it."""
+    coming = itertools.count()
+
+    async def put_short() -> None:
+        job = f"short{next(coming)}"
+        await put(connection, job, SHORT)
+        await fact(connection, Converted, job=job)
+
     async with transcriber(connection, 1) as puller, working(connection, converting(), tmp_path):
         await put(connection, "long", LONG)
         await has_queued(connection, "long", 1 + turns._SPARE)
-        for n in range(20):  # far more than there is room for
-            await put(connection, f"short{n}", SHORT)
-            await fact(connection, Converted, job=f"short{n}")
+        for _ in range(4):  # so there is never any room
+            await put_short()
         last = 0
         while last < 2 * turns._SPARE:
             message = await pulled(puller)
+            chunk = int(message.subject.rpartition(".")[2])
             if job_of(message.subject) == "long":
-                last = int(message.subject.rpartition(".")[2])
+                last = chunk
+            elif chunk == SHORT - 1:
+                await put_short()
             await message.ack()
-            if not await queued(connection, "long"):
-                await has_queued(connection, "long", 1)
 
 
 async def test_a_job_that_is_cancelled_while_it_waits_is_let_go(connection: Connection, tmp_path: Path) -> None:
