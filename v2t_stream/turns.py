@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _FIRST: Final = 4  # chunks of every job that wait for nothing: about two minutes of speech
 _SPARE: Final = 4  # the fewest chunks to wait in the queue beside those that are in hand; otherwise a quarter of them
+_UNSEEN: Final = 32  # chunks to wait in the queue where nobody is alive who takes from it: for whoever comes
 _HELD: Final = 32  # jobs of which a process holds chunks back; the ten-hour ones are 3 MB each
 _LOOKS: Final = (0.05, 0.5)  # seconds from one look at the queue to the next, at least and at most
 _FLEET: Final = 2.0  # seconds for which a look at the fleet serves
@@ -157,7 +158,7 @@ class Turns:
         queue = f"transcribe-{accelerator}"
         # A node of a release that does not say what it pulls from may pull from this.
         slots = sum(info.slots for info in self._nodes if info.is_alive and (not info.queues or queue in info.queues))
-        spare = max(_SPARE, slots // 4)
+        spare = max(_SPARE, slots // 4) if slots else _UNSEEN
         return _Room(Counter(map(job_of, subjects)), spare, slots + spare - len(subjects))
 
 

@@ -20,7 +20,7 @@ from tests.patience import PATIENCE
 from tests.simulated import install
 from v2t_stream import turns
 from v2t_stream.audio import flac
-from v2t_stream.fleet import Presence, announce
+from v2t_stream.fleet import Presence, announce, fleet
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.jobs import Job
 from v2t_stream.object_store import JetStreamStore
@@ -62,8 +62,8 @@ async def has_queued(connection: Connection, job: str, chunks: int) -> None:
 
 
 async def waits_to_be_sent(connection: Connection, job: str) -> None:
-    """Until the first chunks of a long job are in the queue, and nothing but turns keeps the others from it."""
-    await has_queued(connection, job, turns._FIRST)
+    """Until as much of a long job is in the queue as may wait there for the first node to come."""
+    await has_queued(connection, job, turns._UNSEEN)
 
 
 async def in_hand(connection: Connection, messages: int) -> None:
@@ -79,6 +79,9 @@ async def transcriber(connection: Connection, slots: int) -> AsyncIterator[Pulle
     presence = Presence("node", "transcribe", slots=slots, queues=("transcribe-any",))
     telling = asyncio.create_task(announce(connection, presence))
     try:
+        async with asyncio.timeout(PATIENCE):
+            while not await fleet(connection, "transcribe"):
+                await asyncio.sleep(0.01)
         async with Puller(connection.client, CHUNKS, "transcribe-any", group="any") as puller:
             yield puller
     finally:
@@ -100,7 +103,7 @@ async def test_a_short_job_behind_a_long_one_waits_for_a_few_chunks_of_it(
         await put(connection, "short", SHORT)
         await fact(connection, Converted, job="short")
         assert await queued(connection, "short") == SHORT
-        assert await queued(connection, "long") == turns._FIRST
+        assert await queued(connection, "long") == turns._UNSEEN
         assert await connection.last(JOBS, Converted.SUBJECT.format(job="long")) is None
 
 
@@ -165,8 +168,8 @@ async def test_a_job_that_is_cancelled_while_it_waits_is_let_go(connection: Conn
         await waits_to_be_sent(connection, "long")
         await connection.publish(Cancelled(job="long"))
         await in_hand(connection, 0)
-        assert await queued(connection, "long") == turns._FIRST
-    assert await queued(connection, "long") == turns._FIRST
+        assert await queued(connection, "long") == turns._UNSEEN
+    assert await queued(connection, "long") == turns._UNSEEN
 
 
 async def test_a_conversion_that_waits_stays_where_it_is(
@@ -207,7 +210,7 @@ async def test_what_a_process_held_when_it_died_is_cut_again(
         await other.client.close()
         stop.set()
         await running
-    assert await queued(connection, "long") == turns._FIRST
+    assert await queued(connection, "long") == turns._UNSEEN
     for reply in worker.replies:
         await connection.client.publish(reply, b"-NAK")
     async with transcriber(connection, LONG), working(connection, stage := converting(), tmp_path):
@@ -226,7 +229,7 @@ async def test_who_holds_too_much_lets_the_shortest_go(
         await waits_to_be_sent(connection, "longer")
         await put(connection, "long", LONG // 2)
         await has_queued(connection, "long", LONG // 2)
-        assert await queued(connection, "longer") == turns._FIRST
+        assert await queued(connection, "longer") == turns._UNSEEN
 
 
 async def test_short_files_overtake_a_long_one(
