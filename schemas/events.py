@@ -169,6 +169,21 @@ class Progress(Message, frozen=True, kw_only=True, tag="progress"):
     chunks: int = 0  # cut so far
 
 
+class Tries(Message, frozen=True, kw_only=True, tag="tries"):
+    """What became of a message that was delivered before. Only one that failed, or whose worker died, has this fact."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.tries.{stage}.{message}"
+    BY_RUN: ClassVar[bool] = False
+    ONCE: ClassVar[bool] = False
+
+    stage: str
+    message: int  # its sequence in the stage's stream
+    failures: int = 0
+    waits: int = 0  # times that what it needs was away or taken, which is no failure of it
+    deaths: int = 0  # of workers that had it in work
+    begun: bool = False  # a worker has it in work: who finds this in a later delivery knows that the worker died
+
+
 Event = (
     Submitted
     | Downloaded
@@ -182,6 +197,7 @@ Event = (
     | Rerun
     | Retried
     | Progress
+    | Tries
 )
 
 

@@ -13,6 +13,7 @@ from schemas.chunks import SAMPLE_RATE, ChunkTask
 from schemas.events import Converted, Downloaded, Language, Progress, Rerun, Submitted
 from schemas.message import Message
 from schemas.options import Options
+from v2t_stream import devices
 from v2t_stream.audio import flac
 from v2t_stream.audio.cut import cut
 from v2t_stream.audio.decode import MediaReader
@@ -32,6 +33,8 @@ class Convert:
         self._store = resources.store
         self._settings = resources.settings
         self._scratch = scratch(resources.settings.home, "convert")
+        # Several files at once take turns, block by block: each step has up to two threads of its own.
+        self._steps = asyncio.Semaphore(max(1, devices.threads() // 2))
 
     async def process(self, work: Downloaded | Rerun) -> AsyncGenerator[Message]:
         """Raises Reject for media that cannot be decoded, is too long, or is gone from the store.
@@ -57,7 +60,7 @@ class Convert:
             with reader:
                 sent = taken = speech = 0
                 threshold = self._threshold(options)
-                async for chunks in _ahead(cut(reader, threshold=threshold)):
+                async for chunks in _ahead(cut(reader, threshold=threshold), self._steps):
                     for chunk in chunks:
                         if sent not in kept:
                             yield await self._stored(media, sent, chunk)
@@ -67,14 +70,8 @@ class Convert:
                     self._check_length(reader)
                     if chunks or time.monotonic() - reported > _REPORT_EVERY:
                         reported = time.monotonic()
-                        yield Progress(
-                            job=media.job,
-                            run=media.run,
-                            stage="convert",
-                            done=reader.position,
-                            total=reader.duration,
-                            chunks=sent,
-                        )
+                        yield _progress(media, reader, sent)
+                yield _progress(media, reader, sent)  # the last chunks may have to wait until they are sent
                 yield Converted(
                     job=media.job,
                     run=media.run,
@@ -115,12 +112,28 @@ class Convert:
         """Nothing is held."""
 
 
-async def _ahead(cutting: Iterator[tuple[Chunk, ...]]) -> AsyncGenerator[tuple[Chunk, ...]]:
+def _progress(media: Downloaded, reader: MediaReader, chunks: int) -> Progress:
+    return Progress(
+        job=media.job,
+        run=media.run,
+        stage="convert",
+        done=reader.position,
+        total=reader.duration,
+        chunks=chunks,
+    )
+
+
+async def _ahead(cutting: Iterator[tuple[Chunk, ...]], steps: asyncio.Semaphore) -> AsyncGenerator[tuple[Chunk, ...]]:
     """What `cutting` gives, each computed in a thread while the one before is being stored and sent."""
-    coming = asyncio.create_task(asyncio.to_thread(next, cutting, None))
+
+    async def step() -> tuple[Chunk, ...] | None:
+        async with steps:
+            return await asyncio.to_thread(next, cutting, None)
+
+    coming = asyncio.create_task(step())
     try:
         while (chunks := await asyncio.shield(coming)) is not None:  # a cancellation ends no thread
-            coming = asyncio.create_task(asyncio.to_thread(next, cutting, None))
+            coming = asyncio.create_task(step())
             yield chunks
     finally:
         # The thread must have left the decoder before it is closed.

@@ -19,6 +19,7 @@ from schemas.events import (
     Rerun,
     Retried,
     Submitted,
+    Tries,
 )
 from schemas.message import Message
 from v2t_stream.jetstream import Stored
@@ -106,6 +107,8 @@ class Facts:
                 run.heard_at = max(run.heard_at, stored.at)
             case Progress(stage=stage):
                 self._of(event).progress[stage] = event
+            case Tries():
+                pass  # for workers
             case _:
                 setattr(self._of(event), type(event).__name__.lower(), event)
 

@@ -49,6 +49,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     slots: int = 0
     queues: tuple[str, ...] = ()  # consumers that it pulls from; empty from an older release
     working: dict[str, float] = {}  # subjects in work, with the seconds that each has been
+    sending: tuple[str, ...] = ()  # subjects whose results wait for their turn to be sent
     speed: float | None = None  # seconds of media transcribed in a second
     done: int = 0  # messages since it started
     uptime: float = 0.0  # seconds
@@ -58,6 +59,10 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def is_alive(self) -> bool:
         """Whether the process runs; of one that has died its supervisor tells."""
         return not self.state.startswith("restarting")
+
+    def holds(self, subject: str) -> bool:
+        """Whether it has this in work, or has still to send what came of it."""
+        return subject in self.working or subject in self.sending
 
     @property
     def key(self) -> str:
@@ -86,6 +91,7 @@ class Presence:
     loading: bool = False  # the model, ahead of the first chunk
     fetching: str = ""  # which model, and how much of it is here
     since: dict[str, float] = field(default_factory=dict)  # subjects in work, by the monotonic clock
+    sending: set[str] = field(default_factory=set)  # subjects whose results wait for their turn
     _born: float = field(default_factory=time.monotonic)
     _runs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
@@ -127,6 +133,7 @@ class Presence:
             slots=self.slots,
             queues=self.queues,
             working={subject: now - since for subject, since in self.since.items()},
+            sending=tuple(sorted(self.sending)),
             speed=self.speed,
             done=self.tally.outcomes["done"],
             uptime=now - self._born,
@@ -185,10 +192,13 @@ async def forget(connection: Connection, told_on: str) -> None:
             await connection.client.publish(told_on, b"", headers=_DELETED)
 
 
-async def fleet(connection: Connection) -> list[NodeInfo]:
-    """All processes that told about themselves within the last seconds, or were told of. Raises BrokerError."""
+async def fleet(connection: Connection, stage: str = "*") -> list[NodeInfo]:
+    """All processes that told about themselves within the last seconds, or were told of: those of `stage`, or of any.
+
+    Raises BrokerError.
+    """
     found = []
-    for data in await connection.latest(NODES, "$KV.v2t_nodes.>"):
+    for data in await connection.latest(NODES, f"$KV.v2t_nodes.*.{stage}.*"):
         with contextlib.suppress(msgspec.DecodeError):  # deleted, or of a newer release
             found.append(decode_as(NodeInfo, data))
     return sorted(found, key=lambda info: info.key)

@@ -189,5 +189,5 @@ async def _around(connection: Connection) -> Around:
             (consumer,) = row.consumers
             info = await connection.api(f"CONSUMER.INFO.{JOBS}.{consumer.durable}")
             queues[row.name] = Queued(info["ack_floor"]["stream_seq"], info["delivered"]["stream_seq"])
-    held = {subject for info in await fleet(connection) for subject in info.working}
+    held = {subject for info in await fleet(connection) for subject in (*info.working, *info.sending)}
     return Around(tasks, queues, held)

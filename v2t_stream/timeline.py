@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.events import ChunkDone, Completed, Converted, Downloaded
+from schemas.events import ChunkDone, Completed
 from v2t_stream.jobs import Job
 from v2t_stream.topology import run_of
 
@@ -49,8 +49,8 @@ def timeline(job: Job) -> Timeline | None:
     facts = [at for subject, at in job.times.items() if ".progress." not in subject and run_of(subject) == job.run]
     seconds = max(0.0, (job.ended_at or max(facts, default=start)) - start)
     done: dict[Step, list[Interval]] = {
-        "downloading": _before(job, Downloaded),
-        "decoding": _before(job, Converted),
+        "downloading": _downloading(job),
+        "decoding": _decoding(job),
         "transcribing": _of_engines(job),
         "storing": _storing(job),
     }
@@ -59,10 +59,20 @@ def timeline(job: Job) -> Timeline | None:
     return Timeline(start, seconds, (Lane("waiting", _between(busy, seconds)), *lanes), _shares(job))
 
 
-def _before(job: Job, kind: type[Downloaded | Converted]) -> list[Interval]:
-    """The time before a fact that it says the work for it took."""
-    fact = job.downloaded if kind is Downloaded else job.converted
+def _downloading(job: Job) -> list[Interval]:
+    fact = job.downloaded
     return [(at - fact.seconds, at)] if fact and (at := job.times.get(fact.subject)) else []
+
+
+def _decoding(job: Job) -> list[Interval]:
+    """Before the progress that tells of its end: the fact comes later, when the last chunk has had its turn."""
+    fact = job.converted
+    if fact is None or (at := job.times.get(fact.subject)) is None:
+        return []
+    progress = job.progress.get("convert")
+    if progress and progress.done >= fact.duration:
+        at = min(at, job.times[progress.subject])
+    return [(at - fact.seconds, at)]
 
 
 def _of_engines(job: Job) -> list[Interval]:

@@ -25,6 +25,7 @@ from schemas.events import (
     Rerun,
     Retried,
     Submitted,
+    Tries,
 )
 from schemas.message import Message, decode_as
 from schemas.notification import Upload
@@ -125,7 +126,7 @@ class StageRow(NamedTuple):
     results: tuple[type[Message], ...]  # once one of these facts stands for a message, it needs no more work
     ack_wait: float  # seconds without a sign of life until a message goes to another worker
     max_run: float  # seconds one message may take in all
-    tries: int  # deliveries after which one that fails is given up
+    tries: int  # failures after which it is given up
     slots: int  # messages in work at once in one process; transcribe asks its engine instead
 
 
@@ -149,7 +150,7 @@ STAGES: Final[tuple[StageRow, ...]] = (
         3,
         2,
     ),
-    StageRow("convert", JOBS, (Consumer("convert", _MEDIA),), (Converted,), 30, 6 * 3600, 5, 1),
+    StageRow("convert", JOBS, (Consumer("convert", _MEDIA),), (Converted,), 30, 6 * 3600, 5, 4),
     StageRow(
         "transcribe",
         CHUNKS,
@@ -190,6 +191,7 @@ _FACTS: Final[dict[str, type[Event]]] = {
         Rerun,
         Retried,
         Progress,
+        Tries,
     )
 }
 
@@ -264,8 +266,8 @@ def ends(job: str, run: int) -> list[str]:
 
 
 def but_chunks(job: str = "*") -> list[str]:
-    """Patterns of all facts of a job, or of all jobs, without the results of chunks, which are most of them."""
-    names = [name for name, kind in _FACTS.items() if kind is not ChunkDone]
+    """Patterns of all facts of a job, or of all jobs, but for chunks' results, which are most, and what is for workers."""
+    names = [name for name, kind in _FACTS.items() if kind not in (ChunkDone, Tries)]
     return [f"v2t.job.{job}.*", *(f"v2t.job.{job}.{name}.>" for name in names)]
 
 

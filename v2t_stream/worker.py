@@ -5,15 +5,16 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, Final
 
 import msgspec
 import nats.errors
+from msgspec.structs import replace
 from nats.aio.msg import Msg
 
 from schemas.chunks import ChunkTask
-from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress, Rerun
+from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress, Rerun, Tries
 from schemas.message import Message
 from v2t_stream.applied import is_applied
 from v2t_stream.epochs import Seen
@@ -38,13 +39,13 @@ from v2t_stream.topology import (
     run_of,
 )
 from v2t_stream.traces import span, take
+from v2t_stream.tries import DEATHS, Ledger
+from v2t_stream.turns import Outbox, Turns
 
 log = logging.getLogger(__name__)
 
 _BACKOFF: Final = (1.0, 5.0, 15.0, 60.0)  # seconds until the next try, by tries so far
-# Deliveries of a message after which it is given up though no try of it failed. Who restarts, is killed or loses the
-# broker with it in hand is seldom harmed by it, so these are not its tries; but it may be what kills.
-_DELIVERIES: Final = 12
+_WAITS: Final = 12  # times that a message may find what it needs away or taken, which is no failure of it
 _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was asked for
 _LEAVE: Final = 2.0  # seconds in which work that is cancelled must end
 _HUNG: Final = 60.0  # and work that took too long, whose thread may be in the middle of something
@@ -63,6 +64,8 @@ class Worker:
         self._resources = resources
         self._connection = resources.connection
         self._settled = Settled(resources.connection)
+        self._ledger = Ledger(resources.connection, stage.row.name, resources.settings.node)
+        self._turns = Turns(resources.connection)
         self._slots = asyncio.Semaphore(stage.row.slots)
         self._epoch = ""
         self._ack_wait = stage.row.ack_wait
@@ -71,6 +74,7 @@ class Worker:
         self._presence.slots = stage.row.slots
         self._tasks: dict[asyncio.Task[None], str] = {}  # with the subject of what each does
         self._moot: set[asyncio.Task[None]] = set()  # cancelled because nobody needs their result any more
+        self._sending: set[asyncio.Task[None]] = set()  # have gone from their slots, and only wait until all is sent
         self._hung = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -94,6 +98,7 @@ class Worker:
                 waiting.cancel()
             pulling.cancel()
             await asyncio.wait({pulling})
+            self._turns.hurry()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_DRAIN)
             if in_hand := set(self._tasks):
@@ -153,7 +158,7 @@ class Worker:
             self._begin(message.subject, self._handle(message))
 
     def _begin(self, subject: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start work in a slot that is taken; the slot is free again when it ends."""
+        """Start work in a slot that is taken; the slot is free again when it ends, or only waits to be sent."""
         task = asyncio.create_task(work)
         self._tasks[task] = subject
         self._presence.since[subject] = time.monotonic()
@@ -161,11 +166,18 @@ class Worker:
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.pop(task)
             self._moot.discard(task)
-            self._presence.since.pop(subject, None)
-            self._slots.release()
+            if task in self._sending:
+                self._sending.discard(task)
+                self._presence.sending.discard(subject)
+            else:
+                self._leave_slot(subject)
 
         task.add_done_callback(ended)
         return task
+
+    def _leave_slot(self, subject: str) -> None:
+        self._presence.since.pop(subject, None)
+        self._slots.release()
 
     async def do_again(self, subject: str, work: Message) -> bool:
         """Do what another worker has in hand, without its message: of two results the first stands.
@@ -183,7 +195,9 @@ class Worker:
     async def _process_quietly(self, work: Message) -> None:
         about(work.job, getattr(work, "n", None))
         try:
-            await self._process(work)
+            with self._outbox() as outbox:
+                await self._process(work, outbox)
+                await outbox.drain()
             self._count("helped")
         except Exception as error:  # noqa: BLE001  # see do_again
             log.warning("could not do it either: %s", error)
@@ -202,6 +216,12 @@ class Worker:
         if task:
             self._moot.add(task)
             task.cancel()
+            watch = self._watched(0)
+            task.add_done_callback(lambda _: watch.cancel())
+
+    def _watched(self, seconds: float) -> asyncio.TimerHandle:
+        """To be cancelled by work when it ends: what is still there a while after `seconds` hangs, and ends us."""
+        return asyncio.get_running_loop().call_later(seconds + _HUNG, self._hung.set)
 
     async def _next(self, pullers: list[Puller]) -> tuple[Puller, Msg]:
         *asked, awaited = pullers
@@ -261,51 +281,101 @@ class Worker:
                     await message.nak(1)
 
     async def _settle(self, message: Msg) -> None:
-        tries = message.metadata.num_delivered
         take(message.headers)
+        await self._see(message)
         work: Message | Submission | None = None
+        is_here = [*self._tasks.values()].count(message.subject) > 1
+        tries = await self._ledger.of(message, self._job_of(message), is_here=is_here)
         try:
-            work = await self._decode(message)
+            work = self._decode(message)
             about(work.job, getattr(work, "n", None))
             if await self._is_settled(work, message):
                 await self._ack(message)
                 self._count("skipped")
                 return
-            if tries > _DELIVERIES:
+            if tries.deaths >= DEATHS:
                 reason = (
-                    f"the stage {self._row.name} died with it or lost the broker, {_DELIVERIES} times: perhaps what it "
-                    "holds is what kills; see the stage's log"
+                    f"the stage {self._row.name} died with it {DEATHS} times: perhaps what it holds is what kills; "
+                    "see the stage's log"
                 )
                 await self._give_up(message, work, reason)
                 return
-            async with self._kept_alive(message, work):
-                with span(self._row.name, **{"v2t.job": work.job, "messaging.destination.name": message.subject}):
-                    await self._process(work)
+            await self._do(message, work, tries)
             await self._ack(message)
             self._count("done")
         except Foreign as error:
-            await self._leave(message, error)
+            await self._leave(message, tries, error)
         except Reject as error:
             await self._give_up(message, work, str(error))
-        except (BrokerError, nats.errors.Error):  # the broker went while its result was published or acked
+        except asyncio.CancelledError:
+            if asyncio.current_task() not in self._moot:
+                await self._ledger.leave(tries)
             raise
-        except Exception as error:  # a bug in a stage must end as a retry, not as a dead worker
-            reason = str(error) if isinstance(error, V2TError) else f"{type(error).__name__}: {error}"
-            if not isinstance(error, V2TError):
-                log.exception("unexpected, from %s", message.subject)
-            blameless = isinstance(error, V2TError) and error.BLAMELESS
-            if tries >= (_DELIVERIES if blameless else self._row.tries):
-                await self._give_up(message, work, f"{reason} (given up after {tries} tries)")
-                return
-            delay = error.delay if isinstance(error, Retry) and error.delay is not None else None
-            if delay is None:
-                delay = _BACKOFF[min(tries, len(_BACKOFF)) - 1]
-            self._presence.last_error = reason
-            log.warning("again in %g s, after delivery %d: %s", delay, tries, reason)
-            self._count("retried")
-            await message.nak(delay)
+        except (BrokerError, nats.errors.Error):  # the broker went while its result was published or acked
+            await self._ledger.leave(tries)
+            raise
+        except Exception as error:  # noqa: BLE001  # a bug in a stage must end as a retry, not as a dead worker
+            await self._fail(message, work, tries, error)
 
-    async def _leave(self, message: Msg, error: Foreign) -> None:
+    async def _fail(self, message: Msg, work: Message | Submission | None, tries: Tries, error: Exception) -> None:
+        """Have a message tried again after `error`, or give it up where that was the last try."""
+        reason = str(error) if isinstance(error, V2TError) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, V2TError):
+            log.error("unexpected, from %s", message.subject, exc_info=error)
+        if isinstance(error, V2TError) and error.BLAMELESS:
+            count, most = tries.waits + 1, _WAITS
+            tries = replace(tries, waits=count)
+        else:
+            count, most = tries.failures + 1, self._row.tries
+            tries = replace(tries, failures=count)
+        if count >= most:
+            await self._give_up(message, work, f"{reason} (given up after {count} tries)")
+            return
+        delay = error.delay if isinstance(error, Retry) and error.delay is not None else None
+        if delay is None:
+            delay = _BACKOFF[min(count, len(_BACKOFF)) - 1]
+        self._presence.last_error = reason
+        log.warning("again in %g s, after try %d: %s", delay, count, reason)
+        self._count("retried")
+        await self._ledger.note(tries)
+        await message.nak(delay)
+
+    async def _do(self, message: Msg, work: Message | Submission, tries: Tries) -> None:
+        with self._outbox() as outbox:
+            async with self._kept_alive(message, work):
+                async with self._ledger.begun(message, tries):
+                    with span(self._row.name, **{"v2t.job": work.job, "messaging.destination.name": message.subject}):
+                        await self._process(work, outbox)
+                if outbox.held:
+                    await self._send_in_turn(message, outbox, tries)
+
+    async def _send_in_turn(self, message: Msg, outbox: Outbox, tries: Tries) -> None:
+        """Send what waits for its turn, which may take hours, while others work in the slot."""
+        if task := asyncio.current_task():
+            self._sending.add(task)
+            self._presence.sending.add(message.subject)
+            self._leave_slot(message.subject)
+        if message.metadata.num_delivered > 1:
+            await self._ledger.note(tries)  # who dies from here on dies of something else
+        await outbox.drain()
+
+    @contextlib.contextmanager
+    def _outbox(self) -> Iterator[Outbox]:
+        begun = time.monotonic()
+
+        async def send(result: Message) -> None:
+            await self._connection.publish(result)
+            log.info("%s after %.1f s", result.subject, time.monotonic() - begun)
+
+        with self._turns.outbox(send) as outbox:
+            yield outbox
+
+    def _job_of(self, message: Msg) -> str:
+        if self._row.stream == INBOX:
+            return job_id(self._epoch, message.metadata.sequence.stream)
+        return job_of(message.subject)
+
+    async def _leave(self, message: Msg, tries: Tries, error: Foreign) -> None:
         """Give back what this release cannot read, for a node of another; where none is alive, give it up in time."""
         stage = [info for info in await fleet(self._connection) if info.stage == self._row.name and info.is_alive]
         if message.metadata.num_delivered >= self._row.tries and all(info.version == version() for info in stage):
@@ -313,16 +383,21 @@ class Worker:
             return
         log.warning("left for a node of another release: %s", error)
         self._count("returned")
+        await self._ledger.note(tries)
         await message.nak(_FOREIGN)
 
-    async def _decode(self, message: Msg) -> Message | Submission:
-        """Raises Reject for what nobody can read, Foreign for what another release may be able to."""
+    async def _see(self, message: Msg) -> None:
+        """Remember that a message was there, before its job is made. Raises BrokerError."""
         sequence = message.metadata.sequence.stream
         self._connection.saw(self._row.stream, sequence)
         if self._row.stream == INBOX:
             await self._read_epoch()  # it may just have been renewed
             self._seen.see(sequence)
-            return Submission(job_id(self._epoch, sequence), message.subject, message.data)
+
+    def _decode(self, message: Msg) -> Message | Submission:
+        """Raises Reject for what nobody can read, Foreign for what another release may be able to."""
+        if self._row.stream == INBOX:
+            return Submission(self._job_of(message), message.subject, message.data)
         try:
             work = decode(message.subject, message.data)
         except msgspec.DecodeError as error:
@@ -351,8 +426,8 @@ class Worker:
         since = message.metadata.sequence.stream
         return any([await self._connection.last_sequence(JOBS, result) > since for result in results])
 
-    async def _process(self, work: Message | Submission) -> None:
-        begun = time.monotonic()
+    async def _process(self, work: Message | Submission, outbox: Outbox) -> None:
+        watch = self._watched(self._row.max_run)
         try:
             async with (
                 asyncio.timeout(self._row.max_run) as limit,
@@ -362,12 +437,13 @@ class Worker:
                     if isinstance(result, Progress):
                         await self._connection.tell(result)
                     else:
-                        await self._connection.publish(result)
-                        log.info("%s after %.1f s", result.subject, time.monotonic() - begun)
+                        await outbox.put(result)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise Retry(f"the stage {self._row.name} took longer than {self._row.max_run:g} s") from error
+        finally:
+            watch.cancel()
 
     async def _ack(self, message: Msg) -> None:
         """Ack, and do not wait to hear that it was heard.
@@ -379,7 +455,7 @@ class Worker:
 
     async def _give_up(self, message: Msg, work: Message | Submission | None, reason: str) -> None:
         """Dead letter first, then the fact, then the end of the message: a death in between repeats, loses nothing."""
-        job = work.job if work else job_of(message.subject)
+        job = self._job_of(message)
         reason = one_line(reason, _REASON)
         log.error("given up: %s: %s", message.subject, reason)
         self._presence.last_error = reason
@@ -412,16 +488,13 @@ class Worker:
         current = asyncio.current_task()
 
         async def beat() -> None:
-            until = time.monotonic() + self._row.max_run
-            while time.monotonic() < until:
+            while True:
                 await asyncio.sleep(self._ack_wait / 3)
                 with contextlib.suppress(nats.errors.Error, BrokerError):
                     await message.in_progress()
                     if work and await self._is_settled(work, message):
                         self._end_as_moot(current)
-                        break
-            await asyncio.sleep(_HUNG)
-            self._hung.set()  # it was cancelled, by us or as its time was over
+                        return
 
         task = asyncio.create_task(beat())
         try:

@@ -27,6 +27,7 @@ _BENCHMARKS = (
     "assembly",
     "scheduling",
     "many_nodes",
+    "turns",
     "store",
     "uploads",
     "monitor",

@@ -21,7 +21,8 @@ import pytest
 from schemas.requests import SubmitRequest
 from tests.harness import ALL_STAGES, DATA, Node, Server, broker, node, served
 from tests.observed import NOISE, hasten
-from v2t_stream.errors import BrokerError
+from v2t_stream.dead import dead_letters, redrive
+from v2t_stream.errors import BrokerError, V2TError
 from v2t_stream.fleet import fleet
 from v2t_stream.formats import FORMATS
 from v2t_stream.jetstream import Connection
@@ -69,6 +70,7 @@ class Chaos:
         self.killed: Counter[str] = Counter()
         self.in_hand = 0  # kills at which the stage had a message in hand
         self.jobs: dict[str, int] = {}  # with the number of what they are made of
+        self.redriven: set[str] = set()  # jobs of which something was given up as what kills, and sent again
 
     async def submit(self, web: str) -> str:
         """Submit the next job: by turns a file that was uploaded, and one to be downloaded."""
@@ -93,12 +95,23 @@ class Chaos:
         """Until all jobs have completed. Fails with the reason of the first that does not."""
         while True:
             with contextlib.suppress(BrokerError):
-                for subject in await self._connection.subjects(JOBS, "v2t.job.*.failed"):
-                    raise AssertionError(await self._connection.last(JOBS, subject))
-                if set(await self.stored("completed")) == set(self.jobs):
+                if not await self._redrive() and set(await self.stored("completed")) == set(self.jobs):
                     return
             self.revive()
             await asyncio.sleep(0.1)
+
+    async def _redrive(self) -> bool:
+        """Send again what was given up, as an operator does; whether there was anything.
+
+        Kills as thick as these hit some message three times. Nothing sets it apart from one that kills.
+        """
+        found = await dead_letters(self._connection)
+        for dead in found:
+            assert "died with it 3 times" in dead.letter.reason, dead.letter.reason
+            self.redriven.add(dead.letter.job)
+            with contextlib.suppress(V2TError):  # its job is not as far yet
+                await redrive(self._connection, dead)
+        return bool(found)
 
     async def strike(self) -> None:
         """Kill one that runs, in the moment at which it has work, and start it again."""
@@ -210,9 +223,10 @@ async def test_kills_at_random_lose_and_change_nothing(
     jobs = list(chaos.jobs)[before:]
     assert len(jobs) == size.jobs
     counted = {fact: await chaos.stored(fact) for fact in ("submitted", "downloaded", "converted", "completed")}
-    assert all(stored == dict.fromkeys(chaos.jobs, 1) for stored in counted.values()), counted
+    once = [job for job in chaos.jobs if job not in chaos.redriven]
+    assert all([stored[job] for job in once] == [1] * len(once) for stored in counted.values()), counted
     chunks = await chaos.stored("chunk.*")
-    assert {job: chunks[job] for job in chaos.jobs} == dict.fromkeys(chaos.jobs, chunks[jobs[0]])
+    assert len({chunks[job] for job in once}) == 1
     equal = [await chaos.transcripts(job) == undisturbed[chaos.jobs[job]] for job in jobs]
     assert all(equal)
     for one in chaos.nodes:
@@ -222,6 +236,6 @@ async def test_kills_at_random_lose_and_change_nothing(
     kills = ", ".join(f"{count} {kind}" for kind, count in sorted(chaos.killed.items()))
     shown(
         f"{chaos.killed.total()} kills ({kills}), {chaos.in_hand} of them with work in hand, seed {seed}",
-        f"{len(jobs)} jobs completed, {counted['completed'].total() - before} completions published, "
+        f"{len(jobs)} jobs completed, {len(chaos.redriven)} of them after a redrive of what three kills had hit, "
         f"{sum(equal)} transcripts equal to those without faults",
     )

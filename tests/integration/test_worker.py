@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from nats.aio.msg import Msg
 
 from schemas.chunks import ChunkTask, Span
 from schemas.events import (
@@ -32,7 +33,7 @@ from tests.observed import pulled, pulled_by
 from tests.patience import PATIENCE
 from v2t_stream import worker as worker_module
 from v2t_stream.errors import BrokerError, Full, Hung, Reject, Retry, StoreAway, Unready, V2TError
-from v2t_stream.fleet import Presence
+from v2t_stream.fleet import Presence, tell
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.puller import Puller
@@ -136,14 +137,15 @@ async def transcribing(task: ChunkTask) -> AsyncGenerator[Message]:
     yield done(task)
 
 
-def raising(*errors: BaseException) -> Do:
-    """Raise these in their order, then do the work."""
+def raising(*errors: BaseException, then: Do | None = None) -> Do:
+    """Raise these in their order, then do the work, or `then`."""
     left = list(errors)
 
     async def do(task: ChunkTask) -> AsyncGenerator[Message]:
         if left:
             raise left.pop(0)
-        yield done(task)
+        async for result in (then or transcribing)(task):
+            yield result
 
     return do
 
@@ -246,7 +248,7 @@ async def test_what_is_away_or_on_its_way_or_taken_is_no_try(
     async with working(connection, stage, tmp_path):
         await connection.publish(task())
         assert not (await fact(connection, ChunkDone, n=0)).error
-    monkeypatch.setattr(worker_module, "_DELIVERIES", 3)
+    monkeypatch.setattr(worker_module, "_WAITS", 3)
     async with working(connection, Doing(raising(*[kind("away")] * 3), tries=2), tmp_path):
         await connection.publish(task(1))
         assert (await fact(connection, ChunkDone, n=1)).error == "away (given up after 3 tries)"
@@ -270,41 +272,150 @@ async def test_what_cannot_be_read_stops_nothing_else(connection: Connection, tm
     }
 
 
-async def killed_in_hand(connection: Connection, times: int) -> None:
-    """Publish a chunk and have that many workers killed with it.
+async def _hang(_: Any) -> AsyncGenerator[Message]:
+    await asyncio.Event().wait()
+    yield
 
-    A nak stands for the end of ack_wait: to the next worker it is the same, and nothing comes again by the clock.
+
+class Mortal(Worker):
+    """Remembers by which subjects its messages could be answered."""
+
+    def __init__(self, stage: Stage, resources: Resources) -> None:
+        super().__init__(stage, resources)
+        self.replies: list[str] = []
+
+    async def _handle(self, message: Msg) -> None:
+        self.replies.append(message.reply)
+        await super()._handle(message)
+
+
+async def dies(
+    server: Server,
+    connection: Connection,
+    tmp_path: Path,
+    begun: Callable[[Presence, Doing], bool] = lambda _, stage: bool(stage.asked),
+    slots: int = 1,
+) -> list[int]:
+    """Have a worker die with work in hand as soon as it is as `begun` says; the chunks that its stage had begun.
+
+    Its connection ends before it does, so that nothing of what it would still say reaches the broker. A nak stands for
+    the end of ack_wait: to the next worker it is the same, and nothing comes again by the clock.
     """
-    await connection.publish(task())
-    async with Puller(connection.client, CHUNKS, "transcribe-any", group="any") as puller:
-        for delivery in range(1, times + 1):
-            message = await pulled(puller)
-            assert message.metadata.num_delivered == delivery
-            await message.nak()
+    stage, presence, stop = Doing(_hang, slots=slots), Presence("test", "test"), asyncio.Event()
+    async with await connect(server.url, name="dying") as other:
+        worker = Mortal(stage, Resources(Settings(), other, JetStreamStore(other.client), presence))
+        running = asyncio.create_task(worker.run(stop))
+        await until(lambda: begun(presence, stage), "no message came")
+        await other.client.close()
+        stop.set()
+        await running
+    for reply in worker.replies:
+        await connection.client.publish(reply, b"-NAK")
+    return [each.n for each in stage.asked]
 
 
-async def test_deaths_around_a_message_are_not_its_tries(connection: Connection, tmp_path: Path) -> None:
-    """Else a few restarts of machines or of the broker, within a long download, fail the job."""
-    await killed_in_hand(connection, 3)
-    stage = Doing(transcribing, tries=2)
-    async with working(connection, stage, tmp_path):
-        assert not (await fact(connection, ChunkDone, n=0)).error
-        await drained(connection)
+@pytest.fixture
+async def mortal(nats: tuple[Server, Connection], monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A broker that delivers nothing again by itself, and workers that end at once."""
+    monkeypatch.setattr(worker_module, "_DRAIN", 0.01)
+    monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
+    await set_ack_wait(nats[1], CHUNKS, "transcribe-any", 3600)
+    return nats[0]
 
 
-async def test_what_kills_its_worker_every_time_is_given_up(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_what_kills_its_worker_three_times_is_given_up(
+    mortal: Server, connection: Connection, tmp_path: Path
 ) -> None:
     """Else a file that crashes the process does so for ever, on one machine after the other."""
-    monkeypatch.setattr(worker_module, "_DELIVERIES", 3)
-    await killed_in_hand(connection, 3)
-    stage = Doing(transcribing, tries=3)
+    await connection.publish(task())
+    for _ in range(3):
+        assert await dies(mortal, connection, tmp_path) == [0]
+    stage = Doing(transcribing)
     async with working(connection, stage, tmp_path):
-        assert "died with it or lost the broker, 3 times" in (await fact(connection, ChunkDone, n=0)).error
+        assert "died with it 3 times" in (await fact(connection, ChunkDone, n=0)).error
         await drained(connection)
     assert stage.asked == []
     (letter,) = await letters(connection)
     assert letter.deliveries == 4
+
+
+async def test_who_is_alive_has_not_died(mortal: Server, connection: Connection, tmp_path: Path) -> None:
+    """Else three hiccups of the network give up a long download that all the while goes on."""
+    await connection.publish(task())
+    alive = Presence("there", "transcribe", since={task().subject: time.monotonic()})
+    for _ in range(4):
+        await tell(connection, alive.info())  # it is believed for longer than this takes
+        await dies(mortal, connection, tmp_path)
+    async with working(connection, Doing(transcribing), tmp_path):
+        assert not (await fact(connection, ChunkDone, n=0)).error
+
+
+async def test_failures_after_deaths_have_all_their_tries(
+    mortal: Server, connection: Connection, tmp_path: Path
+) -> None:
+    """Else two restarts of machines and one hiccup of a site fail a download that the next try would have done."""
+    await connection.publish(task())
+    for _ in range(2):
+        await dies(mortal, connection, tmp_path)
+    stage = Doing(raising(OSError("first"), OSError("second")), tries=3)
+    async with working(connection, stage, tmp_path):
+        assert not (await fact(connection, ChunkDone, n=0)).error
+        await drained(connection)
+    assert len(stage.asked) == 3
+
+
+async def test_a_death_after_failures_takes_none_of_their_tries_away(
+    mortal: Server, connection: Connection, tmp_path: Path
+) -> None:
+    """Else a site that hiccups twice and a machine that restarts fail a job."""
+    await connection.publish(task())
+    failing = Doing(raising(OSError("first"), Unready("on its way"), then=_hang), tries=3)
+    async with working(connection, failing, tmp_path):
+        await until(lambda: len(failing.asked) == 3, "it is not tried again")
+    await dies(mortal, connection, tmp_path)
+    stage = Doing(raising(OSError("second")), tries=3)
+    async with working(connection, stage, tmp_path):
+        assert not (await fact(connection, ChunkDone, n=0)).error
+
+
+async def test_what_stops_give_back_is_no_death(mortal: Server, connection: Connection, tmp_path: Path) -> None:
+    """Else a long download that an update of the fleet interrupts on one machine after the other is given up."""
+    await connection.publish(task())
+    for _ in range(5):
+        stage = Doing(_hang, slots=1)
+        async with working(connection, stage, tmp_path):
+            await until(lambda stage=stage: stage.asked, "it does not come again")  # type: ignore[misc]  # bound at once
+    async with working(connection, Doing(transcribing), tmp_path):
+        assert not (await fact(connection, ChunkDone, n=0)).error
+
+
+async def test_who_only_stood_beside_what_kills_is_not_blamed(
+    mortal: Server, connection: Connection, tmp_path: Path
+) -> None:
+    """Else one poisonous file takes all those down with it that a machine has in hand beside it."""
+    await connection.publish(task(0))
+    await connection.publish(task(1))
+    for _ in range(2):
+        both = await dies(mortal, connection, tmp_path, lambda _, stage: len(stage.asked) == 2, slots=2)
+        assert sorted(both) == [0, 1]
+
+    def has_begun_one(presence: Presence, stage: Doing) -> bool:
+        return len(presence.since) == 2 and len(stage.asked) == 1
+
+    (killer,) = await dies(mortal, connection, tmp_path, has_begun_one, slots=2)
+    async with working(connection, Doing(transcribing), tmp_path):
+        errors = {n: (await fact(connection, ChunkDone, n=n)).error for n in range(2)}
+    assert "3 times" in errors.pop(killer)
+    assert list(errors.values()) == [""]
+
+
+async def test_tries_are_kept_only_of_what_needs_several(connection: Connection, tmp_path: Path) -> None:
+    """Else each of a million chunks costs two more messages."""
+    async with working(connection, Doing(transcribing), tmp_path):
+        await connection.publish(task())
+        await fact(connection, ChunkDone, n=0)
+        await drained(connection)
+    assert await connection.subjects(JOBS, "v2t.job.*.tries.>") == []
 
 
 async def test_a_chunk_given_up_is_a_gap_in_a_transcript_that_completes(connection: Connection, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from schemas.events import (
     Rerun,
     Retried,
     Submitted,
+    Tries,
 )
 from schemas.message import Message, encode
 from schemas.options import Options
@@ -79,6 +80,7 @@ EVENTS: list[Message] = [
     *(later(2, fact) for fact in (chunk(2, "once more"), Progress(job="j", stage="convert", done=7.0), COMPLETED)),
     later(3, Failed(job="j", stage="convert", reason="gone")),
     Language(job="j", language="en"),
+    Tries(job="j", stage="convert", message=2, deaths=1, begun=True),
     Listed(job="j", title="A channel", children=2),
     *(Submitted(job=f"j_{n}", title=f"{n}", url=f"http://x/{n}", parent="j") for n in (1, 2)),
     Completed(job="j_1", transcript="transcripts/j_1/transcript"),

@@ -23,6 +23,7 @@ from schemas.events import (
     Rerun,
     Retried,
     Submitted,
+    Tries,
 )
 from schemas.message import Message, decode_as, encode
 from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
@@ -79,6 +80,7 @@ ONE_OF_EACH: list[Message] = [
         language="en",
     ),
     ChunkDone(job="j", run=1, n=1, start=30, end=60, segments=(Segment(start=31, end=32, text="again"),)),
+    Tries(job="j", stage="convert", message=7, failures=2, begun=True),
     Completed(job="j", transcript="transcripts/j/transcript", segments=1, gaps=1, of="k"),
     Failed(job="j", stage="convert", reason="bad"),
     Cancelled(job="j"),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from schemas.events import ChunkDone, Completed, Converted, Downloaded, Rerun, Submitted
+from schemas.events import ChunkDone, Completed, Converted, Downloaded, Progress, Rerun, Submitted
 from schemas.message import Message, encode
 from v2t_stream.cli.timeline import lines
 from v2t_stream.jetstream import Stored
@@ -61,6 +61,24 @@ def test_each_step_is_where_its_facts_say() -> None:
         ("m4", 2, 60, 3),
         ("box", 1, 30, 2),
     ]
+
+
+def test_decoding_ends_with_the_media_and_not_with_the_last_chunk_s_turn() -> None:
+    """Else a file that was decoded in a second seems to have been decoded when it was nearly transcribed."""
+    decoded = Progress(job="j", stage="convert", done=60, total=60, chunks=2)
+    found = timeline(
+        job(
+            (0, SUBMITTED),
+            (1, downloaded(1)),
+            (5, decoded),
+            (40, chunk(0, 30)),
+            (41, converted(2, 3)),
+            (70, chunk(1, 29)),
+        )
+    )
+    assert found
+    (decoding,) = (lane for lane in found.lanes if lane.step == "decoding")
+    assert decoding.intervals == ((2, 5),)
 
 
 def test_chunks_of_one_call_count_as_long_as_the_call() -> None:

@@ -1,0 +1,281 @@
+"""Chunks of many jobs take turns: with small stages of the test's own, and the whole way with a simulated engine."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.chunks import SAMPLE_RATE
+from schemas.events import Cancelled, Converted, Downloaded
+from schemas.message import Message
+from schemas.requests import SubmitRequest
+from tests.harness import Server, alive, ended, node, until, upload
+from tests.integration.test_worker import Doing, Mortal, fact, set_ack_wait, task, working
+from tests.observed import pulled
+from tests.patience import PATIENCE
+from tests.simulated import install
+from v2t_stream import turns
+from v2t_stream.audio import flac
+from v2t_stream.fleet import Presence, announce, fleet
+from v2t_stream.jetstream import Connection, connect
+from v2t_stream.jobs import Job
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.puller import Puller
+from v2t_stream.settings import Settings
+from v2t_stream.stage import Resources
+from v2t_stream.stalls import stalls
+from v2t_stream.submission import submit
+from v2t_stream.tasks import end
+from v2t_stream.topology import CHUNKS, JOBS, job_of, stage_row
+from v2t_stream.worker import Worker
+
+LONG, SHORT = 100, 3  # chunks
+
+
+async def cutting(media: Downloaded) -> AsyncGenerator[Message]:
+    """As many chunks as the media's size says."""
+    for n in range(media.size):
+        yield task(n, media.job)
+    yield Converted(job=media.job, chunks=media.size, duration=media.size, speech=media.size, seconds=1)
+
+
+def converting(slots: int = 1) -> Doing:
+    return Doing(cutting, stage_row("convert"), slots=slots)
+
+
+async def put(connection: Connection, job: str, chunks: int) -> None:
+    await connection.publish(Downloaded(job=job, title=job, source=job, media=f"media/{job}/x", size=chunks, seconds=1))
+
+
+async def queued(connection: Connection, job: str) -> int:
+    """How many of its chunks are in the queue."""
+    return len(await connection.subjects(CHUNKS, f"v2t.chunk.any.{job}.*"))
+
+
+async def has_queued(connection: Connection, job: str, chunks: int) -> None:
+    """Until so many of its chunks are in the queue."""
+    async with asyncio.timeout(PATIENCE):
+        while await queued(connection, job) != chunks:
+            await asyncio.sleep(0.01)
+
+
+async def waits_to_be_sent(connection: Connection, job: str) -> None:
+    """Until as much of a long job is in the queue as may wait there for the first node to come."""
+    await has_queued(connection, job, turns._UNSEEN)
+
+
+async def in_hand(connection: Connection, messages: int) -> None:
+    """Until conversions have so many messages in hand."""
+    async with asyncio.timeout(PATIENCE):
+        while (await connection.api(f"CONSUMER.INFO.{JOBS}.convert"))["num_ack_pending"] != messages:
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def transcriber(connection: Connection, slots: int) -> AsyncIterator[Puller]:
+    """A node that has so many slots, as all see it."""
+    presence = Presence("node", "transcribe", slots=slots, queues=("transcribe-any",))
+    telling = asyncio.create_task(announce(connection, presence))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not await fleet(connection, "transcribe"):
+                await asyncio.sleep(0.01)
+        async with Puller(connection.client, CHUNKS, "transcribe-any", group="any") as puller:
+            yield puller
+    finally:
+        await end(telling)
+
+
+@pytest.fixture
+async def connection(nats: tuple[Server, Connection]) -> Connection:
+    return nats[1]
+
+
+async def test_a_short_job_behind_a_long_one_waits_for_a_few_chunks_of_it(
+    connection: Connection, tmp_path: Path
+) -> None:
+    """Else a voice message waits for hours behind the recording of a conference, or is not even cut."""
+    async with working(connection, converting(), tmp_path):
+        await put(connection, "long", LONG)
+        await waits_to_be_sent(connection, "long")
+        await put(connection, "short", SHORT)
+        await fact(connection, Converted, job="short")
+        assert await queued(connection, "short") == SHORT
+        assert await queued(connection, "long") == turns._UNSEEN
+        assert await connection.last(JOBS, Converted.subject_of(job="long")) is None
+
+
+async def test_a_job_that_waits_for_its_turn_is_not_taken_for_lost(connection: Connection, tmp_path: Path) -> None:
+    """Else a long job is cut anew every few minutes for as long as others go first."""
+    presence, stop = Presence("here", "convert"), asyncio.Event()
+    settings = Settings(data_dir=str(tmp_path), node="here")
+    resources = Resources(settings, connection, JetStreamStore(connection.client), presence)
+    telling = asyncio.create_task(announce(connection, presence))
+    running = asyncio.create_task(Worker(converting(), resources).run(stop))
+    try:
+        await put(connection, "long", LONG)
+        async with asyncio.timeout(PATIENCE):
+            while not any(info.sending for info in await fleet(connection)):
+                await asyncio.sleep(0.01)
+        assert await stalls(connection, ["long"]) == {}
+    finally:
+        stop.set()
+        await running
+        await end(telling)
+
+
+async def test_the_queue_is_as_long_as_the_fleet_needs_it(connection: Connection, tmp_path: Path) -> None:
+    """Else a large fleet stands idle while chunks wait, or a short job waits for all that a long one has put there."""
+    slots = 40
+    order = []
+    async with transcriber(connection, slots) as puller, working(connection, converting(), tmp_path):
+        await put(connection, "long", LONG)
+        await has_queued(connection, "long", slots + slots // 4)
+        for _ in range(LONG):
+            message = await pulled(puller)
+            order.append(int(message.subject.rpartition(".")[2]))
+            await message.ack()
+        assert (await fact(connection, Converted, job="long")).chunks == LONG
+    assert order == list(range(LONG))
+
+
+async def test_long_jobs_share(connection: Connection, tmp_path: Path) -> None:
+    """Else of two long recordings the second stands still until the first is done."""
+    served: list[str] = []
+    async with transcriber(connection, 8) as puller, working(connection, converting(), tmp_path):
+        for job in ("one", "two"):
+            await put(connection, job, LONG)
+            await has_queued(connection, job, turns._FIRST if job == "two" else 8 + turns._SPARE)
+        for _ in range(LONG):
+            message = await pulled(puller)
+            served.append(job_of(message.subject))
+            await message.ack()
+    assert LONG * 0.4 < served.count("two") < LONG * 0.6
+
+
+async def test_a_long_job_goes_on_while_short_ones_come(connection: Connection, tmp_path: Path) -> None:
+    """Else who sends a long recording on a busy day never gets it."""
+    coming = itertools.count()
+
+    async def put_short() -> None:
+        job = f"short{next(coming)}"
+        await put(connection, job, SHORT)
+        await fact(connection, Converted, job=job)
+
+    async with transcriber(connection, 1) as puller, working(connection, converting(), tmp_path):
+        await put(connection, "long", LONG)
+        await has_queued(connection, "long", 1 + turns._SPARE)
+        for _ in range(4):  # so there is never any room
+            await put_short()
+        last = 0
+        while last < 2 * turns._SPARE:
+            message = await pulled(puller)
+            chunk = int(message.subject.rpartition(".")[2])
+            if job_of(message.subject) == "long":
+                last = chunk
+            elif chunk == SHORT - 1:
+                await put_short()
+            await message.ack()
+
+
+async def test_a_job_that_is_cancelled_while_it_waits_is_let_go(connection: Connection, tmp_path: Path) -> None:
+    """Else what nobody wants any more goes on to fill the queue."""
+    async with working(connection, converting(), tmp_path):
+        await put(connection, "long", LONG)
+        await waits_to_be_sent(connection, "long")
+        await connection.publish(Cancelled(job="long"))
+        await in_hand(connection, 0)
+        assert await queued(connection, "long") == turns._UNSEEN
+    assert await queued(connection, "long") == turns._UNSEEN
+
+
+async def test_a_conversion_that_waits_stays_where_it_is(
+    nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
+) -> None:
+    """Else every half minute another machine cuts the same recording again."""
+    await set_ack_wait(connection, JOBS, "convert", 0.3)  # which the worker asks for when it starts
+    told = await connection.client.subscribe(f"$JS.ACK.{JOBS}.convert.>")
+    async with working(connection, stage := converting(), tmp_path):
+        await put(connection, "long", LONG)
+        await waits_to_be_sent(connection, "long")
+        for _ in range(3):
+            assert (await told.next_msg(PATIENCE)).data == b"+WPI"
+    assert len(stage.asked) == 1
+
+
+async def test_what_waits_is_sent_when_its_process_stops(connection: Connection, tmp_path: Path) -> None:
+    """Else every update of a machine costs the conversion of all that it holds, and twenty seconds."""
+    async with working(connection, converting(), tmp_path):
+        await put(connection, "long", LONG)
+        await waits_to_be_sent(connection, "long")
+    assert await queued(connection, "long") == LONG
+    assert (await fact(connection, Converted, job="long")).chunks == LONG
+    await in_hand(connection, 0)
+
+
+async def test_what_a_process_held_when_it_died_is_cut_again(
+    nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
+) -> None:
+    """Else a long job whose conversion was killed while it waited has its beginning only."""
+    async with await connect(nats[0].url, name="dying") as other:
+        resources = Resources(Settings(), other, JetStreamStore(other.client), Presence("test", "test"))
+        stop = asyncio.Event()
+        worker = Mortal(converting(), resources)
+        running = asyncio.create_task(worker.run(stop))
+        await put(connection, "long", LONG)
+        await waits_to_be_sent(connection, "long")
+        await other.client.close()
+        stop.set()
+        await running
+    assert await queued(connection, "long") == turns._UNSEEN
+    for reply in worker.replies:
+        await connection.client.publish(reply, b"-NAK")
+    async with transcriber(connection, LONG), working(connection, stage := converting(), tmp_path):
+        assert (await fact(connection, Converted, job="long")).chunks == LONG
+        await has_queued(connection, "long", LONG)
+    assert len(stage.asked) == 1
+
+
+async def test_who_holds_too_much_lets_the_shortest_go(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a machine is full of jobs for an accelerator that nobody has, and takes nothing else any more."""
+    monkeypatch.setattr(turns, "_HELD", 1)
+    async with working(connection, converting(), tmp_path):
+        await put(connection, "longer", LONG)
+        await waits_to_be_sent(connection, "longer")
+        await put(connection, "long", LONG // 2)
+        await has_queued(connection, "long", LONG // 2)
+        assert await queued(connection, "longer") == turns._UNSEEN
+
+
+async def test_short_files_overtake_a_long_one(
+    nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
+) -> None:
+    """Else it is fair in every part and not as a whole: decoding, cutting, queue and engine."""
+
+    async def send(name: str, minutes: int) -> str:
+        path = tmp_path / f"{name}.flac"
+        path.write_bytes(flac.encode(np.zeros(minutes * 60 * SAMPLE_RATE, np.int16)))
+        key = await upload(connection, path)
+        request = SubmitRequest(media=key, title=name, language="en", vad_threshold=0, force=True)
+        return (await submit(connection, request))[0]
+
+    def is_begun(job: Job) -> bool:
+        return len(job.chunks) > 4
+
+    with node(nats[0].url, tmp_path / "home", **install(tmp_path / "simulated"), V2T_MODEL="x150"):
+        await alive(connection)
+        long = await send("long", 30)
+        await until(connection, long, is_begun)
+        short = [await send(f"short{n}", 1) for n in range(3)]
+        for job in short:
+            assert (await ended(connection, job)).state == "completed"
+        now = await until(connection, long, is_begun)
+        assert len(now.chunks) < 40
+        assert not now.converted
+        assert (await ended(connection, long)).state == "completed"
