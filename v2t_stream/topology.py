@@ -27,6 +27,7 @@ from schemas.events import (
 )
 from schemas.message import Message
 from schemas.notification import Upload
+from v2t_stream.direct import STORED
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection
 
@@ -45,7 +46,7 @@ ACCELERATORS: Final = ("cuda", "metal", "coreml", "cpu", "remote", "any")
 
 # To be raised with every change of STREAMS or STAGES that a broker must be told of: an older release then leaves alone
 # what a newer one has set up.
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 
 # In the metadata of the stream JOBS
 STORE_KEY: Final = "v2t_store"  # what the jobs keep their files in
@@ -70,6 +71,8 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
         "subjects": ["v2t.job.>"],
         "retention": "limits",
         "max_msgs_per_subject": 1,
+        # Whoever follows hears of each fact once it is stored, and reads it: no consumer for each of them.
+        "republish": {"src": "v2t.job.>", "dest": f"{STORED}job.>", "headers_only": True},
     },
     # The work of transcription. One message per subject and no overwriting: a chunk that waits cannot be queued twice.
     CHUNKS: {

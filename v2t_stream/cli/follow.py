@@ -18,15 +18,13 @@ from v2t_stream import tasks
 from v2t_stream.errors import BrokerError, V2TError
 from v2t_stream.fleet import ANNOUNCE_EVERY, FETCHING, fleet
 from v2t_stream.formats import UNHEARD, missing
-from v2t_stream.jetstream import Connection, Stored
+from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import Job
-from v2t_stream.lists import parts
 from v2t_stream.progress import clock, describe, summed_up
 from v2t_stream.text import HARMFUL, one_line
 from v2t_stream.topology import JOBS, child_id, job_of, place_of
 
 _LINE: Final = 10_000  # characters of a segment
-_AHEAD: Final = 256  # facts that wait to be shown
 
 
 class JobFailed(V2TError):
@@ -58,8 +56,10 @@ async def _changes(connection: Connection, job: Job) -> AsyncGenerator[Job]:
             if job.listed:
                 break
     patterns = [f"v2t.job.{child_id(job.id, n)}.>" for n in range(1, job.listed.children + 1)] if job.listed else []
-    async with contextlib.aclosing(_merged(connection, [f"v2t.job.{job.id}.*", *patterns])) as merged:
-        async for stored in merged:
+    async with contextlib.aclosing(connection.watch(JOBS, f"v2t.job.{job.id}.*", *patterns)) as facts:
+        async for stored in facts:
+            if not stored:
+                continue
             job.apply(stored)
             _, place = place_of(job_of(stored.subject))
             changed = job.children[place] if place else job
@@ -67,32 +67,6 @@ async def _changes(connection: Connection, job: Job) -> AsyncGenerator[Job]:
             if changed.ended and job.ended:
                 yield job
                 return
-
-
-async def _merged(connection: Connection, patterns: list[str]) -> AsyncGenerator[Stored]:
-    """The facts on `patterns`, those there are and those to come, however many patterns there are."""
-    arrived: asyncio.Queue[Stored | BrokerError] = asyncio.Queue(_AHEAD)
-
-    async def watch(part: list[str]) -> None:
-        try:
-            async with contextlib.aclosing(connection.watch(JOBS, *part)) as facts:
-                async for stored in facts:
-                    if stored:
-                        await arrived.put(stored)
-        except BrokerError as error:
-            await arrived.put(error)
-
-    watching = [asyncio.create_task(watch(part)) for part in parts(patterns)]
-    try:
-        while True:
-            stored = await arrived.get()
-            if isinstance(stored, BrokerError):
-                raise stored
-            yield stored
-    finally:
-        for task in watching:
-            task.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
 
 
 async def follow(connection: Connection, job_id: str, *views: View) -> Job:
