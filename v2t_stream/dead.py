@@ -1,5 +1,6 @@
 """The dead letters: what could not be done, with the reason, and how it is tried again."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -10,6 +11,7 @@ from v2t_stream import control
 from v2t_stream.errors import V2TError
 from v2t_stream.jetstream import Connection
 from v2t_stream.lists import read
+from v2t_stream.once import message_ids
 from v2t_stream.topology import DEAD, INBOX_SUBJECTS, message_type
 
 
@@ -41,16 +43,18 @@ async def dead_letters(connection: Connection) -> list[Dead]:
     return found
 
 
-async def redrive(connection: Connection, dead: Dead) -> str:
+async def redrive(connection: Connection, dead: Dead, home: Path) -> str:
     """Have it tried again, then remove the letter; the id of its job, empty where a submission makes a new one.
 
-    A chunk fills its gap, a job goes on where it failed, a submission is submitted again. Raises V2TError where
-    there is nothing to do any more, as the job was cancelled or was retried meanwhile: `remove` the letter then.
+    A chunk fills its gap, a job goes on where it failed, a submission is submitted again. `home`: the folder of this
+    machine's data. Raises V2TError where there is nothing to do any more, as the job was cancelled or was retried
+    meanwhile: `remove` the letter then.
     """
     letter = dead.letter
     if letter.original_subject in INBOX_SUBJECTS:
         # Twice within two minutes makes one job, should we die before the letter is removed.
-        await connection.submit(letter.original_subject, letter.data, f"redrive-{dead.number}")
+        (message_id,) = message_ids(home, [dead])
+        await connection.submit(letter.original_subject, letter.data, message_id)
         await remove(connection, dead.number)
         return ""
     job = await read(connection, letter.job)

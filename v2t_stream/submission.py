@@ -4,7 +4,6 @@ The command line checks before it sends; intake checks again, because anybody ca
 """
 
 import asyncio
-import hashlib
 import re
 import secrets
 import time
@@ -168,9 +167,13 @@ def _written(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-async def submit(connection: Connection, request: SubmitRequest) -> tuple[str, bool]:
-    """Send a checked request; the job's id, and whether the same was sent within the last two minutes."""
+async def submit(connection: Connection, request: SubmitRequest, *, message_id: str = "") -> tuple[str, bool]:
+    """Send a checked request; the job's id, and whether something with this id was sent within the last two minutes.
+
+    `message_id`: one of once.message_ids; without, it is sent whatever was sent before.
+    """
     check(request)
-    data = encode(request)
-    sequence, duplicate = await connection.submit(SUBMIT_SUBJECT, data, hashlib.sha256(data).hexdigest())
+    sequence, duplicate = await connection.submit(
+        SUBMIT_SUBJECT, encode(request), message_id or secrets.token_urlsafe()
+    )
     return job_id(await inbox_epoch(connection), sequence), duplicate
