@@ -71,7 +71,7 @@ class Actions:
         return f"job {job_id} is tried again" if chunk is None else f"chunk {chunk} is tried again"
 
     async def redrive(self, letter: Dead) -> str:
-        job = await dead.redrive(self._connection, letter, self._settings.home)
+        job = await dead.redrive(self._connection, await self._store(), letter, self._settings.home)
         return f"job {job} is tried again" if job else "it is submitted again"
 
     async def remove(self, letter: Dead) -> str:

@@ -13,7 +13,7 @@ from v2t_stream.errors import StoreError, V2TError
 from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import Job
 from v2t_stream.lists import children
-from v2t_stream.object_store import ObjectStore
+from v2t_stream.object_store import UPLOADED, ObjectStore
 from v2t_stream.topology import CHUNKS, JOBS
 
 _AT_ONCE: Final = 16  # jobs cancelled together
@@ -33,14 +33,14 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
         running = [child for child in await children(connection, job.id) if not child.ended]
         for start in range(0, len(running), _AT_ONCE):
             await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
-    if job.state == "queued" and not (job.submitted and job.submitted.media):
+    if job.state == "queued" and not (job.submitted and (job.submitted.media or job.submitted.link)):
         return  # there is nothing of it yet
     await _drop_tasks(connection, job, ("*",))
     if store is None:
         return
     with contextlib.suppress(StoreError):  # it expires by itself
         await store.delete_prefix(f"media/{job.id}/")
-        if job.submitted and job.submitted.media:
+        if job.submitted and job.submitted.media and job.submitted.media.startswith(f"{UPLOADED}/"):  # its own
             await store.delete(job.submitted.media)
 
 

@@ -25,7 +25,7 @@ from schemas.message import Message
 from schemas.options import Options
 from schemas.transcript import Doubt, Gap, Segment, Sound, Truncated, Unheard
 from v2t_stream.jetstream import Stored
-from v2t_stream.text import without_signature
+from v2t_stream.text import without_secrets
 from v2t_stream.topology import decode, ends, job_of, place_of
 
 State = Literal["queued", "downloading", "listed", "converting", "transcribing", "completed", "failed", "cancelled"]
@@ -188,7 +188,7 @@ class Job:
         """The URL or the file name."""
         if self.downloaded:
             return self.downloaded.source
-        return (without_signature(self.submitted.url or "") or self.submitted.title) if self.submitted else ""
+        return (without_secrets(self.submitted.url or "") or self.submitted.title) if self.submitted else ""
 
     @property
     def options(self) -> Options:

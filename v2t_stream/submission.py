@@ -24,7 +24,7 @@ from v2t_stream.models import problem
 from v2t_stream.object_store import UPLOADED, ObjectStore
 from v2t_stream.options import OPTIONS
 from v2t_stream.providers import HTTP_ENGINES
-from v2t_stream.text import HARMFUL, one_line, quoted
+from v2t_stream.text import HARMFUL, one_line, quoted, without_secrets
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
@@ -76,7 +76,8 @@ def check(request: SubmitRequest) -> None:
     for name in ("url", "media", "title", "model"):
         text = getattr(request, name)
         if text is not None and len(text) > _LONGEST:
-            raise Reject(f"the submission's {name} has {len(text)} characters ({text[:40]!r}…): {_LONGEST} are allowed")
+            begin = without_secrets(text)[:40]
+            raise Reject(f"the submission's {name} has {len(text)} characters ({begin!r}…): {_LONGEST} are allowed")
     if request.url is not None:
         _check_url(request.url)
     if request.media is not None and not (request.media.startswith("media/") and _is_key(request.media)):
@@ -121,13 +122,14 @@ def _is_key(key: str) -> bool:
 
 
 def _check_url(url: str) -> None:
-    shown = quoted(url)
+    shown = quoted(without_secrets(url))
     try:
         parts = urlsplit(url)
         host = parts.hostname
         _ = parts.port, (host or "").encode("idna")  # both look only now whether they are well formed
     except ValueError as error:
-        raise Reject(f"{shown} is not a URL ({error}): check it") from error
+        why = "" if "@" in url else f" ({error})"  # which quotes what it takes for a port, and may be a password
+        raise Reject(f"{shown} is not a URL{why}: check it") from error
     if parts.scheme == "s3":
         bucket, _, key = url[len("s3://") :].partition("/")
         if not _BUCKET.fullmatch(bucket) or not key or key.endswith("/") or not _is_key(key):

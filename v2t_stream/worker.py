@@ -15,12 +15,13 @@ from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
 from v2t_stream.errors import BrokerError, Denied, Hung, Reject, Retry, StoreChanged, V2TError
+from v2t_stream.links import keep_submission
 from v2t_stream.logs import about
 from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
 from v2t_stream.stage import Resources, Stage, Submission
 from v2t_stream.tally import Outcome
-from v2t_stream.text import one_line
+from v2t_stream.text import one_line, without_secrets
 from v2t_stream.topology import (
     INBOX,
     INBOX_SUBJECTS,
@@ -283,7 +284,7 @@ class Worker:
             delay = error.delay if isinstance(error, Retry) and error.delay is not None else None
             if delay is None:
                 delay = _BACKOFF[min(tries, len(_BACKOFF)) - 1]
-            self._presence.last_error = reason
+            self._presence.last_error = without_secrets(reason)
             log.warning("again in %g s, after delivery %d: %s", delay, tries, reason)
             self._count("retried")
             await message.nak(delay)
@@ -331,15 +332,19 @@ class Worker:
     async def _give_up(self, message: Msg, work: Message | Submission | None, reason: str) -> None:
         """Dead letter first, then the fact, then the end of the message: a death in between repeats, loses nothing."""
         job = work.job if work else job_of(message.subject)
-        reason = one_line(reason, _REASON)
+        reason = one_line(without_secrets(reason), _REASON)
         log.error("given up: %s: %s", message.subject, reason)
         self._presence.last_error = reason
+        data, kept = message.data, ""
+        if isinstance(work, Submission):
+            data, kept = await keep_submission(self._resources.store, job, data)
         letter = DeadLetter(
             job=job,
             stage=self._row.name,
             reason=reason,
             original_subject=message.subject,
-            data=message.data,
+            data=data,
+            kept=kept,
             deliveries=message.metadata.num_delivered,
             node=self._resources.settings.node,
         )

@@ -87,7 +87,7 @@ async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection
     assert (letter.chunk, letter.letter.stage, letter.letter.job) == (n, "transcribe", job.id)
 
     # Where nothing was mended it is given up again: this letter goes, another comes.
-    assert await redrive(connection, letter, tmp_path) == job.id
+    assert await redrive(connection, None, letter, tmp_path) == job.id
     async with asyncio.timeout(PATIENCE):
         while not (found := await dead_letters(connection)) or found[0].number == letter.number:
             await asyncio.sleep(0.05)
@@ -98,7 +98,7 @@ async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection
     await control.retry(connection, job, chunk=n, model="x1000")
     await until(connection, job.id, lambda job: job.state == "completed" and not job.gaps)
     with pytest.raises(V2TError, match=f"chunk {n} of job {job.id} is no gap any more"):
-        await redrive(connection, letter, tmp_path)
+        await redrive(connection, None, letter, tmp_path)
     await remove(connection, letter.number)
     assert await dead_letters(connection) == []
 
@@ -108,7 +108,7 @@ async def test_a_submission_is_submitted_again(connection: Connection, tmp_path:
     await connection.submit(SUBMIT_SUBJECT, b"gopher://nobody", "once")
     (letter,) = await letters(connection, 1)
     assert letter.letter.stage == "intake"
-    assert await redrive(connection, letter, tmp_path) == ""
+    assert await redrive(connection, None, letter, tmp_path) == ""
     found = await letters(connection, 1)
     assert [one.letter.data for one in found] == [b"gopher://nobody"]
     assert found[0].number > letter.number
@@ -130,4 +130,4 @@ async def test_a_forgotten_job_is_said(connection: Connection, tmp_path: Path) -
         )
     )
     with pytest.raises(V2TError, match="job none-1 of dead letter 1 is forgotten by now"):
-        await redrive(connection, stray, tmp_path)
+        await redrive(connection, None, stray, tmp_path)

@@ -47,7 +47,7 @@ def redrive_(numbers: tuple[int, ...]) -> None:
 
     async def run(pipeline: Session) -> None:
         for letter in await _chosen(pipeline.connection, numbers):
-            job = await redrive(pipeline.connection, letter, Settings.from_environment().home)
+            job = await redrive(pipeline.connection, pipeline.store, letter, Settings.from_environment().home)
             click.echo(f"{letter.number}: {f'job {job} is tried again' if job else 'submitted again'}")
 
     in_session(run)

@@ -25,7 +25,7 @@ from v2t_stream.options import OPTIONS, Option
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, store_file, submit
-from v2t_stream.text import one_line
+from v2t_stream.text import one_line, without_secrets
 
 
 def _transcription_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,7 +95,8 @@ def etl(
                 job, duplicate = await submit(pipeline.connection, request, message_id=message_id)
                 jobs.append(job)
                 if duplicate:
-                    click.echo(f"{request.url} was submitted within the last two minutes: this is its job", err=True)
+                    link = without_secrets(request.url or "")
+                    click.echo(f"{link} was submitted within the last two minutes: this is its job", err=True)
                 click.echo(f"job {job}" if staying else job, err=staying)
             if not staying:
                 return
