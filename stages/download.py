@@ -172,9 +172,10 @@ class Download:
         new = []
         for entry in listing.entries:
             place = without_secrets(entry.url), entry.place
-            if not there[place]:
+            if there[place]:
+                there[place] -= 1
+            else:
                 new.append(entry)
-            there[place] -= 1
         if job.limit is not None:
             new = new[: max(0, job.limit - len(known))]
         for n, entry in enumerate(new, len(known) + 1):
