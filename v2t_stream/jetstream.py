@@ -278,13 +278,13 @@ class Connection:
         start.
         """
         reached = dict.fromkeys(patterns, after)
+        async for stored in self._read(stream, list(patterns), reached):
+            yield stored
         if not live:
-            async for stored in self._read(stream, list(patterns), reached):
-                yield stored
             yield None
             return
         async with Bells(self.client, patterns) as bells:
-            async for stored in self._read(stream, list(patterns), reached):
+            async for stored in self._read(stream, list(patterns), reached):  # what came before it could be heard of
                 yield stored
             yield None
             while True:
