@@ -4,6 +4,7 @@ The command line checks before it sends; intake checks again, because anybody ca
 """
 
 import asyncio
+import contextlib
 import re
 import secrets
 import time
@@ -18,7 +19,7 @@ from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
 from v2t_stream import done
 from v2t_stream.engines import engine_names
-from v2t_stream.errors import Reject, SettingsError
+from v2t_stream.errors import Denied, Reject, SettingsError
 from v2t_stream.jetstream import Connection
 from v2t_stream.models import problem
 from v2t_stream.object_store import UPLOADED, ObjectStore
@@ -155,7 +156,8 @@ async def store_file(store: ObjectStore, path: Path, *, sha256: str = "") -> str
     if time.time() - before[1] / 1e9 < _FRESH:
         await asyncio.sleep(begun + _FRESH - time.monotonic())
     if _written(path) != before:
-        await store.delete(key)
+        with contextlib.suppress(Denied):  # a submitter, whose file goes when it expires
+            await store.delete(key)
         raise SettingsError(f"{path} is still being written: send it again when it is complete")
     return key
 
