@@ -22,7 +22,8 @@ class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):
     BY_RUN: ClassVar[bool] = False
 
     title: str
-    url: str | None = None  # http or https
+    url: str | None = None  # http or https, without what lets somebody in
+    link: str = ""  # object store key of the whole link, where `url` leaves something out
     media: str | None = None  # object store key of a file that was uploaded with the request
     options: Options = Options()
     limit: int | None = None  # of the entries of a list
@@ -231,6 +232,7 @@ class DeadLetter(Message, frozen=True, kw_only=True, tag="dead"):
     stage: str
     reason: str
     original_subject: str
-    data: bytes
+    data: bytes  # of a submission, without what lets somebody in
+    kept: str = ""  # object store key of all of it, where `data` leaves something out
     deliveries: int
     node: str

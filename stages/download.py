@@ -6,6 +6,7 @@ What lies in a bucket stays there.
 import asyncio
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
@@ -15,12 +16,12 @@ from schemas.message import Message
 from stages.fetch import Listing, too_large
 from stages.fetch_child import Received
 from stages.fetch_host import FetchHost
-from v2t_stream import done
+from v2t_stream import done, links
 from v2t_stream.errors import Reject
 from v2t_stream.lists import children
 from v2t_stream.scratch import scratch
 from v2t_stream.stage import Resources
-from v2t_stream.text import without_signature
+from v2t_stream.text import without_secrets
 from v2t_stream.topology import JOBS, child_id, folder, stage_row
 from v2t_stream.uploads import is_foreign
 
@@ -97,7 +98,7 @@ class Download:
         if before := await self._done(job, job.origin):
             yield before
             return
-        source = job.url or ""
+        source = await links.whole(self._store, job)
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True))
             fetching = self._fetches.fetching(source, Path(directory), place=job.entry, limit=job.limit)
@@ -129,7 +130,7 @@ class Download:
             job=job.job,
             run=job.run,
             title=media.title,
-            source=without_signature(source),
+            source=without_secrets(source),
             media=key,
             size=size,
             seconds=time.monotonic() - begun,
@@ -164,15 +165,24 @@ class Download:
         if job.parent:
             raise Reject(f"{job.url} is a list within a list: submit its own link")
         known = [each.submitted for each in await children(self._connection, job.job) if each.submitted]
-        there = {(each.url, each.entry) for each in known}
-        new = [entry for entry in listing.entries if (entry.url, entry.place) not in there]
+        # Counted, as two may differ in nothing but what is not shown.
+        there = Counter((each.url, each.entry) for each in known)
+        new = []
+        for entry in listing.entries:
+            place = without_secrets(entry.url), entry.place
+            if there[place]:
+                there[place] -= 1
+            else:
+                new.append(entry)
         if job.limit is not None:
             new = new[: max(0, job.limit - len(known))]
         for n, entry in enumerate(new, len(known) + 1):
+            url, link = await links.keep(self._store, child_id(job.job, n), entry.url)
             yield Submitted(
                 job=child_id(job.job, n),
-                title=entry.title,
-                url=entry.url,
+                title=without_secrets(entry.title),
+                url=url,
+                link=link,
                 options=job.options,
                 force=job.force,
                 parent=job.job,

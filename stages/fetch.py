@@ -1,5 +1,6 @@
 """One link by yt-dlp: what it leads to, and its download, with limits, and its many errors in the user's words."""
 
+import base64
 import contextlib
 import errno
 import re
@@ -8,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.settings import Settings
-from v2t_stream.text import one_line, without_signature
+from v2t_stream.text import one_line, without_secrets
 
 _GIB: Final = 1024**3
 _SILENCE: Final = 20.0  # seconds without a byte until a server counts as gone
@@ -63,7 +65,7 @@ class Fetch:
         self, url: str, folder: Path, settings: Settings, *, place: int | None = None, limit: int | None = None
     ) -> None:
         self._address = url
-        self._url = without_signature(url)  # for people
+        self._url = without_secrets(url)  # for people
         self._folder = folder
         self._settings = settings
         self._place = place
@@ -108,6 +110,10 @@ class Fetch:
                 if extra_info and "playlist" in extra_info:
                     return ie_result
                 return super().process_ie_result(ie_result, download, extra_info)
+
+            def urlopen(self, req: Any) -> Any:
+                """Its own takes a link's user and password as they are written, with %40 for an @."""
+                return super().urlopen(_with_login(req))
 
         options: dict[str, Any] = {
             "format": "bestaudio/best",  # audio alone is a tenth of the bytes
@@ -373,6 +379,19 @@ def too_large(name: str, size: float, settings: Settings) -> str:
     )
 
 
+def _with_login(request: Any) -> Any:
+    """A request whose link has a user and a password, with those where HTTP has them (RFC 7617)."""
+    from yt_dlp.networking import Request  # noqa: PLC0415  # heavy, as above
+
+    request = Request(request) if isinstance(request, str) else request
+    parts = urlsplit(request.url)
+    if isinstance(request, Request) and parts.username is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+        request.url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return request
+
+
 def _ours(cause: BaseException) -> Reject | Retry | None:
     """What a limit of ours, or the guard of this process, has said already."""
     return cause if isinstance(cause, Reject | Retry) else None
@@ -399,5 +418,4 @@ def _short(error: BaseException) -> str:
     """The message without prefix, colour, connection object, error number, and advice for yt-dlp's command line."""
     text = str(getattr(error, "orig_msg", None) or getattr(error, "msg", None) or error)
     text = re.sub(r"\x1b\[[0-9;]*m|^\s*ERROR: |\w+\(host=[^)]*\): |\[Errno [^]]*\] ", "", text)
-    text = re.sub(r"\?\S*(signature|sig|token)=\S*", "", text, flags=re.IGNORECASE)  # see without_signature
-    return one_line(re.split(r"; please report|\s+Use --|\n", text.strip())[0]).strip(" .")
+    return one_line(without_secrets(re.split(r"; please report|\s+Use --|\n", text.strip())[0])).strip(" .")

@@ -22,7 +22,7 @@ from stages.fetch import Listing, Media
 from stages.fetch_child import Answer, Failed, Fetched, Looked, Order, Received
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.settings import Settings
-from v2t_stream.text import without_signature
+from v2t_stream.text import without_secrets
 
 _UNHURRIED: Final = 10.0  # seconds from the start without a link: the other stages and the engine need the cores more
 _LOOKING: Final = 900.0  # seconds until it must be known what a link leads to; long lists take minutes
@@ -92,7 +92,7 @@ class Fetching:
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        self._url = without_signature(order.url)  # for people
+        self._url = without_secrets(order.url)  # for people
         self.more = False  # whether its process can go on with another link
         self.listing: Listing | None = None
         self.origin = ""

@@ -9,10 +9,11 @@ from schemas.message import Message, decode_as
 from schemas.notification import Notification, Upload
 from schemas.options import Options
 from schemas.requests import SubmitRequest
+from v2t_stream import links
 from v2t_stream.errors import Reject
 from v2t_stream.stage import Resources, Submission
 from v2t_stream.submission import check, parse
-from v2t_stream.text import one_line, without_signature
+from v2t_stream.text import one_line, without_secrets
 from v2t_stream.topology import BUCKET_SUBJECT, JOBS, stage_row, upload_job_id
 from v2t_stream.uploads import is_wanted, request_of
 
@@ -29,7 +30,8 @@ class Intake:
         if message.subject != BUCKET_SUBJECT:
             request = parse(message.data)
             check(request)
-            yield _submitted(message.job, request)
+            url, link = await links.keep(self._store, message.job, request.url) if request.url else (None, "")
+            yield _submitted(message.job, msgspec.structs.replace(request, url=url), link)
             return
         for upload in self._announced(message.data):
             async for fact in self._taken(upload):
@@ -61,11 +63,12 @@ class Intake:
         """Nothing is held."""
 
 
-def _submitted(job: str, request: SubmitRequest) -> Submitted:
+def _submitted(job: str, request: SubmitRequest, link: str = "") -> Submitted:
     return Submitted(
         job=job,
-        title=one_line(request.title or without_signature(request.url or "") or request.media or ""),
+        title=one_line(without_secrets(request.title or request.url or request.media or "")),
         url=request.url,
+        link=link,
         media=request.media,
         limit=request.limit,
         force=request.force,

@@ -36,7 +36,7 @@ from v2t_stream.jobs import Job
 from v2t_stream.object_store import JetStreamStore
 from v2t_stream.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.submission import submit
+from v2t_stream.submission import store_file, submit
 
 DATA = Path(__file__).parent / "data"
 
@@ -375,9 +375,7 @@ async def transcribe(connection: Connection, request: SubmitRequest) -> tuple[Jo
 
 async def upload(connection: Connection, path: Path) -> str:
     """Put a file into the store as `v2t convert` does; its key."""
-    key = f"media/uploads/test/{path.name}"
-    await JetStreamStore(connection.client).put_file(key, path)
-    return key
+    return await store_file(JetStreamStore(connection.client), path)
 
 
 def bytes_in(folder: Path, pattern: str = "*") -> int:

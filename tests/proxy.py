@@ -17,6 +17,7 @@ class Proxy:
         self.open = asyncio.Event()  # while it is not set nothing travels, and nothing is lost: as when a cable is out
         self.open.set()
         self.held = bytearray()  # what was sent while it was not
+        self.lost = bytearray()  # what was swallowed
         self.carried = 0  # bytes from the server to the client
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -66,7 +67,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await under_way.get():
                 await self.open.wait()
-                if not (lossy and self.swallow.is_set()):
-                    sink.write(data)
-                    self.carried += len(data) if lossy else 0
+                if lossy and self.swallow.is_set():
+                    self.lost += data
+                    continue
+                sink.write(data)
+                self.carried += len(data) if lossy else 0
         sink.close()

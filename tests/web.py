@@ -1,5 +1,6 @@
 """A web server on loopback, with all that a link can lead to."""
 
+import base64
 import contextlib
 import http.server
 import socket
@@ -26,6 +27,8 @@ PAGES = {
     ),
 }
 
+
+USER, PASSWORD, TOKEN = "me", "hush/p@ss?w#rd%40:1", "hush-1-"
 
 _PLAYERS = ("talk", "list")  # pages with one and with two
 
@@ -103,6 +106,25 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     def to_episode(self, rest: str) -> None:
         """/episode/1/FILE: the file."""
         self.file(rest.partition("/")[2])
+
+    def to_private(self, name: str) -> None:
+        """/private/FILE: the file for who says USER and PASSWORD, as HTTP has them; or for who has the token."""
+        login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        tokens = parse_qs(urlsplit(self.path).query).get("token", [""])
+        if self.headers["Authorization"] == f"Basic {login}" or tokens[0].startswith(TOKEN):
+            self.file(name)
+        else:
+            self.answer(401, b"no")
+
+    def to_tokens(self, _: str) -> None:
+        """/tokens: a podcast whose episodes differ in nothing but their tokens, with one among what the feed says."""
+        items = "".join(
+            f"<item><title>Episode {n}</title><guid>{n}</guid>"
+            f'<enclosure url="{self.web.url}/private/20s-1.flac?token={TOKEN}{n}"/></item>'
+            for n in (1, 2)
+        )
+        feed = f'<rss version="2.0"><channel><title>A podcast</title>{items}</channel></rss>'
+        self.answer(200, feed.encode(), "application/rss+xml")
 
     def to_redirect(self, _: str) -> None:
         """/redirect?to=URL: a redirect."""

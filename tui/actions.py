@@ -17,6 +17,7 @@ from v2t_stream.jobs import Job
 from v2t_stream.lists import read
 from v2t_stream.models import problem
 from v2t_stream.object_store import ObjectStore
+from v2t_stream.once import message_ids
 from v2t_stream.queues import Queue
 from v2t_stream.session import check_store, open_store
 from v2t_stream.settings import Settings
@@ -34,8 +35,8 @@ class Actions:
     async def submit(self, requests: Sequence[SubmitRequest]) -> str:
         """Send checked requests; a `media` that is a path of this machine is uploaded first."""
         jobs = []
-        for request in requests:
-            job, _ = await submit(self._connection, await self._uploaded(request))
+        for request, message_id in zip(requests, message_ids(self._settings.home, requests), strict=True):
+            job, _ = await submit(self._connection, await self._uploaded(request), message_id=message_id)
             jobs.append(job)
         return f"job {jobs[0]} is submitted" if len(jobs) == 1 else f"{len(jobs)} jobs are submitted"
 
@@ -70,7 +71,7 @@ class Actions:
         return f"job {job_id} is tried again" if chunk is None else f"chunk {chunk} is tried again"
 
     async def redrive(self, letter: Dead) -> str:
-        job = await dead.redrive(self._connection, letter)
+        job = await dead.redrive(self._connection, await self._store(), letter, self._settings.home)
         return f"job {job} is tried again" if job else "it is submitted again"
 
     async def remove(self, letter: Dead) -> str:

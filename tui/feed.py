@@ -14,7 +14,6 @@ from v2t_stream.dead import Dead, dead_letters
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import NodeInfo, fleet
 from v2t_stream.jetstream import Connection, Stored
-from v2t_stream.lists import parts
 from v2t_stream.queues import Queue, queues
 from v2t_stream.topology import DEAD, JOBS, any_run, but_chunks
 
@@ -72,8 +71,8 @@ async def all_jobs(connection: Connection, post: Post) -> None:
 
 async def chunks_of(connection: Connection, post: Post, jobs: list[str]) -> None:
     """The facts of these jobs' chunks, those there are. Raises BrokerError."""
-    for part in parts([f"v2t.job.{job}.chunk.>" for job in jobs]):
-        await _forward(connection.watch(JOBS, *part, live=False), post, "", tell=False)
+    patterns = [f"v2t.job.{job}.chunk.>" for job in jobs]
+    await _forward(connection.watch(JOBS, *patterns, live=False), post, "", tell=False)
 
 
 async def one_job(connection: Connection, post: Post, job: str) -> None:

@@ -68,8 +68,13 @@ class Copy:
 class Bucket:
     """One bucket on the wire. Raises the exceptions of nats-py; object_store makes one sentence of them."""
 
-    def __init__(self, client: NatsClient, name: str, timeout: float) -> None:
+    def __init__(self, client: NatsClient, name: str, timeout: float, *, once: bool = False) -> None:
+        """`once`: objects are never replaced, and whoever stores them need not be allowed to read or remove any.
+
+        Such a bucket refuses rollups, by which anybody who may publish to one subject of a stream can empty it.
+        """
         self._client = client
+        self._once = once
         self._name = name
         self._stream = f"OBJ_{name}"
         self._timeout = timeout
@@ -94,7 +99,7 @@ class Bucket:
             "num_replicas": replicas,
             "max_age": int(max_age * 1e9),
             "discard": "new",
-            "allow_rollup_hdrs": True,
+            "allow_rollup_hdrs": not self._once,
             "allow_direct": True,
         }
         try:
@@ -156,7 +161,7 @@ class Bucket:
                         if chunks - stored == _IN_FLIGHT:
                             stored += await self._ack(acks)
                     # While the last chunks travel. Should that replica lag behind, the commit finds out.
-                    old, sequence = await self._seen(key)
+                    old, sequence = (None, 0) if self._once else await self._seen(key)
                     while stored < chunks:
                         stored += await self._ack(acks)
                 except APIError:
@@ -194,6 +199,9 @@ class Bucket:
 
         By expecting a sequence, of two writers each knows what it replaced, and between them all old data goes.
         """
+        if self._once:
+            await self._commit_once(record)
+            return None
         for _ in range(_COMMITS):
             headers = {"Nats-Rollup": "sub", "Nats-Expected-Last-Subject-Sequence": str(sequence)}
             try:
@@ -211,15 +219,37 @@ class Bucket:
                 return old
         raise StoreError(f"{record.name} is being written from too many places at once: try again")
 
+    async def _commit_once(self, record: Record) -> None:
+        may_be_ours = False
+        for _ in range(_COMMITS):
+            try:
+                headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
+                await self._ask(self._record_subject(record.name), record, headers)
+            except APIError as error:
+                if error.err_code == codes.WRONG_SEQUENCE and not may_be_ours:
+                    raise StoreError(f"{record.name} is stored already, and is never replaced") from error
+                if error.err_code == codes.WRONG_SEQUENCE:
+                    return
+                if error.err_code not in codes.IN_PROCESS:
+                    raise
+                may_be_ours = True
+                await asyncio.sleep(_GLANCE)
+            else:
+                return
+        raise StoreError(f"the NATS server does not say whether it stored {record.name}: try again")
+
     async def _abandon(self, subject: str) -> None:
         """Take back the chunks on `subject`, waiting for no answer: the server may be away, or this task cancelled.
 
         A purge can overtake the chunks under way, so a rollup follows them in the stream and replaces them by one
-        empty message; but a server that is full stores no rollup, and needs the purge.
+        empty message; but a server that is full stores no rollup, and needs the purge. Where this user may not purge,
+        they stay until they expire.
         """
-        await self._client.publish(subject, headers={"Nats-Rollup": "sub"})
-        purge = msgspec.json.encode({"filter": subject})
-        await self._client.publish(f"$JS.API.STREAM.PURGE.{self._stream}", purge, reply=self._client.new_inbox())
+        if not self._once:
+            await self._client.publish(subject, headers={"Nats-Rollup": "sub"})
+        purging, reply = f"$JS.API.STREAM.PURGE.{self._stream}", self._client.new_inbox()
+        self._client.expect(reply, purging, lambda _: self._client.expect_no_more(reply))
+        await self._client.publish(purging, msgspec.json.encode({"filter": subject}), reply=reply)
 
     async def data(self, record: Record) -> AsyncGenerator[list[bytes], None]:
         """Yield the object's chunks in order, a window of them at most at a time; end early where some are gone."""
@@ -267,7 +297,8 @@ class Bucket:
             await self._purge(self._data_subject(record.nuid))
 
     async def keys(self) -> list[str]:
-        return [base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode() for subject in await self._subjects("M")]
+        keys = (_key(subject) for subject in await self._subjects("M"))
+        return [key for key in keys if key is not None]
 
     async def sweep(self, idle: float) -> int:
         """Purge the data that no record names and that was last added to `idle` seconds ago."""
@@ -385,6 +416,14 @@ class Bucket:
             for _ in range(due):
                 with suppress(APIError):
                     await self._ack(acks)
+
+
+def _key(subject: str) -> str | None:
+    """The key of a record's subject; None where it is none of ours, as anybody may write who may send a file."""
+    try:
+        return base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode()
+    except ValueError:
+        return None
 
 
 def _answer(data: bytes) -> dict[str, Any]:

@@ -113,12 +113,16 @@ class NatsClient(Client):
         await super()._process_pong()
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
-        """Of headers that are none, nothing: anybody can send them, and nats-py would read nothing more for good."""
+        """Of headers that are none, what the server wrote behind them.
+
+        Anybody can send them, and nats-py would read nothing more for good.
+        """
         try:
             found: dict[str, str] | None = await super()._process_headers(headers)
         except (ValueError, IndexError) as error:
             log.warning("the headers of a message cannot be read: %s", error)
-            return None
+            lines = (line.partition(": ") for line in headers.decode(errors="replace").split("\r\n"))
+            return {name: value for name, _, value in lines if name.startswith("Nats-")}
         return found
 
     def _build_message(

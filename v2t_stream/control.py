@@ -13,7 +13,7 @@ from v2t_stream.fleet import fleet
 from v2t_stream.jetstream import Connection
 from v2t_stream.jobs import Job
 from v2t_stream.lists import children
-from v2t_stream.object_store import ObjectStore
+from v2t_stream.object_store import UPLOADED, ObjectStore
 from v2t_stream.topology import CHUNKS, JOBS, any_run
 
 _AT_ONCE: Final = 16  # jobs cancelled together
@@ -35,7 +35,7 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
         running = [child for child in await children(connection, job.id) if not child.ended]
         for start in range(0, len(running), _AT_ONCE):
             await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
-    if job.state == "queued" and not (job.submitted and job.submitted.media):
+    if job.state == "queued" and not (job.submitted and (job.submitted.media or job.submitted.link)):
         return  # there is nothing of it yet
     for tasks in any_run(ChunkTask, accelerator="*", job=job.id, n="*"):
         await _drop(connection, tasks)
@@ -43,7 +43,7 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
         return
     with contextlib.suppress(StoreError):  # it expires by itself
         await store.delete_prefix(f"media/{job.id}/")
-        if job.submitted and job.submitted.media:
+        if job.submitted and job.submitted.media and job.submitted.media.startswith(f"{UPLOADED}/"):  # its own
             await store.delete(job.submitted.media)
 
 

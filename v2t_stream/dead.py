@@ -1,6 +1,8 @@
 """The dead letters: what could not be done, with the reason, and how it is tried again."""
 
+import contextlib
 import logging
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -8,9 +10,11 @@ import msgspec
 from schemas.events import DeadLetter
 from schemas.message import decode_as
 from v2t_stream import control
-from v2t_stream.errors import V2TError
+from v2t_stream.errors import ObjectMissing, V2TError
 from v2t_stream.jetstream import Connection
 from v2t_stream.lists import read
+from v2t_stream.object_store import ObjectStore
+from v2t_stream.once import message_ids
 from v2t_stream.topology import DEAD, INBOX_SUBJECTS, chunk_of
 
 log = logging.getLogger(__name__)
@@ -43,16 +47,18 @@ async def dead_letters(connection: Connection) -> list[Dead]:
     return found
 
 
-async def redrive(connection: Connection, dead: Dead) -> str:
+async def redrive(connection: Connection, store: ObjectStore | None, dead: Dead, home: Path) -> str:
     """Have it tried again, then remove the letter; the id of its job, empty where a submission makes a new one.
 
-    A chunk fills its gap, a job goes on where it failed, a submission is submitted again. Raises V2TError where
-    there is nothing to do any more, as the job was cancelled or was retried meanwhile: `remove` the letter then.
+    A chunk fills its gap, a job goes on where it failed, a submission is submitted again. `home`: the folder of this
+    machine's data; `store`: None where it cannot be used from here. Raises V2TError where there is nothing to do any
+    more, as the job was cancelled or was retried meanwhile: `remove` the letter then.
     """
     letter = dead.letter
     if letter.original_subject in INBOX_SUBJECTS:
         # Twice within two minutes makes one job, should we die before the letter is removed.
-        await connection.submit(letter.original_subject, letter.data, f"redrive-{dead.number}")
+        (message_id,) = message_ids(home, [dead])
+        await connection.submit(letter.original_subject, await _sent(store, letter), message_id)
         await remove(connection, dead.number)
         return ""
     job = await read(connection, letter.job)
@@ -64,6 +70,19 @@ async def redrive(connection: Connection, dead: Dead) -> str:
     await control.retry(connection, job, chunk=chunk)
     await remove(connection, dead.number)
     return letter.job
+
+
+async def _sent(store: ObjectStore | None, letter: DeadLetter) -> bytes:
+    """The submission as it was sent."""
+    if not letter.kept:
+        return letter.data
+    if store:
+        with contextlib.suppress(ObjectMissing):
+            return await store.get(letter.kept)
+    raise V2TError(
+        f"the submission of job {letter.job} had a link with a password or a key, which cannot be read from here, or "
+        "not any more: submit it again"
+    )
 
 
 async def remove(connection: Connection, number: int) -> None:

@@ -10,7 +10,9 @@ import json
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from datetime import datetime
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import nats.errors
@@ -18,12 +20,13 @@ from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
 from schemas.message import Message, encode
-from v2t_stream import codes
+from v2t_stream import codes, direct
 from v2t_stream.client import NatsClient
+from v2t_stream.direct import Bells
 from v2t_stream.errors import BrokerError, Denied, StoreChanged
 from v2t_stream.login import NONE as NO_LOGIN
 from v2t_stream.login import Login, without_secret
-from v2t_stream.puller import GONE, Puller, words
+from v2t_stream.puller import GONE, words
 from v2t_stream.traces import begin, header
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,8 @@ _ANSWERS: Final = 20.0  # seconds in which a server that takes a connection must
 _PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
 _FLUSH: Final = 2  # seconds at the end of a connection; a server that goes at that moment never answers
+_RECOVERS: Final = 0.2  # seconds until a server that has not recovered a stream yet is asked again
+_PAGES: Final = 32  # pages of a stream that are read side by side
 _REQUESTS: Final = 10  # times that a request is sent: elections in a cluster take twenty seconds on a busy machine
 
 Answer = TypeVar("Answer")
@@ -252,7 +257,7 @@ class Connection:
             reply = await self._request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode())
         except (nats.errors.Error, TimeoutError) as error:
             raise BrokerError(f"the NATS server at {self.url} did not answer: {words(error)}") from error
-        status = _status(reply)
+        status = direct.status_of(reply)
         if status in ("404", "204"):
             return None
         if status:
@@ -262,34 +267,8 @@ class Connection:
         return reply
 
     async def latest(self, stream: str, pattern: str) -> list[bytes]:
-        """The latest message on each subject that matches; one request, for at most a thousand subjects."""
-        try:
-            return await _patiently(lambda seconds: self._latest(stream, pattern, seconds))
-        except (nats.errors.Error, TimeoutError) as error:
-            raise BrokerError(f"the NATS server at {self.url} did not answer: {words(error)}") from error
-
-    async def _latest(self, stream: str, pattern: str, patience: float) -> list[bytes]:
-        """Raises TimeoutError where nothing comes for `patience` seconds."""
-        inbox = self.client.new_inbox()
-        answers: asyncio.Queue[Msg | Denied] = asyncio.Queue()
-        subscription = await self.client.subscribe(inbox, cb=answers.put)
-        found: list[bytes] = []
-        subject = f"$JS.API.DIRECT.GET.{stream}"
-        self.client.expect(inbox, subject, answers.put_nowait)
-        try:
-            await self.client.publish(subject, json.dumps({"multi_last": [pattern]}).encode(), reply=inbox)
-            while True:
-                async with asyncio.timeout(patience):
-                    message = await answers.get()
-                if isinstance(message, Denied):
-                    raise message
-                if _status(message):
-                    return found  # the end mark, or 404: there is none
-                found.append(message.data)
-        finally:
-            self.client.expect_no_more(inbox)
-            with contextlib.suppress(nats.errors.Error):
-                await subscription.unsubscribe()
+        """The latest message on each subject that matches, in a stream that keeps one of each. Raises BrokerError."""
+        return [stored.data async for stored in self._read(stream, [pattern], {pattern: 0})]
 
     async def subjects(self, stream: str, pattern: str) -> list[str]:
         """The subjects in `stream` that match `pattern` and hold a message."""
@@ -311,107 +290,59 @@ class Connection:
     ) -> AsyncGenerator["Stored | None"]:
         """The stream's messages on `patterns`: first what stands there, then None, then (if `live`) what comes.
 
-        `after`: only what has a higher sequence. There is no gap and no double, also where the server goes away
-        meanwhile. Raises BrokerError where it is away at the start.
+        `after`: only what has a higher sequence. On each pattern they come in the stream's order, without a gap or a
+        double, also where the server goes away meanwhile; what is replaced before it was read is left out. The server
+        makes nothing for that, so there can be as many watches as one likes. Raises BrokerError where it is away at the
+        start.
         """
-        caught_up = False
-        async with contextlib.aclosing(self._deliveries(stream, patterns, after)) as deliveries:
-            async for stored, pending in deliveries:
-                if stored:
-                    yield stored
-                if not pending and not caught_up:
-                    caught_up = True
-                    yield None
-                    if not live:
-                        return
-
-    async def _deliveries(
-        self, stream: str, patterns: tuple[str, ...], after: int
-    ) -> AsyncGenerator[tuple["Stored | None", int]]:
-        """Each message with the number still to come; the number alone on each new consumer and when nothing comes.
-
-        A consumer that was lost with its server, or whose messages were lost on the way, is made again behind the
-        last message seen.
-        """
-        name, pending = await self._ephemeral(stream, patterns, after + 1)
-        while True:
-            yield None, pending
-            try:
-                async with contextlib.aclosing(self._in_order(stream, name)) as deliveries:
-                    async for stored, pending in deliveries:
-                        after = stored.sequence if stored else after
-                        yield stored, pending
-            except Denied:
-                raise
-            except BrokerError:
-                if self.client.is_closed:
-                    raise
-            finally:
-                with contextlib.suppress(nats.errors.Error):
-                    await self.client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}")
+        reached = dict.fromkeys(patterns, after)
+        async for stored in self._read(stream, list(patterns), reached):
+            yield stored
+        if not live:
+            yield None
+            return
+        async with Bells(self.client, patterns) as bells:
+            async for stored in self._read(stream, list(patterns), reached):  # what came before it could be heard of
+                yield stored
+            yield None
             while True:
+                behind = await bells.next(reached)
                 try:
-                    name, pending = await self._ephemeral(stream, patterns, after + 1)
-                    break
+                    async for stored in self._read(stream, behind, reached):
+                        yield stored
                 except Denied:
                     raise
                 except BrokerError:
                     if self.client.is_closed:
                         raise
-                    await asyncio.sleep(0.5)
+                    await asyncio.sleep(_RECOVERS)
+                    bells.suspect()
 
-    async def _in_order(self, stream: str, consumer: str) -> AsyncGenerator[tuple["Stored | None", int]]:
-        """Each message of `consumer` with the number still to come, until one is missing; the number when none comes.
+    async def _read(self, stream: str, patterns: list[str], reached: dict[str, int]) -> AsyncGenerator["Stored"]:
+        """What stands on `patterns` behind the sequence that each has `reached`, which this moves on."""
+        waiting = deque(patterns)
+        while waiting:
+            asked = [waiting.popleft() for _ in range(min(_PAGES, len(waiting)))]
+            pages = await asyncio.gather(*(self._page(stream, pattern, reached[pattern]) for pattern in asked))
+            for pattern, page in zip(asked, pages, strict=True):
+                for message in page.messages:
+                    stored = _stored(message)
+                    reached[pattern] = stored.sequence
+                    yield stored
+                if page.has_more:
+                    waiting.append(pattern)
 
-        Raises BrokerError where the server or the consumer is gone.
-        """
-        received = 0
-        async with Puller(self.client, stream, consumer) as puller:
-            while True:
-                message = await puller.next(batch=256)
-                if message is None:
-                    info = await self.api(f"CONSUMER.INFO.{stream}.{consumer}")
-                    if info["delivered"]["consumer_seq"] != received:
-                        return
-                    yield None, info["num_pending"]
-                    continue
-                metadata = message.metadata
-                received += 1
-                if metadata.sequence.consumer != received:
-                    return
-                stored = Stored(message.subject, message.data, metadata.sequence.stream, metadata.timestamp.timestamp())
-                yield stored, metadata.num_pending
+    async def _page(self, stream: str, pattern: str, after: int) -> direct.Page:
+        async def ask(seconds: float) -> direct.Page:
+            page = await direct.page(self.client, stream, pattern, after, seconds)
+            if page.status == "503":
+                await self._ask(f"STREAM.INFO.{stream}", None, seconds)  # raises where there is no such stream
+                await asyncio.sleep(_RECOVERS)
+                raise nats.errors.TimeoutError
+            return page
 
-    async def _ephemeral(self, stream: str, patterns: tuple[str, ...], start: int) -> tuple[str, int]:
-        """Make a consumer from sequence `start` on; its name, and how many messages wait for it.
-
-        The name stands in the subject of the request: so a user can be let make consumers, but not remake the stages'.
-        """
-        config = {
-            "filter_subjects": list(patterns),
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": start,
-            "ack_policy": "none",
-            "mem_storage": True,
-            "num_replicas": 1,
-            "inactive_threshold": 60_000_000_000,  # ns; should we not live to delete it
-        }
-
-        async def made(seconds: float) -> tuple[str, int]:
-            # A cluster may place it on a server that has just died, which never answers: another name, another place.
-            name = f"read-{secrets.token_hex(8)}"
-            request = {"stream_name": stream, "config": {**config, "name": name}}
-            answer = await self._ask(f"CONSUMER.CREATE.{stream}.{name}", request, seconds)
-            return name, answer["num_pending"]
-
-        with self._told(f"CONSUMER.CREATE.{stream}"):
-            return await _patiently(made)
-
-
-def _status(reply: Msg) -> str:
-    """What the server says in place of a message; empty where it is one, whatever headers its sender gave it."""
-    headers = reply.headers or {}
-    return "" if "Nats-Sequence" in headers else headers.get("Status", "")
+        with self._told(f"DIRECT.GET.{stream}"):
+            return await _patiently(ask)
 
 
 async def _patiently(ask: Callable[[float], Awaitable[Answer]]) -> Answer:
@@ -432,6 +363,13 @@ class Stored(NamedTuple):
     data: bytes
     sequence: int
     at: float  # Unix seconds by the server's clock, the only clock all machines share
+
+
+def _stored(message: Msg) -> Stored:
+    """What a direct get answered with, whose headers are the server's where the publisher wrote the same ones."""
+    headers: dict[str, str] = message.headers or {}
+    at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
+    return Stored(headers["Nats-Subject"], message.data, int(headers["Nats-Sequence"]), at)
 
 
 class _Limit:

@@ -10,7 +10,7 @@ from schemas.options import Options
 from schemas.transcript import Doubt, Gap, Segment, Sound, Truncated, Unheard
 from v2t_stream.facts import Facts
 from v2t_stream.jetstream import Stored
-from v2t_stream.text import without_signature
+from v2t_stream.text import without_secrets
 from v2t_stream.topology import ends, fact_of, job_of, place_of
 
 State = Literal["queued", "downloading", "listed", "converting", "transcribing", "completed", "failed", "cancelled"]
@@ -100,7 +100,7 @@ class Job(Facts):
         """The URL or the file name."""
         if self.downloaded:
             return self.downloaded.source
-        return (without_signature(self.submitted.url or "") or self.submitted.title) if self.submitted else ""
+        return (without_secrets(self.submitted.url or "") or self.submitted.title) if self.submitted else ""
 
     @property
     def options(self) -> Options:

@@ -1,14 +1,9 @@
 """The jobs of a list's entries, from the stream."""
 
-from collections.abc import Iterator
-from typing import Final
-
 from schemas.events import Submitted
 from v2t_stream.jetstream import Connection, Stored
 from v2t_stream.jobs import Job, fold
 from v2t_stream.topology import JOBS, child_id, job_of, place_of
-
-_AT_ONCE: Final = 500  # subjects asked for together: the server holds each against each
 
 
 async def children(connection: Connection, job: str) -> list[Job]:
@@ -31,13 +26,4 @@ async def read(connection: Connection, job: str) -> Job:
 
 async def history(connection: Connection, patterns: list[str]) -> list[Stored]:
     """The facts that stand on `patterns`, however many those are. Raises BrokerError."""
-    facts = []
-    for part in parts(patterns):
-        facts += [stored async for stored in connection.watch(JOBS, *part, live=False) if stored]
-    return facts
-
-
-def parts(patterns: list[str]) -> Iterator[list[str]]:
-    """`patterns` in groups that a server takes at once."""
-    for start in range(0, len(patterns), _AT_ONCE):
-        yield patterns[start : start + _AT_ONCE]
+    return [stored async for stored in connection.watch(JOBS, *patterns, live=False) if stored]

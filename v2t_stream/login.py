@@ -86,6 +86,11 @@ class Login(NamedTuple):
         said = str(error).lower()
         if "certificate required" in said or "bad certificate" in said:  # an SSLError, or the server's own word
             return f"the NATS server at {where} asks for a certificate of ours: set NATS_CERT and NATS_KEY"
+        if "maximum" in said and "connections exceeded" in said:  # of the server, or of the account
+            whose = " of this user's role" if "account" in said else ""
+            return (
+                f"the NATS server at {where} takes no more connections{whose}: end some, or raise max_connections there"
+            )
         if "authorization violation" in said:
             what = "NATS_CREDS" if self.creds else "NATS_NKEY" if self.nkey else ""
             advice = (

@@ -38,7 +38,8 @@ class ObjectStore(Protocol):
     """Objects by key: `media/<job>/…`, which expires, and `transcripts/…` and `models/…`, which stay.
 
     An object is there as a whole or not at all. Putting it again replaces it; of two puts at once the last to end
-    stays. Every wait is bounded. All raise StoreError; reading what is not there raises ObjectMissing.
+    stays. What lies below `media/uploads/` may be refused a second time, so give it a name that nobody can guess. Every
+    wait is bounded. All raise StoreError; reading what is not there raises ObjectMissing.
     """
 
     async def create(
@@ -87,7 +88,7 @@ class JetStreamStore:
 
     def __init__(self, client: NatsClient, *, timeout: float = 30.0) -> None:
         names = {"media": MEDIA, UPLOADED: UPLOADS, "transcripts": TRANSCRIPTS, "models": MODELS}
-        self._buckets = {top: Bucket(client, name, timeout) for top, name in names.items()}
+        self._buckets = {top: Bucket(client, name, timeout, once=top == UPLOADED) for top, name in names.items()}
 
     async def create(
         self, *, media_max_age: float, transcript_max_age: float = 0, replicas: int = 1, keep: bool = False

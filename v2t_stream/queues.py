@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from v2t_stream.errors import BrokerError, V2TError
 from v2t_stream.jetstream import Connection
-from v2t_stream.topology import STAGES
+from v2t_stream.topology import INBOX, STAGES
 
 _FOR_GOOD: Final = timedelta(days=3650)  # a pause has an end in JetStream (ADR-49); nobody waits for this one
 
@@ -81,6 +81,9 @@ async def _queue(connection: Connection, stage: str, stream: str, name: str, fil
 
 async def _oldest(connection: Connection, stream: str, filters: tuple[str, ...], info: dict[str, Any]) -> float | None:
     """When the first message behind all that is acked was stored."""
+    if stream == INBOX:  # it holds nothing else, and what people send is for workers only
+        state = (await connection.api(f"STREAM.INFO.{INBOX}"))["state"]
+        return datetime.fromisoformat(state["first_ts"]).timestamp() if state["messages"] else None
     after = info["ack_floor"]["stream_seq"]
     times = [await _stored_at(connection, stream, pattern, after + 1) for pattern in filters]
     return min((at for at in times if at is not None), default=None)

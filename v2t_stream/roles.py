@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from v2t_stream.direct import STORED
 from v2t_stream.errors import SettingsError
 from v2t_stream.object_store import MEDIA, MODELS, TRANSCRIPTS, UPLOADS
 from v2t_stream.topology import BUCKET_SUBJECT, CHUNKS, DEAD, DONE, INBOX, JOBS, NODES, STAGES, STREAMS, SUBMIT_SUBJECT
@@ -19,6 +20,10 @@ _MAPPED: Final = (
     "v2t.api."  # where a role's account has the API: its own `$JS.API` is the server's, for its own streams
 )
 _HOME: Final = "V2T"  # the account of the streams
+
+
+_STORED: Final = f"{STORED}job.>"
+_GUESTS: Final = 1000  # connections, where a server takes 65,536 by default and must have room for workers
 
 
 class Role(NamedTuple):
@@ -32,6 +37,7 @@ class Role(NamedTuple):
     asks_not: tuple[str, ...] = ()  # of these
     hears: tuple[str, ...] = ()  # as it is published
     serves: tuple[str, ...] = ()  # requests that it answers
+    connections: int = 0  # at once, of all its users together; 0: as many as the server takes
 
 
 class User(NamedTuple):
@@ -52,17 +58,14 @@ def _bucket(name: str) -> tuple[str, ...]:
     return (f"STREAM.INFO.{stream}", f"STREAM.MSG.GET.{stream}", f"DIRECT.GET.{stream}", f"DIRECT.GET.{stream}.>")
 
 
-# To read the facts of jobs from their beginning, by a consumer of one's own; those that hand out work are not.
-_FOLLOW: Final = tuple(
-    request
-    for stream in (JOBS, DEAD)
-    for request in (
-        f"CONSUMER.CREATE.{stream}.*",
-        f"CONSUMER.MSG.NEXT.{stream}.*",
-        f"CONSUMER.DELETE.{stream}.*",
-        f"STREAM.MSG.GET.{stream}",
-        f"DIRECT.GET.{stream}",
-    )
+# To read the facts of jobs. Nobody needs a consumer for that, of which a stream can have only so many.
+_READ: Final = tuple(
+    request for stream in (JOBS, DEAD) for request in (f"STREAM.MSG.GET.{stream}", f"DIRECT.GET.{stream}")
+)
+# As workers of the release before read them, which work beside those of this one. Of JOBS workers take work too.
+_READ_BEFORE: Final = (
+    *(f"CONSUMER.{verb}.{stream}.*" for stream in (JOBS, DEAD) for verb in ("CREATE", "MSG.NEXT", "DELETE")),
+    f"STREAM.MSG.GET.{INBOX}",
 )
 _LOOK: Final = (
     *(f"STREAM.INFO.{stream}" for stream in STREAMS),
@@ -70,8 +73,7 @@ _LOOK: Final = (
     "INFO",  # how much is stored
     f"STREAM.MSG.GET.{DONE}",
     f"DIRECT.GET.{DONE}",
-    f"STREAM.MSG.GET.{INBOX}",  # since when the oldest waits, as in the queues of JOBS and CHUNKS
-    f"STREAM.MSG.GET.{CHUNKS}",
+    f"STREAM.MSG.GET.{CHUNKS}",  # since when the oldest waits
     f"DIRECT.GET.{NODES}",
 )
 
@@ -97,7 +99,8 @@ ROLES: Final = (
         ),
         asks=(
             *_LOOK,
-            *_FOLLOW,
+            *_READ,
+            *_READ_BEFORE,
             *_of_durables(INBOX, "MSG.NEXT"),
             *_of_durables(CHUNKS, "MSG.NEXT"),
             *_bucket(MEDIA),
@@ -108,7 +111,7 @@ ROLES: Final = (
             f"STREAM.PURGE.OBJ_{TRANSCRIPTS}",
         ),
         asks_not=_of_durables(JOBS, "CREATE", "DELETE"),
-        hears=("v2t.job.*.cancelled", "v2t.job.*.rerun.*"),
+        hears=("v2t.job.*.cancelled", "v2t.job.*.rerun.*", _STORED),
         serves=("$SRV.>",),
     ),
     Role(
@@ -117,28 +120,30 @@ ROLES: Final = (
         "V2T_VIEWERS",
         asks=(
             *_LOOK,
-            *_FOLLOW,
+            *_READ,
             *_bucket(TRANSCRIPTS),
             *_bucket(MODELS),
             f"STREAM.INFO.OBJ_{MEDIA}",  # how much there is, how long it is kept, under which keys; not what
             f"STREAM.INFO.OBJ_{UPLOADS}",
         ),
-        asks_not=_of_durables(JOBS, "CREATE", "MSG.NEXT", "DELETE"),
-        hears=("v2t.job.>", "v2t.dead.>", "$KV.v2t_nodes.>"),
+        hears=("v2t.job.>", _STORED, "v2t.dead.>", "$KV.v2t_nodes.>"),
+        connections=_GUESTS,
     ),
     Role(
         "submitter",
         "sends links and files, and sees nothing of what becomes of them",
         "V2T_SUBMITTERS",
         publishes=(SUBMIT_SUBJECT, f"$O.{UPLOADS}.C.*", f"$O.{UPLOADS}.M.*"),
-        # The records of what is sent can be asked for by names that only their senders know; none can be listed.
-        asks=(f"STREAM.INFO.{INBOX}", f"DIRECT.GET.OBJ_{UPLOADS}.$O.{UPLOADS}.M.*"),
+        # Of what is sent nothing can be read, as the server takes a wildcard in a subject that it is asked for.
+        asks=(f"STREAM.INFO.{INBOX}",),
+        connections=_GUESTS,
     ),
     Role(
         "notifier",
         "tells of uploads to MinIO",
         "V2T_NOTIFIERS",
         publishes=(BUCKET_SUBJECT,),
+        connections=_GUESTS,
     ),
 )
 
@@ -204,6 +209,8 @@ def _account(of: Role, users: list[User]) -> Iterator[str]:
         yield from _listed("imports", imports)
         yield from _listed("exports", [f'{{service: "{subject}", response_type: stream}}' for subject in of.serves])
         yield from _permissions(of)
+    if of.connections:
+        yield f"    limits {{ max_connections: {of.connections} }}"
     yield "    users: ["
     for user in users:
         if user.role == of.name:

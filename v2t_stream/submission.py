@@ -4,7 +4,7 @@ The command line checks before it sends; intake checks again, because anybody ca
 """
 
 import asyncio
-import hashlib
+import contextlib
 import re
 import secrets
 import time
@@ -19,13 +19,13 @@ from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
 from v2t_stream import done
 from v2t_stream.engines import engine_names
-from v2t_stream.errors import Reject, SettingsError
+from v2t_stream.errors import Denied, Reject, SettingsError
 from v2t_stream.jetstream import Connection
 from v2t_stream.models import problem
 from v2t_stream.object_store import UPLOADED, ObjectStore
 from v2t_stream.options import OPTIONS
 from v2t_stream.providers import HTTP_ENGINES
-from v2t_stream.text import HARMFUL, one_line, path_text, quoted
+from v2t_stream.text import HARMFUL, one_line, path_text, quoted, without_secrets
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
@@ -77,7 +77,8 @@ def check(request: SubmitRequest) -> None:
     for name in ("url", "media", "title", "model"):
         text = getattr(request, name)
         if text is not None and len(text) > _LONGEST:
-            raise Reject(f"the submission's {name} has {len(text)} characters ({text[:40]!r}…): {_LONGEST} are allowed")
+            begin = without_secrets(text)[:40]
+            raise Reject(f"the submission's {name} has {len(text)} characters ({begin!r}…): {_LONGEST} are allowed")
     if request.url is not None:
         _check_url(request.url)
     if request.media is not None and not (request.media.startswith("media/") and _is_key(request.media)):
@@ -122,13 +123,14 @@ def _is_key(key: str) -> bool:
 
 
 def _check_url(url: str) -> None:
-    shown = quoted(url)
+    shown = quoted(without_secrets(url))
     try:
         parts = urlsplit(url)
         host = parts.hostname
         _ = parts.port, (host or "").encode("idna")  # both look only now whether they are well formed
     except ValueError as error:
-        raise Reject(f"{shown} is not a URL ({error}): check it") from error
+        why = "" if "@" in url else f" ({error})"  # which quotes what it takes for a port, and may be a password
+        raise Reject(f"{shown} is not a URL{why}: check it") from error
     if parts.scheme == "s3":
         bucket, _, key = url[len("s3://") :].partition("/")
         if not _BUCKET.fullmatch(bucket) or not key or key.endswith("/") or not _is_key(key):
@@ -154,7 +156,8 @@ async def store_file(store: ObjectStore, path: Path, *, sha256: str = "") -> str
     if time.time() - before[1] / 1e9 < _FRESH:
         await asyncio.sleep(begun + _FRESH - time.monotonic())
     if _written(path) != before:
-        await store.delete(key)
+        with contextlib.suppress(Denied):  # a submitter, whose file goes when it expires
+            await store.delete(key)
         raise SettingsError(f"{path_text(path)} is still being written: send it again when it is complete")
     return key
 
@@ -168,9 +171,13 @@ def _written(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-async def submit(connection: Connection, request: SubmitRequest) -> tuple[str, bool]:
-    """Send a checked request; the job's id, and whether the same was sent within the last two minutes."""
+async def submit(connection: Connection, request: SubmitRequest, *, message_id: str = "") -> tuple[str, bool]:
+    """Send a checked request; the job's id, and whether something with this id was sent within the last two minutes.
+
+    `message_id`: one of once.message_ids; without, it is sent whatever was sent before.
+    """
     check(request)
-    data = encode(request)
-    sequence, duplicate = await connection.submit(SUBMIT_SUBJECT, data, hashlib.sha256(data).hexdigest())
+    sequence, duplicate = await connection.submit(
+        SUBMIT_SUBJECT, encode(request), message_id or secrets.token_urlsafe()
+    )
     return job_id(await inbox_epoch(connection), sequence), duplicate

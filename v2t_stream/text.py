@@ -3,16 +3,24 @@
 import os
 import re
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 # What moves the cursor, ends a line somewhere, or has what follows it shown backwards; and halves of characters, which
 # cannot be written. What joins and parts letters in Persian and Hindi is invisible too, and stays.
 HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
-# Parameters by which S3, Google, Azure and others sign a link.
-_SIGNED: Final = {"x-amz-signature", "x-amz-security-token", "x-goog-signature", "signature", "sig", "token"}
-
-_URL: Final = re.compile(r"\w[\w+.-]{0,20}://(?:(?!,\w{1,20}://)[^\s'\"<>])+")
+# A URL in a text; a password may hold the quotes at which it ends otherwise.
+_URL: Final = re.compile(r"\w[\w+.-]{0,20}://(?:[^\s/?#@]*@)?(?:(?!,\w{1,20}://)[^\s'\"<>])+")
+# Where its parts end: RFC 3986, section 3.
+_AUTHORITY: Final = re.compile(r"[^/?#]*")
+_PORT: Final = re.compile(r"(?:\[.*\]|[^:]*)(?::\d*)?")
+_PARAMETER: Final = re.compile(r"[?&;#]([^=&;#?]+)=")
+_LOGIN: Final = re.compile(r"//[^/?#\s]*@")  # of a link within a link
+# Words that end so name what lets somebody in, as by those by which S3, Google, Azure, Akamai and others sign a link.
+_SECRET: Final = re.compile(
+    r"(?:token|key|passw(?:or)?d|pwd|secret|signature|credentials?|session(?:id)?|authorization)$"
+    r"|^(?:auth|sig|pass|pw|jwt|sid|hdnea|hdnts|hdntl)$"
+)
 
 _QUOTED: Final = 200  # characters of the same in a sentence
 
@@ -40,20 +48,29 @@ def printable(text: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """`text` whose URLs have no password and no signature."""
-    return _URL.sub(_without_secret, text) if "://" in text else text
+    """`text` for people, logs and whoever may look on: its URLs let nobody in.
+
+    Of each the user and password are left out, and with a parameter that lets somebody in all parameters.
+    """
+    return _URL.sub(lambda url: _shown(url[0]), text) if "://" in text else text
 
 
-def _without_secret(url: re.Match[str]) -> str:
-    scheme, _, rest = url[0].partition("://")
-    host, slash, path = rest.partition("/")
-    return without_signature(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
-
-
-def without_signature(url: str) -> str:
-    """`url` for people and logs: one that is signed opens what it names to whoever reads it."""
-    if not url.startswith(("http://", "https://")):
+def _shown(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    if scheme == "s3":  # its key may be anything, and means nothing without a user of that server
         return url
-    plain, _, query = url.partition("?")
-    names = {name.lower() for name, _ in parse_qsl(query.partition("#")[0], keep_blank_values=True)}
-    return plain if names & _SIGNED else url
+    authority = _AUTHORITY.match(rest)[0]  # type: ignore[index]  # it matches anything
+    if "@" in rest and "@" not in authority and not _PORT.fullmatch(authority):
+        authority, path = rest.rpartition("@")[0] + "@", rest.rpartition("@")[2]  # a password with a slash in it
+    else:
+        path = rest[len(authority) :]
+    if _lets_in(path):
+        path = re.split("[?;#]", path, maxsplit=1)[0]
+    return f"{scheme}://{authority.rpartition('@')[2]}{path}"
+
+
+def _lets_in(path: str) -> bool:
+    """Whether what follows the host of a URL holds a secret, also in a link that it holds in turn."""
+    plain = unquote(unquote(path))
+    words = (word for name in _PARAMETER.findall(plain) for word in re.split(r"[\W_]+", name.lower()))
+    return any(map(_SECRET.search, words)) or bool(_LOGIN.search(plain))

@@ -29,6 +29,7 @@ from schemas.events import (
 )
 from schemas.message import Message, decode_as
 from schemas.notification import Upload
+from v2t_stream.direct import STORED
 from v2t_stream.errors import BrokerError
 from v2t_stream.jetstream import Connection
 
@@ -74,6 +75,8 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
         "subjects": ["v2t.job.>"],
         "retention": "limits",
         "max_msgs_per_subject": 1,
+        # Whoever follows hears of each fact once it is stored, and reads it: no consumer for each of them.
+        "republish": {"src": "v2t.job.>", "dest": f"{STORED}job.>", "headers_only": True},
     },
     # The work of transcription. One message per subject and no overwriting: a chunk that waits cannot be queued twice.
     CHUNKS: {
@@ -266,7 +269,7 @@ def ends(job: str, run: int) -> list[str]:
 
 
 def but_chunks(job: str = "*") -> list[str]:
-    """Patterns of all facts of a job, or of all jobs, but for chunks' results, which are most, and what is for workers."""
+    """Patterns of all facts of a job, or of all jobs, but for the results of chunks, which are most, and for Tries."""
     names = [name for name, kind in _FACTS.items() if kind not in (ChunkDone, Tries)]
     return [f"v2t.job.{job}.*", *(f"v2t.job.{job}.{name}.>" for name in names)]
 

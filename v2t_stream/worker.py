@@ -20,12 +20,13 @@ from v2t_stream.applied import is_applied
 from v2t_stream.epochs import Seen
 from v2t_stream.errors import BrokerError, Denied, Foreign, Hung, Reject, Retry, StoreChanged, V2TError
 from v2t_stream.fleet import fleet, version
+from v2t_stream.links import keep_submission
 from v2t_stream.logs import about
 from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
 from v2t_stream.stage import Resources, Stage, Submission
 from v2t_stream.tally import Outcome
-from v2t_stream.text import one_line
+from v2t_stream.text import one_line, without_secrets
 from v2t_stream.topology import (
     INBOX,
     INBOX_SUBJECTS,
@@ -334,7 +335,7 @@ class Worker:
         delay = error.delay if isinstance(error, Retry) and error.delay is not None else None
         if delay is None:
             delay = _BACKOFF[min(count, len(_BACKOFF)) - 1]
-        self._presence.last_error = reason
+        self._presence.last_error = without_secrets(reason)
         log.warning("again in %g s, after try %d: %s", delay, count, reason)
         self._count("retried")
         await self._ledger.note(tries)
@@ -456,15 +457,19 @@ class Worker:
     async def _give_up(self, message: Msg, work: Message | Submission | None, reason: str) -> None:
         """Dead letter first, then the fact, then the end of the message: a death in between repeats, loses nothing."""
         job = self._job_of(message)
-        reason = one_line(reason, _REASON)
+        reason = one_line(without_secrets(reason), _REASON)
         log.error("given up: %s: %s", message.subject, reason)
         self._presence.last_error = reason
+        data, kept = message.data, ""
+        if isinstance(work, Submission):
+            data, kept = await keep_submission(self._resources.store, job, data)
         letter = DeadLetter(
             job=job,
             stage=self._row.name,
             reason=reason,
             original_subject=message.subject,
-            data=message.data if len(message.data) < self._connection.client.max_payload // 2 else b"",  # in base 64
+            data=data if len(data) < self._connection.client.max_payload // 2 else b"",  # in base 64
+            kept=kept,
             deliveries=message.metadata.num_delivered,
             node=self._resources.settings.node,
         )

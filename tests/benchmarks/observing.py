@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -77,7 +78,7 @@ async def _pipeline(folder: Path, path: str) -> Row:
 
 async def _job(connection: Connection, n: int) -> None:
     """A job with media of its own, which goes with it."""
-    media = f"media/uploads/observed/{n}.ogg"
+    media = f"media/uploads/observed-{secrets.token_hex(6)}/{n}.ogg"
     await JetStreamStore(connection.client).put_file(media, DATA / "3min.ogg")
     job, _ = await transcribe(connection, SubmitRequest(media=media, language="en"), 600)
     if job.state != "completed":

@@ -228,7 +228,7 @@ async def test_a_failed_download_is_tried_again_when_told(machines: Fleet) -> No
     machines.join("one", "x1000")
     job, _ = await transcribe(machines.connection, SubmitRequest(media=media))
     assert (job.state, job.downloaded) == ("failed", None)
-    await upload(machines.connection, DATA / "5s.flac")
+    await machines.store.put_file(media, DATA / "5s.flac")
     assert await control.retry(machines.connection, job) is None
     assert await until(machines.connection, job.id, lambda job: job.state == "completed")
 

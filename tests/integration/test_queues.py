@@ -76,7 +76,7 @@ async def test_an_unknown_queue_is_named_with_those_there_are(connection: Connec
         await pause(connection, "transcribe-gpu")
 
 
-async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection) -> None:
+async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection, tmp_path: Path) -> None:
     """Else what one bad engine could not do is missing for good, or the letter of it stays for ever."""
     good = await ended(connection, await start(connection))
     lengths = {n: float(next(iter(chunk.segments)).text.split()[0]) for n, chunk in good.chunks.items()}
@@ -87,7 +87,7 @@ async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection
     assert (letter.chunk, letter.letter.stage, letter.letter.job) == (n, "transcribe", job.id)
 
     # Where nothing was mended it is given up again: this letter goes, another comes.
-    assert await redrive(connection, letter) == job.id
+    assert await redrive(connection, None, letter, tmp_path) == job.id
     async with asyncio.timeout(PATIENCE):
         while not (found := await dead_letters(connection)) or found[0].number == letter.number:
             await asyncio.sleep(0.05)
@@ -98,23 +98,23 @@ async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection
     await control.retry(connection, job, chunk=n, model="x1000")
     await until(connection, job.id, lambda job: job.state == "completed" and not job.gaps)
     with pytest.raises(V2TError, match=f"chunk {n} of job {job.id} is no gap any more"):
-        await redrive(connection, letter)
+        await redrive(connection, None, letter, tmp_path)
     await remove(connection, letter.number)
     assert await dead_letters(connection) == []
 
 
-async def test_a_submission_is_submitted_again(connection: Connection) -> None:
+async def test_a_submission_is_submitted_again(connection: Connection, tmp_path: Path) -> None:
     """Else a refused message must be typed again by whoever sent it."""
     await connection.submit(SUBMIT_SUBJECT, b"gopher://nobody", "once")
     (letter,) = await letters(connection, 1)
     assert letter.letter.stage == "intake"
-    assert await redrive(connection, letter) == ""
+    assert await redrive(connection, None, letter, tmp_path) == ""
     found = await letters(connection, 1)
     assert [one.letter.data for one in found] == [b"gopher://nobody"]
     assert found[0].number > letter.number
 
 
-async def test_a_forgotten_job_is_said(connection: Connection) -> None:
+async def test_a_forgotten_job_is_said(connection: Connection, tmp_path: Path) -> None:
     """Else the letter of a job whose facts have expired seems to be tried again, and nothing happens."""
     await connection.submit(SUBMIT_SUBJECT, b"gopher://nobody", "once")
     (letter,) = await letters(connection, 1)
@@ -130,4 +130,4 @@ async def test_a_forgotten_job_is_said(connection: Connection) -> None:
         )
     )
     with pytest.raises(V2TError, match="job none-1 of dead letter 1 is forgotten by now"):
-        await redrive(connection, stray)
+        await redrive(connection, None, stray, tmp_path)

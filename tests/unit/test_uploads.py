@@ -15,7 +15,6 @@ from v2t_stream.formats import FORMATS
 from v2t_stream.object_store import ObjectStore
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check
-from v2t_stream.text import without_signature
 from v2t_stream.uploads import is_foreign, is_wanted, request_of, store_copies
 
 TRANSCRIPT = Transcript(
@@ -60,21 +59,6 @@ def test_only_what_cannot_be_media_is_foreign() -> None:
     """Else a video of a rare format is refused by its name."""
     assert not any(map(is_foreign, ("a.mp4", "a.MKV", "a.ts", "a.mxf", "a.opus", "a", "a#b?c.mp4", "a.bin")))
     assert all(map(is_foreign, ("a.txt", "a.PDF", "a.png", "a#b?c.zip")))
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("http://h/b/a.mp4?X-Amz-Date=1&X-Amz-Signature=s", "http://h/b/a.mp4"),
-        ("https://h/a.mp4?sv=1&sig=s", "https://h/a.mp4"),
-        ("https://h/watch?v=s", "https://h/watch?v=s"),
-        ("https://exa[mple/a?sig=s#b", "https://exa[mple/a"),
-        ("s3://b/a?sig=1.mp4", "s3://b/a?sig=1.mp4"),
-    ],
-)
-def test_a_signature_is_left_out(url: str, shown: str) -> None:
-    """Else whoever sees a job can read what its link opens."""
-    assert without_signature(url) == shown
 
 
 class _Labelled:

@@ -1,5 +1,7 @@
 """`v2t bucket`: uploads to MinIO as jobs."""
 
+import secrets
+
 import click
 import uvloop
 
@@ -61,6 +63,6 @@ async def _sync(connection: Connection, store: MinioStore, settings: Settings) -
         if job in jobs:
             known += 1
         elif OURS not in await store.labels(upload.url):
-            await connection.submit(BUCKET_SUBJECT, encode(Notification.of(upload)), job)
+            await connection.submit(BUCKET_SUBJECT, encode(Notification.of(upload)), secrets.token_urlsafe())
             submitted += 1
     return submitted, known

@@ -10,6 +10,7 @@ from v2t_stream.dead import Dead, dead_letters, redrive, remove
 from v2t_stream.errors import V2TError
 from v2t_stream.jetstream import Connection
 from v2t_stream.session import Session
+from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
 
 
@@ -46,7 +47,7 @@ def redrive_(numbers: tuple[int, ...]) -> None:
 
     async def run(pipeline: Session) -> None:
         for letter in await _chosen(pipeline.connection, numbers):
-            job = await redrive(pipeline.connection, letter)
+            job = await redrive(pipeline.connection, pipeline.store, letter, Settings.from_environment().home)
             click.echo(f"{letter.number}: {f'job {job} is tried again' if job else 'submitted again'}")
 
     in_session(run)

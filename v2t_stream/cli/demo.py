@@ -21,6 +21,7 @@ from v2t_stream.progress import clock
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, store_file, submit
+from v2t_stream.text import without_secrets
 from v2t_stream.wer import word_error_rate
 
 
@@ -42,7 +43,7 @@ def demo(engine: str) -> None:
                 if others:
                     request = await _sent(pipeline, request)
                 job, _ = await submit(pipeline.connection, request)
-                click.echo(f"job {job}: {request.url or request.title}", err=True)
+                click.echo(f"job {job}: {without_secrets(request.url or request.title or '')}", err=True)
                 state = await follow(pipeline.connection, job, Segments())
                 text = (await pipeline.store.get(f"transcripts/{job}/transcript.txt")).decode()
         _report(state, text, settings)

@@ -20,13 +20,11 @@ from v2t_stream.fleet import ANNOUNCE_EVERY, FETCHING, fleet
 from v2t_stream.formats import UNHEARD, missing
 from v2t_stream.jetstream import Connection, Stored
 from v2t_stream.jobs import Job
-from v2t_stream.lists import parts
 from v2t_stream.progress import clock, describe, summed_up
 from v2t_stream.text import HARMFUL, one_line
 from v2t_stream.topology import JOBS, child_id, job_of, place_of
 
 _LINE: Final = 10_000  # characters of a segment
-_AHEAD: Final = 256  # facts that wait to be shown
 
 
 class JobFailed(V2TError):
@@ -65,9 +63,9 @@ async def _changes(connection: Connection, job: Job) -> AsyncGenerator[Job]:
             if job.listed:
                 break
     patterns = [f"v2t.job.{child_id(job.id, n)}.>" for n in range(1, job.listed.children + 1)] if job.listed else []
-    async with contextlib.aclosing(_merged(connection, [f"v2t.job.{job.id}.*", *patterns])) as merged:
+    async with contextlib.aclosing(connection.watch(JOBS, f"v2t.job.{job.id}.*", *patterns)) as facts:
         caught_up = False
-        async for stored in merged:
+        async for stored in facts:
             changed = [_changed(job, stored)] if stored else job.parts
             caught_up = caught_up or stored is None
             if not caught_up:
@@ -84,35 +82,6 @@ def _changed(job: Job, stored: Stored) -> Job:
     job.apply(stored)
     _, place = place_of(job_of(stored.subject))
     return job.children[place] if place else job
-
-
-async def _merged(connection: Connection, patterns: list[str]) -> AsyncGenerator[Stored | None]:
-    """The facts on `patterns`, those there are, then None, and those to come, however many patterns there are."""
-    arrived: asyncio.Queue[Stored | BrokerError | None] = asyncio.Queue(_AHEAD)
-
-    async def watch(part: list[str]) -> None:
-        try:
-            async with contextlib.aclosing(connection.watch(JOBS, *part)) as facts:
-                async for stored in facts:
-                    await arrived.put(stored)
-        except BrokerError as error:
-            await arrived.put(error)
-
-    watching = [asyncio.create_task(watch(part)) for part in parts(patterns)]
-    catching_up = len(watching)
-    try:
-        while True:
-            stored = await arrived.get()
-            if isinstance(stored, BrokerError):
-                raise stored
-            if stored is None:
-                catching_up -= 1
-            if stored or not catching_up:
-                yield stored
-    finally:
-        for task in watching:
-            task.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
 
 
 async def follow(connection: Connection, job_id: str, *views: View) -> Job:

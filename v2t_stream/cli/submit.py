@@ -21,11 +21,12 @@ from v2t_stream.cli.follow import Bars, JobFailed, Segments, View, follow, headi
 from v2t_stream.errors import Denied, Reject, SettingsError, V2TError
 from v2t_stream.formats import FORMATS, render
 from v2t_stream.lists import read
+from v2t_stream.once import message_ids
 from v2t_stream.options import OPTIONS, Option
 from v2t_stream.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, store_file, submit
-from v2t_stream.text import one_line, path_text
+from v2t_stream.text import one_line, path_text, without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +94,12 @@ def etl(
         async with session(settings, work=True, options=wish) as pipeline:
             staying = wait or following or pipeline.local
             jobs = []
-            for request in requests:
-                job, duplicate = await submit(pipeline.connection, request)
+            for request, message_id in zip(requests, message_ids(settings.home, requests), strict=True):
+                job, duplicate = await submit(pipeline.connection, request, message_id=message_id)
                 jobs.append(job)
                 if duplicate:
-                    click.echo(f"{request.url} was submitted within the last two minutes: this is its job", err=True)
+                    link = without_secrets(request.url or "")
+                    click.echo(f"{link} was submitted within the last two minutes: this is its job", err=True)
                 click.echo(f"job {job}" if staying else job, err=staying)
             if not staying:
                 return

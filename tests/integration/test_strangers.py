@@ -1,0 +1,305 @@
+"""What somebody with ill will can do as a viewer, a submitter or a notifier: all that the server has is tried."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+import pytest
+from nats.aio.msg import Msg
+
+from schemas.events import DeadLetter, Submitted
+from schemas.requests import SubmitRequest
+from tests import server_api
+from tests.patience import PATIENCE
+from tests.secured import Secured, secured
+from v2t_stream.errors import BrokerError, Denied, StoreError
+from v2t_stream.jetstream import Connection
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.roles import ROLES, Role, role
+from v2t_stream.submission import submit
+from v2t_stream.topology import CHUNKS, DEAD, DONE, INBOX, JOBS, STAGES, STREAMS
+
+GUESTS: Final = ("viewer", "submitter", "notifier")
+BUCKETS: Final = tuple(f"OBJ_v2t_{name}" for name in ("media", "uploads", "transcripts", "models"))
+EVERY_STREAM: Final = (*STREAMS, *BUCKETS)
+DURABLES: Final = {
+    stream: [each.durable for row in STAGES if row.stream == stream for each in row.consumers]
+    for stream in EVERY_STREAM
+}
+UPLOADS: Final = "OBJ_v2t_uploads"
+
+
+class Secret(NamedTuple):
+    """What nobody else is to hear of."""
+
+    key: str  # of what was sent
+    data: bytes
+    link: str
+
+    def marks(self, guest: str) -> list[bytes]:
+        """By what one recognizes it, however it is wrapped. A viewer knows the keys, from the facts of jobs."""
+        plain = [self.data[:48], self.link.encode(), *([self.key.encode()] if guest != "viewer" else [])]
+        return [*plain, *(base64.b64encode(each)[4:-4] for each in plain)]
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    with secured(tmp_path_factory.mktemp("secured")) as running:
+        yield running
+
+
+@pytest.fixture
+async def operator(broker: Secured) -> AsyncIterator[Connection]:
+    async with await broker.connect("operator") as connection:
+        yield connection
+
+
+@pytest.fixture
+async def secret(broker: Secured, operator: Connection) -> Secret:
+    """A submitter's upload and link, which wait; and somewhere something of everything."""
+    mine = Secret(
+        f"media/uploads/{secrets.token_hex(12)}/source.flac",
+        secrets.token_hex(1_000_000).encode(),
+        f"https://example.com/{secrets.token_hex(12)}.mp3",
+    )
+    async with await broker.connect("submitter") as connection:
+        await JetStreamStore(connection.client).put(mine.key, mine.data)
+        await submit(connection, SubmitRequest(url=mine.link))
+    store = JetStreamStore(operator.client)
+    await store.put("media/j/source", mine.data)
+    await store.put("transcripts/j/transcript.txt", b"text")
+    await store.put("models/m/model.bin", b"model")
+    await operator.publish(Submitted(job="j", title="t", url="https://example.com/"))
+    letter = DeadLetter(
+        job="j", stage="convert", reason="r", original_subject="v2t.job.j.downloaded", data=b"", deliveries=1, node="n"
+    )
+    await operator.publish(letter)
+    return mine
+
+
+async def held(connection: Connection) -> dict[str, Any]:
+    """What each stream is and holds, down to its bytes, and how far each consumer is."""
+    found: dict[str, Any] = {}
+    for stream in EVERY_STREAM:
+        info = await connection.api(f"STREAM.INFO.{stream}", {"subjects_filter": ">"})
+        found[stream] = info["created"], info["config"]
+        listed = (await connection.api(f"CONSUMER.LIST.{stream}"))["consumers"]
+        found[f"{stream} consumers"] = [
+            (each["name"], each["config"], each["delivered"]["consumer_seq"], each["num_waiting"]) for each in listed
+        ]
+        if stream != "KV_v2t_nodes":
+            messages = [stored async for stored in connection.watch(stream, ">", live=False) if stored]
+            found[f"{stream} messages"] = {(each.sequence, each.subject): each.data for each in messages}
+    return found
+
+
+class Attacker:
+    """Sends whatever it likes, and keeps whatever comes back."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._client = connection.client
+        self.heard = bytearray()
+        self.denied: set[str] = set()
+        self._sent = 0
+        self._tell = connection.client._error_cb
+
+    async def __aenter__(self) -> Self:
+        async def on_error(error: Exception) -> None:
+            if "permissions violation for publish" in str(error).lower():
+                self.denied.add(str(error).split('"')[1].lower())
+
+        async def hear(message: Msg) -> None:
+            self.heard += message.data + json.dumps(dict(message.headers or {})).encode()
+
+        self._client._error_cb = on_error
+        self._inbox = self._client.new_inbox()
+        for subject in (f"{self._inbox}.*", "_INBOX.>", ">", "v2t.>", "$JS.>", "$O.>", "$KV.>", "$SYS.>"):
+            await self._client.subscribe(subject, cb=hear)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._client._error_cb = self._tell
+
+    async def send(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self._sent += 1
+        reply = f"{self._inbox}.{self._sent}"
+        await self._client.publish(subject, payload, reply=reply, headers=headers)
+        if self._sent % 200 == 0:
+            await self.rest()
+
+    async def rest(self) -> None:
+        """Until the server has seen all of it, and said what it says at once."""
+        await self._client.flush(int(PATIENCE))
+        await asyncio.sleep(0.02)
+
+
+def api_subjects() -> list[str]:
+    """Every subject of the API and of the system, of every stream and consumer, by both its names here."""
+    plain = {each for pattern in server_api.subjects() for each in server_api.filled(pattern, DURABLES)}
+    plain |= {f"$JS.API.DIRECT.GET.{stream}.{subject}" for stream in EVERY_STREAM for subject in (">", "$O.*.M.*", "*")}
+    plain |= {f"$JS.API.DIRECT.GET.{UPLOADS}.$O.v2t_uploads.{kind}.{last}" for kind in "CM" for last in "*>x"}
+    mapped = {"v2t.api." + each.removeprefix("$JS.API.") for each in plain if each.startswith("$JS.API.")}
+    return sorted(plain | mapped)
+
+
+def payloads(subject: str, reply: str) -> Iterator[bytes]:
+    """All kinds of questions and orders, whatever they are meant for."""
+    yield b""
+    stream = next((each for each in EVERY_STREAM if each in subject.split(".")), JOBS)
+    consumer: dict[str, Any] = {"name": "evil", "durable_name": "evil", "ack_policy": "none"}
+    for request in (
+        {"subjects_filter": ">", "deleted_details": True},
+        {"last_by_subj": ">"},
+        {"last_by_subj": "$O.v2t_uploads.M.*"},
+        {"seq": 1},
+        {"seq": 1, "next_by_subj": ">", "batch": 1000},
+        {"multi_last": [">"]},
+        {"batch": 100, "no_wait": True},
+        {"name": stream, "subjects": ["evil.>"]},
+        {"stream_name": stream, "config": consumer},
+        {"stream_name": stream, "config": {**consumer, "deliver_subject": reply}, "action": "create"},
+        {"stream_name": stream, "config": {"ack_policy": "none", "inactive_threshold": 3_600_000_000_000}},
+        {"seq": 1, "no_erase": True},
+        {"filter": ">"},
+        {"pause_until": "2050-01-01T00:00:00Z"},
+        {"deliver_subject": reply, "no_consumers": True},
+    ):
+        yield json.dumps(request).encode()
+
+
+def published(of: Role) -> Iterator[str]:
+    """Subjects on which a role may publish, and such as are wildcards to a server that takes them for some."""
+    for pattern in of.publishes:
+        yield pattern
+        yield pattern.replace("*", "x").replace(">", "x")
+        yield pattern.replace("*", ">")
+
+
+def test_the_list_of_what_the_server_answers_is_whole() -> None:
+    """Else the tests below try nothing, as the server's program is written otherwise."""
+    for known in ("STREAM.PURGE.*", "STREAM.MSG.DELETE.*", "CONSUMER.CREATE.*", "CONSUMER.RESET.%s.%s", "STREAM.LIST"):
+        assert f"$JS.API.{known}" in server_api.subjects()
+    assert "$SYS.REQ.SERVER.PING" in server_api.subjects()
+    assert f"$JS.API.CONSUMER.PAUSE.{CHUNKS}.transcribe-cpu" in api_subjects()
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+async def test_whatever_a_guest_does_the_work_and_the_words_of_others_stay(
+    guest: str, broker: Secured, operator: Connection, secret: Secret
+) -> None:
+    """Else a stolen password of a viewer stops the fleet, or a submitter reads, swaps or removes what others sent."""
+    before = await held(operator)
+    async with await broker.connect(guest) as connection, Attacker(connection) as attacker:
+        subjects = api_subjects()
+        for subject in subjects:
+            await attacker.send(subject)
+        await attacker.rest()
+        answered = [subject for subject in subjects if subject.lower() not in attacker.denied]
+        assert len(attacker.denied) > len(subjects) / 2
+        for subject in answered:
+            for payload in payloads(subject, connection.client.new_inbox()):
+                await attacker.send(subject, payload)
+        for subject in published(role(guest)):
+            for header in server_api.headers():
+                for value in ("all", "sub", "0", "1", "@every 1s", "1s", f"$JS.API.STREAM.DELETE.{DEAD}", "$O.*.M.*"):
+                    await attacker.send(subject, b"x", {header: value})
+        await attacker.rest()
+        await asyncio.sleep(0.5)  # what it set off
+        heard = bytes(attacker.heard)
+    after = await held(operator)
+    for name, was in before.items():
+        if name.endswith("messages"):
+            assert was.items() <= after[name].items(), name
+            assert guest != "viewer" or was == after[name], name
+        else:
+            assert was == after[name], name
+    assert len(heard) > 1000  # it heard something, and so would have heard this
+    assert not [mark for mark in secret.marks(guest) if mark in heard]
+    assert await JetStreamStore(operator.client).get(secret.key) == secret.data
+
+
+@pytest.mark.parametrize(("guest", "stream"), [("viewer", JOBS), ("submitter", INBOX)])
+async def test_a_guest_who_floods_the_broker_is_the_only_one_who_waits(
+    guest: str, stream: str, broker: Secured, operator: Connection
+) -> None:
+    """Else whoever may look on keeps the workers from working: a server that has 10,000 requests to do drops all."""
+    async with await broker.connect(guest) as connection:
+        for _ in range(15_000):
+            await connection.client.publish(f"$JS.API.STREAM.INFO.{stream}", reply="_INBOX.flood")
+        for _ in range(20):
+            async with asyncio.timeout(2):
+                await operator.client.request(f"$JS.API.STREAM.INFO.{DONE}", timeout=2)
+                assert await operator.publish(Submitted(job=secrets.token_hex(4), title="t", url="u"))
+
+
+async def test_guests_take_a_part_of_the_servers_connections_and_are_told_so(broker: Secured) -> None:
+    """Else a viewer who connects again and again shuts out the workers; or is told that nobody answers there."""
+    limit = role("viewer").connections
+    assert 0 < limit < 65_536 / 8  # of what a server takes by default
+    async with contextlib.AsyncExitStack() as stack:
+        auth = broker.folder / "auth.conf"
+        was = auth.read_text()
+        auth.write_text(was.replace(f"max_connections: {limit}", "max_connections: 3"))
+        broker.reload()
+        try:
+            for _ in range(3):
+                await stack.enter_async_context(await broker.connect("viewer"))
+            with pytest.raises(BrokerError, match="takes no more connections of this user's role"):
+                await broker.connect("viewer")
+            async with await broker.connect("worker") as worker:
+                assert await worker.messages(JOBS) >= 0
+        finally:
+            auth.write_text(was)
+            broker.reload()
+
+
+async def test_an_upload_is_never_replaced(broker: Secured, operator: Connection, secret: Secret) -> None:
+    """Else who learns a key swaps what was sent between the submission and its download."""
+    async with await broker.connect("submitter") as connection:
+        with pytest.raises(StoreError, match="is stored already, and is never replaced"):
+            await JetStreamStore(connection.client).put(secret.key, b"other")
+    assert await JetStreamStore(operator.client).get(secret.key) == secret.data
+
+
+async def test_a_submission_is_not_swallowed_by_one_who_guesses_it(broker: Secured, tmp_path: Path) -> None:
+    """Else who knows what will be sent has it count as sent, and gives the sender the id of another job."""
+    request = SubmitRequest(url="https://example.com/talk.mp3")
+    async with await broker.connect("submitter") as thief, await broker.connect("submitter") as sender:
+        stolen, _ = await submit(thief, request)
+        job, duplicate = await submit(sender, request)
+        assert (job == stolen, duplicate) == (False, False)
+
+
+async def test_what_a_submitter_could_not_send_leaves_no_warning(
+    broker: Secured, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one whose file could not be read is told of permissions on top."""
+
+    class Broken:
+        def read(self, _: int) -> bytes:
+            data, self.data = self.data, None
+            if data is None:
+                raise OSError("the disk is gone")
+            return data
+
+        data: bytes | None = os.urandom(100_000)
+
+    async with await broker.connect("submitter") as connection:
+        bucket = JetStreamStore(connection.client)._buckets["media/uploads"]
+        with pytest.raises(OSError, match="gone"):
+            await bucket.upload("media/uploads/x/y", Broken())  # type: ignore[arg-type]
+        await connection.client.flush()
+        with pytest.raises(Denied):
+            await connection.api(f"STREAM.PURGE.{UPLOADS}")
+    assert "forbids" not in caplog.text
+
+
+def test_every_role_but_the_operators_and_the_workers_is_a_guest() -> None:
+    """Else a new role is not tried."""
+    assert [each.name for each in ROLES] == ["operator", "worker", *GUESTS]
