@@ -13,13 +13,14 @@ from schemas.message import Message
 from schemas.transcript import Transcript
 from v2t_stream import done
 from v2t_stream.assembly import assemble
+from v2t_stream.copies import store_copies
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.formats import render_all
 from v2t_stream.jobs import Job, fold
 from v2t_stream.lists import history
+from v2t_stream.object_store import BucketStore
 from v2t_stream.stage import Resources
 from v2t_stream.topology import JOBS, ends, stage_row
-from v2t_stream.uploads import store_copies
 
 _BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
 
@@ -51,7 +52,9 @@ class Aggregate:
             name = f"transcripts/{job.id}/transcript"
             for format_, text in render_all(transcript):
                 await self._store.put(f"{name}.{format_}", text.encode())
-            await store_copies(self._store, self._settings, transcript)
+            if isinstance(self._store, BucketStore):
+                version = job.downloaded.version if job.downloaded else None
+                await store_copies(self._connection, self._store, self._settings, transcript, version)
             for result in _results(job, transcript, name):
                 yield result
             if not await self._connection.any_of(JOBS, ends(job.id)):

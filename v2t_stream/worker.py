@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
@@ -14,7 +16,7 @@ from nats.aio.msg import Msg
 from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress
 from schemas.message import Message
-from v2t_stream.errors import BrokerError, Denied, Hung, Reject, Retry, StoreChanged, V2TError
+from v2t_stream.errors import BrokerError, Denied, Hung, Reject, Retry, StoreAway, StoreChanged, V2TError
 from v2t_stream.logs import about
 from v2t_stream.puller import Puller
 from v2t_stream.settled import Settled
@@ -43,6 +45,8 @@ _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was aske
 _LEAVE: Final = 2.0  # seconds in which work that is cancelled must end
 _HUNG: Final = 60.0  # and work that took too long, whose thread may be in the middle of something
 _REASON: Final = 2000  # characters of a reason, which may quote what a stranger sent
+_AWAY_PAUSES: Final = (1.0, 2.0, 5.0)  # seconds between two tries while the object store is away; the last ones alike
+_AWAY: Final = 600.0  # seconds that work waits for it here, before another node may try
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
 
@@ -263,9 +267,7 @@ class Worker:
                 )
                 await self._give_up(message, work, reason)
                 return
-            async with self._kept_alive(message, work):
-                with span(self._row.name, **{"v2t.job": work.job, "messaging.destination.name": message.subject}):
-                    await self._process(work)
+            await self._process_when_store_answers(message, work)
             await self._ack(message)
             self._count("done")
         except Reject as error:
@@ -287,6 +289,27 @@ class Worker:
             log.warning("again in %g s, after delivery %d: %s", delay, tries, reason)
             self._count("retried")
             await message.nak(delay)
+
+    async def _process_when_store_answers(self, message: Msg, work: Message | Submission) -> None:
+        """An outage of the object store is nobody's failure: the work stays in hand, and no delivery is used up.
+
+        After a while another node is given it, which may reach the store, but not where the message would be given up.
+        """
+        is_last = message.metadata.num_delivered >= min(self._row.tries, _DELIVERIES) - 1
+        give_back = math.inf if is_last else time.monotonic() + _AWAY
+        for pause in itertools.chain(_AWAY_PAUSES, itertools.repeat(_AWAY_PAUSES[-1])):
+            async with self._kept_alive(message, work):
+                try:
+                    with span(self._row.name, **{"v2t.job": work.job, "messaging.destination.name": message.subject}):
+                        await self._process(work)
+                except StoreAway as error:
+                    if time.monotonic() > give_back:
+                        raise
+                    self._presence.last_error = str(error)
+                    log.warning("again in %g s, as the store is away: %s", pause, error)
+                    await asyncio.sleep(pause)
+                else:
+                    return
 
     def _decode(self, message: Msg) -> Message | Submission | None:
         if self._row.stream == INBOX:

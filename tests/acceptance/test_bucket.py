@@ -19,7 +19,7 @@ from schemas.events import Submitted
 from schemas.message import encode
 from schemas.notification import Notification, Upload
 from schemas.options import Options
-from tests.harness import DATA, MinioServer, Node, Server, ended, node, reference
+from tests.harness import DATA, Node, S3Server, Server, ended, node, reference, s3_server
 from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.jobs import Job, fold_all
@@ -33,7 +33,7 @@ UPLOADS = "v2t-uploads"
 
 class Place(NamedTuple):
     nats: Server
-    minio: MinioServer
+    minio: S3Server
     node: Node
 
     @property
@@ -41,7 +41,7 @@ class Place(NamedTuple):
         return self.minio.client()
 
 
-async def prepare(nats: Server, minio: MinioServer) -> None:
+async def prepare(nats: Server, minio: S3Server) -> None:
     async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
         await set_up(connection, minio.settings())
         async with asyncio.timeout(PATIENCE):  # MinIO answers before it knows whom it can tell
@@ -50,11 +50,11 @@ async def prepare(nats: Server, minio: MinioServer) -> None:
 
 
 @contextlib.contextmanager
-def servers(folder: Path) -> Iterator[tuple[Server, MinioServer]]:
+def servers(folder: Path) -> Iterator[tuple[Server, S3Server]]:
     nats = Server(folder / "nats")
     nats.start()
     try:
-        minio = MinioServer(folder / "minio", nats)
+        minio = s3_server(folder / "minio", nats.url)
         minio.start()
         try:
             yield nats, minio
@@ -364,7 +364,7 @@ async def test_minio_is_killed_in_the_middle_and_an_object_is_gone(tmp_path: Pat
 
 async def test_the_commands_say_what_is_missing(tmp_path: Path) -> None:
     """Else who has not set MinIO up, or not to announce, waits for transcripts that never come."""
-    minio = MinioServer(tmp_path / "minio")  # without notifications
+    minio = s3_server(tmp_path / "minio")  # without notifications
     nats = Server(tmp_path / "nats")
     nats.start()
     minio.start()

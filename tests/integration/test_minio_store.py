@@ -11,7 +11,7 @@ from pathlib import Path
 import minio.api
 import pytest
 
-from tests.harness import MinioServer, broker, free_ports
+from tests.harness import S3Server, broker, free_ports, s3_server
 from tests.patience import PATIENCE
 from tests.small_disk import small_disk
 from v2t_stream.errors import SettingsError, StoreError
@@ -23,21 +23,21 @@ HOUR = 3600
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
-    server = MinioServer(tmp_path_factory.mktemp("minio"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = s3_server(tmp_path_factory.mktemp("minio"))
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture
-async def store(server: MinioServer) -> MinioStore:
+async def store(server: S3Server) -> MinioStore:
     store = MinioStore(server.settings(), timeout=10)
     await store.create(media_max_age=HOUR)
     return store
 
 
-async def test_media_expires_after_whole_days_and_transcripts_stay(server: MinioServer, store: MinioStore) -> None:
+async def test_media_expires_after_whole_days_and_transcripts_stay(server: S3Server, store: MinioStore) -> None:
     """Else the disk fills with media, or transcripts vanish."""
     client = server.client()
     for hours, days in ((1, 1), (24, 1), (25, 2), (72, 3)):
@@ -53,7 +53,7 @@ async def test_media_expires_after_whole_days_and_transcripts_stay(server: Minio
 
 
 @pytest.mark.parametrize("size", [10, 20_000_000])
-async def test_damage_is_noticed(server: MinioServer, store: MinioStore, tmp_path: Path, size: int) -> None:
+async def test_damage_is_noticed(server: S3Server, store: MinioStore, tmp_path: Path, size: int) -> None:
     """Else a broken file is transcribed as if nothing were."""
     client = server.client()
     await store.put("media/j/a", os.urandom(size))
@@ -74,7 +74,7 @@ async def test_damage_is_noticed(server: MinioServer, store: MinioStore, tmp_pat
 
 async def test_a_server_that_is_killed_and_started_again_is_waited_for(tmp_path: Path) -> None:
     """Else every restart of MinIO fails the jobs of that moment."""
-    server = MinioServer(tmp_path / "server")
+    server = s3_server(tmp_path / "server")
     server.start()
     try:
         store = MinioStore(server.settings(), timeout=PATIENCE)
@@ -92,7 +92,7 @@ async def test_a_server_that_is_killed_and_started_again_is_waited_for(tmp_path:
         server.stop()
 
 
-async def test_what_others_put_there_is_read(server: MinioServer, store: MinioStore, tmp_path: Path) -> None:
+async def test_what_others_put_there_is_read(server: S3Server, store: MinioStore, tmp_path: Path) -> None:
     """Else an upload cannot be transcribed."""
     source = tmp_path / "source"
     for size in (0, 5, 12_000_000):
@@ -134,7 +134,7 @@ async def test_a_reader_gets_the_object_that_replaces_the_one_it_reads(
         ({"MINIO_SECURE": "true"}, "check MINIO_SECURE"),
     ],
 )
-async def test_wrong_settings_are_named(server: MinioServer, wrong: dict[str, str], says: str) -> None:
+async def test_wrong_settings_are_named(server: S3Server, wrong: dict[str, str], says: str) -> None:
     """Else who mistyped a key reads a page of XML."""
     store = MinioStore(Settings.from_environment({**server.environment, **wrong}), timeout=4)
     for attempt in (store.create(media_max_age=HOUR), store.get("media/j/a"), store.size("media/j/a")):
@@ -156,7 +156,7 @@ async def test_nobody_at_the_endpoint(tmp_path: Path) -> None:
             await MinioStore(settings, timeout=5).put("media/j/a", b"x")
 
 
-async def test_a_missing_bucket_is_named(server: MinioServer) -> None:
+async def test_a_missing_bucket_is_named(server: S3Server) -> None:
     """Else who forgot to set it up takes all media for lost."""
     store = MinioStore(server.settings(MINIO_BUCKET_PREFIX="nowhere-"), timeout=30)
     for attempt in (store.put("media/j/a", b"x"), store.get("media/j/a"), store.size("media/j/a")):
@@ -165,7 +165,7 @@ async def test_a_missing_bucket_is_named(server: MinioServer) -> None:
 
 
 async def test_a_clock_that_is_wrong_is_named(
-    server: MinioServer, store: MinioStore, monkeypatch: pytest.MonkeyPatch
+    server: S3Server, store: MinioStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a machine whose clock stands still fails with a riddle."""
     monkeypatch.setattr(minio.api.time, "utcnow", lambda: datetime.now(UTC) + timedelta(hours=1))
@@ -176,7 +176,7 @@ async def test_a_clock_that_is_wrong_is_named(
 async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
     """Else a full disk is a riddle, or harms what was stored before."""
     with small_disk(tmp_path / "small", "64m") as disk:
-        server = MinioServer(disk)
+        server = s3_server(disk)
         server.start()
         try:
             store = MinioStore(server.settings(), timeout=30)
@@ -191,7 +191,7 @@ async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
             server.stop()
 
 
-async def test_a_process_with_another_store_is_told(server: MinioServer, tmp_path: Path) -> None:
+async def test_a_process_with_another_store_is_told(server: S3Server, tmp_path: Path) -> None:
     """Else it looks for media where there are none, and stores transcripts where nobody looks."""
     async with broker(tmp_path / "nats") as (_, connection):
         for operation in (check_store, set_up):

@@ -13,7 +13,7 @@ import pytest
 
 from schemas.events import DeadLetter, Done, Submitted
 from schemas.options import Options
-from tests.harness import MinioServer, broker
+from tests.harness import broker, s3_server
 from tests.patience import PATIENCE
 from v2t_stream import done
 from v2t_stream.jetstream import Connection
@@ -106,7 +106,7 @@ async def test_minio_is_given_the_rules_and_keeps_those_of_others(tmp_path: Path
     from minio.commonconfig import ENABLED, Filter
     from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
-    server = MinioServer(tmp_path)
+    server = s3_server(tmp_path)
     server.start()
     try:
         store = MinioStore(server.settings())

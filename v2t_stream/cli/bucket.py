@@ -3,15 +3,9 @@
 import click
 import uvloop
 
-from schemas.message import encode
-from schemas.notification import Notification
-from v2t_stream.jetstream import Connection
-from v2t_stream.minio_store import MinioStore
-from v2t_stream.object_store import OURS
 from v2t_stream.session import minio_store, session
 from v2t_stream.settings import Settings
-from v2t_stream.topology import BUCKET_SUBJECT, JOBS, job_of, upload_job_id
-from v2t_stream.uploads import is_wanted
+from v2t_stream.upload_sync import UploadSync
 
 
 @click.group()
@@ -42,24 +36,7 @@ def sync() -> None:
 
     async def run() -> None:
         async with session(settings, work=False) as pipeline:
-            submitted, known = await _sync(pipeline.connection, store, settings)
+            submitted, known = await UploadSync(pipeline.connection, store, settings).run()
         click.echo(f"{submitted} uploads submitted, {known} had their jobs already")
 
     uvloop.run(run())
-
-
-async def _sync(connection: Connection, store: MinioStore, settings: Settings) -> tuple[int, int]:
-    """Announce again what has no job, which is harmless should MinIO do so too; how many, and how many had one."""
-    jobs = {job_of(subject) for subject in await connection.subjects(JOBS, "v2t.job.*.submitted")}
-    submitted = known = 0
-    async for upload in store.uploads():
-        if not is_wanted(settings, upload):
-            continue
-        job = upload_job_id(upload)
-        # The facts of a job are forgotten after a month, its transcript is not.
-        if job in jobs or await store.size(f"transcripts/{job}/transcript.json") is not None:
-            known += 1
-        elif OURS not in await store.labels(upload.url):
-            await connection.submit(BUCKET_SUBJECT, encode(Notification.of(upload)), job)
-            submitted += 1
-    return submitted, known
