@@ -143,7 +143,7 @@ class S3Server(_Daemon):
         self.secret_key = secrets.token_hex(16)
         self.port = free_ports()
         self._path = program(self.PROGRAM)
-        self._tells = tells
+        self.tells = tells
         self._authority = authority
 
     @property
@@ -200,8 +200,8 @@ class VersityServer(S3Server):
 
     def _arguments(self) -> list[str]:
         arguments = ["--port", self.endpoint, "--health", self.HEALTH, "--keep-alive", "--quiet"]
-        if self._tells:
-            arguments += ["--event-nats-url", self._tells, "--event-nats-topic", "v2t.bucket"]
+        if self.tells:
+            arguments += ["--event-nats-url", self.tells, "--event-nats-topic", "v2t.bucket"]
         folders = [str(self.folder / name) for name in ("meta", "versions", "data")]
         return [*arguments, "posix", "--sidecar", folders[0], "--versioning-dir", folders[1], folders[2]]
 
@@ -223,8 +223,8 @@ class MinioServer(S3Server):
             "MINIO_BROWSER": "off",
             "MINIO_UPDATE": "off",
         }
-        if self._tells:
-            url = urlsplit(self._tells)
+        if self.tells:
+            url = urlsplit(self.tells)
             told = {"ENABLE": "on", "SUBJECT": "v2t.bucket", "JETSTREAM": "on"}
             told |= {"ADDRESS": f"{url.hostname}:{url.port}", "USERNAME": url.username, "PASSWORD": url.password}
             told |= {"TLS": "on", "CERT_AUTHORITY": self._authority} if self._authority else {}

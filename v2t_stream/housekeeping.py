@@ -14,6 +14,7 @@ from v2t_stream.object_store import ObjectStore
 from v2t_stream.settings import Settings
 
 if TYPE_CHECKING:
+    from v2t_stream.minio_buckets import Announces
     from v2t_stream.upload_sync import UploadSync
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,16 @@ log = logging.getLogger(__name__)
 LOOK_EVERY: Final = 300.0  # seconds between two looks at the upload bucket
 _SWEEP_EVERY: Final = 3600.0  # seconds between two looks for what is of no use any more
 _AGAIN: Final = 15.0  # seconds after a look that failed
+
+
+def promise(announces: "Announces", bucket: str) -> str:
+    """What whoever puts something into `bucket` can count on."""
+    sentence, late = f"what is put into the bucket {bucket} starts a job", f"within {LOOK_EVERY / 60:g} minutes"
+    return {
+        "bucket": sentence,
+        "server": f"{sentence}, at once where the server was started to tell NATS of uploads, else {late}",
+        "nothing": f"{sentence} only {late}",
+    }[announces]
 
 
 async def keep_house(connection: Connection, store: ObjectStore, settings: Settings, presence: Presence) -> None:

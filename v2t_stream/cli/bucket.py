@@ -3,6 +3,7 @@
 import click
 import uvloop
 
+from v2t_stream.housekeeping import promise
 from v2t_stream.session import minio_store, session
 from v2t_stream.settings import Settings
 from v2t_stream.upload_sync import UploadSync
@@ -23,7 +24,7 @@ def init() -> None:
         retention = settings.retention
         await store.create(media_max_age=retention.media, transcript_max_age=retention.transcripts)
         await store.announce_uploads()
-        click.echo(f"what is put into the bucket {settings.upload_bucket} starts a job")
+        click.echo(promise(await store.announces_uploads(), settings.upload_bucket))
 
     uvloop.run(run())
 
