@@ -191,11 +191,15 @@ async def test_minio_s_buckets_rules_and_announcements(minio: tuple[Server, S3Se
     assert {fixed[name]["status"] for name in ("store", "uploads", "store's clock")} == {"ok"}
     assert fixed["store"]["found"].endswith("media 3 d, transcripts for ever, models for ever")
     client = store.client()
-    client.delete_bucket_lifecycle(bucket_name="v2t-media")
-    client.delete_bucket_notification(bucket_name="v2t-uploads")
+    if store.PROGRAM == "minio":
+        client.delete_bucket_lifecycle(bucket_name="v2t-media")
+        client.delete_bucket_notification(bucket_name="v2t-uploads")
+    else:
+        client.delete_bucket_tags(bucket_name="v2t-media")
     found = await look(server.url, **store.environment)
     assert found["store"].found == "bucket media: max_age is for ever, should be 3 d"
-    assert "v2t bucket init" in found["uploads"].advice
+    if store.PROGRAM == "minio":
+        assert "v2t bucket init" in found["uploads"].advice
     fixed = doctor(tmp_path, server.url, "--fix", **store.environment)
     assert {fixed[name]["status"] for name in ("store", "uploads")} == {"ok"}
 

@@ -80,7 +80,7 @@ EVERYBODY = {role.name for role in ROLES}
 ACTIONS: dict[str, tuple[set[str], Action]] = {
     "submit": ({"operator", "submitter"}, lambda c: c.submit(SUBMIT_SUBJECT, b"http://127.0.0.1:1/", new())),
     "learn the id of a submission": (EVERYBODY - {"notifier"}, inbox_epoch),
-    "tell of an upload": ({"operator", "notifier"}, lambda c: c.submit(BUCKET_SUBJECT, b"{}", new())),
+    "tell of an upload": ({"operator", "notifier", "worker"}, lambda c: c.submit(BUCKET_SUBJECT, b"{}", new())),
     "follow jobs": ({"operator", "worker", "viewer"}, lambda c: history(c, ["v2t.job.>"])),
     "list jobs": ({"operator", "worker", "viewer"}, lambda c: c.subjects(JOBS, "v2t.job.*.submitted")),
     "read a fact": ({"operator", "worker", "viewer"}, lambda c: c.last(JOBS, "v2t.job.x.submitted")),
