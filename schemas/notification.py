@@ -49,11 +49,13 @@ class _Entity(msgspec.Struct, frozen=True):
         """The key as its uploader named it.
 
         MinIO and Amazon escape it as in a query, where a space is a plus. The Versity gateway does not, and names the
-        same key in the bucket's ARN too, which elsewhere ends with the bucket.
+        same key in the bucket's ARN too, which elsewhere ends with the bucket. As it keeps objects as files, it lists
+        a//b as a/b.
         """
         key = self.object.key
-        is_plain = (self.bucket.arn or "").endswith(f"{self.bucket.name}/{key}") or not _ESCAPED.fullmatch(key)
-        return key if is_plain else unquote_plus(key)
+        if (self.bucket.arn or "").endswith(f"{self.bucket.name}/{key}"):
+            return re.sub("/+", "/", key).removeprefix("/")
+        return unquote_plus(key) if _ESCAPED.fullmatch(key) else key
 
 
 class _Record(msgspec.Struct, frozen=True, rename="camel"):

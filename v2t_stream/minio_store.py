@@ -16,7 +16,7 @@ from minio.error import S3Error
 from schemas.notification import Upload, version_of
 from schemas.objects import Version
 from v2t_stream import minio_buckets
-from v2t_stream.errors import InvalidKey, StoreError
+from v2t_stream.errors import InvalidKey, StoreError, VersionGone
 from v2t_stream.minio_client import no_bucket, open_client, told
 from v2t_stream.minio_transfer import (
     SHA256,
@@ -27,6 +27,7 @@ from v2t_stream.minio_transfer import (
     beginning,
     download,
     head,
+    kept_version,
     upload,
     upload_new,
 )
@@ -243,7 +244,13 @@ class MinioStore:
 
     def _head(self, place: Place, version: Version) -> Any:
         """What the server knows of an object; None where there is none."""
-        found = head(self._client, place, version)
+        try:
+            found = head(self._client, place, version)
+        except VersionGone:
+            kept = kept_version(self._client, place, version)
+            if not kept:
+                raise
+            found = head(self._client, place, kept)
         if not found and not self._client.bucket_exists(bucket_name=place.bucket):
             raise no_bucket(place.bucket, self._endpoint)
         return found

@@ -196,6 +196,22 @@ def head(client: Minio, place: Place, version: Version = Version()) -> Any:  # n
     return found
 
 
+def kept_version(client: Minio, place: Place, version: Version) -> Version | None:
+    """The same version with its id, where the bucket keeps it though another was put in its place."""
+    if version.id:
+        return None
+    found = client.list_objects(bucket_name=place.bucket, prefix=place.name, include_version=True)
+    kept = (
+        Version(etag=version.etag, id=entry.version_id)
+        for entry in found
+        if (entry.object_name, entry.etag) == (place.name, version.etag) and entry.version_id not in (None, "null")
+    )
+    try:
+        return next(kept, None)
+    except ValueError:  # the SDK's, at a delete marker of the Versity gateway, whose time has nanoseconds
+        return None
+
+
 def _gone(place: Place) -> VersionGone:
     return VersionGone(f"{place.key} was replaced by another upload since it was submitted: that one has its own job")
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -19,12 +20,14 @@ from schemas.events import Submitted
 from schemas.message import encode
 from schemas.notification import Notification, Upload
 from schemas.options import Options
+from schemas.requests import SubmitRequest
 from tests.harness import DATA, Node, S3Server, Server, ended, node, reference, s3_server
 from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.jobs import Job, fold_all
 from v2t_stream.session import announce_uploads, set_up
-from v2t_stream.topology import BUCKET_SUBJECT, INBOX, JOBS, inbox_epoch, job_id, upload_job_id
+from v2t_stream.submission import submit
+from v2t_stream.topology import BUCKET_SUBJECT, DEAD, INBOX, JOBS, inbox_epoch, job_id, upload_job_id
 from v2t_stream.wer import word_error_rate
 
 CLIP = "5s.flac"
@@ -153,14 +156,61 @@ async def test_what_we_store_beside_an_upload_starts_nothing(place: Place, conne
     assert not [job for job in (await jobs(connection)).values() if job.title.endswith((".srt", ".json", ".txt"))]
 
 
-async def test_two_uploads_of_one_stem_keep_both_transcripts(place: Place, connection: Connection) -> None:
+async def test_uploads_of_one_stem_at_once_keep_a_transcript_each(place: Place, connection: Connection) -> None:
     """Else the transcript of talk.wav silently replaces that of talk.flac."""
-    first = put(place.client, "twins/talk.flac")
-    await ended(connection, upload_job_id(first))
-    second = put(place.client, "twins/talk.wav")
-    await ended(connection, upload_job_id(second))
-    assert read(place.client, "v2t-transcripts", "twins/talk.srt")
-    assert read(place.client, "v2t-transcripts", "twins/talk.wav.srt")
+    names = [f"twins/talk.{suffix}" for suffix in ("flac", "wav", "mkv", "mp4")]
+    uploads = await asyncio.gather(*(asyncio.to_thread(put, place.client, name) for name in names))
+    for upload in uploads:
+        await ended(connection, upload_job_id(upload))
+    listed = place.client.list_objects(bucket_name="v2t-transcripts", prefix="twins/", recursive=True)
+    kept = [entry.object_name or "" for entry in listed if (entry.object_name or "").endswith(".json")]
+    owners = {json.loads(read(place.client, "v2t-transcripts", name))["job"] for name in kept}
+    assert owners == {upload_job_id(upload) for upload in uploads}
+    assert "twins/talk.json" in kept
+
+
+async def test_a_path_below_another_transcripts_name_stops_no_job(place: Place, connection: Connection) -> None:
+    """Else a job hangs at its very end, as a file cannot be a folder too."""
+    for name in ("below/talk.srt/part.flac", "below/talk.flac"):
+        job = await ended(connection, upload_job_id(put(place.client, name)))
+        assert job.state == "completed"
+
+
+async def test_a_job_has_the_words_of_the_version_that_was_announced(place: Place, connection: Connection) -> None:
+    """Else a file that is replaced at once gives its job, and every other one, the words of the last."""
+    clip = (DATA / CLIP).read_bytes()
+    uploads = [put(place.client, "quick/talk.flac", clip + b"\0" * n) for n in range(8)]
+    *earlier, last = [await ended(connection, upload_job_id(upload)) for upload in uploads]
+    assert last.state == "completed"
+    for job in earlier:
+        if job.state == "failed":  # else it was quicker than its successor
+            assert "quick/talk.flac was replaced by another upload since it was submitted" in job.reason
+    assert json.loads(read(place.client, "v2t-transcripts", "quick/talk.json"))["job"] == last.id
+
+
+async def test_a_file_that_is_put_back_gets_its_path_back(place: Place, connection: Connection) -> None:
+    """Else A, B and A again end with the words of B under the name of A."""
+    first, second = (DATA / CLIP).read_bytes(), (DATA / "20s-1.flac").read_bytes()
+    upload = put(place.client, "back/talk.flac", first)
+    for data in (first, second):
+        await ended(connection, upload_job_id(put(place.client, "back/talk.flac", data)))
+    put(place.client, "back/talk.flac", first)
+    async with asyncio.timeout(PATIENCE):
+        while json.loads(read(place.client, "v2t-transcripts", "back/talk.json"))["job"] != upload_job_id(upload):
+            await asyncio.sleep(0.1)
+
+
+async def test_what_was_replaced_and_came_back_before_it_was_read_is_transcribed(
+    place: Place, connection: Connection
+) -> None:
+    """Else the file lies there for ever, and its job says that it was replaced."""
+    upload = Upload(bucket=UPLOADS, key="again/talk.flac", etag=put(place.client, "again/first.flac").etag)
+    put(place.client, "again/talk.flac", b"another")
+    await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(upload)), timeout=PATIENCE)
+    job = await ended(connection, upload_job_id(upload))
+    assert "was replaced" in job.reason
+    assert put(place.client, "again/talk.flac") == upload
+    assert (await ended(connection, upload_job_id(upload, 1))).state == "completed"
 
 
 async def test_what_a_user_put_beside_the_upload_stays(place: Place, connection: Connection) -> None:
@@ -364,6 +414,55 @@ async def test_minio_is_killed_in_the_middle_and_an_object_is_gone(tmp_path: Pat
                 assert word_error_rate(reference("3min.ogg"), words(srt)) < 0.1
                 job = await ended(connection, upload_job_id(gone))
                 assert "s3://v2t-uploads/gone.flac is not, or no longer, in the bucket" in job.reason
+
+
+async def test_an_outage_of_the_store_is_no_jobs_failure_and_no_links_wait(tmp_path: Path) -> None:
+    """Else a restart of the store fails what is in hand, and who submits a link meanwhile waits behind uploads."""
+    with servers(tmp_path) as (nats, minio):
+        await prepare(nats, minio)
+        async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
+            upload = put(minio.client(), "early.flac")
+            minio.kill()
+            late = [Upload(bucket=UPLOADS, key=f"late/{n}.flac", etag="e") for n in range(40)]
+            for each in late:
+                await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE)
+            with node(nats.url, tmp_path / "home", **minio.environment) as machine:
+                link, _ = await submit(connection, SubmitRequest(url="http://127.0.0.1:1/talk.mp4"))
+                async with asyncio.timeout(PATIENCE):
+                    while "as the store is away" not in machine.log("intake"):
+                        await asyncio.sleep(0.1)
+                    assert await connection.any_of(JOBS, [Submitted.SUBJECT.format(job=link)])
+                await asyncio.to_thread(minio.revive)
+                assert (await ended(connection, upload_job_id(upload))).state == "completed"
+                for each in late:
+                    assert (
+                        "is not, or no longer, in the bucket" in (await ended(connection, upload_job_id(each))).reason
+                    )
+
+
+@pytest.mark.parametrize(
+    "key", ["../a.flac", "a/../b.flac", "./a.flac", "x" * 5000 + ".flac", "x" * 300 + ".flac"], ids=lambda key: key[:9]
+)
+async def test_a_name_that_cannot_be_looked_up_is_rejected_once(intake: Place, key: str) -> None:
+    """Else it is tried for minutes, fails under an id that nobody knows, and again with every look at the bucket."""
+    upload = Upload(bucket=UPLOADS, key=f"in/{key}", etag="e")
+    async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
+        for _ in range(2):
+            await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(upload)), timeout=PATIENCE)
+        await submitted(connection, [upload])
+        job = (await jobs(connection))[upload_job_id(upload)]
+        assert job.state == "failed"
+        assert "upload it under another" in job.reason
+        assert not [letter async for letter in connection.watch(DEAD, "v2t.dead.intake.up-*", live=False) if letter]
+
+
+@pytest.mark.parametrize("length", [251, 255])
+async def test_a_long_name_is_no_hindrance(intake: Place, length: int) -> None:
+    """Else an upload fails as the object with options that is not beside it would have too long a name."""
+    async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
+        upload = put(intake.client, "in/" + "n" * (length - 5) + ".flac")
+        await submitted(connection, [upload])
+        assert (await jobs(connection))[upload_job_id(upload)].state == "queued"
 
 
 async def test_the_commands_say_what_is_missing(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from minio import Minio
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
 
+from schemas.objects import Version
 from tests.harness import S3Server, broker, free_ports, s3_server
 from tests.patience import PATIENCE
 from tests.small_disk import small_disk
@@ -158,6 +159,9 @@ async def test_a_version_that_is_kept_is_read_after_it_was_replaced(
     await store.get_file("s3://versions/a.mp4", tmp_path / "a", version=found[0].version)
     assert (tmp_path / "a").read_bytes() == b"old"
     assert await store.look("s3://versions/a.mp4", found[0].version) == found[0]
+    assert (
+        await store.look("s3://versions/a.mp4", Version(etag=found[0].version.etag)) == found[0]
+    )  # as some events say
     client.remove_object(bucket_name="versions", object_name="a.mp4", version_id=found[0].version.id)
     with pytest.raises(ObjectMissing):
         await store.get_file("s3://versions/a.mp4", tmp_path / "b", version=found[0].version)
