@@ -37,6 +37,7 @@ from v2t_stream.settings import Settings
 _THREADS: Final = 16  # calls under way at once in one process
 _LONGEST: Final = 1024  # bytes of a key in S3
 _TOPS: Final = ("media", "transcripts", "models")  # what keys of ours begin with
+_TAGS: Final = "x-amz-tagging-count"  # how many an object has; not said where it has none
 _RULE: Final = "v2t-{}"  # the name of our lifecycle rule of each bucket
 
 T = TypeVar("T")
@@ -165,7 +166,8 @@ class MinioStore:
             return None
         metadata = {header.lower(): value for header, value in (found.metadata or {}).items()}
         labels = {header.removeprefix(USER): text for header, text in metadata.items() if header.startswith(USER)}
-        return Found(found.size, Version(etag=found.etag, id=version_of(found.version_id)), labels)
+        version = Version(etag=found.etag, id=version_of(found.version_id))
+        return Found(found.size, version, labels, is_tagged=metadata.get(_TAGS, "0") != "0")
 
     async def tags(self, key: str, version: Version | None = None) -> dict[str, str]:
         with self._told(f"look up {key}"):

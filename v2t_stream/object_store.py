@@ -41,6 +41,7 @@ class Found(NamedTuple):
     size: int  # bytes
     version: Version
     labels: Mapping[str, str]  # what its uploader noted on it, by lower-case names
+    is_tagged: bool = False  # and more in tags, which take another request
 
 
 class ObjectStore(Protocol):

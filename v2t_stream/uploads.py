@@ -62,14 +62,13 @@ async def noted(store: BucketStore, upload: Upload) -> Noted:
     if not upload.key:
         raise Reject("an upload without a name was announced: upload it under one")
     try:
-        found, tags, sidecar = await asyncio.gather(
-            _seen(store, upload), store.tags(upload.url, upload.exactly), _sidecar(store, upload)
-        )
+        found, sidecar = await asyncio.gather(_seen(store, upload), _sidecar(store, upload))
     except InvalidKey as error:
         raise Reject(f"{error}: upload it under another") from error
     if not found:
         return Noted(upload, is_there=False, labels={}, sidecar=sidecar)
     exact = msgspec.structs.replace(upload, version=found.version.id)
+    tags = await store.tags(upload.url, exact.exactly) if found.is_tagged else {}
     return Noted(exact, is_there=True, labels={**tags, **found.labels}, sidecar=sidecar)
 
 
