@@ -69,8 +69,12 @@ async def store_copies(
 
 
 async def restore_copies(connection: Connection, store: BucketStore, settings: Settings, upload: Upload) -> None:
-    """An upload was put again, and its job is done: the path is its own again."""
+    """An upload was told of again. Where it was put again, and its job is done, the path is its own again."""
     job, _ = await latest_job(connection, upload)
+    for stem in _stems(upload.key, job):
+        there = await _read(store, f"transcripts/{stem}.json")
+        if there and there.job == job:
+            return
     if transcript := await _of_job(connection, store, job):
         await store_copies(connection, store, settings, transcript, upload.exactly)
 

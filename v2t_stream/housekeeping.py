@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -37,15 +38,15 @@ def promise(announces: "Announces", bucket: str) -> str:
 async def keep_house(connection: Connection, store: ObjectStore, settings: Settings, presence: Presence) -> None:
     """Until cancelled: take up uploads that nobody told of, and remove from the store what nobody needs."""
     upload_sync = _upload_sync(connection, store, settings)
-    swept = -_SWEEP_EVERY
+    swept = -math.inf
     while True:
         try:
             if await _is_first(connection, presence):
                 if upload_sync and (announced := (await upload_sync.run())[0]):
                     log.info("%d uploads had no job, and have been announced", announced)
                 if time.monotonic() - swept > _SWEEP_EVERY:
-                    swept = time.monotonic()
                     log.info("%d objects were of no use and are removed", await store.sweep())
+                    swept = time.monotonic()
             pause = LOOK_EVERY
         except Denied as error:
             log.warning("%s", error)  # as long as this broker's roles are those of an older release
