@@ -13,7 +13,7 @@ from schemas.events import Completed, Failed, Submitted
 from schemas.notification import Upload
 from schemas.objects import Version
 from schemas.transcript import Transcript
-from v2t_stream.errors import InvalidKey, ObjectMissing
+from v2t_stream.errors import InvalidKey, ObjectMissing, Retry
 from v2t_stream.formats import render_all
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import OURS, BucketStore
@@ -47,12 +47,13 @@ async def store_copies(
 
     `version`: of which version of the upload it is; None from a release that did not say. Where another lies there by
     now, the transcript of that one is stored, if there is one yet: whoever ends last, the path is the latest upload's.
+    Raises Retry where ours may have been mixed with one that is not completed yet.
     """
     root = f"s3://{settings.upload_bucket}/"
     if not transcript.source.startswith(root):
         return
     key = transcript.source.removeprefix(root)
-    while True:
+    for written in itertools.count():
         found = await store.look(transcript.source)
         lies = found.version if found else None
         if lies is None or version is None or _is_same(lies, version):
@@ -60,6 +61,8 @@ async def store_copies(
         else:
             upload = Upload(bucket=settings.upload_bucket, key=key, etag=lies.etag, version=lies.id)
             latest = await _of_job(connection, store, (await latest_job(connection, upload))[0])
+        if latest is None and written:
+            raise Retry(f"{transcript.source} was replaced while its transcript was stored", delay=1)
         if latest is None:
             return  # its own job stores it
         await _store(store, settings, key, latest, replaces=lies is not None)

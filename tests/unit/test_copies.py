@@ -15,7 +15,7 @@ from schemas.objects import Version
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
 from v2t_stream import copies
-from v2t_stream.errors import InvalidKey, ObjectMissing, Reject
+from v2t_stream.errors import InvalidKey, ObjectMissing, Reject, Retry
 from v2t_stream.formats import FORMATS
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import BucketStore, Found
@@ -124,6 +124,31 @@ async def test_the_path_is_the_latest_uploads_also_of_those_that_end_together() 
     uploads = [house.upload("talk.mp4", etag) for etag in "abcd"]
     jobs = await asyncio.gather(*map(house.finish, uploads))
     assert house.store.at("transcripts/talk.json") == jobs[-1]
+
+
+async def test_copies_that_two_stored_at_once_are_not_left_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the path has the new file's words in one format and the old one's in another."""
+    house = House()
+    first = house.upload("talk.mp4", "a")
+    put = house.store.put
+
+    async def slow(key: str, data: bytes) -> None:
+        monkeypatch.setattr(house.store, "put", put)
+        second = house.upload("talk.mp4", "b")
+        facts = dict(house.facts.facts)
+        await house.finish(second)
+        house.facts.facts, later = facts, house.facts.facts  # its end is not published yet
+        await put(key, data)
+        after.update(later)
+
+    after: dict[str, bytes] = {}
+    monkeypatch.setattr(house.store, "put", slow)
+    with pytest.raises(Retry):
+        await house.finish(first)
+    house.facts.facts |= after
+    await house.finish(first)
+    latest = Upload(bucket="v2t-uploads", key="talk.mp4", etag="b")
+    assert house.store.at("transcripts/talk.json") == upload_job_id(latest)
 
 
 async def test_a_file_that_comes_back_gets_its_path_back() -> None:
