@@ -1,7 +1,6 @@
 """The safety net under a bucket's announcements: what lies in it and has no job is announced again."""
 
 import asyncio
-import logging
 from typing import Final
 
 import msgspec
@@ -9,6 +8,7 @@ import msgspec
 from schemas.message import encode
 from schemas.notification import Notification, Upload
 from v2t_stream.copies import latest_job
+from v2t_stream.errors import InvalidKey
 from v2t_stream.formats import FORMATS
 from v2t_stream.jetstream import Connection
 from v2t_stream.minio_store import MinioStore
@@ -16,8 +16,6 @@ from v2t_stream.object_store import OURS
 from v2t_stream.settings import Settings
 from v2t_stream.topology import BUCKET_SUBJECT, JOBS, job_of, upload_job_id
 from v2t_stream.uploads import is_wanted
-
-log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 64  # uploads looked up side by side
 _LOST: Final = "\ufffd"  # what a list may show in place of a character that XML cannot hold
@@ -81,7 +79,10 @@ class UploadSync:
         may_be_ours = listed.key.endswith(tuple(f".{format_}" for format_ in FORMATS))
         if not (self._keeps_versions or may_be_ours or _LOST in listed.key):
             return listed
-        found = await self._store.look(listed.url)
+        try:
+            found = await self._store.look(listed.url)
+        except InvalidKey:
+            return listed  # intake says so, once
         if found is None or OURS in found.labels:
             return None
         return msgspec.structs.replace(listed, etag=found.version.etag, version=found.version.id)

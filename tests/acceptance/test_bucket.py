@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import pytest
 from minio import Minio
-from minio.commonconfig import Tags
+from minio.commonconfig import ENABLED, Tags
 from minio.error import S3Error
+from minio.versioningconfig import VersioningConfig
 
 from schemas.events import Submitted
 from schemas.message import encode
@@ -26,9 +27,11 @@ from tests.harness import DATA, Node, S3Server, Server, ended, node, reference, 
 from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.jobs import Job, fold_all
+from v2t_stream.minio_store import MinioStore
 from v2t_stream.session import announce_uploads, set_up
 from v2t_stream.submission import submit
 from v2t_stream.topology import BUCKET_SUBJECT, DEAD, INBOX, JOBS, inbox_epoch, job_id, upload_job_id
+from v2t_stream.upload_sync import UploadSync
 from v2t_stream.wer import word_error_rate
 
 CLIP = "5s.flac"
@@ -96,7 +99,7 @@ def put(client: Minio, key: str, data: bytes | None = None, **more: object) -> U
         length=len(data),
         **more,  # type: ignore[arg-type]
     )
-    return Upload(bucket=UPLOADS, key=key, etag=(result.etag or "").strip('"'))
+    return Upload(bucket=UPLOADS, key=key, etag=(result.etag or "").strip('"'), version=result.version_id or "")
 
 
 def read(client: Minio, bucket: str, key: str) -> str:
@@ -319,6 +322,27 @@ async def test_what_nobody_told_of_is_taken_up_once(tmp_path: Path) -> None:
             assert {fact.options.language for fact in facts} == {"en"}
             assert (await sync()).startswith("0 uploads submitted, 4 had")
             assert len(await jobs(connection)) == 4
+
+
+async def test_a_bucket_that_keeps_versions_has_one_job_for_each(tmp_path: Path) -> None:
+    """Else a version that is listed and told of differently is done twice, or one that was replaced is lost."""
+    with servers(tmp_path) as (nats, minio):
+        await prepare(nats, minio)
+        client = minio.client()
+        client.set_bucket_versioning(bucket_name=UPLOADS, config=VersioningConfig(ENABLED))
+        uploads = [put(client, "kept.flac", b"x" * n) for n in (1, 2, 3)]
+        assert all(upload.version for upload in uploads)
+        with node(nats.url, tmp_path / "home", "intake", **minio.environment):
+            async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
+                facts = await submitted(connection, uploads)
+                assert [fact.version for fact in facts] == [upload.exactly for upload in uploads]
+                put(client, "gone.flac")
+                client.remove_object(bucket_name=UPLOADS, object_name="gone.flac")
+                await submitted(connection, [put(client, "last.flac")])
+                store = MinioStore(minio.settings())
+                for _ in range(2):
+                    assert await UploadSync(connection, store, minio.settings()).run() == (0, 2)
+                assert len([job for job in (await jobs(connection)).values() if job.title == "kept.flac"]) == 3
 
 
 @pytest.fixture(scope="module")
