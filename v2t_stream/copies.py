@@ -95,7 +95,7 @@ async def _of_job(connection: Connection, store: BucketStore, job: str) -> Trans
 async def _read(store: BucketStore, key: str) -> Transcript | None:
     try:
         return msgspec.json.decode(await store.get(key), type=Transcript)
-    except (ObjectMissing, msgspec.DecodeError):
+    except (InvalidKey, ObjectMissing, msgspec.DecodeError):
         return None
 
 

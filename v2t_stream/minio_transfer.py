@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from minio import Minio
-from minio.error import S3Error, ServerError
+from minio.error import S3Error
 from urllib3.exceptions import HTTPError
 from xxhash import xxh3_128
 
@@ -30,7 +30,6 @@ _XXH3: Final = "v2t-xxh3-128"  # 32 hex digits
 _BLOCK: Final = 256 << 10  # bytes read at once, which stay in the processor's cache
 _PART: Final = 8 << 20  # bytes of one part; what is no larger goes in one request
 _PARTS: Final = 10_000  # S3 allows no more in one object
-_BAD_REQUEST: Final = 400
 _UNREADABLE: Final = 416  # the HTTP status of a range of an empty object
 
 
@@ -184,13 +183,11 @@ def head(client: Minio, place: Place, version: Version = Version()) -> Any:  # n
     try:
         found = client.stat_object(bucket_name=place.bucket, object_name=place.name, version_id=version.id or None)
     except S3Error as error:
+        if error.code == "BadRequest":  # an answer to HEAD has no body; one to GET says why
+            client.get_object(bucket_name=place.bucket, object_name=place.name, length=1).close()
         if error.code != "NoSuchKey":
             raise
         return None
-    except ServerError as error:
-        if error.status_code == _BAD_REQUEST:  # an answer to HEAD has no body; one to GET says why
-            client.get_object(bucket_name=place.bucket, object_name=place.name, length=1).close()
-        raise
     if version.etag and found.etag != version.etag:
         raise _gone(place)
     return found

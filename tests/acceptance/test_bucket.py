@@ -472,9 +472,10 @@ async def test_a_name_that_cannot_be_looked_up_is_rejected_once(intake: Place, k
     """Else it is tried for minutes, fails under an id that nobody knows, and again with every look at the bucket."""
     upload = Upload(bucket=UPLOADS, key=f"in/{key}", etag="e")
     async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
-        for _ in range(2):
-            await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(upload)), timeout=PATIENCE)
-        await submitted(connection, [upload])
+        after = put(intake.client, "in/after.flac")  # so that the folder is there
+        for each in (upload, upload, after):
+            await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE)
+        await submitted(connection, [upload, after])
         job = (await jobs(connection))[upload_job_id(upload)]
         assert job.state == "failed"
         assert "upload it under another" in job.reason

@@ -181,8 +181,18 @@ async def test_of_many_who_claim_a_name_one_has_it(store: MinioStore) -> None:
 async def test_a_name_that_no_object_can_have_is_refused_at_once(store: MinioStore, name: str) -> None:
     """Else what cannot be looked up is tried again and again."""
     await store.put("transcripts/talk.srt", b"a file, and no folder")
+    for attempt in (store.put_new(f"transcripts/{name}", b"x"), store.get(f"transcripts/{name}")):
+        with pytest.raises((InvalidKey, ObjectMissing)) as error:
+            await attempt
+        assert attempt.__name__ == "get" or error.type is InvalidKey
+
+
+@pytest.mark.parametrize("length", [256, 1025])
+async def test_a_name_that_is_too_long_is_known_by_a_look(store: MinioStore, length: int) -> None:
+    """Else an upload of such a name is taken for one that the server refuses for a while."""
+    await store.put("transcripts/long/a", b"the folder is there")
     with pytest.raises(InvalidKey):
-        await store.put_new(f"transcripts/{name}", b"x")
+        await store.look(f"transcripts/long/{'n' * length}")
 
 
 async def test_what_has_expired_is_removed_where_the_server_has_no_rules(
