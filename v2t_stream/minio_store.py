@@ -3,10 +3,8 @@
 import asyncio
 import io
 import secrets
-import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -16,8 +14,9 @@ from minio.error import S3Error
 from schemas.notification import Upload, version_of
 from schemas.objects import Version
 from v2t_stream import minio_buckets
-from v2t_stream.errors import InvalidKey, StoreError, VersionGone
+from v2t_stream.errors import InvalidKey, StoreAway, StoreError, VersionGone
 from v2t_stream.minio_client import no_bucket, open_client, told
+from v2t_stream.minio_threads import COUNT, Threads
 from v2t_stream.minio_transfer import (
     SHA256,
     SIDE_BY_SIDE,
@@ -34,7 +33,6 @@ from v2t_stream.minio_transfer import (
 from v2t_stream.object_store import OURS, Found
 from v2t_stream.settings import Settings
 
-_THREADS: Final = 16  # calls under way at once in one process
 _LONGEST: Final = 1024  # bytes of a key in S3
 _TOPS: Final = ("media", "transcripts", "models")  # what keys of ours begin with
 _TAGS: Final = "x-amz-tagging-count"  # how many an object has; not said where it has none
@@ -53,9 +51,9 @@ class MinioStore:
         self._endpoint = settings.minio_endpoint
         self._prefix = settings.minio_bucket_prefix
         self._uploads = settings.upload_bucket
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="minio")
+        self._threads = Threads()
         with self._told("use MinIO"):
-            self._client = open_client(settings, connections=_THREADS + SIDE_BY_SIDE, timeout=timeout)
+            self._client = open_client(settings, connections=COUNT + SIDE_BY_SIDE, timeout=timeout)
 
     async def create(
         self,
@@ -101,7 +99,7 @@ class MinioStore:
         """What lies in the upload bucket, a page at a time; without versions, which take a look at each."""
         with self._told(f"list {self._uploads}"):
             found = self._client.list_objects(bucket_name=self._uploads, recursive=True)
-            while page := await self._in_thread(lambda _: list(_some(found))):
+            while page := await self._threads.run(lambda _: list(_some(found))):
                 yield [
                     Upload(bucket=self._uploads, key=entry.object_name, etag=(entry.etag or "").strip('"'))
                     for entry in page
@@ -110,18 +108,18 @@ class MinioStore:
     async def keeps_versions(self) -> bool:
         """Whether the upload bucket keeps, or has kept, what is replaced."""
         with self._told(f"look up {self._uploads}"):
-            config = await self._in_thread(lambda _: self._client.get_bucket_versioning(bucket_name=self._uploads))
+            config = await self._threads.run(lambda _: self._client.get_bucket_versioning(bucket_name=self._uploads))
         return config.status in ("Enabled", "Suspended")
 
     async def put_file(self, key: str, path: Path, *, sha256: str = "") -> None:
         with self._told(f"store {path} as {key}"), await asyncio.to_thread(path.open, "rb") as source:
             place, labels = self._place(key), _labels(key, sha256)
-            await self._in_thread(lambda stopped: upload(self._client, place, Source(source, stopped), labels))
+            await self._threads.run(lambda stopped: upload(self._client, place, Source(source, stopped), labels))
 
     async def put(self, key: str, data: bytes) -> None:
         with self._told(f"store {key}"):
             place, labels, source = self._place(key), _labels(key), io.BytesIO(data)
-            await self._in_thread(lambda stopped: upload(self._client, place, Source(source, stopped), labels))
+            await self._threads.run(lambda stopped: upload(self._client, place, Source(source, stopped), labels))
 
     async def put_new(self, key: str, data: bytes) -> bool:
         with self._told(f"store {key}"):
@@ -133,7 +131,7 @@ class MinioStore:
             place, version = self._place(key), version or Version()
             try:
                 with await asyncio.to_thread(part.open, "xb") as file:
-                    await self._in_thread(lambda stopped: download(self._client, place, file, stopped, version))
+                    await self._threads.run(lambda stopped: download(self._client, place, file, stopped, version))
                 await asyncio.to_thread(part.replace, path)
             finally:
                 part.unlink(missing_ok=True)
@@ -142,7 +140,7 @@ class MinioStore:
         file = io.BytesIO()
         with self._told(f"fetch {key}"):
             place = self._place(key)
-            await self._in_thread(lambda stopped: download(self._client, place, file, stopped, Version()))
+            await self._threads.run(lambda stopped: download(self._client, place, file, stopped, Version()))
         return file.getvalue()
 
     async def beginning(self, key: str, length: int) -> bytes:
@@ -161,7 +159,7 @@ class MinioStore:
     async def look(self, key: str, version: Version | None = None) -> Found | None:
         with self._told(f"look up {key}"):
             place = self._place(key)
-            found = await self._in_thread(lambda _: self._head(place, version or Version()))
+            found = await self._threads.run(lambda _: self._head(place, version or Version()))
         if not found:
             return None
         metadata = {header.lower(): value for header, value in (found.metadata or {}).items()}
@@ -172,43 +170,49 @@ class MinioStore:
     async def tags(self, key: str, version: Version | None = None) -> dict[str, str]:
         with self._told(f"look up {key}"):
             place = self._place(key)
-            return await self._in_thread(lambda _: self._tags(place, version or Version()))
+            return await self._threads.run(lambda _: self._tags(place, version or Version()))
 
     async def keys(self, prefix: str) -> list[str]:
         bucket, start, _ = self._place(prefix)
         top = prefix.removesuffix(start)
         with self._told(f"list {prefix}"):
-            return [top + name for name in await self._in_thread(lambda _: self._names(bucket, start))]
+            return [top + name for name in await self._threads.run(lambda _: self._names(bucket, start))]
 
     async def folders(self, prefix: str) -> set[str]:
         """The steps of keys that begin with `prefix`, as the jobs of which there are transcripts."""
         bucket, start, _ = self._place(prefix)
         with self._told(f"list {prefix}"):
-            names = await self._in_thread(lambda _: self._names(bucket, start, recursive=False))
+            names = await self._threads.run(lambda _: self._names(bucket, start, recursive=False))
         return {name.rstrip("/") for name in names if name.endswith("/")}
 
     async def delete(self, key: str) -> None:
         with self._told(f"delete {key}"):
             bucket, name, _ = self._place(key)
-            await self._in_thread(lambda _: self._client.remove_object(bucket_name=bucket, object_name=name))
+            await self._threads.run(lambda _: self._client.remove_object(bucket_name=bucket, object_name=name))
 
     async def delete_prefix(self, prefix: str) -> int:
         bucket, start, _ = self._place(prefix)
         with self._told(f"delete {prefix}"):
-            return await self._in_thread(lambda _: self._delete(bucket, self._names(bucket, start)))
+            return await self._threads.run(lambda _: self._delete(bucket, self._names(bucket, start)))
 
     async def sweep(self, *, idle: float = 0) -> int:  # noqa: ARG002  # half an object is the server's own affair
         """Remove what has expired, where the server has no rules for that."""
         with self._told("remove what has expired"):
-            return await self._in_thread(
+            return await self._threads.run(
                 lambda _: sum(
                     self._delete(bucket, list(minio_buckets.expired(self._client, bucket)))
                     for bucket in map(self._bucket, _TOPS)
                 )
             )
 
-    def _told(self, action: str) -> AbstractContextManager[None]:
-        return told(action, self._endpoint)
+    @contextmanager
+    def _told(self, action: str) -> Iterator[None]:
+        try:
+            with told(action, self._endpoint):
+                yield
+        except StoreAway as away:
+            self._threads.note(away)
+            raise
 
     def _bucket(self, top: str) -> str:
         return self._prefix + top
@@ -228,21 +232,7 @@ class MinioStore:
 
     async def _ask(self, call: Callable[..., T], *arguments: object) -> T:
         """What `call` of the client and `arguments` returns."""
-        return await self._in_thread(lambda _: call(self._client, *arguments))
-
-    async def _in_thread(self, work: Callable[[threading.Event], T]) -> T:
-        """Do it off the loop. Where we are cancelled it is stopped, and waited for: nothing of it comes later."""
-        stopped = threading.Event()
-        running = self._pool.submit(work, stopped)
-        result = asyncio.wrap_future(running)
-        result.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else may look
-        try:
-            return await asyncio.shield(result)
-        except asyncio.CancelledError:
-            stopped.set()
-            if not running.cancel():
-                await asyncio.wait({result})
-            raise
+        return await self._threads.run(lambda _: call(self._client, *arguments))
 
     def _head(self, place: Place, version: Version) -> Any:
         """What the server knows of an object; None where there is none."""

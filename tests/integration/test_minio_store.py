@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -243,6 +244,17 @@ async def test_nobody_at_the_endpoint(tmp_path: Path) -> None:
         settings = Settings.from_environment({"MINIO_ENDPOINT": f"127.0.0.1:{other.port}", **environment})
         with pytest.raises(StoreError, match="MINIO_ENDPOINT"):
             await MinioStore(settings, timeout=5).put("media/j/a", b"x")
+
+
+async def test_many_calls_lose_patience_together() -> None:
+    """Else in an outage each upload waits for all those before it, until its stage gives it up as too slow."""
+    environment = {"MINIO_ENDPOINT": f"127.0.0.1:{free_ports()}", "MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "b"}
+    store = MinioStore(Settings.from_environment(environment), timeout=1)
+    for _ in range(2):  # also when it was away before
+        begun = time.monotonic()
+        looks = await asyncio.gather(*(store.look(f"media/j/{n}") for n in range(256)), return_exceptions=True)
+        assert {type(each) for each in looks} == {StoreAway}
+        assert time.monotonic() - begun < 8  # one after another they take 16 s and more
 
 
 async def test_a_missing_bucket_is_named(server: S3Server) -> None:
