@@ -127,7 +127,7 @@ class StageRow(NamedTuple):
 
 
 STAGES: Final[tuple[StageRow, ...]] = (
-    StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 60, 5, 256),
+    StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 600, 5, 256),
     StageRow(
         "download",
         JOBS,
