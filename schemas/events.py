@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from msgspec import Meta
 
 from schemas.message import Message
+from schemas.objects import Version
 from schemas.options import Options
 from schemas.transcript import Doubt, Seconds, Segment, Sound, Truncated, Unheard
 
@@ -31,6 +32,7 @@ class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):
     parent: str | None = None  # the job whose list this is an entry of
     entry: int | None = None  # the place in the list at `url`, from 1, of what has no link of its own
     origin: str = ""  # as in Downloaded, where the list told it
+    version: Version | None = None  # of the object at `url`, where that is in a bucket and was told with it
 
 
 class Downloaded(Message, frozen=True, kw_only=True, tag="downloaded"):
@@ -45,6 +47,7 @@ class Downloaded(Message, frozen=True, kw_only=True, tag="downloaded"):
     seconds: Seconds  # time the download took
     options: Options = Options()
     origin: str = ""  # what the media is, whoever asks for it: the site's own id, or the hash of the bytes
+    version: Version | None = None  # of the object `media`, where that lies in a bucket of somebody else
 
 
 class Listed(Message, frozen=True, kw_only=True, tag="listed"):
@@ -117,6 +120,7 @@ class Failed(Message, frozen=True, kw_only=True, tag="failed"):
 
     stage: str
     reason: str  # one sentence for the user: what, with which input, what to do
+    gone: bool = False  # the version of the upload that it was to transcribe is there no more
 
 
 class Cancelled(Message, frozen=True, kw_only=True, tag="cancelled"):

@@ -1,9 +1,15 @@
-"""What MinIO publishes when something is put into a bucket: S3's event notification, as far as it is used here."""
+"""What S3 servers publish when something is put into a bucket: S3's event notification, as far as it is used here."""
 
-from typing import Self
+import re
+from typing import Final, Self
 from urllib.parse import quote_plus, unquote_plus
 
 import msgspec
+
+from schemas.objects import Version
+
+_CREATED: Final = re.compile(r"(s3:)?ObjectCreated:")  # Amazon leaves the prefix out
+_ESCAPED: Final = re.compile(r"(?:[A-Za-z0-9._~*/+()!'-]|%[0-9A-Fa-f]{2})*")  # all that escaping leaves of a key
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
@@ -12,26 +18,44 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     bucket: str
     key: str  # as its uploader named it
     etag: str
-    version: str = ""  # empty where the bucket keeps no versions
+    version: str = ""  # empty where the bucket keeps no versions, or it is not told
 
     @property
     def url(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
 
+    @property
+    def exactly(self) -> Version:
+        return Version(etag=self.etag, id=self.version)
+
 
 class _Bucket(msgspec.Struct, frozen=True):
     name: str
+    arn: str | None = None
 
 
 class _Object(msgspec.Struct, frozen=True, rename="camel"):
-    key: str  # query-escaped: a space is a plus
-    e_tag: str = ""
-    version_id: str = ""
+    key: str
+    e_tag: str | None = None
+    version_id: str | None = None
 
 
 class _Entity(msgspec.Struct, frozen=True):
     bucket: _Bucket
     object: _Object
+
+    @property
+    def key(self) -> str:
+        """The key as its uploader named it.
+
+        MinIO and Amazon escape it as in a query, where a space is a plus. The Versity gateway does not, and names the
+        same key in the bucket's ARN too, which elsewhere ends with the bucket. As it keeps objects as files, it lists
+        a//b as a/b.
+        """
+        key = self.object.key
+        if (self.bucket.arn or "").endswith(f"{self.bucket.name}/{key}"):
+            return re.sub("/+", "/", key).removeprefix("/")
+        return unquote_plus(key) if _ESCAPED.fullmatch(key) else key
 
 
 class _Record(msgspec.Struct, frozen=True, rename="camel"):
@@ -40,9 +64,12 @@ class _Record(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """Unknown fields, of which there are many, are ignored."""
+    """Unknown fields, of which there are many, are ignored.
 
-    records: tuple[_Record, ...] = msgspec.field(name="Records")
+    A server that only tries whether somebody listens sends one without records.
+    """
+
+    records: tuple[_Record, ...] = msgspec.field(name="Records", default=())
 
     @classmethod
     def of(cls, upload: Upload) -> Self:
@@ -55,10 +82,15 @@ class Notification(msgspec.Struct, frozen=True):
         return [
             Upload(
                 bucket=record.s3.bucket.name,
-                key=unquote_plus(record.s3.object.key),
-                etag=record.s3.object.e_tag,
-                version="" if record.s3.object.version_id == "null" else record.s3.object.version_id,
+                key=record.s3.key,
+                etag=(record.s3.object.e_tag or "").strip('"'),
+                version=version_of(record.s3.object.version_id),
             )
             for record in self.records
-            if record.event_name.startswith("s3:ObjectCreated:")
+            if _CREATED.match(record.event_name)
         ]
+
+
+def version_of(version_id: str | None) -> str:
+    """A version's id as we keep it: what was put while a bucket kept no versions has the id null."""
+    return "" if version_id in (None, "null") else version_id

@@ -13,14 +13,15 @@ from schemas.message import Message, decode_as
 from schemas.transcript import Transcript
 from v2t_stream import done
 from v2t_stream.assembly import assemble, stored
+from v2t_stream.copies import store_copies
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.formats import render_all
 from v2t_stream.jobs import Job, fold
 from v2t_stream.lists import history
+from v2t_stream.object_store import BucketStore
 from v2t_stream.stage import Resources
 from v2t_stream.superseded import remove_superseded
 from v2t_stream.topology import JOBS, but_chunks, folder, stage_row
-from v2t_stream.uploads import store_copies
 
 _BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
 
@@ -75,7 +76,10 @@ class Aggregate:
 
         These names are all runs' own, so whoever slept in the middle of it makes good what it did too late.
         """
-        while await store_copies(self._store, self._settings, transcript):
+        if not isinstance(self._store, BucketStore):
+            return
+        version = job.downloaded.version if job.downloaded else None
+        while await store_copies(self._connection, self._store, self._settings, transcript, version):
             now = fold(job.id, await history(self._connection, but_chunks(job.id)))
             if now.run == job.run or not now.completed:
                 return

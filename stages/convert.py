@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import structs
 
 from schemas.chunks import SAMPLE_RATE, ChunkTask
-from schemas.events import Converted, Downloaded, Language, Progress, Rerun, Submitted
+from schemas.events import Converted, Downloaded, Failed, Language, Progress, Rerun, Submitted
 from schemas.message import Message
 from schemas.options import Options
 from v2t_stream import devices
@@ -18,7 +18,7 @@ from v2t_stream.audio import flac
 from v2t_stream.audio.cut import cut
 from v2t_stream.audio.decode import MediaReader
 from v2t_stream.audio.packing import Chunk
-from v2t_stream.errors import ObjectMissing, Reject
+from v2t_stream.errors import ObjectMissing, Reject, VersionGone
 from v2t_stream.scratch import scratch
 from v2t_stream.stage import Resources
 from v2t_stream.text import one_line
@@ -50,7 +50,10 @@ class Convert:
         with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as directory:
             path = Path(directory) / "source"
             try:
-                await self._store.get_file(media.media, path)
+                await self._store.get_file(media.media, path, version=media.version)
+            except VersionGone as error:
+                yield Failed(job=media.job, run=media.run, stage="convert", reason=str(error), gone=True)
+                return
             except ObjectMissing:
                 raise Reject(f"the media of {media.title!r} is no longer in the object store: send it again") from None
             options = media.options

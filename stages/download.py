@@ -11,14 +11,16 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
-from schemas.events import Cancelled, Completed, Downloaded, Listed, Progress, Rerun, Submitted
+from schemas.events import Cancelled, Completed, Downloaded, Failed, Listed, Progress, Rerun, Submitted
 from schemas.message import Message
+from schemas.objects import Version
 from stages.fetch import Listing, too_large
 from stages.fetch_child import Received
 from stages.fetch_host import FetchHost
 from v2t_stream import done, links
-from v2t_stream.errors import Reject
+from v2t_stream.errors import InvalidKey, Reject, VersionGone
 from v2t_stream.lists import children
+from v2t_stream.object_store import BucketStore, Found
 from v2t_stream.scratch import scratch
 from v2t_stream.stage import Resources
 from v2t_stream.text import without_secrets
@@ -54,19 +56,24 @@ class Download:
         return self._left_in_bucket(job) if job.url and job.url.startswith("s3://") else self._fetched(job)
 
     async def _left_in_bucket(self, job: Submitted) -> AsyncGenerator[Message]:
-        """What lies in a bucket is read from there: no second copy."""
+        """What lies in a bucket is read from there: no second copy. Of an upload the version that was announced."""
         begun = time.monotonic()
         url = job.url or ""
-        size = await self._size_in_bucket(url)
+        try:
+            found = await self._in_bucket(url, job.version)
+        except VersionGone as error:
+            yield Failed(job=job.job, run=job.run, stage="download", reason=str(error), gone=True)
+            return
         yield Downloaded(
             job=job.job,
             run=job.run,
             title=job.title,
             source=url,
             media=url,
-            size=size,
+            size=found.size,
             seconds=time.monotonic() - begun,
             options=job.options,
+            version=found.version,
         )
 
     async def _taken(self, job: Submitted) -> AsyncGenerator[Message]:
@@ -191,20 +198,23 @@ class Download:
             )
         yield Listed(job=job.job, run=job.run, title=listing.title, children=len(known) + len(new))
 
-    async def _size_in_bucket(self, url: str) -> int:
-        """Bytes of an object that can be media; raises Reject for any other."""
-        if not self._settings.minio_endpoint:
+    async def _in_bucket(self, url: str, version: Version | None) -> Found:
+        """An object that can be media; raises Reject for any other, VersionGone for another version."""
+        if not isinstance(self._store, BucketStore):
             raise Reject(f"{url} cannot be read: MINIO_ENDPOINT is not set, so no S3 server is known")
         if is_foreign(url):
             raise Reject(f"{url} is neither video nor audio, by its name: upload media")
-        size = await self._store.size(url)
-        if size is None:
+        try:
+            found = await self._store.look(url, version)
+        except InvalidKey as error:
+            raise Reject(f"{error}: upload it under another") from error
+        if found is None:
             raise Reject(f"{url} is not, or no longer, in the bucket: upload it again")
-        if size == 0:
+        if found.size == 0:
             raise Reject(f"{url} is an empty file (0 bytes): upload it again")
-        if size > self._settings.max_bytes:
-            raise Reject(too_large(url, size, self._settings))
-        return size
+        if found.size > self._settings.max_bytes:
+            raise Reject(too_large(url, found.size, self._settings))
+        return found
 
     async def close(self) -> None:
         await self._fetches.close()

@@ -1,6 +1,8 @@
 """Intake: from what people send to `v2t.submit`, and MinIO to `v2t.bucket`, to jobs."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
 
 import msgspec
 
@@ -10,12 +12,16 @@ from schemas.notification import Notification, Upload
 from schemas.options import Options
 from schemas.requests import SubmitRequest
 from v2t_stream import links
+from v2t_stream.copies import latest_job, restore_copies
 from v2t_stream.errors import Reject
+from v2t_stream.object_store import BucketStore
 from v2t_stream.stage import Resources, Submission
 from v2t_stream.submission import check, parse
 from v2t_stream.text import one_line, without_secrets
-from v2t_stream.topology import BUCKET_SUBJECT, JOBS, stage_row, upload_job_id
-from v2t_stream.uploads import is_wanted, request_of
+from v2t_stream.topology import BUCKET_SUBJECT, stage_row, upload_job_id
+from v2t_stream.uploads import is_wanted, noted, request_of
+
+_SHOWN: Final = 4096  # characters of an upload's address, whose own key may be longer than a fact should be
 
 
 class Intake:
@@ -34,30 +40,40 @@ class Intake:
             yield _submitted(message.job, msgspec.structs.replace(request, url=url), link)
             return
         for upload in self._announced(message.data):
-            async for fact in self._taken(upload):
-                yield fact
+            if not isinstance(self._store, BucketStore):
+                raise Reject("an upload was announced, but MINIO_ENDPOINT is not set here: set it for the whole fleet")
+            async with aclosing(self._taken(self._store, upload)) as facts:
+                async for fact in facts:
+                    yield fact
 
     def _announced(self, data: bytes) -> list[Upload]:
-        if not self._settings.minio_endpoint:
-            raise Reject("an upload was announced, but MINIO_ENDPOINT is not set here: set it for the whole fleet")
         try:
             created = decode_as(Notification, data).created()
         except msgspec.DecodeError as error:
             raise Reject(f"a bucket's notification cannot be read: {error}") from error
         return [upload for upload in created if is_wanted(self._settings, upload)]
 
-    async def _taken(self, upload: Upload) -> AsyncGenerator[Message]:
+    async def _taken(self, store: BucketStore, upload: Upload) -> AsyncGenerator[Message]:
         """The job of an upload, always the same: announced again, it changes nothing."""
-        job = upload_job_id(upload)
-        if await self._connection.any_of(JOBS, [Submitted.subject_of(job=job)]):
+        job, is_known = await latest_job(self._connection, upload)
+        if is_known:
+            await restore_copies(self._connection, store, self._settings, upload)
             return
+        request = SubmitRequest(url=one_line(upload.url, _SHOWN))
         try:
-            request = await request_of(self._store, upload)
+            found = await noted(store, upload)
+            if found.is_ours:
+                return
+            if found.upload != upload:  # as one who lists the bucket sees it
+                job, is_known = await latest_job(self._connection, found.upload)
+            if is_known or not (found.is_there or job == upload_job_id(upload)):
+                return  # told of once more, and still replaced
+            upload = found.upload
+            request = request_of(found)
         except Reject as error:
             yield Failed(job=job, stage="intake", reason=str(error))  # first, so that nobody begins it
-            request = SubmitRequest(url=upload.url)
-        if request:
-            yield _submitted(job, msgspec.structs.replace(request, title=request.title or upload.key))
+        request = msgspec.structs.replace(request, title=request.title or upload.key)
+        yield msgspec.structs.replace(_submitted(job, request), version=upload.exactly)
 
     async def close(self) -> None:
         """Nothing is held."""

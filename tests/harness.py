@@ -19,7 +19,8 @@ import time
 import urllib.request
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -39,6 +40,7 @@ from v2t_stream.settings import Settings
 from v2t_stream.submission import store_file, submit
 
 DATA = Path(__file__).parent / "data"
+_CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2t-stream" / "bin"
 
 
 class _Daemon:
@@ -125,39 +127,24 @@ def frozen(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def minio_path() -> str:
-    """The MinIO server's executable; skips the test where there is none."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2t-stream" / "bin"
-    found = shutil.which("minio") or shutil.which("minio", path=str(cache))
-    if not found:
-        pytest.skip(f"no minio server on PATH or in {cache}")
-    return found
+class S3Server(_Daemon):
+    """A server that speaks S3 on a free port of loopback, which it keeps over restarts.
 
+    `tells`: the URL of the broker that it tells of uploads, with a user where that has some; `authority`: the file
+    with the certificate that vouches for the broker, where that has TLS.
+    """
 
-class MinioServer(_Daemon):
-    """A MinIO server on a free port of loopback, which it keeps over restarts."""
+    PROGRAM: ClassVar[str]
+    HEALTH: ClassVar[str] = "/minio/health/ready"
 
-    def __init__(self, folder: Path, nats: Server | None = None, **more: str) -> None:
-        """`more`: of each of its two notifiers of NATS, as in USERNAME="me"."""
+    def __init__(self, folder: Path, tells: str = "", *, authority: str = "") -> None:
         self.folder = folder
         self.access_key = secrets.token_hex(8)
         self.secret_key = secrets.token_hex(16)
         self.port = free_ports()
-        self._path = minio_path()
-        self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("MINIO_")},
-            "MINIO_ROOT_USER": self.access_key,
-            "MINIO_ROOT_PASSWORD": self.secret_key,
-            "MINIO_BROWSER": "off",
-            "MINIO_UPDATE": "off",
-        }
-        if nats:
-            more = {"ADDRESS": nats.url.removeprefix("nats://"), **more}
-        if more:
-            more = {"ENABLE": "on", "SUBJECT": "v2t.bucket", "JETSTREAM": "on", **more}
-            for target in ("V2T", "V2TNOW"):
-                self._environment |= {f"MINIO_NOTIFY_NATS_{name}_{target}": value for name, value in more.items()}
-            self._environment["MINIO_NOTIFY_NATS_QUEUE_DIR_V2T"] = str(folder / "queue")
+        self._path = program(self.PROGRAM)
+        self.tells = tells
+        self._authority = authority
 
     @property
     def endpoint(self) -> str:
@@ -180,21 +167,88 @@ class MinioServer(_Daemon):
         return Minio(endpoint=self.endpoint, access_key=self.access_key, secret_key=self.secret_key, secure=False)
 
     def start(self) -> None:
-        (self.folder / "queue").mkdir(parents=True, exist_ok=True)
-        with (self.folder / "minio.log").open("ab") as log:
+        for name in ("queue", "data", "meta", "versions"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        others = {name: value for name, value in os.environ.items() if not name.startswith(("MINIO_", "VGW_"))}
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._path, "server", "--quiet", "--address", self.endpoint, self.folder / "data"],
-                env=self._environment,
-                stdout=log,
-                stderr=log,
+                [self._path, *self._arguments()], env=others | self._environment(), stdout=log, stderr=log
             )
         give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{self.endpoint}/minio/health/ready"):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{self.endpoint}{self.HEALTH}"):
                 return
-            assert self._process.poll() is None, (self.folder / "minio.log").read_text()
+            assert self._process.poll() is None, self._log.read_text()
             time.sleep(0.02)
-        raise TimeoutError((self.folder / "minio.log").read_text())
+        raise TimeoutError(self._log.read_text())
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "s3.log"
+
+    def _arguments(self) -> list[str]:
+        raise NotImplementedError
+
+    def _environment(self) -> dict[str, str]:
+        raise NotImplementedError
+
+
+class VersityServer(S3Server):
+    """The Versity gateway on a folder: it tells of all buckets or none, and has no rules of what expires."""
+
+    PROGRAM = "versitygw"
+
+    def _arguments(self) -> list[str]:
+        arguments = ["--port", self.endpoint, "--health", self.HEALTH, "--keep-alive", "--quiet"]
+        if self.tells:
+            arguments += ["--event-nats-url", self.tells, "--event-nats-topic", "v2t.bucket"]
+        folders = [str(self.folder / name) for name in ("meta", "versions", "data")]
+        return [*arguments, "posix", "--sidecar", folders[0], "--versioning-dir", folders[1], folders[2]]
+
+    def _environment(self) -> dict[str, str]:
+        trusted = {"SSL_CERT_FILE": self._authority} if self._authority else {}
+        return {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key, **trusted}
+
+
+class MinioServer(S3Server):
+    PROGRAM = "minio"
+
+    def _arguments(self) -> list[str]:
+        return ["server", "--quiet", "--address", self.endpoint, str(self.folder / "data")]
+
+    def _environment(self) -> dict[str, str]:
+        environment = {
+            "MINIO_ROOT_USER": self.access_key,
+            "MINIO_ROOT_PASSWORD": self.secret_key,
+            "MINIO_BROWSER": "off",
+            "MINIO_UPDATE": "off",
+        }
+        if self.tells:
+            url = urlsplit(self.tells)
+            told = {"ENABLE": "on", "SUBJECT": "v2t.bucket", "JETSTREAM": "on"}
+            told |= {"ADDRESS": f"{url.hostname}:{url.port}", "USERNAME": url.username, "PASSWORD": url.password}
+            told |= {"TLS": "on", "CERT_AUTHORITY": self._authority} if self._authority else {}
+            for target in ("V2T", "V2TNOW"):
+                environment |= {f"MINIO_NOTIFY_NATS_{name}_{target}": value for name, value in told.items() if value}
+            environment["MINIO_NOTIFY_NATS_QUEUE_DIR_V2T"] = str(self.folder / "queue")
+        return environment
+
+
+def s3_server(folder: Path, tells: str = "", *, authority: str = "") -> S3Server:
+    """That of V2T_TEST_S3 (versitygw or minio), or else the first that this machine has; skips the test without one."""
+    wanted = os.environ.get("V2T_TEST_S3")
+    kinds = [kind for kind in (VersityServer, MinioServer) if wanted in (None, "", kind.PROGRAM)]
+    kind = next((kind for kind in kinds if _found(kind.PROGRAM)), kinds[0])
+    return kind(folder, tells, authority=authority)
+
+
+def program(name: str) -> str:
+    """The executable of this name; skips the test where there is none."""
+    return _found(name) or pytest.skip(f"no {name} on PATH or in {_CACHE}: .ci/run installs it")
+
+
+def _found(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path=str(_CACHE))
 
 
 def free_ports(count: int = 1) -> int:

@@ -19,7 +19,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from schemas.requests import SubmitRequest
-from tests.harness import DATA, MinioServer, Server, ended, node, until
+from tests.harness import DATA, S3Server, Server, ended, node, s3_server, until
 from tests.web import web
 from v2t_stream import control
 from v2t_stream.cli.job import summary
@@ -66,7 +66,7 @@ async def _run(folder: Path) -> dict[str, Any]:
         nats = Server(folder / "nats")
         nats.start()
         stack.callback(nats.stop)
-        minio = MinioServer(folder / "minio", nats)
+        minio = s3_server(folder / "minio", nats.url)
         minio.start()
         stack.callback(minio.stop)
         site = stack.enter_context(web(DATA))
@@ -96,7 +96,7 @@ async def _run(folder: Path) -> dict[str, Any]:
     }
 
 
-async def _jobs(connection: Connection, minio: MinioServer, site: str) -> list[str]:
+async def _jobs(connection: Connection, minio: S3Server, site: str) -> list[str]:
     """One job of each fate."""
 
     async def sent(**fields: Any) -> Job:

@@ -7,6 +7,8 @@
     │   └── Denied         this user may not do that
     ├── StoreError         the object store failed
     │   ├── ObjectMissing  there is no such object
+    │   │   └── VersionGone    there is one of that name, but not that version of it
+    │   ├── InvalidKey     no object can have that name
     │   └── StoreAway      it cannot be reached at present
     ├── Unready            what the work needs is still on its way to this machine
     ├── Hung               work does not end, and holds a thread of this process
@@ -49,6 +51,14 @@ class StoreError(V2TError):
 
 class ObjectMissing(StoreError):
     """There is no object of that name."""
+
+
+class VersionGone(ObjectMissing):
+    """The object was replaced, or that version of it removed."""
+
+
+class InvalidKey(StoreError):
+    """No object can have that name, or none beside those that are there."""
 
 
 class StoreAway(StoreError):

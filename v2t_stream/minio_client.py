@@ -15,15 +15,27 @@ from urllib3 import BaseHTTPResponse
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError, ResponseError, SSLError
 
-from v2t_stream.errors import ObjectMissing, StoreError
+from v2t_stream.errors import InvalidKey, ObjectMissing, StoreAway, StoreError, VersionGone
 from v2t_stream.settings import Settings
 
 _CONNECT: Final = 5.0  # seconds
 _PAUSE: Final = 2.0  # seconds between two tries, at most
 _AGAIN: Final = (500, 502, 503, 504)  # what a server says that starts, ends or has too much to do
-_NO_SPACE: Final = ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "EntityTooLarge")
+_BUSY: Final = ("SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "XMinioServerNotInitialized")
+_NO_SPACE: Final = (
+    *("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "EntityTooLarge"),
+    *("InsufficientStorage", "QuotaExceeded"),
+)
+_NO_NAME: Final = (
+    *("KeyTooLongError", "KeyTooLong", "InvalidURI", "XMinioInvalidObjectName", "XMinioInvalidResourceName"),
+    # A file cannot be a folder at the same time, where a server keeps objects as files.
+    *("ObjectParentIsFile", "ExistingObjectIsDirectory", "XMinioParentIsObject", "XMinioObjectExistsAsDirectory"),
+)
+UNSUPPORTED: Final = ("NotImplemented", "MethodNotAllowed")  # the SDK's word for an answer 501 without a body
+_UNKNOWN_KEY: Final = "{where} does not know the access key: correct MINIO_ACCESS_KEY"
 _REFUSALS: Final = {
-    "InvalidAccessKeyId": "{where} does not know the access key: correct MINIO_ACCESS_KEY",
+    "InvalidAccessKeyId": _UNKNOWN_KEY,
+    "XAdminUserNotFound": _UNKNOWN_KEY,
     "SignatureDoesNotMatch": "{where} finds the secret key wrong: correct MINIO_SECRET_KEY",
     "AccessDenied": "{where} forbids it to the user of MINIO_ACCESS_KEY: allow it there, or use another",
     "RequestTimeTooSkewed": (
@@ -100,24 +112,38 @@ def told(action: str, endpoint: str) -> Iterator[None]:
     except StoreError:
         raise
     except S3Error as error:
-        if error.code == "NoSuchKey":
-            what = error.object_name or action
-            raise ObjectMissing(
-                f"could not {action}: there is no object {what} in the store: it expired, was deleted or never stored"
-            ) from error
-        if error.code == "NoSuchBucket":
-            raise no_bucket(error.bucket_name or "", endpoint) from error
-        raise StoreError(f"could not {action}: {_said(error, where)}") from error
+        raise _refused(error, action, endpoint) from error
     except (ServerError, InvalidResponseError) as error:
+        if isinstance(error, ServerError) and error.status_code in _AGAIN[1:]:
+            raise StoreAway(f"could not {action}: {where} cannot do it now ({error}): try again later") from error
         why = f"what answers at {endpoint} does not speak S3: check MINIO_ENDPOINT and MINIO_SECURE"
         raise StoreError(f"could not {action}: {why}") from error
     except HTTPError as error:
-        raise StoreError(f"could not {action}: {_unreachable(error, where)}") from error
+        raise _unreachable(error, action, where) from error
     except OSError as error:
         what = ": free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise StoreError(f"could not {action}: {error.strerror or error}{what}") from error
     except (MinioException, ValueError) as error:  # ValueError: a name or an endpoint that cannot be one
         raise StoreError(f"could not {action}: {error}") from error
+
+
+def _refused(error: S3Error, action: str, endpoint: str) -> StoreError:
+    where = f"MinIO at {endpoint}"
+    what = error.object_name or action
+    match error.code:
+        case "NoSuchKey":
+            return ObjectMissing(
+                f"could not {action}: there is no object {what} in the store: it expired, was deleted or never stored"
+            )
+        case "NoSuchVersion":
+            return VersionGone(f"could not {action}: {what} was replaced, or this version of it deleted")
+        case "NoSuchBucket":
+            return no_bucket(error.bucket_name or "", endpoint)
+        case code if code in _NO_NAME:
+            return InvalidKey(f"could not {action}: {where} can have no object of that name ({error.message})")
+        case code if code in _BUSY:
+            return StoreAway(f"could not {action}: {where} cannot do it now ({error.message}): try again later")
+    return StoreError(f"could not {action}: {_said(error, where)}")
 
 
 def no_bucket(bucket: str, endpoint: str) -> StoreError:
@@ -141,14 +167,19 @@ def names_no_notifier(error: S3Error) -> bool:
     return error.code == "InvalidArgument" and "ARN" in (error.message or "")
 
 
-def _unreachable(error: HTTPError, where: str) -> str:
+def _unreachable(error: HTTPError, action: str, where: str) -> StoreError:
     reason: BaseException | None = error
     if isinstance(error, MaxRetryError):
         reason = error.reason
     if isinstance(reason, SSLError):
-        return f"{where} has no TLS, or a certificate that cannot be trusted: check MINIO_SECURE and the certificate"
+        return StoreError(
+            f"could not {action}: {where} has no TLS, or a certificate that cannot be trusted: check MINIO_SECURE and "
+            "the certificate"
+        )
     if isinstance(reason, ResponseError):
-        return f"{where} cannot do it now ({reason}): try again later"
-    if isinstance(reason, ReadTimeoutError):
-        return f"{where} did not answer: is it up?"
-    return f"no {where} answers: start it, or correct MINIO_ENDPOINT"
+        why = f"{where} cannot do it now ({reason}): try again later"
+    elif isinstance(reason, ReadTimeoutError):
+        why = f"{where} did not answer: is it up?"
+    else:
+        why = f"no {where} answers: start it, or correct MINIO_ENDPOINT"
+    return StoreAway(f"could not {action}: {why}")

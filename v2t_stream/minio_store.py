@@ -1,100 +1,44 @@
-"""MinioStore: the ObjectStore in buckets of MinIO, or of another S3 server, and the bucket whose uploads start jobs.
-
-Each object carries the XXH3 hash of its bytes as metadata, taken from the source before it is sent and checked when it
-is read. Unlike an ETag it does not depend on the size of parts or on encryption. It finds damage, not malice: who may
-write objects may write their metadata too. A SHA-256 would cost a tenth of the whole transfer each way, beside the one
-that the SDK takes of every part and the server checks; one that the caller has taken anyway is noted too.
-"""
+"""MinioStore: the ObjectStore in buckets of MinIO, or of another S3 server, and the bucket whose uploads start jobs."""
 
 import asyncio
-import hashlib
 import io
-import mimetypes
 import secrets
-import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
-from urllib3.exceptions import HTTPError
-from xxhash import xxh3_128
 
-from schemas.notification import Upload
+from schemas.notification import Upload, version_of
+from schemas.objects import Version
 from v2t_stream import minio_buckets
-from v2t_stream.errors import StoreError
+from v2t_stream.errors import InvalidKey, StoreAway, StoreError, VersionGone
 from v2t_stream.minio_client import no_bucket, open_client, told
-from v2t_stream.object_store import OURS
+from v2t_stream.minio_threads import COUNT, Threads
+from v2t_stream.minio_transfer import (
+    SHA256,
+    SIDE_BY_SIDE,
+    USER,
+    Place,
+    Source,
+    beginning,
+    download,
+    head,
+    kept_version,
+    upload,
+    upload_new,
+)
+from v2t_stream.object_store import OURS, Found
 from v2t_stream.settings import Settings
 
-_BLOCK: Final = 256 << 10  # bytes read at once, which stay in the processor's cache
-_PART: Final = 8 << 20  # bytes of one part; what is no larger goes in one request
-_PARTS: Final = 10_000  # S3 allows no more in one object
-_AT_ONCE: Final = 3  # parts sent side by side
-_THREADS: Final = 16  # calls under way at once in one process
+_LONGEST: Final = 1024  # bytes of a key in S3
 _TOPS: Final = ("media", "transcripts", "models")  # what keys of ours begin with
-_XXH3: Final = "v2t-xxh3-128"  # 32 hex digits
-_SHA256: Final = "v2t-sha256"
-_USER: Final = "x-amz-meta-"
+_TAGS: Final = "x-amz-tagging-count"  # how many an object has; not said where it has none
 _RULE: Final = "v2t-{}"  # the name of our lifecycle rule of each bucket
 
 T = TypeVar("T")
-
-
-class _Stopped(Exception):
-    """Nobody waits for this any more."""
-
-
-class _Source:
-    """A file whose reading ends when nobody waits for it."""
-
-    def __init__(self, file: BinaryIO, stopped: threading.Event) -> None:
-        self._file = file
-        self._stopped = stopped
-
-    def read(self, length: int) -> bytes:
-        if self._stopped.is_set():
-            raise _Stopped
-        return self._file.read(length)
-
-    def xxh3(self) -> tuple[str, int]:
-        """The hash and the size of what is left; then the file is where it was at first."""
-        xxh3 = xxh3_128()
-        while block := self.read(_BLOCK):
-            xxh3.update(block)
-        size = self._file.tell()
-        self._file.seek(0)
-        return xxh3.hexdigest(), size
-
-
-class _Sink:
-    """Where an object is written from its start, and what its bytes must come to."""
-
-    def __init__(self, file: BinaryIO, headers: Mapping[str, str]) -> None:
-        file.seek(0)
-        file.truncate()
-        self._file = file
-        self.received = 0
-        self.size = int(headers["Content-Length"])
-        self.etag = headers["ETag"]
-        digest = headers.get(_USER + _XXH3)
-        etag = self.etag.strip('"')
-        # Of others' objects an ETag is the MD5 where it was sent in one part and is not encrypted.
-        is_md5 = len(etag) == 32 and "x-amz-server-side-encryption" not in headers  # hex digits
-        self._hash = xxh3_128() if digest else hashlib.md5(usedforsecurity=False) if is_md5 else None
-        self._digest = digest or etag
-
-    def write(self, block: bytes) -> None:
-        if self._hash:
-            self._hash.update(block)
-        self._file.write(block)
-        self.received += len(block)
-
-    def is_damaged(self) -> bool:
-        return self._hash is not None and self._hash.hexdigest() != self._digest
 
 
 class MinioStore:
@@ -107,9 +51,9 @@ class MinioStore:
         self._endpoint = settings.minio_endpoint
         self._prefix = settings.minio_bucket_prefix
         self._uploads = settings.upload_bucket
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="minio")
+        self._threads = Threads()
         with self._told("use MinIO"):
-            self._client = open_client(settings, connections=_THREADS + _AT_ONCE, timeout=timeout)
+            self._client = open_client(settings, connections=COUNT + SIDE_BY_SIDE, timeout=timeout)
 
     async def create(
         self,
@@ -138,8 +82,8 @@ class MinioStore:
             ages = {top: await self._ask(minio_buckets.max_age, self._bucket(top), _RULE.format(top)) for top in _TOPS}
         return {top: max_age for top, max_age in ages.items() if max_age is not None}
 
-    async def announces_uploads(self) -> bool:
-        """Whether what is put into the upload bucket is published to NATS."""
+    async def announces_uploads(self) -> minio_buckets.Announces:
+        """What is published to NATS of what is put into the upload bucket."""
         with self._told(f"look up what {self._uploads} announces"):
             return await self._ask(minio_buckets.announces, self._uploads)
 
@@ -151,37 +95,43 @@ class MinioStore:
         with self._told(f"have MinIO announce what is put into {self._uploads}"):
             await self._ask(minio_buckets.announce, self._uploads)
 
-    async def uploads(self) -> AsyncGenerator[Upload]:
-        """What lies in the upload bucket, the latest version of each."""
+    async def uploads(self) -> AsyncGenerator[list[Upload]]:
+        """What lies in the upload bucket, a page at a time; without versions, which take a look at each."""
         with self._told(f"list {self._uploads}"):
-            found = self._client.list_objects(bucket_name=self._uploads, recursive=True, include_version=True)
-            while True:
-                page = await self._in_thread(lambda _: list(_some(found)))
-                if not page:
-                    return
-                for entry in page:
-                    if entry.is_latest == "true" and not entry.is_delete_marker:
-                        yield Upload(
-                            bucket=self._uploads,
-                            key=entry.object_name,
-                            etag=(entry.etag or "").strip('"'),
-                            version="" if entry.version_id in (None, "null") else entry.version_id,
-                        )
+            found = self._client.list_objects(bucket_name=self._uploads, recursive=True)
+            while page := await self._threads.run(lambda _: list(_some(found))):
+                yield [
+                    Upload(bucket=self._uploads, key=entry.object_name, etag=(entry.etag or "").strip('"'))
+                    for entry in page
+                ]
+
+    async def keeps_versions(self) -> bool:
+        """Whether the upload bucket keeps, or has kept, what is replaced."""
+        with self._told(f"look up {self._uploads}"):
+            config = await self._threads.run(lambda _: self._client.get_bucket_versioning(bucket_name=self._uploads))
+        return config.status in ("Enabled", "Suspended")
 
     async def put_file(self, key: str, path: Path, *, sha256: str = "") -> None:
         with self._told(f"store {path} as {key}"), await asyncio.to_thread(path.open, "rb") as source:
-            await self._in_thread(lambda stopped: self._upload(key, _Source(source, stopped), sha256))
+            place, labels = self._place(key), _labels(key, sha256)
+            await self._threads.run(lambda stopped: upload(self._client, place, Source(source, stopped), labels))
 
     async def put(self, key: str, data: bytes) -> None:
         with self._told(f"store {key}"):
-            await self._in_thread(lambda stopped: self._upload(key, _Source(io.BytesIO(data), stopped)))
+            place, labels, source = self._place(key), _labels(key), io.BytesIO(data)
+            await self._threads.run(lambda stopped: upload(self._client, place, Source(source, stopped), labels))
 
-    async def get_file(self, key: str, path: Path) -> None:
+    async def put_new(self, key: str, data: bytes) -> bool:
+        with self._told(f"store {key}"):
+            return await self._ask(upload_new, self._place(key), data, _labels(key))
+
+    async def get_file(self, key: str, path: Path, *, version: Version | None = None) -> None:
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         with self._told(f"fetch {key} into {path}"):
+            place, version = self._place(key), version or Version()
             try:
                 with await asyncio.to_thread(part.open, "xb") as file:
-                    await self._in_thread(lambda stopped: self._download(key, file, stopped))
+                    await self._threads.run(lambda stopped: download(self._client, place, file, stopped, version))
                 await asyncio.to_thread(part.replace, path)
             finally:
                 part.unlink(missing_ok=True)
@@ -189,180 +139,141 @@ class MinioStore:
     async def get(self, key: str) -> bytes:
         file = io.BytesIO()
         with self._told(f"fetch {key}"):
-            await self._in_thread(lambda stopped: self._download(key, file, stopped))
+            place = self._place(key)
+            await self._threads.run(lambda stopped: download(self._client, place, file, stopped, Version()))
         return file.getvalue()
 
+    async def beginning(self, key: str, length: int) -> bytes:
+        with self._told(f"fetch {key}"):
+            return await self._ask(beginning, self._place(key), length)
+
     async def size(self, key: str) -> int | None:
-        bucket, name = self._where(key)
-        with self._told(f"look up {key}"):
-            found = await self._in_thread(lambda _: self._stat(bucket, name))
+        found = await self.look(key)
         return found.size if found else None
 
     async def sha256(self, key: str) -> str | None:
         """As whoever stored it noted it."""
-        bucket, name = self._where(key)
-        with self._told(f"look up {key}"):
-            found = await self._in_thread(lambda _: self._stat(bucket, name))
-        return (found.metadata or {}).get(_USER + _SHA256) if found else None
+        found = await self.look(key)
+        return found.labels.get(SHA256) if found else None
 
-    async def labels(self, key: str) -> dict[str, str]:
-        """Its metadata, and its tags; where both have a name, the metadata."""
-        bucket, name = self._where(key)
+    async def look(self, key: str, version: Version | None = None) -> Found | None:
         with self._told(f"look up {key}"):
-            return await self._in_thread(lambda _: self._labels(bucket, name))
+            place = self._place(key)
+            found = await self._threads.run(lambda _: self._head(place, version or Version()))
+        if not found:
+            return None
+        metadata = {header.lower(): value for header, value in (found.metadata or {}).items()}
+        labels = {header.removeprefix(USER): text for header, text in metadata.items() if header.startswith(USER)}
+        version = Version(etag=found.etag, id=version_of(found.version_id))
+        return Found(found.size, version, labels, is_tagged=metadata.get(_TAGS, "0") != "0")
+
+    async def tags(self, key: str, version: Version | None = None) -> dict[str, str]:
+        with self._told(f"look up {key}"):
+            place = self._place(key)
+            return await self._threads.run(lambda _: self._tags(place, version or Version()))
 
     async def keys(self, prefix: str) -> list[str]:
-        bucket, start = self._where(prefix)
+        bucket, start, _ = self._place(prefix)
         top = prefix.removesuffix(start)
         with self._told(f"list {prefix}"):
-            return [top + name for name in await self._in_thread(lambda _: self._names(bucket, start))]
+            return [top + name for name in await self._threads.run(lambda _: self._names(bucket, start))]
+
+    async def folders(self, prefix: str) -> set[str]:
+        """The steps of keys that begin with `prefix`, as the jobs of which there are transcripts."""
+        bucket, start, _ = self._place(prefix)
+        with self._told(f"list {prefix}"):
+            names = await self._threads.run(lambda _: self._names(bucket, start, recursive=False))
+        return {name.rstrip("/") for name in names if name.endswith("/")}
 
     async def delete(self, key: str) -> None:
-        bucket, name = self._where(key)
         with self._told(f"delete {key}"):
-            await self._in_thread(lambda _: self._client.remove_object(bucket_name=bucket, object_name=name))
+            bucket, name, _ = self._place(key)
+            await self._threads.run(lambda _: self._client.remove_object(bucket_name=bucket, object_name=name))
 
     async def delete_prefix(self, prefix: str) -> int:
-        bucket, start = self._where(prefix)
+        bucket, start, _ = self._place(prefix)
         with self._told(f"delete {prefix}"):
-            return await self._in_thread(lambda _: self._delete_all(bucket, start))
+            return await self._threads.run(lambda _: self._delete(bucket, self._names(bucket, start)))
 
-    def _told(self, action: str) -> AbstractContextManager[None]:
-        return told(action, self._endpoint)
+    async def sweep(self, *, idle: float = 0) -> int:  # noqa: ARG002  # half an object is the server's own affair
+        """Remove what has expired, where the server has no rules for that."""
+        with self._told("remove what has expired"):
+            return await self._threads.run(
+                lambda _: sum(
+                    self._delete(bucket, list(minio_buckets.expired(self._client, bucket)))
+                    for bucket in map(self._bucket, _TOPS)
+                )
+            )
+
+    @contextmanager
+    def _told(self, action: str) -> Iterator[None]:
+        try:
+            with told(action, self._endpoint):
+                yield
+        except StoreAway as away:
+            self._threads.note(away)
+            raise
 
     def _bucket(self, top: str) -> str:
         return self._prefix + top
 
-    def _where(self, key: str) -> tuple[str, str]:
-        """The bucket and the object's name in it."""
-        if key.startswith("s3://"):
-            bucket, _, name = key.removeprefix("s3://").partition("/")
-            return bucket, name
-        top, slash, name = key.partition("/")
-        if top not in _TOPS or not slash:
-            raise StoreError(f"{key!r} is no key of this store: keys begin with {' or '.join(_TOPS)} and /")
-        return self._bucket(top), name
+    def _place(self, key: str) -> Place:
+        """Raises InvalidKey where no object can have that name: paths in links are resolved, and lead elsewhere."""
+        bucket, _, name = key.removeprefix("s3://").partition("/")
+        if not key.startswith("s3://"):
+            if bucket not in _TOPS or "/" not in key:
+                raise StoreError(f"{key!r} is no key of this store: keys begin with {' or '.join(_TOPS)} and /")
+            bucket = self._bucket(bucket)
+        if "\0" in name or {".", ".."} & set(name.split("/")) or len(name.encode(errors="replace")) > _LONGEST:
+            raise InvalidKey(
+                f"{key[:200]!r} names no object: names have no steps . and .., and {_LONGEST} bytes at most"
+            )
+        return Place(bucket, name, key)
 
     async def _ask(self, call: Callable[..., T], *arguments: object) -> T:
         """What `call` of the client and `arguments` returns."""
-        return await self._in_thread(lambda _: call(self._client, *arguments))
+        return await self._threads.run(lambda _: call(self._client, *arguments))
 
-    async def _in_thread(self, work: Callable[[threading.Event], T]) -> T:
-        """Do it off the loop. Where we are cancelled it is stopped, and waited for: nothing of it comes later."""
-        stopped = threading.Event()
-        running = self._pool.submit(work, stopped)
-        result = asyncio.wrap_future(running)
-        result.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else may look
+    def _head(self, place: Place, version: Version) -> Any:
+        """What the server knows of an object; None where there is none."""
         try:
-            return await asyncio.shield(result)
-        except asyncio.CancelledError:
-            stopped.set()
-            if not running.cancel():
-                await asyncio.wait({result})
-            raise
+            found = head(self._client, place, version)
+        except VersionGone:
+            kept = kept_version(self._client, place, version)
+            if not kept:
+                raise
+            found = head(self._client, place, kept)
+        if not found and not self._client.bucket_exists(bucket_name=place.bucket):
+            raise no_bucket(place.bucket, self._endpoint)
+        return found
 
-    def _upload(self, key: str, source: _Source, sha256: str = "") -> None:
-        bucket, name = self._where(key)
-        xxh3, size = source.xxh3()
-        metadata: dict[str, str | list[str] | tuple[str]] = {_XXH3: xxh3}
-        if sha256:
-            metadata[_SHA256] = sha256
-        if key.startswith("s3://"):
-            metadata[OURS] = "yes"
+    def _tags(self, place: Place, version: Version) -> dict[str, str]:
         try:
-            self._client.put_object(
-                bucket_name=bucket,
-                object_name=name,
-                data=source,  # type: ignore[arg-type]  # of a file it needs read alone
-                length=size,
-                content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
-                metadata=metadata,
-                part_size=max(_PART, -(-size // _PARTS)),
-                num_parallel_uploads=_AT_ONCE,
+            tags = self._client.get_object_tags(
+                bucket_name=place.bucket, object_name=place.name, version_id=version.id or None
             )
         except S3Error as error:
-            if error.code != "NoSuchUpload":
+            if error.code not in ("NoSuchKey", "NoSuchVersion", "NoSuchTagSet"):  # it was deleted a moment ago
                 raise
-            # Its end was sent twice, as the first answer was lost with the server.
-            found = self._stat(bucket, name)
-            if not found or found.size != size or (found.metadata or {}).get(_USER + _XXH3) != xxh3:
-                # Or the server had ended it before the SDK did, which then tells of that instead of why.
-                reason = error.__context__
-                raise reason if isinstance(reason, S3Error) else error from None
-
-    def _download(self, key: str, file: BinaryIO, stopped: threading.Event) -> None:
-        """Write the object into `file` and check it; what breaks off goes on where it was, unless it was replaced."""
-        bucket, name = self._where(key)
-        sink: _Sink | None = None
-        for _ in range(2):
-            try:
-                while sink is None or sink.received < sink.size:
-                    sink = self._receive(bucket, name, file, sink, stopped)
-            except S3Error as error:
-                if error.code != "PreconditionFailed":
-                    raise
-                sink = None
-            else:
-                if sink.is_damaged():
-                    raise StoreError(f"{key} is damaged (its checksum does not match): store it again")
-                return
-        raise StoreError(f"{key} was replaced again and again while it was read: read it again")
-
-    def _receive(self, bucket: str, name: str, file: BinaryIO, sink: _Sink | None, stopped: threading.Event) -> _Sink:
-        """Read on from where `sink` ends, as far as the connection holds; raises where it brings nothing."""
-        before = sink.received if sink else 0
-        headers: Any = {"If-Match": sink.etag} if sink else None
-        response = self._client.get_object(bucket_name=bucket, object_name=name, offset=before, request_headers=headers)
-        try:
-            sink = sink or _Sink(file, response.headers)
-            for block in response.stream(_BLOCK):
-                if stopped.is_set():
-                    raise _Stopped
-                sink.write(block)
-        except HTTPError:
-            if sink is None or sink.received == before:
-                raise
-        finally:
-            response.close()
-            response.release_conn()
-        return sink
-
-    def _stat(self, bucket: str, name: str) -> Any:
-        """What the server knows of an object; None where there is none. The answer does not tell a missing bucket."""
-        try:
-            return self._client.stat_object(bucket_name=bucket, object_name=name)
-        except S3Error as error:
-            if error.code != "NoSuchKey":
-                raise
-            if not self._client.bucket_exists(bucket_name=bucket):
-                raise no_bucket(bucket, self._endpoint) from None
-            return None
-
-    def _labels(self, bucket: str, name: str) -> dict[str, str]:
-        found = self._stat(bucket, name)
-        if not found:
             return {}
-        metadata = {header.lower(): value for header, value in (found.metadata or {}).items()}
-        labels = {header.removeprefix(_USER): text for header, text in metadata.items() if header.startswith(_USER)}
-        tags: Mapping[str, str] = {}
-        try:
-            tags = self._client.get_object_tags(bucket_name=bucket, object_name=name) or {}
-        except S3Error as error:
-            if error.code != "NoSuchKey":  # it was deleted a moment ago
-                raise
-        return {tag.lower(): text for tag, text in tags.items()} | labels
+        return {tag.lower(): text for tag, text in (tags or {}).items()}
 
-    def _names(self, bucket: str, prefix: str) -> list[str]:
-        found = self._client.list_objects(bucket_name=bucket, prefix=prefix, recursive=True)
-        return [entry.object_name for entry in found]
+    def _names(self, bucket: str, prefix: str, *, recursive: bool = True) -> list[str]:
+        found = self._client.list_objects(bucket_name=bucket, prefix=prefix, recursive=recursive)
+        return [entry.object_name for entry in found if entry.object_name]
 
-    def _delete_all(self, bucket: str, prefix: str) -> int:
-        names = self._names(bucket, prefix)
+    def _delete(self, bucket: str, names: list[str]) -> int:
+        """How many there were."""
         for failure in self._client.remove_objects(
             bucket_name=bucket, delete_object_list=(DeleteObject(name) for name in names)
         ):
             raise StoreError(f"could not delete {failure.name} from {bucket}: {failure.message}")
         return len(names)
+
+
+def _labels(key: str, sha256: str = "") -> Mapping[str, str]:
+    """What we note on an object of ours: in somebody else's bucket that it is ours."""
+    return {**({SHA256: sha256} if sha256 else {}), **({OURS: "yes"} if key.startswith("s3://") else {})}
 
 
 def _some(found: Iterator[Any]) -> Iterator[Any]:

@@ -11,15 +11,16 @@ import asyncio
 import errno
 import io
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import nats.errors
 from nats.js.errors import APIError
 
+from schemas.objects import Version
 from v2t_stream import codes
 from v2t_stream.bucket import AT_ONCE, Bucket, Copy, sha256_of
 from v2t_stream.client import NatsClient
@@ -32,6 +33,15 @@ TRANSCRIPTS: Final = "v2t_transcripts"
 MODELS: Final = "v2t_models"
 
 OURS: Final = "v2t-transcript"  # the label of what we put into a bucket of somebody else
+
+
+class Found(NamedTuple):
+    """What a store knows of an object."""
+
+    size: int  # bytes
+    version: Version
+    labels: Mapping[str, str]  # what its uploader noted on it, by lower-case names
+    is_tagged: bool = False  # and more in tags, which take another request
 
 
 class ObjectStore(Protocol):
@@ -59,8 +69,11 @@ class ObjectStore(Protocol):
 
     async def put(self, key: str, data: bytes) -> None: ...
 
-    async def get_file(self, key: str, path: Path) -> None:
-        """Write the object to `path`, in a directory that exists; the file appears complete or not at all."""
+    async def get_file(self, key: str, path: Path, *, version: Version | None = None) -> None:
+        """Write the object to `path`, in a directory that exists; the file appears complete or not at all.
+
+        `version`: of an object in somebody else's bucket; raises VersionGone where it is not there any more.
+        """
 
     async def get(self, key: str) -> bytes: ...
 
@@ -70,9 +83,6 @@ class ObjectStore(Protocol):
     async def sha256(self, key: str) -> str | None:
         """The SHA-256 of the object's bytes, in hexadecimal; None where it is not known, or there is no object."""
 
-    async def labels(self, key: str) -> dict[str, str]:
-        """What its uploader noted on an object, by lower-case names; nothing where there is none, or none are kept."""
-
     async def keys(self, prefix: str) -> list[str]:
         """The keys that begin so."""
 
@@ -81,6 +91,35 @@ class ObjectStore(Protocol):
 
     async def delete_prefix(self, prefix: str) -> int:
         """Remove all objects whose keys begin so, as in `media/<job>/`; how many there were."""
+
+    async def sweep(self, *, idle: float = 3600.0) -> int:
+        """Remove what is of no use to anybody and goes by no other way; how many objects.
+
+        `idle`: seconds since whoever was writing it last did, well above any pause that a living one makes.
+        """
+
+
+@runtime_checkable
+class BucketStore(ObjectStore, Protocol):
+    """An ObjectStore on an S3 server: a key `s3://bucket/name` means an object of any bucket there.
+
+    Raises InvalidKey where no object can have such a name.
+    """
+
+    async def look(self, key: str, version: Version | None = None) -> Found | None:
+        """What is known of the object, or of that version; None where there is none.
+
+        Raises VersionGone where the object is there, and not that version of it.
+        """
+
+    async def tags(self, key: str, version: Version | None = None) -> dict[str, str]:
+        """The object's tags, by lower-case names."""
+
+    async def beginning(self, key: str, length: int) -> bytes:
+        """At most so many bytes from its start, unchecked. Raises ObjectMissing."""
+
+    async def put_new(self, key: str, data: bytes) -> bool:
+        """Store it where there is no object of that name; of several at once one does, and False for the others."""
 
 
 class JetStreamStore:
@@ -112,7 +151,7 @@ class JetStreamStore:
         with _told(f"store {key}"):
             await self._bucket(key).upload(key, io.BytesIO(data))
 
-    async def get_file(self, key: str, path: Path) -> None:
+    async def get_file(self, key: str, path: Path, *, version: Version | None = None) -> None:  # noqa: ARG002  # a key of ours is never used again
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         with _told(f"fetch {key} into {path}"):
             try:
@@ -137,9 +176,6 @@ class JetStreamStore:
         with _told(f"look up {key}"):
             record, _ = await self._bucket(key).record(key)
         return sha256_of(record.digest).hex() or None if record and not record.deleted else None
-
-    async def labels(self, key: str) -> dict[str, str]:  # noqa: ARG002  # the protocol's
-        return {}
 
     async def keys(self, prefix: str) -> list[str]:
         with _told(f"list {prefix}"):

@@ -88,6 +88,7 @@ ROLES: Final = (
         "runs stages: takes work, publishes results, reads and writes media and transcripts",
         "V2T_WORKERS",
         publishes=(
+            BUCKET_SUBJECT,  # of uploads that the server did not tell of
             "v2t.job.>",
             "v2t.chunk.>",
             "v2t.done.*",

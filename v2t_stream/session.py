@@ -233,7 +233,7 @@ async def announce_uploads(settings: Settings) -> str:
     try:
         await minio_store(settings).announce_uploads()
     except StoreError as error:
-        return f"uploads start no jobs by themselves, only by v2t bucket sync: {error}"
+        return f"uploads start jobs only when the fleet looks into the bucket, every few minutes: {error}"
     return ""
 
 

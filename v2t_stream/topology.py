@@ -142,7 +142,7 @@ _RERUN: Final = Rerun.subject_of(job="*", run="*")
 _MEDIA: Final = (*any_run(Downloaded, job="*"), _RERUN)
 
 STAGES: Final[tuple[StageRow, ...]] = (
-    StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 60, 5, 16),
+    StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 600, 5, 256),
     StageRow(
         "download",
         JOBS,
@@ -310,12 +310,14 @@ def place_of(job: str) -> tuple[str, int]:
     return (parent, int(n)) if parent and is_place else (job, 0)
 
 
-def upload_job_id(upload: Upload) -> str:
+def upload_job_id(upload: Upload, again: int = 0) -> str:
     """The id of the job made by one version of an uploaded object.
 
-    However often and after whatever time it is announced or listed, it is the same job.
+    However often and after whatever time it is announced or listed, it is the same job. `again`: how many times it had
+    been replaced before its job could read it, and came back.
     """
-    digest = hashlib.sha256(msgspec.json.encode((upload.bucket, upload.key, upload.etag, upload.version))).digest()
+    named = (upload.bucket, upload.key, upload.etag, upload.version, *((again,) if again else ()))
+    digest = hashlib.sha256(msgspec.json.encode(named)).digest()
     return f"up-{base36(int.from_bytes(digest[:12], 'big'))}"
 
 

@@ -1,25 +1,23 @@
-"""The upload bucket: which of its objects start jobs, what their uploaders ask for, and where the transcripts go."""
+"""The upload bucket: which of its objects start jobs, and what their uploaders ask for."""
 
 import asyncio
 import mimetypes
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from schemas.message import decode_as
 from schemas.notification import Upload
 from schemas.requests import SubmitRequest
-from schemas.transcript import Transcript
-from v2t_stream.errors import ObjectMissing, Reject
-from v2t_stream.formats import render_all
-from v2t_stream.object_store import OURS, ObjectStore
+from v2t_stream.errors import InvalidKey, ObjectMissing, Reject, VersionGone
+from v2t_stream.object_store import OURS, BucketStore, Found
 from v2t_stream.settings import Settings
 from v2t_stream.submission import check, of_fields
 
 _SIDECAR: Final = ".json"
 _LARGEST: Final = 64 << 10  # bytes of a sidecar, which is read into memory
-_NAME: Final = 255 - len(".json")  # bytes that one step of a key has in MinIO
 _FOREIGN: Final = (
     *("text/plain", "text/html", "text/csv", "text/x-", "image/", "font/"),
     *("application/pdf", "application/zip", "application/json", "application/x-tar", "application/msword"),
@@ -46,68 +44,67 @@ def is_foreign(name: str) -> bool:
     return kind.startswith(_FOREIGN)
 
 
-async def request_of(store: ObjectStore, upload: Upload) -> SubmitRequest | None:
-    """What is asked for `upload`; None for what we put beside one ourselves.
+class Noted(NamedTuple):
+    """What the server says of an upload."""
 
-    Of the object's metadata, its tags and the object <key>.json beside it the first that names an option counts.
-    Raises Reject where it cannot be done, StoreError where the store cannot tell.
+    upload: Upload  # with its version, where it has one that was not told
+    is_there: bool  # and was not replaced
+    labels: Mapping[str, str]  # its metadata and its tags; where both have a name, the metadata
+    sidecar: bytes  # the object <key>.json beside it
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we put it there ourselves."""
+        return OURS in self.labels
+
+
+async def noted(store: BucketStore, upload: Upload) -> Noted:
+    """Raises Reject where no object can have its name, StoreError where the store cannot tell."""
+    if not upload.key:
+        raise Reject("an upload without a name was announced: upload it under one")
+    try:
+        found, sidecar = await asyncio.gather(_seen(store, upload), _sidecar(store, upload))
+    except InvalidKey as error:
+        raise Reject(f"{error}: upload it under another") from error
+    if not found:
+        return Noted(upload, is_there=False, labels={}, sidecar=sidecar)
+    exact = msgspec.structs.replace(upload, version=found.version.id)
+    tags = await store.tags(upload.url, exact.exactly) if found.is_tagged else {}
+    return Noted(exact, is_there=True, labels={**tags, **found.labels}, sidecar=sidecar)
+
+
+def request_of(upload: Noted) -> SubmitRequest:
+    """What is asked for it: of its labels and its sidecar the first that names an option counts.
+
+    Raises Reject where it cannot be done.
     """
-    labels = await store.labels(upload.url)
-    if OURS in labels:
-        return None
-    asked = {name.replace("-", "_"): value for name, value in labels.items() if name.replace("-", "_") in _ASKED}
-    request = of_fields({**await _sidecar(store, upload), **asked, "url": upload.url})
+    labels = {name.replace("-", "_"): text for name, text in upload.labels.items()}
+    asked = {name: text for name, text in labels.items() if name in _ASKED}
+    request = of_fields({**_fields(upload), **asked, "url": upload.upload.url})
     check(request)
     return request
 
 
-async def _sidecar(store: ObjectStore, upload: Upload) -> dict[str, Any]:
-    if (await store.size(upload.url + _SIDECAR) or 0) > _LARGEST:
-        raise Reject(
-            f"{upload.url}{_SIDECAR} is too large for an object with options: correct it and upload both again"
-        )
+async def _seen(store: BucketStore, upload: Upload) -> Found | None:
+    """That version, and no other that has come in its place."""
     try:
-        return decode_as(dict[str, Any], await store.get(upload.url + _SIDECAR))
-    except ObjectMissing:
-        return {}
+        return await store.look(upload.url, upload.exactly)
+    except VersionGone:
+        return None
+
+
+async def _sidecar(store: BucketStore, upload: Upload) -> bytes:
+    try:
+        return await store.beginning(upload.url + _SIDECAR, _LARGEST + 1)
+    except (ObjectMissing, InvalidKey):  # its name may be too long where the upload's own is not
+        return b""
+
+
+def _fields(upload: Noted) -> dict[str, Any]:
+    name = upload.upload.url + _SIDECAR
+    if len(upload.sidecar) > _LARGEST:
+        raise Reject(f"{name} is too large for an object with options: correct it and upload both again")
+    try:
+        return decode_as(dict[str, Any], upload.sidecar) if upload.sidecar else {}
     except msgspec.DecodeError as error:
-        raise Reject(
-            f"{upload.url}{_SIDECAR} is no JSON object with options ({error}): correct it and upload both again"
-        ) from error
-
-
-async def store_copies(store: ObjectStore, settings: Settings, transcript: Transcript) -> bool:
-    """Store the transcript of an upload under the upload's own path too; False for any other source."""
-    root = f"s3://{settings.upload_bucket}/"
-    if not settings.minio_endpoint or not transcript.source.startswith(root):
-        return False
-    path = PurePosixPath(transcript.source.removeprefix(root))
-    stem = _fitting(f"transcripts/{path.with_suffix('')}")
-    if await _source(store, f"{stem}.json") not in (transcript.source, ""):
-        stem = _fitting(f"transcripts/{path}")  # talk.mp4 and talk.wav would both be talk.srt
-    beside = root + stem.removeprefix("transcripts/")
-    for format_, text in render_all(transcript):
-        places = [f"{stem}.{format_}"]
-        if settings.beside_upload and await _is_free(store, f"{beside}.{format_}"):
-            places.append(f"{beside}.{format_}")
-        await asyncio.gather(*(store.put(place, text.encode()) for place in places))
-    return True
-
-
-def _fitting(stem: str) -> str:
-    """`stem` with a name to which a suffix can be added: the upload's own may be as long as a name can be."""
-    folder, _, name = stem.rpartition("/")
-    return f"{folder}/{name.encode()[:_NAME].decode(errors='ignore')}"
-
-
-async def _source(store: ObjectStore, key: str) -> str:
-    """Of which source the transcript at `key` is; empty where there is none."""
-    try:
-        return decode_as(Transcript, await store.get(key)).source
-    except (ObjectMissing, msgspec.DecodeError):
-        return ""
-
-
-async def _is_free(store: ObjectStore, key: str) -> bool:
-    """Whether we may put something there: what others put beside their upload is theirs."""
-    return await store.size(key) is None or OURS in await store.labels(key)
+        raise Reject(f"{name} is no JSON object with options ({error}): correct it and upload both again") from error

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 import time
@@ -18,7 +19,7 @@ from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress, R
 from schemas.message import Message
 from v2t_stream.applied import is_applied
 from v2t_stream.epochs import Seen
-from v2t_stream.errors import BrokerError, Denied, Foreign, Hung, Reject, Retry, StoreChanged, V2TError
+from v2t_stream.errors import BrokerError, Denied, Foreign, Hung, Reject, Retry, StoreAway, StoreChanged, V2TError
 from v2t_stream.fleet import fleet, version
 from v2t_stream.links import keep_submission
 from v2t_stream.logs import about
@@ -51,6 +52,8 @@ _DRAIN: Final = 20.0  # seconds that work in hand may take after a stop was aske
 _LEAVE: Final = 2.0  # seconds in which work that is cancelled must end
 _HUNG: Final = 60.0  # and work that took too long, whose thread may be in the middle of something
 _REASON: Final = 2000  # characters of a reason, which may quote what a stranger sent
+_AWAY_PAUSES: Final = (1.0, 2.0, 5.0)  # seconds between two tries while the object store is away; the last ones alike
+_AWAY: Final = 600.0  # seconds that work waits for it here, before another node may try
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
 _FOREIGN: Final = 10.0  # seconds that what another release may read is left to its nodes
@@ -342,13 +345,31 @@ class Worker:
         await message.nak(delay)
 
     async def _do(self, message: Msg, work: Message | Submission, tries: Tries) -> None:
+        """An outage of the object store is nobody's failure: the work stays in hand, and no try is used up.
+
+        After a while another node is given it, which may reach the store, but not where the message would be given up.
+        """
+        give_back = math.inf if tries.waits >= _WAITS - 1 else time.monotonic() + _AWAY
+        async with self._kept_alive(message, work):
+            for pause in itertools.chain(_AWAY_PAUSES, itertools.repeat(_AWAY_PAUSES[-1])):
+                try:
+                    await self._try(message, work, tries)
+                except StoreAway as error:
+                    if time.monotonic() > give_back:
+                        raise
+                    self._presence.last_error = str(error)
+                    log.warning("again in %g s, as the store is away: %s", pause, error)
+                    await asyncio.sleep(pause)
+                else:
+                    return
+
+    async def _try(self, message: Msg, work: Message | Submission, tries: Tries) -> None:
         with self._outbox() as outbox:
-            async with self._kept_alive(message, work):
-                async with self._ledger.begun(message, tries):
-                    with span(self._row.name, **{"v2t.job": work.job, "messaging.destination.name": message.subject}):
-                        await self._process(work, outbox)
-                if outbox.held:
-                    await self._send_in_turn(message, outbox, tries)
+            async with self._ledger.begun(message, tries):
+                with span(self._row.name, **{"v2t.job": work.job, "messaging.destination.name": message.subject}):
+                    await self._process(work, outbox)
+            if outbox.held:
+                await self._send_in_turn(message, outbox, tries)
 
     async def _send_in_turn(self, message: Msg, outbox: Outbox, tries: Tries) -> None:
         """Send what waits for its turn, which may take hours, while others work in the slot."""

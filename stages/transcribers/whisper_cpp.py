@@ -25,7 +25,8 @@ from v2t_stream.transcriber import Samples, Transcription
 _SHORTEST = 4_800
 _INAUDIBLE = 1e-4  # of 1: -80 dBFS
 _UNSURE = -1.0  # mean log probability of tokens (openai/whisper, transcribe.py)
-_FEW = 4  # tokens
+_FEW = 4  # tokens; nobody says so few in
+_LONG = 8.0  # seconds of speech
 _BEAM = 5  # the default of whisper.cpp's own command line
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})  # languages written without spaces between words
 _ENGLISH_ONLY = 51_864  # tokens in the vocabulary; the multilingual models have more
@@ -104,7 +105,7 @@ class WhisperCpp:
             raise RuntimeError(f"whisper.cpp failed with code {code}")
         pieces = list(self._pieces())
         text = b"".join(piece.text for piece in pieces).decode(errors="replace").strip()
-        if not text or not _has_sound(chunk) or _is_guess(pieces):
+        if not text or not _has_sound(chunk) or _is_guess(pieces, duration):
             return Transcription((), spoken, confidence)
         words = tuple(_words(pieces, duration, spaced=spoken not in _UNSPACED))
         return Transcription((Segment(start=0.0, end=duration, text=text, words=words),), spoken, confidence)
@@ -195,10 +196,10 @@ def _has_sound(chunk: Samples) -> bool:
     return chunk.size > _SHORTEST and bool(np.abs(chunk).max() > _INAUDIBLE)
 
 
-def _is_guess(pieces: Sequence[_Piece]) -> bool:
+def _is_guess(pieces: Sequence[_Piece], duration: float) -> bool:
     """Whether it is one of the few words that a model guesses in noise; the binding keeps what it says of silence."""
     sureness = sum(math.log(max(piece.probability, 1e-9)) for piece in pieces) / len(pieces)
-    return len(pieces) <= _FEW and sureness < _UNSURE
+    return len(pieces) <= _FEW and (sureness < _UNSURE or duration > _LONG)
 
 
 def _words(pieces: Iterable[_Piece], duration: float, *, spaced: bool) -> Iterator[Word]:

@@ -1,30 +1,37 @@
-"""A bucket that starts jobs: a real MinIO server that publishes to a real nats-server, real stages, real words."""
+"""A bucket that starts jobs: a real S3 server that publishes to a real nats-server, real stages, real words."""
 
 import asyncio
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from minio import Minio
-from minio.commonconfig import Tags
+from minio.commonconfig import ENABLED, Tags
 from minio.error import S3Error
+from minio.versioningconfig import VersioningConfig
 
 from schemas.events import Submitted
 from schemas.message import encode
 from schemas.notification import Notification, Upload
 from schemas.options import Options
-from tests.harness import DATA, MinioServer, Node, Server, ended, node, reference
+from schemas.requests import SubmitRequest
+from tests.harness import DATA, Node, S3Server, Server, ended, node, reference, s3_server
 from tests.patience import PATIENCE
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.jobs import Job, fold_all
+from v2t_stream.minio_store import MinioStore
 from v2t_stream.session import announce_uploads, set_up
-from v2t_stream.topology import BUCKET_SUBJECT, INBOX, JOBS, inbox_epoch, job_id, upload_job_id
+from v2t_stream.submission import submit
+from v2t_stream.topology import BUCKET_SUBJECT, DEAD, INBOX, JOBS, inbox_epoch, job_id, upload_job_id
+from v2t_stream.upload_sync import UploadSync
 from v2t_stream.wer import word_error_rate
 
 CLIP = "5s.flac"
@@ -33,7 +40,7 @@ UPLOADS = "v2t-uploads"
 
 class Place(NamedTuple):
     nats: Server
-    minio: MinioServer
+    minio: S3Server
     node: Node
 
     @property
@@ -41,20 +48,22 @@ class Place(NamedTuple):
         return self.minio.client()
 
 
-async def prepare(nats: Server, minio: MinioServer) -> None:
+async def prepare(nats: Server, minio: S3Server) -> None:
     async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
         await set_up(connection, minio.settings())
+        if not minio.tells:
+            return
         async with asyncio.timeout(PATIENCE):  # MinIO answers before it knows whom it can tell
             while await announce_uploads(minio.settings()):
                 await asyncio.sleep(0.1)
 
 
 @contextlib.contextmanager
-def servers(folder: Path) -> Iterator[tuple[Server, MinioServer]]:
+def servers(folder: Path, *, tells: bool = True) -> Iterator[tuple[Server, S3Server]]:
     nats = Server(folder / "nats")
     nats.start()
     try:
-        minio = MinioServer(folder / "minio", nats)
+        minio = s3_server(folder / "minio", nats.url if tells else "")
         minio.start()
         try:
             yield nats, minio
@@ -90,7 +99,7 @@ def put(client: Minio, key: str, data: bytes | None = None, **more: object) -> U
         length=len(data),
         **more,  # type: ignore[arg-type]
     )
-    return Upload(bucket=UPLOADS, key=key, etag=(result.etag or "").strip('"'))
+    return Upload(bucket=UPLOADS, key=key, etag=(result.etag or "").strip('"'), version=result.version_id or "")
 
 
 def read(client: Minio, bucket: str, key: str) -> str:
@@ -151,14 +160,61 @@ async def test_what_we_store_beside_an_upload_starts_nothing(place: Place, conne
     assert not [job for job in (await jobs(connection)).values() if job.title.endswith((".srt", ".json", ".txt"))]
 
 
-async def test_two_uploads_of_one_stem_keep_both_transcripts(place: Place, connection: Connection) -> None:
+async def test_uploads_of_one_stem_at_once_keep_a_transcript_each(place: Place, connection: Connection) -> None:
     """Else the transcript of talk.wav silently replaces that of talk.flac."""
-    first = put(place.client, "twins/talk.flac")
-    await ended(connection, upload_job_id(first))
-    second = put(place.client, "twins/talk.wav")
-    await ended(connection, upload_job_id(second))
-    assert read(place.client, "v2t-transcripts", "twins/talk.srt")
-    assert read(place.client, "v2t-transcripts", "twins/talk.wav.srt")
+    names = [f"twins/talk.{suffix}" for suffix in ("flac", "wav", "mkv", "mp4")]
+    uploads = await asyncio.gather(*(asyncio.to_thread(put, place.client, name) for name in names))
+    for upload in uploads:
+        await ended(connection, upload_job_id(upload))
+    listed = place.client.list_objects(bucket_name="v2t-transcripts", prefix="twins/", recursive=True)
+    kept = [entry.object_name or "" for entry in listed if (entry.object_name or "").endswith(".json")]
+    owners = {json.loads(read(place.client, "v2t-transcripts", name))["job"] for name in kept}
+    assert owners == {upload_job_id(upload) for upload in uploads}
+    assert "twins/talk.json" in kept
+
+
+async def test_a_path_below_another_transcripts_name_stops_no_job(place: Place, connection: Connection) -> None:
+    """Else a job hangs at its very end, as a file cannot be a folder too."""
+    for name in ("below/talk.srt/part.flac", "below/talk.flac"):
+        job = await ended(connection, upload_job_id(put(place.client, name)))
+        assert job.state == "completed"
+
+
+async def test_a_job_has_the_words_of_the_version_that_was_announced(place: Place, connection: Connection) -> None:
+    """Else a file that is replaced at once gives its job, and every other one, the words of the last."""
+    clip = (DATA / CLIP).read_bytes()
+    uploads = [put(place.client, "quick/talk.flac", clip + b"\0" * n) for n in range(8)]
+    *earlier, last = [await ended(connection, upload_job_id(upload)) for upload in uploads]
+    assert last.state == "completed"
+    for job in earlier:
+        if job.state == "failed":  # else it was quicker than its successor
+            assert "quick/talk.flac was replaced by another upload since it was submitted" in job.reason
+    assert json.loads(read(place.client, "v2t-transcripts", "quick/talk.json"))["job"] == last.id
+
+
+async def test_a_file_that_is_put_back_gets_its_path_back(place: Place, connection: Connection) -> None:
+    """Else A, B and A again end with the words of B under the name of A."""
+    first, second = (DATA / CLIP).read_bytes(), (DATA / "20s-1.flac").read_bytes()
+    upload = put(place.client, "back/talk.flac", first)
+    for data in (first, second):
+        await ended(connection, upload_job_id(put(place.client, "back/talk.flac", data)))
+    put(place.client, "back/talk.flac", first)
+    async with asyncio.timeout(PATIENCE):
+        while json.loads(read(place.client, "v2t-transcripts", "back/talk.json"))["job"] != upload_job_id(upload):
+            await asyncio.sleep(0.1)
+
+
+async def test_what_was_replaced_and_came_back_before_it_was_read_is_transcribed(
+    place: Place, connection: Connection
+) -> None:
+    """Else the file lies there for ever, and its job says that it was replaced."""
+    upload = Upload(bucket=UPLOADS, key="again/talk.flac", etag=put(place.client, "again/first.flac").etag)
+    put(place.client, "again/talk.flac", b"another")
+    await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(upload)), timeout=PATIENCE)
+    job = await ended(connection, upload_job_id(upload))
+    assert "was replaced" in job.reason
+    assert put(place.client, "again/talk.flac") == upload
+    assert (await ended(connection, upload_job_id(upload, 1))).state == "completed"
 
 
 async def test_what_a_user_put_beside_the_upload_stays(place: Place, connection: Connection) -> None:
@@ -245,25 +301,48 @@ async def test_an_object_of_any_bucket_is_read_with_the_credentials_here(place: 
             assert word_error_rate(reference(CLIP), done.stdout) < 0.1
 
 
-async def test_what_was_announced_in_vain_is_submitted_by_sync_once(place: Place, connection: Connection) -> None:
-    """Else what was uploaded before anything was set up never becomes a transcript, or each sync does all again."""
-    client = place.client
-    quiet = client.get_bucket_notification(bucket_name=UPLOADS)
-    client.delete_bucket_notification(bucket_name=UPLOADS)
-    uploads = [put(client, f"late/a+b {n}%.flac", metadata={"language": "en"}) for n in range(3)]
-    client.set_bucket_notification(bucket_name=UPLOADS, config=quiet)
-    environment = {**os.environ, **place.minio.environment, "NATS_URL": place.nats.url}
-    for expected in ("3 uploads submitted, ", "0 uploads submitted, "):
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "v2t_stream", "bucket", "sync"],
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.stdout.startswith(expected), done.stdout + done.stderr
-        facts = await submitted(connection, uploads)
-        assert {fact.options.language for fact in facts} == {"en"}
+async def test_what_nobody_told_of_is_taken_up_once(tmp_path: Path) -> None:
+    """Else what was uploaded before anything was set up never becomes a transcript, or each look does all again."""
+    with servers(tmp_path, tells=False) as (nats, minio):
+        await prepare(nats, minio)
+        environment = {**os.environ, **minio.environment, "NATS_URL": nats.url}
+
+        async def sync() -> str:
+            command = [sys.executable, "-m", "v2t_stream", "bucket", "sync"]
+            done = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, text=True)
+            return done.stdout + done.stderr
+
+        client = minio.client()
+        uploads = [put(client, "late/a+b 0%.flac", metadata={"language": "en"})]
+        assert (await sync()).startswith("1 uploads submitted, 0 had")
+        uploads += [put(client, f"late/a+b {n}%.flac", metadata={"language": "en"}) for n in range(1, 4)]
+        async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
+            with node(nats.url, tmp_path / "home", "intake", **minio.environment):  # which looks by itself
+                facts = await submitted(connection, uploads)
+            assert {fact.options.language for fact in facts} == {"en"}
+            assert (await sync()).startswith("0 uploads submitted, 4 had")
+            assert len(await jobs(connection)) == 4
+
+
+async def test_a_bucket_that_keeps_versions_has_one_job_for_each(tmp_path: Path) -> None:
+    """Else a version that is listed and told of differently is done twice, or one that was replaced is lost."""
+    with servers(tmp_path) as (nats, minio):
+        await prepare(nats, minio)
+        client = minio.client()
+        client.set_bucket_versioning(bucket_name=UPLOADS, config=VersioningConfig(ENABLED))
+        uploads = [put(client, "kept.flac", b"x" * n) for n in (1, 2, 3)]
+        assert all(upload.version for upload in uploads)
+        with node(nats.url, tmp_path / "home", "intake", **minio.environment):
+            async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
+                facts = await submitted(connection, uploads)
+                assert [fact.version for fact in facts] == [upload.exactly for upload in uploads]
+                put(client, "gone.flac")
+                client.remove_object(bucket_name=UPLOADS, object_name="gone.flac")
+                await submitted(connection, [put(client, "last.flac")])
+                store = MinioStore(minio.settings())
+                for _ in range(2):
+                    assert await UploadSync(connection, store, minio.settings()).run() == (0, 2)
+                assert len([job for job in (await jobs(connection)).values() if job.title == "kept.flac"]) == 3
 
 
 @pytest.fixture(scope="module")
@@ -307,7 +386,7 @@ async def test_only_what_is_wanted_starts_a_job(intake: Place) -> None:
     """Else the rest of a bucket that others use too is transcribed as well."""
     async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
         for key in ("out/a.mp4", "in/a.mp3", "in/folder/", "in/a.mp4.json"):
-            put(intake.client, key, b"{}")
+            put(intake.client, key, b"")
         gone = put(intake.client, "in/gone.mp4")
         intake.client.remove_object(bucket_name=UPLOADS, object_name="in/gone.mp4")
         await submitted(connection, [gone, put(intake.client, "in/wanted.Mp4")])
@@ -362,9 +441,59 @@ async def test_minio_is_killed_in_the_middle_and_an_object_is_gone(tmp_path: Pat
                 assert "s3://v2t-uploads/gone.flac is not, or no longer, in the bucket" in job.reason
 
 
+async def test_an_outage_of_the_store_is_no_jobs_failure_and_no_links_wait(tmp_path: Path) -> None:
+    """Else a restart of the store fails what is in hand, and who submits a link meanwhile waits behind uploads."""
+    with servers(tmp_path) as (nats, minio):
+        await prepare(nats, minio)
+        async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
+            upload = put(minio.client(), "early.flac")
+            minio.kill()
+            late = [Upload(bucket=UPLOADS, key=f"late/{n}.flac", etag="e") for n in range(40)]
+            for each in late:
+                await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE)
+            with node(nats.url, tmp_path / "home", **minio.environment):
+                link, _ = await submit(connection, SubmitRequest(url="http://127.0.0.1:1/talk.mp4"))
+                begun = time.monotonic()
+                async with asyncio.timeout(PATIENCE):
+                    while not await connection.any_of(JOBS, [Submitted.SUBJECT.format(job=link)]):
+                        await asyncio.sleep(0.05)
+                assert time.monotonic() - begun < 20  # a look at the store waits for it longer
+                await asyncio.to_thread(minio.revive)
+                assert (await ended(connection, upload_job_id(upload))).state == "completed"
+                for each in late:
+                    job = await ended(connection, upload_job_id(each))
+                    assert "is not, or no longer, in the bucket" in job.reason
+
+
+@pytest.mark.parametrize(
+    "key", ["../a.flac", "a/../b.flac", "./a.flac", "x" * 5000 + ".flac", "x" * 300 + ".flac"], ids=lambda key: key[:9]
+)
+async def test_a_name_that_cannot_be_looked_up_is_rejected_once(intake: Place, key: str) -> None:
+    """Else it is tried for minutes, fails under an id that nobody knows, and again with every look at the bucket."""
+    upload = Upload(bucket=UPLOADS, key=f"in/{key}", etag="e")
+    async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
+        after = put(intake.client, "in/after.flac")  # so that the folder is there
+        for each in (upload, upload, after):
+            await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE)
+        await submitted(connection, [upload, after])
+        job = (await jobs(connection))[upload_job_id(upload)]
+        assert job.state == "failed"
+        assert "upload it under another" in job.reason
+        assert not [letter async for letter in connection.watch(DEAD, "v2t.dead.intake.up-*", live=False) if letter]
+
+
+@pytest.mark.parametrize("length", [251, 255])
+async def test_a_long_name_is_no_hindrance(intake: Place, length: int) -> None:
+    """Else an upload fails as the object with options that is not beside it would have too long a name."""
+    async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
+        upload = put(intake.client, "in/" + "n" * (length - 5) + ".flac")
+        await submitted(connection, [upload])
+        assert (await jobs(connection))[upload_job_id(upload)].state == "queued"
+
+
 async def test_the_commands_say_what_is_missing(tmp_path: Path) -> None:
     """Else who has not set MinIO up, or not to announce, waits for transcripts that never come."""
-    minio = MinioServer(tmp_path / "minio")  # without notifications
+    minio = s3_server(tmp_path / "minio")  # without notifications
     nats = Server(tmp_path / "nats")
     nats.start()
     minio.start()
@@ -382,10 +511,13 @@ async def test_the_commands_say_what_is_missing(tmp_path: Path) -> None:
         assert (done.returncode, "files are kept in NATS" in done.stdout) == (0, True), done.stderr
         done = await v2t("job", "list", **minio.environment)
         assert (done.returncode, "v2t topology apply --change-store" in done.stderr) == (1, True), done.stderr
-        done = await v2t("topology", "apply", "--change-store", **minio.environment)
-        assert (done.returncode, "MINIO_NOTIFY_NATS_ENABLE_V2T=on" in done.stderr) == (0, True), done.stderr
-        done = await v2t("bucket", "init", **minio.environment)
-        assert (done.returncode, "MINIO_NOTIFY_NATS_ENABLE_V2T=on" in done.stderr) == (1, True), done.stderr
+        for command in (("topology", "apply", "--change-store"), ("bucket", "init")):
+            done = await v2t(*command, **minio.environment)
+            told = done.stdout + done.stderr
+            if minio.PROGRAM == "minio":
+                assert "MINIO_NOTIFY_NATS_ENABLE_V2T=on" in told
+            else:
+                assert "at once where the server was started to tell NATS of uploads, else within 5 minutes" in told
         done = await v2t("topology", "show", **minio.environment)
         assert "files are kept in MinIO (v2t-*)" in done.stdout, done.stderr
         assert "intake" in done.stdout

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import redis
 from celery import Celery, chord, group
+from v2t_stream.spans import to_source
 
 from schemas.chunks import SAMPLE_RATE, Span
 from schemas.options import Request
@@ -21,7 +22,6 @@ from schemas.transcript import Segment, Transcript
 from v2t_stream.audio import flac
 from v2t_stream.engines import load_engine
 from v2t_stream.formats import FORMATS, render
-from v2t_stream.spans import to_source
 from v2t_stream.transcriber import Transcriber
 
 SECONDS = 1.0  # of media in a chunk

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.benchmarks.report import Row, say, spread
-from tests.harness import MinioServer
+from tests.harness import s3_server
 from v2t_stream.minio_store import MinioStore
 
 _BYTES = 100_000_000
@@ -18,7 +18,7 @@ _TARGET = 1.1
 
 async def run(folder: Path) -> list[Row]:
     """Put and get of a file of 100 MB, ours with its checksum taken and checked."""
-    server = MinioServer(folder / "store")
+    server = s3_server(folder / "store")
     server.start()
     try:
         store, client = MinioStore(server.settings()), server.client()

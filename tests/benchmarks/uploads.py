@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schemas.notification import Upload
 from tests.benchmarks.report import Row
-from tests.harness import MinioServer, Server, node
+from tests.harness import S3Server, Server, node, s3_server
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.session import announce_uploads, set_up
 from v2t_stream.topology import JOBS, job_of, upload_job_id
@@ -25,7 +25,7 @@ async def run(folder: Path) -> list[Row]:
     """Objects of a few bytes, by MinIO's SDK, with intake running."""
     nats = Server(folder / "uploads-nats")
     nats.start()
-    minio = MinioServer(folder / "uploads-minio", nats)
+    minio = s3_server(folder / "uploads-minio", nats.url)
     minio.start()
     try:
         async with await connect(nats.url, name="benchmark") as connection:
@@ -38,7 +38,7 @@ async def run(folder: Path) -> list[Row]:
         nats.stop()
 
 
-async def _measure(minio: MinioServer, connection: Connection) -> list[Row]:
+async def _measure(minio: S3Server, connection: Connection) -> list[Row]:
     client = minio.client()
     seen: dict[str, float] = {}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.compose import ROOT, services
-from tests.harness import broker, free_ports, minio_path
+from tests.harness import MinioServer, broker, free_ports, program
 from tests.patience import PATIENCE
 from v2t_stream.applied import is_applied
 from v2t_stream.embedded import server_path
@@ -172,7 +172,7 @@ def test_minio_starts_and_knows_the_broker_that_is_not_there_yet(tmp_path: Path)
     places |= {"/data": str(tmp_path / "data"), "/queue": str(tmp_path / "queue")}
     own = {name: places.get(value, value) for name, value in service["environment"].items()}
     own["MINIO_NOTIFY_NATS_ADDRESS_V2T"] = "127.0.0.1:1"
-    command = [minio_path(), *(places.get(word, word) for word in service["command"])]
+    command = [program(MinioServer.PROGRAM), *(places.get(word, word) for word in service["command"])]
     log = tmp_path / "minio.log"
     with (
         log.open("w") as output,

@@ -1,21 +1,29 @@
-"""What MinioStore alone has, against a real MinIO server."""
+"""What MinioStore alone has, against a real S3 server."""
 
 import asyncio
 import io
 import os
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import minio.api
 import pytest
+from minio import Minio
+from minio.commonconfig import ENABLED
+from minio.versioningconfig import VersioningConfig
 
-from tests.harness import MinioServer, broker, free_ports
+from schemas.objects import Version
+from tests.harness import S3Server, broker, free_ports, s3_server
 from tests.patience import PATIENCE
 from tests.small_disk import small_disk
-from v2t_stream.errors import SettingsError, StoreError
-from v2t_stream.minio_store import MinioStore, _Source
+from v2t_stream import minio_buckets, minio_transfer
+from v2t_stream.errors import InvalidKey, ObjectMissing, SettingsError, StoreAway, StoreError, VersionGone
+from v2t_stream.minio_store import MinioStore
+from v2t_stream.minio_transfer import Place, Sink, Source, upload
 from v2t_stream.session import check_store, set_up
 from v2t_stream.settings import Settings
 
@@ -23,37 +31,29 @@ HOUR = 3600
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
-    server = MinioServer(tmp_path_factory.mktemp("minio"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = s3_server(tmp_path_factory.mktemp("minio"))
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture
-async def store(server: MinioServer) -> MinioStore:
+async def store(server: S3Server) -> MinioStore:
     store = MinioStore(server.settings(), timeout=10)
     await store.create(media_max_age=HOUR)
     return store
 
 
-async def test_media_expires_after_whole_days_and_transcripts_stay(server: MinioServer, store: MinioStore) -> None:
+async def test_media_expires_after_whole_days_and_transcripts_stay(store: MinioStore) -> None:
     """Else the disk fills with media, or transcripts vanish."""
-    client = server.client()
     for hours, days in ((1, 1), (24, 1), (25, 2), (72, 3)):
         await store.create(media_max_age=hours * HOUR)
-        lifecycle = client.get_bucket_lifecycle(bucket_name="v2t-media")
-        assert lifecycle is not None
-        (rule,) = lifecycle.rules
-        assert rule.expiration
-        assert (rule.status, rule.expiration.days) == ("Enabled", days)
-    assert client.get_bucket_lifecycle(bucket_name="v2t-transcripts") is None
-    assert client.get_bucket_lifecycle(bucket_name="v2t-models") is None
-    assert client.get_bucket_lifecycle(bucket_name="v2t-uploads") is None
+        assert await store.lifetimes() == {"media": days * 24 * HOUR, "transcripts": 0, "models": 0}
 
 
 @pytest.mark.parametrize("size", [10, 20_000_000])
-async def test_damage_is_noticed(server: MinioServer, store: MinioStore, tmp_path: Path, size: int) -> None:
+async def test_damage_is_noticed(server: S3Server, store: MinioStore, tmp_path: Path, size: int) -> None:
     """Else a broken file is transcribed as if nothing were."""
     client = server.client()
     await store.put("media/j/a", os.urandom(size))
@@ -74,7 +74,7 @@ async def test_damage_is_noticed(server: MinioServer, store: MinioStore, tmp_pat
 
 async def test_a_server_that_is_killed_and_started_again_is_waited_for(tmp_path: Path) -> None:
     """Else every restart of MinIO fails the jobs of that moment."""
-    server = MinioServer(tmp_path / "server")
+    server = s3_server(tmp_path / "server")
     server.start()
     try:
         store = MinioStore(server.settings(), timeout=PATIENCE)
@@ -92,7 +92,7 @@ async def test_a_server_that_is_killed_and_started_again_is_waited_for(tmp_path:
         server.stop()
 
 
-async def test_what_others_put_there_is_read(server: MinioServer, store: MinioStore, tmp_path: Path) -> None:
+async def test_what_others_put_there_is_read(server: S3Server, store: MinioStore, tmp_path: Path) -> None:
     """Else an upload cannot be transcribed."""
     source = tmp_path / "source"
     for size in (0, 5, 12_000_000):
@@ -109,21 +109,111 @@ async def test_a_reader_gets_the_object_that_replaces_the_one_it_reads(
     """Else the first half of one file and the second of another make a third."""
     new = os.urandom(9_000_000)
     await store.put("media/j/a", os.urandom(9_000_000))
-    receive = MinioStore._receive
+    receive = minio_transfer._receive
     calls = 0
 
-    def broken_off(self: MinioStore, *arguments: object) -> object:
+    def broken_off(client: Minio, place: Place, *rest: Any, **more: Any) -> Sink:
         nonlocal calls
         calls += 1
-        sink = receive(self, *arguments)  # type: ignore[arg-type]
+        sink = receive(client, place, *rest, **more)
         if calls == 1:
             sink.received -= 1_000_000  # as if it had broken off
-            self._upload("media/j/a", _Source(io.BytesIO(new), threading.Event()))
+            upload(client, place, Source(io.BytesIO(new), threading.Event()), {})
         return sink
 
-    monkeypatch.setattr(MinioStore, "_receive", broken_off)
+    monkeypatch.setattr(minio_transfer, "_receive", broken_off)
     assert await store.get("media/j/a") == new
     assert calls == 3
+
+
+async def test_no_other_version_is_read_than_the_one_asked_for(
+    server: S3Server, store: MinioStore, tmp_path: Path
+) -> None:
+    """Else a job gets the words of a file that was put there after it was submitted."""
+    key, client = "s3://v2t-uploads/version.mp4", server.client()
+    old, new = os.urandom(9_000_000), os.urandom(9_000_000)
+    for data in (old, new):
+        client.put_object(bucket_name="v2t-uploads", object_name="version.mp4", data=io.BytesIO(data), length=len(data))
+        if data is old:
+            found = await store.look(key)
+            assert found
+            await store.get_file(key, tmp_path / "old", version=found.version)
+            assert (tmp_path / "old").read_bytes() == old
+    for read in (store.look(key, found.version), store.get_file(key, tmp_path / "new", version=found.version)):
+        with pytest.raises(VersionGone, match=r"version.mp4 was replaced"):
+            await read
+    assert not (tmp_path / "new").exists()
+
+
+async def test_a_version_that_is_kept_is_read_after_it_was_replaced(
+    server: S3Server, store: MinioStore, tmp_path: Path
+) -> None:
+    """Else a bucket that keeps versions keeps them in vain."""
+    client = server.client()
+    client.make_bucket(bucket_name="versions")
+    client.set_bucket_versioning(bucket_name="versions", config=VersioningConfig(ENABLED))
+    found = []
+    for data in (b"old", b"new"):
+        client.put_object(bucket_name="versions", object_name="a.mp4", data=io.BytesIO(data), length=len(data))
+        found.append(await store.look("s3://versions/a.mp4"))
+    assert found[0]
+    await store.get_file("s3://versions/a.mp4", tmp_path / "a", version=found[0].version)
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert await store.look("s3://versions/a.mp4", found[0].version) == found[0]
+    assert (
+        await store.look("s3://versions/a.mp4", Version(etag=found[0].version.etag)) == found[0]
+    )  # as some events say
+    client.remove_object(bucket_name="versions", object_name="a.mp4", version_id=found[0].version.id)
+    with pytest.raises(ObjectMissing):
+        await store.get_file("s3://versions/a.mp4", tmp_path / "b", version=found[0].version)
+
+
+async def test_of_many_who_claim_a_name_one_has_it(store: MinioStore) -> None:
+    """Else two uploads of one stem each take the other's transcript for their own to replace."""
+    claims = await asyncio.gather(*(store.put_new("transcripts/t.json", str(n).encode()) for n in range(12)))
+    assert sum(claims) == 1
+    assert await store.get("transcripts/t.json") == str(claims.index(True)).encode()
+    assert not await store.put_new("transcripts/t.json", b"later")
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 256, "n" * 1025, "a/../b", "./a", "..", "a\0b", "talk.srt/x.mp4"], ids=lambda name: name[:8]
+)
+async def test_a_name_that_no_object_can_have_is_refused_at_once(store: MinioStore, name: str) -> None:
+    """Else what cannot be looked up is tried again and again."""
+    await store.put("transcripts/talk.srt", b"a file, and no folder")
+    for attempt in (store.put_new(f"transcripts/{name}", b"x"), store.get(f"transcripts/{name}")):
+        with pytest.raises((InvalidKey, ObjectMissing)) as error:
+            await attempt
+        assert attempt.__name__ == "get" or error.type is InvalidKey
+
+
+@pytest.mark.parametrize("length", [256, 1025])
+async def test_a_name_that_is_too_long_is_known_by_a_look(store: MinioStore, length: int) -> None:
+    """Else an upload of such a name is taken for one that the server refuses for a while."""
+    await store.put("transcripts/long/a", b"the folder is there")
+    with pytest.raises(InvalidKey):
+        await store.look(f"transcripts/long/{'n' * length}")
+
+
+async def test_what_has_expired_is_removed_where_the_server_has_no_rules(
+    server: S3Server, store: MinioStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the disk of a server without lifecycle rules fills with media."""
+    await store.put("media/swept/a", b"old")
+    await store.put("transcripts/swept/a", b"for ever")
+    assert await store.sweep() == 0
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=30)
+
+    monkeypatch.setattr(minio_buckets, "datetime", Later)
+    await store.sweep()
+    is_there = await store.size("media/swept/a") is not None
+    assert is_there is (server.PROGRAM == "minio")  # which does it itself
+    assert await store.get("transcripts/swept/a") == b"for ever"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +224,7 @@ async def test_a_reader_gets_the_object_that_replaces_the_one_it_reads(
         ({"MINIO_SECURE": "true"}, "check MINIO_SECURE"),
     ],
 )
-async def test_wrong_settings_are_named(server: MinioServer, wrong: dict[str, str], says: str) -> None:
+async def test_wrong_settings_are_named(server: S3Server, wrong: dict[str, str], says: str) -> None:
     """Else who mistyped a key reads a page of XML."""
     store = MinioStore(Settings.from_environment({**server.environment, **wrong}), timeout=4)
     for attempt in (store.create(media_max_age=HOUR), store.get("media/j/a"), store.size("media/j/a")):
@@ -148,7 +238,7 @@ async def test_nobody_at_the_endpoint(tmp_path: Path) -> None:
     environment = {"MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "b"}
     port = free_ports()
     settings = Settings.from_environment({"MINIO_ENDPOINT": f"127.0.0.1:{port}", **environment})
-    with pytest.raises(StoreError, match=rf"no MinIO at 127.0.0.1:{port} answers: start it, or correct MINIO_ENDPOINT"):
+    with pytest.raises(StoreAway, match=rf"no MinIO at 127.0.0.1:{port} answers: start it, or correct MINIO_ENDPOINT"):
         await MinioStore(settings, timeout=0.5).put("media/j/a", b"x")
     async with broker(tmp_path / "nats") as (other, _):
         settings = Settings.from_environment({"MINIO_ENDPOINT": f"127.0.0.1:{other.port}", **environment})
@@ -156,7 +246,18 @@ async def test_nobody_at_the_endpoint(tmp_path: Path) -> None:
             await MinioStore(settings, timeout=5).put("media/j/a", b"x")
 
 
-async def test_a_missing_bucket_is_named(server: MinioServer) -> None:
+async def test_many_calls_lose_patience_together() -> None:
+    """Else in an outage each upload waits for all those before it, until its stage gives it up as too slow."""
+    environment = {"MINIO_ENDPOINT": f"127.0.0.1:{free_ports()}", "MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "b"}
+    store = MinioStore(Settings.from_environment(environment), timeout=1)
+    for _ in range(2):  # also when it was away before
+        begun = time.monotonic()
+        looks = await asyncio.gather(*(store.look(f"media/j/{n}") for n in range(256)), return_exceptions=True)
+        assert {type(each) for each in looks} == {StoreAway}
+        assert time.monotonic() - begun < 8  # one after another they take 16 s and more
+
+
+async def test_a_missing_bucket_is_named(server: S3Server) -> None:
     """Else who forgot to set it up takes all media for lost."""
     store = MinioStore(server.settings(MINIO_BUCKET_PREFIX="nowhere-"), timeout=30)
     for attempt in (store.put("media/j/a", b"x"), store.get("media/j/a"), store.size("media/j/a")):
@@ -165,7 +266,7 @@ async def test_a_missing_bucket_is_named(server: MinioServer) -> None:
 
 
 async def test_a_clock_that_is_wrong_is_named(
-    server: MinioServer, store: MinioStore, monkeypatch: pytest.MonkeyPatch
+    server: S3Server, store: MinioStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a machine whose clock stands still fails with a riddle."""
     monkeypatch.setattr(minio.api.time, "utcnow", lambda: datetime.now(UTC) + timedelta(hours=1))
@@ -176,7 +277,7 @@ async def test_a_clock_that_is_wrong_is_named(
 async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
     """Else a full disk is a riddle, or harms what was stored before."""
     with small_disk(tmp_path / "small", "64m") as disk:
-        server = MinioServer(disk)
+        server = s3_server(disk)
         server.start()
         try:
             store = MinioStore(server.settings(), timeout=30)
@@ -191,7 +292,7 @@ async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
             server.stop()
 
 
-async def test_a_process_with_another_store_is_told(server: MinioServer, tmp_path: Path) -> None:
+async def test_a_process_with_another_store_is_told(server: S3Server, tmp_path: Path) -> None:
     """Else it looks for media where there are none, and stores transcripts where nobody looks."""
     async with broker(tmp_path / "nats") as (_, connection):
         for operation in (check_store, set_up):

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.harness import DATA, MinioServer, Server, broker, bytes_in, node, reference
+from tests.harness import DATA, Server, broker, bytes_in, node, reference, s3_server
 from tests.hub import Hub, hub, no_hub
 from tests.patience import PATIENCE
 from tests.small_disk import small_disk
@@ -83,7 +83,7 @@ def test_a_node_without_internet_gets_its_model_from_the_fleet(
     tmp_path: Path, web: Hub, kind: str, engine: str
 ) -> None:
     """Else every machine needs the internet, or somebody who carries models around."""
-    minio = MinioServer(tmp_path / "minio") if kind == "minio" else None  # skips before anything runs
+    minio = s3_server(tmp_path / "minio") if kind == "minio" else None  # skips before anything runs
     server = Server(tmp_path / "nats")
     server.start()
     environment = {"NATS_URL": server.url, "V2T_ENGINE": engine}

@@ -20,7 +20,7 @@ import pytest
 from schemas.chunks import ChunkTask, Span
 from schemas.events import DeadLetter, Submitted
 from schemas.options import Options
-from tests.harness import ALL_STAGES, DATA, MinioServer, alive, node, reference, served
+from tests.harness import ALL_STAGES, DATA, alive, node, reference, s3_server, served
 from tests.harness import broker as open_broker
 from tests.observed import pulled
 from tests.patience import PATIENCE
@@ -80,7 +80,7 @@ EVERYBODY = {role.name for role in ROLES}
 ACTIONS: dict[str, tuple[set[str], Action]] = {
     "submit": ({"operator", "submitter"}, lambda c: c.submit(SUBMIT_SUBJECT, b"http://127.0.0.1:1/", new())),
     "learn the id of a submission": (EVERYBODY - {"notifier"}, inbox_epoch),
-    "tell of an upload": ({"operator", "notifier"}, lambda c: c.submit(BUCKET_SUBJECT, b"{}", new())),
+    "tell of an upload": ({"operator", "notifier", "worker"}, lambda c: c.submit(BUCKET_SUBJECT, b"{}", new())),
     "follow jobs": ({"operator", "worker", "viewer"}, lambda c: history(c, ["v2t.job.>"])),
     "list jobs": ({"operator", "worker", "viewer"}, lambda c: c.subjects(JOBS, "v2t.job.*.submitted")),
     "read a fact": ({"operator", "worker", "viewer"}, lambda c: c.last(JOBS, "v2t.job.x.submitted")),
@@ -303,15 +303,8 @@ async def test_the_operator_sees_the_workers_services(filled: Secured) -> None:
 
 async def test_minio_tells_of_uploads_as_the_notifier(filled: Secured, tmp_path: Path) -> None:
     """Else MinIO needs an operator's password, or uploads start no jobs on a broker with TLS."""
-    url = urlsplit(filled.environment("notifier")["NATS_URL"])
-    minio = MinioServer(
-        tmp_path / "minio",
-        ADDRESS=f"{url.hostname}:{url.port}",
-        USERNAME=str(url.username),
-        PASSWORD=str(url.password),
-        TLS="on",
-        CERT_AUTHORITY=filled.environment("notifier")["NATS_CA"],
-    )
+    told = filled.environment("notifier")
+    minio = s3_server(tmp_path / "minio", told["NATS_URL"], authority=told["NATS_CA"])
     minio.start()
     try:
         store = MinioStore(minio.settings())

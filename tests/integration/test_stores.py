@@ -14,7 +14,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.harness import MinioServer, Server, bytes_in
+from tests.harness import S3Server, Server, bytes_in, s3_server
 from tests.patience import PATIENCE
 from v2t_stream import bucket
 from v2t_stream.errors import ObjectMissing, StoreError
@@ -52,21 +52,21 @@ async def nats(folder: Path) -> AsyncIterator[Backend]:
         server.stop()
 
 
-def minio(server: MinioServer) -> Backend:
+def minio(server: S3Server) -> Backend:
     """With buckets of its own in a server that others may use too."""
     settings = server.settings(MINIO_BUCKET_PREFIX=f"t{secrets.token_hex(6)}-")
     return Backend(server, lambda timeout: MinioStore(settings, timeout=timeout))
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], MinioServer]]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], S3Server]]:
     """One MinIO server for the tests that leave it alone, started for the first of them."""
     with contextlib.ExitStack() as stack:
-        started: list[MinioServer] = []
+        started: list[S3Server] = []
 
-        def server() -> MinioServer:
+        def server() -> S3Server:
             if not started:
-                started.append(MinioServer(tmp_path_factory.mktemp("minio")))
+                started.append(s3_server(tmp_path_factory.mktemp("minio")))
                 stack.callback(started[0].stop)
                 started[0].start()
             return started[0]
@@ -76,7 +76,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Mi
 
 @pytest.fixture(params=["nats", "minio"])
 async def backend(
-    request: pytest.FixtureRequest, tmp_path: Path, shared: Callable[[], MinioServer]
+    request: pytest.FixtureRequest, tmp_path: Path, shared: Callable[[], S3Server]
 ) -> AsyncIterator[Backend]:
     if request.param == "minio":
         yield minio(shared())
@@ -92,7 +92,7 @@ async def fragile(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         async with nats(tmp_path / "server") as backend:
             yield backend
         return
-    server = MinioServer(tmp_path / "server")
+    server = s3_server(tmp_path / "server")
     server.start()
     try:
         yield minio(server)

@@ -238,11 +238,11 @@ async def test_a_bug_is_retried_and_then_given_up_with_its_last_reason(
     assert "KeyError: 'first'" in caplog.text
 
 
-@pytest.mark.parametrize("kind", [StoreAway, Unready, Full])
-async def test_what_is_away_or_on_its_way_or_taken_is_no_try(
+@pytest.mark.parametrize("kind", [Unready, Full])
+async def test_what_is_on_its_way_or_taken_is_no_try(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[V2TError]
 ) -> None:
-    """Else a store that is away for a minute, an hour of fetching a model, or a game on the GPU, fails every job."""
+    """Else an hour of fetching a model, or a game on the GPU, fails every job."""
     monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
     stage = Doing(raising(*[kind("away")] * 3), tries=2)
     async with working(connection, stage, tmp_path):
@@ -252,6 +252,24 @@ async def test_what_is_away_or_on_its_way_or_taken_is_no_try(
     async with working(connection, Doing(raising(*[kind("away")] * 3), tries=2), tmp_path):
         await connection.publish(task(1))
         assert (await fact(connection, ChunkDone, n=1)).error == "away (given up after 3 tries)"
+
+
+@pytest.mark.parametrize("patience", [0.0, 600.0], ids=["given back", "kept"])
+async def test_a_store_that_is_away_fails_nothing_however_long(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    """Else a night's outage of the store fails every job, or one failure after it is the last that is allowed."""
+    monkeypatch.setattr(worker_module, "_AWAY_PAUSES", (0.001,))
+    monkeypatch.setattr(worker_module, "_AWAY", patience)
+    monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
+    outage = [StoreAway("away") for _ in range(50)]
+    stage = Doing(raising(*outage, ValueError("a fault of its own")), tries=4)
+    async with working(connection, stage, tmp_path):
+        await connection.publish(task())
+        assert not (await fact(connection, ChunkDone, n=0)).error
+        await drained(connection)
+    assert len(stage.asked) == 52
+    assert not await letters(connection)
 
 
 async def test_what_cannot_be_read_stops_nothing_else(connection: Connection, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from v2t_stream.embedded import find_running, url_file
 from v2t_stream.epochs import renew_if_rolled_back
 from v2t_stream.errors import Hung, SettingsError
 from v2t_stream.fleet import Presence, announce, check_may_work, fleet
+from v2t_stream.housekeeping import keep_house
 from v2t_stream.jetstream import Connection, connect
 from v2t_stream.login import Login
 from v2t_stream.memory import share_heaps
@@ -159,6 +160,8 @@ def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
             resources = Resources(settings, connection, open_store(connection, settings), presence)
             worker = Worker(load_stage(name, resources), resources)
             aside = [announce(connection, presence), connection.watch_store()]
+            if name == "intake":
+                aside.append(keep_house(connection, resources.store, settings, presence))
             if name == "transcribe":
                 aside.append(help_out(connection, worker, presence, CHUNK_SECONDS))
             if name == "aggregate":

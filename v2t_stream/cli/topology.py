@@ -10,7 +10,8 @@ from rich.table import Table
 from v2t_stream.applied import store_in_use
 from v2t_stream.drift import age
 from v2t_stream.epochs import renew
-from v2t_stream.session import announce_uploads, drifted, session, store_drifted
+from v2t_stream.housekeeping import promise
+from v2t_stream.session import announce_uploads, drifted, minio_store, session, store_drifted
 from v2t_stream.settings import Settings
 from v2t_stream.topology import DEAD, JOBS, STAGES, STREAMS
 
@@ -38,7 +39,7 @@ def apply_(*, change_store: bool, renew_ids: bool) -> None:
         if trouble := await announce_uploads(settings):
             click.echo(trouble, err=True)
         elif settings.minio_endpoint:
-            click.echo(f"what is put into the bucket {settings.upload_bucket} starts a job")
+            click.echo(promise(await minio_store(settings).announces_uploads(), settings.upload_bucket))
 
     uvloop.run(run())
 

@@ -14,6 +14,7 @@ from v2t_stream.doctor.machine import amount
 from v2t_stream.drift import Drift, age
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet import fleet
+from v2t_stream.housekeeping import promise
 from v2t_stream.jetstream import Connection
 from v2t_stream.session import check_store, drifted, minio_store, open_store, store_drifted
 from v2t_stream.settings import Settings
@@ -203,14 +204,11 @@ def store_clock(settings: Settings) -> Finding:
 
 
 async def uploads(settings: Settings) -> Finding:
-    if await minio_store(settings, timeout=_ANSWER).announces_uploads():
-        return Finding("uploads", "ok", f"what is put into {settings.upload_bucket} starts a job")
-    return Finding(
-        "uploads",
-        "warn",
-        f"what is put into {settings.upload_bucket} starts no job",
-        "v2t bucket init, see docs/bucket.md",
-    )
+    announces = await minio_store(settings, timeout=_ANSWER).announces_uploads()
+    found = promise(announces, settings.upload_bucket)
+    if announces == "nothing":
+        return Finding("uploads", "warn", found, "v2t bucket init, see docs/bucket.md")
+    return Finding("uploads", "ok", found)
 
 
 async def _who(connection: Connection) -> dict[str, Any] | None:

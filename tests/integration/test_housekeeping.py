@@ -1,0 +1,84 @@
+"""What one of the intakes sees to for the fleet, on a real nats-server."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import broker
+from tests.patience import PATIENCE
+from v2t_stream import housekeeping
+from v2t_stream.errors import StoreAway
+from v2t_stream.fleet import Presence, tell
+from v2t_stream.housekeeping import keep_house
+from v2t_stream.jetstream import Connection
+from v2t_stream.object_store import JetStreamStore
+from v2t_stream.settings import Settings
+
+
+@pytest.fixture
+async def connection(tmp_path: Path) -> AsyncIterator[Connection]:
+    async with broker(tmp_path / "nats") as (_, connection):
+        yield connection
+
+
+class Swept(JetStreamStore):
+    """Takes everything that no object names for an orphan at once; where `away`, it cannot be reached at first."""
+
+    def __init__(self, connection: Connection, *, away: bool = False) -> None:
+        super().__init__(connection.client)
+        self.away = away
+        self.done = asyncio.Event()
+
+    async def sweep(self, *, idle: float = 0.0) -> int:
+        if self.away:
+            self.away = False
+            raise StoreAway("away")
+        swept = await super().sweep(idle=0)
+        self.done.set()
+        return swept
+
+
+@contextlib.asynccontextmanager
+async def keeping(connection: Connection, store: Swept, node: str) -> AsyncIterator[None]:
+    presence = Presence(node, "intake")
+    await tell(connection, presence.info())
+    await connection.client.flush()
+    task = asyncio.create_task(keep_house(connection, store, Settings(), presence))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_what_a_killed_writer_left_is_removed_by_the_product(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, *, away: bool
+) -> None:
+    """Else the disk fills with what no object names, and nobody knows what it is; or one outage ends the sweeping."""
+    monkeypatch.setattr(housekeeping, "_AGAIN", 0.01)
+    store = Swept(connection, away=away)
+    await store.put("transcripts/j/t", b"kept")
+    orphan = "$O.v2t_transcripts.C.orphan"
+    await connection.js.publish(orphan, b"left by a writer that was killed")
+    async with keeping(connection, store, "m4"), asyncio.timeout(PATIENCE):
+        await store.done.wait()
+    assert not await connection.subjects("OBJ_v2t_transcripts", orphan)
+    assert await store.get("transcripts/j/t") == b"kept"
+
+
+async def test_one_intake_does_it_for_all(connection: Connection) -> None:
+    """Else fifty nodes list the same bucket every five minutes."""
+    ours, theirs = Presence("b", "intake"), Presence("a", "intake")
+    assert await housekeeping._is_first(connection, ours)  # nobody has told of himself yet
+    for presence in (ours, Presence("a", "convert")):
+        await tell(connection, presence.info())
+    await connection.client.flush()
+    assert await housekeeping._is_first(connection, ours)
+    await tell(connection, theirs.info())
+    await connection.client.flush()
+    assert not await housekeeping._is_first(connection, ours)
+    assert await housekeeping._is_first(connection, theirs)

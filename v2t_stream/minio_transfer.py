@@ -1,0 +1,246 @@
+"""One object to or from an S3 server, its bytes checked.
+
+Each object carries the XXH3 hash of its bytes as metadata, taken from the source before it is sent and checked when it
+is read. Unlike an ETag it does not depend on the size of parts or on encryption. It finds damage, not malice: who may
+write objects may write their metadata too. A SHA-256 would cost a tenth of the whole transfer each way, beside the one
+that the SDK takes of every part and the server checks; one that the caller has taken anyway is noted too.
+
+All of it blocks, and ends where `stopped` is set.
+"""
+
+import hashlib
+import io
+import mimetypes
+import threading
+from collections.abc import Mapping
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from minio import Minio
+from minio.error import S3Error
+from urllib3.exceptions import HTTPError
+from xxhash import xxh3_128
+
+from schemas.objects import Version
+from v2t_stream.errors import StoreError, VersionGone
+
+SIDE_BY_SIDE: Final = 3  # parts of one object that are sent at once
+USER: Final = "x-amz-meta-"  # what the headers of an object's metadata begin with
+SHA256: Final = "v2t-sha256"
+_XXH3: Final = "v2t-xxh3-128"  # 32 hex digits
+_BLOCK: Final = 256 << 10  # bytes read at once, which stay in the processor's cache
+_PART: Final = 8 << 20  # bytes of one part; what is no larger goes in one request
+_PARTS: Final = 10_000  # S3 allows no more in one object
+_UNREADABLE: Final = 416  # the HTTP status of a range of an empty object
+
+
+class Place(NamedTuple):
+    """An object of one bucket; `key` is what we call it."""
+
+    bucket: str
+    name: str
+    key: str
+
+
+class Stopped(Exception):
+    """Nobody waits for this any more."""
+
+
+class Source:
+    """A file whose reading ends when nobody waits for it."""
+
+    def __init__(self, file: BinaryIO, stopped: threading.Event) -> None:
+        self._file = file
+        self._stopped = stopped
+
+    def read(self, length: int) -> bytes:
+        if self._stopped.is_set():
+            raise Stopped
+        return self._file.read(length)
+
+    def xxh3(self) -> tuple[str, int]:
+        """The hash and the size of what is left; then the file is where it was at first."""
+        xxh3 = xxh3_128()
+        while block := self.read(_BLOCK):
+            xxh3.update(block)
+        size = self._file.tell()
+        self._file.seek(0)
+        return xxh3.hexdigest(), size
+
+
+class Sink:
+    """Where an object is written from its start, and what its bytes must come to."""
+
+    def __init__(self, file: BinaryIO, headers: Mapping[str, str]) -> None:
+        file.seek(0)
+        file.truncate()
+        self._file = file
+        self.received = 0
+        self.size = int(headers["Content-Length"])
+        self.etag = headers["ETag"]
+        digest = headers.get(USER + _XXH3)
+        etag = self.etag.strip('"')
+        # Of others' objects an ETag is the MD5 where it was sent in one part and is not encrypted.
+        is_md5 = len(etag) == 32 and "x-amz-server-side-encryption" not in headers  # hex digits
+        self._hash = xxh3_128() if digest else hashlib.md5(usedforsecurity=False) if is_md5 else None
+        self._digest = digest or etag
+
+    def write(self, block: bytes) -> None:
+        if self._hash:
+            self._hash.update(block)
+        self._file.write(block)
+        self.received += len(block)
+
+    def is_damaged(self) -> bool:
+        return self._hash is not None and self._hash.hexdigest() != self._digest
+
+
+def upload(client: Minio, place: Place, source: Source, labels: Mapping[str, str]) -> None:
+    """Store the object with these labels, in place of what has its name."""
+    xxh3, size = source.xxh3()
+    metadata: dict[str, str | list[str] | tuple[str]] = {_XXH3: xxh3, **labels}
+    try:
+        client.put_object(
+            bucket_name=place.bucket,
+            object_name=place.name,
+            data=source,  # type: ignore[arg-type]  # of a file it needs read alone
+            length=size,
+            content_type=_content_type(place),
+            metadata=metadata,
+            part_size=max(_PART, -(-size // _PARTS)),
+            num_parallel_uploads=SIDE_BY_SIDE,
+        )
+    except S3Error as error:
+        if error.code != "NoSuchUpload":
+            raise
+        # Its end was sent twice, as the first answer was lost with the server.
+        found = head(client, place)
+        if not found or found.size != size or (found.metadata or {}).get(USER + _XXH3) != xxh3:
+            # Or the server had ended it before the SDK did, which then tells of that instead of why.
+            reason = error.__context__
+            raise reason if isinstance(reason, S3Error) else error from None
+
+
+def upload_new(client: Minio, place: Place, data: bytes, labels: Mapping[str, str]) -> bool:
+    """Store a small object where none has its name; of several at once one does, and False for the others."""
+    metadata = {USER + name: text for name, text in {_XXH3: xxh3_128(data).hexdigest(), **labels}.items()}
+    headers: Any = {"If-None-Match": "*", "Content-Type": _content_type(place), **metadata}
+    try:
+        # The public call takes no condition.
+        client._put_object(place.bucket, place.name, data, headers)  # noqa: SLF001
+    except S3Error as error:
+        if error.code not in ("PreconditionFailed", "ConditionalRequestConflict"):
+            raise
+        return False
+    return True
+
+
+def download(client: Minio, place: Place, file: BinaryIO, stopped: threading.Event, version: Version) -> None:
+    """Write the object into `file` and check it; what breaks off goes on where it was, unless it was replaced.
+
+    With a `version`, that one and no other; raises VersionGone where it is not there any more.
+    """
+    sink: Sink | None = None
+    for _ in range(2):
+        try:
+            while sink is None or sink.received < sink.size:
+                sink = _receive(client, place, file, sink=sink, stopped=stopped, version=version)
+        except S3Error as error:
+            if error.code != "PreconditionFailed":
+                raise
+            if version.etag:
+                raise _gone(place) from error
+            sink = None
+        else:
+            if sink.is_damaged():
+                raise StoreError(f"{place.key} is damaged (its checksum does not match): store it again")
+            return
+    raise StoreError(f"{place.key} was replaced again and again while it was read: read it again")
+
+
+def beginning(client: Minio, place: Place, length: int) -> bytes:
+    """At most so many bytes from the object's start; unchecked."""
+    file = io.BytesIO()
+    try:
+        response = client.get_object(bucket_name=place.bucket, object_name=place.name, length=length)
+    except S3Error as error:
+        if error.response.status != _UNREADABLE:
+            raise
+        return b""
+    try:
+        for block in response.stream(_BLOCK):
+            file.write(block)
+    finally:
+        response.close()
+        response.release_conn()
+    return file.getvalue()
+
+
+def head(client: Minio, place: Place, version: Version = Version()) -> Any:  # noqa: B008  # it cannot change
+    """What the server knows of an object, or of that version of it; None where there is none.
+
+    The answer does not tell a missing bucket. Raises VersionGone where there is another version.
+    """
+    try:
+        found = client.stat_object(bucket_name=place.bucket, object_name=place.name, version_id=version.id or None)
+    except S3Error as error:
+        if error.code == "BadRequest":  # an answer to HEAD has no body; one to GET says why
+            client.get_object(bucket_name=place.bucket, object_name=place.name, length=1).close()
+        if error.code != "NoSuchKey":
+            raise
+        return None
+    if version.etag and found.etag != version.etag:
+        raise _gone(place)
+    return found
+
+
+def kept_version(client: Minio, place: Place, version: Version) -> Version | None:
+    """The same version with its id, where the bucket keeps it though another was put in its place."""
+    if version.id:
+        return None
+    found = client.list_objects(bucket_name=place.bucket, prefix=place.name, include_version=True)
+    kept = (
+        Version(etag=version.etag, id=entry.version_id)
+        for entry in found
+        if (entry.object_name, entry.etag) == (place.name, version.etag) and entry.version_id not in (None, "null")
+    )
+    try:
+        return next(kept, None)
+    except ValueError:  # the SDK's, at a delete marker of the Versity gateway, whose time has nanoseconds
+        return None
+
+
+def _gone(place: Place) -> VersionGone:
+    return VersionGone(f"{place.key} was replaced by another upload since it was submitted: that one has its own job")
+
+
+def _content_type(place: Place) -> str:
+    return mimetypes.guess_type(place.name)[0] or "application/octet-stream"
+
+
+def _receive(
+    client: Minio, place: Place, file: BinaryIO, *, sink: Sink | None, stopped: threading.Event, version: Version
+) -> Sink:
+    """Read on from where `sink` ends, as far as the connection holds; raises where it brings nothing."""
+    before = sink.received if sink else 0
+    etag = sink.etag if sink else f'"{version.etag}"' if version.etag else ""
+    headers: Any = {"If-Match": etag} if etag else None
+    response = client.get_object(
+        bucket_name=place.bucket,
+        object_name=place.name,
+        offset=before,
+        request_headers=headers,
+        version_id=version.id or None,
+    )
+    try:
+        sink = sink or Sink(file, response.headers)
+        for block in response.stream(_BLOCK):
+            if stopped.is_set():
+                raise Stopped
+            sink.write(block)
+    except HTTPError:
+        if sink is None or sink.received == before:
+            raise
+    finally:
+        response.close()
+        response.release_conn()
+    return sink
