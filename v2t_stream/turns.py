@@ -62,6 +62,11 @@ class Outbox:
             if self.held:
                 await self._news.wait()
 
+    @property
+    def has_sent_allowed(self) -> bool:
+        """Whether all chunks that it may send are in the queue."""
+        return self._allowed < 1
+
     def allow(self, chunks: float) -> None:
         if self._allowed < math.inf:
             self._allowed = chunks
@@ -69,12 +74,12 @@ class Outbox:
 
     async def _send_allowed(self) -> None:
         while self.held:
-            if isinstance(self.held[0], ChunkTask):
-                if self._allowed < 1:
-                    self._turns.begin()
-                    return
-                self._allowed -= 1
+            is_chunk = isinstance(self.held[0], ChunkTask)
+            if is_chunk and self.has_sent_allowed:
+                self._turns.begin()
+                return
             await self._send(self.held.popleft())
+            self._allowed -= is_chunk
 
 
 class _Room(NamedTuple):
@@ -134,7 +139,7 @@ class Turns:
         """Deal out the room there is; the seconds until the next look, `pause` having been those until this one."""
         queues: dict[str, list[tuple[Outbox, ChunkTask]]] = {}
         for outbox in waiting:
-            if outbox.held and isinstance(task := outbox.held[0], ChunkTask):
+            if outbox.held and outbox.has_sent_allowed and isinstance(task := outbox.held[0], ChunkTask):
                 queues.setdefault(task.accelerator, []).append((outbox, task))
         pauses = [_LOOKS[1]]
         for accelerator, jobs in queues.items():
