@@ -185,7 +185,7 @@ async def test_a_job_is_completed_or_cancelled_and_never_both(machines: Fleet) -
     machines.join("one", "x1000")
     job = await ended(machines.connection, await machines.submit("20s-1.flac"))
     for run in (0, 1):
-        seen = replace(job, runs={**job.runs, run: Run()}, run=run)  # as it was read a moment before
+        seen = replace(job, runs={**job.runs, run: Run()}, run=run, sequences={})  # as it was read a moment before
         with pytest.raises(V2TError, match="it has just been completed"):
             await control.cancel(machines.connection, machines.store, seen)
         assert (await read(machines.connection, job.id)).state == "completed"

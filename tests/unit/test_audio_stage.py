@@ -11,6 +11,7 @@ import pytest
 from schemas.chunks import SAMPLE_RATE, ChunkTask
 from schemas.events import Converted, Downloaded
 from schemas.message import Message
+from schemas.objects import Version
 from schemas.options import Options
 from stages.convert import Convert
 from tests.audio_files import Sounding, beeps, speech, write_tracks
@@ -27,7 +28,7 @@ class Shelf:
         self._media = media
         self.chunks: dict[str, bytes] = {}
 
-    async def get_file(self, key: str, path: Path) -> None:
+    async def get_file(self, key: str, path: Path, *, version: Version | None = None) -> None:
         shutil.copyfile(self._media, path)
 
     async def put(self, key: str, data: bytes) -> None:
