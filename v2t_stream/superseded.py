@@ -1,8 +1,11 @@
 """Transcripts of runs that a retry has replaced, and to which nothing points any more."""
 
+import contextlib
+
 import msgspec
 
 from schemas.events import Completed
+from schemas.message import decode_as
 from v2t_stream import done
 from v2t_stream.facts import Run
 from v2t_stream.formats import FORMATS
@@ -37,5 +40,9 @@ async def _is_pointed_to(connection: Connection, run: Run, completed: Completed)
     if remembered and remembered.transcript == completed.transcript:
         return True
     facts = await history(connection, [*any_run(Completed, job="*")])
-    ends = [msgspec.json.decode(fact.data, type=Completed) for fact in facts]
-    return any(end.transcript == completed.transcript and end.job != completed.job for end in ends)
+    for fact in facts:
+        with contextlib.suppress(msgspec.DecodeError):  # of a newer release, or damaged
+            end = decode_as(Completed, fact.data)
+            if end.transcript == completed.transcript and end.job != completed.job:
+                return True
+    return False
