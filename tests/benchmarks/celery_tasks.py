@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 import redis
 from celery import Celery, chord, group
-from v2t_stream.spans import to_source
 
 from schemas.chunks import SAMPLE_RATE, Span
 from schemas.options import Request
@@ -23,6 +22,9 @@ from v2t_stream.audio import flac
 from v2t_stream.engines import load_engine
 from v2t_stream.formats import FORMATS, render
 from v2t_stream.transcriber import Transcriber
+from v2t_stream.transcription.layout import Layout
+from v2t_stream.transcription.segments import segments as segments_of
+from v2t_stream.transcription.words import spoken
 
 SECONDS = 1.0  # of media in a chunk
 MODEL = "x1000000"
@@ -49,7 +51,9 @@ def _transcribe(n: int) -> dict[str, Any]:
     samples = flac.decode(store.get(_AUDIO))
     (heard,) = _engines[0].transcribe([samples], Request(language="en"))
     length = round(SECONDS * SAMPLE_RATE)
-    segments = to_source([Span(n * length, length)], heard.segments)
+    layout = Layout([Span(n * length, length)], None)
+    words = layout.trimmed(spoken(heard.segments, layout.speech))
+    segments = segments_of([layout.placed(word) for word in words], word_times=False)
     return {"n": n, "segments": msgspec.to_builtins(segments)}
 
 

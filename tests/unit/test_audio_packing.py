@@ -44,7 +44,8 @@ def pack(packer: Packer, stretches: list[tuple[int, int]], step: int = 0) -> tup
         samples = (np.arange(at, at + speech) % 30_000).astype(np.int16)
         places += samples.tolist()
         start = at
-        for known in range(step, speech, step) if step else ():
+        # The finder lets a stretch grow as far as its speech; the padding comes when it is complete.
+        for known in range(step, speech - PADDING, step) if step else ():
             start = max(at, packer.taken)
             part = Stretch(start, at + known, at + PADDING, at + known)
             chunks += packer.add(part, samples[start - at : known], complete=False)
