@@ -1,5 +1,7 @@
 """The main job through real stages, engines and broker."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -10,6 +12,7 @@ from tests.patience import PATIENCE
 from v2t_stream.formats import FORMATS
 from v2t_stream.jetstream import Connection
 from v2t_stream.object_store import JetStreamStore
+from v2t_stream.once import message_ids
 from v2t_stream.submission import submit
 from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
 from v2t_stream.wer import word_error_rate
@@ -56,11 +59,13 @@ async def test_any_nats_client_can_submit(form: bytes, connection: Connection) -
     assert job.state == "completed", job.reason
 
 
-async def test_the_same_submission_twice_is_one_job(connection: Connection) -> None:
+async def test_the_same_submission_twice_is_one_job(connection: Connection, tmp_path: Path) -> None:
     """Else a nervous second Enter costs a second transcription."""
     with served(DATA) as web:
         request = SubmitRequest(url=f"{web}/5s.flac?twice", language="en")
-        first, second = await submit(connection, request), await submit(connection, request)
+        first, second = [
+            await submit(connection, request, message_id=message_ids(tmp_path, [request])[0]) for _ in range(2)
+        ]
         assert second == (first[0], True)
         assert (await ended(connection, first[0])).state == "completed"
 

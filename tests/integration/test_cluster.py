@@ -133,7 +133,8 @@ async def _as_stored(connection: Connection, stream: str, message: Message) -> b
 
 
 async def _job(connection: Connection, title: str) -> str:
-    job_id, _ = await submit(connection, SubmitRequest(url="https://example.com/a.ogg", title=title))
+    request = SubmitRequest(url="https://example.com/a.ogg", title=title)
+    job_id, _ = await submit(connection, request, message_id=f"sent-{title}")
     return job_id
 
 
