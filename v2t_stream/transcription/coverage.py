@@ -42,12 +42,14 @@ async def covered(segments: Iterable[Segment], layout: Layout, again: Again) -> 
 
 def _missed(words: Sequence[Spoken], layout: Layout, fruitful: Sequence[Hole]) -> list[Hole]:
     """The holes; where an engine has lost words before, those of single words too."""
-    small = [
-        hole
-        for hole in holes(words, layout, distrust=True)
-        if any(known.start <= hole.start and hole.end <= known.end for known in fruitful)
-    ]
-    return [*holes(words, layout), *(hole for hole in small if hole not in holes(words, layout))]
+    missed = holes(words, layout)
+    if fruitful:
+        missed += [
+            hole
+            for hole in holes(words, layout, distrust=True)
+            if hole not in missed and any(known.start <= hole.start and hole.end <= known.end for known in fruitful)
+        ]
+    return missed
 
 
 async def _heard_again(hole: Hole, again: Again, layout: Layout) -> list[Spoken]:
