@@ -18,8 +18,8 @@ from schemas.options import DEMO_MODEL
 from tui.actions import Wish, requests_of
 from tui.app import Monitor
 from tui.screens.detail import DetailScreen
-from v2t_stream.jobs import Job
-from v2t_stream.session import session
+from v2t_stream.jobs.state import Job
+from v2t_stream.runtime.session import session
 from v2t_stream.settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -217,7 +217,7 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
     BY_RUN: ClassVar[bool] = False
     ONCE: ClassVar[bool] = False
 
-    key: str  # see v2t_stream.done
+    key: str  # see v2t_stream.jobs.previous
     transcript: str  # as in Completed, like what follows
     language: str | None = None
     segments: int = 0

@@ -11,17 +11,17 @@ import msgspec
 from schemas.events import ChunkDone, Completed, Converted, Done, Rerun
 from schemas.message import Message, decode_as
 from schemas.transcript import Transcript
-from v2t_stream import done
-from v2t_stream.assembly import assemble, stored
-from v2t_stream.copies import store_copies
 from v2t_stream.errors import Reject, Retry
-from v2t_stream.formats import render_all
-from v2t_stream.jobs import Job, fold
-from v2t_stream.lists import history
-from v2t_stream.object_store import BucketStore
-from v2t_stream.stage import Resources
-from v2t_stream.superseded import remove_superseded
-from v2t_stream.topology import JOBS, but_chunks, folder, stage_row
+from v2t_stream.jobs import previous
+from v2t_stream.jobs.assembly import assemble, stored
+from v2t_stream.jobs.copies import store_copies
+from v2t_stream.jobs.formats import render_all
+from v2t_stream.jobs.lists import history
+from v2t_stream.jobs.state import Job, fold
+from v2t_stream.jobs.superseded import remove_superseded
+from v2t_stream.runtime.stage import Resources
+from v2t_stream.store.protocol import BucketStore
+from v2t_stream.topology.streams import JOBS, but_chunks, folder, stage_row
 
 _BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
 
@@ -146,7 +146,7 @@ def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
         yield Done(
             job=job.id,
             run=job.run,
-            key=done.key(job.downloaded.origin, job.options),
+            key=previous.key(job.downloaded.origin, job.options),
             transcript=name,
             language=transcript.language,
             segments=len(transcript.segments),

@@ -13,16 +13,16 @@ from schemas.chunks import SAMPLE_RATE, ChunkTask
 from schemas.events import Converted, Downloaded, Failed, Language, Progress, Rerun, Submitted
 from schemas.message import Message
 from schemas.options import Options
-from v2t_stream import devices
 from v2t_stream.audio import flac
 from v2t_stream.audio.cut import cut
 from v2t_stream.audio.decode import MediaReader
 from v2t_stream.audio.packing import Chunk
 from v2t_stream.errors import ObjectMissing, Reject, VersionGone
-from v2t_stream.scratch import scratch
-from v2t_stream.stage import Resources
+from v2t_stream.host import devices
+from v2t_stream.host.scratch import scratch
+from v2t_stream.runtime.stage import Resources
 from v2t_stream.text import one_line
-from v2t_stream.topology import folder, stage_row
+from v2t_stream.topology.streams import folder, stage_row
 
 _REPORT_EVERY: Final = 0.5  # seconds
 

@@ -14,18 +14,18 @@ from pathlib import Path
 from schemas.events import Cancelled, Completed, Downloaded, Failed, Listed, Progress, Rerun, Submitted
 from schemas.message import Message
 from schemas.objects import Version
-from stages.fetch import Listing, too_large
-from stages.fetch_child import Received
-from stages.fetch_host import FetchHost
-from v2t_stream import done, links
 from v2t_stream.errors import InvalidKey, Reject, VersionGone
-from v2t_stream.lists import children
-from v2t_stream.object_store import BucketStore, Found
-from v2t_stream.scratch import scratch
-from v2t_stream.stage import Resources
+from v2t_stream.fetch.fetch_child import Received
+from v2t_stream.fetch.fetch_host import FetchHost
+from v2t_stream.fetch.link import Listing, too_large
+from v2t_stream.host.scratch import scratch
+from v2t_stream.jobs import links, previous
+from v2t_stream.jobs.lists import children
+from v2t_stream.jobs.uploads import is_foreign
+from v2t_stream.runtime.stage import Resources
+from v2t_stream.store.protocol import BucketStore, Found
 from v2t_stream.text import without_secrets
-from v2t_stream.topology import JOBS, child_id, folder, stage_row
-from v2t_stream.uploads import is_foreign
+from v2t_stream.topology.streams import JOBS, child_id, folder, stage_row
 
 
 class Download:
@@ -83,7 +83,7 @@ class Download:
         size, sha256 = await asyncio.gather(self._store.size(media), self._store.sha256(media))
         if size is None:
             raise Reject(f"the uploaded file of {job.title!r} is no longer in the object store: send it again")
-        origin = done.of_content(sha256) if sha256 else ""
+        origin = previous.of_content(sha256) if sha256 else ""
         if before := await self._done(job, origin, job.title):
             yield before
             return
@@ -125,7 +125,7 @@ class Download:
                 async for step in progress:
                     yield step
             media = fetch.media
-            origin = fetch.origin or done.of_content(await asyncio.to_thread(done.sha256, media.path))
+            origin = fetch.origin or previous.of_content(await asyncio.to_thread(previous.sha256, media.path))
             if not fetch.origin and (before := await self._done(job, origin, media.title)):
                 yield before
                 return
@@ -152,7 +152,7 @@ class Download:
         """
         if job.force or not origin:
             return None
-        before = await done.find(self._connection, self._store, origin, job.options)
+        before = await previous.find(self._connection, self._store, origin, job.options)
         if before is None or before.job == job.job:
             return None
         return Completed(

@@ -11,15 +11,15 @@ from schemas.message import Message, decode_as
 from schemas.notification import Notification, Upload
 from schemas.options import Options
 from schemas.requests import SubmitRequest
-from v2t_stream import links
-from v2t_stream.copies import latest_job, restore_copies
 from v2t_stream.errors import Reject
-from v2t_stream.object_store import BucketStore
-from v2t_stream.stage import Resources, Submission
-from v2t_stream.submission import check, parse
+from v2t_stream.jobs import links
+from v2t_stream.jobs.copies import latest_job, restore_copies
+from v2t_stream.jobs.submission import check, parse
+from v2t_stream.jobs.uploads import is_wanted, noted, request_of
+from v2t_stream.runtime.stage import Resources, Submission
+from v2t_stream.store.protocol import BucketStore
 from v2t_stream.text import one_line, without_secrets
-from v2t_stream.topology import BUCKET_SUBJECT, stage_row, upload_job_id
-from v2t_stream.uploads import is_wanted, noted, request_of
+from v2t_stream.topology.streams import BUCKET_SUBJECT, stage_row, upload_job_id
 
 _SHOWN: Final = 4096  # characters of an upload's address, whose own key may be longer than a fact should be
 

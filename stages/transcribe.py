@@ -14,19 +14,19 @@ from schemas.events import ChunkDone, Language
 from schemas.message import Message
 from schemas.options import Options
 from schemas.transcript import Segment
-from stages.chain import Chain, Heard
-from stages.engine_host import EngineDied
-from stages.language import SURE, Languages
-from v2t_stream import providers
 from v2t_stream.audio import flac
 from v2t_stream.errors import ObjectMissing, Reject
 from v2t_stream.models.fetching import Models, Transfer
-from v2t_stream.stage import Resources
-from v2t_stream.topology import stage_row
-from v2t_stream.transcriber import Samples
+from v2t_stream.runtime.stage import Resources
+from v2t_stream.topology.streams import stage_row
+from v2t_stream.transcription import providers
+from v2t_stream.transcription.chain import Chain, Heard
 from v2t_stream.transcription.coverage import covered
+from v2t_stream.transcription.engine_host import EngineDied
+from v2t_stream.transcription.job_language import SURE, Languages
 from v2t_stream.transcription.layout import Layout
 from v2t_stream.transcription.segments import segments
+from v2t_stream.transcription.transcriber import Samples
 
 _log = logging.getLogger(__name__)
 

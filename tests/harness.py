@@ -29,15 +29,15 @@ from minio import Minio
 from schemas.requests import SubmitRequest
 from tests.patience import PATIENCE
 from tests.simulated import install
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.embedded import server_path
 from v2t_stream.cli.follow import states
-from v2t_stream.embedded import server_path
-from v2t_stream.fleet import fleet
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.jobs import Job
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.session import set_up
+from v2t_stream.fleet.presence import fleet
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.submission import store_file, submit
+from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.submission import store_file, submit
+from v2t_stream.store.protocol import JetStreamStore
 
 DATA = Path(__file__).parent / "data"
 _CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2t-stream" / "bin"

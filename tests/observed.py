@@ -13,15 +13,15 @@ from schemas.requests import SubmitRequest
 from schemas.transcript import Segment, Transcript
 from tests.harness import Node
 from tests.patience import PATIENCE
+from v2t_stream.broker.connection import Connection, Stored
+from v2t_stream.broker.puller import Puller
 from v2t_stream.errors import BrokerError
-from v2t_stream.jetstream import Connection, Stored
-from v2t_stream.jobs import fold
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.puller import Puller
-from v2t_stream.queues import pause, resume
-from v2t_stream.submission import submit
-from v2t_stream.tasks import end
-from v2t_stream.topology import JOBS, STAGES, stage_row
+from v2t_stream.host.tasks import end
+from v2t_stream.jobs.state import fold
+from v2t_stream.jobs.submission import submit
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.queues import pause, resume
+from v2t_stream.topology.streams import JOBS, STAGES, stage_row
 
 ACK_WAIT: Final = 2.0  # seconds; the product's 30 would only make the tests long
 NOISE: Final = ("Traceback", "never retrieved", "was destroyed", "Warning:", "never awaited", '"message":"unexpected')

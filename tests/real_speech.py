@@ -15,7 +15,7 @@ from schemas.transcript import Segment
 from tests.harness import DATA
 from v2t_stream.audio import flac
 from v2t_stream.audio.decode import MediaReader
-from v2t_stream.wer import WordErrors, split_errors, words
+from v2t_stream.demo.wer import WordErrors, split_errors, words
 
 REAL = DATA / "real"
 SONNETS = ("sonnet1.mp3", "sonnet2.mp3")

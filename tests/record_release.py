@@ -21,15 +21,15 @@ from nats.aio.msg import Msg
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, S3Server, Server, ended, node, s3_server, until
 from tests.web import web
-from v2t_stream import control
+from v2t_stream.broker.connection import Connection, connect
 from v2t_stream.cli.job import summary
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.jobs import Job
-from v2t_stream.lists import history, read
-from v2t_stream.minio_store import MinioStore
-from v2t_stream.session import announce_uploads, set_up
-from v2t_stream.submission import submit
-from v2t_stream.topology import LAYOUT, STAGES, STREAMS, SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.jobs import operations
+from v2t_stream.jobs.lists import history, read
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.submission import submit
+from v2t_stream.runtime.session import announce_uploads, set_up
+from v2t_stream.store.minio_store import MinioStore
+from v2t_stream.topology.streams import LAYOUT, STAGES, STREAMS, SUBMIT_SUBJECT, inbox_epoch, job_id
 
 FIXTURES = Path(__file__).parent / "fixtures"
 _OF_EACH = 3  # messages of one kind with the same fields
@@ -115,11 +115,11 @@ async def _jobs(connection: Connection, minio: S3Server, site: str) -> list[str]
     await store.put_file("media/uploads/recorder/long.ogg", DATA / "3min.ogg")
     job, _ = await submit(connection, SubmitRequest(media="media/uploads/recorder/long.ogg", model="demo"))
     await until(connection, job, lambda state: bool(state.downloaded))
-    await control.cancel(connection, store, await read(connection, job))
+    await operations.cancel(connection, store, await read(connection, job))
     jobs.append(await ended(connection, job))
 
     again = await sent(url=f"{site}/20s-2.flac", model="demo", force=True)
-    await control.retry(connection, again, chunk=0)
+    await operations.retry(connection, again, chunk=0)
     jobs.append(await ended(connection, again.id))
 
     minio.client().put_object(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tests.harness import free_ports
 from tests.patience import PATIENCE
-from v2t_stream import credentials
-from v2t_stream.embedded import server_path
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.login import Login
-from v2t_stream.session import set_up
+from v2t_stream.access import credentials
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.embedded import server_path
+from v2t_stream.broker.login import Login
+from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 
 

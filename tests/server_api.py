@@ -9,7 +9,7 @@ from typing import Final
 
 from nats.js.api import Header
 
-from v2t_stream.embedded import server_path
+from v2t_stream.broker.embedded import server_path
 
 _SUBJECT: Final = re.compile(rb"\$(?:JS|SYS|JSC|NRG|G)((?:\.(?:[A-Z]+|\*|>|%s))+)")
 _HOLES: Final = ("*", "%s", ">")

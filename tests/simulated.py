@@ -10,7 +10,7 @@ _ENGINE = """
 import re, time
 from schemas.transcript import Segment
 from v2t_stream.errors import Reject
-from v2t_stream.transcriber import Transcription
+from v2t_stream.transcription.transcriber import Transcription
 
 class Simulated:
     def __init__(self, *, model, device, threads):

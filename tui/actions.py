@@ -7,22 +7,23 @@ from typing import Any, NamedTuple
 import msgspec
 
 from schemas.requests import SubmitRequest
-from v2t_stream import control, dead, queues
-from v2t_stream.assembly import assemble
-from v2t_stream.dead import Dead
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import Reject, SettingsError, V2TError
-from v2t_stream.formats import render
-from v2t_stream.jetstream import Connection
-from v2t_stream.jobs import Job
-from v2t_stream.lists import read
+from v2t_stream.jobs import dead_letters, operations
+from v2t_stream.jobs.assembly import assemble
+from v2t_stream.jobs.dead_letters import Dead
+from v2t_stream.jobs.formats import render
+from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.once import message_ids
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.submission import check, of_fields, store_file, submit
 from v2t_stream.models import problem
-from v2t_stream.object_store import ObjectStore
-from v2t_stream.once import message_ids
-from v2t_stream.queues import Queue
-from v2t_stream.session import check_store, open_store
+from v2t_stream.runtime.session import check_store, open_store
 from v2t_stream.settings import Settings
-from v2t_stream.submission import check, of_fields, store_file, submit
+from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.text import one_line, path_text
+from v2t_stream.topology import queues
+from v2t_stream.topology.queues import Queue
 
 
 class Actions:
@@ -49,7 +50,7 @@ class Actions:
         return msgspec.structs.replace(request, media=key, title=path_text(path.name))
 
     async def cancel(self, job_id: str) -> str:
-        await control.cancel(self._connection, await self._store(), await self._job(job_id))
+        await operations.cancel(self._connection, await self._store(), await self._job(job_id))
         return f"job {job_id} is cancelled"
 
     async def _store(self) -> ObjectStore | None:
@@ -65,17 +66,17 @@ class Actions:
             raise V2TError(reason)
         job = await self._job(job_id)
         if job.listed:
-            entries = await control.retry_list(self._connection, job, model=model)
+            entries = await operations.retry_list(self._connection, job, model=model)
             return f"{entries} of {len(job.children)} entries are tried again"
-        await control.retry(self._connection, job, chunk=chunk, model=model)
+        await operations.retry(self._connection, job, chunk=chunk, model=model)
         return f"job {job_id} is tried again" if chunk is None else f"chunk {chunk} is tried again"
 
     async def redrive(self, letter: Dead) -> str:
-        job = await dead.redrive(self._connection, await self._store(), letter, self._settings.home)
+        job = await dead_letters.redrive(self._connection, await self._store(), letter, self._settings.home)
         return f"job {job} is tried again" if job else "it is submitted again"
 
     async def remove(self, letter: Dead) -> str:
-        await dead.remove(self._connection, letter.number)
+        await dead_letters.remove(self._connection, letter.number)
         return f"dead letter {letter.number} is thrown away"
 
     async def pause_or_resume(self, queue: Queue) -> str:
@@ -107,7 +108,7 @@ class Wish(NamedTuple):
     """What the form of a submission holds, as it was typed."""
 
     lines: str
-    options: Mapping[str, str | bool]  # by their names in `v2t_stream.options`
+    options: Mapping[str, str | bool]  # by their names in `v2t_stream.jobs.options`
     files: bool  # whether a line may be a path on this machine
 
 

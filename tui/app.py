@@ -30,14 +30,14 @@ from tui.screens.help import Help, own_keys
 from tui.screens.jobs import JobsScreen
 from tui.screens.offer import Offer
 from tui.screens.submit import Submit
-from v2t_stream.embedded import find_running
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.embedded import find_running
+from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError, SettingsError, StoreChanged, V2TError
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.login import Login
-from v2t_stream.session import session
+from v2t_stream.runtime.session import session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
-from v2t_stream.topology import JOBS
+from v2t_stream.topology.streams import JOBS
 
 _FRAME: Final = 0.1  # seconds between two pictures
 _AGES: Final = 10  # pictures after which all is drawn again, as times go on by themselves

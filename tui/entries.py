@@ -5,9 +5,9 @@ from typing import Literal, NamedTuple
 
 from schemas.events import ChunkDone
 from tui.timeline import Kind, Stretch
-from v2t_stream.formats import UNHEARD, end_of
-from v2t_stream.jobs import Job
-from v2t_stream.progress import clock
+from v2t_stream.jobs.formats import UNHEARD, end_of
+from v2t_stream.jobs.progress import clock
+from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
 
 

@@ -10,12 +10,12 @@ from typing import Any, Final, NamedTuple
 from textual.message import Message
 
 from schemas.events import ChunkDone
-from v2t_stream.dead import Dead, dead_letters
+from v2t_stream.broker.connection import Connection, Stored
 from v2t_stream.errors import BrokerError
-from v2t_stream.fleet import NodeInfo, fleet
-from v2t_stream.jetstream import Connection, Stored
-from v2t_stream.queues import Queue, queues
-from v2t_stream.topology import DEAD, JOBS, any_run, but_chunks
+from v2t_stream.fleet.presence import NodeInfo, fleet
+from v2t_stream.jobs.dead_letters import Dead, dead_letters
+from v2t_stream.topology.queues import Queue, queues
+from v2t_stream.topology.streams import DEAD, JOBS, any_run, but_chunks
 
 _TOGETHER: Final = 128  # facts handled without a look at the keyboard
 _AHEAD: Final = 512  # facts read that wait to be handled

@@ -7,7 +7,7 @@ from textual.app import App
 from textual.color import Color
 from textual.theme import Theme
 
-from v2t_stream.jobs import State
+from v2t_stream.jobs.state import State
 
 DARK: Final = Theme(
     name="v2t-dark",

@@ -5,10 +5,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from tui.nodes import Seen
-from v2t_stream.fleet import NodeInfo
-from v2t_stream.progress import clock
+from v2t_stream.fleet.presence import NodeInfo
+from v2t_stream.jobs.progress import clock
 from v2t_stream.text import one_line
-from v2t_stream.topology import STAGES
+from v2t_stream.topology.streams import STAGES
 
 _LOOK_LOST = 5.0  # seconds without a word
 

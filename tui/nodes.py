@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from v2t_stream.fleet import NodeInfo
+from v2t_stream.fleet.presence import NodeInfo
 
 _SPEEDS: Final = 60  # looks
 _REMEMBERED: Final = 600.0  # seconds after which one that is gone is forgotten

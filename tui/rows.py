@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, NamedTuple, get_args
 
-from v2t_stream.jobs import Job, State
-from v2t_stream.progress import Shares, describe, shares, shortfalls
+from v2t_stream.jobs.progress import Shares, describe, shares, shortfalls
+from v2t_stream.jobs.state import Job, State
 
 Tab = Literal["all", "queued", "running", "completed", "failed", "cancelled"]
 TABS: Final[tuple[Tab, ...]] = get_args(Tab)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from v2t_stream.jobs import Job
+from v2t_stream.jobs.state import Job
 
 Kind = Literal["done", "gap", "working", "waiting"]
 

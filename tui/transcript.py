@@ -18,7 +18,7 @@ from textual.strip import Strip
 
 from tui.entries import Entry
 from tui.look import Look, look
-from v2t_stream.progress import clock
+from v2t_stream.jobs.progress import clock
 
 _INDENT: Final = 10  # columns for the time
 

@@ -12,8 +12,8 @@ import platformdirs
 from msgspec import Meta
 
 from schemas.options import DEFAULT_MODEL
-from v2t_stream.addresses import networks
 from v2t_stream.errors import SettingsError
+from v2t_stream.host.addresses import networks
 from v2t_stream.retention import DAY, HOUR, Retention
 
 _Positive = Annotated[float, Meta(gt=0)]

@@ -19,10 +19,10 @@ import numpy as np
 from schemas.chunks import CHUNK_SECONDS, SAMPLE_RATE
 from schemas.options import DEMO_MODEL, Request
 from schemas.transcript import Segment, Word
-from v2t_stream.devices import cuda_problem, preload_cuda
 from v2t_stream.errors import Full, Reject, Retry
+from v2t_stream.host.devices import cuda_problem, preload_cuda
 from v2t_stream.models import is_path
-from v2t_stream.transcriber import Samples, Transcription
+from v2t_stream.transcription.transcriber import Samples, Transcription
 
 _SHORTEST = 160  # samples: one frame of the spectrogram
 _FEWEST_FRAMES = 16  # of a spectrogram, that the alignment of words has a use for
@@ -63,7 +63,7 @@ class _Heard(NamedTuple):
 
 
 class FasterWhisper:
-    """One model of faster-whisper. See the protocol, v2t_stream.transcriber.Transcriber."""
+    """One model of faster-whisper. See the protocol, v2t_stream.transcription.transcriber.Transcriber."""
 
     def __init__(self, *, model: str, device: str, threads: int) -> None:
         # CTranslate2 has no Metal and no Core ML: on a Mac it computes on the processor.

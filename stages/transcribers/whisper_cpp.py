@@ -18,7 +18,7 @@ from schemas.options import DEMO_MODEL, Request
 from schemas.transcript import Segment, Word
 from v2t_stream.errors import Reject
 from v2t_stream.models import is_path
-from v2t_stream.transcriber import Samples, Transcription
+from v2t_stream.transcription.transcriber import Samples, Transcription
 
 # Samples; what is shorter is filled up with silence. Below 0.1 s whisper.cpp gives back what it heard last, and below
 # 0.16 s its alignment of words aborts the process.
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class WhisperCpp:
-    """One model of whisper.cpp. See the protocol, v2t_stream.transcriber.Transcriber.
+    """One model of whisper.cpp. See the protocol, v2t_stream.transcription.transcriber.Transcriber.
 
     It speaks to pywhispercpp's binding directly: its class Model keeps the settings of one call for the next, and
     shows neither tokens nor languages.

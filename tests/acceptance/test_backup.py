@@ -15,15 +15,15 @@ from schemas.events import Submitted
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, Server, broker, ended, node, reference, transcribe, until, upload
 from tests.patience import PATIENCE
-from v2t_stream.backup import backup, restore
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.errors import BrokerError
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.session import drifted, set_up
+from v2t_stream.jobs.submission import submit
+from v2t_stream.runtime.backup import backup, restore
+from v2t_stream.runtime.session import drifted, set_up
 from v2t_stream.settings import Settings
-from v2t_stream.submission import submit
-from v2t_stream.topology import CHUNKS, JOBS
-from v2t_stream.wer import word_error_rate
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import CHUNKS, JOBS
 
 ENGLISH = {"model": "demo", "language": "en"}
 

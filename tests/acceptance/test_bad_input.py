@@ -25,16 +25,16 @@ from tests.patience import PATIENCE
 from tests.small_disk import small_disk
 from tests.web import web
 from v2t_stream.audio import flac
+from v2t_stream.broker.connection import Connection, connect
 from v2t_stream.cli.follow import states
+from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.errors import StoreError
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.jobs import Job
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.session import set_up
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.submission import submit
+from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.submission import submit
-from v2t_stream.topology import DEAD, SUBMIT_SUBJECT, inbox_epoch, job_id
-from v2t_stream.wer import word_error_rate
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import DEAD, SUBMIT_SUBJECT, inbox_epoch, job_id
 
 pytestmark = pytest.mark.timeout(900)  # the first test also waits for the pipeline, and for all that is sent to it
 

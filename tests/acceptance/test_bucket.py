@@ -25,14 +25,14 @@ from schemas.options import Options
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, Node, S3Server, Server, ended, node, reference, s3_server
 from tests.patience import PATIENCE
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.jobs import Job, fold_all
-from v2t_stream.minio_store import MinioStore
-from v2t_stream.session import announce_uploads, set_up
-from v2t_stream.submission import submit
-from v2t_stream.topology import BUCKET_SUBJECT, DEAD, INBOX, JOBS, inbox_epoch, job_id, upload_job_id
-from v2t_stream.upload_sync import UploadSync
-from v2t_stream.wer import word_error_rate
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.demo.wer import word_error_rate
+from v2t_stream.jobs.state import Job, fold_all
+from v2t_stream.jobs.submission import submit
+from v2t_stream.jobs.upload_sync import UploadSync
+from v2t_stream.runtime.session import announce_uploads, set_up
+from v2t_stream.store.minio_store import MinioStore
+from v2t_stream.topology.streams import BUCKET_SUBJECT, DEAD, INBOX, JOBS, inbox_epoch, job_id, upload_job_id
 
 CLIP = "5s.flac"
 UPLOADS = "v2t-uploads"

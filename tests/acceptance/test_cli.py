@@ -16,8 +16,8 @@ import pytest
 from tests.conftest import Pipeline
 from tests.harness import ALL_STAGES, DATA, node, reference, served, shared_broker
 from tests.patience import PATIENCE
-from v2t_stream.formats import FORMATS
-from v2t_stream.wer import word_error_rate
+from v2t_stream.demo.wer import word_error_rate
+from v2t_stream.jobs.formats import FORMATS
 
 DEMO = ("--model", "demo", "--language", "en")
 

@@ -12,7 +12,7 @@ from tests.acceptance.test_cli import DEMO, Terminal, words
 from tests.conftest import Pipeline
 from tests.harness import DATA, reference
 from tests.web import Web, web
-from v2t_stream.wer import word_error_rate
+from v2t_stream.demo.wer import word_error_rate
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from schemas.transcript import Transcript
 from tests.harness import broker, node, transcribe, upload
 from tests.real_model import real_model
 from tests.real_speech import SONNETS, Score, Speech, joined, recording, written
-from v2t_stream.jobs import Job
-from v2t_stream.object_store import JetStreamStore
+from v2t_stream.jobs.state import Job
+from v2t_stream.store.protocol import JetStreamStore
 
 # faster-whisper as one decodes it wrongly: it loses the end of every window that it hears, and a deaf one the second
 # time too.

@@ -5,11 +5,11 @@ import json
 
 from tests.harness import DATA, ended, reference, upload
 from tests.patience import PATIENCE
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.queues import pause, resume
-from v2t_stream.topology import JOBS
-from v2t_stream.wer import word_error_rate
+from v2t_stream.broker.connection import Connection
+from v2t_stream.demo.wer import word_error_rate
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.queues import pause, resume
+from v2t_stream.topology.streams import JOBS
 
 NEWS = {"from_the_future": {"deep": [1]}}
 

@@ -9,13 +9,13 @@ from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
 from tests.harness import DATA, ended, reference, served, transcribe, upload
 from tests.patience import PATIENCE
-from v2t_stream.formats import FORMATS
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.once import message_ids
-from v2t_stream.submission import submit
-from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
-from v2t_stream.wer import word_error_rate
+from v2t_stream.broker.connection import Connection
+from v2t_stream.demo.wer import word_error_rate
+from v2t_stream.jobs.formats import FORMATS
+from v2t_stream.jobs.once import message_ids
+from v2t_stream.jobs.submission import submit
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import SUBMIT_SUBJECT, inbox_epoch, job_id
 
 
 async def record(connection: Connection, job: str) -> Transcript:

@@ -13,10 +13,10 @@ from schemas.requests import SubmitRequest
 from tests.harness import DATA, broker, ended, node, reference, transcribe, upload
 from tests.patience import PATIENCE
 from tests.remote_api import Answer, Api, remote_api
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
-from v2t_stream.wer import word_error_rate
+from v2t_stream.broker.connection import Connection
+from v2t_stream.demo.wer import word_error_rate
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import SUBMIT_SUBJECT, inbox_epoch, job_id
 
 KEY = "sk-very-secret-1234567890"
 AFAR = "as many words from afar as anyone can say in the few seconds of this recording"

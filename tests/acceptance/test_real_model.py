@@ -13,12 +13,12 @@ import pytest
 import pytest_asyncio
 
 from schemas.options import Request
-from stages.engine_host import EngineHost
 from tests.harness import DATA
 from tests.real_model import real_model
 from v2t_stream.audio.decode import MediaReader
-from v2t_stream.transcriber import Samples, Transcription
-from v2t_stream.wer import words
+from v2t_stream.demo.wer import words
+from v2t_stream.transcription.engine_host import EngineHost
+from v2t_stream.transcription.transcriber import Samples, Transcription
 
 SPEECH = DATA / "real/jfk.flac"
 NOVEL = DATA / "real/moby.opus"

@@ -14,8 +14,8 @@ from tests.harness import transcribe, upload
 from tests.real_model import real_model
 from tests.real_speech import NOVEL, SONNETS, Score, Speech, Starts, joined, parted, recording, written
 from tests.sounds import NOTHING_SAID, samples
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
+from v2t_stream.broker.connection import Connection
+from v2t_stream.store.protocol import JetStreamStore
 
 ENGINES = pytest.mark.parametrize("engine", ["faster-whisper", "whisper-cpp"])
 

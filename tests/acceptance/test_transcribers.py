@@ -12,19 +12,19 @@ import pytest_asyncio
 from schemas.chunks import Span
 from schemas.options import Request
 from schemas.transcript import Segment
-from stages.engine_host import EngineHost
-from stages.language import SURE
 from stages.transcribers.faster_whisper import FasterWhisper
 from v2t_stream.audio import flac
 from v2t_stream.audio.speech import SpeechFinder
 from v2t_stream.audio.vad import SileroVad
 from v2t_stream.demo import model_path
+from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.errors import Full, Reject
-from v2t_stream.transcriber import Samples, Transcription
+from v2t_stream.transcription.engine_host import EngineHost
+from v2t_stream.transcription.job_language import SURE
 from v2t_stream.transcription.layout import Layout
 from v2t_stream.transcription.segments import segments
+from v2t_stream.transcription.transcriber import Samples, Transcription
 from v2t_stream.transcription.words import spoken
-from v2t_stream.wer import word_error_rate
 
 DATA = Path(__file__).parent.parent / "data"
 REFERENCES = json.loads((DATA / "references.json").read_text())

@@ -14,9 +14,9 @@ from schemas.transcript import Segment, Transcript
 from tests.benchmarks.processes import memory
 from tests.benchmarks.report import Row, load, say, spread
 from tests.harness import Node, broker, node, reference
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.topology import JOBS
+from v2t_stream.broker.connection import Connection
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import JOBS
 
 CHUNKS = 10_000
 SECONDS = 30.0  # of media in a chunk

@@ -16,9 +16,9 @@ from schemas.requests import SubmitRequest
 from tests.benchmarks.processes import memory, running
 from tests.harness import DATA, broker, node, upload
 from tests.simulated import install
-from v2t_stream.fleet import fleet
-from v2t_stream.submission import submit
-from v2t_stream.topology import JOBS
+from v2t_stream.fleet.presence import fleet
+from v2t_stream.jobs.submission import submit
+from v2t_stream.topology.streams import JOBS
 
 _MIB = 1 << 20
 _QUARTERS = 4

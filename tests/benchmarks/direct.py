@@ -17,10 +17,10 @@ import msgspec
 
 from schemas.options import DEMO_MODEL
 from schemas.transcript import Segment, Word
-from stages.engine_process import environment as engine_environment
 from tests.harness import DATA
 from v2t_stream.demo import model_path
-from v2t_stream.devices import detect, preload_cuda
+from v2t_stream.host.devices import detect, preload_cuda
+from v2t_stream.transcription.engine_process import environment as engine_environment
 
 # The ways of each library that people use, the first being the one that is nearest to ours.
 MODES: dict[str, dict[str, dict[str, Any]]] = {

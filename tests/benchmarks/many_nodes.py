@@ -24,14 +24,14 @@ from tests.benchmarks.queued import Queue, until
 from tests.benchmarks.report import Row
 from tests.harness import broker, node
 from tests.simulated import install
-from v2t_stream.fleet import Presence, announce
-from v2t_stream.jetstream import connect
-from v2t_stream.object_store import JetStreamStore
+from v2t_stream.broker.connection import connect
+from v2t_stream.fleet.presence import Presence, announce
+from v2t_stream.host.tasks import end
+from v2t_stream.runtime.stage import Resources, load_stage
+from v2t_stream.runtime.stragglers import help_out
+from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
-from v2t_stream.stage import Resources, load_stage
-from v2t_stream.stragglers import help_out
-from v2t_stream.tasks import end
-from v2t_stream.worker import Worker
+from v2t_stream.store.protocol import JetStreamStore
 
 # Times real time. So slow that what the machine underneath does for 50 nodes is little beside what they simulate.
 SPEEDS = (20,) * 10 + (15,) * 20 + (10,) * 15 + (4,) * 5

@@ -26,8 +26,8 @@ from schemas.transcript import Segment
 from tests.benchmarks.processes import memory
 from tests.benchmarks.report import Row, load, say
 from tests.harness import Server
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.session import set_up
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 
 JOBS: Final = 10_000

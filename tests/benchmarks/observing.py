@@ -20,8 +20,8 @@ from tests.benchmarks.report import Row
 from tests.harness import ALL_STAGES, DATA, alive, broker, free_ports, transcribe
 from tests.prometheus import fetch
 from tests.simulated import install
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
+from v2t_stream.broker.connection import Connection
+from v2t_stream.store.protocol import JetStreamStore
 
 _JOBS = 20
 _ALONE = ("transcribe", "aggregate")

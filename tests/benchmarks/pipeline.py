@@ -16,11 +16,11 @@ from schemas.transcript import Transcript
 from tests.benchmarks.processes import processor_seconds, running
 from tests.harness import DATA, broker, node
 from tests.observed import pulled_by
+from v2t_stream.broker.connection import Connection
 from v2t_stream.cli.follow import states
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.submission import submit
-from v2t_stream.topology import STAGES
+from v2t_stream.jobs.submission import submit
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import STAGES
 
 BATCH = 4  # chunks in one call of the engine: the default on a processor, here for the direct call too
 

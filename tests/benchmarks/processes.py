@@ -17,7 +17,7 @@ def running() -> dict[str, int]:
             continue  # it has just ended
         if "v2t_stream" in words and "stage" in words:
             found[words[words.index("stage") + 1]] = pid
-        elif "stages.engine_child" in words:
+        elif "v2t_stream.transcription.engine_child" in words:
             found["engine"] = pid
         elif words[0].endswith("nats-server"):
             found["nats-server"] = pid

@@ -11,10 +11,10 @@ from schemas.events import Converted, Downloaded, Submitted
 from schemas.options import Options
 from tests.harness import ended
 from v2t_stream.audio import flac
-from v2t_stream.fleet import NodeInfo, fleet
-from v2t_stream.jetstream import Connection
-from v2t_stream.jobs import Job
-from v2t_stream.object_store import JetStreamStore
+from v2t_stream.broker.connection import Connection
+from v2t_stream.fleet.presence import NodeInfo, fleet
+from v2t_stream.jobs.state import Job
+from v2t_stream.store.protocol import JetStreamStore
 
 _OPTIONS = Options(language="en")
 _AT_ONCE = 64

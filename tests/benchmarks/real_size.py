@@ -9,7 +9,7 @@ from tests.benchmarks.pipeline import BATCH, cores, pipeline
 from tests.benchmarks.report import Row
 from tests.benchmarks.sized import make
 from tests.benchmarks.speed import in_turns, ratio_row
-from v2t_stream.devices import detect
+from v2t_stream.host.devices import detect
 
 # On a processor a smaller one has to do, and a shorter file.
 _CUDA = (("large-v3-turbo", "large-v3"), 60, 16)

@@ -16,12 +16,12 @@ from tests.benchmarks.processes import memory, running
 from tests.benchmarks.report import Row, say
 from tests.harness import DATA, broker, free_ports, node
 from tests.prometheus import fetch
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.session import set_up
+from v2t_stream.broker.connection import Connection
+from v2t_stream.jobs.submission import submit
+from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.submission import submit
-from v2t_stream.topology import JOBS, job_of
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import JOBS, job_of
 
 _JOBS: Final = 5000
 _AT_ONCE: Final = 12

@@ -9,7 +9,7 @@ from tests.benchmarks.direct import Direct, Heard, direct
 from tests.benchmarks.media import recording, seconds, spoken
 from tests.benchmarks.pipeline import BATCH, Pipeline, Run, cores, pipeline
 from tests.benchmarks.report import Row, load, say, spread
-from v2t_stream.wer import word_error_rate
+from v2t_stream.demo.wer import word_error_rate
 
 MINUTES = 60
 PAIRS = 3  # of each, in turns

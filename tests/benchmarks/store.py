@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.benchmarks.report import Row, say, spread
 from tests.harness import s3_server
-from v2t_stream.minio_store import MinioStore
+from v2t_stream.store.minio_store import MinioStore
 
 _BYTES = 100_000_000
 _TURNS = 12

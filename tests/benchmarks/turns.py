@@ -16,8 +16,8 @@ from tests.harness import broker, ended, node, upload
 from tests.harness import until as job_is
 from tests.simulated import install
 from v2t_stream.audio import flac
-from v2t_stream.jetstream import Connection
-from v2t_stream.submission import submit
+from v2t_stream.broker.connection import Connection
+from v2t_stream.jobs.submission import submit
 
 _SPEEDS = (30, 45, 45, 6)  # times real time: an M2, two M4s, a spare server
 _LONG, _SHORT = 180, 1  # minutes

@@ -11,7 +11,7 @@ from tests.benchmarks.direct import direct
 from tests.benchmarks.pipeline import BATCH, cores, pipeline
 from tests.benchmarks.report import Row
 from tests.harness import DATA, reference
-from v2t_stream.wer import word_errors, words
+from v2t_stream.demo.wer import word_errors, words
 
 LENGTHS = {"20 s": ("20s-1.flac", "20s-2.flac", "20s-3.flac"), "3 min": ("3min.ogg",)}
 

@@ -21,14 +21,14 @@ import pytest
 from schemas.requests import SubmitRequest
 from tests.harness import ALL_STAGES, DATA, Node, Server, broker, node, served
 from tests.observed import NOISE, hasten
-from v2t_stream.dead import dead_letters, redrive
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, V2TError
-from v2t_stream.fleet import fleet
-from v2t_stream.formats import FORMATS
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.submission import submit
-from v2t_stream.topology import JOBS, stage_row
+from v2t_stream.fleet.presence import fleet
+from v2t_stream.jobs.dead_letters import dead_letters, redrive
+from v2t_stream.jobs.formats import FORMATS
+from v2t_stream.jobs.submission import submit
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import JOBS, stage_row
 
 CLIP = DATA / "3min.ogg"
 KINDS = 2  # of sources: a file that was uploaded, and a link

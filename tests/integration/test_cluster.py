@@ -23,13 +23,13 @@ from tests.harness import DATA, Server, broker, ended, node, transcribe, upload
 from tests.observed import hasten, observed, record, resumed
 from tests.patience import PATIENCE
 from tests.simulated import install
+from v2t_stream.broker.connection import Connection, connect
 from v2t_stream.errors import BrokerError
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.queues import pause
-from v2t_stream.session import set_up
+from v2t_stream.jobs.submission import submit
+from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.submission import submit
-from v2t_stream.topology import CHUNKS, INBOX, JOBS, STREAMS
+from v2t_stream.topology.queues import pause
+from v2t_stream.topology.streams import CHUNKS, INBOX, JOBS, STREAMS
 
 ALL_STREAMS = (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcripts", "OBJ_v2t_models")
 

@@ -18,12 +18,12 @@ import pytest
 from tests.compose import ROOT, services
 from tests.harness import MinioServer, broker, free_ports, program
 from tests.patience import PATIENCE
-from v2t_stream.applied import is_applied
-from v2t_stream.embedded import server_path
+from v2t_stream.broker.connection import connect
+from v2t_stream.broker.embedded import server_path
 from v2t_stream.errors import BrokerError, Denied
-from v2t_stream.fleet import fleet
-from v2t_stream.jetstream import connect
-from v2t_stream.topology import JOBS, STAGES
+from v2t_stream.fleet.presence import fleet
+from v2t_stream.topology.applied import is_applied
+from v2t_stream.topology.streams import JOBS, STAGES
 
 SERVICES = services()
 

@@ -19,20 +19,21 @@ import pytest
 from schemas.events import Submitted
 from tests.harness import ALL_STAGES
 from tests.patience import PATIENCE
-from v2t_stream import embedded, supervisor
-from v2t_stream.embedded import embedded_broker, find_running, try_lock
+from v2t_stream.broker import embedded
+from v2t_stream.broker.connection import connect
+from v2t_stream.broker.embedded import embedded_broker, find_running, try_lock
 from v2t_stream.errors import BrokerError
-from v2t_stream.jetstream import connect
-from v2t_stream.provision import apply
-from v2t_stream.supervisor import supervised
-from v2t_stream.topology import JOBS
+from v2t_stream.runtime import supervisor
+from v2t_stream.runtime.supervisor import supervised
+from v2t_stream.topology.provision import apply
+from v2t_stream.topology.streams import JOBS
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or needs prctl")
 
 USER = """
 import asyncio, sys
 from pathlib import Path
-from v2t_stream.embedded import embedded_broker
+from v2t_stream.broker.embedded import embedded_broker
 
 async def use():
     async with embedded_broker(Path(sys.argv[1])) as broker:

@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.harness import ALL_STAGES, Server, broker, free_ports, node
 from tests.patience import PATIENCE
 from tests.prometheus import fetch
-from v2t_stream import endpoint
+from v2t_stream.broker.connection import connect
 from v2t_stream.cli.metrics import Where, fleet_served, stage_served
-from v2t_stream.fleet import Presence
-from v2t_stream.jetstream import connect
+from v2t_stream.fleet.presence import Presence
+from v2t_stream.monitoring import endpoint
 from v2t_stream.settings import Settings
 
 

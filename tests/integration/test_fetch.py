@@ -16,11 +16,11 @@ from yt_dlp.extractor.youtube import YoutubeIE, YoutubeTabIE
 from yt_dlp.networking.exceptions import CertificateVerifyError
 from yt_dlp.utils import ExtractorError, UserNotLive
 
-from stages import fetch
-from stages.fetch import Fetch
 from tests.harness import DATA
 from tests.web import Web, web
 from v2t_stream.errors import Reject, Retry
+from v2t_stream.fetch import link
+from v2t_stream.fetch.link import Fetch
 from v2t_stream.settings import Settings
 
 # yt-dlp leaves files and sockets to the garbage collector where a download ends in an exception.
@@ -144,7 +144,7 @@ def test_a_server_that_falls_silent_is_left(site: Web, tmp_path: Path, monkeypat
     """One dead server holds a download slot until somebody restarts the worker."""
     one = Fetch(f"{site.url}/stalls/5s.flac", tmp_path, Settings(data_dir=str(tmp_path)))
     one.look()
-    monkeypatch.setattr(fetch, "_SILENCE", 0.3)
+    monkeypatch.setattr(link, "_SILENCE", 0.3)
     with pytest.raises(Retry, match="broke off after"):
         one.download()
 
@@ -316,7 +316,7 @@ def test_an_inner_list_that_cannot_be_read_costs_no_other(
 
 def test_a_list_without_end_needs_a_limit(run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch) -> None:
     """A calendar that goes on for ever fills the broker with jobs."""
-    monkeypatch.setattr(fetch, "_LONGEST", 5)
+    monkeypatch.setattr(link, "_LONGEST", 5)
     entries = (InfoExtractor.url_result(f"https://video.example/{n}") for n in itertools.count())
     monkeypatch.setattr(GenericIE, "_real_extract", lambda *_: InfoExtractor.playlist_result(entries, "1", "All"))
     with pytest.raises(Reject, match="is a list of more than 5 media: submit it with a limit") as caught:

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from stages import fetch_host
-from stages.fetch_child import LINKS
-from stages.fetch_host import FetchHost, Fetching
 from tests.harness import DATA
 from tests.patience import PATIENCE
 from tests.web import Web, web
 from v2t_stream.errors import Reject, Retry
+from v2t_stream.fetch import fetch_host
+from v2t_stream.fetch.fetch_child import LINKS
+from v2t_stream.fetch.fetch_host import FetchHost, Fetching
 from v2t_stream.settings import Settings
 
 CLIP = (DATA / "5s.flac").read_bytes()
@@ -426,7 +426,7 @@ async def test_the_process_has_none_of_our_secrets(house: House, monkeypatch: py
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     """Each crash of a stage leaves a download that runs on."""
     script = (
-        "import asyncio, sys; from stages.fetch_host import _started\n"
+        "import asyncio, sys; from v2t_stream.fetch.fetch_host import _started\n"
         "async def main():\n"
         "    process = await _started(); print(process.pid, flush=True); await asyncio.sleep(60)\n"
         "asyncio.run(main())"
@@ -453,7 +453,7 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
 )
 def test_what_a_process_that_is_guarded_cannot_do(attempt: str, says: str) -> None:
     """A program that is installed, and follows whatever a playlist names, does what the guard is there to prevent."""
-    code = f"from stages.guard import Guard; Guard().turn_to('a link', ''); {attempt}"
+    code = f"from v2t_stream.fetch.guard import Guard; Guard().turn_to('a link', ''); {attempt}"
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert says in done.stderr.splitlines()[-1]

@@ -18,17 +18,17 @@ from schemas.requests import SubmitRequest
 from tests.harness import DATA, Node, Simulated, ended, node, simulated, transcribe, until, upload
 from tests.observed import pulled_by
 from tests.patience import PATIENCE
-from v2t_stream import control
+from v2t_stream.broker.connection import Connection, connect
 from v2t_stream.errors import V2TError
-from v2t_stream.facts import Run
-from v2t_stream.fleet import NodeInfo, fleet
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.jobs import Job
-from v2t_stream.lists import read
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.queues import pause, resume
-from v2t_stream.submission import submit
-from v2t_stream.topology import CHUNKS, JOBS, NODES
+from v2t_stream.fleet.presence import NodeInfo, fleet
+from v2t_stream.jobs import operations
+from v2t_stream.jobs.facts import Run
+from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.submission import submit
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.queues import pause, resume
+from v2t_stream.topology.streams import CHUNKS, JOBS, NODES
 
 
 def children(pid: int) -> list[str]:
@@ -141,7 +141,7 @@ async def test_cancel_ends_everything_at_once(machines: Fleet) -> None:
     job_id = await machines.submit()
     nodes = await machines.seen(lambda nodes: any(info.working for info in nodes))
     job = await until(machines.connection, job_id, lambda job: bool(job.converted))
-    await control.cancel(machines.connection, machines.store, job)
+    await operations.cancel(machines.connection, machines.store, job)
     await machines.seen(lambda nodes: not any(info.working for info in nodes))
     assert not await machines.connection.subjects(CHUNKS, "v2t.chunk.>")
     assert job.submitted
@@ -152,7 +152,7 @@ async def test_cancel_ends_everything_at_once(machines: Fleet) -> None:
     await machines.connection.publish(Completed(job=job_id, transcript="late"))
     assert (await ended(machines.connection, job_id)).state == "cancelled"
     with pytest.raises(V2TError, match="it is cancelled already"):
-        await control.cancel(machines.connection, machines.store, await ended(machines.connection, job_id))
+        await operations.cancel(machines.connection, machines.store, await ended(machines.connection, job_id))
     assert nodes
 
 
@@ -171,7 +171,7 @@ async def test_a_poison_chunk_leaves_a_gap_and_retry_fills_it(machines: Fleet) -
     text = (await machines.store.get(f"transcripts/{job.id}/transcript.txt")).decode()
     assert "[missing: " in text
 
-    assert await control.retry(machines.connection, job, model="x1000", chunk=1) == 1
+    assert await operations.retry(machines.connection, job, model="x1000", chunk=1) == 1
     again = await until(machines.connection, job.id, lambda job: job.state == "completed" and not job.gaps)
     assert [segment.text for segment in again.segments()] == [segment.text for segment in good.segments()]
     assert {n for n, chunk in again.chunks.items() if chunk.model == "x1000"} == {1}
@@ -187,10 +187,10 @@ async def test_a_job_is_completed_or_cancelled_and_never_both(machines: Fleet) -
     for run in (0, 1):
         seen = replace(job, runs={**job.runs, run: Run()}, run=run, sequences={})  # as it was read a moment before
         with pytest.raises(V2TError, match="it has just been completed"):
-            await control.cancel(machines.connection, machines.store, seen)
+            await operations.cancel(machines.connection, machines.store, seen)
         assert (await read(machines.connection, job.id)).state == "completed"
         if not run:
-            await control.retry(machines.connection, job, chunk=0)
+            await operations.retry(machines.connection, job, chunk=0)
             await ended(machines.connection, job.id)
 
 
@@ -198,7 +198,7 @@ async def test_everything_again_by_another_model_without_a_download(machines: Fl
     """Else a better model means finding and fetching everything anew."""
     machines.join("one", "x1000")
     job = await ended(machines.connection, await machines.submit())
-    assert await control.retry(machines.connection, job, model="x900") == len(job.chunks)
+    assert await operations.retry(machines.connection, job, model="x900") == len(job.chunks)
     again = await until(
         machines.connection,
         job.id,
@@ -213,9 +213,9 @@ async def test_everything_again_by_another_model_without_a_download(machines: Fl
 async def test_chunks_that_wait_are_done_by_the_model_that_a_retry_names(machines: Fleet) -> None:
     """Else who named a model that no machine has must cancel and send it anew, or gets words by both."""
     job = await until(machines.connection, await machines.submit(model="sim/x900"), lambda job: bool(job.downloaded))
-    await control.retry(machines.connection, job, model="sim/x800")  # perhaps while it is still being cut
+    await operations.retry(machines.connection, job, model="sim/x800")  # perhaps while it is still being cut
     job = await until(machines.connection, job.id, lambda job: bool(job.converted))
-    await control.retry(machines.connection, job, model="sim/x1000")
+    await operations.retry(machines.connection, job, model="sim/x1000")
     machines.join("one", "x1000")
     job = await ended(machines.connection, job.id)
     assert {chunk.model for chunk in job.chunks.values()} == {"sim/x1000"}
@@ -229,7 +229,7 @@ async def test_a_failed_download_is_tried_again_when_told(machines: Fleet) -> No
     job, _ = await transcribe(machines.connection, SubmitRequest(media=media))
     assert (job.state, job.downloaded) == ("failed", None)
     await machines.store.put_file(media, DATA / "5s.flac")
-    assert await control.retry(machines.connection, job) is None
+    assert await operations.retry(machines.connection, job) is None
     assert await until(machines.connection, job.id, lambda job: job.state == "completed")
 
 
@@ -238,9 +238,9 @@ async def test_nothing_to_retry_is_said(machines: Fleet) -> None:
     machines.join("one", "x1000")
     job = await ended(machines.connection, await machines.submit("5s.flac"))
     with pytest.raises(V2TError, match="nothing of it failed"):
-        await control.retry(machines.connection, job)
+        await operations.retry(machines.connection, job)
     with pytest.raises(V2TError, match="no result for chunk 99"):
-        await control.retry(machines.connection, job, chunk=99)
+        await operations.retry(machines.connection, job, chunk=99)
 
 
 async def test_a_straggler_is_done_again_by_an_idle_faster_node(machines: Fleet) -> None:

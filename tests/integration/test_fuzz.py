@@ -42,18 +42,18 @@ from tests.harness import DATA
 from tests.patience import PATIENCE
 from tests.unit.test_audio_decode import tone, write
 from v2t_stream import demo
+from v2t_stream.broker.connection import Stored
 from v2t_stream.cli.job import summary
 from v2t_stream.errors import V2TError
-from v2t_stream.formats import render_all
-from v2t_stream.jetstream import Stored
-from v2t_stream.jobs import fold, fold_all
-from v2t_stream.progress import describe
-from v2t_stream.providers import parse as parse_providers
+from v2t_stream.jobs.formats import render_all
+from v2t_stream.jobs.progress import describe
+from v2t_stream.jobs.state import fold, fold_all
+from v2t_stream.jobs.submission import check, of_fields, parse
+from v2t_stream.jobs.uploads import is_wanted
 from v2t_stream.settings import Settings
-from v2t_stream.submission import check, of_fields, parse
 from v2t_stream.text import HARMFUL
-from v2t_stream.topology import decode
-from v2t_stream.uploads import is_wanted
+from v2t_stream.topology.streams import decode
+from v2t_stream.transcription.providers import parse as parse_providers
 
 ROOT = Path(__file__).parents[2]
 HANG: Final = PATIENCE  # seconds that no small file may take

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.harness import DATA
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import SettingsError
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.submission import store_file
+from v2t_stream.jobs.submission import store_file
+from v2t_stream.store.protocol import JetStreamStore
 
 
 async def test_a_file_that_grows_while_it_is_sent_is_refused(connection: Connection, tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from tests.harness import broker
 from tests.patience import PATIENCE
-from v2t_stream import housekeeping
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import StoreAway
-from v2t_stream.fleet import Presence, tell
-from v2t_stream.housekeeping import keep_house
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
+from v2t_stream.fleet.presence import Presence, tell
+from v2t_stream.runtime import housekeeping
+from v2t_stream.runtime.housekeeping import keep_house
 from v2t_stream.settings import Settings
+from v2t_stream.store.protocol import JetStreamStore
 
 
 @pytest.fixture

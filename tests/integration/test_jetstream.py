@@ -19,14 +19,14 @@ from tests.harness import Server
 from tests.observed import pulled
 from tests.patience import PATIENCE
 from tests.proxy import Proxy
+from v2t_stream.broker.connection import Connection, Stored, connect
+from v2t_stream.broker.puller import Puller
 from v2t_stream.errors import BrokerError
-from v2t_stream.jetstream import Connection, Stored, connect
-from v2t_stream.provision import apply
-from v2t_stream.puller import Puller
-from v2t_stream.session import set_up
+from v2t_stream.host.tasks import end
+from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.tasks import end
-from v2t_stream.topology import CHUNKS, DEAD, JOBS, STAGES, STREAMS
+from v2t_stream.topology.provision import apply
+from v2t_stream.topology.streams import CHUNKS, DEAD, JOBS, STAGES, STREAMS
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def test_wrong_credentials_are_told_at_once_and_without_the_password(user:
 
 async def test_a_server_that_is_slow_to_answer_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a busy broker is called dead, and who believes it starts another one."""
-    monkeypatch.setattr("v2t_stream.jetstream._ANSWERS", PATIENCE)
+    monkeypatch.setattr("v2t_stream.broker.connection._ANSWERS", PATIENCE)
     server = Server(tmp_path)
     server.start()
     try:
@@ -128,7 +128,7 @@ async def test_a_server_without_jetstream_is_told(tmp_path: Path) -> None:
 @pytest.fixture
 def _sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what it sends again a connection cannot tell whether it was the first to store it."""
-    monkeypatch.setattr("v2t_stream.jetstream._ACK_TIMEOUT", PATIENCE)
+    monkeypatch.setattr("v2t_stream.broker.connection._ACK_TIMEOUT", PATIENCE)
 
 
 @pytest.mark.usefixtures("_sent_once")
@@ -183,7 +183,7 @@ async def test_progress_replaces_what_was_said_before(connection: Connection) ->
 @pytest.mark.usefixtures("_sent_once")
 async def test_a_chunk_that_waits_is_not_queued_twice(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a conversion that is repeated after a crash doubles the work; or waits two minutes for each chunk."""
-    monkeypatch.setattr("v2t_stream.jetstream._PUBLISH_PATIENCE", 3600)
+    monkeypatch.setattr("v2t_stream.broker.connection._PUBLISH_PATIENCE", 3600)
     async with asyncio.timeout(PATIENCE):
         assert await connection.publish(task())
         assert not await connection.publish(task())
@@ -196,7 +196,7 @@ async def test_a_full_server_does_not_count_as_published(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a chunk that found no room is lost without a word, as the server's error has the same number."""
-    monkeypatch.setattr("v2t_stream.jetstream._PUBLISH_PATIENCE", 0.3)
+    monkeypatch.setattr("v2t_stream.broker.connection._PUBLISH_PATIENCE", 0.3)
     config = {"name": CHUNKS, "storage": "file", "allow_direct": True, **STREAMS[CHUNKS], "max_bytes": 100}
     await connection.api(f"STREAM.UPDATE.{CHUNKS}", config)
     with pytest.raises(BrokerError, match="maximum bytes exceeded"):

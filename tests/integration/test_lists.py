@@ -15,19 +15,19 @@ from stages.download import Download
 from tests.harness import DATA, Node, Server, ended, simulated, until, upload
 from tests.patience import PATIENCE
 from tests.web import Web, web
-from v2t_stream import control
-from v2t_stream.assembly import stored
+from v2t_stream.broker.connection import Connection, connect
 from v2t_stream.errors import V2TError
-from v2t_stream.fleet import Presence
-from v2t_stream.formats import FORMATS
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.jobs import Job
-from v2t_stream.lists import children, read
-from v2t_stream.object_store import JetStreamStore
+from v2t_stream.fleet.presence import Presence
+from v2t_stream.jobs import operations
+from v2t_stream.jobs.assembly import stored
+from v2t_stream.jobs.formats import FORMATS
+from v2t_stream.jobs.lists import children, read
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.submission import submit
+from v2t_stream.runtime.stage import Resources
 from v2t_stream.settings import Settings
-from v2t_stream.stage import Resources
-from v2t_stream.submission import submit
-from v2t_stream.topology import JOBS, SUBMIT_SUBJECT, child_id, inbox_epoch, job_id
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import JOBS, SUBMIT_SUBJECT, child_id, inbox_epoch, job_id
 
 
 class Running(NamedTuple):
@@ -113,10 +113,10 @@ async def test_what_fails_in_a_list_fails_alone_and_is_tried_again_alone(house: 
     assert job.reason.startswith("1 of 3 entries failed, the first with: ")
     assert "does not exist (HTTP 404)" in job.children[2].reason
     house.site.missing.clear()
-    assert await control.retry_list(house.connection, job) == 1
+    assert await operations.retry_list(house.connection, job) == 1
     assert (await ended(house.connection, job.id)).state == "completed"
     with pytest.raises(V2TError, match=r"nothing of the list .* failed: name a --model"):
-        await control.retry_list(house.connection, await read(house.connection, job.id))
+        await operations.retry_list(house.connection, await read(house.connection, job.id))
 
 
 async def test_a_list_that_was_read_by_a_process_that_died_gets_each_entry_once(house: House) -> None:
@@ -155,7 +155,7 @@ async def test_a_list_whose_reader_is_killed_is_read_to_its_end(house: House) ->
     job = await until(house.connection, job_id, lambda job: job.listed is not None)
     assert job.listed
     assert job.listed.children == 400
-    await control.cancel(house.connection, house.store, await read(house.connection, job_id))
+    await operations.cancel(house.connection, house.store, await read(house.connection, job_id))
     entries = await children(house.connection, job_id)
     assert len({entry.submitted.url for entry in entries if entry.submitted}) == len(entries) == 400
     assert all(entry.ended for entry in entries)
@@ -174,11 +174,11 @@ async def test_a_cancelled_list_leaves_nothing_running(house: House) -> None:
         house.machine.kill(stage)
     job_id = await house.url("feed/3")
     job = await until(house.connection, job_id, lambda job: job.listed is not None)
-    await control.cancel(house.connection, house.store, await read(house.connection, job.id))
+    await operations.cancel(house.connection, house.store, await read(house.connection, job.id))
     job = await read(house.connection, job.id)
     assert (job.state, job.counts) == ("cancelled", {"cancelled": 3})
     with pytest.raises(V2TError, match="was cancelled"):
-        await control.retry_list(house.connection, job)
+        await operations.retry_list(house.connection, job)
 
 
 async def test_an_entry_that_comes_after_its_list_was_cancelled_ends_itself(house: House) -> None:
@@ -186,7 +186,7 @@ async def test_an_entry_that_comes_after_its_list_was_cancelled_ends_itself(hous
     house.machine.kill("download")
     job_id = await house.url("feed/3")
     job = await until(house.connection, job_id, lambda job: job.submitted is not None)
-    await control.cancel(house.connection, house.store, job)
+    await operations.cancel(house.connection, house.store, job)
     late = Submitted(job=f"{job_id}_1", title="late", url=f"{house.site.url}/5s.flac", parent=job_id)
     await house.connection.publish(late)
     house.machine.start("download")
@@ -254,7 +254,7 @@ async def test_a_transcript_that_is_gone_is_made_again(house: House) -> None:
 async def test_a_retry_by_another_model_makes_it_that_model_s(house: House) -> None:
     """Words by another model are given out for those that were asked for."""
     first = await house.file("5s.flac", model="sim/x1000")
-    await control.retry(house.connection, first, model="sim/x900")
+    await operations.retry(house.connection, first, model="sim/x900")
     await ended(house.connection, first.id)
     old, new = await house.file("5s.flac", model="sim/x1000"), await house.file("5s.flac", model="sim/x900")
     assert old.completed
@@ -263,7 +263,7 @@ async def test_a_retry_by_another_model_makes_it_that_model_s(house: House) -> N
     assert [await models(house, job) for job in (old, new)] == [("sim/x1000",), ("sim/x900",)]
     # One chunk by another model is a mixture that no settings give; what was there before it is not.
     mixed = await house.file("5s.flac", model="sim/x1000", force=True)
-    await control.retry(house.connection, mixed, model="sim/x900", chunk=0)
+    await operations.retry(house.connection, mixed, model="sim/x900", chunk=0)
     await ended(house.connection, mixed.id)
     assert await models(house, await house.file("5s.flac", model="sim/x1000")) == ("sim/x1000",)
 
@@ -293,7 +293,7 @@ async def test_a_transcript_to_which_nothing_points_any_more_is_removed(house: H
 
 async def again(house: House, job: Job) -> Job:
     """Its first chunk done once more, until the tidying that follows is done too."""
-    await control.retry(house.connection, job, chunk=0)
+    await operations.retry(house.connection, job, chunk=0)
     job = await ended(house.connection, job.id)
     async with asyncio.timeout(PATIENCE):
         while (await house.connection.api(f"CONSUMER.INFO.{JOBS}.aggregate"))["num_ack_pending"]:
@@ -306,8 +306,8 @@ async def test_a_job_that_had_nothing_to_do_is_done_by_another_model_when_told(h
     await house.file("5s.flac")
     again = await house.file("5s.flac")
     with pytest.raises(V2TError, match=r"was done before as job .*: name a --model to do it by"):
-        await control.retry(house.connection, again)
-    await control.retry(house.connection, again, model="sim/x900")
+        await operations.retry(house.connection, again)
+    await operations.retry(house.connection, again, model="sim/x900")
     job = await until(house.connection, again.id, lambda job: job.state == "completed")
     assert {chunk.model for chunk in job.chunks.values()} == {"sim/x900"}
 
@@ -323,7 +323,7 @@ async def test_an_old_submission_that_comes_again_during_a_retry_ends_nothing(ho
     await download.close()
     assert [type(fact) for fact in late] == [Completed]
     house.machine.kill("download")
-    await control.retry(house.connection, old, model="sim/x900")
+    await operations.retry(house.connection, old, model="sim/x900")
     await house.connection.api(f"STREAM.PURGE.{JOBS}", {"filter": late[0].subject})
     assert await house.connection.publish(late[0])
     assert (await read(house.connection, old.id)).state == "queued"

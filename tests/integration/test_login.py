@@ -20,11 +20,11 @@ from nacl.signing import SigningKey
 
 from tests.harness import Server
 from tests.secured import Secured, secured
-from v2t_stream import certificates, credentials
+from v2t_stream.access import certificates, credentials
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError, SettingsError
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.login import Login
-from v2t_stream.session import set_up
+from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 
 

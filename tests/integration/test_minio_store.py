@@ -20,12 +20,12 @@ from schemas.objects import Version
 from tests.harness import S3Server, broker, free_ports, s3_server
 from tests.patience import PATIENCE
 from tests.small_disk import small_disk
-from v2t_stream import minio_buckets, minio_transfer
 from v2t_stream.errors import InvalidKey, ObjectMissing, SettingsError, StoreAway, StoreError, VersionGone
-from v2t_stream.minio_store import MinioStore
-from v2t_stream.minio_transfer import Place, Sink, Source, upload
-from v2t_stream.session import check_store, set_up
+from v2t_stream.runtime.session import check_store, set_up
 from v2t_stream.settings import Settings
+from v2t_stream.store import minio_buckets, minio_transfer
+from v2t_stream.store.minio_store import MinioStore
+from v2t_stream.store.minio_transfer import Place, Sink, Source, upload
 
 HOUR = 3600
 

@@ -19,12 +19,12 @@ from tests.hub import Hub, hub, no_hub
 from tests.patience import PATIENCE
 from tests.small_disk import small_disk
 from v2t_stream.demo import model_path
+from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.models import origin, shared
 from v2t_stream.models.fetching import Models, Transfer
 from v2t_stream.models.folder import Manifest, ModelFile, ModelFolder, sha256_of
-from v2t_stream.object_store import JetStreamStore, ObjectStore
 from v2t_stream.settings import Settings
-from v2t_stream.wer import word_error_rate
+from v2t_stream.store.protocol import JetStreamStore, ObjectStore
 
 TINY = origin("tiny", "faster-whisper")
 assert TINY

@@ -18,8 +18,8 @@ from schemas.requests import SubmitRequest
 from tests.harness import DATA, broker, ended, free_ports, served
 from tests.patience import PATIENCE
 from tests.prometheus import MONITORING, Prometheus, fetch, program, prometheus
-from v2t_stream.jetstream import Connection
-from v2t_stream.submission import submit
+from v2t_stream.broker.connection import Connection
+from v2t_stream.jobs.submission import submit
 
 DASHBOARD = json.loads((MONITORING / "grafana/dashboards/v2t.json").read_text())
 ALERTS = {

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from tests.patience import PATIENCE
-from v2t_stream import bucket
-from v2t_stream.client import NatsClient
+from v2t_stream.broker.client import NatsClient
 from v2t_stream.errors import ObjectMissing, StoreError
-from v2t_stream.object_store import MEDIA, TRANSCRIPTS, JetStreamStore
+from v2t_stream.store import jetstream_bucket
+from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, JetStreamStore
 
-CHUNK = bucket._CHUNK
+CHUNK = jetstream_bucket._CHUNK
 DAY = 86_400
 
 
@@ -97,7 +97,7 @@ async def store(client: NatsClient) -> JetStreamStore:
 
 
 async def messages(client: NatsClient, bucket: str) -> int:
-    return (await client.jetstream().stream_info(f"OBJ_{bucket}")).state.messages
+    return (await client.jetstream().stream_info(f"OBJ_{jetstream_bucket}")).state.messages
 
 
 def files(directory: Path) -> list[str]:
@@ -176,7 +176,7 @@ async def test_a_reader_gets_the_object_that_replaces_the_one_it_reads(
 ) -> None:
     old, new = os.urandom(size), os.urandom(size)
     await store.put("media/j/a", old)
-    data = bucket.Bucket.data
+    data = jetstream_bucket.Bucket.data
     reads = 0
 
     async def late(bucket: Any, record: Any) -> AsyncGenerator[list[bytes], None]:
@@ -184,10 +184,10 @@ async def test_a_reader_gets_the_object_that_replaces_the_one_it_reads(
         reads += 1
         if reads == 1:
             await store.put("media/j/a", new)
-        async for batch in data(bucket, record):
+        async for batch in data(jetstream_bucket, record):
             yield batch
 
-    monkeypatch.setattr(bucket.Bucket, "data", late)
+    monkeypatch.setattr(jetstream_bucket.Bucket, "data", late)
     assert await store.get("media/j/a") == new
     assert reads == 2
 
@@ -217,14 +217,14 @@ async def test_nats_py_reads_what_we_write_and_we_what_it_writes(store: JetStrea
 async def test_a_commit_without_an_answer_keeps_its_data(
     store: JetStreamStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = bucket.Bucket._commit
+    commit = jetstream_bucket.Bucket._commit
 
     async def lose_the_answer(*arguments: Any) -> None:
         await commit(*arguments)
         raise TimeoutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(bucket.Bucket, "_commit", lose_the_answer)
+        patch.setattr(jetstream_bucket.Bucket, "_commit", lose_the_answer)
         with pytest.raises(StoreError):
             await store.put("media/j/a", b"stored all the same")
     assert await store.get("media/j/a") == b"stored all the same"
@@ -295,7 +295,7 @@ async def test_a_full_disk_here_is_told_in_a_sentence(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     await store.put("media/j/a", b"x")
-    monkeypatch.setattr(bucket.Copy, "take", full)
+    monkeypatch.setattr(jetstream_bucket.Copy, "take", full)
     with pytest.raises(StoreError, match=r"fetch media/j/a into .*/a: No space left on device: free some space there"):
         await store.get_file("media/j/a", tmp_path / "a")
     assert not files(tmp_path)

@@ -17,15 +17,15 @@ from tests.harness import Server
 from tests.integration.test_worker import Doing, done, drained, fact, letters, task, transcribing, working
 from tests.patience import PATIENCE
 from tests.unit.test_odd_facts import DEEP, ONE_OF_EACH
-from v2t_stream import worker as worker_module
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, StoreChanged
-from v2t_stream.fleet import NodeInfo, Presence, fleet, tell
-from v2t_stream.jetstream import Connection
-from v2t_stream.jobs import State, fold_all
-from v2t_stream.lists import history
-from v2t_stream.settled import Settled
-from v2t_stream.survey import jobs_by_state
-from v2t_stream.topology import CHUNKS, JOBS
+from v2t_stream.fleet.presence import NodeInfo, Presence, fleet, tell
+from v2t_stream.jobs.lists import history
+from v2t_stream.jobs.state import State, fold_all
+from v2t_stream.monitoring.survey import jobs_by_state
+from v2t_stream.runtime import worker as worker_module
+from v2t_stream.runtime.results import Settled
+from v2t_stream.topology.streams import CHUNKS, JOBS
 
 
 @pytest.fixture

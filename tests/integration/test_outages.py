@@ -24,12 +24,12 @@ from tests.patience import PATIENCE
 from tests.proxy import Proxy
 from tests.simulated import install
 from tests.small_disk import small_disk
-from v2t_stream.fleet import fleet
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.queues import pause
-from v2t_stream.submission import submit
-from v2t_stream.topology import CHUNKS
+from v2t_stream.broker.connection import Connection
+from v2t_stream.fleet.presence import fleet
+from v2t_stream.jobs.submission import submit
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.queues import pause
+from v2t_stream.topology.streams import CHUNKS
 
 SHARED = ("intake", "download", "convert", "aggregate")
 Shown = Callable[[str, str], None]

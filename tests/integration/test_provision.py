@@ -17,16 +17,16 @@ from schemas.transcript import Segment
 from stages.aggregate import Aggregate
 from tests.harness import Server, broker
 from tests.patience import PATIENCE
+from v2t_stream.broker.connection import Connection, connect
 from v2t_stream.errors import BrokerError
-from v2t_stream.fleet import Presence
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.queues import pause, queues
-from v2t_stream.session import drifted, set_up, store_drifted
+from v2t_stream.fleet.presence import Presence
+from v2t_stream.runtime.session import drifted, set_up, store_drifted
+from v2t_stream.runtime.stage import Resources
+from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
-from v2t_stream.stage import Resources
-from v2t_stream.topology import CHUNKS, DEAD, INBOX, JOBS, LAYOUT, STAGES, STREAMS, stage_row
-from v2t_stream.worker import Worker
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.queues import pause, queues
+from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS, LAYOUT, STAGES, STREAMS, stage_row
 
 DAY = 86_400 * 10**9  # ns
 

@@ -13,12 +13,12 @@ from schemas.requests import SubmitRequest
 from tests.harness import DATA, broker, ended, node, until, upload
 from tests.patience import PATIENCE
 from tests.simulated import install
-from v2t_stream import control
-from v2t_stream.dead import Dead, dead_letters, redrive, remove
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
-from v2t_stream.jetstream import Connection
-from v2t_stream.queues import Queue, pause, queues, resume
-from v2t_stream.topology import SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.jobs import operations
+from v2t_stream.jobs.dead_letters import Dead, dead_letters, redrive, remove
+from v2t_stream.topology.queues import Queue, pause, queues, resume
+from v2t_stream.topology.streams import SUBMIT_SUBJECT, inbox_epoch, job_id
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection
 
     # Done meanwhile by another engine.
     job = await until(connection, job.id, lambda job: job.state == "completed" and bool(job.gaps))
-    await control.retry(connection, job, chunk=n, model="x1000")
+    await operations.retry(connection, job, chunk=n, model="x1000")
     await until(connection, job.id, lambda job: job.state == "completed" and not job.gaps)
     with pytest.raises(V2TError, match=f"chunk {n} of job {job.id} is no gap any more"):
         await redrive(connection, None, letter, tmp_path)

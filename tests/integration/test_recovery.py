@@ -19,17 +19,17 @@ from tests.integration.test_rollback import supervised
 from tests.integration.test_worker import Doing, working
 from tests.patience import PATIENCE
 from tests.simulated import install
-from v2t_stream import recovery
-from v2t_stream.fleet import Presence, tell
-from v2t_stream.jetstream import Connection
-from v2t_stream.lists import read
-from v2t_stream.object_store import MEDIA, TRANSCRIPTS, UPLOADS, JetStreamStore
-from v2t_stream.puller import Puller
-from v2t_stream.recovery import Recovery, recover
+from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.puller import Puller
+from v2t_stream.fleet.presence import Presence, tell
+from v2t_stream.host.tasks import end
+from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.submission import submit
+from v2t_stream.runtime import recovery
+from v2t_stream.runtime.recovery import Recovery, recover
 from v2t_stream.settings import Settings
-from v2t_stream.submission import submit
-from v2t_stream.tasks import end
-from v2t_stream.topology import CHUNKS, DEAD, DONE, JOBS, stage_row
+from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS, JetStreamStore
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, JOBS, stage_row
 
 SUBMITTED = Submitted(job="job", title="talk", url="http://127.0.0.1/x")
 DOWNLOADED = Downloaded(job="job", title="Talk", source="http://x/y", media="media/job/source", size=1, seconds=1)

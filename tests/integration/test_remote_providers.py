@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from schemas.options import Options
-from stages.chain import Chain, Heard
-from stages.link import Unusable
-from stages.remote.http import _retry_after
 from tests.patience import PATIENCE
 from tests.remote_api import Answer, Api, remote_api
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.models.fetching import Models
-from v2t_stream.providers import CustomHttp, ElevenLabs, OpenAI, Provider, Response
 from v2t_stream.settings import Settings
+from v2t_stream.transcription.chain import Chain, Heard
+from v2t_stream.transcription.link import Unusable
+from v2t_stream.transcription.providers import CustomHttp, ElevenLabs, OpenAI, Provider, Response
+from v2t_stream.transcription.remote.http import _retry_after
 
 KEY = "sk-very-secret-1234567890"
 FLAC = b"fLaC and so on"
@@ -39,7 +39,7 @@ VERBOSE = {
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ELEVENLABS_API_KEY", KEY)
-    monkeypatch.setattr("stages.link._BACKOFF", (0.01,))
+    monkeypatch.setattr("v2t_stream.transcription.link._BACKOFF", (0.01,))
     with remote_api() as api:
         yield api
 

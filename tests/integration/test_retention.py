@@ -13,13 +13,13 @@ from schemas.events import DeadLetter, Done, Submitted
 from schemas.options import Options
 from tests.harness import broker, s3_server
 from tests.patience import PATIENCE
-from v2t_stream import done
-from v2t_stream.jetstream import Connection
-from v2t_stream.minio_store import MinioStore
-from v2t_stream.object_store import JetStreamStore, ObjectStore
-from v2t_stream.session import set_up
+from v2t_stream.broker.connection import Connection
+from v2t_stream.jobs import previous
+from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.topology import DEAD, DONE, JOBS
+from v2t_stream.store.minio_store import MinioStore
+from v2t_stream.store.protocol import JetStreamStore, ObjectStore
+from v2t_stream.topology.streams import DEAD, DONE, JOBS
 
 MOMENT = 1.5 / 86_400  # days: long enough to see that it is there
 
@@ -46,7 +46,7 @@ async def store_everything(connection: Connection, store: ObjectStore) -> None:
         )
     )
     await connection.publish(
-        Done(job="job", key=done.key("youtube:x", settings), transcript="transcripts/job/transcript")
+        Done(job="job", key=previous.key("youtube:x", settings), transcript="transcripts/job/transcript")
     )
     await store.put("media/job/source", b"media")
     await store.put("transcripts/job/transcript.json", b"{}")
@@ -63,7 +63,7 @@ async def test_facts_dead_letters_and_media_expire_and_transcripts_stay(tmp_path
         await gone(lambda: connection.subjects(DEAD, "v2t.dead.>"))
         await gone(lambda: store.size("media/job/source"))
         assert await store.get("transcripts/job/transcript.json") == b"{}"
-        found = await done.find(connection, store, "youtube:x", Options(model="demo"))
+        found = await previous.find(connection, store, "youtube:x", Options(model="demo"))
         assert found
         assert found.job == "job"
         for job, told in (("job", "{}"), ("other", "there is no job 'other'")):
@@ -82,7 +82,7 @@ async def test_transcripts_expire_where_they_are_told_to_and_are_then_made_again
         store = JetStreamStore(connection.client)
         await store_everything(connection, store)
         await gone(lambda: store.size("transcripts/job/transcript.json"))
-        assert await done.find(connection, store, "youtube:x", Options(model="demo")) is None
+        assert await previous.find(connection, store, "youtube:x", Options(model="demo")) is None
         await gone(lambda: connection.subjects(DONE, "v2t.done.*"))
         assert await connection.subjects(JOBS, "v2t.job.>")
         assert await store.size("media/job/source")

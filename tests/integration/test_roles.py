@@ -25,21 +25,22 @@ from tests.harness import broker as open_broker
 from tests.observed import pulled
 from tests.patience import PATIENCE
 from tests.secured import Secured, secured
-from v2t_stream import credentials
-from v2t_stream.dead import dead_letters
+from v2t_stream.access import credentials
+from v2t_stream.access.roles import ROLES
+from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.puller import Puller
+from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.errors import BrokerError, Denied
-from v2t_stream.fleet import check_may_work, fleet
-from v2t_stream.jetstream import Connection
-from v2t_stream.lists import history
-from v2t_stream.minio_store import MinioStore
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.puller import Puller
-from v2t_stream.queues import queues
-from v2t_stream.roles import ROLES
-from v2t_stream.session import set_up
+from v2t_stream.fleet.presence import check_may_work, fleet
+from v2t_stream.jobs.dead_letters import dead_letters
+from v2t_stream.jobs.lists import history
+from v2t_stream.monitoring.survey import Surveyor
+from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.survey import Surveyor
-from v2t_stream.topology import (
+from v2t_stream.store.minio_store import MinioStore
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.queues import queues
+from v2t_stream.topology.streams import (
     BUCKET_SUBJECT,
     CHUNKS,
     DEAD,
@@ -51,7 +52,6 @@ from v2t_stream.topology import (
     SUBMIT_SUBJECT,
     inbox_epoch,
 )
-from v2t_stream.wer import word_error_rate
 
 CLIP = str(DATA / "5s.flac")
 _numbers = itertools.count()

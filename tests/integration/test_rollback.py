@@ -13,13 +13,13 @@ from tests.acceptance.test_cli import Terminal
 from tests.harness import DATA, Node, Server, alive, ended, node, upload
 from tests.patience import PATIENCE
 from tests.simulated import install
-from v2t_stream.epochs import Seen, renew_if_rolled_back
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.session import set_up
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.host.tasks import end
+from v2t_stream.jobs.submission import submit
+from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.submission import submit
-from v2t_stream.tasks import end
-from v2t_stream.topology import inbox_epoch
+from v2t_stream.topology.epochs import Seen, renew_if_rolled_back
+from v2t_stream.topology.streams import inbox_epoch
 
 
 async def done(connection: Connection, title: str) -> str:

@@ -24,21 +24,21 @@ from stages.aggregate import Aggregate
 from stages.convert import Convert
 from tests.harness import DATA, Server, Simulated, ended, node, simulated, until, upload
 from tests.patience import PATIENCE
-from v2t_stream import control, done
-from v2t_stream.assembly import last_prefix, stored
+from v2t_stream.broker.connection import Connection, connect
 from v2t_stream.errors import V2TError
-from v2t_stream.fleet import NodeInfo, Presence, fleet
-from v2t_stream.formats import FORMATS
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.jobs import Job, fold_all
-from v2t_stream.lists import history, read
-from v2t_stream.object_store import Found, JetStreamStore
-from v2t_stream.queues import pause, resume
+from v2t_stream.fleet.presence import NodeInfo, Presence, fleet
+from v2t_stream.jobs import operations, previous
+from v2t_stream.jobs.assembly import last_prefix, stored
+from v2t_stream.jobs.formats import FORMATS
+from v2t_stream.jobs.lists import history, read
+from v2t_stream.jobs.state import Job, fold_all
+from v2t_stream.jobs.submission import submit
+from v2t_stream.monitoring.survey import jobs_by_state
+from v2t_stream.runtime.stage import Resources, Stage
 from v2t_stream.settings import Settings
-from v2t_stream.stage import Resources, Stage
-from v2t_stream.submission import submit
-from v2t_stream.survey import jobs_by_state
-from v2t_stream.topology import CHUNKS, JOBS
+from v2t_stream.store.protocol import Found, JetStreamStore
+from v2t_stream.topology.queues import pause, resume
+from v2t_stream.topology.streams import CHUNKS, JOBS
 
 OLD, NEW, OTHER = "sim/x1000", "sim/x900", "sim/x800"
 _COUNT = itertools.count()
@@ -156,7 +156,7 @@ async def test_who_slept_while_cutting_spoils_no_retry(connection: Connection, a
     await resume(connection, "convert")
     first = await ended(connection, job.id)
     await pause(connection, "convert")
-    await control.retry(connection, first, **again)
+    await operations.retry(connection, first, **again)
     await sleeper.wake()
     assert (await read(connection, job.id)).converted is None
     await resume(connection, "convert")
@@ -177,7 +177,7 @@ async def test_who_slept_while_storing_spoils_no_transcript(connection: Connecti
     sleeper = await asleep(connection, Aggregate, job.converted, "transcript.json")
     await resume(connection, "aggregate")
     first = await ended(connection, job.id)
-    await control.retry(connection, first, model=NEW)
+    await operations.retry(connection, first, model=NEW)
     second = await ended(connection, job.id)
     told = await words(connection, second)
     await sleeper.wake()
@@ -190,7 +190,7 @@ async def test_who_slept_while_storing_spoils_no_transcript(connection: Connecti
     store = JetStreamStore(connection.client)
     for model in (OLD, NEW):
         options = SubmitRequest(model=model, language="en")
-        before = await done.find(connection, store, second.downloaded.origin, options)
+        before = await previous.find(connection, store, second.downloaded.origin, options)
         assert before
         assert (await stored(store, before.transcript)).models == (model,)
 
@@ -199,7 +199,7 @@ async def test_of_two_retries_at_the_same_moment_one_stands(connection: Connecti
     """Else one of them is lost without a word, or both are mixed."""
     job = await ended(connection, await start(connection, "20s-1.flac"))
     results = await asyncio.gather(
-        *(control.retry(connection, job, model=model) for model in (NEW, OTHER)), return_exceptions=True
+        *(operations.retry(connection, job, model=model) for model in (NEW, OTHER)), return_exceptions=True
     )
     told = [result for result in results if isinstance(result, V2TError)]
     assert [str(error) for error in told] == [
@@ -217,7 +217,7 @@ async def test_a_retry_while_chunks_are_still_cut_takes_over(connection: Connect
     job = await until(connection, await start(connection), lambda job: job.downloaded is not None)
     assert job.downloaded
     sleeper = await asleep(connection, Convert, job.downloaded, ".flac")
-    await control.retry(connection, await read(connection, job.id), model=NEW)
+    await operations.retry(connection, await read(connection, job.id), model=NEW)
     await resume(connection, "convert")
     job = await ended(connection, job.id)
     await sleeper.wake()
@@ -237,7 +237,7 @@ async def test_what_is_in_hand_stops_when_a_retry_begins(
                 job = await start(connection, model=None)
                 while not any(job in subject for info in await fleet(connection) for subject in info.working):
                     await asyncio.sleep(0.05)
-                await control.retry(connection, await read(connection, job), model=NEW)
+                await operations.retry(connection, await read(connection, job), model=NEW)
                 state = await ended(connection, job)
         assert {chunk.model for chunk in state.chunks.values()} == {NEW}
         await drained(connection)
@@ -248,11 +248,11 @@ async def test_what_is_in_hand_stops_when_a_retry_begins(
 async def test_the_language_stays_with_the_chunks_that_are_kept(connection: Connection) -> None:
     """Else a transcript changes its language at the chunk that was done again."""
     job = await ended(connection, await start(connection, model="sim/x1000-de", language=None))
-    await control.retry(connection, job, chunk=1, model="sim/x1000-fr")
+    await operations.retry(connection, job, chunk=1, model="sim/x1000-fr")
     again = await ended(connection, job.id)
     assert again.chunks[1].model == "sim/x1000-fr"
     assert {chunk.language for chunk in again.chunks.values()} == {"de"}
-    await control.retry(connection, again, model="sim/x1000-fr")
+    await operations.retry(connection, again, model="sim/x1000-fr")
     assert {chunk.language for chunk in (await ended(connection, job.id)).chunks.values()} == {"fr"}
 
 
@@ -261,7 +261,7 @@ async def test_states_are_counted_as_they_are_shown(connection: Connection) -> N
     job = await ended(connection, await start(connection, "5s.flac"))
     await pause(connection, "convert")
     try:
-        await control.retry(connection, job, model=NEW)
+        await operations.retry(connection, job, model=NEW)
         jobs = fold_all(await history(connection, ["v2t.job.>"]))
         assert jobs[job.id].state == "converting"
         counted = {state: count for state, count in (await jobs_by_state(connection)).items() if count}
@@ -277,7 +277,7 @@ async def test_no_retry_where_old_nodes_would_lose_it(connection: Connection) ->
     old = NodeInfo(node="attic", stage="transcribe", pid=1, version="0.1.0", state="ready")
     await connection.client.request(old.key, encode(old), timeout=PATIENCE)
     with pytest.raises(V2TError, match=r"while nodes of release 0\.1 work: update attic first"):
-        await control.retry(connection, job, model=NEW)
+        await operations.retry(connection, job, model=NEW)
     assert (await read(connection, job.id)).retries == 0
 
 
@@ -324,7 +324,7 @@ async def test_the_copies_of_an_upload_are_of_the_latest_run(nats: tuple[Server,
     await publish(connection, Submitted(job="job", title="t", url=MEDIA.source), MEDIA, result("old"), converted())
     sleeper = await asleep(connection, Aggregate, converted(), "talk.json", **OF_MINIO)
     await publish(connection, *[fact async for fact in Aggregate(resources).process(converted())])
-    await control.retry(connection, await read(connection, "job"), model="other")
+    await operations.retry(connection, await read(connection, "job"), model="other")
     await publish(connection, result("new", 1), converted(1))
     async for fact in Aggregate(resources).process(converted(1)):
         await publish(connection, fact)

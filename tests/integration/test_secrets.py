@@ -14,15 +14,15 @@ from schemas.requests import SubmitRequest
 from tests.harness import DATA, Simulated, ended, simulated
 from tests.patience import PATIENCE
 from tests.web import PASSWORD, TOKEN, USER, Web, web
-from v2t_stream import control
-from v2t_stream.dead import dead_letters, redrive
+from v2t_stream.broker.connection import Connection, connect
 from v2t_stream.errors import V2TError
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.jobs import Job
-from v2t_stream.lists import read
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.submission import submit
-from v2t_stream.topology import DEAD, DONE, JOBS, SUBMIT_SUBJECT
+from v2t_stream.jobs import operations
+from v2t_stream.jobs.dead_letters import dead_letters, redrive
+from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.submission import submit
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import DEAD, DONE, JOBS, SUBMIT_SUBJECT
 
 MARK = "hush"  # in every secret here
 
@@ -148,5 +148,5 @@ async def test_the_secret_of_a_cancelled_job_goes_with_it(there: Simulated, conn
             await asyncio.sleep(0.02)
         while not (state := await read(connection, job)).submitted:
             await asyncio.sleep(0.02)
-    await control.cancel(connection, store, state)
+    await operations.cancel(connection, store, state)
     assert await store.keys(f"media/{job}/") == []

@@ -16,11 +16,11 @@ import pytest
 
 from tests.harness import S3Server, Server, bytes_in, s3_server
 from tests.patience import PATIENCE
-from v2t_stream import bucket
+from v2t_stream.broker.connection import connect
 from v2t_stream.errors import ObjectMissing, StoreError
-from v2t_stream.jetstream import connect
-from v2t_stream.minio_store import MinioStore
-from v2t_stream.object_store import JetStreamStore, ObjectStore
+from v2t_stream.store import jetstream_bucket
+from v2t_stream.store.minio_store import MinioStore
+from v2t_stream.store.protocol import JetStreamStore, ObjectStore
 
 DAY = 86_400
 
@@ -124,7 +124,9 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("size", [0, 1, bucket._CHUNK, bucket._CHUNK + 1, 8 << 20, (8 << 20) + 1, 20_000_000])
+@pytest.mark.parametrize(
+    "size", [0, 1, jetstream_bucket._CHUNK, jetstream_bucket._CHUNK + 1, 8 << 20, (8 << 20) + 1, 20_000_000]
+)
 async def test_round_trip(store: ObjectStore, folder: Path, size: int) -> None:
     """Else media or transcripts come back other than they were."""
     source, copy = folder / "source", folder / "copy"

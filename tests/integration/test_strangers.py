@@ -18,12 +18,12 @@ from schemas.requests import SubmitRequest
 from tests import server_api
 from tests.patience import PATIENCE
 from tests.secured import Secured, secured
+from v2t_stream.access.roles import ROLES, Role, role
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, Denied, StoreError
-from v2t_stream.jetstream import Connection
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.roles import ROLES, Role, role
-from v2t_stream.submission import submit
-from v2t_stream.topology import CHUNKS, DEAD, DONE, INBOX, JOBS, STAGES, STREAMS
+from v2t_stream.jobs.submission import submit
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, STAGES, STREAMS
 
 GUESTS: Final = ("viewer", "submitter", "notifier")
 BUCKETS: Final = tuple(f"OBJ_v2t_{name}" for name in ("media", "uploads", "transcripts", "models"))

@@ -15,9 +15,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from schemas.requests import SubmitRequest
 from tests.harness import ALL_STAGES, DATA, broker, ended, node, served, upload
 from tests.patience import PATIENCE
-from v2t_stream.jetstream import Connection
-from v2t_stream.submission import submit
-from v2t_stream.topology import JOBS
+from v2t_stream.broker.connection import Connection
+from v2t_stream.jobs.submission import submit
+from v2t_stream.topology.streams import JOBS
 
 
 class Receiver(http.server.ThreadingHTTPServer):

@@ -30,12 +30,12 @@ from tui.screens.offer import Offer
 from tui.screens.submit import Submit
 from tui.table import Table
 from tui.transcript import Transcript
-from v2t_stream.dead import dead_letters
-from v2t_stream.embedded import find_running
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.queues import queues
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.embedded import find_running
+from v2t_stream.jobs.dead_letters import dead_letters
+from v2t_stream.jobs.submission import submit
 from v2t_stream.settings import Settings
-from v2t_stream.submission import submit
+from v2t_stream.topology.queues import queues
 
 OTHERS = ("intake", "download", "convert", "aggregate")
 # A key goes to the app, to what has the focus, up to the app again through all that is around, and so does what it

@@ -18,20 +18,20 @@ from tests.integration.test_worker import Doing, Mortal, fact, set_ack_wait, tas
 from tests.observed import pulled
 from tests.patience import PATIENCE
 from tests.simulated import install
-from v2t_stream import turns
 from v2t_stream.audio import flac
-from v2t_stream.fleet import Presence, announce, fleet
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.jobs import Job
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.puller import Puller
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.puller import Puller
+from v2t_stream.fleet.presence import Presence, announce, fleet
+from v2t_stream.host.tasks import end
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.submission import submit
+from v2t_stream.runtime import turns
+from v2t_stream.runtime.stage import Resources
+from v2t_stream.runtime.stalls import stalls
+from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
-from v2t_stream.stage import Resources
-from v2t_stream.stalls import stalls
-from v2t_stream.submission import submit
-from v2t_stream.tasks import end
-from v2t_stream.topology import CHUNKS, JOBS, job_of, stage_row
-from v2t_stream.worker import Worker
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import CHUNKS, JOBS, job_of, stage_row
 
 LONG, SHORT = 100, 3  # chunks
 

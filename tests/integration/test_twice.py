@@ -16,13 +16,15 @@ from schemas.options import Options
 from tests.harness import Server
 from tests.observed import pulled
 from tests.patience import PATIENCE
-from v2t_stream import codes, control, jetstream
+from v2t_stream.broker import connection as connection_module
+from v2t_stream.broker import error_codes
+from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.puller import Puller
 from v2t_stream.errors import BrokerError
-from v2t_stream.jetstream import Connection
-from v2t_stream.lists import read
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.puller import Puller
-from v2t_stream.topology import CHUNKS, JOBS, SUBMIT_SUBJECT, stage_row
+from v2t_stream.jobs import operations
+from v2t_stream.jobs.lists import read
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import CHUNKS, JOBS, SUBMIT_SUBJECT, stage_row
 
 CHUNK = ChunkTask(job="job", n=0, audio="media/job/chunks/0.flac", spans=(Span(0, 16_000),), options=Options())
 (ANY,) = (consumer for consumer in stage_row("transcribe").consumers if consumer.durable == "transcribe-any")
@@ -86,7 +88,7 @@ async def test_a_cluster_without_a_leader_is_asked_again(
 
     The refusal is a double: a real cluster gives it for seconds, and not when it is told to.
     """
-    monkeypatch.setattr(jetstream, "_ACK_TIMEOUT", 0.05)
+    monkeypatch.setattr(connection_module, "_ACK_TIMEOUT", 0.05)
     request = connection.client.request
     refusals = 2
 
@@ -97,7 +99,7 @@ async def test_a_cluster_without_a_leader_is_asked_again(
             refusals -= 1
             error = {
                 "code": 503,
-                "err_code": codes.NO_LEADER,
+                "err_code": error_codes.NO_LEADER,
                 "description": "JetStream system temporarily unavailable",
             }
             answer.data = msgspec.json.encode({"error": error})
@@ -128,7 +130,7 @@ async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection:
         message = await pulled(puller)
         await connection.publish(GAP)
         await connection.publish(Completed(job="job", transcript="transcripts/job/transcript"))
-        await control.retry(connection, await read(connection, "job"), chunk=0)
+        await operations.retry(connection, await read(connection, "job"), chunk=0)
         again = msgspec.structs.replace(CHUNK, run=1)
         assert await connection.publish(again)  # as convert does
         await message.ack_sync(timeout=PATIENCE)
@@ -147,7 +149,7 @@ async def test_a_retry_asks_for_the_same_options(connection: Connection, again: 
     ):
         await connection.publish(fact)
     await connection.publish(Completed(job="job", transcript="transcripts/job/transcript", gaps=1))
-    await control.retry(connection, await read(connection, "job"), **again)
+    await operations.retry(connection, await read(connection, "job"), **again)
     sent = await connection.last(JOBS, "v2t.job.job.rerun.1")
     assert sent
     wanted = msgspec.structs.replace(asked, model=again.get("model"))

@@ -31,17 +31,17 @@ from stages.aggregate import Aggregate
 from tests.harness import Server
 from tests.observed import pulled, pulled_by
 from tests.patience import PATIENCE
-from v2t_stream import worker as worker_module
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.puller import Puller
 from v2t_stream.errors import BrokerError, Full, Hung, Reject, Retry, StoreAway, Unready, V2TError
-from v2t_stream.fleet import Presence, tell
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.object_store import JetStreamStore
-from v2t_stream.puller import Puller
+from v2t_stream.fleet.presence import Presence, tell
+from v2t_stream.runtime import worker as worker_module
+from v2t_stream.runtime.results import Settled
+from v2t_stream.runtime.stage import Resources, Stage, Submission
+from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
-from v2t_stream.settled import Settled
-from v2t_stream.stage import Resources, Stage, Submission
-from v2t_stream.topology import CHUNKS, DEAD, INBOX, JOBS, SUBMIT_SUBJECT, StageRow, stage_row
-from v2t_stream.worker import Worker
+from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS, SUBMIT_SUBJECT, StageRow, stage_row
 
 Do = Callable[[Any], AsyncGenerator[Message]]
 Fact = TypeVar("Fact", bound=Message)

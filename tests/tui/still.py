@@ -16,11 +16,11 @@ from schemas.options import Options
 from schemas.transcript import Doubt, Segment, Sound, Track, Truncated, Unheard
 from tui.app import Monitor
 from tui.feed import Around, Away, Facts, Looked
-from v2t_stream.dead import Dead
-from v2t_stream.fleet import NodeInfo
-from v2t_stream.jetstream import Stored
-from v2t_stream.queues import Queue
+from v2t_stream.broker.connection import Stored
+from v2t_stream.fleet.presence import NodeInfo
+from v2t_stream.jobs.dead_letters import Dead
 from v2t_stream.settings import Settings
+from v2t_stream.topology.queues import Queue
 
 NOW = 1_800_000_000.0
 SNAPSHOTS = Path(__file__).parent / "snapshots"

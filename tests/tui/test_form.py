@@ -11,7 +11,7 @@ from tests.tui.still import Still
 from tui.actions import Wish, requests_of
 from tui.screens.submit import Submit
 from v2t_stream.errors import Reject
-from v2t_stream.options import OPTIONS, Option
+from v2t_stream.jobs.options import OPTIONS, Option
 
 URL = "https://example.com/talk.mp3"
 TYPED = {"language": " DE ", "model": "demo", "engine": "openai", "audio_track": "2", "beam_size": "3"}

@@ -32,7 +32,7 @@ from tests.tui.still import (
 )
 from tui.look import LIGHT
 from tui.transcript import Transcript
-from v2t_stream.options import OPTIONS
+from v2t_stream.jobs.options import OPTIONS
 
 SMALL, LARGE = (80, 24), (160, 50)
 Compare = Callable[[str, Still], None]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from schemas.events import ChunkDone, Progress
 from tests.tui.still import stored
 from tui.timeline import columns, stretches
-from v2t_stream.jobs import Job, fold
+from v2t_stream.jobs.state import Job, fold
 
 
 def job(done: dict[int, str], cut: int) -> Job:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t_stream.addresses import is_permitted, networks
 from v2t_stream.errors import SettingsError
+from v2t_stream.host.addresses import is_permitted, networks
 from v2t_stream.settings import Settings
 
 

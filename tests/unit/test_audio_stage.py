@@ -17,8 +17,8 @@ from stages.convert import Convert
 from tests.audio_files import Sounding, beeps, speech, write_tracks
 from v2t_stream.audio import flac
 from v2t_stream.errors import Reject
+from v2t_stream.runtime.stage import Resources
 from v2t_stream.settings import Settings
-from v2t_stream.stage import Resources
 
 
 class Shelf:

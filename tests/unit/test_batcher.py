@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from schemas.options import Request
-from stages.batcher import Batcher
-from stages.engine_host import EngineDied, EngineHost
 from v2t_stream.models.fetching import Held
+from v2t_stream.transcription.batcher import Batcher
+from v2t_stream.transcription.engine_host import EngineDied, EngineHost
 
 ENGINE = """
 import signal, threading, time
 from schemas.transcript import Segment
-from v2t_stream.transcriber import Transcription
+from v2t_stream.transcription.transcriber import Transcription
 
 inside = threading.Semaphore(0)
 

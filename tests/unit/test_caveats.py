@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.transcript import Doubt, Gap, Segment, Sound, Track, Transcript, Truncated, Unheard
-from v2t_stream.caveats import caveats, emptiness
-from v2t_stream.progress import length
+from v2t_stream.jobs.caveats import caveats, emptiness
+from v2t_stream.jobs.progress import length
 
 HEARD = "It was the best of times, it was the worst of times."
 

@@ -10,13 +10,13 @@ import pytest
 
 from schemas.options import Options, Request
 from schemas.transcript import Segment
-from stages.chain import Chain, Heard
-from stages.link import Link, Unusable
 from v2t_stream.errors import Reject, Retry, Unready
 from v2t_stream.models.fetching import Held, Models
-from v2t_stream.providers import Local, OpenAI, Provider
 from v2t_stream.settings import Settings
-from v2t_stream.transcriber import Samples, Transcription
+from v2t_stream.transcription.chain import Chain, Heard
+from v2t_stream.transcription.link import Link, Unusable
+from v2t_stream.transcription.providers import Local, OpenAI, Provider
+from v2t_stream.transcription.transcriber import Samples, Transcription
 
 SAMPLES = np.zeros(16_000, np.float32)
 
@@ -151,7 +151,7 @@ async def test_a_jobs_engine_and_model_are_what_it_gets() -> None:
 
 async def test_retries_stay_with_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a hiccup of the network moves a job to the dearer service."""
-    monkeypatch.setattr("stages.link._BACKOFF", (0.01,))
+    monkeypatch.setattr("v2t_stream.transcription.link._BACKOFF", (0.01,))
     first, second = Scripted("a", Retry("1"), Retry("2"), 0.0), Scripted("b")
     assert (await hear(chain((local("a", retries=2), first), (local("b"), second)))).provider == "a"
     assert (len(first.asks), len(second.asks)) == (3, 0)
@@ -198,7 +198,7 @@ async def test_a_chunk_is_given_back_before_its_time_is_over(monkeypatch: pytest
         await asyncio.sleep(60)
         raise AssertionError
 
-    monkeypatch.setattr("stages.local_engine._PATIENCE", 0.05)
+    monkeypatch.setattr("v2t_stream.transcription.local_engine._PATIENCE", 0.05)
     monkeypatch.setattr(Models, "hold", hold)
     with pytest.raises(Unready, match="'large-v3' is still on its way to this machine"):
         await hear(Chain([local()], Settings(device="cpu"), Models(Settings())), model="large-v3")
@@ -247,7 +247,7 @@ async def test_a_rate_limit_passes_chunks_on_or_makes_them_wait(monkeypatch: pyt
     first, second = Scripted("a"), Scripted("b")
     made = chain((local("a", rate_limit_per_minute=2), first), (local("b"), second))
     assert [(await hear(made)).provider for _ in range(4)] == ["a", "a", "b", "b"]
-    monkeypatch.setattr("stages.rate_limit._MINUTE", 0.2)
+    monkeypatch.setattr("v2t_stream.transcription.rate_limit._MINUTE", 0.2)
     alone = chain((local("a", rate_limit_per_minute=2), first))
     begun = time.monotonic()
     await asyncio.gather(*(hear(alone) for _ in range(6)))

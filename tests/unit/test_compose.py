@@ -14,9 +14,9 @@ import yaml
 
 from tests.compose import FILLED_IN, ROOT, TEXT, enabled, example, services, variables
 from v2t_stream.cli.metrics import metrics
+from v2t_stream.runtime.worker import _DRAIN
 from v2t_stream.settings import Settings
-from v2t_stream.topology import STAGES
-from v2t_stream.worker import _DRAIN
+from v2t_stream.topology.streams import STAGES
 
 SERVICES = services()
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("v2t-stream:")}

@@ -8,11 +8,11 @@ import bcrypt
 import pytest
 from click.testing import CliRunner, Result
 
-from v2t_stream import certificates, credentials
+from v2t_stream.access import certificates, credentials
+from v2t_stream.access.roles import ROLES
+from v2t_stream.broker.login import Login
 from v2t_stream.cli.secrets import secrets
 from v2t_stream.errors import SettingsError
-from v2t_stream.login import Login
-from v2t_stream.roles import ROLES
 from v2t_stream.settings import Settings
 
 

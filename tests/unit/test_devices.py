@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from v2t_stream import devices
+from v2t_stream.host import devices
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_gpu_without_cublas_is_not_used_and_says_why(machine: pytest.MonkeyPat
 def test_looking_imports_no_engine() -> None:
     """Every command of the terminal waits for an engine to load."""
     program = (
-        "import sys; from v2t_stream import devices; devices.detect(); devices.threads();"
+        "import sys; from v2t_stream.host import devices; devices.detect(); devices.threads();"
         "print(sorted({'ctranslate2', 'faster_whisper', '_pywhispercpp', 'torch', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"

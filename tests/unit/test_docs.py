@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from v2t_stream.options import OPTIONS
-from v2t_stream.providers import PLACEHOLDERS, CustomHttp, ElevenLabs, Local, OpenAI, parse
+from v2t_stream.jobs.options import OPTIONS
 from v2t_stream.settings import Settings, variable
+from v2t_stream.transcription.providers import PLACEHOLDERS, CustomHttp, ElevenLabs, Local, OpenAI, parse
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pytest
 
+from v2t_stream.broker.connection import Connection
 from v2t_stream.doctor import Finding, accelerator, broker, examine, in_thread, machine
 from v2t_stream.doctor.accelerator import Machine, judge
 from v2t_stream.errors import BrokerError
-from v2t_stream.jetstream import Connection
 from v2t_stream.settings import Settings
 
 PLAIN = Machine(engine="faster-whisper", wanted="auto", device="cpu", threads=8)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.options import Options
 from schemas.requests import SubmitRequest
-from v2t_stream.done import key, sha256
+from v2t_stream.jobs.previous import key, sha256
 
 OPTIONS = st.builds(
     Options,

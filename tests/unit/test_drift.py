@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from v2t_stream.drift import age, compare
+from v2t_stream.topology.drift import age, compare
 
 DAY = 86_400 * 10**9  # ns
 

@@ -16,17 +16,17 @@ from schemas.message import encode
 from schemas.notification import Notification
 from schemas.transcript import Transcript
 from tests.record_release import FIXTURES
+from v2t_stream.broker.connection import Stored
 from v2t_stream.cli.job import summary
-from v2t_stream.fleet import NodeInfo
-from v2t_stream.formats import FORMATS, render_all
-from v2t_stream.jetstream import Stored
-from v2t_stream.jobs import Job, fold_all
-from v2t_stream.lists import place_of
-from v2t_stream.providers import parse as parse_providers
-from v2t_stream.provision import _places
+from v2t_stream.fleet.presence import NodeInfo
+from v2t_stream.jobs.formats import FORMATS, render_all
+from v2t_stream.jobs.lists import place_of
+from v2t_stream.jobs.state import Job, fold_all
+from v2t_stream.jobs.submission import check, parse
 from v2t_stream.retention import Retention
-from v2t_stream.submission import check, parse
-from v2t_stream.topology import BUCKET_SUBJECT, LAYOUT, SUBMIT_SUBJECT, decode, job_of, message_type
+from v2t_stream.topology.provision import _places
+from v2t_stream.topology.streams import BUCKET_SUBJECT, LAYOUT, SUBMIT_SUBJECT, decode, job_of, message_type
+from v2t_stream.transcription.providers import parse as parse_providers
 
 RELEASES = sorted(FIXTURES.glob("release-*"))
 NEWS: dict[str, Any] = {"from_the_future": {"deep": [1]}, "another": "word"}

@@ -15,17 +15,17 @@ import pytest
 import uvloop
 
 from schemas.options import Request
-from stages.engine_host import EngineHost
 from tests.patience import PATIENCE
 from v2t_stream.errors import Full, Reject, Retry
-from v2t_stream.transcriber import Samples, Transcription
+from v2t_stream.transcription.engine_host import EngineHost
+from v2t_stream.transcription.transcriber import Samples, Transcription
 
 ENGINE = """
 import os, signal, threading, time
 from schemas.options import Request
 from schemas.transcript import Segment, Word
 from v2t_stream.errors import Full, Reject, Retry
-from v2t_stream.transcriber import Transcription
+from v2t_stream.transcription.transcriber import Transcription
 
 loads = 0
 
@@ -323,7 +323,7 @@ async def test_close_leaves_nothing_behind(host: EngineHost) -> None:
 PARENT = """
     import asyncio, numpy
     from schemas.options import Request
-    from stages.engine_host import EngineHost
+    from v2t_stream.transcription.engine_host import EngineHost
 
     async def main():
         host = EngineHost("fake", device="cpu", threads=1)

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t_stream.fleet import NodeInfo, Presence, rank
-from v2t_stream.stragglers import stragglers
+from v2t_stream.fleet.presence import NodeInfo, Presence, rank
+from v2t_stream.runtime.stragglers import stragglers
 
 CHUNK = 30.0  # seconds
 

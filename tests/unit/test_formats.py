@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.options import Task
 from schemas.transcript import Gap, Segment, Transcript, Truncated, Unheard, Word
 from v2t_stream.errors import SettingsError
-from v2t_stream.formats import FORMATS, render
+from v2t_stream.jobs.formats import FORMATS, render
 
 
 class Cue(NamedTuple):

@@ -23,9 +23,9 @@ from schemas.events import (
 from schemas.message import Message, encode
 from schemas.options import Options
 from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
-from v2t_stream.assembly import assemble
-from v2t_stream.jetstream import Stored
-from v2t_stream.jobs import Job, fold, fold_all
+from v2t_stream.broker.connection import Stored
+from v2t_stream.jobs.assembly import assemble
+from v2t_stream.jobs.state import Job, fold, fold_all
 
 
 def chunk(n: int, text: str = "", error: str = "") -> ChunkDone:

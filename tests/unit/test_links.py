@@ -5,8 +5,8 @@ from typing import cast
 import pytest
 
 from tests.unit.test_odd_facts import DEEP
-from v2t_stream.links import keep_submission
-from v2t_stream.object_store import ObjectStore
+from v2t_stream.jobs.links import keep_submission
+from v2t_stream.store.protocol import ObjectStore
 
 
 @pytest.mark.parametrize("data", [DEEP, b"[" * 60_000, b"\xff", b"", b'{"url":"\\ud800"}'])

@@ -6,7 +6,7 @@ import pytest
 # Eight threads that live side by side, then what glibc has to say of its heaps.
 _THREADS = """
 import ctypes, threading
-from v2t_stream.memory import share_heaps
+from v2t_stream.host.memory import share_heaps
 {call}
 together = threading.Barrier(8)
 def allocate():

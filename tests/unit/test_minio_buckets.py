@@ -10,7 +10,7 @@ from minio.error import S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from minio.notificationconfig import NotificationConfig, QueueConfig
 
-from v2t_stream import minio_buckets
+from v2t_stream.store import minio_buckets
 
 DAY = 86_400
 NOTIFIERS = ("arn:minio:sqs::V2T:nats", "arn:minio:sqs::V2TNOW:nats")

@@ -29,20 +29,20 @@ from schemas.message import Message, decode_as, encode
 from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
 from tests.unit.test_jobs import stored
 from tui.picture import Picture
-from v2t_stream.assembly import assemble
-from v2t_stream.caveats import caveats
+from v2t_stream.broker.connection import Stored
 from v2t_stream.cli.follow import Segments
 from v2t_stream.cli.job import summary
 from v2t_stream.cli.timeline import lines
-from v2t_stream.dead import Dead
 from v2t_stream.errors import Reject
-from v2t_stream.formats import render_all
-from v2t_stream.jetstream import Stored
-from v2t_stream.jobs import fold, fold_all
-from v2t_stream.progress import shortfalls, summed_up
-from v2t_stream.submission import parse
-from v2t_stream.topology import chunk_of, decode, job_of
-from v2t_stream.waiting import warning
+from v2t_stream.jobs.assembly import assemble
+from v2t_stream.jobs.caveats import caveats
+from v2t_stream.jobs.dead_letters import Dead
+from v2t_stream.jobs.formats import render_all
+from v2t_stream.jobs.progress import shortfalls, summed_up
+from v2t_stream.jobs.state import fold, fold_all
+from v2t_stream.jobs.submission import parse
+from v2t_stream.monitoring.waiting import warning
+from v2t_stream.topology.streams import chunk_of, decode, job_of
 
 ONE_OF_EACH: list[Message] = [
     Submitted(job="j", title="talk", url="http://x/y", limit=3, parent="p", entry=1),

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from schemas.requests import SubmitRequest
-from v2t_stream import once
-from v2t_stream.once import message_ids
+from v2t_stream.jobs import once
+from v2t_stream.jobs.once import message_ids
 
 LINK = SubmitRequest(url="https://example.com/talk.mp3")
 OTHER = SubmitRequest(url="https://example.com/other.mp3")

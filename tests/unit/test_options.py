@@ -14,8 +14,8 @@ from schemas.requests import SubmitRequest
 from v2t_stream.cli.job import _flags
 from v2t_stream.cli.submit import _wish, convert, etl
 from v2t_stream.errors import Reject
-from v2t_stream.options import OPTIONS
-from v2t_stream.submission import check, of_fields
+from v2t_stream.jobs.options import OPTIONS
+from v2t_stream.jobs.submission import check, of_fields
 from v2t_stream.text import HARMFUL
 
 URL = "http://example.org/talk.mp4"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.fetch import _origin
+from v2t_stream.fetch.link import _origin
 
 
 @pytest.mark.parametrize("extractor", ["Generic", "HTML5MediaEmbed", "CamtasiaEmbed", "WordpressPlaylistEmbed"])

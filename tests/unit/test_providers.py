@@ -7,10 +7,10 @@ import pytest
 from schemas.options import LANGUAGES, Options
 from schemas.requests import SubmitRequest
 from v2t_stream.errors import Reject, SettingsError
+from v2t_stream.jobs.submission import check
 from v2t_stream.languages import code_of
-from v2t_stream.providers import CustomHttp, ElevenLabs, Local, OpenAI, load, parse, refusal
 from v2t_stream.settings import Settings
-from v2t_stream.submission import check
+from v2t_stream.transcription.providers import CustomHttp, ElevenLabs, Local, OpenAI, load, parse, refusal
 
 
 def read(*lines: str) -> list[object]:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.rate_limit import RateLimit
+from v2t_stream.transcription.rate_limit import RateLimit
 
 
 @given(st.integers(1, 20), st.lists(st.floats(0, 30), max_size=80))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from v2t_stream.denials import denial
+from v2t_stream.access.roles import API, ROLES, User, configuration, role, template
+from v2t_stream.broker.denials import denial
 from v2t_stream.errors import SettingsError
-from v2t_stream.roles import API, ROLES, User, configuration, role, template
-from v2t_stream.topology import STAGES, STREAMS
+from v2t_stream.topology.streams import STAGES, STREAMS
 
 ROOT = Path(__file__).parents[2]
 

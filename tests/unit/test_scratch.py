@@ -5,7 +5,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from v2t_stream.scratch import scratch
+from v2t_stream.host.scratch import scratch
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from schemas.events import Cancelled, ChunkDone, Completed, Converted, Downloaded, Failed, Rerun, Retried, Submitted
 from schemas.message import Message
 from tests.unit.test_jobs import stored
-from v2t_stream.jobs import fold
-from v2t_stream.stalls import Around, Queued, Results, Stall, stall_of
+from v2t_stream.jobs.state import fold
+from v2t_stream.runtime.stalls import Around, Queued, Results, Stall, stall_of
 
 SUBMITTED = Submitted(job="j", title="talk", url="http://x/y")
 DOWNLOADED = Downloaded(job="j", title="Talk", source="http://x/y", media="media/j/source", size=1, seconds=1)

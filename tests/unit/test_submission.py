@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.message import encode
 from schemas.requests import SubmitRequest
 from v2t_stream.errors import Reject
-from v2t_stream.submission import check, parse
+from v2t_stream.jobs.submission import check, parse
 from v2t_stream.text import HARMFUL
 
 URL = "http://example.org/talk.mp4"

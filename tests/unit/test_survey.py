@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import pytest
 
-from v2t_stream import survey
-from v2t_stream.jetstream import Connection
-from v2t_stream.survey import Surveyor
+from v2t_stream.broker.connection import Connection
+from v2t_stream.monitoring import survey
+from v2t_stream.monitoring.survey import Surveyor
 
 
 class Broker:
@@ -43,7 +43,7 @@ async def test_jobs_are_counted_again_in_time(
     monkeypatch.setattr(survey, "jobs_by_state", broker.jobs)
     monkeypatch.setattr(survey, "fleet", broker.nothing)
     monkeypatch.setattr(survey, "queues", broker.nothing)
-    monkeypatch.setattr("v2t_stream.survey.time", SimpleNamespace(monotonic=lambda: broker.now))
+    monkeypatch.setattr("v2t_stream.monitoring.survey.time", SimpleNamespace(monotonic=lambda: broker.now))
     surveyor = Surveyor(cast(Connection, broker))
     broker.takes = takes
     await surveyor.look()

@@ -6,10 +6,10 @@ from msgspec.structs import replace
 
 from schemas.events import ChunkDone, Completed, Converted, Downloaded, Progress, Rerun, Submitted
 from schemas.message import Message, encode
+from v2t_stream.broker.connection import Stored
 from v2t_stream.cli.timeline import lines
-from v2t_stream.jetstream import Stored
-from v2t_stream.jobs import Job, fold
-from v2t_stream.timeline import timeline
+from v2t_stream.jobs.state import Job, fold
+from v2t_stream.jobs.timeline import timeline
 
 _T0 = 1_700_000_000.0
 

@@ -20,7 +20,7 @@ from schemas.events import (
 )
 from schemas.message import encode
 from schemas.options import Options
-from v2t_stream.topology import (
+from v2t_stream.topology.streams import (
     STAGES,
     STREAMS,
     but_chunks,

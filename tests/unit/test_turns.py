@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t_stream.turns import shares
+from v2t_stream.runtime.turns import shares
 
 JOBS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=12)  # chunks in the queue, and held back
 ROOM = st.integers(-50, 100)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from schemas.notification import Notification, Upload
 from schemas.requests import SubmitRequest
 from v2t_stream.errors import Reject
+from v2t_stream.jobs.uploads import Noted, is_foreign, is_wanted, request_of
 from v2t_stream.settings import Settings
-from v2t_stream.uploads import Noted, is_foreign, is_wanted, request_of
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))

@@ -6,10 +6,10 @@ import pytest
 from schemas.events import ChunkDone, Converted, Downloaded, Event, Failed, Progress, Submitted
 from schemas.message import encode
 from schemas.options import Options
-from v2t_stream.fleet import NodeInfo
-from v2t_stream.jetstream import Stored
-from v2t_stream.jobs import Job, fold
-from v2t_stream.waiting import awaited, warning
+from v2t_stream.broker.connection import Stored
+from v2t_stream.fleet.presence import NodeInfo
+from v2t_stream.jobs.state import Job, fold
+from v2t_stream.monitoring.waiting import awaited, warning
 
 SUBMITTED = Submitted(job="j", title="t", url="http://127.0.0.1/t.mp3")
 DOWNLOADED = Downloaded(job="j", title="t", source="t", media="media/j/source.mp3", size=1, seconds=1.0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t_stream.wer import split_errors, word_error_rate, word_errors, words
+from v2t_stream.demo.wer import split_errors, word_error_rate, word_errors, words
 
 
 def naive(reference: list[str], hypothesis: list[str]) -> int:

@@ -22,15 +22,15 @@ from tui.screens.export import Export
 from tui.strip import Timeline
 from tui.timeline import stretches
 from tui.transcript import Transcript
-from v2t_stream.assembly import assemble
-from v2t_stream.caveats import caveats
 from v2t_stream.errors import BrokerError
-from v2t_stream.fleet import NodeInfo
-from v2t_stream.jobs import Job
-from v2t_stream.progress import describe, shortfalls
+from v2t_stream.fleet.presence import NodeInfo
+from v2t_stream.jobs.assembly import assemble
+from v2t_stream.jobs.caveats import caveats
+from v2t_stream.jobs.progress import describe, shortfalls
+from v2t_stream.jobs.state import Job
+from v2t_stream.monitoring.waiting import warning
 from v2t_stream.text import one_line
-from v2t_stream.topology import run_of
-from v2t_stream.waiting import warning
+from v2t_stream.topology.streams import run_of
 
 
 class DetailScreen(MonitorScreen):

@@ -13,8 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, RadioButton, RadioSet, Static
 
 from v2t_stream.errors import SettingsError
-from v2t_stream.formats import FORMATS
-from v2t_stream.jobs import Job
+from v2t_stream.jobs.formats import FORMATS
+from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from tui.screens.base import MonitorScreen
 from tui.screens.detail import DetailScreen
 from tui.screens.jobs import age
 from tui.table import Column, Table
-from v2t_stream.dead import Dead
-from v2t_stream.progress import clock, speed
-from v2t_stream.queues import Queue
+from v2t_stream.jobs.dead_letters import Dead
+from v2t_stream.jobs.progress import clock, speed
+from v2t_stream.monitoring.waiting import unserved
 from v2t_stream.text import one_line
-from v2t_stream.waiting import unserved
+from v2t_stream.topology.queues import Queue
 
 _NODES: Final = (
     Column("node", 10, flexible=True),

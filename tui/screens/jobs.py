@@ -18,9 +18,9 @@ from tui.screens.ask import Ask
 from tui.screens.base import MonitorScreen
 from tui.screens.detail import DetailScreen
 from tui.table import Column, Table
-from v2t_stream.progress import clock, speed
+from v2t_stream.jobs.progress import clock, speed
+from v2t_stream.monitoring.waiting import warning
 from v2t_stream.text import one_line
-from v2t_stream.waiting import warning
 
 _COLUMNS: Final = (
     Column("state", 13),

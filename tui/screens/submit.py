@@ -15,8 +15,8 @@ from tui.actions import Wish, requests_of
 from tui.screens.ask import MODELS
 from v2t_stream import demo
 from v2t_stream.errors import Reject
-from v2t_stream.options import OPTIONS, Option
-from v2t_stream.providers import HTTP_ENGINES
+from v2t_stream.jobs.options import OPTIONS, Option
+from v2t_stream.transcription.providers import HTTP_ENGINES
 
 if TYPE_CHECKING:
     from tui.app import Monitor

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 import uvloop
 
-from v2t_stream import backup as copies
-from v2t_stream.embedded import embedded_broker
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.embedded import embedded_broker
+from v2t_stream.broker.login import Login
 from v2t_stream.errors import SettingsError
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.login import Login
-from v2t_stream.session import session, set_up
+from v2t_stream.runtime import backup as copies
+from v2t_stream.runtime.session import session, set_up
 from v2t_stream.settings import Settings
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)

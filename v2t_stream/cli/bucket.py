@@ -3,10 +3,10 @@
 import click
 import uvloop
 
-from v2t_stream.housekeeping import promise
-from v2t_stream.session import minio_store, session
+from v2t_stream.jobs.upload_sync import UploadSync
+from v2t_stream.runtime.housekeeping import promise
+from v2t_stream.runtime.session import minio_store, session
 from v2t_stream.settings import Settings
-from v2t_stream.upload_sync import UploadSync
 
 
 @click.group()

@@ -6,8 +6,8 @@ from typing import ClassVar
 import click
 
 from schemas.transcript import Transcript
-from v2t_stream.caveats import caveats
 from v2t_stream.errors import V2TError
+from v2t_stream.jobs.caveats import caveats
 from v2t_stream.text import one_line
 
 allow_truncated = click.option(

@@ -5,11 +5,11 @@ from datetime import datetime
 import click
 import msgspec
 
+from v2t_stream.broker.connection import Connection
 from v2t_stream.cli.run import in_session
-from v2t_stream.dead import Dead, dead_letters, redrive, remove
 from v2t_stream.errors import V2TError
-from v2t_stream.jetstream import Connection
-from v2t_stream.session import Session
+from v2t_stream.jobs.dead_letters import Dead, dead_letters, redrive, remove
+from v2t_stream.runtime.session import Session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
 

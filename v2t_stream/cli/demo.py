@@ -14,15 +14,15 @@ import uvloop
 from schemas.options import DEMO_MODEL
 from schemas.requests import SubmitRequest
 from v2t_stream import demo as assets
+from v2t_stream.broker.embedded import find_running
 from v2t_stream.cli.follow import Segments, follow
-from v2t_stream.embedded import find_running
-from v2t_stream.jobs import Job
-from v2t_stream.progress import clock
-from v2t_stream.session import Session, session
+from v2t_stream.demo.wer import word_error_rate
+from v2t_stream.jobs.progress import clock
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.submission import check, store_file, submit
+from v2t_stream.runtime.session import Session, session
 from v2t_stream.settings import Settings
-from v2t_stream.submission import check, store_file, submit
 from v2t_stream.text import without_secrets
-from v2t_stream.wer import word_error_rate
 
 
 @click.command()

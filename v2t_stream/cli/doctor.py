@@ -10,12 +10,12 @@ import msgspec
 import uvloop
 from rich.console import Console
 
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.embedded import find_running, server_path
+from v2t_stream.broker.login import Login
 from v2t_stream.doctor import Finding, Status, examine
-from v2t_stream.embedded import find_running, server_path
 from v2t_stream.errors import BrokerError, SettingsError, V2TError
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.login import Login
-from v2t_stream.session import announce_uploads, drifted, open_store, set_up, store_drifted
+from v2t_stream.runtime.session import announce_uploads, drifted, open_store, set_up, store_drifted
 from v2t_stream.settings import Settings
 
 _MARKS: Final[dict[Status, tuple[str, str]]] = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}

@@ -14,15 +14,15 @@ from rich.table import Column
 from rich.text import Text
 
 from schemas.events import ChunkDone
-from v2t_stream import tasks
+from v2t_stream.broker.connection import Connection, Stored
 from v2t_stream.errors import BrokerError, V2TError
-from v2t_stream.fleet import ANNOUNCE_EVERY, FETCHING, fleet
-from v2t_stream.formats import UNHEARD, missing
-from v2t_stream.jetstream import Connection, Stored
-from v2t_stream.jobs import Job
-from v2t_stream.progress import clock, describe, summed_up
+from v2t_stream.fleet.presence import ANNOUNCE_EVERY, FETCHING, fleet
+from v2t_stream.host import tasks
+from v2t_stream.jobs.formats import UNHEARD, missing
+from v2t_stream.jobs.progress import clock, describe, summed_up
+from v2t_stream.jobs.state import Job
 from v2t_stream.text import HARMFUL, one_line
-from v2t_stream.topology import JOBS, child_id, job_of, place_of
+from v2t_stream.topology.streams import JOBS, child_id, job_of, place_of
 
 _LINE: Final = 10_000  # characters of a segment
 

@@ -4,13 +4,13 @@ import asyncio
 
 import click
 
-from v2t_stream.embedded import find_running
+from v2t_stream.broker.connection import connect
+from v2t_stream.broker.embedded import find_running
+from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError, SettingsError
-from v2t_stream.fleet import fleet
-from v2t_stream.jetstream import connect
-from v2t_stream.login import Login
+from v2t_stream.fleet.presence import fleet
 from v2t_stream.settings import Settings
-from v2t_stream.topology import STAGES
+from v2t_stream.topology.streams import STAGES
 
 
 @click.command()

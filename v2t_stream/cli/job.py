@@ -15,25 +15,25 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.transcript import Transcript
-from v2t_stream import control
-from v2t_stream.assembly import assemble, last_prefix, stored
-from v2t_stream.caveats import caveats
 from v2t_stream.cli.follow import Bars, follow, heading
 from v2t_stream.cli.run import in_session
 from v2t_stream.cli.timeline import lines
 from v2t_stream.errors import Denied, ObjectMissing, SettingsError, StoreError, V2TError
-from v2t_stream.fleet import fleet
-from v2t_stream.formats import FORMATS
-from v2t_stream.jobs import Job, fold_all
-from v2t_stream.lists import history, read
+from v2t_stream.fleet.presence import fleet
+from v2t_stream.jobs import operations
+from v2t_stream.jobs.assembly import assemble, last_prefix, stored
+from v2t_stream.jobs.caveats import caveats
+from v2t_stream.jobs.formats import FORMATS
+from v2t_stream.jobs.lists import history, read
+from v2t_stream.jobs.progress import clock, counted, describe, shortfalls, summed_up
+from v2t_stream.jobs.state import Job, fold_all
+from v2t_stream.jobs.timeline import timeline
 from v2t_stream.models import problem
-from v2t_stream.progress import clock, counted, describe, shortfalls, summed_up
-from v2t_stream.session import Session
-from v2t_stream.stalls import ADVICE, confirmed
+from v2t_stream.monitoring.waiting import warning
+from v2t_stream.runtime.session import Session
+from v2t_stream.runtime.stalls import ADVICE, confirmed
 from v2t_stream.text import one_line
-from v2t_stream.timeline import timeline
-from v2t_stream.topology import but_chunks, child_id
-from v2t_stream.waiting import warning
+from v2t_stream.topology.streams import but_chunks, child_id
 
 _LONGEST: Final = 4000  # characters of a sentence that quotes what strangers sent
 _UNBOUNDED: Final = 100_000  # columns, where nobody's terminal is to be filled
@@ -142,7 +142,7 @@ def cancel(job_id: str) -> None:
     """End a job: what waits vanishes, what runs stops, its media is removed."""
 
     async def run(pipeline: Session) -> None:
-        await control.cancel(pipeline.connection, pipeline.store, await _job(pipeline, job_id))
+        await operations.cancel(pipeline.connection, pipeline.store, await _job(pipeline, job_id))
         click.echo(f"job {job_id} is cancelled")
 
     in_session(run)
@@ -162,10 +162,10 @@ def retry(job_id: str, chunk: int | None, model: str | None) -> None:
         if state.listed:
             if chunk is not None:
                 raise V2TError(f"job {job_id} is a list: name the entry whose chunk it is, as {child_id(job_id, 1)}")
-            entries = await control.retry_list(pipeline.connection, state, model=model)
+            entries = await operations.retry_list(pipeline.connection, state, model=model)
             click.echo(f"job {job_id} is tried again ({entries} of {len(state.children)} entries)")
         else:
-            chunks = await control.retry(pipeline.connection, state, chunk=chunk, model=model)
+            chunks = await operations.retry(pipeline.connection, state, chunk=chunk, model=model)
             click.echo(f"job {job_id} is tried again" + (f" ({chunks} chunks)" if chunks else ""))
         if pipeline.local:
             with Bars() as bars:

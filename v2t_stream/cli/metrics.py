@@ -10,12 +10,12 @@ import click
 import uvloop
 
 from v2t_stream import logs
+from v2t_stream.broker.connection import Connection
 from v2t_stream.cli.signals import stop_on_signals
-from v2t_stream.fleet import Presence, fleet
-from v2t_stream.jetstream import Connection
-from v2t_stream.session import session
+from v2t_stream.fleet.presence import Presence, fleet
+from v2t_stream.runtime.session import session
 from v2t_stream.settings import Settings
-from v2t_stream.topology import STAGES
+from v2t_stream.topology.streams import STAGES
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
@@ -80,7 +80,7 @@ async def stage_served(
     if where is None:
         yield
         return
-    from v2t_stream.metrics import StageCollector  # noqa: PLC0415  # only who serves metrics pays for the library
+    from v2t_stream.monitoring.metrics import StageCollector  # noqa: PLC0415  # only who serves metrics pays for the library
 
     def unready() -> str:
         if presence.loading:
@@ -99,8 +99,8 @@ async def fleet_served(
     if where is None:
         yield
         return
-    from v2t_stream.metrics import FleetCollector  # noqa: PLC0415  # as above
-    from v2t_stream.survey import Surveyor  # noqa: PLC0415
+    from v2t_stream.monitoring.metrics import FleetCollector  # noqa: PLC0415  # as above
+    from v2t_stream.monitoring.survey import Surveyor  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
 
@@ -118,7 +118,7 @@ async def fleet_served(
 async def _served(
     where: Where, connection: Connection, unready: Callable[[], str], collector: "Collector"
 ) -> AsyncGenerator[None]:
-    from v2t_stream.endpoint import Health, served  # noqa: PLC0415  # as above
+    from v2t_stream.monitoring.endpoint import Health, served  # noqa: PLC0415  # as above
 
     health = Health(connection.client, unready)
     beating = asyncio.create_task(health.beat())

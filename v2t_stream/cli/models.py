@@ -16,15 +16,15 @@ from rich.progress import TransferSpeedColumn as SpeedColumn
 from rich.table import Table
 
 from schemas.options import DEMO_MODEL
-from v2t_stream.embedded import find_running
+from v2t_stream.broker.embedded import find_running
 from v2t_stream.errors import BrokerError, SettingsError, StoreError, V2TError
 from v2t_stream.models import ALIASES, NAMES, Origin, hub, origin, problem
 from v2t_stream.models import shared as fleet
 from v2t_stream.models.fetching import Models, Transfer, found
 from v2t_stream.models.folder import Manifest
-from v2t_stream.object_store import ObjectStore
-from v2t_stream.session import session
+from v2t_stream.runtime.session import session
 from v2t_stream.settings import Settings
+from v2t_stream.store.protocol import ObjectStore
 
 _STEPS: Final = 10  # lines about one transfer, where there is no terminal
 _engine = click.option("--engine", type=click.Choice(list(NAMES)), help="Whose model it is; V2T_ENGINE by default.")

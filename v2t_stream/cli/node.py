@@ -14,27 +14,27 @@ import uvloop
 
 from schemas.chunks import CHUNK_SECONDS
 from v2t_stream import logs, traces
+from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.embedded import find_running, url_file
+from v2t_stream.broker.login import Login
 from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served
 from v2t_stream.cli.signals import stop_on_signals
-from v2t_stream.embedded import find_running, url_file
-from v2t_stream.epochs import renew_if_rolled_back
 from v2t_stream.errors import Hung, SettingsError
-from v2t_stream.fleet import Presence, announce, check_may_work, fleet
-from v2t_stream.housekeeping import keep_house
-from v2t_stream.jetstream import Connection, connect
-from v2t_stream.login import Login
-from v2t_stream.memory import share_heaps
-from v2t_stream.providers import load
-from v2t_stream.recovery import recover
-from v2t_stream.session import announce_uploads, make_ready, open_store, session
+from v2t_stream.fleet.presence import Presence, announce, check_may_work, fleet
+from v2t_stream.host.memory import share_heaps
+from v2t_stream.host.tasks import end
+from v2t_stream.runtime.housekeeping import keep_house
+from v2t_stream.runtime.recovery import recover
+from v2t_stream.runtime.session import announce_uploads, make_ready, open_store, session
+from v2t_stream.runtime.stage import Resources, load_stage
+from v2t_stream.runtime.stragglers import help_out
+from v2t_stream.runtime.supervisor import supervised
+from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
-from v2t_stream.stage import Resources, load_stage
-from v2t_stream.stragglers import help_out
-from v2t_stream.supervisor import supervised
-from v2t_stream.tasks import end
 from v2t_stream.text import one_line
-from v2t_stream.topology import INBOX, STAGES
-from v2t_stream.worker import Worker
+from v2t_stream.topology.epochs import renew_if_rolled_back
+from v2t_stream.topology.streams import INBOX, STAGES
+from v2t_stream.transcription.providers import load
 
 _DEFAULT_PORT = 4222  # where every NATS client looks first
 _COLUMNS = ("node", "stage", "state", "accelerator", "engine", "model", "busy", "speed", "done", "last error")

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from v2t_stream.cli.run import in_session
-from v2t_stream.progress import clock
-from v2t_stream.queues import pause, queues, resume
-from v2t_stream.session import Session
+from v2t_stream.jobs.progress import clock
+from v2t_stream.runtime.session import Session
+from v2t_stream.topology.queues import pause, queues, resume
 
 
 @click.group()

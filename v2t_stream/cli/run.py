@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from v2t_stream.session import Session, session
+from v2t_stream.runtime.session import Session, session
 from v2t_stream.settings import Settings
 
 

@@ -7,8 +7,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from v2t_stream import certificates, credentials
-from v2t_stream.roles import ROLES, role
+from v2t_stream.access import certificates, credentials
+from v2t_stream.access.roles import ROLES, role
 
 _FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 

@@ -14,18 +14,18 @@ import msgspec
 import uvloop
 
 from schemas.requests import SubmitRequest
-from v2t_stream import done
-from v2t_stream.assembly import stored
 from v2t_stream.cli.caveats import Caveats, allow_truncated
 from v2t_stream.cli.follow import Bars, JobFailed, Segments, View, follow, heading, models_shown
 from v2t_stream.errors import Denied, Reject, SettingsError, V2TError
-from v2t_stream.formats import FORMATS, render
-from v2t_stream.lists import read
-from v2t_stream.once import message_ids
-from v2t_stream.options import OPTIONS, Option
-from v2t_stream.session import Session, session
+from v2t_stream.jobs import previous
+from v2t_stream.jobs.assembly import stored
+from v2t_stream.jobs.formats import FORMATS, render
+from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.once import message_ids
+from v2t_stream.jobs.options import OPTIONS, Option
+from v2t_stream.jobs.submission import check, store_file, submit
+from v2t_stream.runtime.session import Session, session
 from v2t_stream.settings import Settings
-from v2t_stream.submission import check, store_file, submit
 from v2t_stream.text import one_line, path_text, without_secrets
 
 log = logging.getLogger(__name__)
@@ -244,11 +244,11 @@ def convert(
 async def _convert(pipeline: Session, wish: SubmitRequest, file: Path, bars: Bars) -> str:
     """Send one file through, unless it was done before; the prefix of its transcript."""
     with bars.step(file.name, "reading"):
-        sha256 = await asyncio.to_thread(done.sha256, file)
+        sha256 = await asyncio.to_thread(previous.sha256, file)
     if not wish.force:
         before = None
         with contextlib.suppress(Denied):  # a submitter, who may not look what was done
-            before = await done.find(pipeline.connection, pipeline.store, done.of_content(sha256), wish)
+            before = await previous.find(pipeline.connection, pipeline.store, previous.of_content(sha256), wish)
         if before:
             bars.warn(f"{one_line(file.name)} was done before as job {before.job} (--force does it again)")
             return before.transcript

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Iterator
 
-from v2t_stream.jobs import Job
-from v2t_stream.progress import clock
+from v2t_stream.jobs.progress import clock
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.timeline import Interval, timeline
 from v2t_stream.text import one_line
-from v2t_stream.timeline import Interval, timeline
 
 
 def lines(job: Job, columns: int) -> Iterator[str]:

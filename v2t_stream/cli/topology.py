@@ -7,13 +7,13 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from v2t_stream.applied import store_in_use
-from v2t_stream.drift import age
-from v2t_stream.epochs import renew
-from v2t_stream.housekeeping import promise
-from v2t_stream.session import announce_uploads, drifted, minio_store, session, store_drifted
+from v2t_stream.runtime.housekeeping import promise
+from v2t_stream.runtime.session import announce_uploads, drifted, minio_store, session, store_drifted
 from v2t_stream.settings import Settings
-from v2t_stream.topology import DEAD, JOBS, STAGES, STREAMS
+from v2t_stream.topology.applied import store_in_use
+from v2t_stream.topology.drift import age
+from v2t_stream.topology.epochs import renew
+from v2t_stream.topology.streams import DEAD, JOBS, STAGES, STREAMS
 
 _KEPT: Final = {JOBS: "facts of jobs", DEAD: "dead letters"}
 

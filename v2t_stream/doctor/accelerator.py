@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from v2t_stream import devices
 from v2t_stream.doctor import Finding
+from v2t_stream.host import devices
 from v2t_stream.settings import Settings
 
 NAME: Final = "accelerator"

@@ -9,17 +9,17 @@ from urllib.parse import urlsplit
 
 import nats.errors
 
+from v2t_stream.broker.connection import Connection
 from v2t_stream.doctor import Check, Finding, Status, in_thread
 from v2t_stream.doctor.machine import amount
-from v2t_stream.drift import Drift, age
 from v2t_stream.errors import BrokerError
-from v2t_stream.fleet import fleet
-from v2t_stream.housekeeping import promise
-from v2t_stream.jetstream import Connection
-from v2t_stream.session import check_store, drifted, minio_store, open_store, store_drifted
+from v2t_stream.fleet.presence import fleet
+from v2t_stream.runtime.housekeeping import promise
+from v2t_stream.runtime.session import check_store, drifted, minio_store, open_store, store_drifted
+from v2t_stream.runtime.stalls import ADVICE, confirmed, unfinished
 from v2t_stream.settings import Settings
-from v2t_stream.stalls import ADVICE, confirmed, unfinished
-from v2t_stream.topology import CHUNKS, STAGES, STORE_KEY, STREAMS
+from v2t_stream.topology.drift import Drift, age
+from v2t_stream.topology.streams import CHUNKS, STAGES, STORE_KEY, STREAMS
 
 _PAYLOAD: Final = 1 << 20  # bytes of a message that the object store's chunks are cut for
 _LEAST: Final = 64 << 10  # bytes that a submission may have

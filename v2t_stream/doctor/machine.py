@@ -11,9 +11,9 @@ from typing import Final
 
 from v2t_stream.doctor import Check, Finding, accelerator, in_thread
 from v2t_stream.errors import V2TError
-from v2t_stream.providers import Local, load
 from v2t_stream.settings import Settings
-from v2t_stream.trial import clip, heard
+from v2t_stream.transcription.providers import Local, load
+from v2t_stream.transcription.trial import clip, heard
 
 _STALE: Final = 60  # days after which sites have often changed
 _FULL: Final = 1 << 30  # bytes free below which a job or the broker soon fails

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from v2t_stream.errors import Reject, Retry
+from v2t_stream.host.threads import in_thread
 from v2t_stream.models import Origin, hub, origin, shared
 from v2t_stream.models.folder import Manifest, ModelFolder
 from v2t_stream.models.hub import HubModel
 from v2t_stream.models.shared import SharedModel
 from v2t_stream.models.source import SourceFailed, gather
-from v2t_stream.object_store import ObjectStore
 from v2t_stream.settings import Settings
-from v2t_stream.threads import in_thread
+from v2t_stream.store.protocol import ObjectStore
 
 _log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from typing import Self
 import platformdirs
 
 from v2t_stream.errors import Reject
+from v2t_stream.host.threads import in_thread
 from v2t_stream.models import Origin
 from v2t_stream.models.folder import Manifest, ModelFile, sha256_of
 from v2t_stream.models.source import OnBytes, SourceFailed, Wanted, arrived
-from v2t_stream.threads import in_thread
 
 _BLOCK = 1 << 20  # bytes written at once; by default ten times as many, and a bar on a slow line stands still
 _PATIENCE = 10.0  # seconds to wait for what the hub says of a repository

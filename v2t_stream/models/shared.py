@@ -14,10 +14,10 @@ import msgspec
 
 from schemas.message import decode_as
 from v2t_stream.errors import ObjectMissing, StoreError
+from v2t_stream.host.threads import in_thread
 from v2t_stream.models.folder import Manifest
 from v2t_stream.models.source import OnBytes, SourceFailed, Wanted, arrived
-from v2t_stream.object_store import ObjectStore
-from v2t_stream.threads import in_thread
+from v2t_stream.store.protocol import ObjectStore
 
 PART: Final = 8 << 20  # bytes; what both stores take in one go, and little to fetch again
 _MANIFEST: Final = "manifest.json"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from v2t_stream.errors import V2TError
+from v2t_stream.host.threads import in_thread
 from v2t_stream.models.folder import ModelFile, sha256_of
-from v2t_stream.threads import in_thread
 
 _log = logging.getLogger(__name__)
 

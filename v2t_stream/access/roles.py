@@ -1,0 +1,275 @@
+"""Who may do what on the broker: the roles, and the server's configuration that says so (nats/auth.conf is this one's).
+
+Each role but the operator's has an account of its own, which sees of the account V2T what it imports and nothing else.
+Permissions within one account would not hold: where a request names a reply subject, the server publishes its answer
+there in its own name, so that who may ask for the next message only could have the "there is none" sent to
+`$JS.API.STREAM.DELETE.V2T_JOBS`. From another account, such an answer stays in that account.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from v2t_stream.broker.direct_get import STORED
+from v2t_stream.errors import SettingsError
+from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADS
+from v2t_stream.topology.streams import (
+    BUCKET_SUBJECT,
+    CHUNKS,
+    DEAD,
+    DONE,
+    INBOX,
+    JOBS,
+    NODES,
+    STAGES,
+    STREAMS,
+    SUBMIT_SUBJECT,
+)
+
+API: Final = "$JS.API."
+_MAPPED: Final = (
+    "v2t.api."  # where a role's account has the API: its own `$JS.API` is the server's, for its own streams
+)
+_HOME: Final = "V2T"  # the account of the streams
+
+
+_STORED: Final = f"{STORED}job.>"
+_GUESTS: Final = 1000  # connections, where a server takes 65,536 by default and must have room for workers
+
+
+class Role(NamedTuple):
+    """What a role may do beside asking and getting answers. Subjects as NATS has them, with wildcards."""
+
+    name: str
+    does: str
+    account: str
+    publishes: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()  # of the JetStream API, what follows `$JS.API.`
+    asks_not: tuple[str, ...] = ()  # of these
+    hears: tuple[str, ...] = ()  # as it is published
+    serves: tuple[str, ...] = ()  # requests that it answers
+    connections: int = 0  # at once, of all its users together; 0: as many as the server takes
+
+
+class User(NamedTuple):
+    name: str
+    role: str
+    password: str  # as the configuration has it: a bcrypt hash, or a variable
+
+
+def _of_durables(stream: str, *verbs: str) -> tuple[str, ...]:
+    """Requests about the consumers that hand out the work in `stream`."""
+    durables = [consumer.durable for row in STAGES if row.stream == stream for consumer in row.consumers]
+    return tuple(f"CONSUMER.{verb}.{stream}.{durable}" for verb in verbs for durable in durables)
+
+
+def _bucket(name: str) -> tuple[str, ...]:
+    """To read a bucket of the object store (ADR-20)."""
+    stream = f"OBJ_{name}"
+    return (f"STREAM.INFO.{stream}", f"STREAM.MSG.GET.{stream}", f"DIRECT.GET.{stream}", f"DIRECT.GET.{stream}.>")
+
+
+# To read the facts of jobs. Nobody needs a consumer for that, of which a stream can have only so many.
+_READ: Final = tuple(
+    request for stream in (JOBS, DEAD) for request in (f"STREAM.MSG.GET.{stream}", f"DIRECT.GET.{stream}")
+)
+# As workers of the release before read them, which work beside those of this one. Of JOBS workers take work too.
+_READ_BEFORE: Final = (
+    *(f"CONSUMER.{verb}.{stream}.*" for stream in (JOBS, DEAD) for verb in ("CREATE", "MSG.NEXT", "DELETE")),
+    f"STREAM.MSG.GET.{INBOX}",
+)
+_LOOK: Final = (
+    *(f"STREAM.INFO.{stream}" for stream in STREAMS),
+    *(f"CONSUMER.INFO.{stream}.*" for stream in (INBOX, JOBS, CHUNKS, DEAD)),
+    "INFO",  # how much is stored
+    f"STREAM.MSG.GET.{DONE}",
+    f"DIRECT.GET.{DONE}",
+    f"STREAM.MSG.GET.{CHUNKS}",  # since when the oldest waits
+    f"DIRECT.GET.{NODES}",
+)
+
+ROLES: Final = (
+    Role(
+        "operator",
+        "does everything: sets up streams, cancels, retries, submits, reads",
+        _HOME,
+    ),
+    Role(
+        "worker",
+        "runs stages: takes work, publishes results, reads and writes media and transcripts",
+        "V2T_WORKERS",
+        publishes=(
+            BUCKET_SUBJECT,  # of uploads that the server did not tell of
+            "v2t.job.>",
+            "v2t.chunk.>",
+            "v2t.done.*",
+            "v2t.dead.>",
+            "$KV.v2t_nodes.>",
+            f"$O.{MEDIA}.>",
+            f"$O.{TRANSCRIPTS}.>",
+            *(f"$JS.ACK.{stream}.>" for stream in (INBOX, JOBS, CHUNKS)),
+        ),
+        asks=(
+            *_LOOK,
+            *_READ,
+            *_READ_BEFORE,
+            *_of_durables(INBOX, "MSG.NEXT"),
+            *_of_durables(CHUNKS, "MSG.NEXT"),
+            *_bucket(MEDIA),
+            *_bucket(UPLOADS),
+            *_bucket(TRANSCRIPTS),
+            *_bucket(MODELS),
+            f"STREAM.PURGE.OBJ_{MEDIA}",  # what is replaced, or of no use any more
+            f"STREAM.PURGE.OBJ_{TRANSCRIPTS}",
+        ),
+        asks_not=_of_durables(JOBS, "CREATE", "DELETE"),
+        hears=("v2t.job.*.cancelled", "v2t.job.*.rerun.*", _STORED),
+        serves=("$SRV.>",),
+    ),
+    Role(
+        "viewer",
+        "looks on: jobs, queues, the fleet, transcripts",
+        "V2T_VIEWERS",
+        asks=(
+            *_LOOK,
+            *_READ,
+            *_bucket(TRANSCRIPTS),
+            *_bucket(MODELS),
+            f"STREAM.INFO.OBJ_{MEDIA}",  # how much there is, how long it is kept, under which keys; not what
+            f"STREAM.INFO.OBJ_{UPLOADS}",
+        ),
+        hears=("v2t.job.>", _STORED, "v2t.dead.>", "$KV.v2t_nodes.>"),
+        connections=_GUESTS,
+    ),
+    Role(
+        "submitter",
+        "sends links and files, and sees nothing of what becomes of them",
+        "V2T_SUBMITTERS",
+        publishes=(SUBMIT_SUBJECT, f"$O.{UPLOADS}.C.*", f"$O.{UPLOADS}.M.*"),
+        # Of what is sent nothing can be read, as the server takes a wildcard in a subject that it is asked for.
+        asks=(f"STREAM.INFO.{INBOX}",),
+        connections=_GUESTS,
+    ),
+    Role(
+        "notifier",
+        "tells of uploads to MinIO",
+        "V2T_NOTIFIERS",
+        publishes=(BUCKET_SUBJECT,),
+        connections=_GUESTS,
+    ),
+)
+
+
+_HEAD: Final = """\
+# Who may do what: an account for each role, for a nats-server to include.
+# v2t_stream/access/roles.py makes it, and says why:
+#
+#   uv run python -m v2t_stream.access.roles > nats/auth.conf
+#
+# Here each role has one user, whose password the server takes from its environment, with quotes of its own as in
+# NATS_WORKER_PASSWORD='"secret"' (without, it would read 12e3 as a number). v2t secrets writes the same accounts with
+# a user for each machine, with hashes instead of passwords and with TLS: docs/security.md.
+#
+# What is to be read here: an account sees what it imports of V2T, where the streams are, and nothing else of it. `to:`
+# and `mappings` lead the JetStream API of V2T to where clients look for it.
+
+"""
+
+
+def role(name: str) -> Role:
+    """The role called `name`; raises SettingsError naming those that exist."""
+    for each in ROLES:
+        if each.name == name:
+            return each
+    raise SettingsError(f"unknown role {name!r}: there are {', '.join(each.name for each in ROLES)}")
+
+
+def template() -> str:
+    """nats/auth.conf: a user of each role, whose password stands in the environment."""
+    users = [User(each.name, each.name, f"$NATS_{each.name.upper()}_PASSWORD") for each in ROLES]
+    return _HEAD + configuration(users)
+
+
+def configuration(users: Iterable[User]) -> str:
+    """The accounts of all roles with `users`, one on each line, for a nats-server to include."""
+    everyone = list(users)
+    return "\n".join(["accounts {", *(line for each in ROLES for line in _account(each, everyone)), "}", ""])
+
+
+def _account(of: Role, users: list[User]) -> Iterator[str]:
+    guests = [each for each in ROLES if each.account != _HOME]
+    yield f"  # {of.name}: {of.does}"
+    yield f"  {of.account} {{"
+    if of.account == _HOME:
+        yield "    jetstream: enabled"
+        services = {subject for each in guests for subject in (*each.publishes, *map(API.__add__, each.asks))}
+        streams = {subject for each in guests for subject in each.hears}
+        yield from _listed(
+            "exports",
+            [
+                *(f"{{service: {json.dumps(subject)}{_kind(subject)}}}" for subject in sorted(services)),
+                *(f"{{stream: {json.dumps(subject)}}}" for subject in sorted(streams)),
+            ],
+        )
+        served = [(each.account, subject) for each in guests for subject in each.serves]
+        yield from _listed("imports", [_import("service", account, subject) for account, subject in served])
+    else:
+        if of.asks:
+            yield f'    mappings: {{"{API}>": "{_MAPPED}>"}}'
+        imports = [_import("service", _HOME, subject) for subject in of.publishes]
+        imports += [_import("service", _HOME, API + ask, to=_MAPPED + ask) for ask in of.asks]
+        imports += [_import("stream", _HOME, subject) for subject in of.hears]
+        yield from _listed("imports", imports)
+        yield from _listed("exports", [f'{{service: "{subject}", response_type: stream}}' for subject in of.serves])
+        yield from _permissions(of)
+    if of.connections:
+        yield f"    limits {{ max_connections: {of.connections} }}"
+    yield "    users: ["
+    for user in users:
+        if user.role == of.name:
+            yield f"      {{user: {json.dumps(user.name)}, password: {user.password}}}  # {user.role}"
+    yield "    ]"
+    yield "  }"
+
+
+def _kind(service: str) -> str:
+    """Of the services those that answer more than once: the server remembers each request to them for minutes."""
+    tokens = service.split(".")
+    is_batch = tokens[:4] == ["$JS", "API", "DIRECT", "GET"] and len(tokens) == 5
+    return ", response_type: stream" if is_batch or "NEXT" in tokens else ""
+
+
+def _import(kind: str, account: str, subject: str, to: str = "") -> str:
+    target = f", to: {json.dumps(to)}" if to else ""
+    return f"{{{kind}: {{account: {account}, subject: {json.dumps(subject)}}}{target}}}"
+
+
+def _listed(name: str, entries: list[str]) -> Iterator[str]:
+    if entries:
+        yield f"    {name}: ["
+        yield from (f"      {entry}" for entry in entries)
+        yield "    ]"
+
+
+def _permissions(of: Role) -> Iterator[str]:
+    """What else would be in vain is refused with a word, so that a program need not wait for an answer."""
+    yield "    default_permissions {"
+    yield "      publish: {"
+    yield from _subjects("allow", [*of.publishes, *map(_MAPPED.__add__, of.asks)])
+    yield from _subjects("deny", [*map(_MAPPED.__add__, of.asks_not)])
+    yield "      }"
+    yield f"      subscribe: {json.dumps(['_INBOX.>', *of.hears, *of.serves])}"
+    if of.serves:
+        yield "      allow_responses: true"
+    yield "    }"
+
+
+def _subjects(name: str, subjects: list[str]) -> Iterator[str]:
+    if subjects:
+        yield f"        {name}: ["
+        yield from (f"          {json.dumps(subject)}" for subject in subjects)
+        yield "        ]"
+
+
+if __name__ == "__main__":
+    print(template(), end="")  # noqa: T201  # into the file

@@ -1,0 +1,1 @@
+"""Everything that speaks NATS: connection, requests, login, the embedded server."""

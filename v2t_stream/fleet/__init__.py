@@ -1,0 +1,1 @@
+"""Which processes are alive, and what each of them does."""

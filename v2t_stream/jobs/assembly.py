@@ -1,0 +1,65 @@
+"""From the facts of a job to its transcript."""
+
+import re
+from collections import Counter
+
+import msgspec
+
+from schemas.message import decode_as
+from schemas.transcript import Transcript
+from v2t_stream.errors import StoreError
+from v2t_stream.jobs.state import Job
+from v2t_stream.store.protocol import ObjectStore
+from v2t_stream.topology.streams import folder
+
+
+async def stored(store: ObjectStore, prefix: str) -> Transcript:
+    """The record at `prefix`, as Completed names it. Raises StoreError, of it ObjectMissing where it has expired."""
+    try:
+        return decode_as(Transcript, await store.get(f"{prefix}.json"))
+    except msgspec.DecodeError as error:
+        raise StoreError(
+            f"the transcript {prefix}.json cannot be read ({error}): v2t job retry makes it anew"
+        ) from error
+
+
+async def last_prefix(store: ObjectStore, job: str) -> str | None:
+    """Where the latest run of a job stored its transcript, for one whose facts are forgotten; None where none did."""
+    names = {key.removeprefix(f"transcripts/{job}/") for key in await store.keys(f"transcripts/{job}/")}
+    runs = [int(name.partition("/")[0]) for name in names if re.fullmatch(r"\d+/transcript\.json", name)]
+    if "transcript.json" in names:
+        runs.append(0)
+    return f"transcripts/{folder(job, max(runs))}/transcript" if runs else None
+
+
+def assemble(job: Job) -> Transcript:
+    """The canonical record of a job, as far as it is done, from its facts alone, so that everybody makes the same."""
+    chunks = [chunk for _, chunk in sorted(job.chunks.items())]
+    spoken: Counter[str] = Counter()
+    for chunk in chunks:
+        if chunk.language:
+            spoken[chunk.language] += sum(round(1000 * (segment.end - segment.start)) for segment in chunk.segments)
+    facts = [job.submitted, job.downloaded, job.converted, *chunks]  # and none that may come later, or of another run
+    times = [job.times[fact.subject] for fact in facts if fact and fact.subject in job.times]
+    return Transcript(
+        job=job.id,
+        title=job.title,
+        source=job.source,
+        duration=job.duration or 0.0,
+        task=job.options.task,
+        language=spoken.most_common(1)[0][0] if spoken else job.options.language,
+        engines=tuple(sorted({chunk.engine for chunk in chunks if chunk.engine})),
+        models=tuple(sorted({chunk.model for chunk in chunks if chunk.model})),
+        segments=tuple(job.segments()),
+        gaps=tuple(job.gaps),
+        unheard=tuple(job.unheard),
+        doubtful=tuple(job.doubtful),
+        truncated=job.truncated,
+        sound=job.sound,
+        timings={
+            "download": job.downloaded.seconds if job.downloaded else 0.0,
+            "convert": job.converted.seconds if job.converted else 0.0,
+            "transcribe": sum(chunk.seconds for chunk in chunks),
+            "total": max(times) - min(times) if times else 0.0,
+        },
+    )

@@ -1,0 +1,38 @@
+"""All jobs by the names of their facts alone: few requests for some ten thousand."""
+
+from collections import defaultdict
+from typing import Final
+
+from schemas.events import Rerun
+from v2t_stream.broker.connection import Connection
+from v2t_stream.topology.streams import JOBS, job_of, message_type, run_of
+
+# Of which later runs have facts of their own, and which decide what state a job is in.
+_BY_RUN: Final = ("completed", "failed", "listed", "converted", "downloaded", "progress.*")
+_OF_ALL_RUNS: Final = "downloaded"  # media that is there is not downloaded again
+
+
+async def latest_runs(connection: Connection) -> dict[str, int]:
+    """The number of the latest run of each job that was retried. Raises BrokerError."""
+    runs: defaultdict[str, int] = defaultdict(int)
+    for subject in await connection.subjects(JOBS, Rerun.subject_of(job="*", run="*")):
+        runs[job_of(subject)] = max(runs[job_of(subject)], run_of(subject))
+    return runs
+
+
+async def fact_names(connection: Connection, runs: dict[str, int]) -> dict[str, set[str]]:
+    """The facts that each job has in its latest run, as in `converted` or `progress.convert`, without those of chunks.
+
+    `runs`: see `latest_runs`. Raises BrokerError.
+    """
+    patterns = ["v2t.job.*.*", "v2t.job.*.progress.*"]
+    if any(runs.values()):
+        patterns += [f"v2t.job.*.{name}.*" for name in _BY_RUN]
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for pattern in patterns:
+        for subject in await connection.subjects(JOBS, pattern):
+            kind, run, job = message_type(subject), run_of(subject), job_of(subject)
+            name = subject.split(".", 3)[3].removesuffix(f".{run}" if run else "")
+            if run == runs.get(job, 0) or name == _OF_ALL_RUNS or (kind and not kind.BY_RUN):
+                names[job].add(name)
+    return names

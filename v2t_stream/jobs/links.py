@@ -1,0 +1,51 @@
+"""What lets somebody in, in a link that was sent: it is kept in the object store, below the media of its job.
+
+Facts and dead letters are read by viewers, what lies there by workers alone. It goes with the job's media.
+"""
+
+import contextlib
+
+import msgspec
+
+from schemas.events import Submitted
+from v2t_stream.errors import ObjectMissing, Reject, StoreError
+from v2t_stream.store.protocol import ObjectStore
+from v2t_stream.text import without_secrets
+
+
+async def keep(store: ObjectStore, job: str, url: str) -> tuple[str, str]:
+    """The link for everybody, and the key of the whole one; no key where they are the same. Raises StoreError."""
+    shown = without_secrets(url)
+    if shown == url:
+        return url, ""
+    key = f"media/{job}/link"
+    await store.put(key, url.encode())
+    return shown, key
+
+
+async def whole(store: ObjectStore, job: Submitted) -> str:
+    """The link to fetch. Raises StoreError, and Reject where it is kept no longer."""
+    if not job.link:
+        return job.url or ""
+    try:
+        return (await store.get(job.link)).decode()
+    except ObjectMissing:
+        raise Reject(
+            f"the link {job.url} was sent with a password or a key, which is kept no longer: submit it again"
+        ) from None
+
+
+async def keep_submission(store: ObjectStore, job: str, data: bytes) -> tuple[bytes, str]:
+    """What was sent, for everybody, and the key of all of it; no key where that is the same, or cannot be kept."""
+    text = data.decode(errors="replace")
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        text = msgspec.json.encode(msgspec.json.decode(data)).decode()  # as JSON may write a slash in two ways
+    shown = without_secrets(text)
+    if shown == text:
+        return data, ""
+    key = f"media/{job}/submission"
+    try:
+        await store.put(key, data)
+    except StoreError:
+        key = ""
+    return shown.encode(), key

@@ -1,0 +1,29 @@
+"""The jobs of a list's entries, from the stream."""
+
+from schemas.events import Submitted
+from v2t_stream.broker.connection import Connection, Stored
+from v2t_stream.jobs.state import Job, fold
+from v2t_stream.topology.streams import JOBS, child_id, job_of, place_of
+
+
+async def children(connection: Connection, job: str) -> list[Job]:
+    """The jobs that a list has so far, in its order. Raises BrokerError."""
+    submitted = await connection.subjects(JOBS, Submitted.subject_of(job="*"))
+    places = sorted(n for parent, n in (place_of(job_of(subject)) for subject in submitted) if n and parent == job)
+    facts = await history(connection, [f"v2t.job.{child_id(job, n)}.>" for n in places])
+    return [child for _, child in sorted(fold(job, facts).children.items())]
+
+
+async def read(connection: Connection, job: str) -> Job:
+    """A job as it is now, with the jobs of its entries where it is a list. Raises BrokerError."""
+    state = fold(job, await history(connection, [f"v2t.job.{job}.>"]))
+    if state.sequences and not state.downloaded:
+        for child in await children(connection, job):
+            _, place = place_of(child.id)
+            state.children[place] = child
+    return state
+
+
+async def history(connection: Connection, patterns: list[str]) -> list[Stored]:
+    """The facts that stand on `patterns`, however many those are. Raises BrokerError."""
+    return [stored async for stored in connection.watch(JOBS, *patterns, live=False) if stored]

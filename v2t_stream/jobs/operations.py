@@ -1,0 +1,143 @@
+"""What a user can do to a job that runs or has ended: cancel it, or have it done again."""
+
+import asyncio
+import contextlib
+from typing import Final
+
+from msgspec.structs import replace
+
+from schemas.chunks import ChunkTask
+from schemas.events import Cancelled, Rerun
+from v2t_stream.broker.connection import Connection
+from v2t_stream.errors import BrokerError, StoreError, V2TError
+from v2t_stream.fleet.presence import fleet
+from v2t_stream.jobs.lists import children
+from v2t_stream.jobs.state import Job
+from v2t_stream.store.protocol import UPLOADED, ObjectStore
+from v2t_stream.topology.streams import CHUNKS, JOBS, any_run
+
+_AT_ONCE: Final = 16  # jobs cancelled together
+_KNOWS_RUNS: Final = 3  # the first layout whose nodes do
+
+
+async def cancel(connection: Connection, store: ObjectStore | None, job: Job) -> None:
+    """End a job: what waits vanishes, what runs stops, its media is removed. Raises V2TError where it has ended.
+
+    `store`: None where it cannot be used from here; then the media stays until it expires.
+    With a list go the jobs of its entries; one that is made at this moment ends itself when it is taken up.
+    """
+    if job.ended:
+        raise V2TError(f"job {job.id} cannot be cancelled: it is {job.state} already")
+    # From here on it is cancelled, whatever arrives late; the rest is tidying up.
+    if not await connection.publish(Cancelled(job=job.id, run=job.run)):
+        raise V2TError(f"job {job.id} cannot be cancelled: it has just been completed")
+    if not job.downloaded and job.submitted and job.submitted.url:  # it may be a list
+        running = [child for child in await children(connection, job.id) if not child.ended]
+        for start in range(0, len(running), _AT_ONCE):
+            await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
+    if job.state == "queued" and not (job.submitted and (job.submitted.media or job.submitted.link)):
+        return  # there is nothing of it yet
+    for tasks in any_run(ChunkTask, accelerator="*", job=job.id, n="*"):
+        await _drop(connection, tasks)
+    if store is None:
+        return
+    with contextlib.suppress(StoreError):  # it expires by itself
+        await store.delete_prefix(f"media/{job.id}/")
+        if job.submitted and job.submitted.media and job.submitted.media.startswith(f"{UPLOADED}/"):  # its own
+            await store.delete(job.submitted.media)
+
+
+async def retry(connection: Connection, job: Job, *, chunk: int | None = None, model: str | None = None) -> int | None:
+    """Begin a new run of a job; how many of its chunks are done again, None where all begins anew.
+
+    Without more said: what failed. `chunk`: that one, whatever became of it. `model`: do it by this one, and without
+    `chunk` all of it. Nothing that is stored is downloaded again: the chunks are cut anew from the stored media, always
+    at the same places, and what the run before has of them is kept but for these. What is in hand for that run stops.
+    Raises V2TError where there is nothing to do, where somebody else has just retried or cancelled the job, or where
+    nodes that know of no runs would lose it. See `retry_list` for a list.
+    """
+    if job.cancelled:
+        raise V2TError(f"job {job.id} was cancelled, and its media is gone: submit it again")
+    if not job.submitted:
+        raise V2TError(f"job {job.id} was refused ({job.reason}): submit it again, corrected")
+    if chunk is not None and chunk not in job.chunks:
+        raise V2TError(f"job {job.id} has no result for chunk {chunk} that could be done again")
+    begins = job.begun or job.submitted
+    keeps: tuple[int, ...] = ()
+    if job.downloaded:
+        keeps = _kept(job, chunk, model)
+        begins = replace(job.downloaded, origin=_origin(job, keeps, model))
+    else:
+        _check_anew(job, model)
+    options = replace(begins.options, model=model) if model else begins.options
+    rerun = Rerun(
+        job=job.id,
+        run=job.run + 1,
+        begins=replace(begins, run=job.run + 1, options=options),
+        keeps=keeps,
+        language=job.language.language if job.language and keeps else None,
+    )
+    await _begin(connection, job, rerun)
+    return len(job.chunks) - len(keeps) if job.downloaded else None
+
+
+def _origin(job: Job, keeps: tuple[int, ...], model: str | None) -> str:
+    """By what its media is remembered as done; empty where chunks are by two models, as no settings give that text."""
+    if keeps:
+        return "" if model or not job.downloaded else job.downloaded.origin
+    return next((run.media.origin for run in job.runs.values() if run.media and run.media.origin), "")
+
+
+def _kept(job: Job, chunk: int | None, model: str | None) -> tuple[int, ...]:
+    """The chunks whose results stay with these arguments. Raises V2TError where there is nothing to do."""
+    if chunk is not None:
+        return tuple(sorted(job.chunks.keys() - {chunk}))
+    if model is not None:
+        return ()
+    if not job.gaps and not job.failed:
+        raise V2TError(f"job {job.id} is {job.state} and nothing of it failed: name a --chunk or a --model")
+    return tuple(sorted(n for n, result in job.chunks.items() if not result.error))
+
+
+def _check_anew(job: Job, model: str | None) -> None:
+    """Raises V2TError where a job of which there is no media neither failed nor had been done before by another."""
+    if job.completed and not model:
+        raise V2TError(f"job {job.id} was done before as job {job.completed.of}: name a --model to do it by")
+    if not job.failed and not job.completed:
+        raise V2TError(f"job {job.id} is {job.state}: there is nothing to do again yet")
+
+
+async def _begin(connection: Connection, job: Job, rerun: Rerun) -> None:
+    """Publish the one message that is the retry; what follows it is tidying up, and may be missed."""
+    if old := sorted({info.node for info in await fleet(connection) if info.layout < _KNOWS_RUNS}):
+        raise V2TError(f"job {job.id} cannot be retried while nodes of release 0.1 work: update {', '.join(old)} first")
+    if not await connection.publish(rerun):
+        raise V2TError(f"somebody else has just retried job {job.id}: see first what becomes of that")
+    if await connection.last(JOBS, Cancelled.subject_of(job=job.id)) is not None:
+        raise V2TError(f"somebody else has just cancelled job {job.id}, and its media is gone: submit it again")
+    with contextlib.suppress(BrokerError):
+        await _drop(connection, ChunkTask.subject_of(accelerator="*", job=job.id, run=job.run, n="*"))
+
+
+async def retry_list(connection: Connection, job: Job, *, model: str | None = None) -> int:
+    """Have those entries of a list done again that failed or have gaps, or with `model` all; how many those are.
+
+    Raises V2TError where there is nothing to do.
+    """
+    if job.cancelled:
+        raise V2TError(f"job {job.id} was cancelled: submit it again")
+    chosen = [
+        child
+        for child in job.parts
+        if child.state == "failed" or (child.gaps and child.converted) or (model and child.completed)
+    ]
+    if not chosen:
+        raise V2TError(f"nothing of the list {job.id} failed: name a --model to do all of it by")
+    for child in chosen:
+        await retry(connection, child, model=model)
+    return len(chosen)
+
+
+async def _drop(connection: Connection, tasks: str) -> None:
+    """Remove these from the chunks that wait to be transcribed."""
+    await connection.api(f"STREAM.PURGE.{CHUNKS}", {"filter": tasks})

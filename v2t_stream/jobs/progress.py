@@ -1,0 +1,125 @@
+"""How far a job is, in words and in numbers: for the command line and the monitor."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from v2t_stream.jobs.state import Job, State
+
+_BAD: Final[tuple[State, ...]] = ("failed", "cancelled")
+
+
+class Shares(NamedTuple):
+    """How much of each stage's work is done, from 0 to 1."""
+
+    download: float
+    convert: float
+    transcribe: float
+
+
+def shares(job: Job) -> Shares:
+    """How far each stage is with a job that is no list."""
+    if job.state == "completed":
+        return Shares(1.0, 1.0, 1.0)
+    if not job.downloaded:
+        download = job.progress.get("download")
+        return Shares(download.done / download.total if download and download.total else 0.0, 0.0, 0.0)
+    if not job.duration:
+        return Shares(1.0, 1.0 if job.converted else 0.0, 1.0 if job.is_whole else 0.0)
+    return Shares(1.0, min(1.0, job.decoded / job.duration), min(1.0, job.transcribed / job.duration))
+
+
+def describe(job: Job) -> tuple[float, str]:
+    """How much of the present step is done (0 to 1), and the same in words."""
+    if job.listed:
+        counts, total = job.counts, job.listed.children
+        ended = counts["completed"] + counts["failed"] + counts["cancelled"]
+        parts = [f"{ended} of {total} done", *(f"{counts[state]} {state}" for state in _BAD if counts[state])]
+        return (ended / total if total else 1.0), ", ".join(parts)
+    match job.state:
+        case "queued" | "converting" if job.submitted and "convert" not in job.progress:
+            return 0.0, "waits for a free machine"
+        case "downloading":
+            download = job.progress["download"]
+            share = download.done / download.total if download.total else 0.0
+            size = f"{download.done / 1e6:.1f}"
+            return share, f"{share:.0%}  {size} of {download.total / 1e6:.1f} MB" if download.total else f"{size} MB"
+        case "converting" | "transcribing":
+            return (job.transcribed / job.duration if job.duration else 0.0), "  ".join(_pace(job))
+        case "completed":
+            return 1.0, " ".join(_outcome(job))
+    return 0.0, ""
+
+
+def _outcome(job: Job) -> Iterator[str]:
+    """What a completed job has come to."""
+    if job.completed and job.completed.of:
+        yield f"done before as job {job.completed.of}"
+        return
+    yield f"{clock(job.duration or 0)} of media"
+    if job.started_at and job.ended_at:
+        yield f"in {job.ended_at - job.started_at:.1f} s"
+
+
+def shortfalls(job: Job) -> list[str]:
+    """What the transcript of a completed job lacks, in a few words each, as far as its end alone tells.
+
+    See v2t_stream.jobs.caveats for whole sentences, with times and reasons.
+    """
+    end = job.completed
+    if end is None or job.state != "completed":
+        return []
+    found = []
+    if end.gaps:
+        found.append(f"{counted(end.gaps, 'chunk')} could not be transcribed")
+    if end.unheard:
+        found.append(f"{counted(end.unheard, 'stretch', 'stretches')} of speech without words")
+    if end.truncated:
+        found.append("the recording is cut off")
+    if not end.segments:
+        found.append("no words were heard")
+    return found
+
+
+def summed_up(job: Job) -> str:
+    """How far a job is, and what its transcript lacks once it is there."""
+    return ", but ".join(filter(None, (describe(job)[1], ", ".join(shortfalls(job)))))
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """As in 1 chunk, 2 chunks."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def _pace(job: Job) -> Iterator[str]:
+    """How far conversion and transcription are, which run together; all of it fits a line of 80 characters."""
+    if not job.converted:
+        yield f"{clock(job.decoded)}/{clock(job.duration)}" if job.duration else clock(job.decoded)
+    yield f"chunks {len(job.chunks)}/{job.chunks_cut}{'' if job.converted else '+'}"
+    if job.speed:
+        yield speed(job.speed)
+    if job.eta is not None:
+        yield f"ETA {clock(job.eta)}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def length(seconds: float) -> str:
+    """A length of time for people: 1 h 2 min, 31 min 5 s, or 4.2 s."""
+    if seconds < 60:
+        return f"{round(seconds, 1):g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = {"h": hours, "min": minutes, "s": 0 if hours else rest}
+    return " ".join(f"{number} {unit}" for unit, number in parts.items() if number)
+
+
+def speed(times: float | None) -> str:
+    """How many seconds of media a second of work does, as 42x or 4.2x; empty where it is not known."""
+    if not times:
+        return ""
+    return f"{times:.0f}x" if times >= 10 else f"{times:.1f}x"

@@ -1,0 +1,183 @@
+"""A submission: from bytes to a checked request, and from a request to a job.
+
+The command line checks before it sends; intake checks again, because anybody can publish.
+"""
+
+import asyncio
+import contextlib
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from schemas.message import decode_as, encode
+from schemas.options import LANGUAGES
+from schemas.requests import SubmitRequest
+from v2t_stream.broker.connection import Connection
+from v2t_stream.errors import Denied, Reject, SettingsError
+from v2t_stream.jobs import previous
+from v2t_stream.jobs.options import OPTIONS
+from v2t_stream.models import problem
+from v2t_stream.store.protocol import UPLOADED, ObjectStore
+from v2t_stream.text import HARMFUL, one_line, path_text, quoted, without_secrets
+from v2t_stream.topology.streams import SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.transcription.installed import engine_names
+from v2t_stream.transcription.providers import HTTP_ENGINES
+
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_TRACK: Final = re.compile(r"[1-9][0-9]{0,2}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")  # a number, or a language as in BCP 47
+_FRESH: Final = 1.0  # seconds; a file that was written so shortly before is looked at again as long after
+_LONGEST: Final = 4096  # characters of a URL or a title; what is longer would not fit where facts are shown and sent
+
+
+def parse(data: bytes) -> SubmitRequest:
+    """Read plain URL text or JSON; raises Reject with what is wrong in it."""
+    try:
+        text = data.decode().strip()
+    except UnicodeDecodeError:
+        raise Reject("the submission is not UTF-8 text: send a URL, or JSON with a url") from None
+    if not text:
+        raise Reject("the submission is empty: send a URL, or JSON with a url")
+    if not text.startswith(("{", "[", '"')):
+        return SubmitRequest(url=text)
+    try:
+        return decode_as(SubmitRequest, text.encode())
+    except msgspec.ValidationError as error:
+        raise Reject(_misfit(error)) from error
+    except msgspec.DecodeError as error:
+        raise Reject(f"the submission is not valid JSON ({error}): send a URL, or JSON with a url") from error
+
+
+def of_fields(fields: dict[str, Any]) -> SubmitRequest:
+    """The request of these fields, whose values may all be text; raises Reject with what is wrong in them."""
+    try:
+        return msgspec.convert(fields, SubmitRequest, strict=False)
+    except msgspec.ValidationError as error:
+        raise Reject(_misfit(error)) from error
+
+
+def _misfit(error: msgspec.ValidationError) -> str:
+    """What is wrong in the JSON, and what would be right."""
+    reason, _, path = one_line(str(error)).partition(" - at `$.")
+    name = path.rstrip("`")
+    if not name:
+        return f"the submission does not fit: {reason}; its fields are {', '.join(SubmitRequest.__struct_fields__)}"
+    limits = f"; it is {OPTIONS[name].limits}" if name in OPTIONS else ""
+    return f"the submission's {name} does not fit: {reason}{limits}"
+
+
+def check(request: SubmitRequest) -> None:
+    """Raises Reject with one sentence where the request cannot be done anywhere."""
+    if (request.url is None) == (request.media is None):
+        raise Reject("a submission names either a url or a media key of the object store, and not both")
+    for name in ("url", "media", "title", "model"):
+        text = getattr(request, name)
+        if text is not None and len(text) > _LONGEST:
+            begin = without_secrets(text)[:40]
+            raise Reject(f"the submission's {name} has {len(text)} characters ({begin!r}…): {_LONGEST} are allowed")
+    if request.url is not None:
+        _check_url(request.url)
+    if request.media is not None and not (request.media.startswith("media/") and _is_key(request.media)):
+        raise Reject(
+            f"the media key {quoted(request.media)} is none: it starts with media/, and has no steps such as .."
+        )
+    _check_options(request)
+    if request.language is not None and request.language not in LANGUAGES:
+        raise Reject(f"unknown language {quoted(request.language)}: use an ISO 639 code such as en, zh or de")
+    if request.engine is not None and request.engine not in (*engine_names(), *HTTP_ENGINES):
+        known = f"this machine has {', '.join(engine_names())}; providers can be {', '.join(HTTP_ENGINES)}"
+        raise Reject(f"unknown engine {quoted(request.engine)}: {known}")
+    if request.accelerator == "remote" and not request.remote:
+        raise Reject("the accelerator remote needs a job that allows remote providers: add --remote, or remote: true")
+    if request.model is not None and (reason := problem(request.model, request.engine)):
+        raise Reject(reason)
+
+
+def _check_options(request: SubmitRequest) -> None:
+    """Their declared limits, which hold where a request is read, hold too for one that was made here."""
+    try:
+        msgspec.convert(msgspec.to_builtins(request), SubmitRequest)
+    except msgspec.ValidationError as error:
+        raise Reject(_misfit(error)) from error
+    for name in ("prompt", "hotwords", "audio_track"):
+        text: str | None = getattr(request, name)
+        if text is None:
+            continue
+        if not text.strip(" ,"):
+            raise Reject(f"the submission's {name} says nothing: leave it out")
+        if HARMFUL.search(text):
+            raise Reject(f"the submission's {name} {quoted(text)} has a line end or a control character: take it out")
+    if request.audio_track is not None and not _TRACK.fullmatch(request.audio_track):
+        raise Reject(
+            f"unknown audio track {quoted(request.audio_track)}: name its number, from 1, or its language, as in de"
+        )
+
+
+def _is_key(key: str) -> bool:
+    """Whether it can name an object: one with steps names another to whoever resolves them, as HTTP clients do."""
+    return "\0" not in key and not {".", ".."} & set(key.split("/"))
+
+
+def _check_url(url: str) -> None:
+    shown = quoted(without_secrets(url))
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port, (host or "").encode("idna")  # both look only now whether they are well formed
+    except ValueError as error:
+        why = "" if "@" in url else f" ({error})"  # which quotes what it takes for a port, and may be a password
+        raise Reject(f"{shown} is not a URL{why}: check it") from error
+    if parts.scheme == "s3":
+        bucket, _, key = url[len("s3://") :].partition("/")
+        if not _BUCKET.fullmatch(bucket) or not key or key.endswith("/") or not _is_key(key):
+            raise Reject(f"{shown} is not a complete URL: it is s3://BUCKET/KEY")
+        return
+    if parts.scheme not in ("http", "https"):
+        raise Reject(
+            f"{shown} cannot be fetched: only URLs that begin with http://, https:// or s3:// can; for a file use "
+            "v2t convert --input FILE"
+        )
+    if not host or any(character.isspace() or not character.isprintable() for character in url):
+        raise Reject(f"{shown} is not a complete URL: check it")
+
+
+async def store_file(store: ObjectStore, path: Path, *, sha256: str = "") -> str:
+    """Put a file of this machine where a request names it as its `media`; the key.
+
+    `sha256`: where it is known already. Raises V2TError, also for a file that is still being written.
+    """
+    key = f"{UPLOADED}/{secrets.token_hex(12)}/source{path_text(path.suffix)}"
+    before, begun = _written(path), time.monotonic()
+    await store.put_file(key, path, sha256=sha256 or await asyncio.to_thread(previous.sha256, path))
+    if time.time() - before[1] / 1e9 < _FRESH:
+        await asyncio.sleep(begun + _FRESH - time.monotonic())
+    if _written(path) != before:
+        with contextlib.suppress(Denied):  # a submitter, whose file goes when it expires
+            await store.delete(key)
+        raise SettingsError(f"{path_text(path)} is still being written: send it again when it is complete")
+    return key
+
+
+def _written(path: Path) -> tuple[int, int]:
+    """The size of a file in bytes, and when it was last written, in nanoseconds; zeros where that cannot be seen."""
+    try:
+        found = path.stat()
+    except OSError:  # sending it says what is wrong
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+async def submit(connection: Connection, request: SubmitRequest, *, message_id: str = "") -> tuple[str, bool]:
+    """Send a checked request; the job's id, and whether something with this id was sent within the last two minutes.
+
+    `message_id`: one of once.message_ids; without, it is sent whatever was sent before.
+    """
+    check(request)
+    sequence, duplicate = await connection.submit(
+        SUBMIT_SUBJECT, encode(request), message_id or secrets.token_urlsafe()
+    )
+    return job_id(await inbox_epoch(connection), sequence), duplicate

@@ -1,0 +1,91 @@
+"""The safety net under a bucket's announcements: what lies in it and has no job is announced again."""
+
+import asyncio
+import secrets
+from typing import Final
+
+import msgspec
+
+from schemas.events import Failed, Submitted
+from schemas.message import Message, encode
+from schemas.notification import Notification, Upload
+from v2t_stream.broker.connection import Connection
+from v2t_stream.errors import InvalidKey
+from v2t_stream.jobs.copies import latest_job
+from v2t_stream.jobs.formats import FORMATS
+from v2t_stream.jobs.uploads import is_wanted
+from v2t_stream.settings import Settings
+from v2t_stream.store.minio_store import MinioStore
+from v2t_stream.store.protocol import OURS
+from v2t_stream.topology.streams import BUCKET_SUBJECT, JOBS, any_run, job_of, upload_job_id
+
+_AT_ONCE: Final = 64  # uploads looked up side by side
+_LOST: Final = "\ufffd"  # what a list may show in place of a character that XML cannot hold
+_JOBS: Final = "transcripts/up-"  # what the transcripts of uploads begin with: facts of jobs are forgotten earlier
+
+
+class UploadSync:
+    """Keeps what it has found out of an object, so that looking again costs little."""
+
+    def __init__(self, connection: Connection, store: MinioStore, settings: Settings) -> None:
+        self._connection = connection
+        self._store = store
+        self._settings = settings
+        self._settled: set[Upload] = set()  # those that have their job, or need none; as they are listed
+        self._submitted: set[str] = set()  # jobs
+        self._failed: set[str] = set()
+        self._keeps_versions = False
+
+    async def run(self) -> tuple[int, int]:
+        """Announce what has no job, which is harmless should the server do so too; how many, and how many had one."""
+        self._submitted = await self._jobs(Submitted)
+        self._failed = await self._jobs(Failed)
+        self._submitted |= await self._store.folders(_JOBS)
+        self._keeps_versions = await self._store.keeps_versions()
+        announced = known = 0
+        listed: set[Upload] = set()
+        async for page in self._store.uploads():
+            wanted = [upload for upload in page if is_wanted(self._settings, upload)]
+            listed.update(wanted)
+            for start in range(0, len(wanted), _AT_ONCE):
+                results = await asyncio.gather(*map(self._take, wanted[start : start + _AT_ONCE]))
+                announced += results.count(True)
+                known += results.count(False)
+        self._settled &= listed
+        return announced, known
+
+    async def _jobs(self, fact: type[Message]) -> set[str]:
+        subjects = [await self._connection.subjects(JOBS, pattern) for pattern in any_run(fact, job="*")]
+        return {job_of(subject) for pattern in subjects for subject in pattern}
+
+    async def _take(self, listed: Upload) -> bool | None:
+        """Whether it was announced; False where it had its job, None where it needs none."""
+        if listed in self._settled:
+            return False
+        upload: Upload | None = listed
+        if not await self._has_job(listed):
+            upload = await self._exactly(listed)
+            if upload and (upload == listed or not await self._has_job(upload)):
+                await self._connection.submit(BUCKET_SUBJECT, encode(Notification.of(upload)), secrets.token_urlsafe())
+                return True
+        self._settled.add(listed)
+        return None if upload is None else False
+
+    async def _has_job(self, upload: Upload) -> bool:
+        job = upload_job_id(upload)
+        if job not in self._submitted:
+            return False
+        return job not in self._failed or (await latest_job(self._connection, upload))[1]
+
+    async def _exactly(self, listed: Upload) -> Upload | None:
+        """The upload with its version; None where it is not there under that name, or we put it there ourselves."""
+        may_be_ours = listed.key.endswith(tuple(f".{format_}" for format_ in FORMATS))
+        if not (self._keeps_versions or may_be_ours or _LOST in listed.key):
+            return listed
+        try:
+            found = await self._store.look(listed.url)
+        except InvalidKey:
+            return listed  # intake says so, once
+        if found is None or OURS in found.labels:
+            return None
+        return msgspec.structs.replace(listed, etag=found.version.etag, version=found.version.id)

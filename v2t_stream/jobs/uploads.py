@@ -1,0 +1,110 @@
+"""The upload bucket: which of its objects start jobs, and what their uploaders ask for."""
+
+import asyncio
+import mimetypes
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from schemas.message import decode_as
+from schemas.notification import Upload
+from schemas.requests import SubmitRequest
+from v2t_stream.errors import InvalidKey, ObjectMissing, Reject, VersionGone
+from v2t_stream.jobs.submission import check, of_fields
+from v2t_stream.settings import Settings
+from v2t_stream.store.protocol import OURS, BucketStore, Found
+
+_SIDECAR: Final = ".json"
+_LARGEST: Final = 64 << 10  # bytes of a sidecar, which is read into memory
+_FOREIGN: Final = (
+    *("text/plain", "text/html", "text/csv", "text/x-", "image/", "font/"),
+    *("application/pdf", "application/zip", "application/json", "application/x-tar", "application/msword"),
+    "application/vnd.openxmlformats",
+)
+_ASKED: Final = set(SubmitRequest.__struct_fields__) - {"url", "media"}
+
+
+def is_wanted(settings: Settings, upload: Upload) -> bool:
+    """Whether it starts a job, as far as its name tells: folders and sidecars do not."""
+    key = upload.key
+    if upload.bucket != settings.upload_bucket or not key.startswith(settings.upload_prefix) or key.endswith("/"):
+        return False
+    suffixes = tuple(suffix.strip().lower() for suffix in settings.upload_suffixes.split(",") if suffix.strip())
+    if suffixes and not key.lower().endswith(suffixes):
+        return False
+    of = PurePosixPath(key.removesuffix(_SIDECAR))
+    return not (key.endswith(_SIDECAR) and of.suffix and not is_foreign(of.name))
+
+
+def is_foreign(name: str) -> bool:
+    """Whether it is something else than media, by its suffix; what that does not tell is decided by decoding it."""
+    kind = mimetypes.guess_type(f"x{PurePosixPath(name).suffix}")[0] or ""
+    return kind.startswith(_FOREIGN)
+
+
+class Noted(NamedTuple):
+    """What the server says of an upload."""
+
+    upload: Upload  # with its version, where it has one that was not told
+    is_there: bool  # and was not replaced
+    labels: Mapping[str, str]  # its metadata and its tags; where both have a name, the metadata
+    sidecar: bytes  # the object <key>.json beside it
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we put it there ourselves."""
+        return OURS in self.labels
+
+
+async def noted(store: BucketStore, upload: Upload) -> Noted:
+    """Raises Reject where no object can have its name, StoreError where the store cannot tell."""
+    if not upload.key:
+        raise Reject("an upload without a name was announced: upload it under one")
+    try:
+        found, sidecar = await asyncio.gather(_seen(store, upload), _sidecar(store, upload))
+    except InvalidKey as error:
+        raise Reject(f"{error}: upload it under another") from error
+    if not found:
+        return Noted(upload, is_there=False, labels={}, sidecar=sidecar)
+    exact = msgspec.structs.replace(upload, version=found.version.id)
+    tags = await store.tags(upload.url, exact.exactly) if found.is_tagged else {}
+    return Noted(exact, is_there=True, labels={**tags, **found.labels}, sidecar=sidecar)
+
+
+def request_of(upload: Noted) -> SubmitRequest:
+    """What is asked for it: of its labels and its sidecar the first that names an option counts.
+
+    Raises Reject where it cannot be done.
+    """
+    labels = {name.replace("-", "_"): text for name, text in upload.labels.items()}
+    asked = {name: text for name, text in labels.items() if name in _ASKED}
+    request = of_fields({**_fields(upload), **asked, "url": upload.upload.url})
+    check(request)
+    return request
+
+
+async def _seen(store: BucketStore, upload: Upload) -> Found | None:
+    """That version, and no other that has come in its place."""
+    try:
+        return await store.look(upload.url, upload.exactly)
+    except VersionGone:
+        return None
+
+
+async def _sidecar(store: BucketStore, upload: Upload) -> bytes:
+    try:
+        return await store.beginning(upload.url + _SIDECAR, _LARGEST + 1)
+    except (ObjectMissing, InvalidKey):  # its name may be too long where the upload's own is not
+        return b""
+
+
+def _fields(upload: Noted) -> dict[str, Any]:
+    name = upload.upload.url + _SIDECAR
+    if len(upload.sidecar) > _LARGEST:
+        raise Reject(f"{name} is too large for an object with options: correct it and upload both again")
+    try:
+        return decode_as(dict[str, Any], upload.sidecar) if upload.sidecar else {}
+    except msgspec.DecodeError as error:
+        raise Reject(f"{name} is no JSON object with options ({error}): correct it and upload both again") from error

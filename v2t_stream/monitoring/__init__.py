@@ -1,0 +1,1 @@
+"""The whole system in numbers: queues, jobs and machines, for people and for Prometheus."""

@@ -1,0 +1,51 @@
+"""What a job or a queue waits for, and whether there is anybody who does it."""
+
+from collections.abc import Iterable
+
+from v2t_stream.fleet.presence import NodeInfo
+from v2t_stream.jobs.state import Job
+from v2t_stream.topology.queues import Queue
+
+
+def awaited(job: Job) -> list[str]:
+    """The stages that have something to do for the job, in its order."""
+    if job.ended or not job.submitted:
+        return []
+    if not job.downloaded:
+        return ["download"]
+    stages = [] if job.converted else ["convert"]
+    if job.is_whole:
+        return [*stages, "aggregate"]
+    return [*stages, "transcribe"] if job.chunks_cut > len(job.chunks) else stages
+
+
+def warning(job: Job, nodes: Iterable[NodeInfo]) -> str:
+    """What keeps an unfinished job from going on, in a sentence, as far as the fleet tells; or nothing."""
+    told = list(nodes)
+    alive = [info for info in told if info.is_alive]
+    for stage in awaited(job):
+        if any(info.stage == stage for info in alive):
+            continue
+        for info in told:
+            if info.stage == stage:
+                return f"the stage {stage} is down on {info.node}, {info.state}: it {info.last_error}"
+        return f"the stage {stage} runs nowhere: start v2t up here, or v2t node on a machine with the same NATS_URL"
+    wanted = job.options.accelerator
+    if job.ended or wanted == "any":
+        return ""
+    transcribing = [info for info in alive if info.stage == "transcribe"]
+    if any(info.accelerator == wanted or f"transcribe-{wanted}" in info.queues for info in transcribing):
+        return ""
+    return f"no node with {wanted} is alive: start one, or submit the job without --accelerator"
+
+
+def unserved(queue: Queue, nodes: Iterable[NodeInfo]) -> str:
+    """That there is work in a queue and nobody alive who does it, in a sentence; or nothing."""
+    if not (queue.waiting or queue.in_work) or queue.pulling:
+        return ""
+    alive = [info for info in nodes if info.is_alive and info.stage == queue.stage]
+    if not alive:
+        return f"no {queue.stage} runs anywhere"
+    if queue.accelerator in ("", "any") or any(info.accelerator == queue.accelerator for info in alive):
+        return ""
+    return f"no node with {queue.accelerator} is alive"

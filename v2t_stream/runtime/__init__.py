@@ -1,0 +1,1 @@
+"""What keeps stages running: workers, supervision, recovery."""

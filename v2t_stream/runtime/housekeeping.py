@@ -1,0 +1,72 @@
+"""What must be looked after from time to time, by one of the intakes that run: no process of its own."""
+
+import asyncio
+import logging
+import math
+import time
+from typing import TYPE_CHECKING, Final
+
+import nats.errors
+
+from v2t_stream.broker.connection import Connection
+from v2t_stream.errors import Denied, V2TError
+from v2t_stream.fleet.presence import Presence, fleet
+from v2t_stream.settings import Settings
+from v2t_stream.store.protocol import ObjectStore
+
+if TYPE_CHECKING:
+    from v2t_stream.jobs.upload_sync import UploadSync
+    from v2t_stream.store.minio_buckets import Announces
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY: Final = 300.0  # seconds between two looks at the upload bucket
+_SWEEP_EVERY: Final = 3600.0  # seconds between two looks for what is of no use any more
+_AGAIN: Final = 15.0  # seconds after a look that failed
+
+
+def promise(announces: "Announces", bucket: str) -> str:
+    """What whoever puts something into `bucket` can count on."""
+    sentence, late = f"what is put into the bucket {bucket} starts a job", f"within {LOOK_EVERY / 60:g} minutes"
+    return {
+        "bucket": sentence,
+        "server": f"{sentence}, at once where the server was started to tell NATS of uploads, else {late}",
+        "nothing": f"{sentence} only {late}",
+    }[announces]
+
+
+async def keep_house(connection: Connection, store: ObjectStore, settings: Settings, presence: Presence) -> None:
+    """Until cancelled: take up uploads that nobody told of, and remove from the store what nobody needs."""
+    upload_sync = _upload_sync(connection, store, settings)
+    swept = -math.inf
+    while True:
+        try:
+            if await _is_first(connection, presence):
+                if upload_sync and (announced := (await upload_sync.run())[0]):
+                    log.info("%d uploads had no job, and have been announced", announced)
+                if time.monotonic() - swept > _SWEEP_EVERY:
+                    log.info("%d objects were of no use and are removed", await store.sweep())
+                    swept = time.monotonic()
+            pause = LOOK_EVERY
+        except Denied as error:
+            log.warning("%s", error)  # as long as this broker's roles are those of an older release
+            pause = LOOK_EVERY
+        except (V2TError, nats.errors.Error, TimeoutError) as error:
+            log.warning("%s", error)
+            pause = _AGAIN
+        await asyncio.sleep(pause)
+
+
+def _upload_sync(connection: Connection, store: ObjectStore, settings: Settings) -> "UploadSync | None":
+    if not settings.minio_endpoint:
+        return None
+    from v2t_stream.jobs.upload_sync import UploadSync  # noqa: PLC0415
+    from v2t_stream.store.minio_store import MinioStore  # noqa: PLC0415  # its SDK takes a while to import
+
+    return UploadSync(connection, store, settings) if isinstance(store, MinioStore) else None
+
+
+async def _is_first(connection: Connection, presence: Presence) -> bool:
+    """Whether of the intakes alive this is the one that does it for all."""
+    ours = presence.info().key
+    return ours <= min((info.key for info in await fleet(connection) if info.stage == presence.stage), default=ours)

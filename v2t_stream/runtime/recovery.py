@@ -1,0 +1,136 @@
+"""Puts right what cannot go on by itself, or ends it with a reason: jobs whose messages are lost, and streams.
+
+Every aggregate stage does it. Whatever it sends is fenced by what it saw: of many who see the same one acts, and one
+who saw what is over by now does nothing.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from schemas.events import Failed
+from schemas.message import Message
+from v2t_stream.broker.connection import Connection
+from v2t_stream.errors import BrokerError, SettingsError, StoreError
+from v2t_stream.jobs.state import Job
+from v2t_stream.runtime.session import drifted, open_store, set_up, store_drifted
+from v2t_stream.runtime.stalls import Stall, stalls, trigger_of, unfinished
+from v2t_stream.settings import Settings
+from v2t_stream.topology.applied import layout_in_use
+from v2t_stream.topology.streams import LAYOUT
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY: Final = 5.0  # seconds
+_SHARE: Final = 0.02  # of the time that looking may take; it grows with the jobs that are remembered
+_OLDEST: Final = 30.0  # seconds between two looks at most
+_JOBS: Final = 200  # jobs in one look; where more are unfinished, they take turns
+_STREAMS_EVERY: Final = 15.0  # seconds between two looks whether all streams and buckets are there
+_PATIENCE: Final = 15.0  # seconds that a job may lack something, as on its way from one stage to the next
+# And where its message may be waiting for another try: longer than all tries of a message that fails at once take.
+_DOUBT: Final = 900.0
+_TIMES: Final = 3  # that a job is helped; what it lacks then once more is lost for a reason that we do not see
+
+
+class Recovery:
+    """Looks at unfinished jobs again and again. What it remembers is only for how long they have been as they are."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._since: dict[str, tuple[Stall, float]] = {}  # by job, with the time by the monotonic clock
+        self._helped: dict[str, int] = {}
+        self._last = ""  # the job up to which was looked
+
+    async def look(self) -> None:
+        """One look, and what it leads to. Raises BrokerError."""
+        jobs = await unfinished(self._connection)
+        for gone in self._helped.keys() - set(jobs):
+            del self._helped[gone]
+        found = await stalls(self._connection, self._turn(jobs))
+        now = time.monotonic()
+        before, self._since = self._since, {}
+        for id_, (job, stall) in found.items():
+            same, since = before.get(id_, (stall, now))
+            if (same.lack, same.at) != (stall.lack, stall.at):
+                same, since = stall, now
+            lasting = stall._replace(chunks=same.chunks & stall.chunks)
+            if stall.lack == "chunks" and not lasting.chunks:
+                lasting, since = stall, now
+            if now - since < (_PATIENCE if stall.is_certain else _DOUBT):
+                self._since[id_] = lasting, since
+            else:
+                await self._help(job, lasting)
+
+    def _turn(self, jobs: list[str]) -> list[str]:
+        """Those whose turn it is, and those that are being watched."""
+        behind = [job for job in jobs if job > self._last]
+        turn = (behind + jobs)[: min(_JOBS, len(jobs))]
+        self._last = turn[-1] if len(jobs) > _JOBS else ""
+        return list({*turn, *(self._since.keys() & set(jobs))})
+
+    async def _help(self, job: Job, stall: Stall) -> None:
+        self._helped[job.id] = self._helped.get(job.id, 0) + stall.is_certain
+        again = _again(job, stall)
+        if again is None or self._helped[job.id] > _TIMES:
+            await self._end(job, stall)
+        elif await self._connection.publish(again, replaces=job.sequences[again.subject]):
+            log.warning("job %s could not go on by itself, %s: %s is sent again", job.id, stall.reason, again.subject)
+
+    async def _end(self, job: Job, stall: Stall) -> None:
+        what = "retry it again" if job.submitted else "submit it again"
+        stage = stall.lack if stall.lack in ("download", "convert", "aggregate") else "transcribe"
+        failed = Failed(
+            job=job.id, run=job.run, stage=stage, reason=f"the job could not go on, as {stall.reason}: {what}"
+        )
+        if await self._connection.publish(failed):
+            log.error("given up: job %s: %s", job.id, failed.reason)
+
+
+def _again(job: Job, stall: Stall) -> Message | None:
+    """The fact that sets the stage going whose work is missing."""
+    match stall.lack:
+        # Chunks are cut at the same places again, and those that have a result are skipped.
+        case "download" | "convert" | "chunks":
+            return trigger_of(job)
+        case "aggregate":
+            return job.converted
+    return None
+
+
+async def recover(connection: Connection, settings: Settings) -> None:
+    """Look after jobs and streams until cancelled."""
+    await asyncio.gather(
+        _again_and_again(Recovery(connection).look, _LOOK_EVERY),
+        _again_and_again(lambda: _set_up_what_is_gone(connection, settings), _STREAMS_EVERY),
+    )
+
+
+async def _again_and_again(look: Callable[[], Awaitable[None]], every: float) -> None:
+    """`every`: seconds, at least."""
+    told = ""
+    while True:
+        begun = time.monotonic()
+        try:
+            await look()
+            told = ""
+        except (BrokerError, SettingsError, StoreError) as error:  # it is away, or is not ours to mend
+            if str(error) != told:
+                log.warning("what cannot go on by itself is not looked after: %s", error)
+            told = str(error)
+        took = time.monotonic() - begun
+        # Those of many nodes must not all look in the same moment.
+        await asyncio.sleep(min(max(every, took / _SHARE), _OLDEST) * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
+
+
+async def _set_up_what_is_gone(connection: Connection, settings: Settings) -> None:
+    """Make streams, consumers and buckets anew that somebody has removed. Raises BrokerError, StoreError."""
+    store = open_store(connection, settings)
+    gone = [
+        one for one in (*await drifted(connection, settings), *await store_drifted(store, settings)) if not one.field
+    ]
+    if gone and await layout_in_use(connection) <= LAYOUT:  # a newer release may do without
+        log.warning("set up anew, as somebody has removed it: %s", "; ".join(map(str, gone)))
+        await set_up(connection, settings)

@@ -1,0 +1,56 @@
+"""Whether results stand already: one request for all who ask at the same time."""
+
+import asyncio
+from collections import deque
+from typing import Final, NamedTuple
+
+from v2t_stream.broker.connection import Connection
+from v2t_stream.errors import BrokerError
+from v2t_stream.topology.streams import JOBS
+
+_AT_ONCE: Final = 256  # questions in a request; the server takes 1,024 subjects, and a busy stage's has four
+
+
+class _Question(NamedTuple):
+    subjects: list[str]
+    answer: "asyncio.Future[bool]"
+
+
+class Settled:
+    """Answers whether a fact stands on one of some subjects.
+
+    Work comes in bursts, and of a burst hardly ever anything is settled: who asks while a request is under way
+    shares the next one, and only where that finds something is each question asked by itself.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._questions: deque[_Question] = deque()
+        self._asking: asyncio.Task[None] | None = None
+
+    async def any_of(self, subjects: list[str]) -> bool:
+        """Whether a fact stands on at least one of `subjects`. Raises BrokerError, whatever went wrong."""
+        question = _Question(subjects, asyncio.get_running_loop().create_future())
+        self._questions.append(question)
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await question.answer
+
+    async def _ask(self) -> None:
+        while self._questions:
+            together = [self._questions.popleft() for _ in range(min(_AT_ONCE, len(self._questions)))]
+            everything = {subject for question in together for subject in question.subjects}
+            try:
+                seems = await self._connection.seems_any_of(JOBS, sorted(everything))
+                for question in together:
+                    settled = seems and await self._connection.any_of(JOBS, question.subjects)
+                    if not question.answer.done():  # cancelled meanwhile
+                        question.answer.set_result(settled)
+            except Exception as error:  # noqa: BLE001  # whatever it is, those who ask must hear of it
+                told = error if isinstance(error, BrokerError) else BrokerError(f"cannot tell what is done: {error!r}")
+                for question in together:
+                    if not question.answer.done():
+                        question.answer.set_exception(told)
+            finally:
+                for question in together:
+                    question.answer.cancel()  # where we are cancelled ourselves; an answer that is given stays

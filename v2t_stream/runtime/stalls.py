@@ -1,0 +1,199 @@
+"""Finds jobs that cannot end by themselves: what has to be done next is neither done, nor waits, nor is in work.
+
+That is so where messages are lost: a stream was purged or damaged.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, Literal, NamedTuple
+
+from schemas.events import ChunkDone, Converted, Downloaded, Rerun, Submitted
+from v2t_stream.broker.connection import Connection
+from v2t_stream.fleet.presence import fleet
+from v2t_stream.jobs.census import fact_names, latest_runs
+from v2t_stream.jobs.lists import history
+from v2t_stream.jobs.state import Job, fold_all, state_of
+from v2t_stream.topology.streams import CHUNKS, JOBS, STAGES, but_chunks, chunk_of, job_of, run_of
+
+Lack = Literal["beginning", "download", "convert", "chunks", "aggregate"]
+
+_ENDED: Final = ("completed", "failed", "cancelled", "listed")
+_AT_ONCE: Final = 16  # questions
+_MOMENT: Final = 1.0  # seconds in which a message gets from one stage to the next
+_SHOWN: Final = 3  # of a list
+
+ADVICE: Final = "an aggregate stage puts that right within a minute, or fails the job; see that one runs"
+
+
+class Queued(NamedTuple):
+    """How far a durable consumer is, as sequences of its stream."""
+
+    done: int  # all up to here is acked
+    delivered: int  # nothing behind it was ever delivered
+
+
+class Results(NamedTuple):
+    """The chunks of a job that are done, for those who read its other facts alone."""
+
+    chunks: Collection[int] = ()  # their numbers
+    last: int = 0  # the sequence of the latest
+
+
+class Around(NamedTuple):
+    """What waits and what is in work, as of a moment before the facts were read that it is held against."""
+
+    tasks: Mapping[tuple[str, int], Collection[int]]  # chunks that wait or are in work, by job and run
+    queues: Mapping[str, Queued]  # of the stages that work on the facts of jobs, by their names
+    held: Collection[str]  # subjects of what nodes say they have in work
+
+
+class Stall(NamedTuple):
+    """What a job lacks so that it can end."""
+
+    lack: Lack
+    at: int = 0  # the sequence of the fact that the lack is about: it is another stall where that has changed
+    chunks: frozenset[int] = frozenset()
+    is_certain: bool = True  # otherwise its message may wait to be delivered once more
+
+    @property
+    def reason(self) -> str:
+        """In a sentence, which stands behind the job's name."""
+        match self.lack:
+            case "beginning":
+                return "what was known of its beginning is lost"
+            case "chunks":
+                shown = ", ".join(map(str, sorted(self.chunks)[:_SHOWN]))
+                return f"{len(self.chunks)} of its chunks are neither done nor waiting ({shown}{self._more})"
+            case "aggregate":
+                return "all its chunks are done, and nobody puts them together"
+        return f"it waits for the stage {self.lack}, and no message says so there"
+
+    @property
+    def _more(self) -> str:
+        return " …" if len(self.chunks) > _SHOWN else ""
+
+
+def stall_of(job: Job, results: Results, around: Around) -> Stall | None:
+    """What `job` lacks, if anything; of one moment, in which it may just be on its way from one stage to the next."""
+    if job.state in _ENDED:
+        return None
+    trigger = trigger_of(job)
+    if trigger is None:
+        return Stall("beginning", _latest(job))
+    if job.downloaded and job.converted:
+        return _unheard(job, trigger.subject, job.converted, results, around)
+    return _unqueued(job, "convert" if job.downloaded else "download", trigger.subject, around)
+
+
+def _latest(job: Job) -> int:
+    """The sequence of its latest fact but for those that only report how far a stage is."""
+    return max((at for subject, at in job.sequences.items() if ".progress." not in subject), default=0)
+
+
+def trigger_of(job: Job) -> Submitted | Downloaded | Rerun | None:
+    """The fact by which convert has its media, or without media the one by which download has its task."""
+    run = job.runs[job.run]
+    return run.downloaded or run.rerun or job.submitted
+
+
+def _unheard(job: Job, trigger: str, converted: Converted, results: Results, around: Around) -> Stall | None:
+    """That a chunk has neither a result nor a task, or that nobody sees that all have one."""
+    missing = frozenset(range(converted.chunks)) - frozenset(results.chunks)
+    begun, ended = job.sequences[trigger], job.sequences[converted.subject]
+    if not missing:
+        last, queue = max(ended, results.last), around.queues["aggregate"]
+        if last > queue.delivered or any(job_of(subject) == job.id for subject in around.held):
+            return None
+        return Stall("aggregate", last, is_certain=last <= queue.done)
+    is_cut_again = trigger in around.held or begun > around.queues["convert"].done
+    if ended < begun and is_cut_again:
+        return None  # who does it sees to them
+    lost = missing - frozenset(around.tasks.get((job.id, job.run), ()))
+    return Stall("chunks", begun, lost) if lost else None
+
+
+def _unqueued(job: Job, stage: Literal["download", "convert"], trigger: str, around: Around) -> Stall | None:
+    """That the fact on `trigger`, for which `stage` has to do something, is nowhere in its queue."""
+    sequence, queue = job.sequences[trigger], around.queues[stage]
+    if trigger in around.held or sequence > queue.delivered:
+        return None
+    return Stall(stage, sequence, is_certain=sequence <= queue.done)
+
+
+async def unfinished(connection: Connection) -> list[str]:
+    """The jobs that have not ended, or may not have, in the order of their ids. Raises BrokerError.
+
+    By the names of their facts alone. Beside these, jobs of which only chunks are left, and those that release 0.1
+    has retried, whose end may be void.
+    """
+    names = {job_of(subject): set[str]() for subject in await connection.subjects(CHUNKS, "v2t.chunk.>")}
+    names.update(await fact_names(connection, await latest_runs(connection)))
+    retried = {job_of(subject) for subject in await connection.subjects(JOBS, "v2t.job.*.retried.*")}
+    return sorted(job for job, known in names.items() if job in retried or state_of(known.__contains__) not in _ENDED)
+
+
+async def stalls(connection: Connection, jobs: Iterable[str]) -> dict[str, tuple[Job, Stall]]:
+    """Those of `jobs` that lack something at this moment. Raises BrokerError."""
+    wanted = set(jobs)
+    if not wanted:
+        return {}
+    around = await _around(connection)  # before the facts: what is acked has its result among them
+    runs = await latest_runs(connection)
+    facts = await history(connection, [pattern for job in wanted for pattern in _patterns(job, runs.get(job, 0))])
+    read = {part.id: part for job in fold_all(facts).values() for part in (job, *job.children.values())}
+    found = [read.get(id_, Job(id_)) for id_ in wanted]
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def results(job: Job) -> Results:
+        if not job.converted:
+            return Results()
+        rerun = job.runs[job.run].rerun
+        pattern = ChunkDone.subject_of(job=job.id, run=job.run, n="*")
+        async with limit:
+            last = await connection.last_sequence(JOBS, pattern)
+            subjects = await connection.subjects(JOBS, pattern)
+        own = {int(n) for subject in subjects if (n := subject.split(".")[4]).isdecimal()}
+        return Results(own.union(rerun.keeps if rerun else ()), last)
+
+    known = await asyncio.gather(*map(results, found))
+    seen = {job.id: (job, stall_of(job, of_job, around)) for job, of_job in zip(found, known, strict=True)}
+    return {id_: (job, stall) for id_, (job, stall) in seen.items() if stall}
+
+
+def _patterns(job: str, run: int) -> list[str]:
+    """Of the facts that say what a job lacks: few, as there may be many jobs."""
+    return but_chunks(job) if run else [f"v2t.job.{job}.*", f"v2t.job.{job}.retried.*"]
+
+
+async def confirmed(connection: Connection, jobs: Iterable[str]) -> dict[str, Stall]:
+    """Those of `jobs` that lack something in two looks a moment apart, so that none is merely on its way.
+
+    Raises BrokerError.
+    """
+    before = await stalls(connection, jobs)
+    if not before:
+        return {}
+    await asyncio.sleep(_MOMENT)
+    after = await stalls(connection, before)
+    return {
+        id_: stall
+        for id_, (_, stall) in after.items()
+        if stall.is_certain and (stall.lack, stall.at) == (before[id_][1].lack, before[id_][1].at)
+    }
+
+
+async def _around(connection: Connection) -> Around:
+    tasks: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+    for subject in await connection.subjects(CHUNKS, "v2t.chunk.>"):
+        n = chunk_of(subject)
+        if n is not None:
+            tasks[job_of(subject), run_of(subject)].add(n)
+    queues = {}
+    for row in STAGES:
+        if row.stream == JOBS:
+            (consumer,) = row.consumers
+            info = await connection.api(f"CONSUMER.INFO.{JOBS}.{consumer.durable}")
+            queues[row.name] = Queued(info["ack_floor"]["stream_seq"], info["delivered"]["stream_seq"])
+    held = {subject for info in await fleet(connection) for subject in (*info.working, *info.sending)}
+    return Around(tasks, queues, held)

@@ -1,0 +1,74 @@
+"""Notices that a broker was rolled back to an older copy of its streams, and gives the jobs from then on other ids.
+
+A job's id is made of the number of its message in the inbox, and an older copy counts the same numbers once more. What
+each machine has seen of an inbox stands in its data directory; a broker that was rolled back together with all of those
+is not noticed.
+"""
+
+import contextlib
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from v2t_stream.broker.connection import Connection
+from v2t_stream.errors import BrokerError, Denied
+from v2t_stream.topology.streams import EPOCH_KEY, INBOX, base36, inbox_epoch
+
+log = logging.getLogger(__name__)
+
+_RENEW: Final = "v2t topology apply --renew-ids"
+
+
+class Seen:
+    """The highest number that a message of an inbox had here, across restarts. `epoch`: see topology.inbox_epoch."""
+
+    def __init__(self, home: Path, epoch: str) -> None:
+        self._file = home / "inbox" / epoch
+        self.newest = 0
+        with contextlib.suppress(OSError, ValueError):
+            self.newest = int(self._file.read_text())
+
+    def see(self, sequence: int) -> None:
+        """Remember a number, before its job is made. Blocks for as long as it takes to write a few bytes."""
+        if sequence <= self.newest:
+            return
+        self.newest = sequence
+        part = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):  # a disk that is full stops nobody from working
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(str(sequence))
+            part.replace(self._file)
+
+
+async def renew_if_rolled_back(connection: Connection, home: Path) -> None:
+    """Give jobs other ids from now on where the inbox has lost messages that were seen here.
+
+    Raises BrokerError, and says who must do it where this user may not.
+    """
+    last = (await connection.api(f"STREAM.INFO.{INBOX}"))["state"]["last_seq"]
+    newest = Seen(home, await inbox_epoch(connection)).newest
+    if last >= newest:
+        return
+    log.warning(
+        "the broker at %s has gone back to an older copy of its streams, from submission %d to %d: jobs get other ids "
+        "from now on",
+        connection.url,
+        newest,
+        last,
+    )
+    try:
+        await renew(connection)
+    except Denied as error:
+        raise BrokerError(
+            f"the broker at {connection.url} has gone back to an older copy of its streams, so new jobs would get the "
+            f"ids of old ones: have an operator run {_RENEW}"
+        ) from error
+
+
+async def renew(connection: Connection) -> None:
+    """Give jobs other ids from now on than all before. Raises BrokerError."""
+    config = (await connection.api(f"STREAM.INFO.{INBOX}"))["config"]
+    config["metadata"] = {**(config.get("metadata") or {}), EPOCH_KEY: base36(int(time.time()))}
+    await connection.api(f"STREAM.UPDATE.{INBOX}", config)

@@ -1,0 +1,206 @@
+"""Creates the streams and consumers of the topology, and brings those of an earlier release up to date.
+
+Nothing in a stream is ever lost by that: what NATS can change is changed in place, a consumer that it cannot change is
+made anew (what it delivers once more is found settled), and a stream that it cannot change is refused with what to do.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from v2t_stream.broker.connection import Connection
+from v2t_stream.errors import BrokerError
+from v2t_stream.retention import Retention
+from v2t_stream.topology.drift import Drift, compare
+from v2t_stream.topology.streams import (
+    DEAD,
+    DEDUPE_WINDOW,
+    DONE,
+    JOBS,
+    LAYOUT,
+    LAYOUT_KEY,
+    STAGES,
+    STORE_KEY,
+    STREAMS,
+    Consumer,
+    StageRow,
+)
+
+log = logging.getLogger(__name__)
+
+_NS: Final = 1_000_000_000
+# What is the owner's choice once it is there, and changed only where `apply` is told to.
+_OWNERS: Final = ("max_age", "duplicate_window", "ack_wait")
+# What NATS never changes in a stream; and what it changes in a consumer without losing the place (nats-server#7268).
+_FIXED: Final = ("retention", "storage")
+_EDITABLE: Final = {"ack_wait", "max_deliver", "max_ack_pending"}
+
+
+class _Place(NamedTuple):
+    """One stream or consumer: how it is named to NATS, and what it should be."""
+
+    stream: str
+    durable: str  # empty for a stream
+    wanted: Mapping[str, Any]
+
+    @property
+    def what(self) -> str:
+        return f"consumer {self.durable}" if self.durable else f"stream {self.stream}"
+
+    @property
+    def path(self) -> str:
+        return f"{self.stream}.{self.durable}" if self.durable else self.stream
+
+
+async def drift(connection: Connection, store: str, retention: Retention, *, replicas: int = 1) -> list[Drift]:
+    """What `apply` would change, were it told to. Raises BrokerError."""
+    places = list(_places(store, retention, replicas))
+    found = await asyncio.gather(*(_found(connection, place) for place in places))
+    return [
+        one for place, config in zip(places, found, strict=True) for one in compare(place.what, config, place.wanted)
+    ]
+
+
+async def apply(
+    connection: Connection, store: str, retention: Retention | None = None, *, replicas: int = 1, told: bool = False
+) -> None:
+    """Create or update all streams and consumers; doing it again, or twice at once, changes nothing.
+
+    `store`: what the jobs keep their files in, for `applied.store_in_use`. `told`: the user asked for it, so that how
+    long things are kept, and what was changed by hand, becomes as `retention` and the topology say; otherwise what is
+    there keeps its own, for a node or a command that was started without a setting must not undo what all rest on. In
+    the same way a stream that has more replicas keeps them.
+
+    Raises BrokerError where the server refuses, where a stream would have to be made anew, and, if `told`, where a
+    newer release has set up the broker; unless told, that is left as it is.
+    """
+    places = list(_places(store, retention or Retention(), replicas))
+    found = {place.path: await _found(connection, place) for place in places}
+    jobs = found[JOBS] or {}
+    newest = int((jobs.get("metadata") or {}).get(LAYOUT_KEY, 0))
+    if newest > LAYOUT:
+        newer = f"the streams at {connection.url} were set up by a newer release (layout {newest}, this has {LAYOUT})"
+        if told:
+            raise BrokerError(f"{newer}: update v2t-stream on this machine, and apply then")
+        log.warning("%s: they are left as they are", newer)
+        return
+    for place in places:
+        _refuse_what_cannot_be(place, found[place.path])
+    anew = []
+    for place in places:
+        config = found[place.path]
+        if config is None and not await _create(connection, place):
+            config = await _found(connection, place)  # made by somebody else a moment ago
+        if config is None or not (fields := _differing(place, config, told=told)):
+            continue
+        if place.durable and not fields <= _EDITABLE:
+            # Deleted together, before any is created: filters of a work queue may move from one to another.
+            await connection.api(f"CONSUMER.DELETE.{place.path}")
+            anew.append(place._replace(wanted={**place.wanted, **_pause(config)}))
+            continue
+        verb = "CONSUMER.CREATE" if place.durable else "STREAM.UPDATE"
+        await connection.api(*_request(verb, place, _changed(place, config, fields)))
+    for place in anew:
+        await _create(connection, place)
+
+
+def _places(store: str, retention: Retention, replicas: int) -> Iterator[_Place]:
+    """All there must be, streams first."""
+    ages = {JOBS: retention.facts, DEAD: retention.dead, DONE: retention.transcripts}
+    for name, stream in STREAMS.items():
+        max_age = int(ages.get(name, 0) * _NS)
+        window = DEDUPE_WINDOW * _NS
+        config = {
+            "name": name,
+            "storage": "file",
+            "num_replicas": replicas,
+            "allow_direct": True,
+            "max_age": max_age,
+            "duplicate_window": min(window, max_age or window),
+            **stream,
+        }
+        if name == JOBS:
+            config["metadata"] = {STORE_KEY: store, LAYOUT_KEY: str(LAYOUT)}
+        yield _Place(name, "", config)
+    for row in STAGES:
+        for consumer in row.consumers:
+            yield _Place(row.stream, consumer.durable, _consumer_config(row, consumer))
+
+
+def _consumer_config(row: StageRow, consumer: Consumer) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "durable_name": consumer.durable,
+        "ack_policy": "explicit",
+        "ack_wait": int(row.ack_wait * _NS),
+        # The worker counts deliveries itself and dead-letters the one too many, so that a message whose
+        # worker was killed every time ends with a reason too, instead of lying in the stream unseen.
+        "max_deliver": -1,
+        "max_ack_pending": 10_000,
+    }
+    if len(consumer.filters) == 1:
+        config["filter_subject"] = consumer.filters[0]
+    else:
+        config["filter_subjects"] = list(consumer.filters)
+    if consumer.group:
+        config |= {"priority_groups": [consumer.group], "priority_policy": "prioritized"}
+    return config
+
+
+async def _found(connection: Connection, place: _Place) -> dict[str, Any] | None:
+    kind = "CONSUMER" if place.durable else "STREAM"
+    try:
+        config: dict[str, Any] = (await connection.api(f"{kind}.INFO.{place.path}"))["config"]
+    except BrokerError as error:
+        if "not found" not in str(error):
+            raise
+        return None
+    return config
+
+
+async def _create(connection: Connection, place: _Place) -> bool:
+    """False where there is another one already."""
+    try:
+        await connection.api(*_request("CONSUMER.CREATE" if place.durable else "STREAM.CREATE", place, place.wanted))
+    except BrokerError as error:
+        if "already" not in str(error):  # "in use", or "exists"
+            raise
+        return False
+    return True
+
+
+def _request(verb: str, place: _Place, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    request = {"stream_name": place.stream, "config": dict(config)} if place.durable else dict(config)
+    return f"{verb}.{place.path}", request
+
+
+def _differing(place: _Place, config: Mapping[str, Any], *, told: bool) -> set[str]:
+    """The fields that are to become otherwise; of metadata the keys."""
+    return {one.field for one in compare(place.what, config, place.wanted) if told or one.field not in _OWNERS}
+
+
+def _changed(place: _Place, config: Mapping[str, Any], fields: set[str]) -> dict[str, Any]:
+    """`config` with those fields as they should be; what else there is stays."""
+    changed = {**config, **{field: place.wanted[field] for field in fields & place.wanted.keys()}}
+    if place.wanted.get("metadata", {}).keys() & fields:
+        changed["metadata"] = {**(config.get("metadata") or {}), **place.wanted["metadata"]}
+    changed.pop("filter_subject", 0)
+    changed.pop("filter_subjects", 0)
+    changed |= {k: v for k, v in place.wanted.items() if "filter" in k}
+    return changed
+
+
+def _refuse_what_cannot_be(place: _Place, config: Mapping[str, Any] | None) -> None:
+    if config is None or place.durable:
+        return
+    for one in compare(place.what, config, place.wanted):
+        if one.field in _FIXED:
+            raise BrokerError(
+                f"{one}, which NATS cannot change in a stream that is there, so nothing was changed: let what is in it "
+                f"be done, keep it by v2t backup, remove it by nats stream rm {place.stream}, and apply again"
+            )
+
+
+def _pause(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A queue that is paused stays so."""
+    return {"pause_until": config["pause_until"]} if config.get("pause_until") else {}

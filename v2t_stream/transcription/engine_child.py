@@ -1,0 +1,168 @@
+"""The process an engine runs in: `python -m v2t_stream.transcription.engine_child ENGINE DEVICE THREADS`.
+
+On its standard input come frames: four bytes of length, a Call, then the samples of its chunks as float32. On its
+standard output go frames: four bytes of length, then an Answer. It ends when its input does, that is with its
+parent, however that ended.
+"""
+
+import inspect
+import os
+import queue
+import signal
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+
+from schemas.options import Request
+from v2t_stream.errors import Full, Reject, Retry
+from v2t_stream.transcription.installed import load_engine
+from v2t_stream.transcription.transcriber import Samples, Transcriber, Transcription
+
+LENGTH = struct.Struct(">I")
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done; without chunks, the model is loaded and nothing else."""
+
+    number: int
+    request: Request
+    chunks: tuple[int, ...] = ()  # the samples in each
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    transcriptions: tuple[Transcription, ...]
+    calls: int  # that the engine takes at once
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    kind: Literal["reject", "retry", "full", "error"]
+    text: str
+    delay: float | None = None  # of a retry, in seconds
+    trace: str = ""  # of an error
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Answers come in any order, where an engine takes several calls at once."""
+
+    number: int  # of the call
+    result: Done | Failed
+
+
+def main() -> None:
+    engine, device, threads = sys.argv[1:]
+    # The parent decides when we end: a Ctrl-C or a service's stop reaches every process at once.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
+    requests, answers = _take_pipes()
+    inbox: queue.SimpleQueue[tuple[Call, list[Samples]]] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(requests, inbox), daemon=True).start()
+    work = _Work(engine, device, int(threads))
+    writing = threading.Lock()
+
+    def answer(call: Call, result: Done | Failed) -> None:
+        frame = msgspec.msgpack.encode(Answer(call.number, result))
+        try:
+            with writing:
+                answers.write(LENGTH.pack(len(frame)) + frame)
+                answers.flush()
+        except OSError:  # the parent is gone
+            os._exit(0)  # not an ordinary exit: whisper.cpp aborts in one, for its log calls into Python
+
+    while True:
+        call, chunks = inbox.get()
+        work.begin(call, chunks, answer)
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Our ends of the pipes, out of reach of any library that prints."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+def _receive(requests: BinaryIO, inbox: queue.SimpleQueue[tuple[Call, list[Samples]]]) -> None:
+    """Read on while the engine computes, so that the parent's end is noticed at once."""
+    import numpy as np  # noqa: PLC0415  here it loads while the engine does
+
+    decode = msgspec.msgpack.Decoder(Call).decode
+    while len(length := requests.read(LENGTH.size)) == LENGTH.size:
+        call = decode(requests.read(LENGTH.unpack(length)[0]))
+        chunks = [np.frombuffer(requests.read(4 * count), np.float32) for count in call.chunks]
+        inbox.put((call, chunks))
+    os._exit(0)
+
+
+class _Work:
+    """The engine and the model last asked for, with as many threads as it takes calls at once."""
+
+    def __init__(self, engine: str, device: str, threads: int) -> None:
+        self._engine, self._device, self._threads = engine, device, threads
+        self._model = ""
+        self._loaded: Transcriber | None = None
+        self._calls = 1
+        self._running = ThreadPoolExecutor(1, "engine")
+
+    def begin(self, call: Call, chunks: list[Samples], answer: Callable[[Call, Done | Failed], None]) -> None:
+        """Load the model if it is another, and compute in a thread; the answer follows from there."""
+        failed = _failure(lambda: self._load(call.request.model))
+        if failed is not None or not chunks:
+            answer(call, failed or Done((), self._calls))
+            return
+        self._running.submit(lambda: answer(call, self._heard(call.request, chunks)))
+
+    def _heard(self, request: Request, chunks: list[Samples]) -> Done | Failed:
+        done: list[Transcription] = []
+        engine = self._loaded
+        assert engine is not None  # noqa: S101  for the type checker: it was loaded before
+        failed = _failure(lambda: done.extend(_transcribed(engine, chunks, request)))
+        return failed or Done(tuple(done), self._calls)
+
+    def _load(self, model: str) -> None:
+        if self._loaded is not None and self._model == model:
+            return
+        self._running.shutdown()  # no call is cut off by the next one's model
+        self._loaded = None  # before the next is loaded: two might not fit
+        self._running = ThreadPoolExecutor(1, "engine")  # for the next call, also where loading fails
+        self._loaded = load_engine(self._engine)(model=model, device=self._device, threads=self._threads)
+        self._model = model
+        self._calls = getattr(self._loaded, "calls", 1)
+        self._running = ThreadPoolExecutor(self._calls, "engine")
+
+
+def _failure(work: Callable[[], object]) -> Failed | None:
+    """What went wrong with it, if something did."""
+    try:
+        work()
+    except Reject as error:
+        return Failed("reject", str(error))
+    except Full as error:
+        return Failed("full", str(error))
+    except Retry as error:
+        return Failed("retry", str(error), error.delay)
+    except Exception as error:  # noqa: BLE001  whatever a native library or a third party's engine raises
+        return Failed("error", f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+    return None
+
+
+def _transcribed(engine: Transcriber, chunks: list[Samples], request: Request) -> list[Transcription]:
+    if "request" in inspect.signature(engine.transcribe).parameters:
+        return engine.transcribe(chunks, request)
+    # An engine of the release before, which took what there was then as keywords; until the next release.
+    old: Any = engine
+    done: list[Transcription] = old.transcribe(
+        chunks, language=request.language, task=request.task, word_timestamps=request.word_timestamps
+    )
+    return done
+
+
+if __name__ == "__main__":
+    main()

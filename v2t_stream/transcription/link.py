@@ -1,0 +1,104 @@
+"""One provider of the chain: its engine or service behind its limits, retries and timeout."""
+
+import asyncio
+import logging
+import sys
+import time
+from typing import Protocol
+
+from schemas.options import Options, Request
+from v2t_stream.errors import Reject, Retry
+from v2t_stream.transcription.providers import Local, Provider
+from v2t_stream.transcription.rate_limit import RateLimit
+from v2t_stream.transcription.transcriber import Samples, Transcription
+
+_log = logging.getLogger(__name__)
+
+_BACKOFF = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds until the next try, by tries so far
+
+
+class Unusable(Retry):
+    """The provider cannot work as it is set up here, as without a key; trying it again at once changes nothing."""
+
+
+class Hears(Protocol):
+    """What is behind a link: an engine on this machine, or a service."""
+
+    async def prepare(self, model: str) -> None:
+        """Have here what `hear` needs, which its timeout does not count. Raises Reject, Retry or Unready."""
+
+    async def hear(self, samples: Samples, audio: bytes, request: Request) -> tuple[Transcription, float]:
+        """The chunk's transcription and the seconds it cost. `audio` is `samples` as FLAC."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Link:
+    """Everything `provider` is told is enforced here, but for what its engine or service itself must know."""
+
+    def __init__(self, provider: Provider, hears: Hears) -> None:
+        self.provider = provider
+        self._hears = hears
+        self._is_local = isinstance(provider, Local)
+        self._free = asyncio.Semaphore(provider.max_concurrency or sys.maxsize)
+        self._limit = RateLimit(provider.rate_limit_per_minute)
+        self._resting = 0.0  # until when, on the monotonic clock, it asked to be left alone
+
+    def model(self, options: Options) -> str:
+        """The job's own model, where it can mean this provider; a service of another kind uses its own."""
+        if options.model and (self._is_local or options.engine == self.provider.engine):
+            return options.model
+        return self.provider.model
+
+    async def transcribe(
+        self, samples: Samples, audio: bytes, request: Request, patience: float
+    ) -> tuple[Transcription, float]:
+        """Try until it works or `retries` are used up. Raises Reject or Retry.
+
+        `patience`: the seconds a limit or a service that asks to wait may take; what takes longer raises Retry.
+        """
+        for tried in range(self.provider.retries + 1):
+            try:
+                return await self._try(samples, audio, request, patience)
+            except (Reject, Unusable):
+                raise
+            except Retry as error:
+                delay = _BACKOFF[min(tried, len(_BACKOFF) - 1)] if error.delay is None else error.delay
+                if tried == self.provider.retries or delay > patience:
+                    raise
+                _log.info("%s again in %g s: %s", self.provider.name, delay, error)
+            await asyncio.sleep(delay)
+        raise AssertionError  # the last try returns or raises
+
+    async def _try(
+        self, samples: Samples, audio: bytes, request: Request, patience: float
+    ) -> tuple[Transcription, float]:
+        await self._hears.prepare(request.model)
+        async with self._free:
+            await self._turn(patience)
+            try:
+                async with asyncio.timeout(self.provider.timeout) as limit:
+                    return await self._hears.hear(samples, audio, request)
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise Retry(f"{self.provider.name} timed out: {error}") from error
+                raise Retry(f"{self.provider.name} took longer than {self.provider.timeout:g} s (timeout)") from None
+            except Unusable:
+                raise
+            except Retry as error:
+                if error.delay is not None and not self._is_local:  # it said so: the other chunks wait too
+                    self._resting = max(self._resting, time.monotonic() + error.delay)
+                raise
+
+    async def _turn(self, patience: float) -> None:
+        """Wait until the rate limit, and the service itself, allow one more call."""
+        now = time.monotonic()
+        wait = max(self._limit.wait(now), self._resting - now)
+        if wait > patience:
+            raise Retry(f"{self.provider.name} can take no call for {wait:.0f} s", wait)
+        self._limit.take(now)
+        await asyncio.sleep(max(0.0, wait))
+
+    async def close(self) -> None:
+        await self._hears.close()

@@ -1,0 +1,94 @@
+"""From what services answer to a Transcription."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from schemas.options import Request
+from schemas.transcript import Segment, Word
+from v2t_stream.errors import Retry
+from v2t_stream.languages import code_of
+from v2t_stream.transcription.transcriber import Transcription
+
+_NO_SPEECH = 0.6  # Whisper's own guard against what it invents (openai/whisper, transcribe.py)
+_UNSURE = -1.0
+
+
+class HeardWord(msgspec.Struct):
+    """A word as Whisper's services give it."""
+
+    word: str
+    start: float
+    end: float
+    probability: float | None = None
+
+
+class HeardSegment(msgspec.Struct):
+    """A segment of Whisper's verbose JSON, less what we do not read."""
+
+    text: str
+    start: float
+    end: float
+    words: list[HeardWord] | None = None
+    no_speech_prob: float | None = None
+    avg_logprob: float | None = None
+
+    @property
+    def is_silence(self) -> bool:
+        return (self.no_speech_prob or 0.0) > _NO_SPEECH and (self.avg_logprob or 0.0) < _UNSURE
+
+
+def convert(data: Any, kind: Any, name: str) -> Any:
+    """`data` as `kind`; raises Retry, for a service that answers like this is out of order, and not the chunk."""
+    try:
+        return msgspec.convert(data, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Retry(f"{name} answered in a form that is not understood: {error}") from None
+
+
+def transcription(
+    segments: Sequence[HeardSegment],
+    words: Iterable[HeardWord],
+    *,
+    text: str,
+    language: str,
+    seconds: float,
+    request: Request,
+) -> Transcription:
+    """Put together what a service heard in a chunk of `seconds`. Text without segments becomes one segment."""
+    spoken = "en" if request.task == "translate" else request.language or code_of(language)
+    if not segments and text.strip():
+        segments = [HeardSegment(text=text, start=0.0, end=seconds)]
+    loose = sorted(words, key=lambda word: word.start)
+    done = []
+    for n, segment in enumerate(segments):
+        if segment.is_silence or not segment.text.strip():
+            continue
+        start = _within(segment.start, 0.0, seconds)
+        end = _within(segment.end, start, seconds)
+        mine = segment.words or [
+            # A word that lies between two segments goes to the later one, and none is lost.
+            word
+            for word in loose
+            if (n == 0 or (word.start + word.end) / 2 >= segment.start)
+            and (n + 1 == len(segments) or (word.start + word.end) / 2 < segments[n + 1].start)
+        ]
+        timed = tuple(_word(word, start, end) for word in mine if word.word.strip()) if request.word_timestamps else ()
+        done.append(Segment(start=start, end=end, text=segment.text.strip(), words=timed))
+    return Transcription(tuple(done), spoken)
+
+
+def _word(word: HeardWord, low: float, high: float) -> Word:
+    start = _within(word.start, low, high)
+    return Word(
+        start=start,
+        end=_within(word.end, start, high),
+        text=word.word.strip(),
+        probability=None if word.probability is None else round(word.probability, 3),
+    )
+
+
+def _within(seconds: float, low: float, high: float) -> float:
+    return round(min(max(seconds, low), high), 3) if math.isfinite(seconds) else low

@@ -1,0 +1,104 @@
+"""ElevenLabs' speech to text (Scribe). It answers with words; segments are made here."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from schemas.options import Request
+from v2t_stream.errors import Reject
+from v2t_stream.transcription.providers import ElevenLabs
+from v2t_stream.transcription.remote.answer import HeardSegment, HeardWord, convert, transcription
+from v2t_stream.transcription.remote.hints import hints
+from v2t_stream.transcription.remote.http import Service
+from v2t_stream.transcription.transcriber import Transcription
+
+# What the service takes (elevenlabs-python, speech_to_text.convert); it refuses a request with more.
+_MOST_TERMS = 100
+_LONGEST_TERM = 49  # characters
+_MOST_WORDS = 5  # of one term
+
+_ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟")  # noqa: RUF001  of sentences, in many scripts
+_PAUSE = 1.0  # seconds of silence that end a segment too
+_LONGEST = 10.0  # seconds after which a segment ends at the next word
+
+
+class _Token(msgspec.Struct):
+    """A word, a space between words, or a sound."""
+
+    text: str
+    type: str = "word"
+    start: float | None = None
+    end: float | None = None
+    logprob: float | None = None
+
+
+def left_out(request: Request) -> set[str]:
+    """Which of the job's hints the API has no field for, or takes no more of."""
+    left = hints(request).keys() & {"prompt", "beam_size"}
+    if _fitting(request) != _terms(request):
+        most = f"hotwords of more than {_MOST_WORDS} words or {_LONGEST_TERM} characters, nor more than {_MOST_TERMS}"
+        left.add(most)
+    return left
+
+
+def hear(provider: ElevenLabs, service: Service, audio: bytes, seconds: float, request: Request) -> Transcription:
+    """Blocking. Raises Reject, Retry or Unusable."""
+    if request.task == "translate":
+        raise Reject(f"{provider.name}: ElevenLabs does not translate")
+    fields: list[tuple[str, str | tuple[str, bytes, str]]] = [
+        ("model_id", request.model),
+        ("timestamps_granularity", "word"),
+        ("tag_audio_events", "false"),
+        ("diarize", "false"),
+    ]
+    if request.language:
+        fields.append(("language_code", request.language))
+    if temperature := hints(request).get("temperature"):
+        fields.append(("temperature", temperature))
+    fields += [("keyterms", term) for term in _fitting(request)]
+    fields.append(("file", ("chunk.flac", audio, "audio/flac")))
+    url = f"{provider.base_url.rstrip('/')}/v1/speech-to-text"
+    said = service.post(url, fields, {"xi-api-key": provider.key} if provider.key else {}, provider.key)
+    answer = convert(said, dict, provider.name)
+    tokens = convert(answer.get("words") or [], list[_Token], provider.name)
+    return transcription(
+        list(_segments(tokens)),
+        (),
+        text=convert(answer.get("text") or "", str, provider.name),
+        language=convert(answer.get("language_code") or "", str, provider.name),
+        seconds=seconds,
+        request=request,
+    )
+
+
+def _terms(request: Request) -> list[str]:
+    terms = (" ".join(term.split()) for term in (request.hotwords or "").split(","))
+    return list(dict.fromkeys(filter(None, terms)))
+
+
+def _fitting(request: Request) -> list[str]:
+    """Those of the job's hotwords that the service takes: it refuses the whole call for one that is too long."""
+    terms = _terms(request)
+    return [term for term in terms if len(term) <= _LONGEST_TERM and len(term.split()) <= _MOST_WORDS][:_MOST_TERMS]
+
+
+def _segments(tokens: Iterable[_Token]) -> Iterator[HeardSegment]:
+    """Sentences; spaces are tokens of their own, so that languages without any come out right."""
+    text, words = "", list[HeardWord]()
+    for token in tokens:
+        if token.type not in ("word", "spacing"):
+            continue
+        if token.type == "word" and token.start is not None and token.end is not None:
+            if words and (
+                text.rstrip().endswith(_ENDS)
+                or token.start - words[-1].end > _PAUSE
+                or words[-1].end - words[0].start > _LONGEST
+            ):
+                yield HeardSegment(text=text, start=words[0].start, end=words[-1].end, words=words)
+                text, words = "", []
+            sure = None if token.logprob is None else min(1.0, math.exp(min(0.0, token.logprob)))
+            words.append(HeardWord(word=token.text, start=token.start, end=token.end, probability=sure))
+        text += token.text
+    if words:
+        yield HeardSegment(text=text, start=words[0].start, end=words[-1].end, words=words)
