@@ -97,7 +97,7 @@ async def store(client: NatsClient) -> JetStreamStore:
 
 
 async def messages(client: NatsClient, bucket: str) -> int:
-    return (await client.jetstream().stream_info(f"OBJ_{jetstream_bucket}")).state.messages
+    return (await client.jetstream().stream_info(f"OBJ_{bucket}")).state.messages
 
 
 def files(directory: Path) -> list[str]:
@@ -184,7 +184,7 @@ async def test_a_reader_gets_the_object_that_replaces_the_one_it_reads(
         reads += 1
         if reads == 1:
             await store.put("media/j/a", new)
-        async for batch in data(jetstream_bucket, record):
+        async for batch in data(bucket, record):
             yield batch
 
     monkeypatch.setattr(jetstream_bucket.Bucket, "data", late)
