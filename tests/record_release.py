@@ -21,7 +21,8 @@ from nats.aio.msg import Msg
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, S3Server, Server, ended, node, s3_server, until
 from tests.web import web
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.cli.job import summary
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.lists import history, read
@@ -104,7 +105,7 @@ async def _jobs(connection: Connection, minio: S3Server, site: str) -> list[str]
         return await ended(connection, job)
 
     english = {"language": "en", "model": "demo"}
-    plain = await connection.js.publish(SUBMIT_SUBJECT, f"{site}/5s.flac\n".encode())
+    plain = await connection.client.jetstream().publish(SUBMIT_SUBJECT, f"{site}/5s.flac\n".encode())
     jobs = [await ended(connection, job_id(await inbox_epoch(connection), plain.seq))]
     jobs.append(await sent(url=f"{site}/20s-1.flac", **english, word_timestamps=True, title="Words"))
     jobs.append(await sent(url=f"{site}/20s-1.flac", **english, word_timestamps=True, title="Done before"))

@@ -30,7 +30,8 @@ from tui.screens.help import Help, own_keys
 from tui.screens.jobs import JobsScreen
 from tui.screens.offer import Offer
 from tui.screens.submit import Submit
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError, SettingsError, StoreChanged, V2TError

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from textual.message import Message
 
 from schemas.events import ChunkDone
-from v2t_stream.broker.connection import Connection, Stored
+from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.requests import Stored
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs.dead_letters import Dead, dead_letters

@@ -4,7 +4,8 @@
     ├── SettingsError      a setting is wrong or unknown
     ├── BrokerError        NATS cannot be reached, is too old, or refuses
     │   ├── StoreChanged   NATS is back with other streams than before
-    │   └── Denied         this user may not do that
+    │   ├── Denied         this user may not do that
+    │   └── Refused        the server says no, with its code
     ├── StoreError         the object store failed
     │   ├── ObjectMissing  there is no such object
     │   │   └── VersionGone    there is one of that name, but not that version of it
@@ -43,6 +44,16 @@ class StoreChanged(BrokerError):
 
 class Denied(BrokerError):
     """NATS does not allow this user what was asked; it will not change its mind."""
+
+
+class Refused(BrokerError):
+    """The NATS server refused a request."""
+
+    def __init__(self, message: str, code: int = 0, description: str = "") -> None:
+        """`code`: the server's err_code (broker/error_codes.py), 0 where it gave none; `description`: its own words."""
+        super().__init__(message)
+        self.code = code
+        self.description = description
 
 
 class StoreError(V2TError):

@@ -25,7 +25,8 @@ from schemas.options import Options
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, Node, S3Server, Server, ended, node, reference, s3_server
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.jobs.submission import submit
@@ -210,7 +211,7 @@ async def test_what_was_replaced_and_came_back_before_it_was_read_is_transcribed
     """Else the file lies there for ever, and its job says that it was replaced."""
     upload = Upload(bucket=UPLOADS, key="again/talk.flac", etag=put(place.client, "again/first.flac").etag)
     put(place.client, "again/talk.flac", b"another")
-    await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(upload)), timeout=PATIENCE)
+    await connection.client.jetstream().publish(BUCKET_SUBJECT, encode(Notification.of(upload)), timeout=PATIENCE)
     job = await ended(connection, upload_job_id(upload))
     assert "was replaced" in job.reason
     assert put(place.client, "again/talk.flac") == upload
@@ -366,7 +367,9 @@ async def test_the_same_object_twice_is_one_job(intake: Place) -> None:
         assert len(same) == 2
         # MinIO sends an event again that it is not sure of, maybe when the broker has forgotten the first.
         await connection.api(f"STREAM.PURGE.{INBOX}")
-        await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(uploads[0])), timeout=PATIENCE)
+        await connection.client.jetstream().publish(
+            BUCKET_SUBJECT, encode(Notification.of(uploads[0])), timeout=PATIENCE
+        )
         await submitted(connection, [put(intake.client, "in/after.flac")])
         assert len([job for job in (await jobs(connection)).values() if job.title == "in/same.flac"]) == 2
 
@@ -400,8 +403,8 @@ async def test_a_notification_of_several_records_and_one_that_cannot_be_read(int
     uploads = [Upload(bucket=UPLOADS, key=f"in/bundle {n}.flac", etag=str(n)) for n in range(3)]
     records = tuple(record for upload in uploads for record in Notification.of(upload).records)
     async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
-        ack = await connection.js.publish(BUCKET_SUBJECT, b"{", timeout=PATIENCE)
-        await connection.js.publish(BUCKET_SUBJECT, encode(Notification(records)), timeout=PATIENCE)
+        ack = await connection.client.jetstream().publish(BUCKET_SUBJECT, b"{", timeout=PATIENCE)
+        await connection.client.jetstream().publish(BUCKET_SUBJECT, encode(Notification(records)), timeout=PATIENCE)
         await submitted(connection, uploads)
         job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
         assert "a bucket's notification cannot be read" in job.reason
@@ -450,7 +453,9 @@ async def test_an_outage_of_the_store_is_no_jobs_failure_and_no_links_wait(tmp_p
             minio.kill()
             late = [Upload(bucket=UPLOADS, key=f"late/{n}.flac", etag="e") for n in range(40)]
             for each in late:
-                await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE)
+                await connection.client.jetstream().publish(
+                    BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE
+                )
             with node(nats.url, tmp_path / "home", **minio.environment):
                 link, _ = await submit(connection, SubmitRequest(url="http://127.0.0.1:1/talk.mp4"))
                 begun = time.monotonic()
@@ -474,7 +479,7 @@ async def test_a_name_that_cannot_be_looked_up_is_rejected_once(intake: Place, k
     async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
         after = put(intake.client, "in/after.flac")  # so that the folder is there
         for each in (upload, upload, after):
-            await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE)
+            await connection.client.jetstream().publish(BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE)
         await submitted(connection, [upload, after])
         job = (await jobs(connection))[upload_job_id(upload)]
         assert job.state == "failed"

@@ -18,7 +18,8 @@ from tests.acceptance.test_cli import DEMO, Terminal
 from tests.conftest import Pipeline
 from tests.harness import DATA, Server, node, served, shared_broker
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.host import tasks
 from v2t_stream.topology.streams import JOBS, decode
 

@@ -15,7 +15,7 @@ from tests.patience import PATIENCE
 from tests.remote_api import Answer, Api, remote_api
 from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import SUBMIT_SUBJECT, inbox_epoch, job_id
 
 KEY = "sk-very-secret-1234567890"
@@ -33,7 +33,7 @@ def chain(folder: Path, api: Api, *, local: bool) -> dict[str, str]:
 
 
 async def record(connection: Connection, job: str) -> bytes:
-    return await JetStreamStore(connection.client).get(f"transcripts/{job}/transcript.json")
+    return await JetStreamStore(connection).get(f"transcripts/{job}/transcript.json")
 
 
 async def test_the_next_provider_does_what_the_first_does_not(tmp_path: Path) -> None:
@@ -72,13 +72,13 @@ async def test_a_remote_only_machine_asks_nobody_without_permission(tmp_path: Pa
             with node(server.url, tmp_path / "home", **environment):
                 # As any NATS client could send it: pinned to remote providers, which it does not allow.
                 unchecked = encode(SubmitRequest(media=media, accelerator="remote"))
-                ack = await connection.js.publish(SUBMIT_SUBJECT, unchecked, timeout=PATIENCE)
+                ack = await connection.client.jetstream().publish(SUBMIT_SUBJECT, unchecked, timeout=PATIENCE)
                 job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
                 assert job.state == "failed"
                 assert "allows remote providers: add --remote" in (job.reason or "")
                 # For others: it waits for a machine that may do it, and takes no harm from this one.
                 wish = encode(SubmitRequest(media=media))
-                ack = await connection.js.publish(SUBMIT_SUBJECT, wish, timeout=PATIENCE)
+                ack = await connection.client.jetstream().publish(SUBMIT_SUBJECT, wish, timeout=PATIENCE)
                 waiting = job_id(await inbox_epoch(connection), ack.seq)
                 assert not api.asked
                 request = SubmitRequest(media=media, accelerator="remote", remote=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 from schemas.notification import Upload
 from tests.benchmarks.report import Row
 from tests.harness import S3Server, Server, node, s3_server
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.runtime.session import announce_uploads, set_up
 from v2t_stream.topology.streams import JOBS, job_of, upload_job_id
 

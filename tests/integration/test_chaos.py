@@ -27,7 +27,7 @@ from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs.dead_letters import dead_letters, redrive
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.submission import submit
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import JOBS, stage_row
 
 CLIP = DATA / "3min.ogg"
@@ -63,7 +63,7 @@ class Chaos:
 
     def __init__(self, connection: Connection, server: Server, nodes: list[Node], seed: int) -> None:
         self._connection = connection
-        self._store = JetStreamStore(connection.client)
+        self._store = JetStreamStore(connection)
         self._server = server
         self.nodes = nodes
         self._random = random.Random(seed)

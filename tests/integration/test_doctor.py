@@ -15,7 +15,8 @@ from tests.clock import wrong_by
 from tests.harness import S3Server, Server, broker, node, s3_server
 from tests.observed import pulled_by
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.doctor import Finding, examine
 from v2t_stream.doctor.broker import checks
 from v2t_stream.settings import Settings

@@ -15,7 +15,7 @@ from v2t_stream.fleet.presence import Presence, tell
 from v2t_stream.runtime import housekeeping
 from v2t_stream.runtime.housekeeping import keep_house
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def test_what_a_killed_writer_left_is_removed_by_the_product(
     store = Swept(connection, away=away)
     await store.put("transcripts/j/t", b"kept")
     orphan = "$O.v2t_transcripts.C.orphan"
-    await connection.js.publish(orphan, b"left by a writer that was killed")
+    await connection.client.jetstream().publish(orphan, b"left by a writer that was killed")
     async with keeping(connection, store, "m4"), asyncio.timeout(PATIENCE):
         await store.done.wait()
     assert not await connection.subjects("OBJ_v2t_transcripts", orphan)

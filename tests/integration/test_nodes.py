@@ -21,7 +21,8 @@ from tests.harness import ALL_STAGES, DATA, Server, broker, ended, until, upload
 from tests.observed import hasten
 from tests.patience import PATIENCE
 from tests.simulated import install
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
 from v2t_stream.errors import StoreAway
 from v2t_stream.fleet.presence import NodeInfo, fleet

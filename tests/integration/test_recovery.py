@@ -28,7 +28,8 @@ from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime import recovery
 from v2t_stream.runtime.recovery import Recovery, recover
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS, JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS
 from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, JOBS, stage_row
 
 SUBMITTED = Submitted(job="job", title="talk", url="http://127.0.0.1/x")
@@ -89,7 +90,8 @@ async def left(connection: Connection, durable: str) -> int:
 
 
 async def sent(connection: Connection, message: Message) -> int:
-    return await connection.last_sequence(JOBS, message.subject)
+    stored = await connection.last(JOBS, message.subject)
+    return stored.sequence if stored else 0
 
 
 # -- jobs
@@ -243,7 +245,7 @@ async def test_a_job_recovers_from_the_loss_of_streams(
     assert job.completed
     assert not job.completed.gaps
     assert len(job.chunks) == 6
-    assert await JetStreamStore(connection.client).get(f"{job.completed.transcript}.txt")
+    assert await JetStreamStore(connection).get(f"{job.completed.transcript}.txt")
     assert await connection.messages(DONE) == 1
 
 

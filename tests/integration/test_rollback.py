@@ -13,7 +13,8 @@ from tests.acceptance.test_cli import Terminal
 from tests.harness import DATA, Node, Server, alive, ended, node, upload
 from tests.patience import PATIENCE
 from tests.simulated import install
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.host.tasks import end
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import set_up

@@ -24,7 +24,8 @@ from stages.aggregate import Aggregate
 from stages.convert import Convert
 from tests.harness import DATA, Server, Simulated, ended, node, simulated, until, upload
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
 from v2t_stream.fleet.presence import NodeInfo, Presence, fleet
 from v2t_stream.jobs import operations, previous
@@ -36,7 +37,8 @@ from v2t_stream.jobs.submission import submit
 from v2t_stream.monitoring.survey import jobs_by_state
 from v2t_stream.runtime.stage import Resources, Stage
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import Found, JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.store.protocol import Found
 from v2t_stream.topology.queues import pause, resume
 from v2t_stream.topology.streams import CHUNKS, JOBS
 
@@ -131,7 +133,7 @@ async def start(connection: Connection, clip: str = "3min.ogg", **options: Any) 
 async def words(connection: Connection, job: Job) -> Transcript:
     """What the job has ended with; each format says the same."""
     assert job.completed, job.reason
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     transcript = await stored(store, job.completed.transcript)
     for format_ in FORMATS:
         text = (await store.get(f"{job.completed.transcript}.{format_}")).decode()
@@ -187,7 +189,7 @@ async def test_who_slept_while_storing_spoils_no_transcript(connection: Connecti
     assert told.models == (NEW,)
     # What is remembered of each model has that model's words alone.
     assert second.downloaded
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     for model in (OLD, NEW):
         options = SubmitRequest(model=model, language="en")
         before = await previous.find(connection, store, second.downloaded.origin, options)
@@ -337,7 +339,7 @@ async def test_the_copies_of_an_upload_are_of_the_latest_run(nats: tuple[Server,
 
 async def test_the_transcript_of_a_forgotten_job_is_that_of_its_latest_run(nats: tuple[Server, Connection]) -> None:
     """Else a month after a retry nobody comes by the words any more, or gets the old ones."""
-    store = JetStreamStore(nats[1].client)
+    store = JetStreamStore(nats[1])
     assert await last_prefix(store, "forgotten") is None
     for run in ("", "2/", "10/"):
         await store.put(f"transcripts/forgotten/{run}transcript.json", b"{}")

@@ -22,7 +22,7 @@ from v2t_stream.access.roles import ROLES, Role, role
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, Denied, StoreError
 from v2t_stream.jobs.submission import submit
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, STAGES, STREAMS
 
 GUESTS: Final = ("viewer", "submitter", "notifier")
@@ -69,9 +69,9 @@ async def secret(broker: Secured, operator: Connection) -> Secret:
         f"https://example.com/{secrets.token_hex(12)}.mp3",
     )
     async with await broker.connect("submitter") as connection:
-        await JetStreamStore(connection.client).put(mine.key, mine.data)
+        await JetStreamStore(connection).put(mine.key, mine.data)
         await submit(connection, SubmitRequest(url=mine.link))
-    store = JetStreamStore(operator.client)
+    store = JetStreamStore(operator)
     await store.put("media/j/source", mine.data)
     await store.put("transcripts/j/transcript.txt", b"text")
     await store.put("models/m/model.bin", b"model")
@@ -221,7 +221,7 @@ async def test_whatever_a_guest_does_the_work_and_the_words_of_others_stay(
             assert was == after[name], name
     assert len(heard) > 1000  # it heard something, and so would have heard this
     assert not [mark for mark in secret.marks(guest) if mark in heard]
-    assert await JetStreamStore(operator.client).get(secret.key) == secret.data
+    assert await JetStreamStore(operator).get(secret.key) == secret.data
 
 
 @pytest.mark.parametrize(("guest", "stream"), [("viewer", JOBS), ("submitter", INBOX)])
@@ -263,8 +263,8 @@ async def test_an_upload_is_never_replaced(broker: Secured, operator: Connection
     """Else who learns a key swaps what was sent between the submission and its download."""
     async with await broker.connect("submitter") as connection:
         with pytest.raises(StoreError, match="is stored already, and is never replaced"):
-            await JetStreamStore(connection.client).put(secret.key, b"other")
-    assert await JetStreamStore(operator.client).get(secret.key) == secret.data
+            await JetStreamStore(connection).put(secret.key, b"other")
+    assert await JetStreamStore(operator).get(secret.key) == secret.data
 
 
 async def test_a_submission_is_not_swallowed_by_one_who_guesses_it(broker: Secured, tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ async def test_what_a_submitter_could_not_send_leaves_no_warning(
         data: bytes | None = os.urandom(100_000)
 
     async with await broker.connect("submitter") as connection:
-        bucket = JetStreamStore(connection.client)._buckets["media/uploads"]
+        bucket = JetStreamStore(connection)._buckets["media/uploads"]
         with pytest.raises(OSError, match="gone"):
             await bucket.upload("media/uploads/x/y", Broken())  # type: ignore[arg-type]
         await connection.client.flush()

@@ -19,7 +19,8 @@ from tests.observed import pulled
 from tests.patience import PATIENCE
 from tests.simulated import install
 from v2t_stream.audio import flac
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
 from v2t_stream.fleet.presence import Presence, announce, fleet
 from v2t_stream.host.tasks import end
@@ -30,7 +31,7 @@ from v2t_stream.runtime.stage import Resources
 from v2t_stream.runtime.stalls import stalls
 from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import CHUNKS, JOBS, job_of, stage_row
 
 LONG, SHORT = 100, 3  # chunks
@@ -113,7 +114,7 @@ async def test_a_job_that_waits_for_its_turn_is_not_taken_for_lost(connection: C
     """Else a long job is cut anew every few minutes for as long as others go first."""
     presence, stop = Presence("here", "convert"), asyncio.Event()
     settings = Settings(data_dir=str(tmp_path), node="here")
-    resources = Resources(settings, connection, JetStreamStore(connection.client), presence)
+    resources = Resources(settings, connection, JetStreamStore(connection), presence)
     telling = asyncio.create_task(announce(connection, presence))
     running = asyncio.create_task(Worker(converting(), resources).run(stop))
     try:

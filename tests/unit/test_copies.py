@@ -15,7 +15,8 @@ from schemas.notification import Upload
 from schemas.objects import Version
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
-from v2t_stream.broker.connection import Connection, Stored
+from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.requests import Stored
 from v2t_stream.errors import InvalidKey, ObjectMissing, Reject, Retry
 from v2t_stream.jobs import copies
 from v2t_stream.jobs.formats import FORMATS

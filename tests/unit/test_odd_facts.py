@@ -29,7 +29,7 @@ from schemas.message import Message, decode_as, encode
 from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
 from tests.unit.test_jobs import stored
 from tui.picture import Picture
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.cli.follow import Segments
 from v2t_stream.cli.job import summary
 from v2t_stream.cli.timeline import lines

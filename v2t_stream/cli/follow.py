@@ -14,7 +14,8 @@ from rich.table import Column
 from rich.text import Text
 
 from schemas.events import ChunkDone
-from v2t_stream.broker.connection import Connection, Stored
+from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.requests import Stored
 from v2t_stream.errors import BrokerError, V2TError
 from v2t_stream.fleet.presence import ANNOUNCE_EVERY, FETCHING, fleet
 from v2t_stream.host import tasks

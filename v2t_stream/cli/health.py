@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from v2t_stream.broker.connection import connect
+from v2t_stream.broker.connect import connect
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError, SettingsError

@@ -14,7 +14,8 @@ import uvloop
 
 from schemas.chunks import CHUNK_SECONDS
 from v2t_stream import logs, traces
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import find_running, url_file
 from v2t_stream.broker.login import Login
 from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served

@@ -51,11 +51,11 @@ def key(origin: str, options: Options) -> str:
 
 async def latest(connection: Connection, filed: str) -> Done | None:
     """What was filed last under a `key`; None where that cannot be read. Raises BrokerError."""
-    data = await connection.last(DONE, Done.subject_of(key=filed))
-    if data is None:
+    done = await connection.last(DONE, Done.subject_of(key=filed))
+    if done is None:
         return None
     try:
-        return decode_as(Done, data)
+        return decode_as(Done, done.data)
     except msgspec.DecodeError as error:  # of a newer release, or damaged: it is done again
         log.warning("what is remembered under %s cannot be read: %s", filed, error)
         return None

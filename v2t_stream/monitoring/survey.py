@@ -93,7 +93,7 @@ async def _has_chunk(connection: Connection, job: str, run: int, known: set[str]
     """Whether a chunk has its result in a run, or had it before and is kept."""
     if "progress.convert" in known and await connection.subjects(JOBS, ChunkDone.subject_of(job=job, run=run, n="*")):
         return True
-    data = await connection.last(JOBS, Rerun.subject_of(job=job, run=run)) if run else None
+    rerun = await connection.last(JOBS, Rerun.subject_of(job=job, run=run)) if run else None
     with contextlib.suppress(msgspec.DecodeError):
-        return data is not None and bool(decode_as(Rerun, data).keeps)
+        return rerun is not None and bool(decode_as(Rerun, rerun.data).keeps)
     return False

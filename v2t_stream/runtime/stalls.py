@@ -151,10 +151,10 @@ async def stalls(connection: Connection, jobs: Iterable[str]) -> dict[str, tuple
         rerun = job.runs[job.run].rerun
         pattern = ChunkDone.subject_of(job=job.id, run=job.run, n="*")
         async with limit:
-            last = await connection.last_sequence(JOBS, pattern)
+            last = await connection.last(JOBS, pattern)
             subjects = await connection.subjects(JOBS, pattern)
         own = {int(n) for subject in subjects if (n := subject.split(".")[4]).isdecimal()}
-        return Results(own.union(rerun.keeps if rerun else ()), last)
+        return Results(own.union(rerun.keeps if rerun else ()), last.sequence if last else 0)
 
     known = await asyncio.gather(*map(results, found))
     seen = {job.id: (job, stall_of(job, of_job, around)) for job, of_job in zip(found, known, strict=True)}

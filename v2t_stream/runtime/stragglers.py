@@ -63,8 +63,8 @@ async def help_out(connection: Connection, worker: Worker, presence: Presence, s
             if not await connection.messages(CHUNKS):
                 continue  # nobody has anything in hand, and one small answer tells so, however many nodes there are
             for subject in stragglers(await fleet(connection), presence.info(), seconds):
-                data = await connection.last(CHUNKS, subject)
-                if data and await worker.do_again(subject, decode_as(ChunkTask, data)):
+                task = await connection.last(CHUNKS, subject)
+                if task and await worker.do_again(subject, decode_as(ChunkTask, task.data)):
                     break
         except (BrokerError, msgspec.DecodeError):
             continue  # the broker is away, or it is of a newer release; there will be another look

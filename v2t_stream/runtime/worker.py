@@ -446,7 +446,8 @@ class Worker:
         if message is None or self._row.stream != JOBS or await self._settled.any_of([*moot, *ends(job, run)]):
             return True
         since = message.metadata.sequence.stream
-        return any([await self._connection.last_sequence(JOBS, result) > since for result in results])
+        latest = [await self._connection.last(JOBS, result) for result in results]
+        return any(stored and stored.sequence > since for stored in latest)
 
     async def _process(self, work: Message | Submission, outbox: Outbox) -> None:
         watch = self._watched(self._row.max_run)

@@ -28,13 +28,13 @@ class Languages:
     async def of(self, job: str, run: int) -> str | None:
         """The language that was decided for this run of the job, if one was."""
         if (job, run) not in self._known:
-            data = await self._connection.last(JOBS, Language.subject_of(job=job, run=run))
-            if data is None:
+            decided = await self._connection.last(JOBS, Language.subject_of(job=job, run=run))
+            if decided is None:
                 return None
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             try:
-                self._known[job, run] = decode_as(Language, data).language
+                self._known[job, run] = decode_as(Language, decided.data).language
             except msgspec.DecodeError as error:  # as if nobody had been sure
                 log.warning("the language of job %s cannot be read: %s", job, error)
                 return None
