@@ -15,18 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.transcript import Transcript
-from v2t_stream.cli.follow import Bars, follow, heading
+from v2t_stream.cli.follow import Bars, fleet_shown, follow, heading
 from v2t_stream.cli.run import in_session
 from v2t_stream.cli.timeline import lines
 from v2t_stream.errors import Denied, ObjectMissing, SettingsError, StoreError, V2TError
 from v2t_stream.fleet.presence import fleet
-from v2t_stream.jobs import operations
 from v2t_stream.jobs.assembly import assemble, last_prefix, stored
 from v2t_stream.jobs.caveats import caveats
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.lists import history, read
 from v2t_stream.jobs.progress import clock, counted, describe, shortfalls, summed_up
-from v2t_stream.jobs.state import Job, fold_all
+from v2t_stream.jobs.state import Job, fold_all, operations
 from v2t_stream.jobs.timeline import timeline
 from v2t_stream.models import problem
 from v2t_stream.monitoring.waiting import warning
@@ -169,7 +168,8 @@ def retry(job_id: str, chunk: int | None, model: str | None) -> None:
             click.echo(f"job {job_id} is tried again" + (f" ({chunks} chunks)" if chunks else ""))
         if pipeline.local:
             with Bars() as bars:
-                await follow(pipeline.connection, job_id, bars)
+                async with fleet_shown(pipeline.connection, bars):
+                    await follow(pipeline.connection, job_id, bars)
 
     in_session(run, work=True)
 
