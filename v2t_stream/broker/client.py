@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import logging
 import re
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ nats.protocol.parser.HMSG_RE = re.compile(
     rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n"
 )
 
+_REMEMBERED = 1024  # requests that nobody waits for any more
 _PLAIN = b"NATS/1.0\r\n"  # begins headers without a status
 
 
@@ -48,6 +50,8 @@ class NatsClient(Client):
         self._insists_on_tls = insists_on_tls
         logging.getLogger("asyncio").addFilter(_is_told)
         self._asking: dict[str, tuple[str, Callable[[Denied], None]]] = {}  # by the subject of the answer
+        # Of several requests at once the first refusal may end all, and those of the others come later.
+        self._left: deque[str] = deque(maxlen=_REMEMBERED)  # subjects, in lower case
         self._answers: dict[str, asyncio.Future[Msg]] = {}
         self._inbox = ""
         self._count = itertools.count()
@@ -57,17 +61,18 @@ class NatsClient(Client):
         self._asking[answer] = subject, denied
 
     def expect_no_more(self, answer: str) -> None:
-        self._asking.pop(answer, None)
+        if asked := self._asking.pop(answer, None):
+            self._left.append(asked[0].lower())
 
     def hear(self, error: Exception) -> bool:
-        """Take what the server says aside of any answer; whether somebody who waits was told."""
+        """Take what the server says aside of any answer; whether it is for somebody who waits, or does no more."""
         found = denied_subject(error)
         if not found or found[0] != "publish":
             return False
         those = [(subject, told) for subject, told in self._asking.values() if subject.lower() == found[1]]
         for subject, told in those:
             told(denial(self._user, subject))
-        return bool(those)
+        return bool(those) or found[1] in self._left
 
     async def request(
         self,
