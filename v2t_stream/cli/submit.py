@@ -17,12 +17,12 @@ from schemas.requests import SubmitRequest
 from v2t_stream.cli.caveats import Caveats, allow_truncated
 from v2t_stream.cli.follow import Bars, JobFailed, Segments, View, fleet_shown, follow, heading
 from v2t_stream.errors import Denied, Reject, SettingsError, V2TError
+from v2t_stream.jobs import previous
 from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.formats import FORMATS, render
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.once import message_ids
 from v2t_stream.jobs.options import OPTIONS, Option
-from v2t_stream.jobs.state import previous
 from v2t_stream.jobs.submission import check, store_file, submit
 from v2t_stream.runtime.session import Session, session
 from v2t_stream.settings import Settings
