@@ -20,12 +20,13 @@ from v2t_stream.cli.run import in_session
 from v2t_stream.cli.timeline import lines
 from v2t_stream.errors import Denied, ObjectMissing, SettingsError, StoreError, V2TError
 from v2t_stream.fleet.presence import fleet
+from v2t_stream.jobs import operations
 from v2t_stream.jobs.assembly import assemble, last_prefix, stored
 from v2t_stream.jobs.caveats import caveats
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.lists import history, read
 from v2t_stream.jobs.progress import clock, counted, describe, shortfalls, summed_up
-from v2t_stream.jobs.state import Job, fold_all, operations
+from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.jobs.timeline import timeline
 from v2t_stream.models import problem
 from v2t_stream.monitoring.waiting import warning
