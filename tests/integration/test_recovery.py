@@ -30,6 +30,7 @@ from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime import recovery, stalls
 from v2t_stream.runtime.recovery import Recovery, recover
+from v2t_stream.runtime.stalls import resting, unfinished
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS, JetStreamStore
 from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, JOBS, stage_row
@@ -248,6 +249,46 @@ async def test_a_message_that_waits_for_its_next_try_is_not_sent_again(connectio
     assert await sent(connection, SUBMITTED) == 1
     assert len(stage.asked) == 3
     assert job.reason == "not now (given up after 3 tries)"
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_one_that_is_lost_among_many_that_wait_is_seen_at_once(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one of a channel with thousands of videos stands still until all others were looked at, a few at a time."""
+    monkeypatch.setattr(recovery, "_JOBS", 3)
+
+    def of(job: str, *facts: Message) -> list[Message]:
+        return [replace(each, job=job) for each in facts]
+
+    lost = [
+        *of("lost0", SUBMITTED),
+        *of("lost1", SUBMITTED, DOWNLOADED),
+        *of("lost2", SUBMITTED, DOWNLOADED, CONVERTED),
+        *of("lost3", SUBMITTED, DOWNLOADED, FAILED, RERUN),
+        *of("lost4", SUBMITTED, FAILED, ANEW),
+    ]
+    again = ["lost0.submitted", "lost1.downloaded", "lost2.downloaded", "lost3.rerun.1", "lost4.rerun.1"]
+    for each in lost:
+        await connection.publish(each)
+    for stage in ("download", "convert", "aggregate"):
+        await taken(connection, stage)
+    for n in range(5):
+        waiting = [
+            *of(f"a{n}", SUBMITTED),
+            *of(f"b{n}", SUBMITTED, DOWNLOADED),
+            *of(f"c{n}", SUBMITTED, DOWNLOADED, CONVERTED, TASK),
+            *of(f"d{n}", SUBMITTED, DOWNLOADED, FAILED, RERUN),
+        ]
+        for each in waiting:
+            await connection.publish(each)
+    before = (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]["last_seq"]
+    assert await resting(connection, await unfinished(connection)) == [f"lost{n}" for n in range(5)]
+    looker = Recovery(connection)
+    for _ in range(2):
+        await looker.look()
+    told = [each async for each in connection.watch(JOBS, "v2t.job.>", live=False, after=before) if each]
+    assert sorted(each.subject for each in told) == [f"v2t.job.{name}" for name in again]
 
 
 @pytest.mark.usefixtures("hasty")

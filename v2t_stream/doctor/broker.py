@@ -18,7 +18,7 @@ from v2t_stream.jobs.progress import counted
 from v2t_stream.monitoring.waiting import unserved
 from v2t_stream.runtime.housekeeping import promise
 from v2t_stream.runtime.session import check_store, drifted, minio_store, open_store, store_drifted
-from v2t_stream.runtime.stalls import ADVICE, confirmed, unfinished
+from v2t_stream.runtime.stalls import ADVICE, confirmed, resting, unfinished
 from v2t_stream.settings import Settings
 from v2t_stream.topology.drift import Drift, age
 from v2t_stream.topology.queues import queues
@@ -185,7 +185,7 @@ async def waiting(connection: Connection) -> Finding:
 async def jobs(connection: Connection) -> Finding:
     """Whether those that have not ended can go on."""
     running = await unfinished(connection)
-    stalled = await confirmed(connection, running)
+    stalled = await confirmed(connection, await resting(connection, running))
     if not stalled:
         return Finding("jobs", "ok", f"{len(running)} have not ended, and each waits or is in work")
     shown = "; ".join(f"{id_} cannot go on, as {stall.reason}" for id_, stall in list(stalled.items())[:_SHOWN])

@@ -17,7 +17,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, SettingsError, StoreError
 from v2t_stream.jobs.state import Job
 from v2t_stream.runtime.session import drifted, open_store, set_up, store_drifted
-from v2t_stream.runtime.stalls import Stall, stalls, trigger_of, unfinished
+from v2t_stream.runtime.stalls import Stall, resting, stalls, trigger_of, unfinished
 from v2t_stream.settings import Settings
 from v2t_stream.topology.applied import layout_in_use
 from v2t_stream.topology.streams import LAYOUT
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY: Final = 5.0  # seconds
 _SHARE: Final = 0.02  # of the time that looking may take; it grows with the jobs that are remembered
 _OLDEST: Final = 30.0  # seconds between two looks at most
-_JOBS: Final = 200  # jobs in one look; where more are unfinished, they take turns
+_JOBS: Final = 200  # jobs in one look; where more are unfinished and do not just wait, they take turns
 _STREAMS_EVERY: Final = 15.0  # seconds between two looks whether all streams and buckets are there
 _PATIENCE: Final = 15.0  # seconds that a job may lack something, as on its way from one stage to the next
 _TIMES: Final = 3  # that a job is helped; what it lacks then once more is lost for a reason that we do not see
@@ -80,6 +80,8 @@ class Recovery:
         jobs = await unfinished(self._connection)
         for gone in self._helped.keys() - set(jobs):
             del self._helped[gone]
+        if len(jobs) > _JOBS:
+            jobs = await resting(self._connection, jobs)
         found = await stalls(self._connection, self._turn(jobs))
         now = time.monotonic()
         before, self._watched = self._watched, {}

@@ -15,7 +15,17 @@ from v2t_stream.jobs.census import fact_names, latest_runs
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import Job, fold_all, state_of
 from v2t_stream.runtime.tries import Noted, noted
-from v2t_stream.topology.streams import CHUNKS, JOBS, STAGES, but_chunks, chunk_of, job_of, run_of
+from v2t_stream.topology.streams import (
+    CHUNKS,
+    JOBS,
+    STAGES,
+    Consumer,
+    but_chunks,
+    chunk_of,
+    job_of,
+    message_type,
+    run_of,
+)
 
 Lack = Literal["beginning", "download", "convert", "chunks", "aggregate"]
 
@@ -165,6 +175,32 @@ async def unfinished(connection: Connection) -> list[str]:
     return sorted(job for job, known in names.items() if job in retried or state_of(known.__contains__) not in _ENDED)
 
 
+async def resting(connection: Connection, jobs: Iterable[str]) -> list[str]:
+    """Those of `jobs` of which nothing waits to be taken, in their order: of many jobs the few that may lack something.
+
+    Raises BrokerError.
+    """
+    runs = await latest_runs(connection)
+    waiting = {
+        job_of(subject)
+        for subject in await connection.subjects(CHUNKS, "v2t.chunk.>")
+        if run_of(subject) == runs.get(job_of(subject), 0)
+    }
+    download, convert = [
+        {
+            stored.subject
+            async for stored in connection.watch(JOBS, *consumer.filters, live=False, after=queue.delivered)
+            if stored
+        }
+        for row, (consumer, queue) in (await _queues(connection)).items()
+        if row in ("download", "convert")
+    ]
+    # A retry is for one of the two, and has been refused by the other only when that has seen it.
+    waiting |= {job_of(subject) for subject in download ^ convert if message_type(subject) is not Rerun}
+    waiting |= {job_of(subject) for subject in download & convert}
+    return [job for job in jobs if job not in waiting]
+
+
 async def stalls(connection: Connection, jobs: Iterable[str]) -> dict[str, tuple[Job, Stall]]:
     """Those of `jobs` that lack something at this moment. Raises BrokerError."""
     wanted = set(jobs)
@@ -226,17 +262,24 @@ async def _around(connection: Connection) -> Around:
         n = chunk_of(subject)
         if n is not None:
             tasks[job_of(subject), run_of(subject)].add(n)
-    queues = {}
+    queues = {stage: queue for stage, (_, queue) in (await _queues(connection)).items()}
+    nodes = await fleet(connection)
+    held = {subject for info in nodes for subject in (*info.working, *info.sending)}
+    return Around(tasks, queues, held, any(info.is_alive and info.version != version() for info in nodes))
+
+
+async def _queues(connection: Connection) -> dict[str, tuple[Consumer, Queued]]:
+    """The consumers of the stages that work on the facts of jobs, by the names of these."""
+    found = {}
     for row in STAGES:
         if row.stream == JOBS:
             (consumer,) = row.consumers
             info = await connection.api(f"CONSUMER.INFO.{JOBS}.{consumer.durable}")
-            queues[row.name] = Queued(
+            queue = Queued(
                 info["ack_floor"]["stream_seq"],
                 info["delivered"]["stream_seq"],
                 is_idle=info["num_waiting"] > 0 and not info.get("paused"),
                 ack_wait=info["config"]["ack_wait"] / 1e9,
             )
-    nodes = await fleet(connection)
-    held = {subject for info in nodes for subject in (*info.working, *info.sending)}
-    return Around(tasks, queues, held, any(info.is_alive and info.version != version() for info in nodes))
+            found[row.name] = consumer, queue
+    return found
