@@ -187,6 +187,7 @@ class Tries(Message, frozen=True, kw_only=True, tag="tries"):
     waits: int = 0  # times that what it needs was away or taken, which is no failure of it
     deaths: int = 0  # of workers that had it in work
     begun: bool = False  # a worker has it in work: who finds this in a later delivery knows that the worker died
+    pause: float = 60.0  # seconds until its next try; where a release before does not say it, the longest there is
 
 
 Event = (

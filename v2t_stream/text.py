@@ -19,7 +19,7 @@ _LOGIN: Final = re.compile(r"//[^/?#\s]*@")  # of a link within a link
 # Words that end so name what lets somebody in, as by those by which S3, Google, Azure, Akamai and others sign a link.
 _SECRET: Final = re.compile(
     r"(?:token|key|passw(?:or)?d|pwd|secret|signature|credentials?|session(?:id)?|authorization)$"
-    r"|^(?:auth|sig|pass|pw|jwt|sid|hdnea|hdnts|hdntl)$"
+    r"|^(?:auth|sig|sign|hmac|md5|pass|pw|jwt|bearer|ticket|otp|tok|sid|st|hdnea|hdnts|hdntl)$"
 )
 
 _QUOTED: Final = 200  # characters of the same in a sentence

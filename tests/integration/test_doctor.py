@@ -1,5 +1,6 @@
 """`v2t doctor` as its users call it, on brokers and stores in which something is wrong."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from schemas.events import Submitted
 from tests.clock import wrong_by
 from tests.harness import S3Server, Server, broker, node, s3_server
 from tests.observed import pulled_by
@@ -18,8 +20,9 @@ from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.doctor import Finding, examine
-from v2t_stream.doctor.broker import checks
+from v2t_stream.doctor.broker import checks, waiting
 from v2t_stream.settings import Settings
+from v2t_stream.topology.queues import pause
 from v2t_stream.topology.streams import CHUNKS, JOBS
 
 
@@ -116,6 +119,19 @@ async def test_drift_is_shown_and_fixed(tmp_path: Path) -> None:
         found = doctor(tmp_path, server.url, "--fix")
         assert "consumer transcribe-any is missing" in found["fix"]["found"]
         assert {found[name]["status"] for name in ("fix", "topology", "store", "priorities")} == {"ok"}
+
+
+async def test_work_that_nobody_may_take_is_told(nats: tuple[Server, Connection]) -> None:
+    """Else a queue that was paused for an evening holds back all jobs for good, and all else is found well."""
+    _, connection = nats
+    assert (await waiting(connection)).status == "ok"
+    await connection.publish(Submitted(job="j", title="t", url="http://x"))
+    async with asyncio.timeout(PATIENCE):  # the server counts what waits a moment later
+        while (found := await waiting(connection)).status == "ok":
+            await asyncio.sleep(0.01)
+    assert found.found == "1 message in download, and no download runs anywhere"
+    await pause(connection, "download")
+    assert (await waiting(connection)).found == "download is paused (v2t queue resume download)"
 
 
 async def test_a_broker_that_nobody_set_up_is_set_up(tmp_path: Path) -> None:

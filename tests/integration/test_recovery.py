@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
@@ -16,17 +17,20 @@ from schemas.requests import SubmitRequest
 from tests.acceptance.test_cli import Terminal
 from tests.harness import ALL_STAGES, DATA, Server, alive, ended, node, until, upload
 from tests.integration.test_rollback import supervised
-from tests.integration.test_worker import Doing, working
+from tests.integration.test_worker import Doing, set_ack_wait, working
+from tests.observed import pulled
 from tests.patience import PATIENCE
 from tests.simulated import install
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
-from v2t_stream.fleet.presence import Presence, tell
+from v2t_stream.errors import Retry
+from v2t_stream.fleet.presence import Presence, announce, fleet, tell
 from v2t_stream.host.tasks import end
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.submission import submit
-from v2t_stream.runtime import recovery
+from v2t_stream.runtime import recovery, stalls
 from v2t_stream.runtime.recovery import Recovery, recover
+from v2t_stream.runtime.stalls import resting, unfinished
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS
@@ -152,6 +156,141 @@ async def test_what_waits_or_is_in_work_is_left_alone(connection: Connection) ->
         await looker.look()
         await looker.look()
     assert await sent(connection, SUBMITTED) == 1
+
+
+@pytest.fixture
+def prompt(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what may come again is due at once, where its worker has died or its pause is over."""
+    monkeypatch.setattr(stalls, "_LATE", 0.0)
+
+
+def named(job: str) -> Submitted:
+    return replace(SUBMITTED, job=job)
+
+
+@contextlib.asynccontextmanager
+async def behind_one_in_work(connection: Connection) -> AsyncIterator[Puller]:
+    """A download that goes on, and the job "lost" behind it, of which nobody has the message any more."""
+    await set_ack_wait(connection, JOBS, "download", 0.5)
+    for job in ("long", "lost"):
+        await connection.publish(named(job))
+    presence = Presence("here", "download")
+    presence.since[named("long").subject] = 0.0
+    telling = asyncio.create_task(announce(connection, presence))
+    async with Puller(connection.client, JOBS, "download") as puller:
+        first, lost = await pulled(puller), await pulled(puller)
+        await lost.ack_sync()
+
+        async def work() -> None:
+            while True:
+                await first.in_progress()
+                await asyncio.sleep(0.1)
+
+        working = asyncio.create_task(work())
+        try:
+            while not await fleet(connection):
+                await asyncio.sleep(0.01)
+            yield puller
+        finally:
+            await end(working)
+            await end(telling)
+
+
+async def looks_until(looker: Recovery, connection: Connection, message: Message, sequence: int) -> None:
+    """Until a look has sent it again."""
+    async with asyncio.timeout(PATIENCE):
+        while await sent(connection, message) == sequence:
+            await looker.look()
+
+
+@pytest.mark.usefixtures("prompt")
+async def test_a_lost_message_behind_a_long_one_is_sent_again_where_somebody_is_free(connection: Connection) -> None:
+    """Else a job stands still for as long as another one of the same stage takes: hours."""
+    looker = Recovery(connection)
+    async with behind_one_in_work(connection) as puller:
+        free = asyncio.create_task(puller.next(PATIENCE))
+        await looks_until(looker, connection, named("lost"), 2)
+        message = await free
+        assert message
+        assert message.subject == named("lost").subject
+        assert await sent(connection, named("long")) == 1
+
+
+@pytest.mark.usefixtures("prompt")
+async def test_a_lost_message_behind_a_long_one_is_sent_again_where_others_are_served(connection: Connection) -> None:
+    """Else it stands still for as long as the stage has more to do than it can, which may be for days."""
+    looker = Recovery(connection)
+    async with behind_one_in_work(connection) as puller:
+        due = time.monotonic() + 1
+        while time.monotonic() < due:
+            await looker.look()
+        assert await sent(connection, named("lost")) == 2  # so far it may wait for a free slot, as the next one does
+        for n in range(3):
+            await connection.publish(named(f"next{n}"))
+            await (await pulled(puller)).ack_sync()
+            await looker.look()
+        assert await sent(connection, named("lost")) > 2
+
+
+@pytest.mark.usefixtures("prompt")
+async def test_a_message_that_waits_for_its_next_try_is_not_sent_again(connection: Connection, tmp_path: Path) -> None:
+    """Else a job that cannot be done is begun anew over and over, its tries counted from 0 each time."""
+
+    async def fail(_: Submitted) -> AsyncGenerator[Message]:
+        raise Retry("not now", delay=2.0)
+        yield
+
+    stage = Doing(fail, stage_row("download"), tries=3)
+    await set_ack_wait(connection, JOBS, "download", 0.5)
+    await connection.publish(SUBMITTED)
+    looker = Recovery(connection)
+    async with working(connection, stage, tmp_path):
+        async with asyncio.timeout(PATIENCE):
+            while (job := await read(connection, "job")).state != "failed":
+                await looker.look()
+    assert await sent(connection, SUBMITTED) == 1
+    assert len(stage.asked) == 3
+    assert job.reason == "not now (given up after 3 tries)"
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_one_that_is_lost_among_many_that_wait_is_seen_at_once(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one of a channel with thousands of videos stands still until all others were looked at, a few at a time."""
+    monkeypatch.setattr(recovery, "_JOBS", 3)
+
+    def of(job: str, *facts: Message) -> list[Message]:
+        return [replace(each, job=job) for each in facts]
+
+    lost = [
+        *of("lost0", SUBMITTED),
+        *of("lost1", SUBMITTED, DOWNLOADED),
+        *of("lost2", SUBMITTED, DOWNLOADED, CONVERTED),
+        *of("lost3", SUBMITTED, DOWNLOADED, FAILED, RERUN),
+        *of("lost4", SUBMITTED, FAILED, ANEW),
+    ]
+    again = ["lost0.submitted", "lost1.downloaded", "lost2.downloaded", "lost3.rerun.1", "lost4.rerun.1"]
+    for each in lost:
+        await connection.publish(each)
+    for stage in ("download", "convert", "aggregate"):
+        await taken(connection, stage)
+    for n in range(5):
+        waiting = [
+            *of(f"a{n}", SUBMITTED),
+            *of(f"b{n}", SUBMITTED, DOWNLOADED),
+            *of(f"c{n}", SUBMITTED, DOWNLOADED, CONVERTED, TASK),
+            *of(f"d{n}", SUBMITTED, DOWNLOADED, FAILED, RERUN),
+        ]
+        for each in waiting:
+            await connection.publish(each)
+    before = (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]["last_seq"]
+    assert await resting(connection, await unfinished(connection)) == [f"lost{n}" for n in range(5)]
+    looker = Recovery(connection)
+    for _ in range(2):
+        await looker.look()
+    told = [each async for each in connection.watch(JOBS, "v2t.job.>", live=False, after=before) if each]
+    assert sorted(each.subject for each in told) == [f"v2t.job.{name}" for name in again]
 
 
 @pytest.mark.usefixtures("hasty")

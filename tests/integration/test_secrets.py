@@ -23,7 +23,7 @@ from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import DEAD, DONE, JOBS, SUBMIT_SUBJECT
+from v2t_stream.topology.streams import DEAD, DONE, JOBS, SUBMIT_SUBJECT, job_of
 
 MARK = "hush"  # in every secret here
 
@@ -62,13 +62,16 @@ async def shown(there: Simulated, connection: Connection) -> str:
     ]
     seen += [(await store.get(key)).decode() for key in await store.keys("transcripts/")]
     seen += [path.read_text() for path in there.machine.home.rglob("*.log")]
-    for command in (("job", "list"), ("job", "list", "--json"), ("dead", "list", "--json"), ("node", "list")):
+    jobs = {job_of(subject) for subject in await connection.subjects(JOBS, "v2t.job.*.submitted")}
+    commands = [["job", "list"], ["job", "list", "--json"], ["dead", "list", "--json"], ["node", "list"]]
+    commands += [["job", "status", job, "--json", "--timeline"] for job in jobs]
+    for command in commands:
         environment = {"NATS_URL": there.server.url, "V2T_DATA_DIR": str(there.machine.home), "PATH": "/usr/bin:/bin"}
         said = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-m", "v2t_stream", *command],
             env=environment,
-            check=True,
+            check=command[1] != "status",  # 1 where the job failed
             capture_output=True,
             timeout=PATIENCE,
         )

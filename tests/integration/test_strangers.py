@@ -300,6 +300,35 @@ async def test_what_a_submitter_could_not_send_leaves_no_warning(
     assert "forbids" not in caplog.text
 
 
+async def test_what_is_refused_after_somebody_gave_up_leaves_no_warning(
+    broker: Secured, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else of several requests that are refused at once one is told, and the others trouble the log."""
+    refused: asyncio.Queue[Exception] = asyncio.Queue()
+    async with await broker.connect("viewer") as connection:
+        hear = connection.client._error_cb
+
+        async def on_error(error: Exception) -> None:
+            await hear(error)
+            refused.put_nowait(error)
+
+        connection.client._error_cb = on_error
+        for subject in ("v2t.submit", f"$JS.API.STREAM.PURGE.{JOBS}"):
+            asking = asyncio.create_task(connection.client.request(subject, b"", 5))
+            await asyncio.sleep(0)  # it is sent, and given up before the server has read it
+            asking.cancel()
+            await asyncio.wait({asking})
+            async with asyncio.timeout(PATIENCE):
+                await connection.client.flush()
+                await refused.get()
+        assert "forbids" not in caplog.text
+        await connection.client.publish("v2t.job.j.submitted", b"")  # which waits for no answer
+        async with asyncio.timeout(PATIENCE):
+            await connection.client.flush()
+            await refused.get()
+    assert caplog.text.count("forbids") == 1
+
+
 def test_every_role_but_the_operators_and_the_workers_is_a_guest() -> None:
     """Else a new role is not tried."""
     assert [each.name for each in ROLES] == ["operator", "worker", *GUESTS]

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from schemas.chunks import SAMPLE_RATE
 from schemas.events import Cancelled, Converted, Downloaded
 from schemas.message import Message
+from schemas.options import Options
 from schemas.requests import SubmitRequest
-from tests.harness import Server, alive, ended, node, until, upload
+from tests.acceptance.test_cli import Terminal
+from tests.harness import ALL_STAGES, Server, alive, ended, node, until, upload
 from tests.integration.test_worker import Doing, Mortal, fact, set_ack_wait, task, working
 from tests.observed import pulled
 from tests.patience import PATIENCE
@@ -22,6 +25,8 @@ from v2t_stream.audio import flac
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
+from v2t_stream.cli import follow
+from v2t_stream.doctor.broker import waiting
 from v2t_stream.fleet.presence import Presence, announce, fleet
 from v2t_stream.host.tasks import end
 from v2t_stream.jobs.state import Job
@@ -35,12 +40,13 @@ from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import CHUNKS, JOBS, job_of, stage_row
 
 LONG, SHORT = 100, 3  # chunks
+ANY, CUDA = Options(), Options(accelerator="cuda")
 
 
 async def cutting(media: Downloaded) -> AsyncGenerator[Message]:
     """As many chunks as the media's size says."""
     for n in range(media.size):
-        yield task(n, media.job)
+        yield structs.replace(task(n, media.job), options=media.options)
     yield Converted(job=media.job, chunks=media.size, duration=media.size, speech=media.size, seconds=1)
 
 
@@ -48,8 +54,9 @@ def converting(slots: int = 1) -> Doing:
     return Doing(cutting, stage_row("convert"), slots=slots)
 
 
-async def put(connection: Connection, job: str, chunks: int) -> None:
-    await connection.publish(Downloaded(job=job, title=job, source=job, media=f"media/{job}/x", size=chunks, seconds=1))
+async def put(connection: Connection, job: str, chunks: int, options: Options = ANY) -> None:
+    media = Downloaded(job=job, title=job, source=job, media=f"media/{job}/x", size=chunks, seconds=1, options=options)
+    await connection.publish(media)
 
 
 async def queued(connection: Connection, job: str) -> int:
@@ -254,26 +261,75 @@ async def test_who_holds_too_much_lets_the_shortest_go(
         assert await queued(connection, "longer") == turns._UNSEEN
 
 
+async def test_jobs_for_a_card_that_nobody_has_stop_no_others(connection: Connection, tmp_path: Path) -> None:
+    """Else a card that is switched off stops the whole fleet, as soon as a few recordings for it wait."""
+    async with transcriber(connection, 2) as puller, working(connection, converting(), tmp_path):
+        for n in range(6):
+            await put(connection, f"card{n}", LONG, CUDA)
+        for job in ("one", "two"):
+            await put(connection, job, SHORT)
+            for _ in range(SHORT):
+                message = await pulled(puller)
+                assert job_of(message.subject) == job
+                await message.ack()
+            assert (await fact(connection, Converted, job=job)).chunks == SHORT
+        assert len(await connection.subjects(CHUNKS, "v2t.chunk.cuda.>")) < 6 * LONG  # most of it is still held
+
+
+async def test_a_long_job_without_a_node_to_transcribe_says_so_and_stops_no_other(
+    nats: tuple[Server, Connection],
+    connection: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Else it is shown as being converted for ever, and nobody learns that there is just no machine for it."""
+    monkeypatch.setattr(follow, "_PATIENCE", 0.5)
+    others = [stage for stage in ALL_STAGES if stage != "transcribe"]
+    terminal = Terminal(tmp_path / "terminal", nats[0].url)
+    with node(nats[0].url, tmp_path / "home", *others):
+        await alive(connection, others)
+        long, short = await silence(connection, tmp_path, "long", 20), await silence(connection, tmp_path, "short", 1)
+        await until(connection, long, lambda job: job.chunks_cut > turns._UNSEEN)
+        await until(connection, short, lambda job: job.converted is not None)
+        with follow.Bars() as bars:
+            async with follow.fleet_shown(connection, bars):
+                watching = asyncio.gather(*(follow.follow(connection, job, bars) for job in (long, short)))
+                told = ""
+                async with asyncio.timeout(PATIENCE):
+                    while "v2t: 2 jobs wait, as the stage transcribe runs nowhere: start v2t" not in told:
+                        told += capfd.readouterr().err
+                        await asyncio.sleep(0.1)
+                status, _ = await asyncio.to_thread(terminal.run, "job", "status", long)
+                assert "the stage transcribe runs nowhere: start v2t" in status
+                assert "\neta " not in status
+                assert "in transcribe-any, and no transcribe runs anywhere" in (await waiting(connection)).found
+                with node(nats[0].url, tmp_path / "other", "transcribe", **install(tmp_path / "x"), V2T_MODEL="x150"):
+                    assert [job.state for job in await watching] == ["completed", "completed"]
+
+
+async def silence(connection: Connection, folder: Path, name: str, minutes: int) -> str:
+    """The job of a recording of silence, all of which is transcribed."""
+    path = folder / f"{name}.flac"
+    path.write_bytes(flac.encode(np.zeros(minutes * 60 * SAMPLE_RATE, np.int16)))
+    key = await upload(connection, path)
+    request = SubmitRequest(media=key, title=name, language="en", vad_threshold=0, force=True)
+    return (await submit(connection, request))[0]
+
+
 async def test_short_files_overtake_a_long_one(
     nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
 ) -> None:
     """Else it is fair in every part and not as a whole: decoding, cutting, queue and engine."""
-
-    async def send(name: str, minutes: int) -> str:
-        path = tmp_path / f"{name}.flac"
-        path.write_bytes(flac.encode(np.zeros(minutes * 60 * SAMPLE_RATE, np.int16)))
-        key = await upload(connection, path)
-        request = SubmitRequest(media=key, title=name, language="en", vad_threshold=0, force=True)
-        return (await submit(connection, request))[0]
 
     def is_begun(job: Job) -> bool:
         return len(job.chunks) > 4
 
     with node(nats[0].url, tmp_path / "home", **install(tmp_path / "simulated"), V2T_MODEL="x150"):
         await alive(connection)
-        long = await send("long", 30)
+        long = await silence(connection, tmp_path, "long", 30)
         await until(connection, long, is_begun)
-        short = [await send(f"short{n}", 1) for n in range(3)]
+        short = [await silence(connection, tmp_path, f"short{n}", 1) for n in range(3)]
         for job in short:
             assert (await ended(connection, job)).state == "completed"
         now = await until(connection, long, is_begun)

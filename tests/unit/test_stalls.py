@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from schemas.events import Cancelled, ChunkDone, Completed, Converted, Downloaded, Failed, Rerun, Retried, Submitted
 from schemas.message import Message
 from tests.unit.test_jobs import stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.state import fold
-from v2t_stream.runtime.stalls import Around, Queued, Results, Stall, stall_of
+from v2t_stream.runtime.stalls import Around, Doubt, Queued, Results, Stall, stall_of
 
 SUBMITTED = Submitted(job="j", title="talk", url="http://x/y")
 DOWNLOADED = Downloaded(job="j", title="Talk", source="http://x/y", media="media/j/source", size=1, seconds=1)
@@ -17,7 +18,8 @@ CONVERTED = Converted(job="j", chunks=3, duration=90, speech=80, seconds=2)
 CHUNKS = [ChunkDone(job="j", n=n, start=30.0 * n, end=30.0 * n + 30) for n in range(3)]
 NOWHERE = Queued(100, 100)  # all there is was delivered and acked
 WAITING = Queued(0, 0)
-DELIVERED = Queued(0, 100)  # and not all of it is acked
+DELIVERED = Queued(0, 100, ack_wait=30)  # and not all of it is acked
+DOUBT = Doubt(DELIVERED)
 
 
 def lack(
@@ -49,7 +51,7 @@ def test_a_job_whose_message_is_lost_is_found(
     for queue, expected in (
         (NOWHERE, Stall(stage, len(facts))),
         (WAITING, None),
-        (DELIVERED, Stall(stage, len(facts), is_certain=False)),
+        (DELIVERED, Stall(stage, len(facts), doubt=DOUBT)),
     ):
         queues = {stage: queue}
         assert lack(*facts, **queues) == expected  # type: ignore[arg-type]
@@ -70,7 +72,7 @@ def test_chunks_that_are_being_cut_again_are_left_alone() -> None:
     """Else a long file is begun anew again and again, and never gets to its end."""
     again = (SUBMITTED, CONVERTED, DOWNLOADED)  # sent once more after it was converted
     assert lack(*again, convert=WAITING) is None
-    assert lack(*again, convert=DELIVERED) is None
+    assert lack(*again, convert=DELIVERED) == Stall("chunks", 3, frozenset({0, 1, 2}), DOUBT)
     assert lack(*again, held=(DOWNLOADED.subject,)) is None
     assert lack(*again) == Stall("chunks", 3, frozenset({0, 1, 2}))
     # Of the first time its end is a fact, whatever else is in work there.
@@ -82,7 +84,7 @@ def test_a_job_that_nobody_puts_together_is_found() -> None:
     whole = (SUBMITTED, DOWNLOADED, CONVERTED, *CHUNKS)
     assert lack(*whole) == Stall("aggregate", 6)
     assert lack(*whole, aggregate=Queued(0, 5)) is None
-    assert lack(*whole, aggregate=DELIVERED) == Stall("aggregate", 6, is_certain=False)
+    assert lack(*whole, aggregate=DELIVERED) == Stall("aggregate", 6, doubt=DOUBT)
     assert lack(*whole, held=(CHUNKS[0].subject,)) is None
     assert lack(DOWNLOADED, Converted(job="j", chunks=0, duration=5, speech=0, seconds=1)) == Stall("aggregate", 2)
 
@@ -121,3 +123,11 @@ def test_a_retry_that_release_0_1_broke_off_is_found() -> None:
 def test_a_job_that_has_ended_lacks_nothing(end: Message) -> None:
     """Else what is over begins again."""
     assert lack(SUBMITTED, DOWNLOADED, CONVERTED, end) is None
+
+
+def test_what_a_newer_release_began_is_left_to_its_nodes() -> None:
+    """Else a fleet in the middle of an upgrade fails the jobs of its new nodes."""
+    job = fold("j", [Stored(SUBMITTED.subject, b'{"type":"submitted","job":"j","title":7}', 1, 0.0)])
+    queues = dict.fromkeys(("download", "convert", "aggregate"), NOWHERE)
+    assert stall_of(job, Results(), Around({}, queues, (), has_others=True)) is None
+    assert stall_of(job, Results(), Around({}, queues, ())) == Stall("beginning", 1)

@@ -2,14 +2,16 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace as replaced
 
-from schemas.events import ChunkDone, Converted, Downloaded, Event, Failed, Progress, Submitted
+from schemas.events import ChunkDone, Converted, Downloaded, Event, Failed, Listed, Progress, Submitted
 from schemas.message import encode
 from schemas.options import Options
 from v2t_stream.broker.requests import Stored
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.state import Job, fold
-from v2t_stream.monitoring.waiting import awaited, warning
+from v2t_stream.monitoring.waiting import awaited, unserved, warning
+from v2t_stream.topology.queues import Queue
 
 SUBMITTED = Submitted(job="j", title="t", url="http://127.0.0.1/t.mp3")
 DOWNLOADED = Downloaded(job="j", title="t", source="t", media="media/j/source.mp3", size=1, seconds=1.0)
@@ -84,3 +86,22 @@ def test_an_accelerator_that_nobody_has_is_warned_of() -> None:
     waiting = job(*pinned, CONVERTED)
     assert "no node with cuda is alive" in warning(waiting, [process("transcribe", accelerator="cpu")])
     assert not warning(waiting, [process("transcribe", accelerator="cuda")])
+
+
+def test_a_list_warns_of_what_its_entries_wait_for() -> None:
+    """Else a list of a hundred recordings stands still, and its status says nothing."""
+    entry = msgspec.structs.replace(SUBMITTED, job="j_1")
+    facts = [SUBMITTED, Listed(job="j", title="t", children=1), entry, replaced(DOWNLOADED, job="j_1")]
+    told = [process("download"), process("aggregate")]
+    assert "the stage convert runs nowhere" in warning(job(*facts), told)
+    assert not warning(job(*facts), [*told, process("convert")])
+
+
+def test_a_queue_that_nobody_serves_is_told() -> None:
+    """Else doctor finds all well where a machine is missing, or misses one that is there."""
+    queue = Queue("transcribe-remote", "transcribe", "V2T_CHUNKS", 3, 0, 0, 0, 1.0, paused=False)
+    assert unserved(queue, [process("convert")]) == "no transcribe runs anywhere"
+    other = process("transcribe", accelerator="cuda")
+    assert unserved(queue, [other]) == "no node with remote is alive"
+    assert not unserved(queue, [replaced(other, queues=("transcribe-remote", "transcribe-any"))])
+    assert not unserved(queue._replace(waiting=0), [process("convert")])

@@ -58,7 +58,6 @@ async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = 
     options = login.options(urls)
     trouble: list[Exception] = []
     told: set[tuple[int, str]] = set()
-    answered: set[tuple[str, str]] = set()  # refusals that somebody who asked has heard
     limit = _Limit(patience)
 
     async def on_error(error: Exception) -> None:
@@ -68,11 +67,8 @@ async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = 
             if tells[1] and tells not in told:
                 log.error("%s", tells[1])
             told.add(tells)
-        if client.is_connected and (denied := denied_subject(error)):
-            if client.hear(error):
-                answered.add(denied)
-            elif denied not in answered:  # of several requests at once the first refusal ends all
-                log.warning("the NATS server at %s forbids something: %s", where, words(error))
+        if client.is_connected and denied_subject(error) and not client.hear(error):
+            log.warning("the NATS server at %s forbids something: %s", where, words(error))
         if not any(login.refusal(each, where) for each in trouble):  # the connection's end may follow as its own error
             trouble[:] = [error]
         limit.hear(error, is_final=bool(login.refusal(error, where)))

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import sys
+import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -20,11 +22,13 @@ from v2t_stream.errors import BrokerError, V2TError
 from v2t_stream.fleet.presence import ANNOUNCE_EVERY, FETCHING, fleet
 from v2t_stream.host import tasks
 from v2t_stream.jobs.formats import UNHEARD, missing
-from v2t_stream.jobs.progress import clock, describe, summed_up
+from v2t_stream.jobs.progress import clock, counted, describe, summed_up
 from v2t_stream.jobs.state import Job
+from v2t_stream.monitoring.waiting import warning
 from v2t_stream.text import HARMFUL, one_line
 from v2t_stream.topology.streams import JOBS, child_id, job_of, place_of
 
+_PATIENCE: Final = 15.0  # seconds until a job's lack of a node is told: one may just be starting
 _LINE: Final = 10_000  # characters of a segment
 
 
@@ -103,14 +107,23 @@ async def follow(connection: Connection, job_id: str, *views: View) -> Job:
 
 
 @contextlib.asynccontextmanager
-async def models_shown(connection: Connection, bars: "Bars") -> AsyncGenerator[None]:
-    """Show, while the block runs, which machines fetch a model: their chunks wait for it."""
+async def fleet_shown(connection: Connection, bars: "Bars") -> AsyncGenerator[None]:
+    """Show, while the block runs, what jobs in `bars` wait for: a model on its way, a node that nobody has started."""
 
     async def look() -> None:
+        since: dict[str, float] = {}  # by sentence
+        said: set[str] = set()
         while True:
             with contextlib.suppress(BrokerError):
                 nodes = await fleet(connection)
                 bars.tell({info.node: info.state for info in nodes if info.state.startswith(FETCHING)})
+                held = Counter(filter(None, (warning(job, nodes) for job in bars.unfinished)))
+                now = time.monotonic()
+                since = {sentence: since.get(sentence, now) for sentence in held}
+                due = {sentence for sentence in held if now - since[sentence] >= _PATIENCE}
+                for sentence in due - said:
+                    bars.warn(f"v2t: {counted(held[sentence], 'job waits', 'jobs wait')}, as {sentence}")
+                said = due
             await asyncio.sleep(ANNOUNCE_EVERY)
 
     looking = asyncio.create_task(look())
@@ -144,6 +157,7 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, str] = {}
         self._machines: dict[str, TaskID] = {}
+        self._unfinished: dict[str, Job] = {}
 
     def __enter__(self) -> Self:
         if self._live:
@@ -192,7 +206,15 @@ class Bars:
                     click.echo(f"{title} is {state}", err=True)
             self._progress.update(self._machines[machine], description=state)
 
+    @property
+    def unfinished(self) -> list[Job]:
+        """Those that it was told of and that have not ended, but for lists, of which it is told the entries."""
+        return [job for job in self._unfinished.values() if not job.listed]
+
     def update(self, job: Job) -> None:
+        self._unfinished[job.id] = job
+        if job.ended:
+            del self._unfinished[job.id]
         if job.state == "queued" and place_of(job.id)[1]:
             return  # of a list's entries only those in work
         title, detail = one_line(job.title), summed_up(job)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.transcript import Transcript
-from v2t_stream.cli.follow import Bars, follow, heading
+from v2t_stream.cli.follow import Bars, fleet_shown, follow, heading
 from v2t_stream.cli.run import in_session
 from v2t_stream.cli.timeline import lines
 from v2t_stream.errors import Denied, ObjectMissing, SettingsError, StoreError, V2TError
@@ -169,7 +169,8 @@ def retry(job_id: str, chunk: int | None, model: str | None) -> None:
             click.echo(f"job {job_id} is tried again" + (f" ({chunks} chunks)" if chunks else ""))
         if pipeline.local:
             with Bars() as bars:
-                await follow(pipeline.connection, job_id, bars)
+                async with fleet_shown(pipeline.connection, bars):
+                    await follow(pipeline.connection, job_id, bars)
 
     in_session(run, work=True)
 

@@ -15,7 +15,7 @@ import uvloop
 
 from schemas.requests import SubmitRequest
 from v2t_stream.cli.caveats import Caveats, allow_truncated
-from v2t_stream.cli.follow import Bars, JobFailed, Segments, View, follow, heading, models_shown
+from v2t_stream.cli.follow import Bars, JobFailed, Segments, View, fleet_shown, follow, heading
 from v2t_stream.errors import Denied, Reject, SettingsError, V2TError
 from v2t_stream.jobs import previous
 from v2t_stream.jobs.assembly import stored
@@ -156,7 +156,7 @@ async def _see_through(pipeline: Session, jobs: list[str], *, following: bool, a
                 return error
             return None
 
-        async with models_shown(pipeline.connection, bars):
+        async with fleet_shown(pipeline.connection, bars):
             failures = [failure for failure in await asyncio.gather(*map(one, jobs)) if failure]
     caveats = Caveats(bars.warn, allow_truncated=allow_truncated)
     for job in jobs:
@@ -232,7 +232,7 @@ def convert(
         async with session(settings, work=True, options=request) as pipeline:
             with Bars() as bars:
                 caveats = Caveats(bars.warn, allow_truncated=allow_truncated)
-                async with models_shown(pipeline.connection, bars):
+                async with fleet_shown(pipeline.connection, bars):
                     await asyncio.gather(*(one(file, stem) for file, stem in files.items()))
         if failures:
             raise JobFailed(f"{failures} of {len(files)} files gave no transcript")

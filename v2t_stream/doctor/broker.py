@@ -10,11 +10,14 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.doctor import Check, Finding, Status, in_thread
 from v2t_stream.doctor.machine import amount
 from v2t_stream.fleet.presence import fleet
+from v2t_stream.jobs.progress import counted
+from v2t_stream.monitoring.waiting import unserved
 from v2t_stream.runtime.housekeeping import promise
 from v2t_stream.runtime.session import check_store, drifted, minio_store, open_store, store_drifted
-from v2t_stream.runtime.stalls import ADVICE, confirmed, unfinished
+from v2t_stream.runtime.stalls import ADVICE, confirmed, resting, unfinished
 from v2t_stream.settings import Settings
 from v2t_stream.topology.drift import Drift, age
+from v2t_stream.topology.queues import queues
 from v2t_stream.topology.streams import CHUNKS, STAGES, STORE_KEY, STREAMS
 
 _PAYLOAD: Final = 1 << 20  # bytes of a message that the object store's chunks are cut for
@@ -39,6 +42,7 @@ def checks(connection: Connection, settings: Settings) -> list[tuple[str, Check]
         ("priorities", lambda: priorities(connection)),
         ("clock", lambda: clock(connection)),
         ("nodes", lambda: nodes(connection)),
+        ("queues", lambda: waiting(connection)),
         ("jobs", lambda: jobs(connection)),
         ("store", lambda: store(connection, settings)),
     ]
@@ -157,10 +161,24 @@ async def nodes(connection: Connection) -> Finding:
     return Finding("nodes", "ok", f"{found}, release {versions[0]}")
 
 
+async def waiting(connection: Connection) -> Finding:
+    """Whether there is somebody for what waits."""
+    found, told = await queues(connection), await fleet(connection)
+    held = [f"{queue.name} is paused (v2t queue resume {queue.name})" for queue in found if queue.paused]
+    held += [
+        f"{counted(queue.waiting + queue.in_work, 'message')} in {queue.name}, and {why}"
+        for queue in found
+        if not queue.paused and (why := unserved(queue, told))
+    ]
+    if held:
+        return Finding("queues", "warn", "; ".join(held), "start v2t node on a machine that does this work")
+    return Finding("queues", "ok", f"{sum(queue.waiting for queue in found)} messages wait, and are taken")
+
+
 async def jobs(connection: Connection) -> Finding:
     """Whether those that have not ended can go on."""
     running = await unfinished(connection)
-    stalled = await confirmed(connection, running)
+    stalled = await confirmed(connection, await resting(connection, running))
     if not stalled:
         return Finding("jobs", "ok", f"{len(running)} have not ended, and each waits or is in work")
     shown = "; ".join(f"{id_} cannot go on, as {stall.reason}" for id_, stall in list(stalled.items())[:_SHOWN])

@@ -37,12 +37,12 @@ async def whole(store: ObjectStore, job: Submitted) -> str:
 
 async def keep_submission(store: ObjectStore, job: str, data: bytes) -> tuple[bytes, str]:
     """What was sent, for everybody, and the key of all of it; no key where that is the same, or cannot be kept."""
-    text = data.decode(errors="replace")
+    text = data.decode(errors="replace").replace("\\/", "/")
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        text = msgspec.json.encode(msgspec.json.decode(data)).decode()  # as JSON may write a slash in two ways
+        text = msgspec.json.encode(msgspec.json.decode(data)).decode()  # as JSON may write a letter in several ways
     shown = without_secrets(text)
     if shown == text:
-        return data, ""
+        return data, ""  # as it was sent
     key = f"media/{job}/submission"
     try:
         await store.put(key, data)

@@ -22,6 +22,8 @@ def awaited(job: Job) -> list[str]:
 def warning(job: Job, nodes: Iterable[NodeInfo]) -> str:
     """What keeps an unfinished job from going on, in a sentence, as far as the fleet tells; or nothing."""
     told = list(nodes)
+    if job.listed:
+        return next(filter(None, (warning(entry, told) for entry in job.parts)), "")
     alive = [info for info in told if info.is_alive]
     for stage in awaited(job):
         if any(info.stage == stage for info in alive):
@@ -31,10 +33,7 @@ def warning(job: Job, nodes: Iterable[NodeInfo]) -> str:
                 return f"the stage {stage} is down on {info.node}, {info.state}: it {info.last_error}"
         return f"the stage {stage} runs nowhere: start v2t up here, or v2t node on a machine with the same NATS_URL"
     wanted = job.options.accelerator
-    if job.ended or wanted == "any":
-        return ""
-    transcribing = [info for info in alive if info.stage == "transcribe"]
-    if any(info.accelerator == wanted or f"transcribe-{wanted}" in info.queues for info in transcribing):
+    if job.ended or wanted == "any" or any(_serves(info, wanted) for info in alive):
         return ""
     return f"no node with {wanted} is alive: start one, or submit the job without --accelerator"
 
@@ -46,6 +45,13 @@ def unserved(queue: Queue, nodes: Iterable[NodeInfo]) -> str:
     alive = [info for info in nodes if info.is_alive and info.stage == queue.stage]
     if not alive:
         return f"no {queue.stage} runs anywhere"
-    if queue.accelerator in ("", "any") or any(info.accelerator == queue.accelerator for info in alive):
+    if not queue.accelerator or any(_serves(info, queue.accelerator) for info in alive):
         return ""
     return f"no node with {queue.accelerator} is alive"
+
+
+def _serves(info: NodeInfo, accelerator: str) -> bool:
+    """Whether it transcribes what is for this accelerator."""
+    return info.stage == "transcribe" and (
+        accelerator in ("any", info.accelerator) or f"transcribe-{accelerator}" in info.queues
+    )

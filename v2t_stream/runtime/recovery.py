@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.events import Failed
 from schemas.message import Message
@@ -17,7 +17,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, SettingsError, StoreError
 from v2t_stream.jobs.state import Job
 from v2t_stream.runtime.session import drifted, open_store, set_up, store_drifted
-from v2t_stream.runtime.stalls import Stall, stalls, trigger_of, unfinished
+from v2t_stream.runtime.stalls import Stall, resting, stalls, trigger_of, unfinished
 from v2t_stream.settings import Settings
 from v2t_stream.topology.applied import layout_in_use
 from v2t_stream.topology.streams import LAYOUT
@@ -27,12 +27,43 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY: Final = 5.0  # seconds
 _SHARE: Final = 0.02  # of the time that looking may take; it grows with the jobs that are remembered
 _OLDEST: Final = 30.0  # seconds between two looks at most
-_JOBS: Final = 200  # jobs in one look; where more are unfinished, they take turns
+_JOBS: Final = 200  # jobs in one look; where more are unfinished and do not just wait, they take turns
 _STREAMS_EVERY: Final = 15.0  # seconds between two looks whether all streams and buckets are there
 _PATIENCE: Final = 15.0  # seconds that a job may lack something, as on its way from one stage to the next
-# And where its message may be waiting for another try: longer than all tries of a message that fails at once take.
-_DOUBT: Final = 900.0
 _TIMES: Final = 3  # that a job is helped; what it lacks then once more is lost for a reason that we do not see
+
+
+class _Watched(NamedTuple):
+    """What a job lacks, and since when."""
+
+    stall: Stall
+    since: float  # by the monotonic clock
+    # Of a stall that is in doubt: what its stage had been served when its own message was due, or one of those below.
+    served: int = 0
+
+    def next(self, stall: Stall, now: float) -> "_Watched":
+        """The same at the next look, which finds `stall`."""
+        lasting = stall._replace(chunks=self.stall.chunks & stall.chunks)
+        if not stall.is_as(self.stall) or (stall.lack == "chunks" and not lasting.chunks):
+            return _Watched(stall, now)
+        return _Watched(lasting, self.since, self._served(stall, now))
+
+    def _served(self, stall: Stall, now: float) -> int:
+        if self.served < 0:
+            return _LOST
+        if not stall.doubt or now - self.since < stall.doubt.within:
+            return 0
+        queue = stall.doubt.queue
+        has_passed = queue.is_idle or 0 < self.served < queue.delivered
+        return _PASSED if has_passed else queue.delivered
+
+    def is_lost(self, now: float) -> bool:
+        """Whether it cannot be on its way any more."""
+        return self.served == _LOST if self.stall.doubt else now - self.since >= _PATIENCE
+
+
+_PASSED: Final = -1  # others are served before it: unless a node has just taken it, which all know at the next look
+_LOST: Final = -2  # and no node has
 
 
 class Recovery:
@@ -40,7 +71,7 @@ class Recovery:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._since: dict[str, tuple[Stall, float]] = {}  # by job, with the time by the monotonic clock
+        self._watched: dict[str, _Watched] = {}  # by job
         self._helped: dict[str, int] = {}
         self._last = ""  # the job up to which was looked
 
@@ -49,30 +80,27 @@ class Recovery:
         jobs = await unfinished(self._connection)
         for gone in self._helped.keys() - set(jobs):
             del self._helped[gone]
+        if len(jobs) > _JOBS:
+            jobs = await resting(self._connection, jobs)
         found = await stalls(self._connection, self._turn(jobs))
         now = time.monotonic()
-        before, self._since = self._since, {}
+        before, self._watched = self._watched, {}
         for id_, (job, stall) in found.items():
-            same, since = before.get(id_, (stall, now))
-            if (same.lack, same.at) != (stall.lack, stall.at):
-                same, since = stall, now
-            lasting = stall._replace(chunks=same.chunks & stall.chunks)
-            if stall.lack == "chunks" and not lasting.chunks:
-                lasting, since = stall, now
-            if now - since < (_PATIENCE if stall.is_certain else _DOUBT):
-                self._since[id_] = lasting, since
+            watched = before[id_].next(stall, now) if id_ in before else _Watched(stall, now)
+            if watched.is_lost(now):
+                await self._help(job, watched.stall)
             else:
-                await self._help(job, lasting)
+                self._watched[id_] = watched
 
     def _turn(self, jobs: list[str]) -> list[str]:
         """Those whose turn it is, and those that are being watched."""
         behind = [job for job in jobs if job > self._last]
         turn = (behind + jobs)[: min(_JOBS, len(jobs))]
         self._last = turn[-1] if len(jobs) > _JOBS else ""
-        return list({*turn, *(self._since.keys() & set(jobs))})
+        return list({*turn, *(self._watched.keys() & set(jobs))})
 
     async def _help(self, job: Job, stall: Stall) -> None:
-        self._helped[job.id] = self._helped.get(job.id, 0) + stall.is_certain
+        self._helped[job.id] = self._helped.get(job.id, 0) + 1
         again = _again(job, stall)
         if again is None or self._helped[job.id] > _TIMES:
             await self._end(job, stall)

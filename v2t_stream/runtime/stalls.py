@@ -10,11 +10,22 @@ from typing import Final, Literal, NamedTuple
 
 from schemas.events import ChunkDone, Converted, Downloaded, Rerun, Submitted
 from v2t_stream.broker.connection import Connection
-from v2t_stream.fleet.presence import fleet
+from v2t_stream.fleet.presence import fleet, version
 from v2t_stream.jobs.census import fact_names, latest_runs
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import Job, fold_all, state_of
-from v2t_stream.topology.streams import CHUNKS, JOBS, STAGES, but_chunks, chunk_of, job_of, run_of
+from v2t_stream.runtime.tries import Noted, noted
+from v2t_stream.topology.streams import (
+    CHUNKS,
+    JOBS,
+    STAGES,
+    Consumer,
+    but_chunks,
+    chunk_of,
+    job_of,
+    message_type,
+    run_of,
+)
 
 Lack = Literal["beginning", "download", "convert", "chunks", "aggregate"]
 
@@ -22,6 +33,7 @@ _ENDED: Final = ("completed", "failed", "cancelled", "listed")
 _AT_ONCE: Final = 16  # questions
 _MOMENT: Final = 1.0  # seconds in which a message gets from one stage to the next
 _SHOWN: Final = 3  # of a list
+_LATE: Final = 5.0  # seconds that a message may come later than it is due
 
 ADVICE: Final = "an aggregate stage puts that right within a minute, or fails the job; see that one runs"
 
@@ -31,6 +43,8 @@ class Queued(NamedTuple):
 
     done: int  # all up to here is acked
     delivered: int  # nothing behind it was ever delivered
+    is_idle: bool = False  # somebody waits for a message, and would have one that is due at once
+    ack_wait: float = 0.0  # seconds until a message whose worker has died is due
 
 
 class Results(NamedTuple):
@@ -46,6 +60,22 @@ class Around(NamedTuple):
     tasks: Mapping[tuple[str, int], Collection[int]]  # chunks that wait or are in work, by job and run
     queues: Mapping[str, Queued]  # of the stages that work on the facts of jobs, by their names
     held: Collection[str]  # subjects of what nodes say they have in work
+    has_others: bool = False  # nodes of another release, which may read what we cannot
+
+
+class Doubt(NamedTuple):
+    """Why a message that was delivered and is in nobody's hands may come again, and how to find that it does not.
+
+    What is due comes before anything new. So it is lost where, after that time, others were served and it was not.
+    """
+
+    queue: Queued  # as it is now
+    noted: Noted = Noted()
+
+    @property
+    def within(self) -> float:
+        """Seconds in which it is due."""
+        return self.queue.ack_wait + self.noted.pause + _LATE
 
 
 class Stall(NamedTuple):
@@ -54,7 +84,12 @@ class Stall(NamedTuple):
     lack: Lack
     at: int = 0  # the sequence of the fact that the lack is about: it is another stall where that has changed
     chunks: frozenset[int] = frozenset()
-    is_certain: bool = True  # otherwise its message may wait to be delivered once more
+    doubt: Doubt | None = None  # its message may wait to be delivered once more
+
+    def is_as(self, other: "Stall") -> bool:
+        """Whether nothing has been done about it since, nor tried."""
+        tried = self.doubt and other.doubt and self.doubt.noted.latest != other.doubt.noted.latest
+        return (self.lack, self.at) == (other.lack, other.at) and not tried
 
     @property
     def reason(self) -> str:
@@ -76,7 +111,7 @@ class Stall(NamedTuple):
 
 def stall_of(job: Job, results: Results, around: Around) -> Stall | None:
     """What `job` lacks, if anything; of one moment, in which it may just be on its way from one stage to the next."""
-    if job.state in _ENDED:
+    if job.state in _ENDED or (job.unread and around.has_others):
         return None
     trigger = trigger_of(job)
     if trigger is None:
@@ -105,12 +140,14 @@ def _unheard(job: Job, trigger: str, converted: Converted, results: Results, aro
         last, queue = max(ended, results.last), around.queues["aggregate"]
         if last > queue.delivered or any(job_of(subject) == job.id for subject in around.held):
             return None
-        return Stall("aggregate", last, is_certain=last <= queue.done)
-    is_cut_again = trigger in around.held or begun > around.queues["convert"].done
-    if ended < begun and is_cut_again:
-        return None  # who does it sees to them
+        return Stall("aggregate", last, doubt=_doubt(last, queue))
     lost = missing - frozenset(around.tasks.get((job.id, job.run), ()))
-    return Stall("chunks", begun, lost) if lost else None
+    if not lost:
+        return None
+    if begun < ended:
+        return Stall("chunks", begun, lost)
+    cutting = _unqueued(job, "convert", trigger, around)  # who cuts them again sees to them
+    return cutting and Stall("chunks", begun, lost, cutting.doubt)
 
 
 def _unqueued(job: Job, stage: Literal["download", "convert"], trigger: str, around: Around) -> Stall | None:
@@ -118,7 +155,12 @@ def _unqueued(job: Job, stage: Literal["download", "convert"], trigger: str, aro
     sequence, queue = job.sequences[trigger], around.queues[stage]
     if trigger in around.held or sequence > queue.delivered:
         return None
-    return Stall(stage, sequence, is_certain=sequence <= queue.done)
+    return Stall(stage, sequence, doubt=_doubt(sequence, queue))
+
+
+def _doubt(sequence: int, queue: Queued) -> Doubt | None:
+    """Whether the message of this sequence, which was delivered, may come again: what is acked does not."""
+    return Doubt(queue) if sequence > queue.done else None
 
 
 async def unfinished(connection: Connection) -> list[str]:
@@ -131,6 +173,32 @@ async def unfinished(connection: Connection) -> list[str]:
     names.update(await fact_names(connection, await latest_runs(connection)))
     retried = {job_of(subject) for subject in await connection.subjects(JOBS, "v2t.job.*.retried.*")}
     return sorted(job for job, known in names.items() if job in retried or state_of(known.__contains__) not in _ENDED)
+
+
+async def resting(connection: Connection, jobs: Iterable[str]) -> list[str]:
+    """Those of `jobs` of which nothing waits to be taken, in their order: of many jobs the few that may lack something.
+
+    Raises BrokerError.
+    """
+    runs = await latest_runs(connection)
+    waiting = {
+        job_of(subject)
+        for subject in await connection.subjects(CHUNKS, "v2t.chunk.>")
+        if run_of(subject) == runs.get(job_of(subject), 0)
+    }
+    download, convert = [
+        {
+            stored.subject
+            async for stored in connection.watch(JOBS, *consumer.filters, live=False, after=queue.delivered)
+            if stored
+        }
+        for row, (consumer, queue) in (await _queues(connection)).items()
+        if row in ("download", "convert")
+    ]
+    # A retry is for one of the two, and has been refused by the other only when that has seen it.
+    waiting |= {job_of(subject) for subject in download ^ convert if message_type(subject) is not Rerun}
+    waiting |= {job_of(subject) for subject in download & convert}
+    return [job for job in jobs if job not in waiting]
 
 
 async def stalls(connection: Connection, jobs: Iterable[str]) -> dict[str, tuple[Job, Stall]]:
@@ -157,8 +225,17 @@ async def stalls(connection: Connection, jobs: Iterable[str]) -> dict[str, tuple
         return Results(own.union(rerun.keeps if rerun else ()), last.sequence if last else 0)
 
     known = await asyncio.gather(*map(results, found))
-    seen = {job.id: (job, stall_of(job, of_job, around)) for job, of_job in zip(found, known, strict=True)}
-    return {id_: (job, stall) for id_, (job, stall) in seen.items() if stall}
+    seen = ((job, stall_of(job, of_job, around)) for job, of_job in zip(found, known, strict=True))
+    return {job.id: (job, await _paused(connection, job, stall)) for job, stall in seen if stall}
+
+
+async def _paused(connection: Connection, job: Job, stall: Stall) -> Stall:
+    """The same; where its message may come again, with what its stage has noted of that."""
+    if not stall.doubt:
+        return stall
+    queue = stall.doubt.queue
+    stage = "convert" if stall.lack == "chunks" else stall.lack
+    return stall._replace(doubt=Doubt(queue, await noted(connection, job.id, stage, queue.done)))
 
 
 def _patterns(job: str, run: int) -> list[str]:
@@ -176,11 +253,7 @@ async def confirmed(connection: Connection, jobs: Iterable[str]) -> dict[str, St
         return {}
     await asyncio.sleep(_MOMENT)
     after = await stalls(connection, before)
-    return {
-        id_: stall
-        for id_, (_, stall) in after.items()
-        if stall.is_certain and (stall.lack, stall.at) == (before[id_][1].lack, before[id_][1].at)
-    }
+    return {id_: stall for id_, (_, stall) in after.items() if not stall.doubt and stall.is_as(before[id_][1])}
 
 
 async def _around(connection: Connection) -> Around:
@@ -189,11 +262,24 @@ async def _around(connection: Connection) -> Around:
         n = chunk_of(subject)
         if n is not None:
             tasks[job_of(subject), run_of(subject)].add(n)
-    queues = {}
+    queues = {stage: queue for stage, (_, queue) in (await _queues(connection)).items()}
+    nodes = await fleet(connection)
+    held = {subject for info in nodes for subject in (*info.working, *info.sending)}
+    return Around(tasks, queues, held, any(info.is_alive and info.version != version() for info in nodes))
+
+
+async def _queues(connection: Connection) -> dict[str, tuple[Consumer, Queued]]:
+    """The consumers of the stages that work on the facts of jobs, by the names of these."""
+    found = {}
     for row in STAGES:
         if row.stream == JOBS:
             (consumer,) = row.consumers
             info = await connection.api(f"CONSUMER.INFO.{JOBS}.{consumer.durable}")
-            queues[row.name] = Queued(info["ack_floor"]["stream_seq"], info["delivered"]["stream_seq"])
-    held = {subject for info in await fleet(connection) for subject in (*info.working, *info.sending)}
-    return Around(tasks, queues, held)
+            queue = Queued(
+                info["ack_floor"]["stream_seq"],
+                info["delivered"]["stream_seq"],
+                is_idle=info["num_waiting"] > 0 and not info.get("paused"),
+                ack_wait=info["config"]["ack_wait"] / 1e9,
+            )
+            found[row.name] = consumer, queue
+    return found

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -54,13 +54,16 @@ class Ledger:
         nodes = await fleet(self._connection, self._stage)
         return any(info.key != self._mine and info.holds(subject) for info in nodes)
 
-    async def note(self, tries: Tries) -> None:
-        """Let the next worker know how this delivery ended. Raises BrokerError."""
-        await self._connection.publish(tries)
+    async def note(self, tries: Tries, pause: float = 0.0) -> None:
+        """Let the next worker know how this delivery ended, and all that it comes after `pause` seconds.
+
+        Raises BrokerError.
+        """
+        await self._connection.publish(replace(tries, pause=pause))
 
     async def leave(self, tries: Tries) -> None:
         """The same for a worker that has no time to wait: the message is given back, which is no try and no death."""
-        await self._connection.tell(tries)
+        await self._connection.tell(replace(tries, pause=0.0))
 
     @contextlib.asynccontextmanager
     async def begun(self, message: Msg, tries: Tries) -> AsyncGenerator[None]:
@@ -75,3 +78,21 @@ class Ledger:
         async with self._alone if tries.deaths == DEATHS - 1 else contextlib.nullcontext():
             await self._connection.publish(replace(tries, begun=True))
             yield
+
+
+class Noted(NamedTuple):
+    """What was noted of the messages of a job that a stage may be given once more."""
+
+    pause: float = 0.0  # seconds until the last of them is
+    latest: int = 0  # the sequence of the latest note
+
+
+async def noted(connection: Connection, job: str, stage: str, after: int) -> Noted:
+    """The same from the broker. `after`: the sequence up to which all messages are done. Raises BrokerError."""
+    found = Noted()
+    async for stored in connection.watch(JOBS, Tries.subject_of(job=job, stage=stage, message="*"), live=False):
+        with contextlib.suppress(msgspec.DecodeError):  # a stranger's
+            if stored and (tries := decode_as(Tries, stored.data)).message > after:
+                pause = 0.0 if tries.begun else tries.pause
+                found = Noted(max(found.pause, pause), max(found.latest, stored.sequence))
+    return found

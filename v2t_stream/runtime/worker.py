@@ -341,7 +341,7 @@ class Worker:
         self._presence.last_error = without_secrets(reason)
         log.warning("again in %g s, after try %d: %s", delay, count, reason)
         self._count("retried")
-        await self._ledger.note(tries)
+        await self._ledger.note(tries, delay)
         await message.nak(delay)
 
     async def _do(self, message: Msg, work: Message | Submission, tries: Tries) -> None:
@@ -405,7 +405,7 @@ class Worker:
             return
         log.warning("left for a node of another release: %s", error)
         self._count("returned")
-        await self._ledger.note(tries)
+        await self._ledger.note(tries, _FOREIGN)
         await message.nak(_FOREIGN)
 
     async def _see(self, message: Msg) -> None:
