@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -22,6 +23,7 @@ from v2t_stream.access.roles import ROLES, Role, role
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, Denied, StoreError
 from v2t_stream.jobs.submission import submit
+from v2t_stream.store.jetstream_bucket import digest_of
 from v2t_stream.store.protocol import JetStreamStore
 from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, STAGES, STREAMS
 
@@ -265,6 +267,33 @@ async def test_an_upload_is_never_replaced(broker: Secured, operator: Connection
         with pytest.raises(StoreError, match="is stored already, and is never replaced"):
             await JetStreamStore(connection.client).put(secret.key, b"other")
     assert await JetStreamStore(operator.client).get(secret.key) == secret.data
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000], ids=["one message", "several messages"])
+async def test_what_is_written_behind_an_upload_counts_for_nothing(
+    size: int, broker: Secured, operator: Connection
+) -> None:
+    """Else who learns a key from a viewer and asks for nothing first has his own words in the sender's transcript."""
+    key, data = f"media/uploads/{secrets.token_hex(12)}/source.flac", os.urandom(size)
+    store = JetStreamStore(operator.client)
+    record_subject = f"$O.v2t_uploads.M.{base64.urlsafe_b64encode(key.encode()).decode()}"
+    async with await broker.connect("submitter") as sender, await broker.connect("submitter") as thief:
+        await JetStreamStore(sender.client).put(key, data)
+        record = json.loads(await operator.last(UPLOADS, record_subject) or b"")
+        other = b"words of somebody else"
+        forged = {**record, "nuid": "other", "size": len(other), "chunks": 1, "digest": digest_of(sha256(other))}
+        await thief.js.publish("$O.v2t_uploads.C.other", other)
+        await thief.js.publish(f"$O.v2t_uploads.C.{record['nuid']}", other)
+        await thief.js.publish(record_subject, json.dumps(forged).encode())
+    assert await store.get(key) == data
+    assert (await store.size(key), await store.sha256(key)) == (size, sha256(data).hex())
+    await store.delete(key)
+    assert await store.size(key) is None
+    assert not await operator.subjects(UPLOADS, record_subject)
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 async def test_a_submission_is_not_swallowed_by_one_who_guesses_it(broker: Secured, tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ class Bucket:
     def __init__(self, client: NatsClient, name: str, timeout: float, *, once: bool = False) -> None:
         """`once`: objects are never replaced, and whoever stores them need not be allowed to read or remove any.
 
-        Such a bucket refuses rollups, by which anybody who may publish to one subject of a stream can empty it.
+        Such a bucket refuses rollups, by which anybody who may publish to one subject of a stream can empty it. What
+        comes later on the same subject it takes all the same, so of several messages the first counts.
         """
         self._client = client
         self._once = once
@@ -122,9 +123,8 @@ class Bucket:
             record, sequence = await self._seen(key)
             if record:
                 return record, sequence
-        request = {"last_by_subj": self._record_subject(key)}
         try:
-            answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{self._stream}", request)
+            answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{self._stream}", self._standing(self._record_subject(key)))
         except APIError as error:
             if error.err_code != error_codes.NO_MESSAGE:
                 raise
@@ -277,7 +277,8 @@ class Bucket:
                 headers = message.headers or {}
                 match headers.get("Status"):
                     case None:
-                        batch.append(message.data)
+                        if len(batch) < left:  # behind the last there may be what a stranger wrote
+                            batch.append(message.data)
                     case "204" if batch:
                         left -= len(batch)
                         if left > 0:
@@ -292,8 +293,10 @@ class Bucket:
     async def delete(self, key: str) -> None:
         record, sequence = await self.record(key, of_leader=True)
         if record:
-            # Only the record that was read, and no tombstone in its place: what a put commits meanwhile stays.
-            await self._purge(self._record_subject(key), seq=sequence + 1)
+            # Only the record that was read, and no tombstone in its place: what a put commits meanwhile stays. Where
+            # nothing is ever replaced, what came later counts as little as before.
+            limits = {} if self._once else {"seq": sequence + 1}
+            await self._purge(self._record_subject(key), **limits)
             await self._purge(self._data_subject(record.nuid))
 
     async def keys(self) -> list[str]:
@@ -317,6 +320,10 @@ class Bucket:
                 await self._purge(subject)
                 swept += 1
         return swept
+
+    def _standing(self, subject: str) -> dict[str, object]:
+        """The question for the message on `subject` that counts."""
+        return {"seq": 1, "next_by_subj": subject} if self._once else {"last_by_subj": subject}
 
     def _data_subject(self, nuid: str) -> str:
         return f"$O.{self._name}.C.{nuid}"
@@ -354,12 +361,14 @@ class Bucket:
         raise nats.errors.TimeoutError
 
     async def _direct(self, subject: str) -> tuple[bytes, dict[str, str]]:
-        """Get the last message on `subject` and its headers from any replica; no headers where there is none."""
-        name = f"$JS.API.DIRECT.GET.{self._stream}.{subject}"
+        """Get the message that counts on `subject` and its headers from any replica; no headers where there is none."""
+        name, payload = f"$JS.API.DIRECT.GET.{self._stream}.{subject}", b""
+        if self._once:
+            name, payload = f"$JS.API.DIRECT.GET.{self._stream}", msgspec.json.encode(self._standing(subject))
         try:
-            reply = await self._client.request(name, timeout=_AGAIN)
+            reply = await self._client.request(name, payload, timeout=_AGAIN)
         except nats.errors.TimeoutError:  # a read can be asked again, which is cheaper than watching over each
-            reply = await self._while_connected(self._client.request(name, timeout=self._timeout))
+            reply = await self._while_connected(self._client.request(name, payload, timeout=self._timeout))
         headers = reply.headers or {}
         match headers.get("Status"):
             case None:
