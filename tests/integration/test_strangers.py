@@ -1,4 +1,4 @@
-"""What somebody with ill will can do as a viewer, a submitter or a notifier: all that the server has is tried."""
+"""What somebody with ill will can do as any role but the operator: all that the server has is tried."""
 
 import asyncio
 import base64
@@ -25,7 +25,17 @@ from v2t_stream.errors import BrokerError, Denied, StoreError
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_bucket import digest_of
 from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, STAGES, STREAMS
+from v2t_stream.topology.streams import (
+    BUCKET_SUBJECT,
+    CHUNKS,
+    DEAD,
+    DONE,
+    INBOX,
+    JOBS,
+    STAGES,
+    STREAMS,
+    SUBMIT_SUBJECT,
+)
 
 GUESTS: Final = ("viewer", "submitter", "notifier")
 BUCKETS: Final = tuple(f"OBJ_v2t_{name}" for name in ("media", "uploads", "transcripts", "models"))
@@ -35,6 +45,8 @@ DURABLES: Final = {
     for stream in EVERY_STREAM
 }
 UPLOADS: Final = "OBJ_v2t_uploads"
+MODELS: Final = "OBJ_v2t_models"
+TRUSTED: Final = ("OBJ_v2t_media", "OBJ_v2t_transcripts")  # what a worker replaces and removes
 
 
 class Secret(NamedTuple):
@@ -156,6 +168,7 @@ def payloads(subject: str, reply: str) -> Iterator[bytes]:
     stream = next((each for each in EVERY_STREAM if each in subject.split(".")), JOBS)
     consumer: dict[str, Any] = {"name": "evil", "durable_name": "evil", "ack_policy": "none"}
     for request in (
+        {"stream_name": stream, "config": {**consumer, "deliver_subject": SUBMIT_SUBJECT, "headers_only": True}},
         {"subjects_filter": ">", "deleted_details": True},
         {"last_by_subj": ">"},
         {"last_by_subj": "$O.v2t_uploads.M.*"},
@@ -197,23 +210,7 @@ async def test_whatever_a_guest_does_the_work_and_the_words_of_others_stay(
 ) -> None:
     """Else a stolen password of a viewer stops the fleet, or a submitter reads, swaps or removes what others sent."""
     before = await held(operator)
-    async with await broker.connect(guest) as connection, Attacker(connection) as attacker:
-        subjects = api_subjects()
-        for subject in subjects:
-            await attacker.send(subject)
-        await attacker.rest()
-        answered = [subject for subject in subjects if subject.lower() not in attacker.denied]
-        assert len(attacker.denied) > len(subjects) / 2
-        for subject in answered:
-            for payload in payloads(subject, connection.client.new_inbox()):
-                await attacker.send(subject, payload)
-        for subject in published(role(guest)):
-            for header in server_api.headers():
-                for value in ("all", "sub", "0", "1", "@every 1s", "1s", f"$JS.API.STREAM.DELETE.{DEAD}", "$O.*.M.*"):
-                    await attacker.send(subject, b"x", {header: value})
-        await attacker.rest()
-        await asyncio.sleep(0.5)  # what it set off
-        heard = bytes(attacker.heard)
+    heard = await everything_tried(broker, guest)
     after = await held(operator)
     for name, was in before.items():
         if name.endswith("messages"):
@@ -224,6 +221,54 @@ async def test_whatever_a_guest_does_the_work_and_the_words_of_others_stay(
     assert len(heard) > 1000  # it heard something, and so would have heard this
     assert not [mark for mark in secret.marks(guest) if mark in heard]
     assert await JetStreamStore(operator.client).get(secret.key) == secret.data
+
+
+async def test_whatever_a_worker_does_there_is_only_what_it_must_be_trusted_with(
+    broker: Secured, operator: Connection, secret: Secret
+) -> None:
+    """Else a stolen laptop is an operator: it makes consumers, by which the server writes wherever their maker says.
+
+    A worker stores facts, media and transcripts, so it can spoil those. It changes no stream, makes and removes no
+    consumer, empties no stream of the work, submits nothing, and writes neither uploads nor shared models.
+    """
+    before = await held(operator)
+    await everything_tried(broker, "worker")
+    after = await held(operator)
+    for name, was in before.items():
+        if name.endswith("consumers"):
+            assert [each[:2] for each in was] == [each[:2] for each in after[name]], name
+        elif not name.endswith("messages"):
+            assert was == after[name], name
+        elif name.split()[0] not in TRUSTED:
+            assert was.items() <= after[name].items(), name
+    assert before[f"{UPLOADS} messages"] == after[f"{UPLOADS} messages"]
+    assert before[f"{MODELS} messages"] == after[f"{MODELS} messages"]
+    inbox = f"{INBOX} messages"
+    assert {subject for _, subject in after[inbox].keys() - before[inbox].keys()} == {BUCKET_SUBJECT}
+    assert await JetStreamStore(operator.client).get(secret.key) == secret.data
+
+
+async def everything_tried(broker: Secured, user: str) -> bytes:
+    """Do as that user whatever the server may know; what came back."""
+    async with await broker.connect(user) as connection, Attacker(connection) as attacker:
+        subjects = api_subjects()
+        for subject in subjects:
+            await attacker.send(subject)
+        await attacker.rest()
+        answered = [subject for subject in subjects if subject.lower() not in attacker.denied]
+        assert len(attacker.denied) > len(subjects) / 2
+        for subject in reversed(answered):  # so that what is made is not removed again
+            for payload in payloads(subject, connection.client.new_inbox()):
+                await attacker.send(subject, payload)
+                for reply in (f"$JS.API.STREAM.DELETE.{DEAD}", SUBMIT_SUBJECT, f"$O.{MODELS[4:]}.M.x"):
+                    await connection.client.publish(subject, payload, reply=reply)
+        for subject in published(role(user)):
+            for header in server_api.headers():
+                for value in ("all", "sub", "0", "1", "@every 1s", "1s", f"$JS.API.STREAM.DELETE.{DEAD}", "$O.*.M.*"):
+                    await attacker.send(subject, b"x", {header: value})
+        await attacker.rest()
+        await asyncio.sleep(0.5)  # what it set off
+        return bytes(attacker.heard)
 
 
 @pytest.mark.parametrize(("guest", "stream"), [("viewer", JOBS), ("submitter", INBOX)])

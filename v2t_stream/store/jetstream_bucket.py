@@ -123,8 +123,9 @@ class Bucket:
             record, sequence = await self._seen(key)
             if record:
                 return record, sequence
+        request = self._standing(self._record_subject(key))
         try:
-            answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{self._stream}", self._standing(self._record_subject(key)))
+            answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{self._stream}", request)
         except APIError as error:
             if error.err_code != error_codes.NO_MESSAGE:
                 raise
@@ -277,9 +278,9 @@ class Bucket:
                 headers = message.headers or {}
                 match headers.get("Status"):
                     case None:
-                        if len(batch) < left:  # behind the last there may be what a stranger wrote
-                            batch.append(message.data)
+                        batch.append(message.data)
                     case "204" if batch:
+                        batch = batch[:left]  # behind the last there may be what a stranger wrote
                         left -= len(batch)
                         if left > 0:
                             await ask(int(headers["Nats-Last-Sequence"]) + 1)  # travels while this batch is taken

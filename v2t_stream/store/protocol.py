@@ -92,10 +92,11 @@ class ObjectStore(Protocol):
     async def delete_prefix(self, prefix: str) -> int:
         """Remove all objects whose keys begin so, as in `media/<job>/`; how many there were."""
 
-    async def sweep(self, *, idle: float = 3600.0) -> int:
+    async def sweep(self, top: str, *, idle: float = 3600.0) -> int:
         """Remove what is of no use to anybody and goes by no other way; how many objects.
 
-        `idle`: seconds since whoever was writing it last did, well above any pause that a living one makes.
+        `top`: where, as in "transcripts"; whoever may write there may remove there too. `idle`: seconds since whoever
+        was writing it last did, well above any pause that a living one makes.
         """
 
 
@@ -192,13 +193,14 @@ class JetStreamStore:
                 await asyncio.gather(*map(bucket.delete, keys[start : start + AT_ONCE]))
         return len(keys)
 
-    async def sweep(self, *, idle: float = 3600.0) -> int:
-        """Remove what killed writers left of what stays (media expires); how many uploads.
+    async def sweep(self, top: str, *, idle: float = 3600.0) -> int:
+        """Remove what killed writers left where nothing expires; how many uploads.
 
         idle: seconds since an upload's last chunk, well above any pause that a living one makes.
         """
-        with _told("sweep the transcripts and models"):
-            return sum([await self._buckets[top].sweep(idle) for top in ("transcripts", "models")])
+        bucket = self._buckets[top]
+        with _told(f"sweep {top}/"):
+            return 0 if await bucket.max_age() else await bucket.sweep(idle)
 
     def _bucket(self, key: str) -> Bucket:
         top, slash, _ = key.partition("/")
