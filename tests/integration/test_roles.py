@@ -33,7 +33,8 @@ from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.errors import BrokerError, Denied
 from v2t_stream.fleet.presence import check_may_work, fleet
 from v2t_stream.jobs.dead_letters import dead_letters
-from v2t_stream.jobs.lists import history
+from v2t_stream.jobs.lists import history, read
+from v2t_stream.jobs.operations import cancel
 from v2t_stream.monitoring.survey import Surveyor
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
@@ -248,6 +249,16 @@ async def test_the_server_cannot_be_had_to_publish_what_a_role_may_not(role: str
         await connection.client.flush()
         await asyncio.sleep(1)  # nothing is to happen
         assert await state(operator) == before
+
+
+async def test_a_worker_cancels_a_job_without_an_error_though_it_may_not_tidy_up(filled: Secured) -> None:
+    """Else it is told that it may not, about a job that is cancelled."""
+    async with await filled.connect("worker") as worker:
+        job, store = new(), JetStreamStore(worker.client)
+        await worker.publish(Submitted(job=job, title="t", media="media/uploads/kept/source"))
+        await cancel(worker, store, await read(worker, job))
+        assert (await read(worker, job)).state == "cancelled"
+        assert await store.size("media/uploads/kept/source")
 
 
 async def test_nobody_hears_the_answers_to_another_role(filled: Secured) -> None:
