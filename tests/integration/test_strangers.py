@@ -22,6 +22,8 @@ from tests.secured import Secured, secured
 from v2t_stream.access.roles import ROLES, Role, role
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, Denied, StoreError
+from v2t_stream.jobs.lists import read as read_job
+from v2t_stream.jobs.operations import cancel
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_bucket import digest_of
 from v2t_stream.store.protocol import JetStreamStore
@@ -338,6 +340,35 @@ async def test_what_is_written_behind_an_upload_counts_for_nothing(
     await store.delete(key)
     assert await store.size(key) is None
     assert not await operator.subjects(UPLOADS, record_subject)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        *({"nuid": nuid} for nuid in (">", "*", "x.>", "x\n", "x y", "x\r\nPUB y 0")),
+        *({"digest": digest} for digest in ("SHA-256=abc", "SHA-256=é", "MD5=", "no")),
+        {"chunks": -1},
+        {"size": -1},
+    ],
+    ids=str,
+)
+async def test_a_forged_record_of_an_upload_leads_nowhere(
+    forged: dict[str, Any], broker: Secured, operator: Connection, secret: Secret
+) -> None:
+    """Else whoever cancels a stranger's job empties the bucket of all, by the stranger's own wildcard."""
+    key = f"media/uploads/{secrets.token_hex(12)}/source.flac"
+    record = {"name": key, "nuid": "mine", "size": 1, "chunks": 1, "digest": digest_of(sha256(b"")), **forged}
+    async with await broker.connect("submitter") as stranger:
+        subject = f"$O.v2t_uploads.M.{base64.urlsafe_b64encode(key.encode()).decode()}"
+        await stranger.js.publish(subject, json.dumps(record).encode())
+        job, _ = await submit(stranger, SubmitRequest(media=key))
+    store = JetStreamStore(operator.client)
+    for read in (store.size, store.sha256, store.get, store.delete):
+        with pytest.raises(StoreError, match="its record in the store is not readable"):
+            await read(key)
+    await operator.publish(Submitted(job=job, title="t", media=key))
+    await cancel(operator, store, await read_job(operator, job))
+    assert await store.get(secret.key) == secret.data
 
 
 def sha256(data: bytes) -> bytes:
