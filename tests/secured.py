@@ -69,7 +69,7 @@ class Secured:
 
     async def connect(self, user: str) -> Connection:
         settings = Settings.from_environment(self.environment(user))
-        return await connect(settings.nats_url, name=f"test {user}", login=Login.of(settings))
+        return await connect(settings.nats_url, name=f"test {user}", patience=PATIENCE, login=Login.of(settings))
 
 
 @contextlib.contextmanager

@@ -13,8 +13,21 @@ from v2t_stream.broker.embedded import server_path
 
 _SUBJECT: Final = re.compile(rb"\$(?:JS|SYS|JSC|NRG|G)((?:\.(?:[A-Z]+|\*|>|%s))+)")
 _HOLES: Final = ("*", "%s", ">")
-# What nats-py does not list: to look elsewhere in the stream, and to have the server tell of a message's way.
-_MORE_HEADERS: Final = ("Nats-Expected-Last-Subject-Sequence-Subject", "Nats-Trace-Dest", "Nats-Stream-Source")
+# What nats-py does not list: to look elsewhere in the stream, to have the server tell of a message's way, and what
+# servers tell each other.
+_MORE_HEADERS: Final = (
+    "Nats-Expected-Last-Subject-Sequence-Subject",
+    "Nats-Trace-Dest",
+    "Nats-Trace-Only",
+    "Nats-Trace-Hop",
+    "Nats-Trace-Origin-Account",
+    "Nats-Stream-Source",
+    "Nats-Counter-Sources",
+    "Nats-Request-Info",
+    "Nats-Required-Api-Level",
+    "Nats-Response-Type",
+    "traceparent",
+)
 
 
 @functools.cache

@@ -32,12 +32,13 @@ class Swept(JetStreamStore):
         self.away = away
         self.done = asyncio.Event()
 
-    async def sweep(self, *, idle: float = 0.0) -> int:
+    async def sweep(self, top: str, *, idle: float = 0.0) -> int:
         if self.away:
             self.away = False
             raise StoreAway("away")
-        swept = await super().sweep(idle=0)
-        self.done.set()
+        swept = await super().sweep(top, idle=0)
+        if top == "transcripts":
+            self.done.set()
         return swept
 
 

@@ -267,8 +267,8 @@ async def test_sweep_takes_what_no_record_names(store: JetStreamStore, client: N
     await store.put("transcripts/j/t", b"kept")
     for _ in range(3):
         await client.jetstream().publish(f"$O.{TRANSCRIPTS}.C.left", b"by a killed writer")
-    assert await store.sweep() == 0  # it may still be at work
-    assert await store.sweep(idle=0) == 1
+    assert await store.sweep("transcripts") == 0  # it may still be at work
+    assert await store.sweep("transcripts", idle=0) == 1
     assert await messages(client, TRANSCRIPTS) == 2
     assert await store.get("transcripts/j/t") == b"kept"
 

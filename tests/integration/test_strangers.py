@@ -1,8 +1,9 @@
-"""What somebody with ill will can do as a viewer, a submitter or a notifier: all that the server has is tried."""
+"""What somebody with ill will can do as any role but the operator: all that the server has is tried."""
 
 import asyncio
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -21,9 +22,22 @@ from tests.secured import Secured, secured
 from v2t_stream.access.roles import ROLES, Role, role
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, Denied, StoreError
+from v2t_stream.jobs.lists import read as read_job
+from v2t_stream.jobs.operations import cancel
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, STAGES, STREAMS
+from v2t_stream.store.record import digest_of
+from v2t_stream.topology.streams import (
+    BUCKET_SUBJECT,
+    CHUNKS,
+    DEAD,
+    DONE,
+    INBOX,
+    JOBS,
+    STAGES,
+    STREAMS,
+    SUBMIT_SUBJECT,
+)
 
 GUESTS: Final = ("viewer", "submitter", "notifier")
 BUCKETS: Final = tuple(f"OBJ_v2t_{name}" for name in ("media", "uploads", "transcripts", "models"))
@@ -33,6 +47,10 @@ DURABLES: Final = {
     for stream in EVERY_STREAM
 }
 UPLOADS: Final = "OBJ_v2t_uploads"
+MODELS: Final = "OBJ_v2t_models"
+FORGED: Final = {"Nats-Request-Info": '{"acc": "V2T", "svc": "V2T"}'}  # by which servers tell for whom they ask
+_AT_ONCE: Final = 50  # requests; a server ends the connection of whom it has more to send than he takes
+TRUSTED: Final = ("OBJ_v2t_media", "OBJ_v2t_transcripts")  # what a worker replaces and removes
 
 
 class Secret(NamedTuple):
@@ -119,7 +137,7 @@ class Attacker:
 
         self._client._error_cb = on_error
         self._inbox = self._client.new_inbox()
-        for subject in (f"{self._inbox}.*", "_INBOX.>", ">", "v2t.>", "$JS.>", "$O.>", "$KV.>", "$SYS.>"):
+        for subject in ("_INBOX.>", ">", "v2t.>", "$JS.>", "$O.>", "$KV.>", "$SYS.>"):
             await self._client.subscribe(subject, cb=hear)
         return self
 
@@ -130,7 +148,7 @@ class Attacker:
         self._sent += 1
         reply = f"{self._inbox}.{self._sent}"
         await self._client.publish(subject, payload, reply=reply, headers=headers)
-        if self._sent % 200 == 0:
+        if self._sent % _AT_ONCE == 0:
             await self.rest()
 
     async def rest(self) -> None:
@@ -154,6 +172,7 @@ def payloads(subject: str, reply: str) -> Iterator[bytes]:
     stream = next((each for each in EVERY_STREAM if each in subject.split(".")), JOBS)
     consumer: dict[str, Any] = {"name": "evil", "durable_name": "evil", "ack_policy": "none"}
     for request in (
+        {"stream_name": stream, "config": {**consumer, "deliver_subject": SUBMIT_SUBJECT, "headers_only": True}},
         {"subjects_filter": ">", "deleted_details": True},
         {"last_by_subj": ">"},
         {"last_by_subj": "$O.v2t_uploads.M.*"},
@@ -195,23 +214,7 @@ async def test_whatever_a_guest_does_the_work_and_the_words_of_others_stay(
 ) -> None:
     """Else a stolen password of a viewer stops the fleet, or a submitter reads, swaps or removes what others sent."""
     before = await held(operator)
-    async with await broker.connect(guest) as connection, Attacker(connection) as attacker:
-        subjects = api_subjects()
-        for subject in subjects:
-            await attacker.send(subject)
-        await attacker.rest()
-        answered = [subject for subject in subjects if subject.lower() not in attacker.denied]
-        assert len(attacker.denied) > len(subjects) / 2
-        for subject in answered:
-            for payload in payloads(subject, connection.client.new_inbox()):
-                await attacker.send(subject, payload)
-        for subject in published(role(guest)):
-            for header in server_api.headers():
-                for value in ("all", "sub", "0", "1", "@every 1s", "1s", f"$JS.API.STREAM.DELETE.{DEAD}", "$O.*.M.*"):
-                    await attacker.send(subject, b"x", {header: value})
-        await attacker.rest()
-        await asyncio.sleep(0.5)  # what it set off
-        heard = bytes(attacker.heard)
+    heard = await everything_tried(broker, guest)
     after = await held(operator)
     for name, was in before.items():
         if name.endswith("messages"):
@@ -222,6 +225,55 @@ async def test_whatever_a_guest_does_the_work_and_the_words_of_others_stay(
     assert len(heard) > 1000  # it heard something, and so would have heard this
     assert not [mark for mark in secret.marks(guest) if mark in heard]
     assert await JetStreamStore(operator).get(secret.key) == secret.data
+
+
+async def test_whatever_a_worker_does_there_is_only_what_it_must_be_trusted_with(
+    broker: Secured, operator: Connection, secret: Secret
+) -> None:
+    """Else a stolen laptop is an operator: it makes consumers, by which the server writes wherever their maker says.
+
+    A worker stores facts, media and transcripts, so it can spoil those. It changes no stream, makes and removes no
+    consumer, empties no stream of the work, submits nothing, and writes neither uploads nor shared models.
+    """
+    before = await held(operator)
+    await everything_tried(broker, "worker")
+    after = await held(operator)
+    for name, was in before.items():
+        if name.endswith("consumers"):
+            assert [each[:2] for each in was] == [each[:2] for each in after[name]], name
+        elif not name.endswith("messages"):
+            assert was == after[name], name
+        elif name.split()[0] not in TRUSTED:
+            assert was.items() <= after[name].items(), name
+    assert before[f"{UPLOADS} messages"] == after[f"{UPLOADS} messages"]
+    assert before[f"{MODELS} messages"] == after[f"{MODELS} messages"]
+    inbox = f"{INBOX} messages"
+    assert {subject for _, subject in after[inbox].keys() - before[inbox].keys()} == {BUCKET_SUBJECT}
+    assert await JetStreamStore(operator).get(secret.key) == secret.data
+
+
+async def everything_tried(broker: Secured, user: str) -> bytes:
+    """Do as that user whatever the server may know; what came back."""
+    async with await broker.connect(user) as connection, Attacker(connection) as attacker:
+        subjects = api_subjects()
+        for subject in subjects:
+            await attacker.send(subject)
+        await attacker.rest()
+        answered = [subject for subject in subjects if subject.lower() not in attacker.denied]
+        assert len(attacker.denied) > len(subjects) / 2
+        for subject in reversed(answered):  # so that what is made is not removed again
+            for payload in payloads(subject, connection.client.new_inbox()):
+                await attacker.send(subject, payload)
+                await attacker.send(subject, payload, FORGED)
+                for reply in (f"$JS.API.STREAM.DELETE.{DEAD}", SUBMIT_SUBJECT, f"$O.{MODELS[4:]}.M.x"):
+                    await connection.client.publish(subject, payload, reply=reply)
+        for subject in published(role(user)):
+            for header in server_api.headers():
+                for value in ("all", "sub", "0", "1", "@every 1s", "1s", f"$JS.API.STREAM.DELETE.{DEAD}", "$O.*.M.*"):
+                    await attacker.send(subject, b"x", {header: value})
+        await attacker.rest()
+        await asyncio.sleep(0.5)  # what it set off
+        return bytes(attacker.heard)
 
 
 @pytest.mark.parametrize(("guest", "stream"), [("viewer", JOBS), ("submitter", INBOX)])
@@ -265,6 +317,62 @@ async def test_an_upload_is_never_replaced(broker: Secured, operator: Connection
         with pytest.raises(StoreError, match="is stored already, and is never replaced"):
             await JetStreamStore(connection).put(secret.key, b"other")
     assert await JetStreamStore(operator).get(secret.key) == secret.data
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000], ids=["one message", "several messages"])
+async def test_what_is_written_behind_an_upload_counts_for_nothing(
+    size: int, broker: Secured, operator: Connection
+) -> None:
+    """Else who learns a key from a viewer and asks for nothing first has his own words in the sender's transcript."""
+    key, data = f"media/uploads/{secrets.token_hex(12)}/source.flac", os.urandom(size)
+    store = JetStreamStore(operator)
+    record_subject = f"$O.v2t_uploads.M.{base64.urlsafe_b64encode(key.encode()).decode()}"
+    async with await broker.connect("submitter") as sender, await broker.connect("submitter") as thief:
+        await JetStreamStore(sender.client).put(key, data)
+        record = json.loads(await operator.last(UPLOADS, record_subject) or b"")
+        other = b"words of somebody else"
+        forged = {**record, "nuid": "other", "size": len(other), "chunks": 1, "digest": digest_of(sha256(other))}
+        await thief.client.jetstream().publish("$O.v2t_uploads.C.other", other)
+        await thief.client.jetstream().publish(f"$O.v2t_uploads.C.{record['nuid']}", other)
+        await thief.client.jetstream().publish(record_subject, json.dumps(forged).encode())
+    assert await store.get(key) == data
+    assert (await store.size(key), await store.sha256(key)) == (size, sha256(data).hex())
+    await store.delete(key)
+    assert await store.size(key) is None
+    assert not await operator.subjects(UPLOADS, record_subject)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        *({"nuid": nuid} for nuid in (">", "*", "x.>", "x\n", "x y", "x\r\nPUB y 0")),
+        *({"digest": digest} for digest in ("SHA-256=abc", "SHA-256=é", "MD5=", "no")),
+        {"chunks": -1},
+        {"size": -1},
+    ],
+    ids=str,
+)
+async def test_a_forged_record_of_an_upload_leads_nowhere(
+    forged: dict[str, Any], broker: Secured, operator: Connection, secret: Secret
+) -> None:
+    """Else whoever cancels a stranger's job empties the bucket of all, by the stranger's own wildcard."""
+    key = f"media/uploads/{secrets.token_hex(12)}/source.flac"
+    record = {"name": key, "nuid": "mine", "size": 1, "chunks": 1, "digest": digest_of(sha256(b"")), **forged}
+    async with await broker.connect("submitter") as stranger:
+        subject = f"$O.v2t_uploads.M.{base64.urlsafe_b64encode(key.encode()).decode()}"
+        await stranger.client.jetstream().publish(subject, json.dumps(record).encode())
+        job, _ = await submit(stranger, SubmitRequest(media=key))
+    store = JetStreamStore(operator)
+    for read in (store.size, store.sha256, store.get, store.delete):
+        with pytest.raises(StoreError, match="its record in the store is not readable"):
+            await read(key)
+    await operator.publish(Submitted(job=job, title="t", media=key))
+    await cancel(operator, store, await read_job(operator, job))
+    assert await store.get(secret.key) == secret.data
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 async def test_a_submission_is_not_swallowed_by_one_who_guesses_it(broker: Secured, tmp_path: Path) -> None:

@@ -136,6 +136,18 @@ def test_a_revoked_user_is_gone_and_the_others_stay(folder: Path) -> None:
     assert credentials.read(folder) == [user for user in before if user.name != "worker"]
 
 
+def test_the_authority_s_key_may_be_kept_elsewhere(folder: Path, tmp_path: Path) -> None:
+    """Else who keeps it in a safe can add no machine, or is told to make a new authority, which nobody trusts."""
+    key = folder / certificates.CA_KEY
+    key.rename(tmp_path / "safe")
+    for command in (("add", folder, "worker", "m4"), ("list", folder), ("revoke", folder, "m4")):
+        assert run(*command).exit_code == 0
+    with pytest.raises(SettingsError, match=r"lacks .+ca-key\.pem.+: put both there as v2t secrets init made them"):
+        credentials.renew(folder, [])
+    (tmp_path / "safe").rename(key)
+    assert run("renew", folder).exit_code == 0
+
+
 def test_a_renewed_certificate_is_for_the_same_names_or_those_that_are_told(folder: Path) -> None:
     """Else renewing shuts out whoever uses the second name."""
     assert certificates.hosts_of(folder) == ["hub.example", "10.0.0.1", "::1"]

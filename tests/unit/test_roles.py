@@ -19,7 +19,7 @@ def may(name: str, subject: str) -> bool:
     if of.name == "operator":
         return True
     allowed = [*of.publishes, *(API + ask for ask in of.asks)]
-    return any(_matches(each, subject) for each in allowed) and subject not in [API + ask for ask in of.asks_not]
+    return any(_matches(each, subject) for each in allowed)
 
 
 def _matches(pattern: str, subject: str) -> bool:

@@ -51,7 +51,7 @@ def make_server_certificate(folder: Path, hosts: x509.SubjectAlternativeName) ->
         authority_key = serialization.load_pem_private_key((folder / CA_KEY).read_bytes(), None)
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{folder} has no {CA} with its {CA_KEY} ({error}): make them by v2t secrets init"
+            f"{folder} lacks the authority's {CA} or {CA_KEY} ({error}): put both there as v2t secrets init made them"
         ) from error
     if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
         raise SettingsError(f"{folder / CA_KEY} is none of v2t secrets init: have its owner sign the certificate")

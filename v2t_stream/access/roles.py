@@ -45,7 +45,6 @@ class Role(NamedTuple):
     account: str
     publishes: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()  # of the JetStream API, what follows `$JS.API.`
-    asks_not: tuple[str, ...] = ()  # of these
     hears: tuple[str, ...] = ()  # as it is published
     serves: tuple[str, ...] = ()  # requests that it answers
     connections: int = 0  # at once, of all its users together; 0: as many as the server takes
@@ -57,10 +56,10 @@ class User(NamedTuple):
     password: str  # as the configuration has it: a bcrypt hash, or a variable
 
 
-def _of_durables(stream: str, *verbs: str) -> tuple[str, ...]:
-    """Requests about the consumers that hand out the work in `stream`."""
+def _to_take(stream: str) -> tuple[str, ...]:
+    """To take work from `stream`."""
     durables = [consumer.durable for row in STAGES if row.stream == stream for consumer in row.consumers]
-    return tuple(f"CONSUMER.{verb}.{stream}.{durable}" for verb in verbs for durable in durables)
+    return tuple(f"CONSUMER.MSG.NEXT.{stream}.{durable}" for durable in durables)
 
 
 def _bucket(name: str) -> tuple[str, ...]:
@@ -69,18 +68,15 @@ def _bucket(name: str) -> tuple[str, ...]:
     return (f"STREAM.INFO.{stream}", f"STREAM.MSG.GET.{stream}", f"DIRECT.GET.{stream}", f"DIRECT.GET.{stream}.>")
 
 
-# To read the facts of jobs. Nobody needs a consumer for that, of which a stream can have only so many.
+# To read the facts of jobs. Nobody needs a consumer for that, and nobody but an operator may make one: a stream can
+# have only so many, and the server publishes what a consumer delivers on whatever subject its maker has named, in the
+# account of the streams and in its own name.
 _READ: Final = tuple(
     request for stream in (JOBS, DEAD) for request in (f"STREAM.MSG.GET.{stream}", f"DIRECT.GET.{stream}")
 )
-# As workers of the release before read them, which work beside those of this one. Of JOBS workers take work too.
-_READ_BEFORE: Final = (
-    *(f"CONSUMER.{verb}.{stream}.*" for stream in (JOBS, DEAD) for verb in ("CREATE", "MSG.NEXT", "DELETE")),
-    f"STREAM.MSG.GET.{INBOX}",
-)
 _LOOK: Final = (
     *(f"STREAM.INFO.{stream}" for stream in STREAMS),
-    *(f"CONSUMER.INFO.{stream}.*" for stream in (INBOX, JOBS, CHUNKS, DEAD)),
+    *(f"CONSUMER.INFO.{stream}.*" for stream in (INBOX, JOBS, CHUNKS)),
     "INFO",  # how much is stored
     f"STREAM.MSG.GET.{DONE}",
     f"DIRECT.GET.{DONE}",
@@ -112,9 +108,7 @@ ROLES: Final = (
         asks=(
             *_LOOK,
             *_READ,
-            *_READ_BEFORE,
-            *_of_durables(INBOX, "MSG.NEXT"),
-            *_of_durables(CHUNKS, "MSG.NEXT"),
+            *(request for stream in (INBOX, JOBS, CHUNKS) for request in _to_take(stream)),
             *_bucket(MEDIA),
             *_bucket(UPLOADS),
             *_bucket(TRANSCRIPTS),
@@ -122,7 +116,6 @@ ROLES: Final = (
             f"STREAM.PURGE.OBJ_{MEDIA}",  # what is replaced, or of no use any more
             f"STREAM.PURGE.OBJ_{TRANSCRIPTS}",
         ),
-        asks_not=_of_durables(JOBS, "CREATE", "DELETE"),
         hears=("v2t.job.*.cancelled", "v2t.job.*.rerun.*", _STORED),
         serves=("$SRV.>",),
     ),
@@ -255,20 +248,14 @@ def _permissions(of: Role) -> Iterator[str]:
     """What else would be in vain is refused with a word, so that a program need not wait for an answer."""
     yield "    default_permissions {"
     yield "      publish: {"
-    yield from _subjects("allow", [*of.publishes, *map(_MAPPED.__add__, of.asks)])
-    yield from _subjects("deny", [*map(_MAPPED.__add__, of.asks_not)])
+    yield "        allow: ["
+    yield from (f"          {json.dumps(subject)}" for subject in (*of.publishes, *map(_MAPPED.__add__, of.asks)))
+    yield "        ]"
     yield "      }"
     yield f"      subscribe: {json.dumps(['_INBOX.>', *of.hears, *of.serves])}"
     if of.serves:
         yield "      allow_responses: true"
     yield "    }"
-
-
-def _subjects(name: str, subjects: list[str]) -> Iterator[str]:
-    if subjects:
-        yield f"        {name}: ["
-        yield from (f"          {json.dumps(subject)}" for subject in subjects)
-        yield "        ]"
 
 
 if __name__ == "__main__":

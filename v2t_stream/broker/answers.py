@@ -63,6 +63,12 @@ class Answers:
             raise nats.errors.NoRespondersError
         return answer
 
+    async def hear_out(self, due: int) -> None:
+        """Wait for `due` answers, whatever they are; no longer than until the first that does not come."""
+        with suppress(nats.errors.Error, TimeoutError):
+            for _ in range(due):
+                await self.next()
+
     def _is_lost(self) -> bool:
         """Whether it is another connection than the first; what is asked before there is one is sent when it comes."""
         life = self._client.stats["reconnects"] if self._client.is_connected else None

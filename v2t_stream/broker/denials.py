@@ -27,7 +27,7 @@ _WORDS: Final = (
     ("$js.api.stream.update.", "set up streams", _OPERATORS),
     ("$js.api.stream.delete.", "delete streams", _OPERATORS),
     ("$js.api.stream.info.obj_", "read files", "a viewer's or an operator's"),
-    ("$js.api.stream.msg.get.v2t_inbox", "read what is sent", "a worker's or an operator's"),
+    ("$js.api.stream.msg.get.v2t_inbox", "read what is sent", _OPERATORS),
     ("$js.api.stream.msg.get.obj_", "read files", "a viewer's or an operator's"),
     ("$js.api.direct.get.obj_", "read files", "a viewer's or an operator's"),
     ("$js.api.", "look at jobs and queues", "a viewer's or an operator's"),

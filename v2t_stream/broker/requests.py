@@ -104,7 +104,11 @@ class Requests:
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         """The latest message on `subject`, or None; from the stream's leader, for another replica may lag behind."""
-        answer = await self.find(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+        return await self.message(stream, last_by_subj=subject)
+
+    async def message(self, stream: str, **which: Any) -> Stored | None:
+        """The message that `which` asks for as STREAM.MSG.GET takes it, or None; from the stream's leader."""
+        answer = await self.find(f"STREAM.MSG.GET.{stream}", which)
         if answer is None:
             return None
         message = answer["message"]

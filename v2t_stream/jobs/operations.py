@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, Rerun
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import BrokerError, StoreError, V2TError
+from v2t_stream.errors import BrokerError, Denied, StoreError, V2TError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs.lists import children
 from v2t_stream.jobs.state import Job
@@ -37,11 +37,12 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
             await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
     if job.state == "queued" and not (job.submitted and (job.submitted.media or job.submitted.link)):
         return  # there is nothing of it yet
-    for tasks in any_run(ChunkTask, accelerator="*", job=job.id, n="*"):
-        await _drop(connection, tasks)
+    with contextlib.suppress(BrokerError):  # who takes them up finds that the job was cancelled
+        for tasks in any_run(ChunkTask, accelerator="*", job=job.id, n="*"):
+            await _drop(connection, tasks)
     if store is None:
         return
-    with contextlib.suppress(StoreError):  # it expires by itself
+    with contextlib.suppress(StoreError, Denied):  # it expires by itself
         await store.delete_prefix(f"media/{job.id}/")
         if job.submitted and job.submitted.media and job.submitted.media.startswith(f"{UPLOADED}/"):  # its own
             await store.delete(job.submitted.media)

@@ -21,6 +21,7 @@ from v2t_stream.store.protocol import ObjectStore
 
 PART: Final = 8 << 20  # bytes; what both stores take in one go, and little to fetch again
 _MANIFEST: Final = "manifest.json"
+_IDLE: Final = 3600.0  # seconds since the latest byte, after which whoever was sharing a model has been killed
 
 
 class SharedModel:
@@ -80,6 +81,7 @@ async def shared(store: ObjectStore) -> dict[str, Manifest]:
 
 async def share(store: ObjectStore, key: str, folder: Path, manifest: Manifest, on_bytes: OnBytes) -> bool:
     """Put the model in `folder` into the store, less what is there already; False where all was. Raises StoreError."""
+    await store.sweep("models", idle=_IDLE)  # what one that was killed has left
     prefix = _prefix(key)
     try:
         before = await find(store, key)

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY: Final = 300.0  # seconds between two looks at the upload bucket
 _SWEEP_EVERY: Final = 3600.0  # seconds between two looks for what is of no use any more
+_SWEPT: Final = ("media", "transcripts")  # where workers write; models/ is swept by who shares models
 _AGAIN: Final = 15.0  # seconds after a look that failed
 
 
@@ -45,7 +46,8 @@ async def keep_house(connection: Connection, store: ObjectStore, settings: Setti
                 if upload_sync and (announced := (await upload_sync.run())[0]):
                     log.info("%d uploads had no job, and have been announced", announced)
                 if time.monotonic() - swept > _SWEEP_EVERY:
-                    log.info("%d objects were of no use and are removed", await store.sweep())
+                    removed = sum([await store.sweep(top) for top in _SWEPT])
+                    log.info("%d objects were of no use and are removed", removed)
                     swept = time.monotonic()
             pause = LOOK_EVERY
         except Denied as error:

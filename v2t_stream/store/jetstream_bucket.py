@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 import nats.errors
@@ -14,7 +14,7 @@ import nats.errors
 from schemas.message import decode_as
 from v2t_stream.broker import error_codes
 from v2t_stream.broker.answers import Answers
-from v2t_stream.broker.requests import Requests
+from v2t_stream.broker.requests import Requests, Stored
 from v2t_stream.errors import Denied, Refused, StoreError
 from v2t_stream.store.record import Record, data_subject, digest_of, key_of, record_subject
 
@@ -34,7 +34,8 @@ class Bucket:
         """`timeout`: seconds that one message of an object may take.
 
         `once`: objects are never replaced, and whoever stores them need not be allowed to read or remove any. Such a
-        bucket refuses rollups, by which anybody who may publish to one subject of a stream can empty it.
+        bucket refuses rollups, by which anybody who may publish to one subject of a stream can empty it. What comes
+        later on the same subject it takes all the same, so of several messages the first counts.
         """
         self._requests = requests
         self._client = requests.client
@@ -76,15 +77,9 @@ class Bucket:
 
         Any replica answers a direct get, and one may lag behind: only the leader is believed that there is none.
         """
-        if not of_leader and (seen := await self._seen(key))[0]:
-            return seen
-        stored = await self._requests.last(self._stream, record_subject(self._name, key))
-        return (decode_as(Record, stored.data), stored.sequence) if stored else (None, 0)
-
-    async def _seen(self, key: str) -> tuple[Record | None, int]:
-        """The same by whichever replica answers."""
-        stored = await self._requests.direct(self._stream, record_subject(self._name, key))
-        return (decode_as(Record, stored.data), stored.sequence) if stored else (None, 0)
+        subject = record_subject(self._name, key)
+        seen = None if of_leader else await self._glance(subject)
+        return _record(seen or await self._requests.message(self._stream, **self._standing(subject)))
 
     async def upload(self, key: str, source: BinaryIO) -> None:
         """Send the bytes, then commit them with the record; whatever ends this before leaves the old object."""
@@ -110,13 +105,13 @@ class Bucket:
                         if chunks - stored == _IN_FLIGHT:
                             stored += await self._ack(acks)
                     # While the last chunks travel. Should that replica lag behind, the commit finds out.
-                    old, sequence = (None, 0) if self._once else await self._seen(key)
+                    standing = None if self._once else await self._glance(record_subject(self._name, key))
                     while stored < chunks:
                         stored += await self._ack(acks)
                 except Refused:
                     # Refused, as by a server that is full. What is still on its way could find the room that taking
                     # back makes, and stay: hear of it first.
-                    await self._hear_out(acks, chunks - stored - 1)
+                    await acks.hear_out(chunks - stored - 1)
                     raise
             record = Record(
                 name=key,
@@ -129,7 +124,7 @@ class Bucket:
                 options={"max_chunk_size": length},
             )
             committing = True
-            replaced = await self._commit(record, old, sequence)
+            replaced = await self._commit(record, *_record(standing))
         except Denied:
             raise  # nothing was stored
         except BaseException:
@@ -212,7 +207,7 @@ class Bucket:
         """Yield the object's chunks in order, a window of them at most at a time; end early where some are gone."""
         subject = data_subject(self._name, record.nuid)
         if record.chunks == 1:  # one request instead of a subscription
-            if stored := await self._requests.direct(self._stream, subject):
+            if stored := await self._glance(subject):
                 yield [stored.data]
             return
 
@@ -235,6 +230,7 @@ class Bucket:
                     case None:
                         batch.append(message.data)
                     case "204" if batch:
+                        batch = batch[:left]  # behind the last there may be what a stranger wrote
                         left -= len(batch)
                         if left > 0:
                             await ask(int(headers["Nats-Last-Sequence"]) + 1)  # travels while this batch is taken
@@ -249,8 +245,10 @@ class Bucket:
     async def delete(self, key: str) -> None:
         record, sequence = await self.record(key, of_leader=True)
         if record:
-            # Only the record that was read, and no tombstone in its place: what a put commits meanwhile stays.
-            await self._purge(record_subject(self._name, key), seq=sequence + 1)
+            # Only the record that was read, and no tombstone in its place: what a put commits meanwhile stays. Where
+            # nothing is ever replaced, what came later counts as little as before.
+            limits = {} if self._once else {"seq": sequence + 1}
+            await self._purge(record_subject(self._name, key), **limits)
             await self._purge(data_subject(self._name, record.nuid))
 
     async def keys(self) -> list[str]:
@@ -270,7 +268,7 @@ class Bucket:
         now = datetime.fromisoformat((await self._requests.api(f"STREAM.INFO.{self._stream}"))["ts"])
         swept = 0
         for subject in orphans:
-            latest = await self._requests.direct(self._stream, subject)
+            latest = await self._glance(subject)
             if latest and now.timestamp() - latest.at > idle:
                 await self._purge(subject)
                 swept += 1
@@ -279,15 +277,22 @@ class Bucket:
     async def _purge(self, subject: str, **limits: int) -> None:
         await self._requests.api(f"STREAM.PURGE.{self._stream}", {"filter": subject, **limits})
 
+    def _standing(self, subject: str) -> dict[str, Any]:
+        """The question for the message on `subject` that counts."""
+        return {"seq": 1, "next_by_subj": subject} if self._once else {"last_by_subj": subject}
+
+    async def _glance(self, subject: str) -> Stored | None:
+        """The message that counts on `subject`, by whichever replica answers."""
+        if self._once:
+            return await self._requests.direct(self._stream, **self._standing(subject))
+        return await self._requests.direct(self._stream, subject)
+
     async def _ack(self, acks: Answers) -> int:
         """Wait until one more chunk is stored; 1."""
         answer = await acks.next()
         self._requests.read("a chunk", answer.data)
         return 1
 
-    async def _hear_out(self, acks: Answers, due: int) -> None:
-        """Wait for `due` answers, whatever they are; no longer than until the first that does not come."""
-        with suppress(nats.errors.Error, TimeoutError):
-            for _ in range(due):
-                with suppress(Refused):
-                    await self._ack(acks)
+
+def _record(stored: Stored | None) -> tuple[Record | None, int]:
+    return (decode_as(Record, stored.data), stored.sequence) if stored else (None, 0)

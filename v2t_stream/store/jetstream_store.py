@@ -99,13 +99,14 @@ class JetStreamStore:
                 await asyncio.gather(*map(bucket.delete, keys[start : start + AT_ONCE]))
         return len(keys)
 
-    async def sweep(self, *, idle: float = 3600.0) -> int:
-        """Remove what killed writers left of what stays (media expires); how many uploads.
+    async def sweep(self, top: str, *, idle: float = 3600.0) -> int:
+        """Remove what killed writers left where nothing expires; how many uploads.
 
         idle: seconds since an upload's last chunk, well above any pause that a living one makes.
         """
-        with _told("sweep the transcripts and models"):
-            return sum([await self._buckets[top].sweep(idle) for top in ("transcripts", "models")])
+        bucket = self._buckets[top]
+        with _told(f"sweep {top}/"):
+            return 0 if await bucket.max_age() else await bucket.sweep(idle)
 
     def _bucket(self, key: str) -> Bucket:
         top, slash, _ = key.partition("/")

@@ -195,14 +195,12 @@ class MinioStore:
         with self._told(f"delete {prefix}"):
             return await self._threads.run(lambda _: self._delete(bucket, self._names(bucket, start)))
 
-    async def sweep(self, *, idle: float = 0) -> int:  # noqa: ARG002  # half an object is the server's own affair
+    async def sweep(self, top: str, *, idle: float = 0) -> int:  # noqa: ARG002  # half an object is the server's own affair
         """Remove what has expired, where the server has no rules for that."""
         with self._told("remove what has expired"):
+            bucket = self._bucket(top)
             return await self._threads.run(
-                lambda _: sum(
-                    self._delete(bucket, list(minio_buckets.expired(self._client, bucket)))
-                    for bucket in map(self._bucket, _TOPS)
-                )
+                lambda _: self._delete(bucket, list(minio_buckets.expired(self._client, bucket)))
             )
 
     @contextmanager

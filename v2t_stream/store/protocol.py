@@ -72,10 +72,11 @@ class ObjectStore(Protocol):
     async def delete_prefix(self, prefix: str) -> int:
         """Remove all objects whose keys begin so, as in `media/<job>/`; how many there were."""
 
-    async def sweep(self, *, idle: float = 3600.0) -> int:
+    async def sweep(self, top: str, *, idle: float = 3600.0) -> int:
         """Remove what is of no use to anybody and goes by no other way; how many objects.
 
-        `idle`: seconds since whoever was writing it last did, well above any pause that a living one makes.
+        `top`: where, as in "transcripts"; whoever may write there may remove there too. `idle`: seconds since whoever
+        was writing it last did, well above any pause that a living one makes.
         """
 
 

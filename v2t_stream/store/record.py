@@ -2,20 +2,24 @@
 
 import base64
 import hashlib
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
+from msgspec import Meta
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """ADR-20's ObjectInfo, without what this program does not use."""
+    """ADR-20's ObjectInfo, without what this program does not use.
+
+    Whoever may send a file may write one, and what it names becomes part of a subject that is purged.
+    """
 
     name: str
     bucket: str = ""
-    nuid: str = ""
-    size: int = 0  # bytes
-    chunks: int = 0
-    digest: str = ""  # SHA-256=<base64, the URL alphabet, padded>
+    nuid: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]*\Z")] = ""
+    size: Annotated[int, Meta(ge=0)] = 0  # bytes
+    chunks: Annotated[int, Meta(ge=0)] = 0
+    digest: Annotated[str, Meta(pattern=r"^(SHA-256=[A-Za-z0-9_-]{43}=)?\Z")] = ""  # base64, the URL alphabet
     mtime: str = ""
     deleted: bool = False  # other clients leave such a record behind
     options: dict[str, Any] | None = None
