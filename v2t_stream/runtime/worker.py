@@ -24,6 +24,7 @@ from v2t_stream.fleet.tally import Outcome
 from v2t_stream.jobs.links import keep_submission
 from v2t_stream.logs import about
 from v2t_stream.runtime.results import Settled
+from v2t_stream.runtime.shared_call import SharedCall
 from v2t_stream.runtime.stage import Resources, Stage, Submission
 from v2t_stream.runtime.tries import DEATHS, Ledger
 from v2t_stream.runtime.turns import Outbox, Turns
@@ -72,6 +73,7 @@ class Worker:
         self._turns = Turns(resources.connection)
         self._slots = asyncio.Semaphore(stage.row.slots)
         self._epoch = ""
+        self._renewed = SharedCall(self._read_epoch)
         self._ack_wait = stage.row.ack_wait
         self._asked: dict[Puller, float] = {}  # when each of those that are only asked was asked last
         self._presence = resources.presence
@@ -150,16 +152,16 @@ class Worker:
         while not self._slots.locked():
             await self._slots.acquire()
             free += 1
-        messages: list[Msg] = []
         try:
-            if free:
-                messages = await puller.waiting(free)
+            async with contextlib.aclosing(puller.waiting(free)) as messages:
+                async for message in messages:
+                    free -= 1
+                    self._begin(message.subject, self._handle(message))
         except BrokerError as error:
             log.debug("%s", error)  # the next pull tells
-        for _ in range(free - len(messages)):
-            self._slots.release()
-        for message in messages:
-            self._begin(message.subject, self._handle(message))
+        finally:
+            for _ in range(free):
+                self._slots.release()
 
     def _begin(self, subject: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start work in a slot that is taken; the slot is free again when it ends, or only waits to be sent."""
@@ -413,7 +415,7 @@ class Worker:
         sequence = message.metadata.sequence.stream
         self._connection.saw(self._row.stream, sequence)
         if self._row.stream == INBOX:
-            await self._read_epoch()  # it may just have been renewed
+            await self._renewed()  # it may just have been
             self._seen.see(sequence)
 
     def _decode(self, message: Msg) -> Message | Submission:
