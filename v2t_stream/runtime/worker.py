@@ -73,7 +73,8 @@ class Worker:
         self._turns = Turns(resources.connection)
         self._slots = asyncio.Semaphore(stage.row.slots)
         self._epoch = ""
-        self._renewed = SharedCall(self._read_epoch)
+        self._newest = 0  # of the inbox's messages that are to be remembered
+        self._remember = SharedCall(self._note_newest)
         self._ack_wait = stage.row.ack_wait
         self._asked: dict[Puller, float] = {}  # when each of those that are only asked was asked last
         self._presence = resources.presence
@@ -415,8 +416,13 @@ class Worker:
         sequence = message.metadata.sequence.stream
         self._connection.saw(self._row.stream, sequence)
         if self._row.stream == INBOX:
-            await self._renewed()  # it may just have been
-            self._seen.see(sequence)
+            self._newest = max(self._newest, sequence)
+            await self._remember()
+
+    async def _note_newest(self) -> None:
+        newest, self._newest = self._newest, 0
+        await self._read_epoch()  # it may just have been renewed
+        await asyncio.to_thread(self._seen.see, newest)  # a disk that others write to takes long to rename a file
 
     def _decode(self, message: Msg) -> Message | Submission:
         """Raises Reject for what nobody can read, Foreign for what another release may be able to."""
