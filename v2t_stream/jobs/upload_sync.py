@@ -10,7 +10,7 @@ from schemas.events import Failed, Submitted
 from schemas.message import Message, encode
 from schemas.notification import Notification, Upload
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import InvalidKey
+from v2t_stream.errors import Forbidden, InvalidKey
 from v2t_stream.jobs.copies import latest_job
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.uploads import is_wanted
@@ -84,7 +84,7 @@ class UploadSync:
             return listed
         try:
             found = await self._store.look(listed.url)
-        except InvalidKey:
+        except (InvalidKey, Forbidden):
             return listed  # intake says so, once
         if found is None or OURS in found.labels:
             return None

@@ -55,6 +55,7 @@ _HUNG: Final = 60.0  # and work that took too long, whose thread may be in the m
 _REASON: Final = 2000  # characters of a reason, which may quote what a stranger sent
 _AWAY_PAUSES: Final = (1.0, 2.0, 5.0)  # seconds between two tries while the object store is away; the last ones alike
 _AWAY: Final = 600.0  # seconds that work waits for it here, before another node may try
+_TOGETHER: Final = 256  # messages asked for by one request at most
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
 _FOREIGN: Final = 10.0  # seconds that what another release may read is left to its nodes
@@ -148,9 +149,9 @@ class Worker:
                 await self._take_more(puller)
 
     async def _take_more(self, puller: Puller) -> None:
-        """Where one message waited there may be others: as many as there are free slots, by one request."""
+        """Where one message waited there may be others: as many as there are free slots for, by one request."""
         free = 0
-        while not self._slots.locked():
+        while free < _TOGETHER and not self._slots.locked():
             await self._slots.acquire()
             free += 1
         try:
