@@ -19,7 +19,7 @@ from minio.error import S3Error
 from minio.versioningconfig import VersioningConfig
 
 from schemas.events import Submitted
-from schemas.message import encode
+from schemas.message import decode_as, encode
 from schemas.notification import Notification, Upload
 from schemas.options import Options
 from schemas.requests import SubmitRequest
@@ -324,6 +324,22 @@ async def test_what_nobody_told_of_is_taken_up_once(tmp_path: Path) -> None:
             assert len(await jobs(connection)) == 4
 
 
+async def test_a_name_that_a_list_cannot_show_becomes_no_job_of_another_name(tmp_path: Path) -> None:
+    """Else each look at the bucket makes a failed job of a file that is not there."""
+    with servers(tmp_path, tells=False) as (nats, minio):
+        await prepare(nats, minio)
+        put(minio.client(), "control\x01.flac")
+        put(minio.client(), "really\ufffd.flac")
+        async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
+            sync = UploadSync(connection, MinioStore(minio.settings()), minio.settings())
+            assert await sync.run() == (1, 0)
+            data = (await connection.api(f"STREAM.MSG.GET.{INBOX}", {"last_by_subj": BUCKET_SUBJECT}))["message"][
+                "data"
+            ]
+            (told,) = msgspec.json.decode(base64.b64decode(data), type=Notification).created()
+            assert told.key == "really\ufffd.flac"
+
+
 async def test_a_bucket_that_keeps_versions_has_one_job_for_each(tmp_path: Path) -> None:
     """Else a version that is listed and told of differently is done twice, or one that was replaced is lost."""
     with servers(tmp_path) as (nats, minio):
@@ -448,7 +464,7 @@ async def test_an_outage_of_the_store_is_no_jobs_failure_and_no_links_wait(tmp_p
         async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
             upload = put(minio.client(), "early.flac")
             minio.kill()
-            late = [Upload(bucket=UPLOADS, key=f"late/{n}.flac", etag="e") for n in range(40)]
+            late = [Upload(bucket=UPLOADS, key=f"late/{n}.flac", etag="e") for n in range(300)]
             for each in late:
                 await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE)
             with node(nats.url, tmp_path / "home", **minio.environment):
@@ -457,9 +473,12 @@ async def test_an_outage_of_the_store_is_no_jobs_failure_and_no_links_wait(tmp_p
                 async with asyncio.timeout(PATIENCE):
                     while not await connection.any_of(JOBS, [Submitted.SUBJECT.format(job=link)]):
                         await asyncio.sleep(0.05)
-                assert time.monotonic() - begun < 20  # a look at the store waits for it longer
+                assert time.monotonic() - begun < 15  # a look at the store waits for it 30 s
                 await asyncio.to_thread(minio.revive)
                 assert (await ended(connection, upload_job_id(upload))).state == "completed"
+                await submitted(connection, late)
+                delivered = (await connection.api(f"CONSUMER.INFO.{INBOX}.intake"))["delivered"]
+                assert delivered["consumer_seq"] == delivered["stream_seq"]  # each once
                 for each in late:
                     job = await ended(connection, upload_job_id(each))
                     assert "is not, or no longer, in the bucket" in job.reason
