@@ -67,7 +67,7 @@ async def noted(store: BucketStore, upload: Upload) -> Noted:
     except InvalidKey as error:
         raise Reject(f"{error}: upload it under another") from error
     except Forbidden as error:
-        raise Reject(f"{error}, then v2t job retry") from error
+        raise Reject(f"{error}; then v2t job retry does it, without the options that its uploader set") from error
     if not found:
         return Noted(upload, is_there=False, labels={}, sidecar=sidecar)
     exact = msgspec.structs.replace(upload, version=found.version.id)
