@@ -90,7 +90,7 @@ class _Watch:
         """Wait until all of them are submitted."""
         missing = set(jobs)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(300):
                 while missing := missing - self.seen.keys():
                     await asyncio.sleep(0.01)
 

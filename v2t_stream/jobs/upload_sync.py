@@ -1,6 +1,7 @@
 """The safety net under a bucket's announcements: what lies in it and has no job is announced again."""
 
 import asyncio
+import logging
 import secrets
 from typing import Final
 
@@ -18,6 +19,8 @@ from v2t_stream.settings import Settings
 from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.store.protocol import OURS
 from v2t_stream.topology.streams import BUCKET_SUBJECT, JOBS, any_run, job_of, upload_job_id
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 64  # uploads looked up side by side, and announced together
 _LONGEST: Final = 32 << 10  # bytes of a message; the inbox takes twice as many
@@ -98,6 +101,8 @@ class UploadSync:
             found = await self._store.look(listed.url)
         except (InvalidKey, Forbidden):
             return listed  # intake says so, once
+        if found is None and _LOST in listed.key:
+            log.warning("a look into the bucket cannot take up %s: a list cannot show its name", listed.url)
         if found is None or OURS in found.labels:
             return None
         return msgspec.structs.replace(listed, etag=found.version.etag, version=found.version.id)
