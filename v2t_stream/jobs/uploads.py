@@ -64,14 +64,14 @@ async def noted(store: BucketStore, upload: Upload) -> Noted:
         raise Reject("an upload without a name was announced: upload it under one")
     try:
         found, sidecar = await asyncio.gather(_seen(store, upload), _sidecar(store, upload))
+        if not found:
+            return Noted(upload, is_there=False, labels={}, sidecar=sidecar)
+        exact = msgspec.structs.replace(upload, version=found.version.id)
+        tags = await store.tags(upload.url, exact.exactly) if found.is_tagged else {}
     except InvalidKey as error:
         raise Reject(f"{error}: upload it under another") from error
     except Forbidden as error:
         raise Reject(f"{error}; then v2t job retry does it, without the options that its uploader set") from error
-    if not found:
-        return Noted(upload, is_there=False, labels={}, sidecar=sidecar)
-    exact = msgspec.structs.replace(upload, version=found.version.id)
-    tags = await store.tags(upload.url, exact.exactly) if found.is_tagged else {}
     return Noted(exact, is_there=True, labels={**tags, **found.labels}, sidecar=sidecar)
 
 
