@@ -24,6 +24,7 @@ from v2t_stream.fleet.tally import Outcome
 from v2t_stream.jobs.links import keep_submission
 from v2t_stream.logs import about
 from v2t_stream.runtime.results import Settled
+from v2t_stream.runtime.shared_call import SharedCall
 from v2t_stream.runtime.stage import Resources, Stage, Submission
 from v2t_stream.runtime.tries import DEATHS, Ledger
 from v2t_stream.runtime.turns import Outbox, Turns
@@ -54,6 +55,7 @@ _HUNG: Final = 60.0  # and work that took too long, whose thread may be in the m
 _REASON: Final = 2000  # characters of a reason, which may quote what a stranger sent
 _AWAY_PAUSES: Final = (1.0, 2.0, 5.0)  # seconds between two tries while the object store is away; the last ones alike
 _AWAY: Final = 600.0  # seconds that work waits for it here, before another node may try
+_TOGETHER: Final = 256  # messages asked for by one request at most
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
 _FOREIGN: Final = 10.0  # seconds that what another release may read is left to its nodes
@@ -72,6 +74,8 @@ class Worker:
         self._turns = Turns(resources.connection)
         self._slots = asyncio.Semaphore(stage.row.slots)
         self._epoch = ""
+        self._newest = 0  # of the inbox's messages that are to be remembered
+        self._remember = SharedCall(self._note_newest)
         self._ack_wait = stage.row.ack_wait
         self._asked: dict[Puller, float] = {}  # when each of those that are only asked was asked last
         self._presence = resources.presence
@@ -145,21 +149,21 @@ class Worker:
                 await self._take_more(puller)
 
     async def _take_more(self, puller: Puller) -> None:
-        """Where one message waited there may be others: as many as there are free slots, by one request."""
+        """Where one message waited there may be others: as many as there are free slots for, by one request."""
         free = 0
-        while not self._slots.locked():
+        while free < _TOGETHER and not self._slots.locked():
             await self._slots.acquire()
             free += 1
-        messages: list[Msg] = []
         try:
-            if free:
-                messages = await puller.waiting(free)
+            async with contextlib.aclosing(puller.waiting(free)) as messages:
+                async for message in messages:
+                    free -= 1
+                    self._begin(message.subject, self._handle(message))
         except BrokerError as error:
             log.debug("%s", error)  # the next pull tells
-        for _ in range(free - len(messages)):
-            self._slots.release()
-        for message in messages:
-            self._begin(message.subject, self._handle(message))
+        finally:
+            for _ in range(free):
+                self._slots.release()
 
     def _begin(self, subject: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start work in a slot that is taken; the slot is free again when it ends, or only waits to be sent."""
@@ -413,8 +417,13 @@ class Worker:
         sequence = message.metadata.sequence.stream
         self._connection.saw(self._row.stream, sequence)
         if self._row.stream == INBOX:
-            await self._read_epoch()  # it may just have been renewed
-            self._seen.see(sequence)
+            self._newest = max(self._newest, sequence)
+            await self._remember()
+
+    async def _note_newest(self) -> None:
+        newest, self._newest = self._newest, 0
+        await self._read_epoch()  # it may just have been renewed
+        await asyncio.to_thread(self._seen.see, newest)  # a disk that others write to takes long to rename a file
 
     def _decode(self, message: Msg) -> Message | Submission:
         """Raises Reject for what nobody can read, Foreign for what another release may be able to."""

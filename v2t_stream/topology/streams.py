@@ -142,7 +142,8 @@ _RERUN: Final = Rerun.subject_of(job="*", run="*")
 _MEDIA: Final = (*any_run(Downloaded, job="*"), _RERUN)
 
 STAGES: Final[tuple[StageRow, ...]] = (
-    StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 600, 5, 256),
+    # So many slots that links find one where hundreds of uploads wait for a store that is away.
+    StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 600, 5, 4096),
     StageRow(
         "download",
         JOBS,
