@@ -10,10 +10,11 @@ from typing import NamedTuple
 import pytest
 from msgspec.structs import replace
 
+from schemas.events import Failed, Submitted
 from schemas.requests import SubmitRequest
 from tests.acceptance.test_backup import empty
 from tests.acceptance.test_cli import Terminal
-from tests.harness import DATA, Node, Server, alive, ended, node, upload
+from tests.harness import DATA, Node, Server, alive, ended, node, until, upload
 from tests.patience import PATIENCE
 from tests.simulated import install
 from v2t_stream.broker.connection import Connection, connect
@@ -25,7 +26,7 @@ from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology.epochs import Seen, renew, renew_if_rolled_back
-from v2t_stream.topology.streams import INBOX, inbox_epoch
+from v2t_stream.topology.streams import EPOCH_HEADER, INBOX, JOBS, SUBMIT_SUBJECT, inbox_epoch, job_id
 
 
 async def done(connection: Connection, title: str) -> str:
@@ -118,14 +119,19 @@ async def test_what_is_sent_before_a_rollback_is_noticed_ends_for_who_waits(node
     assert not {job.id for job in jobs} & {*house.used}
 
 
-async def test_who_waits_for_a_job_that_a_rollback_has_lost_hears_of_it(house: House) -> None:
-    """Else `v2t etl --wait` and `v2t convert` stand still for ever."""
+@pytest.mark.parametrize("more", [0, 2])
+async def test_who_waits_for_a_job_that_a_rollback_has_lost_hears_of_it(more: int, house: House) -> None:
+    """Else `v2t etl --wait` and `v2t convert` stand still for ever. `more`: sent before the one who waits is back."""
     house.running.stop()
     async with await connect(house.server.url, name="waits", patience=PATIENCE) as connection:
         await connection.hold_to(INBOX)
         job, _ = await submit(connection, SubmitRequest(url="http://127.0.0.1:9/x"))
         following = asyncio.create_task(follow(connection, job))
-        house.go_back()
+        await asyncio.to_thread(house.go_back)
+        async with await connect(house.server.url, name="sends", patience=PATIENCE) as sender:
+            for _ in range(more):
+                await submit(sender, SubmitRequest(url="http://127.0.0.1:9/y"))
+        house.running.revive()
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(StoreChanged, match=f"job {job} may be lost"):
                 await following
@@ -183,3 +189,19 @@ async def test_what_is_sent_twice_is_sent_again_where_ids_were_renewed(nats: tup
     sent.append(await submit(connection, request, message_id="mine"))
     assert [duplicate for _, duplicate in sent] == [False, True, False]
     assert len({job for job, _ in sent}) == 2
+
+
+@pytest.mark.parametrize(("epoch", "is_there"), [("abc", False), ("abc", True), ("*", False), ("a.b", False)])
+async def test_only_an_id_that_no_job_has_is_given_up_for_another(
+    *, epoch: str, is_there: bool, nats: tuple[Server, Connection], tmp_path: Path
+) -> None:
+    """Else whoever may submit ends the jobs of others, by a header that says they were his."""
+    server, connection = nats
+    if is_there:
+        await connection.publish(Submitted(job=f"{epoch}-1", title="mine", url="http://127.0.0.1/x"))
+    await connection.submit(SUBMIT_SUBJECT, b"http://127.0.0.1/y", "y", {EPOCH_HEADER: epoch})
+    job = job_id(await inbox_epoch(connection), 1)
+    with node(server.url, tmp_path / "node", "intake"):
+        await until(connection, job, lambda job: job.submitted is not None)
+    given_up = [Failed(job="abc-1", stage="", reason="").subject] if epoch == "abc" and not is_there else []
+    assert await connection.subjects(JOBS, "v2t.job.*.failed") == given_up

@@ -170,6 +170,7 @@ class Connection:
         answer = await self.store(message.subject, encode(message), headers)
         error = answer.get("error")
         if error is None:
+            self.lineage.stored(answer["stream"], answer["seq"])
             return True
         if error.get("err_code") == error_codes.WRONG_SEQUENCE:
             return False

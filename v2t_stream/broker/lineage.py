@@ -18,8 +18,8 @@ class Mark(NamedTuple):
     def rules_out(self, other: "Mark") -> bool:
         """Whether a stream that held this message cannot come to hold `other`.
 
-        A stream gives each number once, and the later the higher. So an older copy shows itself by the first message
-        that takes the place of a lost one, however many have come since.
+        A stream counts upwards in time. So an older copy shows itself by the first message that takes the place of a
+        lost one, however many have come since.
         """
         return other.sequence <= self.sequence and other.at > self.at + _SKEW
 

@@ -522,8 +522,9 @@ class Worker:
             node=self._resources.settings.node,
         )
         async with self._kept_alive(message, None):
-            sequence = message.metadata.sequence.stream
-            await self._connection.publish(letter, dedupe=f"dead-{self._row.stream}-{sequence}")
+            # With its time: in an older copy that was put back another message gets the same number.
+            of = f"{self._row.stream}-{message.metadata.sequence.stream}-{message.metadata.timestamp.timestamp()}"
+            await self._connection.publish(letter, dedupe=f"dead-{of}")
             self._count("dead")
             await self._connection.publish(_consequence(self._row.name, message.subject, work, reason))
             await self._connection.check_store()
