@@ -8,6 +8,7 @@ import base64
 import contextlib
 import json
 import logging
+import math
 import secrets
 import time
 from collections import deque
@@ -24,6 +25,7 @@ from v2t_stream.broker import direct_get, error_codes
 from v2t_stream.broker.client import NatsClient
 from v2t_stream.broker.denials import denied_subject
 from v2t_stream.broker.direct_get import Bells
+from v2t_stream.broker.lineage import Lineage
 from v2t_stream.broker.login import NONE as NO_LOGIN
 from v2t_stream.broker.login import Login, without_secret
 from v2t_stream.broker.puller import GONE, words
@@ -40,6 +42,8 @@ _REQUEST_TIMEOUT: Final = 10.0  # seconds
 _FLUSH: Final = 2  # seconds at the end of a connection; a server that goes at that moment never answers
 _RECOVERS: Final = 0.2  # seconds until a server that has not recovered a stream yet is asked again
 _PAGES: Final = 32  # pages of a stream that are read side by side
+_DOUBT: Final = 60.0  # seconds after a reconnect in which readers ask again whether the streams are the same
+_RECHECK: Final = 2.0  # seconds between two such questions
 _REQUESTS: Final = 10  # times that a request is sent: elections in a cluster take twenty seconds on a busy machine
 
 Answer = TypeVar("Answer")
@@ -52,10 +56,9 @@ class Connection:
         self.client = client
         self.js: JetStreamContext = client.jetstream(timeout=_REQUEST_TIMEOUT)
         self.url = url
-        self._held = ""  # the stream that must stay the same
-        self._created: str | None = None  # when it was, as the server told
-        self._checked = 0  # the reconnects after which it was found to be the same
-        self._newest: dict[str, int] = {}  # by stream, the highest sequence that was seen
+        self.lineage = Lineage(url)
+        self._checked = 0  # the reconnects after which the streams were found to be the same
+        self._doubted = -math.inf  # when that was, by the monotonic clock
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,14 +80,7 @@ class Connection:
         that nobody has done, and its job may have the id of another job. Raises BrokerError.
         """
         self._checked = self.client.stats["reconnects"]
-        info = await self.api(f"STREAM.INFO.{stream}")
-        self._created = info["created"]
-        self._held = stream
-        self.saw(stream, info["state"]["last_seq"])
-
-    def saw(self, stream: str, sequence: int) -> None:
-        """Remember that a message of this sequence was there: a stream in which it is yet to come is an older copy."""
-        self._newest[stream] = max(sequence, self._newest.get(stream, 0))
+        self.lineage.hold(stream, await self.api(f"STREAM.INFO.{stream}"))
 
     async def check_store(self) -> None:
         """Raises StoreChanged as `hold_to` says, and nats.errors.Error while that cannot be told."""
@@ -93,20 +89,32 @@ class Connection:
         if not self.client.is_connected:
             raise nats.errors.ConnectionReconnectingError
         reconnects = self.client.stats["reconnects"]
-        for stream, newest in list(self._newest.items()):
-            reply = await self._request(f"$JS.API.STREAM.INFO.{stream}", b"")
-            info = json.loads(reply.data)
+        await self._compare()
+        self._checked, self._doubted = reconnects, time.monotonic()
+
+    async def _compare(self) -> None:
+        for stream in self.lineage.streams:
+            info = json.loads((await self._request(f"$JS.API.STREAM.INFO.{stream}", b"")).data)
             if "created" not in info:  # the server has not recovered it yet, or nobody has made it anew
                 raise nats.errors.ConnectionReconnectingError
-            is_other = stream == self._held and info["created"] != self._created
-            if is_other or info["state"]["last_seq"] < newest:
-                what = "other streams" if is_other else f"an older copy of {stream}"
-                raise StoreChanged(f"the NATS server at {self.url} came back with {what}: starting anew with that")
-        self._checked = reconnects
+            self.lineage.check(stream, info)
 
     @property
     def _is_checked(self) -> bool:
-        return not self._held or (self.client.is_connected and self.client.stats["reconnects"] == self._checked)
+        is_same = self.client.is_connected and self.client.stats["reconnects"] == self._checked
+        return not self.lineage.is_held or (is_same and not self.lineage.is_broken)
+
+    async def _check_history(self) -> None:
+        """For readers: raises StoreChanged where what they have read is no more what was.
+
+        An older copy may have taken as many messages as it had lost before we are connected again. Then a stage that
+        saw these notices it, and the inbox says so a moment later.
+        """
+        with contextlib.suppress(nats.errors.Error):
+            await self.check_store()
+            now = time.monotonic()
+            if self.lineage.is_held and self._checked and _RECHECK < now - self._doubted < _DOUBT:
+                await self._compare()
 
     async def watch_store(self) -> None:
         """Until cancelled, or until it raises StoreChanged."""
@@ -162,16 +170,20 @@ class Connection:
         answer = await self.store(message.subject, encode(message), headers)
         error = answer.get("error")
         if error is None:
+            self.lineage.stored(answer["stream"], answer["seq"])
             return True
         if error.get("err_code") == error_codes.WRONG_SEQUENCE:
             return False
         raise BrokerError(f"the NATS server refused {message.subject}: {error.get('description')}")
 
-    async def submit(self, subject: str, data: bytes, dedupe: str) -> tuple[int, bool]:
+    async def submit(
+        self, subject: str, data: bytes, dedupe: str, headers: dict[str, str] | None = None
+    ) -> tuple[int, bool]:
         """Put bytes into the inbox; their sequence number, and whether the same `dedupe` id was there already."""
-        answer = await self.store(subject, data, {"Nats-Msg-Id": dedupe, **begin()}, patient=False)
+        answer = await self.store(subject, data, {"Nats-Msg-Id": dedupe, **(headers or {}), **begin()}, patient=False)
         if error := answer.get("error"):
             raise BrokerError(f"the NATS server refused {subject}: {error.get('description')}")
+        self.lineage.stored(answer["stream"], answer["seq"])
         return answer["seq"], answer.get("duplicate", False)
 
     async def store(
@@ -294,7 +306,7 @@ class Connection:
         `after`: only what has a higher sequence. On each pattern they come in the stream's order, without a gap or a
         double, also where the server goes away meanwhile; what is replaced before it was read is left out. The server
         makes nothing for that, so there can be as many watches as one likes. Raises BrokerError where it is away at the
-        start.
+        start, and StoreChanged as `hold_to` says.
         """
         reached = dict.fromkeys(patterns, after)
         async for stored in self._read(stream, list(patterns), reached):
@@ -307,11 +319,13 @@ class Connection:
                 yield stored
             yield None
             while True:
+                self.lineage.stored(stream, max(reached.values()))
                 behind = await bells.next(reached)
+                await self._check_history()
                 try:
                     async for stored in self._read(stream, behind, reached):
                         yield stored
-                except Denied:
+                except (Denied, StoreChanged):
                     raise
                 except BrokerError:
                     if self.client.is_closed:
