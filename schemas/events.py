@@ -121,6 +121,12 @@ class Failed(Message, frozen=True, kw_only=True, tag="failed"):
     stage: str
     reason: str  # one sentence for the user: what, with which input, what to do
     gone: bool = False  # the version of the upload that it was to transcribe is there no more
+    moved: str = ""  # the job that does it in place of this one, of which nobody will hear anything more
+
+    @property
+    def excluded_by(self) -> str:
+        """Only an id that no job has is given up for another."""
+        return f"v2t.job.{self.job}.>" if self.moved else self.subject
 
 
 class Cancelled(Message, frozen=True, kw_only=True, tag="cancelled"):

@@ -72,10 +72,16 @@ class Notification(msgspec.Struct, frozen=True):
     records: tuple[_Record, ...] = msgspec.field(name="Records", default=())
 
     @classmethod
-    def of(cls, upload: Upload) -> Self:
+    def of(cls, *uploads: Upload) -> Self:
         """What MinIO would have published."""
-        entry = _Object(key=quote_plus(upload.key), e_tag=upload.etag, version_id=upload.version)
-        return cls((_Record("s3:ObjectCreated:Put", _Entity(_Bucket(upload.bucket), entry)),))
+        entries = (
+            _Entity(
+                _Bucket(upload.bucket),
+                _Object(key=quote_plus(upload.key), e_tag=upload.etag, version_id=upload.version),
+            )
+            for upload in uploads
+        )
+        return cls(tuple(_Record("s3:ObjectCreated:Put", entry) for entry in entries))
 
     def created(self) -> list[Upload]:
         """What was put into a bucket, and not what was removed from one."""

@@ -11,7 +11,7 @@ from schemas.message import Message, decode_as
 from schemas.notification import Notification, Upload
 from schemas.options import Options
 from schemas.requests import SubmitRequest
-from v2t_stream.errors import Reject
+from v2t_stream.errors import Reject, StoreAway, StoreError
 from v2t_stream.jobs import links
 from v2t_stream.jobs.copies import latest_job, restore_copies
 from v2t_stream.jobs.submission import check, parse
@@ -39,12 +39,20 @@ class Intake:
             url, link = await links.keep(self._store, message.job, request.url) if request.url else (None, "")
             yield _submitted(message.job, msgspec.structs.replace(request, url=url), link)
             return
+        failures: list[StoreError] = []
         for upload in self._announced(message.data):
             if not isinstance(self._store, BucketStore):
                 raise Reject("an upload was announced, but MINIO_ENDPOINT is not set here: set it for the whole fleet")
-            async with aclosing(self._taken(self._store, upload)) as facts:
-                async for fact in facts:
-                    yield fact
+            try:
+                async with aclosing(self._taken(self._store, upload)) as facts:
+                    async for fact in facts:
+                        yield fact
+            except StoreAway:
+                raise
+            except StoreError as error:
+                failures.append(error)  # the others of the message need not wait for this one
+        if failures:
+            raise failures[0]
 
     def _announced(self, data: bytes) -> list[Upload]:
         try:

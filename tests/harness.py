@@ -245,7 +245,8 @@ def s3_server(folder: Path, tells: str = "", *, authority: str = "") -> S3Server
 
 def program(name: str) -> str:
     """The executable of this name; skips the test where there is none."""
-    return _found(name) or pytest.skip(f"no {name} on PATH or in {_CACHE}: .ci/run installs it")
+    get = "run .ci/gateway, which builds it once" if name == VersityServer.PROGRAM else "install it"
+    return _found(name) or pytest.skip(f"this test needs {name}, which this machine does not have: {get}")
 
 
 def _found(name: str) -> str | None:

@@ -38,7 +38,7 @@ from v2t_stream.errors import BrokerError, SettingsError, StoreChanged, V2TError
 from v2t_stream.runtime.session import session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
-from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.streams import INBOX
 
 _FRAME: Final = 0.1  # seconds between two pictures
 _AGES: Final = 10  # pictures after which all is drawn again, as times go on by themselves
@@ -144,7 +144,7 @@ class Monitor(App[None]):
         while True:
             try:
                 async with self._broker(start=start) as connection:
-                    await connection.hold_to(JOBS)
+                    await connection.hold_to(INBOX)
                     self.connection, self.actions = connection, Actions(connection, self.settings)
                     self.picture = Picture()
                     await feed.together(

@@ -10,6 +10,7 @@
     │   ├── ObjectMissing  there is no such object
     │   │   └── VersionGone    there is one of that name, but not that version of it
     │   ├── InvalidKey     no object can have that name
+    │   ├── Forbidden      this user may not, or there is no such bucket
     │   └── StoreAway      it cannot be reached at present
     ├── Unready            what the work needs is still on its way to this machine
     ├── Hung               work does not end, and holds a thread of this process
@@ -70,6 +71,10 @@ class VersionGone(ObjectMissing):
 
 class InvalidKey(StoreError):
     """No object can have that name, or none beside those that are there."""
+
+
+class Forbidden(StoreError):
+    """It is not for this user, or there is no such bucket: that will not change by itself."""
 
 
 class StoreAway(StoreError):

@@ -19,11 +19,11 @@ from minio.error import S3Error
 from minio.versioningconfig import VersioningConfig
 
 from schemas.events import Submitted
-from schemas.message import encode
+from schemas.message import decode_as, encode
 from schemas.notification import Notification, Upload
 from schemas.options import Options
 from schemas.requests import SubmitRequest
-from tests.harness import DATA, Node, S3Server, Server, ended, node, reference, s3_server
+from tests.harness import DATA, Node, S3Server, Server, VersityServer, ended, node, reference, s3_server
 from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
@@ -325,6 +325,20 @@ async def test_what_nobody_told_of_is_taken_up_once(tmp_path: Path) -> None:
             assert len(await jobs(connection)) == 4
 
 
+async def test_a_name_that_a_list_cannot_show_becomes_no_job_of_another_name(tmp_path: Path) -> None:
+    """Else each look at the bucket makes a failed job of a file that is not there."""
+    with servers(tmp_path, tells=False) as (nats, minio):
+        await prepare(nats, minio)
+        put(minio.client(), "control\x01.flac")
+        put(minio.client(), "really\ufffd.flac")
+        async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
+            sync = UploadSync(connection, MinioStore(minio.settings()), minio.settings())
+            assert await sync.run() == (1, 0)
+            data = await connection.last(INBOX, BUCKET_SUBJECT)
+            assert data
+            assert [told.key for told in decode_as(Notification, data).created()] == ["really\ufffd.flac"]
+
+
 async def test_a_bucket_that_keeps_versions_has_one_job_for_each(tmp_path: Path) -> None:
     """Else a version that is listed and told of differently is done twice, or one that was replaced is lost."""
     with servers(tmp_path) as (nats, minio):
@@ -451,7 +465,7 @@ async def test_an_outage_of_the_store_is_no_jobs_failure_and_no_links_wait(tmp_p
         async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
             upload = put(minio.client(), "early.flac")
             minio.kill()
-            late = [Upload(bucket=UPLOADS, key=f"late/{n}.flac", etag="e") for n in range(40)]
+            late = [Upload(bucket=UPLOADS, key=f"late/{n}.flac", etag="e") for n in range(300)]
             for each in late:
                 await connection.client.jetstream().publish(
                     BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE
@@ -462,9 +476,12 @@ async def test_an_outage_of_the_store_is_no_jobs_failure_and_no_links_wait(tmp_p
                 async with asyncio.timeout(PATIENCE):
                     while not await connection.any_of(JOBS, [Submitted.SUBJECT.format(job=link)]):
                         await asyncio.sleep(0.05)
-                assert time.monotonic() - begun < 20  # a look at the store waits for it longer
+                assert time.monotonic() - begun < 15  # a look at the store waits for it 30 s
                 await asyncio.to_thread(minio.revive)
                 assert (await ended(connection, upload_job_id(upload))).state == "completed"
+                await submitted(connection, late)
+                delivered = (await connection.api(f"CONSUMER.INFO.{INBOX}.intake"))["delivered"]
+                assert delivered["consumer_seq"] == delivered["stream_seq"]  # each once
                 for each in late:
                     job = await ended(connection, upload_job_id(each))
                     assert "is not, or no longer, in the bucket" in job.reason
@@ -485,6 +502,64 @@ async def test_a_name_that_cannot_be_looked_up_is_rejected_once(intake: Place, k
         assert job.state == "failed"
         assert "upload it under another" in job.reason
         assert not [letter async for letter in connection.watch(DEAD, "v2t.dead.intake.up-*", live=False) if letter]
+
+
+class _Guarded(VersityServer):
+    """With users of their own rights."""
+
+    def _arguments(self) -> list[str]:
+        return ["--iam-dir", str(self.folder / "queue"), *super()._arguments()]
+
+    def reader(self) -> dict[str, str]:
+        """What a process needs that may read all uploads but those under secret/."""
+        who = {"MINIO_ACCESS_KEY": "reader", "MINIO_SECRET_KEY": "of-little-trust"}
+        command = [self._path, "admin", "--access", self.access_key, "--secret", self.secret_key, "--endpoint-url"]
+        user = ["--access", who["MINIO_ACCESS_KEY"], "--secret", who["MINIO_SECRET_KEY"], "--role", "user"]
+        subprocess.run([*command, f"http://{self.endpoint}", "create-user", *user], check=True, capture_output=True)
+        everything = [f"arn:aws:s3:::{UPLOADS}", f"arn:aws:s3:::{UPLOADS}/*"]
+        rule = {"Effect": "Allow", "Principal": ["reader"], "Action": "s3:*", "Resource": everything}
+        but = {**rule, "Effect": "Deny", "Resource": [f"arn:aws:s3:::{UPLOADS}/secret/*"]}
+        policy = {"Version": "2012-10-17", "Statement": [rule, but]}
+        self.client().set_bucket_policy(bucket_name=UPLOADS, policy=json.dumps(policy))
+        return {**self.environment, **who}
+
+
+async def test_what_may_not_be_read_fails_at_once_and_once(tmp_path: Path) -> None:
+    """Else it is tried for minutes, fails under an id that nobody knows, and again with every look at the bucket."""
+    if s3_server(tmp_path).PROGRAM != VersityServer.PROGRAM:
+        pytest.skip("users are made by the Versity gateway's own command")
+    nats = Server(tmp_path / "nats")
+    nats.start()
+    minio = _Guarded(tmp_path / "minio", nats.url)
+    minio.start()
+    try:
+        await prepare(nats, minio)
+        environment = minio.reader()
+        secret, read = put(minio.client(), "secret/talk.flac"), put(minio.client(), "talk.flac")
+        async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
+            with node(nats.url, tmp_path / "home", "intake", **environment) as machine:
+                await submitted(connection, [secret, read])
+                job = (await jobs(connection))[upload_job_id(secret)]
+                assert job.state == "failed"
+                assert "forbids it to the user of MINIO_ACCESS_KEY: allow it there, or use another" in job.reason
+                assert (await jobs(connection))[upload_job_id(read)].state == "queued"
+                sync = UploadSync(connection, MinioStore(minio.settings()), minio.settings())
+                assert await sync.run() == (0, 2)
+                # The bucket itself is gone when the message of an upload comes.
+                for upload in (secret, read):
+                    minio.client().remove_object(bucket_name=UPLOADS, object_name=upload.key)
+                minio.client().remove_bucket(bucket_name=UPLOADS)
+                late = Upload(bucket=UPLOADS, key="late.flac", etag="e")
+                await connection.client.jetstream().publish(
+                    BUCKET_SUBJECT, encode(Notification.of(late)), timeout=PATIENCE
+                )
+                await submitted(connection, [late])
+                assert f"there is no bucket {UPLOADS}" in (await jobs(connection))[upload_job_id(late)].reason
+                assert "again in" not in machine.log("intake")  # it was not tried twice
+            assert not [letter async for letter in connection.watch(DEAD, "v2t.dead.>", live=False) if letter]
+    finally:
+        minio.stop()
+        nats.stop()
 
 
 @pytest.mark.parametrize("length", [251, 255])

@@ -561,12 +561,12 @@ async def test_what_waits_is_pulled_together(connection: Connection) -> None:
         taken = 0
         async with asyncio.timeout(PATIENCE):  # one who is told to wait for nothing may miss the answer
             while taken < 3:
-                taken += len(await puller.waiting(3 - taken))
+                taken += len([message async for message in puller.waiting(3 - taken)])
             while (await connection.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-any"))["num_ack_pending"] != 3:
                 await asyncio.sleep(0.01)
             while taken < 5:
-                taken += len(await puller.waiting(10))
-        assert await puller.waiting(10) == []
+                taken += len([message async for message in puller.waiting(10)])
+        assert [message async for message in puller.waiting(10)] == []
 
 
 async def test_one_who_stops_pulling_swallows_nothing(nats: tuple[Server, Connection]) -> None:

@@ -230,7 +230,7 @@ async def test_what_a_process_held_when_it_died_is_cut_again(
 ) -> None:
     """Else a long job whose conversion was killed while it waited has its beginning only."""
     async with await connect(nats[0].url, name="dying") as other:
-        resources = Resources(Settings(), other, JetStreamStore(other.client), Presence("test", "test"))
+        resources = Resources(Settings(), other, JetStreamStore(other), Presence("test", "test"))
         stop = asyncio.Event()
         worker = Mortal(converting(), resources)
         running = asyncio.create_task(worker.run(stop))

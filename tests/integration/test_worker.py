@@ -322,7 +322,7 @@ async def dies(
     """
     stage, presence, stop = Doing(_hang, slots=slots), Presence("test", "test"), asyncio.Event()
     async with await connect(server.url, name="dying") as other:
-        worker = Mortal(stage, Resources(Settings(), other, JetStreamStore(other.client), presence))
+        worker = Mortal(stage, Resources(Settings(), other, JetStreamStore(other), presence))
         running = asyncio.create_task(worker.run(stop))
         await until(lambda: begun(presence, stage), "no message came")
         await other.client.close()
@@ -898,7 +898,7 @@ async def test_a_worker_ends_when_its_connection_was_ended(
     stage = Doing(transcribing)
     async with await connect(nats[0].url, name="sent away") as other:
         settings = Settings(data_dir=str(tmp_path), node="here")
-        resources = Resources(settings, other, JetStreamStore(other.client), Presence("test", "test"))
+        resources = Resources(settings, other, JetStreamStore(other), Presence("test", "test"))
         running = asyncio.create_task(Worker(stage, resources).run(asyncio.Event()))
         await connection.publish(task())
         await fact(connection, ChunkDone, n=0)

@@ -1,4 +1,4 @@
-"""The connection to NATS: publishes with an ack, and keeps to one and the same store."""
+"""The connection to NATS: reads as Reader does, and publishes with an ack."""
 
 import asyncio
 import contextlib
@@ -6,18 +6,16 @@ import json
 import logging
 import secrets
 import time
-from functools import partial
 from typing import Any, Final, Self
 
 import nats.errors
 
 from schemas.message import Message, encode
 from v2t_stream.broker import error_codes
-from v2t_stream.broker.client import NatsClient
 from v2t_stream.broker.puller import GONE, words
 from v2t_stream.broker.reading import Reader
 from v2t_stream.broker.requests import AGAIN
-from v2t_stream.errors import BrokerError, StoreChanged
+from v2t_stream.errors import BrokerError
 from v2t_stream.traces import begin, header
 
 log = logging.getLogger(__name__)
@@ -28,13 +26,6 @@ _FLUSH: Final = 2  # seconds at the end of a connection; a server that goes at t
 
 class Connection(Reader):
     """One connection to a NATS server with JetStream. Made by `connect`."""
-
-    def __init__(self, client: NatsClient, url: str) -> None:
-        super().__init__(client, url)
-        self._held = ""  # the stream that must stay the same
-        self._created: str | None = None  # when it was, as the server told
-        self._checked = 0  # the reconnects after which it was found to be the same
-        self._newest: dict[str, int] = {}  # by stream, the highest sequence that was seen
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,52 +39,6 @@ class Connection(Reader):
                 await self.client.flush(_FLUSH)
         with contextlib.suppress(*GONE):
             await self.client.close()
-
-    async def hold_to(self, stream: str) -> None:
-        """Work for the streams of now alone: where `stream` is another one after a reconnect, publishing raises.
-
-        A message of a store that was lost has the number of another message in the next: its ack would remove work
-        that nobody has done, and its job may have the id of another job. Raises BrokerError.
-        """
-        self._checked = self.client.stats["reconnects"]
-        info = await self.api(f"STREAM.INFO.{stream}")
-        self._created = info["created"]
-        self._held = stream
-        self.saw(stream, info["state"]["last_seq"])
-
-    def saw(self, stream: str, sequence: int) -> None:
-        """Remember that a message of this sequence was there: a stream in which it is yet to come is an older copy."""
-        self._newest[stream] = max(sequence, self._newest.get(stream, 0))
-
-    async def check_store(self) -> None:
-        """Raises StoreChanged as `hold_to` says, and nats.errors.Error while that cannot be told."""
-        if self._is_checked:
-            return
-        if not self.client.is_connected:
-            raise nats.errors.ConnectionReconnectingError
-        reconnects = self.client.stats["reconnects"]
-        for stream, newest in list(self._newest.items()):
-            ask = partial(self.client.request, f"$JS.API.STREAM.INFO.{stream}", b"")
-            reply = await self.patiently(ask)
-            info = json.loads(reply.data)
-            if "created" not in info:  # the server has not recovered it yet, or nobody has made it anew
-                raise nats.errors.ConnectionReconnectingError
-            is_other = stream == self._held and info["created"] != self._created
-            if is_other or info["state"]["last_seq"] < newest:
-                what = "other streams" if is_other else f"an older copy of {stream}"
-                raise StoreChanged(f"the NATS server at {self.url} came back with {what}: starting anew with that")
-        self._checked = reconnects
-
-    @property
-    def _is_checked(self) -> bool:
-        return not self._held or (self.client.is_connected and self.client.stats["reconnects"] == self._checked)
-
-    async def watch_store(self) -> None:
-        """Until cancelled, or until it raises StoreChanged."""
-        while True:
-            with contextlib.suppress(nats.errors.Error):
-                await self.check_store()
-            await asyncio.sleep(1)
 
     async def publish(self, message: Message, *, dedupe: str = "", replaces: int = 0) -> bool:
         """Publish `message` on its subject and wait until it is stored; False where one stands there already.
@@ -112,16 +57,20 @@ class Connection(Reader):
         answer = await self.store(message.subject, encode(message), headers)
         error = answer.get("error")
         if error is None:
+            self.lineage.stored(answer["stream"], answer["seq"])
             return True
         if error.get("err_code") == error_codes.WRONG_SEQUENCE:
             return False
         raise self.refusal(message.subject, error)
 
-    async def submit(self, subject: str, data: bytes, dedupe: str) -> tuple[int, bool]:
+    async def submit(
+        self, subject: str, data: bytes, dedupe: str, headers: dict[str, str] | None = None
+    ) -> tuple[int, bool]:
         """Put bytes into the inbox; their sequence number, and whether the same `dedupe` id was there already."""
-        answer = await self.store(subject, data, {"Nats-Msg-Id": dedupe, **begin()}, patient=False)
+        answer = await self.store(subject, data, {"Nats-Msg-Id": dedupe, **(headers or {}), **begin()}, patient=False)
         if error := answer.get("error"):
             raise self.refusal(subject, error)
+        self.lineage.stored(answer["stream"], answer["seq"])
         return answer["seq"], answer.get("duplicate", False)
 
     async def store(
@@ -162,6 +111,6 @@ class Connection(Reader):
 
     async def tell(self, message: Message) -> None:
         """Publish for display only, waiting for nothing."""
-        if self._is_checked:
+        if self.is_checked:
             with contextlib.suppress(nats.errors.Error):  # progress that nobody sees costs nothing
                 await self.client.publish(message.subject, encode(message))

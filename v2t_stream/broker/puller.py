@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Final, Self
 
@@ -82,17 +83,11 @@ class Puller:
         else:
             await subscription.unsubscribe()
 
-    async def waiting(self, limit: int) -> list[Msg]:
-        """What waits at this moment, `limit` messages at most. Raises BrokerError as `next` does."""
-        found: list[Msg] = []
-        try:
-            while len(found) < limit and (message := await self.next(0, batch=limit - len(found))):
-                found.append(message)
-        except BaseException:
-            for message in found:  # for the next call, or to go back
-                self._queue.put_nowait(message)
-            raise
-        return found
+    async def waiting(self, limit: int) -> AsyncGenerator[Msg]:
+        """What waits at this moment, `limit` messages at most, each as it comes. Raises BrokerError as `next` does."""
+        while limit and (message := await self.next(0, batch=limit)):
+            limit -= 1
+            yield message
 
     async def next(self, wait: float = 30.0, *, batch: int = 1) -> Msg | None:
         """The next message; None where none came within `wait` seconds (0: do not wait) or the server went away.

@@ -9,15 +9,16 @@ import nats.errors
 
 from v2t_stream.broker import direct_get
 from v2t_stream.broker.direct_get import Bells
-from v2t_stream.broker.requests import Requests, Stored
-from v2t_stream.errors import BrokerError, Denied
+from v2t_stream.broker.requests import Stored
+from v2t_stream.broker.same_store import SameStore
+from v2t_stream.errors import BrokerError, Denied, StoreChanged
 
 _PAGES: Final = 32  # pages of a stream that are read side by side
 _RECOVERS: Final = 0.2  # seconds until a server that has not recovered a stream yet is asked again
 
 
-class Reader(Requests):
-    """Requests, and what they are put together to: whole histories, and what comes after them."""
+class Reader(SameStore):
+    """What requests are put together to: whole histories, and what comes after them."""
 
     async def any_of(self, stream: str, subjects: list[str]) -> bool:
         """Whether a message stands on at least one of `subjects`, as the stream's leader has it."""
@@ -53,7 +54,7 @@ class Reader(Requests):
         `after`: only what has a higher sequence. On each pattern they come in the stream's order, without a gap or a
         double, also where the server goes away meanwhile; what is replaced before it was read is left out. The server
         makes nothing for that, so there can be as many watches as one likes. Raises BrokerError where it is away at the
-        start.
+        start, and StoreChanged as `hold_to` says.
         """
         reached = dict.fromkeys(patterns, after)
         async for stored in self._read(stream, list(patterns), reached):
@@ -66,11 +67,13 @@ class Reader(Requests):
                 yield stored
             yield None
             while True:
+                self.lineage.stored(stream, max(reached.values()))
                 behind = await bells.next(reached)
+                await self.check_history()
                 try:
                     async for stored in self._read(stream, behind, reached):
                         yield stored
-                except Denied:
+                except (Denied, StoreChanged):
                     raise
                 except BrokerError:
                     if self.client.is_closed:

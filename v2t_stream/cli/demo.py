@@ -45,7 +45,7 @@ def demo(engine: str) -> None:
                 job, _ = await submit(pipeline.connection, request)
                 click.echo(f"job {job}: {without_secrets(request.url or request.title or '')}", err=True)
                 state = await follow(pipeline.connection, job, Segments())
-                text = (await pipeline.store.get(f"transcripts/{job}/transcript.txt")).decode()
+                text = (await pipeline.store.get(f"transcripts/{state.id}/transcript.txt")).decode()
         _report(state, text, settings)
 
     uvloop.run(run())

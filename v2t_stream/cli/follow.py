@@ -18,7 +18,7 @@ from rich.text import Text
 from schemas.events import ChunkDone
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.requests import Stored
-from v2t_stream.errors import BrokerError, V2TError
+from v2t_stream.errors import BrokerError, StoreChanged, V2TError
 from v2t_stream.fleet.presence import ANNOUNCE_EVERY, FETCHING, fleet
 from v2t_stream.host import tasks
 from v2t_stream.jobs.formats import UNHEARD, missing
@@ -26,7 +26,7 @@ from v2t_stream.jobs.progress import clock, counted, describe, summed_up
 from v2t_stream.jobs.state import Job
 from v2t_stream.monitoring.waiting import warning
 from v2t_stream.text import HARMFUL, one_line
-from v2t_stream.topology.streams import JOBS, child_id, job_of, place_of
+from v2t_stream.topology.streams import INBOX, JOBS, child_id, job_of, place_of
 
 _PATIENCE: Final = 15.0  # seconds until a job's lack of a node is told: one may just be starting
 _LINE: Final = 10_000  # characters of a segment
@@ -42,11 +42,18 @@ class View(Protocol):
 
 
 async def states(connection: Connection, job_id: str) -> AsyncIterator[Job]:
-    """The job after each of its facts, history first, until it ended. One that has no facts yet is waited for."""
+    """The job after each of its facts, history first, until it ended. One that has no facts yet is waited for.
+
+    Where another job does it in its place, that one follows.
+    """
     job = Job(job_id)
     async with contextlib.aclosing(_changes(connection, job)) as changes:
         async for _ in changes:
-            yield job
+            if not job.moved:
+                yield job
+    if job.moved:
+        async for moved in states(connection, job.moved):
+            yield moved
 
 
 async def _changes(connection: Connection, job: Job) -> AsyncGenerator[Job]:
@@ -92,18 +99,29 @@ def _changed(job: Job, stored: Stored) -> Job:
 async def follow(connection: Connection, job_id: str, *views: View) -> Job:
     """Show a job in `views` until it ended, and the jobs of its entries where it is a list.
 
-    Raises JobFailed where it did not end with a transcript, or not with one of each entry.
+    The one that ended is another where that does it in its place. Raises JobFailed where it did not end with a
+    transcript, or not with one of each entry, and StoreChanged where it may be lost.
     """
     job = Job(job_id)
-    async with contextlib.aclosing(_changes(connection, job)) as changes:
-        async for changed in changes:
-            for view in views:
-                view.update(changed)
-                if changed is not job and changed.ended:
-                    view.update(job)
+    try:
+        await _follow(connection, job, *views)
+    except StoreChanged as error:
+        raise StoreChanged(f"{error}: job {job_id} may be lost; see v2t job list, and submit it again") from error
+    if job.moved:
+        await connection.hold_to(INBOX)
+        return await follow(connection, job.moved, *views)
     if job.state != "completed":
         raise JobFailed(f"job {job_id} failed: {one_line(job.reason)}" if job.reason else f"job {job_id} was cancelled")
     return job
+
+
+async def _follow(connection: Connection, job: Job, *views: View) -> None:
+    async with contextlib.aclosing(_changes(connection, job)) as changes:
+        async for changed in changes:
+            for view in () if job.moved else views:
+                view.update(changed)
+                if changed is not job and changed.ended:
+                    view.update(job)
 
 
 @contextlib.asynccontextmanager

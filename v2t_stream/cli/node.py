@@ -154,9 +154,9 @@ def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
         async with connection:
             await make_ready(connection, settings, [name])
             await check_may_work(connection, settings.node)
-            await connection.hold_to(INBOX)
             if name == "intake":
                 await renew_if_rolled_back(connection, settings.home)
+            await connection.hold_to(INBOX)
             presence = Presence(settings.node, name)
             resources = Resources(settings, connection, open_store(connection, settings), presence)
             worker = Worker(load_stage(name, resources), resources)

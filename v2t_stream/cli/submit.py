@@ -6,6 +6,7 @@ import logging
 import mimetypes
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import starmap
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -147,9 +148,9 @@ async def _see_through(pipeline: Session, jobs: list[str], *, following: bool, a
     with Bars() as bars:
         views: list[View] = [bars, Segments(bars.say, titled=several)] if following else [bars]
 
-        async def one(job: str) -> JobFailed | None:
+        async def one(place: int, job: str) -> JobFailed | None:
             try:
-                await follow(pipeline.connection, job, *views)
+                jobs[place] = (await follow(pipeline.connection, job, *views)).id
             except JobFailed as error:
                 if several:
                     bars.warn(f"v2t: {error}")
@@ -157,7 +158,7 @@ async def _see_through(pipeline: Session, jobs: list[str], *, following: bool, a
             return None
 
         async with fleet_shown(pipeline.connection, bars):
-            failures = [failure for failure in await asyncio.gather(*map(one, jobs)) if failure]
+            failures = [failure for failure in await asyncio.gather(*starmap(one, enumerate(jobs))) if failure]
     caveats = Caveats(bars.warn, allow_truncated=allow_truncated)
     for job in jobs:
         state = await read(pipeline.connection, job)

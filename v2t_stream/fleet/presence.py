@@ -169,6 +169,7 @@ async def announce(connection: Connection, presence: Presence) -> None:
             await tell(connection, presence.info())
             await asyncio.sleep(ANNOUNCE_EVERY)
     finally:
+        await forget(connection, key(presence.node, presence.stage, os.getpid()))
         with contextlib.suppress(nats.errors.Error):
             await service.stop()
 

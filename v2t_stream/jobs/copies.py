@@ -64,7 +64,8 @@ async def store_copies(
             latest: Transcript | None = transcript
         else:
             upload = Upload(bucket=settings.upload_bucket, key=key, etag=lies.etag, version=lies.id)
-            latest = await _of_job(connection, store, (await latest_job(connection, upload))[0])
+            completed = await _completed(connection, (await latest_job(connection, upload))[0])
+            latest = await _read(store, f"{completed.transcript}.json") if completed else None
         if latest is None and written:
             raise Retry(f"{transcript.source} was replaced while its transcript was stored", delay=1)
         if latest is None:
@@ -79,11 +80,14 @@ async def store_copies(
 async def restore_copies(connection: Connection, store: BucketStore, settings: Settings, upload: Upload) -> None:
     """An upload was told of again. Where it was put again, and its job is done, the path is its own again."""
     job, _ = await latest_job(connection, upload)
+    completed = await _completed(connection, job)
+    if not completed:
+        return
     for stem in _stems(upload.key, job):
         there = await _read(store, f"transcripts/{stem}.json")
         if there and there.job == job:
             return
-    if transcript := await _of_job(connection, store, job):
+    if transcript := await _read(store, f"{completed.transcript}.json"):
         await store_copies(connection, store, settings, transcript, upload.exactly)
 
 
@@ -91,12 +95,11 @@ def _is_same(lies: Version, version: Version) -> bool:
     return lies.etag == version.etag and (not version.id or lies.id == version.id)
 
 
-async def _of_job(connection: Connection, store: BucketStore, job: str) -> Transcript | None:
-    """The transcript of the latest run of a job that is completed; None where none is, or its transcript is gone."""
+async def _completed(connection: Connection, job: str) -> Completed | None:
+    """How the latest run of a job that is completed ended; None where none is."""
     runs = fold(job, await history(connection, [*any_run(Completed, job=job)])).runs
     latest = max((number for number, run in runs.items() if run.completed), default=None)
-    completed = None if latest is None else runs[latest].completed
-    return await _read(store, f"{completed.transcript}.json") if completed else None
+    return None if latest is None else runs[latest].completed
 
 
 async def _read(store: BucketStore, key: str) -> Transcript | None:

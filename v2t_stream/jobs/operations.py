@@ -59,6 +59,8 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
     """
     if job.cancelled:
         raise V2TError(f"job {job.id} was cancelled, and its media is gone: submit it again")
+    if job.moved:
+        raise V2TError(f"job {job.id} is done as job {job.moved}: retry that one")
     if not job.submitted:
         raise V2TError(f"job {job.id} was refused ({job.reason}): submit it again, corrected")
     if chunk is not None and chunk not in job.chunks:

@@ -121,6 +121,11 @@ class Job(Facts):
         return f"{len(reasons)} of {len(self.children)} entries failed, the first with: {reasons[0]}"
 
     @property
+    def moved(self) -> str:
+        """The job that does it in place of this one; empty where it is done itself."""
+        return self.failed.moved if self.failed and self.state == "failed" else ""
+
+    @property
     def duration(self) -> float | None:
         """Seconds of media, as far as is known: decoded, or declared by the file."""
         if self.converted:

@@ -24,7 +24,7 @@ from v2t_stream.jobs.options import OPTIONS
 from v2t_stream.models import problem
 from v2t_stream.store.protocol import UPLOADED, ObjectStore
 from v2t_stream.text import HARMFUL, one_line, path_text, quoted, without_secrets
-from v2t_stream.topology.streams import SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.topology.streams import EPOCH_HEADER, SUBMIT_SUBJECT, inbox_epoch, job_id
 from v2t_stream.transcription.installed import engine_names
 from v2t_stream.transcription.providers import HTTP_ENGINES
 
@@ -177,7 +177,8 @@ async def submit(connection: Connection, request: SubmitRequest, *, message_id: 
     `message_id`: one of once.message_ids; without, it is sent whatever was sent before.
     """
     check(request)
-    sequence, duplicate = await connection.submit(
-        SUBMIT_SUBJECT, encode(request), message_id or secrets.token_urlsafe()
-    )
-    return job_id(await inbox_epoch(connection), sequence), duplicate
+    epoch = await inbox_epoch(connection)
+    # In another epoch the number of what was sent before would make the id of a job that is not there.
+    dedupe = f"{message_id or secrets.token_urlsafe()}-{epoch}"
+    sequence, duplicate = await connection.submit(SUBMIT_SUBJECT, encode(request), dedupe, {EPOCH_HEADER: epoch})
+    return job_id(epoch, sequence), duplicate

@@ -1,6 +1,7 @@
 """The safety net under a bucket's announcements: what lies in it and has no job is announced again."""
 
 import asyncio
+import logging
 import secrets
 from typing import Final
 
@@ -10,7 +11,7 @@ from schemas.events import Failed, Submitted
 from schemas.message import Message, encode
 from schemas.notification import Notification, Upload
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import InvalidKey
+from v2t_stream.errors import Forbidden, InvalidKey
 from v2t_stream.jobs.copies import latest_job
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.uploads import is_wanted
@@ -19,7 +20,10 @@ from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.store.protocol import OURS
 from v2t_stream.topology.streams import BUCKET_SUBJECT, JOBS, any_run, job_of, upload_job_id
 
-_AT_ONCE: Final = 64  # uploads looked up side by side
+log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 64  # uploads looked up side by side, and announced together
+_LONGEST: Final = 32 << 10  # bytes of a message; the inbox takes twice as many
 _LOST: Final = "\ufffd"  # what a list may show in place of a character that XML cannot hold
 _JOBS: Final = "transcripts/up-"  # what the transcripts of uploads begin with: facts of jobs are forgotten earlier
 
@@ -48,9 +52,11 @@ class UploadSync:
             wanted = [upload for upload in page if is_wanted(self._settings, upload)]
             listed.update(wanted)
             for start in range(0, len(wanted), _AT_ONCE):
-                results = await asyncio.gather(*map(self._take, wanted[start : start + _AT_ONCE]))
-                announced += results.count(True)
-                known += results.count(False)
+                results = await asyncio.gather(*map(self._look, wanted[start : start + _AT_ONCE]))
+                without = [result for result in results if isinstance(result, Upload)]
+                await self._announce(without)
+                announced += len(without)
+                known += results.count(True)
         self._settled &= listed
         return announced, known
 
@@ -58,18 +64,27 @@ class UploadSync:
         subjects = [await self._connection.subjects(JOBS, pattern) for pattern in any_run(fact, job="*")]
         return {job_of(subject) for pattern in subjects for subject in pattern}
 
-    async def _take(self, listed: Upload) -> bool | None:
-        """Whether it was announced; False where it had its job, None where it needs none."""
+    async def _look(self, listed: Upload) -> Upload | bool | None:
+        """The upload as it is to be announced; True where it has its job, None where it needs none."""
         if listed in self._settled:
-            return False
+            return True
         upload: Upload | None = listed
         if not await self._has_job(listed):
             upload = await self._exactly(listed)
             if upload and (upload == listed or not await self._has_job(upload)):
-                await self._connection.submit(BUCKET_SUBJECT, encode(Notification.of(upload)), secrets.token_urlsafe())
-                return True
+                return upload
         self._settled.add(listed)
-        return None if upload is None else False
+        return None if upload is None else True
+
+    async def _announce(self, uploads: list[Upload]) -> None:
+        """Together, as the broker writes each message to its disk, which takes longer than all else."""
+        data = encode(Notification.of(*uploads))
+        if len(data) > _LONGEST and len(uploads) > 1:
+            half = len(uploads) // 2
+            await self._announce(uploads[:half])
+            await self._announce(uploads[half:])
+        elif uploads:
+            await self._connection.submit(BUCKET_SUBJECT, data, secrets.token_urlsafe())
 
     async def _has_job(self, upload: Upload) -> bool:
         job = upload_job_id(upload)
@@ -84,8 +99,10 @@ class UploadSync:
             return listed
         try:
             found = await self._store.look(listed.url)
-        except InvalidKey:
+        except (InvalidKey, Forbidden):
             return listed  # intake says so, once
+        if found is None and _LOST in listed.key:
+            log.warning("a look into the bucket cannot take up %s: a list cannot show its name", listed.url)
         if found is None or OURS in found.labels:
             return None
         return msgspec.structs.replace(listed, etag=found.version.etag, version=found.version.id)

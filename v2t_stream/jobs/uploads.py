@@ -11,7 +11,7 @@ import msgspec
 from schemas.message import decode_as
 from schemas.notification import Upload
 from schemas.requests import SubmitRequest
-from v2t_stream.errors import InvalidKey, ObjectMissing, Reject, VersionGone
+from v2t_stream.errors import Forbidden, InvalidKey, ObjectMissing, Reject, VersionGone
 from v2t_stream.jobs.submission import check, of_fields
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import OURS, BucketStore, Found
@@ -59,17 +59,19 @@ class Noted(NamedTuple):
 
 
 async def noted(store: BucketStore, upload: Upload) -> Noted:
-    """Raises Reject where no object can have its name, StoreError where the store cannot tell."""
+    """Raises Reject where no object can have its name or we may not read it, StoreError where the store cannot tell."""
     if not upload.key:
         raise Reject("an upload without a name was announced: upload it under one")
     try:
         found, sidecar = await asyncio.gather(_seen(store, upload), _sidecar(store, upload))
+        if not found:
+            return Noted(upload, is_there=False, labels={}, sidecar=sidecar)
+        exact = msgspec.structs.replace(upload, version=found.version.id)
+        tags = await store.tags(upload.url, exact.exactly) if found.is_tagged else {}
     except InvalidKey as error:
         raise Reject(f"{error}: upload it under another") from error
-    if not found:
-        return Noted(upload, is_there=False, labels={}, sidecar=sidecar)
-    exact = msgspec.structs.replace(upload, version=found.version.id)
-    tags = await store.tags(upload.url, exact.exactly) if found.is_tagged else {}
+    except Forbidden as error:
+        raise Reject(f"{error}; then v2t job retry does it, without the options that its uploader set") from error
     return Noted(exact, is_there=True, labels={**tags, **found.labels}, sidecar=sidecar)
 
 

@@ -25,7 +25,7 @@ from v2t_stream.topology.applied import is_applied, layout_in_use, store_in_use
 from v2t_stream.topology.drift import Drift, compare
 from v2t_stream.topology.epochs import renew_if_rolled_back
 from v2t_stream.topology.provision import apply, drift
-from v2t_stream.topology.streams import LAYOUT, STAGES
+from v2t_stream.topology.streams import INBOX, LAYOUT, STAGES
 from v2t_stream.transcription.providers import file_of, load, refusal
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ async def session(
             else:
                 with contextlib.suppress(Denied):  # who may not look, as a submitter, is told by what he asks for
                     await make_ready(connection, settings, ["intake"])
+            with contextlib.suppress(Denied):
+                await connection.hold_to(INBOX)
             yield Session(connection, open_store(connection, settings), settings.nats_url, local=False)
         return
     async with (
@@ -82,6 +84,7 @@ async def session(
     ):
         await set_up(connection, settings, change_store=change_store, told=set_up_again)
         await renew_if_rolled_back(connection, settings.home)  # before anything is submitted
+        await connection.hold_to(INBOX)
         store = open_store(connection, settings)
         if not work:
             yield Session(connection, store, broker.url, local=True)

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import logging
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, Final
@@ -17,6 +18,7 @@ from nats.aio.msg import Msg
 from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, DeadLetter, Failed, Progress, Rerun, Tries
 from schemas.message import Message
+from v2t_stream.broker.lineage import Mark
 from v2t_stream.broker.puller import Puller
 from v2t_stream.errors import BrokerError, Denied, Foreign, Hung, Reject, Retry, StoreAway, StoreChanged, V2TError
 from v2t_stream.fleet.presence import fleet, version
@@ -24,13 +26,15 @@ from v2t_stream.fleet.tally import Outcome
 from v2t_stream.jobs.links import keep_submission
 from v2t_stream.logs import about
 from v2t_stream.runtime.results import Settled
+from v2t_stream.runtime.shared_call import SharedCall
 from v2t_stream.runtime.stage import Resources, Stage, Submission
 from v2t_stream.runtime.tries import DEATHS, Ledger
 from v2t_stream.runtime.turns import Outbox, Turns
 from v2t_stream.text import one_line, without_secrets
 from v2t_stream.topology.applied import is_applied
-from v2t_stream.topology.epochs import Seen
+from v2t_stream.topology.epochs import Seen, renew_after_rollback
 from v2t_stream.topology.streams import (
+    EPOCH_HEADER,
     INBOX,
     INBOX_SUBJECTS,
     JOBS,
@@ -54,8 +58,11 @@ _HUNG: Final = 60.0  # and work that took too long, whose thread may be in the m
 _REASON: Final = 2000  # characters of a reason, which may quote what a stranger sent
 _AWAY_PAUSES: Final = (1.0, 2.0, 5.0)  # seconds between two tries while the object store is away; the last ones alike
 _AWAY: Final = 600.0  # seconds that work waits for it here, before another node may try
+_TOGETHER: Final = 256  # messages asked for by one request at most
 _POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
 _WAIT: Final = 30.0  # seconds to wait where there is only one
+_RESTART: Final = 3.0  # seconds that a process of ours needs to end and to be there again
+_EPOCH: Final = re.compile("[0-9a-z]{1,13}")  # as base36 makes them
 _FOREIGN: Final = 10.0  # seconds that what another release may read is left to its nodes
 
 
@@ -72,6 +79,9 @@ class Worker:
         self._turns = Turns(resources.connection)
         self._slots = asyncio.Semaphore(stage.row.slots)
         self._epoch = ""
+        self._newest = Mark()  # of the inbox's messages that are to be remembered
+        self._remember = SharedCall(self._note_newest)
+        self._renewing = asyncio.Lock()
         self._ack_wait = stage.row.ack_wait
         self._asked: dict[Puller, float] = {}  # when each of those that are only asked was asked last
         self._presence = resources.presence
@@ -118,6 +128,8 @@ class Worker:
         epoch = await inbox_epoch(self._connection)
         if epoch != self._epoch:
             self._epoch, self._seen = epoch, Seen(self._resources.settings.home, epoch)
+            if self._row.stream == INBOX:
+                self._connection.lineage.recall(INBOX, self._seen.newest)
 
     async def _ack_wait_of(self, consumer: Consumer) -> float:
         """The consumer's own: a server that was set up otherwise is as right."""
@@ -145,21 +157,21 @@ class Worker:
                 await self._take_more(puller)
 
     async def _take_more(self, puller: Puller) -> None:
-        """Where one message waited there may be others: as many as there are free slots, by one request."""
+        """Where one message waited there may be others: as many as there are free slots for, by one request."""
         free = 0
-        while not self._slots.locked():
+        while free < _TOGETHER and not self._slots.locked():
             await self._slots.acquire()
             free += 1
-        messages: list[Msg] = []
         try:
-            if free:
-                messages = await puller.waiting(free)
+            async with contextlib.aclosing(puller.waiting(free)) as messages:
+                async for message in messages:
+                    free -= 1
+                    self._begin(message.subject, self._handle(message))
         except BrokerError as error:
             log.debug("%s", error)  # the next pull tells
-        for _ in range(free - len(messages)):
-            self._slots.release()
-        for message in messages:
-            self._begin(message.subject, self._handle(message))
+        finally:
+            for _ in range(free):
+                self._slots.release()
 
     def _begin(self, subject: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start work in a slot that is taken; the slot is free again when it ends, or only waits to be sent."""
@@ -264,6 +276,7 @@ class Worker:
 
     async def _handle(self, message: Msg) -> None:
         """Bring one message to its end; whatever happens, it is acked, given back or dead-lettered."""
+        life = self._connection.client.stats["reconnects"]
         try:
             await self._settle(message)
         except asyncio.CancelledError:
@@ -283,6 +296,8 @@ class Worker:
             with contextlib.suppress(nats.errors.Error):
                 if not isinstance(error, StoreChanged):
                     await message.nak(1)
+                elif life == self._connection.client.stats["reconnects"]:  # it is of the streams of now
+                    await message.nak(_RESTART)
 
     async def _settle(self, message: Msg) -> None:
         take(message.headers)
@@ -293,6 +308,7 @@ class Worker:
         try:
             work = self._decode(message)
             about(work.job, getattr(work, "n", None))
+            await self._tell_sender(message, work.job)
             if await self._is_settled(work, message):
                 await self._ack(message)
                 self._count("skipped")
@@ -410,11 +426,31 @@ class Worker:
 
     async def _see(self, message: Msg) -> None:
         """Remember that a message was there, before its job is made. Raises BrokerError."""
-        sequence = message.metadata.sequence.stream
-        self._connection.saw(self._row.stream, sequence)
+        seen = Mark(message.metadata.sequence.stream, message.metadata.timestamp.timestamp())
+        try:
+            self._connection.lineage.saw(self._row.stream, seen)
+        except StoreChanged:
+            if self._row.stream == INBOX:
+                async with self._renewing:  # as messages come together
+                    await renew_after_rollback(self._connection, self._epoch)
+            raise
         if self._row.stream == INBOX:
-            await self._read_epoch()  # it may just have been renewed
-            self._seen.see(sequence)
+            self._newest = max(self._newest, seen)
+            await self._remember()
+
+    async def _note_newest(self) -> None:
+        newest, self._newest = self._newest, Mark()
+        await self._read_epoch()  # it may just have been renewed
+        await asyncio.to_thread(self._seen.see, newest)  # a disk that others write to takes long to rename a file
+
+    async def _tell_sender(self, message: Msg, job: str) -> None:
+        """Where a sender knows his submission by an id of before a rollback, say there which job it is now."""
+        known = (message.headers or {}).get(EPOCH_HEADER, self._epoch)
+        if self._row.stream != INBOX or known == self._epoch or not _EPOCH.fullmatch(known):
+            return
+        reason = f"the broker had gone back to an older copy of its streams when it was sent: it is done as job {job}"
+        id_ = job_id(known, message.metadata.sequence.stream)
+        await self._connection.publish(Failed(job=id_, stage=self._row.name, reason=reason, moved=job))
 
     def _decode(self, message: Msg) -> Message | Submission:
         """Raises Reject for what nobody can read, Foreign for what another release may be able to."""
@@ -496,8 +532,9 @@ class Worker:
             node=self._resources.settings.node,
         )
         async with self._kept_alive(message, None):
-            sequence = message.metadata.sequence.stream
-            await self._connection.publish(letter, dedupe=f"dead-{self._row.stream}-{sequence}")
+            # With its time: in an older copy that was put back another message gets the same number.
+            of = f"{self._row.stream}-{message.metadata.sequence.stream}-{message.metadata.timestamp.timestamp()}"
+            await self._connection.publish(letter, dedupe=f"dead-{of}")
             self._count("dead")
             await self._connection.publish(_consequence(self._row.name, message.subject, work, reason))
             await self._connection.check_store()

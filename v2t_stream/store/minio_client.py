@@ -15,7 +15,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError, ResponseError, SSLError
 
-from v2t_stream.errors import InvalidKey, ObjectMissing, StoreAway, StoreError, VersionGone
+from v2t_stream.errors import Forbidden, InvalidKey, ObjectMissing, StoreAway, StoreError, VersionGone
 from v2t_stream.settings import Settings
 
 _CONNECT: Final = 5.0  # seconds
@@ -143,11 +143,12 @@ def _refused(error: S3Error, action: str, endpoint: str) -> StoreError:
             return InvalidKey(f"could not {action}: {where} can have no object of that name ({error.message})")
         case code if code in _BUSY:
             return StoreAway(f"could not {action}: {where} cannot do it now ({error.message}): try again later")
-    return StoreError(f"could not {action}: {_said(error, where)}")
+    kind = Forbidden if error.code == "AccessDenied" else StoreError
+    return kind(f"could not {action}: {_said(error, where)}")
 
 
 def no_bucket(bucket: str, endpoint: str) -> StoreError:
-    return StoreError(
+    return Forbidden(
         f"there is no bucket {bucket} in MinIO at {endpoint}: create ours with v2t topology apply, or correct "
         "MINIO_BUCKET_PREFIX"
     )

@@ -7,14 +7,16 @@ is not noticed.
 
 import contextlib
 import logging
+import math
 import os
 import time
 from pathlib import Path
 from typing import Final
 
 from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.lineage import EPOCH_KEY, Mark
 from v2t_stream.errors import BrokerError, Denied
-from v2t_stream.topology.streams import EPOCH_KEY, INBOX, base36, inbox_epoch
+from v2t_stream.topology.streams import INBOX, base36, inbox_epoch
 
 log = logging.getLogger(__name__)
 
@@ -22,41 +24,48 @@ _RENEW: Final = "v2t topology apply --renew-ids"
 
 
 class Seen:
-    """The highest number that a message of an inbox had here, across restarts. `epoch`: see topology.inbox_epoch."""
+    """The latest message of an inbox that was here, across restarts. `epoch`: see topology.inbox_epoch."""
 
     def __init__(self, home: Path, epoch: str) -> None:
         self._file = home / "inbox" / epoch
-        self.newest = 0
+        self.newest = Mark()
         with contextlib.suppress(OSError, ValueError):
-            self.newest = int(self._file.read_text())
+            number, _, at = self._file.read_text().partition(" ")
+            self.newest = Mark(int(number), float(at) if at else math.inf)  # an older release writes no time
 
-    def see(self, sequence: int) -> None:
-        """Remember a number, before its job is made. Blocks for as long as it takes to write a few bytes."""
-        if sequence <= self.newest:
+    def see(self, seen: Mark) -> None:
+        """Remember a message, before its job is made. Blocks for as long as it takes to write a few bytes."""
+        if seen.sequence <= self.newest.sequence:
             return
-        self.newest = sequence
+        self.newest = seen
         part = self._file.with_name(f".{self._file.name}.{os.getpid()}")
         with contextlib.suppress(OSError):  # a disk that is full stops nobody from working
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(str(sequence))
+            part.write_text(f"{seen.sequence} {seen.at}")
             part.replace(self._file)
 
 
 async def renew_if_rolled_back(connection: Connection, home: Path) -> None:
     """Give jobs other ids from now on where the inbox has lost messages that were seen here.
 
-    Raises BrokerError, and says who must do it where this user may not.
+    Raises BrokerError, and says who must do it where this user may not. Where as many came again by now, the first of
+    them that is taken shows it: see Lineage.
     """
     last = (await connection.api(f"STREAM.INFO.{INBOX}"))["state"]["last_seq"]
-    newest = Seen(home, await inbox_epoch(connection)).newest
-    if last >= newest:
+    epoch = await inbox_epoch(connection)
+    if last < Seen(home, epoch).newest.sequence:
+        await renew_after_rollback(connection, epoch)
+
+
+async def renew_after_rollback(connection: Connection, epoch: str) -> None:
+    """Give jobs other ids than those of `epoch`, unless somebody has done so by now.
+
+    Raises BrokerError, and says who must do it where this user may not.
+    """
+    if await inbox_epoch(connection) != epoch:
         return
     log.warning(
-        "the broker at %s has gone back to an older copy of its streams, from submission %d to %d: jobs get other ids "
-        "from now on",
-        connection.url,
-        newest,
-        last,
+        "the broker at %s has gone back to an older copy of its streams: jobs get other ids from now on", connection.url
     )
     try:
         await renew(connection)
@@ -69,6 +78,7 @@ async def renew_if_rolled_back(connection: Connection, home: Path) -> None:
 
 async def renew(connection: Connection) -> None:
     """Give jobs other ids from now on than all before. Raises BrokerError."""
+    later = int(await inbox_epoch(connection), 36) + 1  # whatever the clock here says
     config = (await connection.api(f"STREAM.INFO.{INBOX}"))["config"]
-    config["metadata"] = {**(config.get("metadata") or {}), EPOCH_KEY: base36(int(time.time()))}
+    config["metadata"] = {**(config.get("metadata") or {}), EPOCH_KEY: base36(max(later, int(time.time())))}
     await connection.api(f"STREAM.UPDATE.{INBOX}", config)

@@ -31,6 +31,7 @@ from schemas.message import Message, decode_as
 from schemas.notification import Upload
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.direct_get import STORED
+from v2t_stream.broker.lineage import epoch_of
 from v2t_stream.errors import BrokerError
 
 SUBMIT_SUBJECT: Final = "v2t.submit"
@@ -54,7 +55,7 @@ LAYOUT: Final = 3
 STORE_KEY: Final = "v2t_store"  # what the jobs keep their files in
 LAYOUT_KEY: Final = "v2t_layout"
 
-EPOCH_KEY: Final = "v2t_epoch"  # in the metadata of the stream INBOX, where its jobs were given other ids
+EPOCH_HEADER: Final = "V2t-Epoch"  # of a submission: the epoch by which its sender knows the job
 
 _NS: Final = 1_000_000_000
 
@@ -142,7 +143,8 @@ _RERUN: Final = Rerun.subject_of(job="*", run="*")
 _MEDIA: Final = (*any_run(Downloaded, job="*"), _RERUN)
 
 STAGES: Final[tuple[StageRow, ...]] = (
-    StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 600, 5, 256),
+    # So many slots that links find one where hundreds of uploads wait for a store that is away.
+    StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 600, 5, 4096),
     StageRow(
         "download",
         JOBS,
@@ -285,8 +287,7 @@ async def inbox_epoch(connection: Connection) -> str:
     Of one that was rolled back, the second in which that was noticed: see v2t_stream.topology.epochs.
     """
     info = await connection.api(f"STREAM.INFO.{INBOX}")
-    renewed: str | None = (info["config"].get("metadata") or {}).get(EPOCH_KEY)
-    return renewed or base36(int(datetime.fromisoformat(info["created"]).timestamp()))
+    return epoch_of(info) or base36(int(datetime.fromisoformat(info["created"]).timestamp()))
 
 
 def job_id(epoch: str, sequence: int) -> str:

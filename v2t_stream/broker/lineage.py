@@ -1,0 +1,99 @@
+"""Whether a server's streams are still those that we worked on: it may come back with others, or with an older copy."""
+
+import math
+from typing import Any, Final, NamedTuple
+
+from v2t_stream.errors import StoreChanged
+
+EPOCH_KEY: Final = "v2t_epoch"  # in the metadata of the inbox, where its jobs were given other ids
+_SKEW: Final = 0.01  # seconds by which the clocks of a cluster's servers may differ; none is put back as quickly
+
+
+class Mark(NamedTuple):
+    """A message that was in a stream."""
+
+    sequence: int = 0
+    at: float = math.inf  # Unix seconds by the server's clock; inf where that is not known
+
+    def rules_out(self, other: "Mark") -> bool:
+        """Whether a stream that held this message cannot come to hold `other`.
+
+        A stream counts upwards in time. So an older copy shows itself by the first message that takes the place of a
+        lost one, however many have come since.
+        """
+        return other.sequence <= self.sequence and other.at > self.at + _SKEW
+
+
+class Lineage:
+    """What we know of the streams that we work for: one that contradicts it has another past than the one we saw."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._held = ""  # the stream that must stay the same
+        self._identity: tuple[str, str] = ("", "")
+        self._last: dict[str, int] = {}  # by stream, the highest sequence there was
+        self._seen: dict[str, Mark] = {}  # by stream, the latest message that was here
+        self._recalled: dict[str, Mark] = {}  # the same of before this process
+        self._broken = ""  # what contradicts
+
+    @property
+    def is_held(self) -> bool:
+        return bool(self._held)
+
+    @property
+    def is_broken(self) -> bool:
+        return bool(self._broken)
+
+    @property
+    def streams(self) -> list[str]:
+        """Those of which something is known."""
+        return list(self._last)
+
+    def hold(self, stream: str, info: dict[str, Any]) -> None:
+        """Work for the streams of now alone; all of them were set up, and go back, together with `stream`."""
+        self._held, self._identity = stream, _identity(info)
+        self._last[stream] = info["state"]["last_seq"]
+
+    def stored(self, stream: str, sequence: int) -> None:
+        """Remember that a message was stored."""
+        self._last[stream] = max(sequence, self._last.get(stream, 0))
+
+    def recall(self, stream: str, seen: Mark) -> None:
+        """Remember what was seen before this process."""
+        self._recalled[stream] = seen
+
+    def saw(self, stream: str, seen: Mark) -> None:
+        """Remember a message. Raises StoreChanged where one that was seen before rules it out, and from then on."""
+        self._raise_broken()
+        before = self._seen.get(stream, Mark())
+        if before.rules_out(seen) or self._recalled.get(stream, Mark()).rules_out(seen):
+            self._break(f"an older copy of {stream}")
+        self._seen[stream] = max(before, seen)
+        self.stored(stream, seen.sequence)
+
+    def check(self, stream: str, info: dict[str, Any]) -> None:
+        """Raises StoreChanged where `stream` as it is now, by its `info`, is not the one that we knew."""
+        self._raise_broken()
+        if stream == self._held and _identity(info)[0] != self._identity[0]:
+            self._break("other streams")
+        is_renewed = stream == self._held and _identity(info) != self._identity
+        if is_renewed or info["state"]["last_seq"] < self._last.get(stream, 0):
+            self._break(f"an older copy of {stream}")
+
+    def _raise_broken(self) -> None:
+        if self._broken:
+            self._break(self._broken)
+
+    def _break(self, what: str) -> None:
+        self._broken = what
+        raise StoreChanged(f"the NATS server at {self._url} came back with {what}, without what was done there since")
+
+
+def epoch_of(info: dict[str, Any]) -> str | None:
+    """The epoch that an inbox was given, where it was given one."""
+    epoch: str | None = (info["config"].get("metadata") or {}).get(EPOCH_KEY)
+    return epoch
+
+
+def _identity(info: dict[str, Any]) -> tuple[str, str]:
+    return info["created"], epoch_of(info) or ""
