@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 Task = Literal["transcribe", "translate"]
-Accelerator = Literal["any", "cuda", "metal", "coreml", "cpu", "remote"]
+Accelerator = Literal["cuda", "metal", "coreml", "cpu", "remote", "any"]
 
 DEFAULT_MODEL = "small"
 DEMO_MODEL = "demo"

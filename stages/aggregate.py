@@ -21,7 +21,10 @@ from v2t_stream.jobs.state import Job, fold
 from v2t_stream.jobs.superseded import remove_superseded
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.store.protocol import BucketStore
-from v2t_stream.topology.streams import JOBS, but_chunks, folder, stage_row
+from v2t_stream.topology.ids import folder
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import but_chunks
 
 _BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
 

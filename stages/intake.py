@@ -19,7 +19,9 @@ from v2t_stream.jobs.uploads import is_wanted, noted, request_of
 from v2t_stream.runtime.stage import Resources, Submission
 from v2t_stream.store.protocol import BucketStore
 from v2t_stream.text import one_line, without_secrets
-from v2t_stream.topology.streams import BUCKET_SUBJECT, stage_row, upload_job_id
+from v2t_stream.topology.ids import upload_job_id
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.subjects import BUCKET_SUBJECT
 
 _SHOWN: Final = 4096  # characters of an upload's address, whose own key may be longer than a fact should be
 

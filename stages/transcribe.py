@@ -18,7 +18,7 @@ from v2t_stream.audio import flac
 from v2t_stream.errors import ObjectMissing, Reject
 from v2t_stream.models.fetching import Models, Transfer
 from v2t_stream.runtime.stage import Resources
-from v2t_stream.topology.streams import stage_row
+from v2t_stream.topology.stages import stage_row
 from v2t_stream.transcription import providers
 from v2t_stream.transcription.chain import Chain, Heard
 from v2t_stream.transcription.coverage import covered

@@ -22,7 +22,8 @@ from v2t_stream.jobs.state import fold
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.queues import pause, resume
-from v2t_stream.topology.streams import JOBS, STAGES, stage_row
+from v2t_stream.topology.stages import STAGES, stage_row
+from v2t_stream.topology.streams import JOBS
 
 ACK_WAIT: Final = 2.0  # seconds; the product's 30 would only make the tests long
 NOISE: Final = ("Traceback", "never retrieved", "was destroyed", "Warning:", "never awaited", '"message":"unexpected')

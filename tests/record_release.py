@@ -30,7 +30,10 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import announce_uploads, set_up
 from v2t_stream.store.minio_store import MinioStore
-from v2t_stream.topology.streams import LAYOUT, STAGES, STREAMS, SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import LAYOUT, STREAMS
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 FIXTURES = Path(__file__).parent / "fixtures"
 _OF_EACH = 3  # messages of one kind with the same fields

@@ -16,7 +16,8 @@ from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs.dead_letters import Dead, dead_letters
 from v2t_stream.topology.queues import Queue, queues
-from v2t_stream.topology.streams import DEAD, JOBS, any_run, but_chunks
+from v2t_stream.topology.streams import DEAD, JOBS
+from v2t_stream.topology.subjects import any_run, but_chunks
 
 _TOGETHER: Final = 128  # facts handled without a look at the keyboard
 _AHEAD: Final = 512  # facts read that wait to be handled

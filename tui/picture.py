@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from tui.rows import Row, Tab, row
 from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.state import Job
-from v2t_stream.topology.streams import job_of, place_of
+from v2t_stream.topology.ids import place_of
+from v2t_stream.topology.subjects import job_of
 
 
 class Picture:

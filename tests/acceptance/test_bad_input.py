@@ -35,7 +35,9 @@ from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import DEAD, SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.streams import DEAD
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 pytestmark = pytest.mark.timeout(900)  # the first test also waits for the pipeline, and for all that is sent to it
 

@@ -33,7 +33,9 @@ from v2t_stream.jobs.submission import submit
 from v2t_stream.jobs.upload_sync import UploadSync
 from v2t_stream.runtime.session import announce_uploads, set_up
 from v2t_stream.store.minio_store import MinioStore
-from v2t_stream.topology.streams import BUCKET_SUBJECT, DEAD, INBOX, JOBS, inbox_epoch, job_id, upload_job_id
+from v2t_stream.topology.ids import inbox_epoch, job_id, upload_job_id
+from v2t_stream.topology.streams import DEAD, INBOX, JOBS
+from v2t_stream.topology.subjects import BUCKET_SUBJECT
 
 CLIP = "5s.flac"
 UPLOADS = "v2t-uploads"

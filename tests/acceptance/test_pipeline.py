@@ -15,7 +15,8 @@ from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.once import message_ids
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 
 async def record(connection: Connection, job: str) -> Transcript:

@@ -16,7 +16,8 @@ from tests.remote_api import Answer, Api, remote_api
 from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 KEY = "sk-very-secret-1234567890"
 AFAR = "as many words from afar as anyone can say in the few seconds of this recording"

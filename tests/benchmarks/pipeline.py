@@ -20,7 +20,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.cli.follow import states
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import STAGES
+from v2t_stream.topology.stages import STAGES
 
 BATCH = 4  # chunks in one call of the engine: the default on a processor, here for the direct call too
 

@@ -21,7 +21,8 @@ from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import JOBS, job_of
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import job_of
 
 _JOBS: Final = 5000
 _AT_ONCE: Final = 12

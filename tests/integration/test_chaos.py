@@ -28,7 +28,8 @@ from v2t_stream.jobs.dead_letters import dead_letters, redrive
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import JOBS, stage_row
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import JOBS
 
 CLIP = DATA / "3min.ogg"
 KINDS = 2  # of sources: a file that was uploaded, and a link

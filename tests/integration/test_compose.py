@@ -23,7 +23,8 @@ from v2t_stream.broker.embedded import server_path
 from v2t_stream.errors import BrokerError, Denied
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.topology.applied import is_applied
-from v2t_stream.topology.streams import JOBS, STAGES
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import JOBS
 
 SERVICES = services()
 

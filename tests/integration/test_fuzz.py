@@ -52,7 +52,7 @@ from v2t_stream.jobs.submission import check, of_fields, parse
 from v2t_stream.jobs.uploads import is_wanted
 from v2t_stream.settings import Settings
 from v2t_stream.text import HARMFUL
-from v2t_stream.topology.streams import decode
+from v2t_stream.topology.subjects import decode
 from v2t_stream.transcription.providers import parse as parse_providers
 
 ROOT = Path(__file__).parents[2]

@@ -28,7 +28,8 @@ from v2t_stream.host.tasks import end
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology.provision import apply
-from v2t_stream.topology.streams import CHUNKS, DEAD, JOBS, STAGES, STREAMS
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import CHUNKS, DEAD, JOBS, STREAMS
 
 
 @pytest.fixture

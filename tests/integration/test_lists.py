@@ -28,7 +28,9 @@ from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import JOBS, SUBMIT_SUBJECT, child_id, inbox_epoch, job_id
+from v2t_stream.topology.ids import child_id, inbox_epoch, job_id
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 
 class Running(NamedTuple):

@@ -29,7 +29,8 @@ from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.topology.streams import JOBS, STAGES, Consumer
+from v2t_stream.topology.stages import STAGES, Consumer
+from v2t_stream.topology.streams import JOBS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 RESTARTING = re.compile(r"restarting( in \d+ s)?, \d+ failures? in a row")

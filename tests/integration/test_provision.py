@@ -27,7 +27,8 @@ from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.queues import pause, queues
-from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS, LAYOUT, STAGES, STREAMS, stage_row
+from v2t_stream.topology.stages import STAGES, stage_row
+from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS, LAYOUT, STREAMS
 
 DAY = 86_400 * 10**9  # ns
 

@@ -34,7 +34,8 @@ from v2t_stream.runtime.stalls import resting, unfinished
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS
-from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, JOBS, stage_row
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, JOBS
 
 SUBMITTED = Submitted(job="job", title="talk", url="http://127.0.0.1/x")
 DOWNLOADED = Downloaded(job="job", title="Talk", source="http://x/y", media="media/job/source", size=1, seconds=1)

@@ -40,19 +40,10 @@ from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.minio_store import MinioStore
+from v2t_stream.topology.ids import inbox_epoch
 from v2t_stream.topology.queues import queues
-from v2t_stream.topology.streams import (
-    BUCKET_SUBJECT,
-    CHUNKS,
-    DEAD,
-    DONE,
-    INBOX,
-    JOBS,
-    NODES,
-    STREAMS,
-    SUBMIT_SUBJECT,
-    inbox_epoch,
-)
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, NODES, STREAMS
+from v2t_stream.topology.subjects import BUCKET_SUBJECT, SUBMIT_SUBJECT
 
 CLIP = str(DATA / "5s.flac")
 _numbers = itertools.count()

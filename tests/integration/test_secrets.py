@@ -23,7 +23,8 @@ from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import DEAD, DONE, JOBS, SUBMIT_SUBJECT, job_of
+from v2t_stream.topology.streams import DEAD, DONE, JOBS
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT, job_of
 
 MARK = "hush"  # in every secret here
 

@@ -27,17 +27,9 @@ from v2t_stream.jobs.operations import cancel
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.record import digest_of
-from v2t_stream.topology.streams import (
-    BUCKET_SUBJECT,
-    CHUNKS,
-    DEAD,
-    DONE,
-    INBOX,
-    JOBS,
-    STAGES,
-    STREAMS,
-    SUBMIT_SUBJECT,
-)
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, STREAMS
+from v2t_stream.topology.subjects import BUCKET_SUBJECT, SUBMIT_SUBJECT
 
 GUESTS: Final = ("viewer", "submitter", "notifier")
 BUCKETS: Final = tuple(f"OBJ_v2t_{name}" for name in ("media", "uploads", "transcripts", "models"))

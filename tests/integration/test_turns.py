@@ -37,7 +37,9 @@ from v2t_stream.runtime.stalls import stalls
 from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import CHUNKS, JOBS, job_of, stage_row
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import CHUNKS, JOBS
+from v2t_stream.topology.subjects import job_of
 
 LONG, SHORT = 100, 3  # chunks
 ANY, CUDA = Options(), Options(accelerator="cuda")

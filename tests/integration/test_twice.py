@@ -23,7 +23,9 @@ from v2t_stream.errors import BrokerError
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.lists import read
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import CHUNKS, JOBS, SUBMIT_SUBJECT, stage_row
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import CHUNKS, JOBS
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 CHUNK = ChunkTask(job="job", n=0, audio="media/job/chunks/0.flac", spans=(Span(0, 16_000),), options=Options())
 (ANY,) = (consumer for consumer in stage_row("transcribe").consumers if consumer.durable == "transcribe-any")

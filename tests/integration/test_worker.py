@@ -42,7 +42,9 @@ from v2t_stream.runtime.stage import Resources, Stage, Submission
 from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS, SUBMIT_SUBJECT, StageRow, stage_row
+from v2t_stream.topology.stages import StageRow, stage_row
+from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 Do = Callable[[Any], AsyncGenerator[Message]]
 Fact = TypeVar("Fact", bound=Message)

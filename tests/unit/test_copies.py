@@ -23,7 +23,7 @@ from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.submission import check
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import BucketStore, Found
-from v2t_stream.topology.streams import upload_job_id
+from v2t_stream.topology.ids import upload_job_id
 
 TRANSCRIPT = Transcript(
     job="j", title="t", source="", duration=1, task="transcribe", language="en", engines=(), models=(), segments=()

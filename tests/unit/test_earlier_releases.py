@@ -25,7 +25,8 @@ from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.jobs.submission import check, parse
 from v2t_stream.retention import Retention
 from v2t_stream.topology.provision import _places
-from v2t_stream.topology.streams import BUCKET_SUBJECT, LAYOUT, SUBMIT_SUBJECT, decode, job_of, message_type
+from v2t_stream.topology.streams import LAYOUT
+from v2t_stream.topology.subjects import BUCKET_SUBJECT, SUBMIT_SUBJECT, decode, job_of, message_type
 from v2t_stream.transcription.providers import parse as parse_providers
 
 RELEASES = sorted(FIXTURES.glob("release-*"))

@@ -42,7 +42,7 @@ from v2t_stream.jobs.progress import shortfalls, summed_up
 from v2t_stream.jobs.state import fold, fold_all
 from v2t_stream.jobs.submission import parse
 from v2t_stream.monitoring.waiting import warning
-from v2t_stream.topology.streams import chunk_of, decode, job_of
+from v2t_stream.topology.subjects import chunk_of, decode, job_of
 
 ONE_OF_EACH: list[Message] = [
     Submitted(job="j", title="talk", url="http://x/y", limit=3, parent="p", entry=1),

@@ -26,7 +26,9 @@ from v2t_stream.jobs.progress import clock, counted, describe, summed_up
 from v2t_stream.jobs.state import Job
 from v2t_stream.monitoring.waiting import warning
 from v2t_stream.text import HARMFUL, one_line
-from v2t_stream.topology.streams import INBOX, JOBS, child_id, job_of, place_of
+from v2t_stream.topology.ids import child_id, place_of
+from v2t_stream.topology.streams import INBOX, JOBS
+from v2t_stream.topology.subjects import job_of
 
 _PATIENCE: Final = 15.0  # seconds until a job's lack of a node is told: one may just be starting
 _LINE: Final = 10_000  # characters of a segment

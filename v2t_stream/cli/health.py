@@ -10,7 +10,7 @@ from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError, SettingsError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.settings import Settings
-from v2t_stream.topology.streams import STAGES
+from v2t_stream.topology.stages import STAGES
 
 
 @click.command()

@@ -33,7 +33,8 @@ from v2t_stream.monitoring.waiting import warning
 from v2t_stream.runtime.session import Session
 from v2t_stream.runtime.stalls import ADVICE, confirmed
 from v2t_stream.text import one_line
-from v2t_stream.topology.streams import but_chunks, child_id
+from v2t_stream.topology.ids import child_id
+from v2t_stream.topology.subjects import but_chunks
 
 _LONGEST: Final = 4000  # characters of a sentence that quotes what strangers sent
 _UNBOUNDED: Final = 100_000  # columns, where nobody's terminal is to be filled

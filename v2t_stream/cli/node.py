@@ -34,7 +34,8 @@ from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
 from v2t_stream.topology.epochs import renew_if_rolled_back
-from v2t_stream.topology.streams import INBOX, STAGES
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import INBOX
 from v2t_stream.transcription.providers import load
 
 _DEFAULT_PORT = 4222  # where every NATS client looks first

@@ -18,7 +18,8 @@ from v2t_stream.runtime.stalls import ADVICE, confirmed, resting, unfinished
 from v2t_stream.settings import Settings
 from v2t_stream.topology.drift import Drift, age
 from v2t_stream.topology.queues import queues
-from v2t_stream.topology.streams import CHUNKS, STAGES, STORE_KEY, STREAMS
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import CHUNKS, STORE_KEY, STREAMS
 
 _PAYLOAD: Final = 1 << 20  # bytes of a message that the object store's chunks are cut for
 _LEAST: Final = 64 << 10  # bytes that a submission may have

@@ -23,7 +23,8 @@ from schemas.events import (
 )
 from schemas.message import Message
 from v2t_stream.broker.requests import Stored
-from v2t_stream.topology.streams import decode, job_of, message_type, place_of
+from v2t_stream.topology.ids import place_of
+from v2t_stream.topology.subjects import decode, job_of, message_type
 
 
 @dataclass

@@ -14,7 +14,8 @@ from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs.lists import children
 from v2t_stream.jobs.state import Job
 from v2t_stream.store.protocol import UPLOADED, ObjectStore
-from v2t_stream.topology.streams import CHUNKS, JOBS, any_run
+from v2t_stream.topology.streams import CHUNKS, JOBS
+from v2t_stream.topology.subjects import any_run
 
 _AT_ONCE: Final = 16  # jobs cancelled together
 _KNOWS_RUNS: Final = 3  # the first layout whose nodes do

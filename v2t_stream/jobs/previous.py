@@ -15,7 +15,8 @@ from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import fold
 from v2t_stream.store.protocol import ObjectStore
-from v2t_stream.topology.streams import DONE, but_chunks
+from v2t_stream.topology.streams import DONE
+from v2t_stream.topology.subjects import but_chunks
 
 log = logging.getLogger(__name__)
 

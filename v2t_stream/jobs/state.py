@@ -11,7 +11,8 @@ from schemas.transcript import Doubt, Gap, Segment, Sound, Truncated, Unheard
 from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.facts import Facts
 from v2t_stream.text import without_secrets
-from v2t_stream.topology.streams import ends, fact_of, job_of, place_of
+from v2t_stream.topology.ids import place_of
+from v2t_stream.topology.subjects import ends, fact_of, job_of
 
 State = Literal["queued", "downloading", "listed", "converting", "transcribing", "completed", "failed", "cancelled"]
 

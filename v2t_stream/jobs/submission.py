@@ -24,7 +24,9 @@ from v2t_stream.jobs.options import OPTIONS
 from v2t_stream.models import problem
 from v2t_stream.store.protocol import UPLOADED, ObjectStore
 from v2t_stream.text import HARMFUL, one_line, path_text, quoted, without_secrets
-from v2t_stream.topology.streams import EPOCH_HEADER, SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.streams import EPOCH_HEADER
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 from v2t_stream.transcription.installed import engine_names
 from v2t_stream.transcription.providers import HTTP_ENGINES
 

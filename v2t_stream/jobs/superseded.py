@@ -13,7 +13,7 @@ from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import fold
 from v2t_stream.store.protocol import ObjectStore
-from v2t_stream.topology.streams import any_run, but_chunks
+from v2t_stream.topology.subjects import any_run, but_chunks
 
 
 async def remove_superseded(connection: Connection, store: ObjectStore, job_id: str) -> None:

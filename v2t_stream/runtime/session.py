@@ -25,7 +25,8 @@ from v2t_stream.topology.applied import is_applied, layout_in_use, store_in_use
 from v2t_stream.topology.drift import Drift, compare
 from v2t_stream.topology.epochs import renew_if_rolled_back
 from v2t_stream.topology.provision import apply, drift
-from v2t_stream.topology.streams import INBOX, LAYOUT, STAGES
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import INBOX, LAYOUT
 from v2t_stream.transcription.providers import file_of, load, refusal
 
 if TYPE_CHECKING:

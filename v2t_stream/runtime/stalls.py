@@ -15,17 +15,9 @@ from v2t_stream.jobs.census import fact_names, latest_runs
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import Job, fold_all, state_of
 from v2t_stream.runtime.tries import Noted, noted
-from v2t_stream.topology.streams import (
-    CHUNKS,
-    JOBS,
-    STAGES,
-    Consumer,
-    but_chunks,
-    chunk_of,
-    job_of,
-    message_type,
-    run_of,
-)
+from v2t_stream.topology.stages import STAGES, Consumer
+from v2t_stream.topology.streams import CHUNKS, JOBS
+from v2t_stream.topology.subjects import but_chunks, chunk_of, job_of, message_type, run_of
 
 Lack = Literal["beginning", "download", "convert", "chunks", "aggregate"]
 

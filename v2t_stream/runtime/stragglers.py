@@ -14,7 +14,8 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import ANNOUNCE_EVERY, NodeInfo, Presence, fleet
 from v2t_stream.runtime.worker import Worker
-from v2t_stream.topology.streams import CHUNKS, stage_row
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import CHUNKS
 
 LATE: Final = 2.0  # times what the fleet's median node would have needed
 MARGIN: Final = 0.5  # seconds we must be ahead, for the way there and back

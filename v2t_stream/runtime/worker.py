@@ -33,19 +33,10 @@ from v2t_stream.runtime.turns import Outbox, Turns
 from v2t_stream.text import one_line, without_secrets
 from v2t_stream.topology.applied import is_applied
 from v2t_stream.topology.epochs import Seen, renew_after_rollback
-from v2t_stream.topology.streams import (
-    EPOCH_HEADER,
-    INBOX,
-    INBOX_SUBJECTS,
-    JOBS,
-    Consumer,
-    decode,
-    ends,
-    inbox_epoch,
-    job_id,
-    job_of,
-    run_of,
-)
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.stages import Consumer
+from v2t_stream.topology.streams import EPOCH_HEADER, INBOX, JOBS
+from v2t_stream.topology.subjects import INBOX_SUBJECTS, decode, ends, job_of, run_of
 from v2t_stream.traces import span, take
 
 log = logging.getLogger(__name__)

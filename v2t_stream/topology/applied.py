@@ -1,7 +1,8 @@
 """What a broker was set up as, as it tells itself."""
 
 from v2t_stream.broker.connection import Connection
-from v2t_stream.topology.streams import JOBS, LAYOUT_KEY, STORE_KEY, stage_row
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import JOBS, LAYOUT_KEY, STORE_KEY
 
 
 async def store_in_use(connection: Connection) -> str:

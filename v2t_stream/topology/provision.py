@@ -14,19 +14,8 @@ from v2t_stream.broker.error_codes import IN_USE
 from v2t_stream.errors import BrokerError, Refused
 from v2t_stream.retention import Retention
 from v2t_stream.topology.drift import Drift, compare
-from v2t_stream.topology.streams import (
-    DEAD,
-    DEDUPE_WINDOW,
-    DONE,
-    JOBS,
-    LAYOUT,
-    LAYOUT_KEY,
-    STAGES,
-    STORE_KEY,
-    STREAMS,
-    Consumer,
-    StageRow,
-)
+from v2t_stream.topology.stages import STAGES, Consumer, StageRow
+from v2t_stream.topology.streams import DEAD, DEDUPE_WINDOW, DONE, JOBS, LAYOUT, LAYOUT_KEY, STORE_KEY, STREAMS
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
-from v2t_stream.topology.streams import INBOX, STAGES
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import INBOX
 
 _FOR_GOOD: Final = timedelta(days=3650)  # a pause has an end in JetStream (ADR-49); nobody waits for this one
 
