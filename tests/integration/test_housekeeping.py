@@ -28,7 +28,7 @@ class Swept(JetStreamStore):
     """Takes everything that no object names for an orphan at once; where `away`, it cannot be reached at first."""
 
     def __init__(self, connection: Connection, *, away: bool = False) -> None:
-        super().__init__(connection.client)
+        super().__init__(connection)
         self.away = away
         self.done = asyncio.Event()
 

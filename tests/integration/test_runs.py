@@ -69,7 +69,7 @@ class Sleepy(OnS3):
     """Stores the first object whose key ends so, and then nothing until it is woken."""
 
     def __init__(self, connection: Connection, at: str) -> None:
-        super().__init__(connection.client)
+        super().__init__(connection)
         self._at = at
         self.asleep = asyncio.Event()
         self.awake = asyncio.Event()
@@ -321,7 +321,7 @@ OF_MINIO = {"minio_endpoint": "127.0.0.1:9"}
 async def test_the_copies_of_an_upload_are_of_the_latest_run(nats: tuple[Server, Connection]) -> None:
     """Else who slept while it stored them leaves old words beside the upload, where people look for them."""
     _, connection = nats
-    store = OnS3(connection.client)
+    store = OnS3(connection)
     resources = Resources(Settings(**OF_MINIO), connection, store, Presence("here", "aggregate"))
     await publish(connection, Submitted(job="job", title="t", url=MEDIA.source), MEDIA, result("old"), converted())
     sleeper = await asleep(connection, Aggregate, converted(), "talk.json", **OF_MINIO)

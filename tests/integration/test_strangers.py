@@ -321,7 +321,9 @@ async def test_what_is_written_behind_an_upload_counts_for_nothing(
     record_subject = f"$O.v2t_uploads.M.{base64.urlsafe_b64encode(key.encode()).decode()}"
     async with await broker.connect("submitter") as sender, await broker.connect("submitter") as thief:
         await JetStreamStore(sender).put(key, data)
-        record = json.loads(await operator.last(UPLOADS, record_subject) or b"")
+        written = await operator.last(UPLOADS, record_subject)
+        assert written
+        record = json.loads(written.data)
         other = b"words of somebody else"
         forged = {**record, "nuid": "other", "size": len(other), "chunks": 1, "digest": digest_of(sha256(other))}
         await thief.client.jetstream().publish("$O.v2t_uploads.C.other", other)

@@ -867,7 +867,7 @@ async def test_an_aggregator_that_dies_while_it_stores_is_replaced(
             await super().put(key, data)
 
     settings = Settings(data_dir=str(tmp_path), node="here")
-    aggregate = Aggregate(Resources(settings, connection, Dying(connection.client), Presence("test", "test")))
+    aggregate = Aggregate(Resources(settings, connection, Dying(connection), Presence("test", "test")))
     async with working(connection, aggregate, tmp_path):
         for n in range(3):
             await connection.publish(done(task(n)))
