@@ -13,11 +13,10 @@ from schemas.message import decode_as
 from schemas.options import Options
 from schemas.transcript import Gap, Transcript
 from v2t_stream.broker.connection import Connection
-from v2t_stream.jobs import previous
 from v2t_stream.jobs.facts import Run
 from v2t_stream.jobs.formats import FORMATS, render_all
 from v2t_stream.jobs.lists import history
-from v2t_stream.jobs.state import Job, fold_all
+from v2t_stream.jobs.state import Job, fold_all, previous
 from v2t_stream.store.protocol import JetStreamStore
 from v2t_stream.topology.streams import DONE, JOBS, folder, message_type
 
@@ -136,25 +135,24 @@ class Oracle:
         return ""
 
     async def _wrong_memory(self, jobs: dict[str, Job]) -> AsyncIterator[str]:
-        """What is remembered as done before is whole, and by the one model that it is remembered for."""
-        for data in await self._connection.latest(DONE, "v2t.done.*"):
-            entry = decode_as(Done, data)
-            owner = jobs[entry.job]
-            run = owner.runs[entry.run]
-            options = run.media.options if run.media else Options()
-            if entry.key != previous.key(self._origins[_title(owner)], options):
-                yield f"{entry.transcript} is remembered for other settings than its own"
-            chunks = self._known[_title(owner), options.model or ""].chunks
-            if problem := await self._differs(entry.transcript, owner, chunks):
-                yield f"remembered as done before: {problem}"
+        """What the next job would be given is whole, and by the one model that it asks for."""
+        for title, model in self._known:
+            wish = Options(model=model, language="en")
+            if entry := await previous.find(self._connection, self._store, self._origins[title], wish):
+                owner = jobs[entry.job]
+                chunks = self._known[_title(owner), model].chunks
+                if problem := await self._differs(entry.transcript, owner, chunks):
+                    yield f"remembered as done before: {problem}"
 
     async def _wrong_files(self, jobs: dict[str, Job]) -> AsyncIterator[str]:
         """Every file is of a transcript that something points to."""
         named = {decode_as(Done, data).transcript for data in await self._connection.latest(DONE, "v2t.done.*")}
         for job in jobs.values():
-            runs = [job.runs[job.run]] if job.completed else [*job.runs.values()]
-            named |= {run.completed.transcript for run in runs if run.completed}
             named |= {run.completed.transcript for run in job.runs.values() if run.completed and run.completed.of}
+            runs = [job.runs[job.run]] if job.state == "completed" else [*job.runs.values()]
+            named |= {run.completed.transcript for run in runs if run.completed}
+            if job.state == "failed":  # whoever retries it begins another
+                named.add(f"transcripts/{folder(job.id, job.run)}/transcript")
         for key in await self._store.keys("transcripts/"):
             if key.rpartition(".")[0] not in named:
                 yield f"nothing points to {key}"
