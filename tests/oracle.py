@@ -13,10 +13,11 @@ from schemas.message import decode_as
 from schemas.options import Options
 from schemas.transcript import Gap, Transcript
 from v2t_stream.broker.connection import Connection
+from v2t_stream.jobs import previous
 from v2t_stream.jobs.facts import Run
 from v2t_stream.jobs.formats import FORMATS, render_all
 from v2t_stream.jobs.lists import history
-from v2t_stream.jobs.state import Job, fold_all, previous
+from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.store.protocol import JetStreamStore
 from v2t_stream.topology.streams import DONE, JOBS, folder, message_type
 
