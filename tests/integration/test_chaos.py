@@ -201,8 +201,8 @@ async def test_whatever_dies_sleeps_and_is_asked_for_no_words_are_lost_doubled_o
         f"people did {acts.total()} things ({_listed(acts)}; {chaos.people.refused} more were refused), seed {seed}",
         f"{len(states)} jobs in {time.monotonic() - begun:.0f} s ({states.count('completed')} completed, "
         f"{states.count('cancelled')} cancelled, {states.count('failed')} given up), the last one {settled:.0f} s "
-        f"after the last fault; {compared} transcripts as undisturbed but for {gaps} marked gaps, and all of them "
-        f"without gaps after {letters} letters were redriven",
+        f"after the last fault; {compared} comparisons with undisturbed transcripts found {gaps} marked gaps and "
+        f"nothing else; after {letters} letters were redriven there was no gap either",
     )
 
 

@@ -39,17 +39,20 @@ async def sweep_superseded(connection: Connection, store: ObjectStore) -> int:
 
     Raises BrokerError and StoreError.
     """
-    concerned = {*await latest_runs(connection)}
-    concerned |= {job_of(subject) for subject in await connection.subjects(JOBS, Cancelled.subject_of(job="*"))}
-    if not concerned:
+    runs = await latest_runs(connection)
+    cancelled = {job_of(subject) for subject in await connection.subjects(JOBS, Cancelled.subject_of(job="*"))}
+    if not runs and not cancelled:
         return 0
     there = {*await store.keys("transcripts/")}
+    prefixes = {key.rpartition(".")[0] for key in there}
     named = await _named(connection)
     removed = 0
-    for job_id in concerned & {key.split("/")[1] for key in there}:
-        job = await _read(connection, job_id)
-        for number in _replaced(job):
-            removed += await _remove(store, [file for file in _files(job, number, named) if file in there])
+    for job_id in {*runs, *cancelled}:
+        suspects = range(runs.get(job_id, 0) + (job_id in cancelled))
+        if any(_prefix(job_id, number) in prefixes for number in suspects):
+            job = await _read(connection, job_id)
+            for number in _replaced(job):
+                removed += await _remove(store, [file for file in _files(job, number, named) if file in there])
     return removed
 
 
@@ -66,9 +69,13 @@ def _replaced(job: Job) -> list[int]:
     return []
 
 
+def _prefix(job_id: str, number: int) -> str:
+    return f"transcripts/{folder(job_id, number)}/transcript"
+
+
 def _files(job: Job, number: int, named: Mapping[str, set[str]]) -> list[str]:
     """Those of a run, unless more than its own end names them."""
-    prefix = f"transcripts/{folder(job.id, number)}/transcript"
+    prefix = _prefix(job.id, number)
     if named.get(prefix, set()) - {job.id}:
         return []
     # The record first: without it, nobody takes the others for a transcript.
