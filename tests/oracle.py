@@ -22,7 +22,7 @@ from v2t_stream.store.protocol import JetStreamStore
 from v2t_stream.topology.streams import DONE, JOBS, folder, message_type
 
 GIVEN_UP: Final = "died with it 3 times"
-_MODEL: Final = re.compile(r"\bx\d+\b")  # as the simulated engine says it in each sentence
+_MODEL: Final = re.compile(r"\bx\d+-signed\b")  # as the simulated engine says it in each sentence
 
 
 class Recording(NamedTuple):

@@ -33,7 +33,7 @@ from v2t_stream.store.protocol import JetStreamStore
 from v2t_stream.topology.queues import queues
 from v2t_stream.topology.streams import CHUNKS, DONE, JOBS
 
-MODELS: Final = ("sim/x60", "sim/x61", "sim/x62")
+MODELS: Final = ("sim/x60-signed", "sim/x61-signed", "sim/x62-signed")
 _SETTLES: Final = 150.0  # seconds in which all jobs must have ended after the last fault
 _ROUNDS: Final = 4  # of redriving, without faults, until nothing is incomplete any more
 

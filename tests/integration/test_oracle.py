@@ -15,7 +15,7 @@ from v2t_stream.broker.connection import connect
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.store.protocol import JetStreamStore
 
-MODELS: Final = ("sim/x1000", "sim/x1001")
+MODELS: Final = ("sim/x1000-signed", "sim/x1001-signed")
 
 
 @pytest.fixture
