@@ -15,7 +15,8 @@
     ├── Hung               work does not end, and holds a thread of this process
     ├── Reject             a stage: this message can never be done
     └── Retry              a stage: not now, try again after a delay
-        └── Full           what it needs of this machine is taken by others at present
+        ├── Full           what it needs of this machine is taken by others at present
+        └── Unusable       a provider cannot work as it is set up
 
 Foreign exceptions are translated where they enter; what a stage raises beside these counts as a bug and is retried.
 """
@@ -102,3 +103,7 @@ class Full(Retry):
     """What the work needs is taken by others at present, such as a GPU's memory."""
 
     BLAMELESS = True
+
+
+class Unusable(Retry):
+    """A provider cannot work as it is set up, as without a key: trying it again at once changes nothing."""

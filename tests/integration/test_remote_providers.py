@@ -10,13 +10,15 @@ import pytest
 from schemas.options import Options
 from tests.patience import PATIENCE
 from tests.remote_api import Answer, Api, remote_api
-from v2t_stream.errors import Reject, Retry
+from v2t_stream.errors import Reject, Retry, Unusable
 from v2t_stream.models.fetching import Models
 from v2t_stream.settings import Settings
 from v2t_stream.transcription.chain import Chain, Heard
-from v2t_stream.transcription.link import Unusable
-from v2t_stream.transcription.providers import CustomHttp, ElevenLabs, OpenAI, Provider, Response
+from v2t_stream.transcription.provider import Provider
+from v2t_stream.transcription.remote.custom_http import CustomHttp, Response
+from v2t_stream.transcription.remote.elevenlabs import ElevenLabs
 from v2t_stream.transcription.remote.http import _retry_after
+from v2t_stream.transcription.remote.openai import OpenAI
 
 KEY = "sk-very-secret-1234567890"
 FLAC = b"fLaC and so on"

@@ -10,12 +10,13 @@ import pytest
 
 from schemas.options import Options, Request
 from schemas.transcript import Segment
-from v2t_stream.errors import Reject, Retry, Unready
+from v2t_stream.errors import Reject, Retry, Unready, Unusable
 from v2t_stream.models.fetching import Held, Models
 from v2t_stream.settings import Settings
 from v2t_stream.transcription.chain import Chain, Heard
-from v2t_stream.transcription.link import Link, Unusable
-from v2t_stream.transcription.providers import Local, OpenAI, Provider
+from v2t_stream.transcription.link import Link
+from v2t_stream.transcription.provider import Local, Provider
+from v2t_stream.transcription.remote.openai import OpenAI
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
 SAMPLES = np.zeros(16_000, np.float32)
@@ -141,7 +142,7 @@ async def test_a_jobs_engine_and_model_are_what_it_gets() -> None:
     assert (await hear(both, engine="openai", remote=True, model="gpt-4o-transcribe")).model == "gpt-4o-transcribe"
     assert (await hear(both, model="tiny")).model == "tiny"
     own.script = [Retry("down")]
-    assert (await hear(both, model="tiny", remote=True)).model == "whisper-1"  # which knows no "tiny"
+    assert (await hear(both, model="tiny", remote=True)).model == "gpt-transcribe"  # which knows no "tiny"
     with pytest.raises(Retry, match="no provider elevenlabs"):
         await hear(both, engine="elevenlabs", remote=True)
     with pytest.raises(Reject, match="unknown engine 'other'"):

@@ -9,7 +9,11 @@ import msgspec
 
 from v2t_stream.jobs.options import OPTIONS
 from v2t_stream.settings import Settings, variable
-from v2t_stream.transcription.providers import PLACEHOLDERS, CustomHttp, ElevenLabs, Local, OpenAI, parse
+from v2t_stream.transcription.provider import Local
+from v2t_stream.transcription.providers import parse
+from v2t_stream.transcription.remote.custom_http import PLACEHOLDERS, CustomHttp
+from v2t_stream.transcription.remote.elevenlabs import ElevenLabs
+from v2t_stream.transcription.remote.openai import OpenAI
 
 ROOT = Path(__file__).parents[2]
 

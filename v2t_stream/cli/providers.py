@@ -12,7 +12,8 @@ from rich.table import Table
 from v2t_stream.errors import SettingsError, V2TError
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
-from v2t_stream.transcription.providers import Local, Provider, file_of, load
+from v2t_stream.transcription.provider import Local, Provider
+from v2t_stream.transcription.providers import file_of, load
 from v2t_stream.transcription.trial import clip, heard
 
 _WORDS = 8  # that are shown

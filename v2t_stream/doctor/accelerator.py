@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from v2t_stream.doctor import Finding
+from v2t_stream.engines.registry import engine
 from v2t_stream.host import devices
 from v2t_stream.settings import Settings
 
@@ -118,7 +119,7 @@ def _machine(settings: Settings) -> Machine:
     found = Machine(
         engine=settings.engine,
         wanted=wanted,
-        device=devices.detect(settings.engine) if wanted == "auto" else wanted,
+        device=devices.detect(engine(settings.engine).devices) if wanted == "auto" else wanted,
         threads=settings.threads or devices.threads(),
         apple=apple,
         metal=_has_metal() if apple and settings.engine == "whisper-cpp" else None,

@@ -12,7 +12,8 @@ from typing import Final
 from v2t_stream.doctor import Check, Finding, accelerator, in_thread
 from v2t_stream.errors import V2TError
 from v2t_stream.settings import Settings
-from v2t_stream.transcription.providers import Local, load
+from v2t_stream.transcription.provider import Local
+from v2t_stream.transcription.providers import load
 from v2t_stream.transcription.trial import clip, heard
 
 _STALE: Final = 60  # days after which sites have often changed

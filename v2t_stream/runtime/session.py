@@ -60,7 +60,7 @@ async def session(
     `set_up_again`: the user asked for it. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
     """
     providers = load(settings) if work and not settings.nats_url else []
-    if providers and options and (reason := refusal(providers, options)):
+    if providers and options and (reason := refusal(providers, options, settings.model)):
         raise SettingsError(reason)
     if settings.nats_url:
         async with await connect(

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from schemas.options import Request
+from v2t_stream.engines.registry import load_engine
 from v2t_stream.errors import Full, Reject, Retry
-from v2t_stream.transcription.installed import load_engine
 from v2t_stream.transcription.transcriber import Samples, Transcriber, Transcription
 
 LENGTH = struct.Struct(">I")

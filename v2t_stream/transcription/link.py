@@ -6,19 +6,16 @@ import sys
 import time
 from typing import Protocol
 
-from schemas.options import Options, Request
-from v2t_stream.errors import Reject, Retry
-from v2t_stream.transcription.providers import Local, Provider
+from schemas.options import Request
+from v2t_stream.engines.offer import Offer
+from v2t_stream.errors import Reject, Retry, Unusable
+from v2t_stream.transcription.provider import Local, Provider
 from v2t_stream.transcription.rate_limit import RateLimit
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
 _log = logging.getLogger(__name__)
 
 _BACKOFF = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds until the next try, by tries so far
-
-
-class Unusable(Retry):
-    """The provider cannot work as it is set up here, as without a key; trying it again at once changes nothing."""
 
 
 class Hears(Protocol):
@@ -35,21 +32,17 @@ class Hears(Protocol):
 
 
 class Link:
-    """Everything `provider` is told is enforced here, but for what its engine or service itself must know."""
+    """Enforces every setting of `provider` that its engine or service need not know itself."""
 
-    def __init__(self, provider: Provider, hears: Hears) -> None:
+    def __init__(self, provider: Provider, hears: Hears, *, listed: bool = True) -> None:
+        """`listed`: it is in the chain, rather than an engine that only the job names."""
         self.provider = provider
+        self.offer: Offer = provider.offer(listed=listed)
         self._hears = hears
         self._is_local = isinstance(provider, Local)
         self._free = asyncio.Semaphore(provider.max_concurrency or sys.maxsize)
         self._limit = RateLimit(provider.rate_limit_per_minute)
         self._resting = 0.0  # until when, on the monotonic clock, it asked to be left alone
-
-    def model(self, options: Options) -> str:
-        """The job's own model, where it can mean this provider; a service of another kind uses its own."""
-        if options.model and (self._is_local or options.engine == self.provider.engine):
-            return options.model
-        return self.provider.model
 
     async def transcribe(
         self, samples: Samples, audio: bytes, request: Request, patience: float

@@ -1,23 +1,17 @@
-"""What an engine must offer: one class with a constructor and one method, named by an entry point (engines.py)."""
+"""What an engine must offer: one class with a constructor and one method, which its descriptor names."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.options import Request
-from schemas.transcript import Segment
+from v2t_stream.transcription.result import Transcription
+
+__all__ = ["Samples", "Transcriber", "Transcription"]
 
 Samples = NDArray[np.float32]  # mono, 16 kHz, within ±1, shape (samples,)
-
-
-class Transcription(NamedTuple):
-    """What an engine heard in one chunk, in seconds from the chunk's own start."""
-
-    segments: tuple[Segment, ...]
-    language: str
-    confidence: float = 1.0  # how sure the engine is of a language it detected, 0 to 1
 
 
 class Transcriber(Protocol):

@@ -10,7 +10,7 @@ from schemas.options import DEMO_MODEL, Options
 from v2t_stream import demo as assets
 from v2t_stream.models.fetching import Models
 from v2t_stream.settings import Settings
-from v2t_stream.transcription.providers import Provider
+from v2t_stream.transcription.provider import Provider
 
 _SECONDS: Final = 9  # of the clip: three sentences
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 import urllib3
 
-from v2t_stream.errors import Reject, Retry
-from v2t_stream.transcription.link import Unusable
+from v2t_stream.errors import Reject, Retry, Unusable
 
 _LONGEST_WAIT: Final = 86_400.0  # seconds
 _LARGEST: Final = 8 << 20  # bytes of an answer; one is a few thousand
@@ -21,17 +20,24 @@ _BUSY: Final = frozenset({408, 409, 425, 429})
 Fields = Sequence[tuple[str, str | tuple[str, bytes, str]]]
 
 
-class Service:
-    """Where to post to, as whom. Blocking; threads may share it."""
+class Caller:
+    """Posts to one service in a provider's name. Blocking; threads may share it."""
 
-    def __init__(self, name: str, *, key_variable: str, timeout: float, connections: int) -> None:
+    def __init__(
+        self, name: str, *, key_variable: str, timeout: float, connections: int, withdrawn: Callable[[str], str]
+    ) -> None:
+        """`withdrawn`: says of a model that its service withdraws it; nothing of all others."""
         self._name = name
+        self._withdrawn = withdrawn
         self._key_variable = key_variable
         self._timeout = timeout
         self._pool = urllib3.PoolManager(maxsize=connections or 16, retries=False)
 
-    def post(self, url: str, fields: Fields, headers: Mapping[str, str], secret: str) -> Any:
-        """The JSON of the answer. Raises Reject, Retry or Unusable, in which `secret` is blackened."""
+    def post(self, url: str, fields: Fields, headers: Mapping[str, str], secret: str, *, model: str = "") -> Any:
+        """The JSON of the answer. Raises Reject, Retry or Unusable, in which `secret` is blackened.
+
+        `model`: the one that is asked for, so that a refusal says that it was withdrawn.
+        """
         try:
             status, heads, body = self._exchange(url, fields, headers)
         except urllib3.exceptions.NewConnectionError:  # before the next: it counts as one of those
@@ -42,7 +48,7 @@ class Service:
             # Its text holds the whole URL, and a chain of causes the whole request.
             raise Retry(f"{self._at(url)} cannot be reached ({type(error).__name__}): check the address") from None
         if not 200 <= status < 300:
-            raise self._failure(status, heads, _words(body, secret), url)
+            raise self._failure(status, heads, _words(body, secret), url, model)
         try:
             return msgspec.json.decode(body)
         except msgspec.DecodeError:
@@ -70,7 +76,7 @@ class Service:
             response.release_conn()  # to be used again: it was read to its end
             return response.status, response.headers, bytes(body)
 
-    def _failure(self, status: int, headers: Mapping[str, str], words: str, url: str) -> Reject | Retry:
+    def _failure(self, status: int, headers: Mapping[str, str], words: str, url: str, model: str) -> Reject | Retry:
         at = f"{self._at(url)} answered {status}"
         if status in (401, 403):
             # Without the service's own words: some quote the key.
@@ -78,7 +84,10 @@ class Service:
             return Unusable(f"{at}, access denied: {advice}")
         if status in _BUSY or status >= 500:
             return Retry(f"{at}{words}", _retry_after(headers))
-        if status in (402, 404, 405) or status < 400:
+        about_model = status in (404, 410) or (status == 400 and model in words)
+        if about_model and (withdrawn := self._withdrawn(model)):
+            return Unusable(f"{at}{words}: {withdrawn}")
+        if status in (402, 404, 405, 410) or status < 400:
             return Unusable(f"{at}{words}: check the provider's address, model and account")
         return Reject(f"{at}{words}")
 

@@ -1,0 +1,101 @@
+"""Why nobody here can do a job, and who could: from what all nodes that are up offer.
+
+A node of an older release announces no offers, and a machine that starts in a minute may have another engine or another
+card. So a job is refused only for what the set-up of every node rules out, and never for want of hardware.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, get_args
+
+from msgspec.structs import replace
+
+from schemas.options import DEFAULT_MODEL, Options
+from v2t_stream.engines import registry
+from v2t_stream.engines.descriptor import EngineDescriptor
+from v2t_stream.engines.offer import Obstacle, Offer, Step, obstacle
+from v2t_stream.host.devices import Device
+
+HARDWARE: Final = frozenset(get_args(Device))
+_SUGGESTED: Final = (DEFAULT_MODEL, "large-v3")  # models that every engine of Whisper's has, and that can do anything
+_SHOWN: Final = 3  # reasons
+
+
+class NodeOffers(NamedTuple):
+    """What one node can do."""
+
+    node: str
+    takes: frozenset[str]  # the accelerators of schemas.options whose chunks it takes
+    offers: tuple[Offer, ...]
+
+
+def refusal(nodes: Sequence[NodeOffers], options: Options, *, nobody: str = "no node that is up can") -> str | None:
+    """Why none of `nodes` can do such a job, and what to do; None where one can, or where it is not certain."""
+    takers = [node for node in nodes if options.accelerator in node.takes]
+    if not nodes or (not takers and options.accelerator in HARDWARE) or _who(nodes, options):
+        return None
+    return f"{nobody} do this job: {_reasons(takers or nodes, options)}: {_advice(nodes, options)}"
+
+
+def _who(nodes: Iterable[NodeOffers], options: Options) -> str:
+    """The first that can, such as "faster-whisper on studio"; empty where none can."""
+    for node in nodes:
+        if options.accelerator in node.takes:
+            for offer in node.offers:
+                if obstacle(offer, options) is None:
+                    return f"{offer.engine} on {node.node}" if node.node else offer.engine
+    return ""
+
+
+def _reasons(nodes: Iterable[NodeOffers], options: Options) -> str:
+    """What keeps those that came nearest from it."""
+    found: list[tuple[Offer, Obstacle]] = [
+        (offer, reason) for node in nodes for offer in node.offers if (reason := obstacle(offer, options))
+    ]
+    nearest = max((reason.step for _, reason in found), default=Step.ENGINE)
+    if nearest == Step.ENGINE:
+        listed = dict.fromkeys(offer.engine for offer, _ in found if offer.listed)
+        return f"there is no {options.engine or 'engine'}, only {' and '.join(listed) or 'nothing'}"
+    reasons = dict.fromkeys(f"{offer.engine} {reason.reason}" for offer, reason in found if reason.step == nearest)
+    return ", ".join(list(reasons)[:_SHOWN])
+
+
+def _advice(nodes: Sequence[NodeOffers], options: Options) -> str:
+    """Who could do it, and what to set for that."""
+    for change in _changes(nodes, options):
+        if who := _who(nodes, replace(options, **change)):
+            return f"{who} can, if you submit it with {_flags(change)}"
+    able = [name for name, each in registry.engines().items() if _could(name, each, options)]
+    if able:
+        return f"{' or '.join(able)} could: name it in a node's providers.yaml, with a model that can"
+    return "no installed engine could either"
+
+
+def _changes(nodes: Iterable[NodeOffers], options: Options) -> Iterator[dict[str, Any]]:
+    """What could be asked for instead, the smallest change first."""
+    remote: dict[str, Any] = {"remote": True, "accelerator": "remote"}
+    engines = list(dict.fromkeys(offer.engine for node in nodes for offer in node.offers))
+    changes: list[dict[str, Any]] = [{"remote": True}, remote, {"model": None}]
+    changes += [{"model": model} for model in _SUGGESTED]
+    changes += [{"engine": engine} for engine in engines]
+    changes += [{"engine": engine, "model": model} for engine in engines for model in (None, *_SUGGESTED)]
+    changes += [{"engine": engine, "accelerator": "any"} for engine in engines]
+    changes += [{"engine": engine, "model": None, **remote} for engine in engines]
+    for change in changes:
+        news = {name: value for name, value in change.items() if getattr(options, name) != value}
+        if news:
+            yield news
+
+
+def _flags(change: dict[str, Any]) -> str:
+    flags = []
+    for name, value in change.items():
+        flags.append(f"--{name}" if value is True else f"no --{name}" if value is None else f"--{name} {value}")
+    return " ".join(flags)
+
+
+def _could(name: str, engine: EngineDescriptor, options: Options) -> bool:
+    """Whether an installed engine could do it with some model."""
+    free = replace(options, engine=None, accelerator="any")
+    models = [options.model] if options.model else _SUGGESTED
+    offers = [Offer(engine=name, model=model, abilities=engine.able(model)) for model in models]
+    return any(obstacle(offer, free) is None for offer in offers)
