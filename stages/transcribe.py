@@ -52,6 +52,7 @@ class Transcribe:
         )
         self._presence.accelerator = self._chain.device or "remote"
         first = self._chain.links[0].provider
+        self._presence.takes, self._presence.offers = tuple(sorted(self._chain.accelerators)), self._chain.offers
         self._presence.engine, self._presence.model = first.engine, first.model or settings.model
         if settings.warm:
             self._presence.loading = True

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -150,6 +151,25 @@ async def test_a_jobs_engine_and_model_are_what_it_gets() -> None:
     await both.close()
 
 
+async def test_what_a_provider_cannot_do_is_not_asked_of_it() -> None:
+    """Else an English model makes up words for German, or a chunk is lost though another machine can do it."""
+    english, turbo, paid = Scripted("english"), Scripted("turbo"), Scripted("paid")
+    links = (
+        (msgspec.structs.replace(local("english"), model="tiny.en"), english),
+        (msgspec.structs.replace(local("turbo"), model="large-v3-turbo"), turbo),
+        (remote(), paid),
+    )
+    assert (await hear(chain(*links), language="de", remote=True)).provider == "turbo"
+    assert (await hear(chain(*links), language="en", remote=True)).provider == "english"
+    assert (await hear(chain(*links), model="small", task="translate", remote=True)).provider == "english"
+    assert (await hear(chain(*reversed(links)), word_timestamps=True, remote=True)).provider == "turbo"
+    said = "english does not translate with the model 'tiny.en'; turbo does .*; openai does .* 'gpt-transcribe'"
+    with pytest.raises(Retry, match=said) as caught:
+        await hear(chain(*links), task="translate", remote=True)
+    assert caught.value.delay
+    assert not paid.asks
+
+
 async def test_retries_stay_with_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a hiccup of the network moves a job to the dearer service."""
     monkeypatch.setattr("v2t_stream.transcription.link._BACKOFF", (0.01,))
@@ -253,6 +273,21 @@ async def test_a_rate_limit_passes_chunks_on_or_makes_them_wait(monkeypatch: pyt
     begun = time.monotonic()
     await asyncio.gather(*(hear(alone) for _ in range(6)))
     assert [first.times[2 + n] - begun >= 0.2 * (n // 2) for n in range(6)] == [True] * 6  # two at a time
+
+
+async def test_a_chain_offers_what_it_does() -> None:
+    """Else a job is refused that this machine could do, or taken up to fail."""
+    made = Chain([local(), remote()], Settings(device="cpu", model="large-v3"), Models(Settings()))
+    told = {offer.engine: offer for offer in made.offers}
+    assert (told["faster-whisper"].model, told["faster-whisper"].listed) == ("small", True)
+    assert not told["faster-whisper"].remote
+    assert (told["openai"].is_service, told["openai"].remote, told["openai"].abilities.word_times) == (
+        True,
+        True,
+        False,
+    )
+    assert (told["whisper-cpp"].model, told["whisper-cpp"].listed) == ("large-v3", False)  # only where it is asked for
+    assert "elevenlabs" not in told
 
 
 def accelerators(*providers: Provider) -> set[str]:

@@ -33,16 +33,19 @@ def refusal(nodes: Sequence[NodeOffers], options: Options, *, nobody: str = "no 
     takers = [node for node in nodes if options.accelerator in node.takes]
     if not nodes or (not takers and options.accelerator in HARDWARE) or _who(nodes, options):
         return None
-    return f"{nobody} do this job: {_reasons(takers or nodes, options)}: {_advice(nodes, options)}"
+    return f"{nobody} do this job: {_reasons(takers or nodes, options)}; {_advice(nodes, options)}"
 
 
-def _who(nodes: Iterable[NodeOffers], options: Options) -> str:
-    """The first that can, such as "faster-whisper on studio"; empty where none can."""
+def _who(nodes: Iterable[NodeOffers], options: Options, suggested: str = "") -> str:
+    """The first that can, such as "faster-whisper on studio"; empty where none can.
+
+    `suggested`: a model that we would have the user name, so that only an engine that certainly has it will do.
+    """
     for node in nodes:
-        if options.accelerator in node.takes:
-            for offer in node.offers:
-                if obstacle(offer, options) is None:
-                    return f"{offer.engine} on {node.node}" if node.node else offer.engine
+        for offer in node.offers if options.accelerator in node.takes else ():
+            has_it = not suggested or registry.engine(offer.engine).knows(suggested)
+            if has_it and obstacle(offer, options) is None:
+                return f"{offer.engine} on {node.node}" if node.node else offer.engine
     return ""
 
 
@@ -54,7 +57,7 @@ def _reasons(nodes: Iterable[NodeOffers], options: Options) -> str:
     nearest = max((reason.step for _, reason in found), default=Step.ENGINE)
     if nearest == Step.ENGINE:
         listed = dict.fromkeys(offer.engine for offer, _ in found if offer.listed)
-        return f"there is no {options.engine or 'engine'}, only {' and '.join(listed) or 'nothing'}"
+        return f"none has {options.engine}, only {' and '.join(listed)}"
     reasons = dict.fromkeys(f"{offer.engine} {reason.reason}" for offer, reason in found if reason.step == nearest)
     return ", ".join(list(reasons)[:_SHOWN])
 
@@ -62,11 +65,11 @@ def _reasons(nodes: Iterable[NodeOffers], options: Options) -> str:
 def _advice(nodes: Sequence[NodeOffers], options: Options) -> str:
     """Who could do it, and what to set for that."""
     for change in _changes(nodes, options):
-        if who := _who(nodes, replace(options, **change)):
-            return f"{who} can, if you submit it with {_flags(change)}"
+        if who := _who(nodes, replace(options, **change), change.get("model") or ""):
+            return f"submit it {_flags(change)}, which {who} can do"
     able = [name for name, each in registry.engines().items() if _could(name, each, options)]
     if able:
-        return f"{' or '.join(able)} could: name it in a node's providers.yaml, with a model that can"
+        return f"{' or '.join(able)} could, with a model for it in a node's providers.yaml"
     return "no installed engine could either"
 
 
@@ -87,10 +90,12 @@ def _changes(nodes: Iterable[NodeOffers], options: Options) -> Iterator[dict[str
 
 
 def _flags(change: dict[str, Any]) -> str:
-    flags = []
-    for name, value in change.items():
-        flags.append(f"--{name}" if value is True else f"no --{name}" if value is None else f"--{name} {value}")
-    return " ".join(flags)
+    """As in "with --remote and --model small" or "without --model"."""
+    flags = [
+        f"--{name}" if value is True else f"--{name} {value}" for name, value in change.items() if value is not None
+    ]
+    without = [f"without --{name}" for name, value in change.items() if value is None]
+    return " and ".join([*([f"with {' and '.join(flags)}"] if flags else []), *without])
 
 
 def _could(name: str, engine: EngineDescriptor, options: Options) -> bool:

@@ -20,6 +20,7 @@ from schemas.requests import SubmitRequest
 from v2t_stream.broker.connection import Connection
 from v2t_stream.engines import registry
 from v2t_stream.errors import Denied, Reject, SettingsError
+from v2t_stream.fleet.ability import refused
 from v2t_stream.jobs import previous
 from v2t_stream.jobs.options import OPTIONS
 from v2t_stream.models import problem
@@ -95,6 +96,12 @@ def check(request: SubmitRequest) -> None:
     if request.accelerator == "remote" and not request.remote:
         raise Reject("the accelerator remote needs a job that allows remote providers: add --remote, or remote: true")
     if request.model is not None and (reason := problem(request.model, request.engine)):
+        raise Reject(reason)
+
+
+async def check_fleet(connection: Connection, request: SubmitRequest) -> None:
+    """Raises Reject with one sentence where no node that is up can do it; and BrokerError."""
+    if reason := await refused(connection, request):
         raise Reject(reason)
 
 
