@@ -57,7 +57,7 @@ FORM = node("house", {"any"}, "{type: custom_http, remote: false, url: 'http://1
             "none has elevenlabs, only faster-whisper and whisper-cpp",
             "with --engine faster-whisper, which faster-whisper on attic can do",
         ),
-        ([PAID], {}, "openai is a remote provider", "with --remote and --accelerator remote, which openai on paid"),
+        ([PAID], {"engine": "openai"}, "openai is a remote provider", "with --remote and --accelerator remote, which"),
         (
             [SMALL, PAID],
             {"engine": "openai"},
@@ -91,6 +91,8 @@ def test_what_the_whole_fleet_is_set_up_not_to_do_is_refused_with_who_could(
         ([OLD_NAME], {"remote": True, "accelerator": "remote", "word_timestamps": True}),
         ([PAID], {"remote": True, "accelerator": "remote", "engine": "openai", "model": "their-own-tuned"}),
         ([], {"task": "translate", "engine": "openai"}),  # nobody is up yet
+        ([PAID], {}),  # which waits for a machine of one's own
+        ([PAID], {"engine": "whisper-cpp", "task": "translate"}),
     ],
 )
 def test_what_somebody_can_do_or_may_be_able_to_do_is_not_refused(

@@ -1,7 +1,7 @@
 """Why nobody here can do a job, and who could: from what all nodes that are up offer.
 
-A node of an older release announces no offers, and a machine that starts in a minute may have another engine or another
-card. So a job is refused only for what the set-up of every node rules out, and never for want of hardware.
+A job is refused only for what the set-up of every node that takes jobs of its kind rules out. Where there is no such
+node, as for want of a graphics card, it waits: one may start in a minute.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,12 +28,23 @@ class NodeOffers(NamedTuple):
     offers: tuple[Offer, ...]
 
 
-def refusal(nodes: Sequence[NodeOffers], options: Options, *, nobody: str = "no node that is up can") -> str | None:
-    """Why none of `nodes` can do such a job, and what to do; None where one can, or where it is not certain."""
+def refusal(nodes: Sequence[NodeOffers], options: Options, *, alone: bool = False) -> str | None:
+    """Why none of `nodes` can do such a job, and what to do; None where one can, or where it is not certain.
+
+    `alone`: no other node will ever be there, as for a command without a broker.
+    """
     takers = [node for node in nodes if options.accelerator in node.takes]
-    if not nodes or (not takers and options.accelerator in HARDWARE) or _who(nodes, options):
+    may_come = not (alone or takers or _names_service(options))
+    if not nodes or may_come or _who(nodes, options):
         return None
+    nobody = "this machine cannot" if alone else "no node that is up can"
     return f"{nobody} do this job: {_reasons(takers or nodes, options)}; {_advice(nodes, options)}"
+
+
+def _names_service(options: Options) -> bool:
+    """Whether the job names what no hardware brings with it."""
+    is_engine = options.engine is None or isinstance(registry.descriptor(options.engine), EngineDescriptor | None)
+    return not is_engine and options.accelerator not in HARDWARE
 
 
 def _who(nodes: Iterable[NodeOffers], options: Options, suggested: str = "") -> str:

@@ -95,7 +95,7 @@ def refusal(providers: Iterable[Provider], options: Options, model: str = DEFAUL
     kinds = {provider.is_remote for provider in enabled}
     takes = ({"remote"} if True in kinds else set()) | ({"any", *HARDWARE} if False in kinds else set())
     node = NodeOffers("", frozenset(takes), offers(enabled, model))
-    return refusal_of([node], options, nobody="this machine cannot")
+    return refusal_of([node], options, alone=True)
 
 
 def _provider(entry: dict[str, Any], place: str, number: int) -> Provider:
