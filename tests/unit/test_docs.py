@@ -7,6 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from schemas.options import HINTS
+from v2t_stream.engines import registry
+from v2t_stream.engines.descriptor import Abilities
 from v2t_stream.jobs.options import OPTIONS
 from v2t_stream.settings import Settings, variable
 from v2t_stream.transcription.provider import Local
@@ -56,6 +59,35 @@ def test_every_option_of_a_job_is_documented_with_its_default() -> None:
     for name, shown in rows.items():
         default = OPTIONS[name].default
         assert shown == f"`{str(default).lower()}`" if default is not None else shown.startswith("("), name
+
+
+def test_what_each_provider_can_do_is_documented_as_it_is() -> None:
+    """Else somebody counts on a prompt that nobody reads, or pays for a service that does not translate."""
+    page = (ROOT / "docs/providers.md").read_text().partition("## What each can do")[2]
+    head, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")
+    )
+    assert {row[0].replace(" ", "_") for row in rows} == {*HINTS, "translate", "word_times", "languages"}
+    assert {name.replace("_", "-") for name in head[1:]} == set(registry.names())
+    for option, *cells in rows:
+        for name, cell in zip(head[1:], cells, strict=True):
+            about = registry.descriptor(name.replace("_", "-"))
+            assert about
+            usual, others = lacks(about.abilities, option), [lacks(each, option) for each in about.exceptions.values()]
+            assert (cell == "no") == usual, (option, name)
+            if not usual and any(others) and "as faster_whisper" not in cell:  # the models that differ are named
+                assert "not by" in cell or "alone by" in cell, (option, name)
+
+
+def lacks(abilities: Abilities, option: str) -> bool:
+    match option:
+        case "translate":
+            return not abilities.translates
+        case "word times":
+            return not abilities.word_times
+        case "languages":
+            return abilities.languages is not None
+    return option.replace(" ", "_") not in abilities.hints
 
 
 def test_every_placeholder_is_documented() -> None:

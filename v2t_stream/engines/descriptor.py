@@ -23,7 +23,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     translates: bool = True  # into English
     word_times: bool = True
-    languages: frozenset[str] | None = None  # None: all of Whisper's
+    languages: frozenset[str] | None = None  # None: all, or it is not known which
     hints: frozenset[str] = frozenset(HINTS)  # the options among schemas.options.HINTS that make a difference to it
 
 

@@ -88,6 +88,11 @@ def check(request: SubmitRequest) -> None:
     _check_options(request)
     if request.language is not None and request.language not in LANGUAGES:
         raise Reject(f"unknown language {quoted(request.language)}: use an ISO 639 code such as en, zh or de")
+    _check_engine(request)
+
+
+def _check_engine(request: SubmitRequest) -> None:
+    """Whether there is such an engine, and such a model for it."""
     if request.engine is not None and request.engine not in registry.names():
         ours = registry.engines()
         services = ", ".join(name for name in registry.names() if name not in ours)

@@ -7,6 +7,7 @@ field of its struct is a setting of that name, and each is enforced.
 import ipaddress
 import os
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -68,9 +69,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         found = registry.descriptor(self.engine)
         return found.able(model) if found else Abilities()
 
-    def withdrawal(self, model: str) -> Withdrawal | None:  # noqa: ARG002  of models on this machine none is withdrawn
-        """When `model` goes, where its service has announced that."""
-        return None
+    def withdrawn(self, model: str) -> str:  # noqa: ARG002  nobody withdraws a model that is on this machine
+        """That its service withdraws `model`, and what to use instead; empty where it has announced nothing."""
+        return ""
 
     def offer(self, *, listed: bool = True) -> Offer:
         """What it offers to jobs."""
@@ -130,9 +131,11 @@ class Http(Provider, frozen=True, kw_only=True):
     def needs_key(self) -> bool:
         return bool(self.key_env) or self.is_own_host
 
-    def withdrawal(self, model: str) -> Withdrawal | None:
+    def withdrawn(self, model: str) -> str:
         found = registry.descriptor(self.engine)
-        return found.withdrawn.get(model) if isinstance(found, ServiceDescriptor) and self.is_own_host else None
+        if not (isinstance(found, ServiceDescriptor) and self.is_own_host and model in found.withdrawn):
+            return ""
+        return f"{self.engine} {found.withdrawn[model].sentence(model, datetime.now(UTC).date())}"
 
     def check(self) -> None:
         try:

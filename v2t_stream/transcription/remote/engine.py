@@ -2,7 +2,6 @@
 
 import logging
 import time
-from datetime import UTC, datetime
 
 from schemas.chunks import SAMPLE_RATE
 from schemas.options import Request
@@ -27,10 +26,10 @@ class RemoteEngine:
             key_variable=provider.key_variable,
             timeout=provider.timeout,
             connections=provider.max_concurrency,
-            withdrawn=self._withdrawn,
+            withdrawn=provider.withdrawn,
         )
         self._told = set[str]()  # of what it leaves out
-        if provider.enabled and (soon := self._withdrawn(provider.model)):
+        if provider.enabled and (soon := provider.withdrawn(provider.model)):
             _log.warning("%s: %s", provider.name, soon)
 
     async def prepare(self, model: str) -> None:
@@ -56,11 +55,6 @@ class RemoteEngine:
         """What the job asks for that this service cannot be given, though it can do the job."""
         unknown = hints(request).keys() - self._provider.able(request.model).hints
         return unknown | service.left_out(self._provider, request)
-
-    def _withdrawn(self, model: str) -> str:
-        """That the service withdraws this model, where it has announced that."""
-        found = self._provider.withdrawal(model)
-        return f"{self._provider.engine} {found.sentence(model, datetime.now(UTC).date())}" if found else ""
 
     def _check_key(self) -> None:
         """A missing key is an error before any audio leaves this machine."""
