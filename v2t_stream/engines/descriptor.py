@@ -24,7 +24,16 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     translates: bool = True  # into English
     word_times: bool = True
     languages: frozenset[str] | None = None  # None: all, or it is not known which
-    hints: frozenset[str] = frozenset(HINTS)  # the options among schemas.options.HINTS that make a difference to it
+    hints: frozenset[str] = frozenset(HINTS)  # the options among schemas.options.HINTS that it makes use of
+
+    def within(self, limits: "Abilities") -> "Abilities":
+        """What remains of them within those of its engine."""
+        return Abilities(
+            translates=self.translates and limits.translates,
+            word_times=self.word_times and limits.word_times,
+            languages=limits.languages if self.languages is None else self.languages,
+            hints=self.hints & limits.hints,
+        )
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,13 +55,15 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
     """What engines and services have in common."""
 
     abilities: Abilities = Abilities()
-    exceptions: Mapping[str, Abilities] = {}  # models that differ, by a pattern of their names; the first that fits
+    exceptions: Mapping[
+        str, Abilities
+    ] = {}  # models that can do less, by a pattern of their names; the first that fits
 
     def able(self, model: str) -> Abilities:
         """What `model` can do."""
         for pattern, abilities in self.exceptions.items():
             if fnmatchcase(model, pattern):
-                return abilities
+                return abilities.within(self.abilities)
         return self.abilities
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from v2t_stream.engines.descriptor import EngineDescriptor, Weights
+from v2t_stream.engines.descriptor import Abilities, EngineDescriptor, Weights
 from v2t_stream.engines.whisper import EXCEPTIONS
 
 _PLAIN: Final = [name for size in ("tiny", "base", "small", "medium") for name in (size, f"{size}.en")]
@@ -15,6 +15,7 @@ ENGINE: Final = EngineDescriptor(
     # leave more for other machines.
     batch={"cuda": 16, "cpu": 2},
     calls={"cuda": 2, "cpu": 4},
+    abilities=Abilities(hints=frozenset({"prompt", "hotwords", "beam_size", "temperature"})),
     exceptions=EXCEPTIONS,
     weights=Weights(
         repositories={

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from v2t_stream.engines.descriptor import EngineDescriptor, Weights
+from v2t_stream.engines.descriptor import Abilities, EngineDescriptor, Weights
 from v2t_stream.engines.whisper import EXCEPTIONS
 
 _PLAIN: Final = frozenset({"tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en"})
@@ -16,6 +16,7 @@ _NAMES: Final = (
 ENGINE: Final = EngineDescriptor(
     transcriber="stages.transcribers.whisper_cpp.engine:WhisperCpp",
     devices=("coreml", "metal", "cpu"),  # the wheels have no CUDA
+    abilities=Abilities(hints=frozenset({"prompt", "hotwords", "beam_size", "temperature"})),
     exceptions=EXCEPTIONS,
     weights=Weights(
         repositories=dict.fromkeys(sorted(_NAMES), "ggerganov/whisper.cpp"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from msgspec.structs import force_setattr
 
-from schemas.options import HINTS, Request
+from schemas.options import Request
 from v2t_stream.engines.descriptor import Abilities, Withdrawal
 from v2t_stream.transcription.provider import Http, ServiceDescriptor
 from v2t_stream.transcription.remote.answer import HeardSegment, HeardWord, convert, transcription
@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # urllib3 takes a while to import
 
 _NEW: Final = "gpt-transcribe"  # and its dated versions; its fields have other names than those of all models before
 _ELSEWHERE: Final = "whisper-1"  # a name that other servers give the model they have
-_NO_BEAM: Final = frozenset(HINTS) - {"beam_size"}
 
 
 class OpenAI(Http, frozen=True, kw_only=True):
@@ -117,19 +116,19 @@ def _is_timed(model: str) -> bool:
 
 # From OpenAI's API reference of the transcriptions, its guide to moving from Whisper to gpt-transcribe, and its page of
 # deprecations, as of November 2026. The gpt models answer with text alone and do not translate.
-_TEXT: Final = Abilities(translates=False, word_times=False, hints=_NO_BEAM)
+_TEXT: Final = Abilities(translates=False, word_times=False)
 _DAY: Final = date(2027, 2, 26)
 
 SERVICE: Final = ServiceDescriptor(
     settings=OpenAI,
     hear=hear,
-    abilities=Abilities(hints=_NO_BEAM),
+    abilities=Abilities(hints=frozenset({"prompt", "hotwords", "temperature"})),
     exceptions={
         "gpt-*-diarize*": Abilities(translates=False, word_times=False, hints=frozenset({"temperature"})),
         "gpt-*": _TEXT,
         # Groq's names.
-        "whisper-large-v3-turbo": Abilities(translates=False, hints=_NO_BEAM),
-        "distil-whisper-*-en": Abilities(translates=False, languages=frozenset({"en"}), hints=_NO_BEAM),
+        "whisper-large-v3-turbo": Abilities(translates=False),
+        "distil-whisper-*-en": Abilities(translates=False, languages=frozenset({"en"})),
     },
     withdrawn={
         model: Withdrawal(_DAY, _NEW)
