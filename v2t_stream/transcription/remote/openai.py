@@ -100,9 +100,8 @@ def _keywords(hotwords: str) -> list[str]:
 
 def _language(answer: dict[str, Any], name: str) -> str:
     """The language that was detected. gpt-transcribe lists several; the first is the main one."""
-    listed = convert(answer.get("languages") or [], list[dict[str, Any]], name)
-    first = listed[0].get("code") if listed else ""
-    code: str = convert(answer.get("language") or first or "", str, name)
+    first = next(iter(convert(answer.get("languages") or [], list[Any], name)), "")
+    code: str = convert(answer.get("language") or (first.get("code") if isinstance(first, dict) else first), str, name)
     return code
 
 
