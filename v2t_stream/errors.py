@@ -16,7 +16,8 @@
     ├── Reject             a stage: this message can never be done
     └── Retry              a stage: not now, try again after a delay
         ├── Full           what it needs of this machine is taken by others at present
-        └── Unusable       a provider cannot work as it is set up
+        ├── Unusable       a provider cannot work as it is set up
+        └── Elsewhere      this machine is not set up for it, another may be
 
 Foreign exceptions are translated where they enter; what a stage raises beside these counts as a bug and is retried.
 """
@@ -107,3 +108,9 @@ class Full(Retry):
 
 class Unusable(Retry):
     """A provider cannot work as it is set up, as without a key: trying it again at once changes nothing."""
+
+
+class Elsewhere(Retry):
+    """This machine is not set up for the work, and another may be."""
+
+    BLAMELESS = True

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.options import Options, Request
 from schemas.transcript import Segment
-from v2t_stream.errors import Reject, Retry, Unready, Unusable
+from v2t_stream.errors import Elsewhere, Reject, Retry, Unready, Unusable
 from v2t_stream.models.fetching import Held, Models
 from v2t_stream.settings import Settings
 from v2t_stream.transcription.chain import Chain, Heard
@@ -164,9 +164,10 @@ async def test_what_a_provider_cannot_do_is_not_asked_of_it() -> None:
     assert (await hear(chain(*links), model="small", task="translate", remote=True)).provider == "english"
     assert (await hear(chain(*reversed(links)), word_timestamps=True, remote=True)).provider == "turbo"
     said = "english does not translate with the model 'tiny.en'; turbo does .*; openai does .* 'gpt-transcribe'"
-    with pytest.raises(Retry, match=said) as caught:
+    with pytest.raises(Elsewhere, match=said) as caught:
         await hear(chain(*links), task="translate", remote=True)
     assert caught.value.delay
+    assert caught.value.BLAMELESS  # a machine that is free for it must not use up the tries of one that can do it
     assert not paid.asks
 
 

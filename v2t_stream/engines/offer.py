@@ -1,4 +1,4 @@
-"""What a provider offers to jobs, and what keeps it from doing one: the same for a node's chain and for the fleet.
+"""What a provider offers to jobs, and what stops it from doing one: the same for a node's chain and for the fleet.
 
 Pure logic, on what descriptors and nodes say.
 """
@@ -18,13 +18,13 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     engine: str  # as a job names it
     model: str = ""  # for jobs that name none
-    is_service: bool = False  # it has models of its own, so that a job's model is for it only if its engine is too
+    is_service: bool = False  # it has models of its own, so a job's model is for it only if the job names it
     remote: bool = False  # a job must allow it
     listed: bool = True  # False: an installed engine that works only for jobs that name it
     abilities: Abilities = Abilities()  # of its model
 
     def model_for(self, options: Options) -> str:
-        """The job's own model where that can mean this provider, and its own otherwise."""
+        """The job's model if that can mean this provider; otherwise its own."""
         if options.model and (not self.is_service or options.engine == self.engine):
             return options.model
         return self.model
@@ -54,7 +54,7 @@ class Obstacle(NamedTuple):
 
 
 def obstacle(offer: Offer, options: Options) -> Obstacle | None:
-    """The first thing that keeps this provider from the job; None where nothing does."""
+    """The first thing that stops this provider from doing the job; None if nothing does."""
     if options.engine not in (None, offer.engine) or not (offer.listed or options.engine):
         return Obstacle(Step.ENGINE, "is not the engine that the job names")
     if options.accelerator != "any" and offer.remote != (options.accelerator == "remote"):

@@ -1,7 +1,7 @@
 """Why nobody here can do a job, and who could: from what all nodes that are up offer.
 
-A job is refused only for what the set-up of every node that takes jobs of its kind rules out. Where there is no such
-node, as for want of a graphics card, it waits: one may start in a minute.
+A job is refused only if the set-up of every node that takes jobs of its kind rules it out. If there is no such node, as
+for want of a graphics card, the job waits: one may start in a minute.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ class NodeOffers(NamedTuple):
 
 
 def refusal(nodes: Sequence[NodeOffers], options: Options, *, alone: bool = False) -> str | None:
-    """Why none of `nodes` can do such a job, and what to do; None where one can, or where it is not certain.
+    """Why none of `nodes` can do such a job, and what to do; None if one can, or if that is not certain.
 
     `alone`: no other node will ever be there, as for a command without a broker.
     """
@@ -42,15 +42,15 @@ def refusal(nodes: Sequence[NodeOffers], options: Options, *, alone: bool = Fals
 
 
 def _names_service(options: Options) -> bool:
-    """Whether the job names what no hardware brings with it."""
+    """Whether the job names a service, which no hardware brings with it."""
     is_engine = options.engine is None or isinstance(registry.descriptor(options.engine), EngineDescriptor | None)
     return not is_engine and options.accelerator not in HARDWARE
 
 
 def _who(nodes: Iterable[NodeOffers], options: Options, suggested: str = "") -> str:
-    """The first that can, such as "faster-whisper on studio"; empty where none can.
+    """The first that can, such as "faster-whisper on studio"; empty if none can.
 
-    `suggested`: a model that we would have the user name, so that only an engine that certainly has it will do.
+    `suggested`: a model that we would have the user name, so only an engine that certainly has it counts.
     """
     for node in nodes:
         for offer in node.offers if options.accelerator in node.takes else ():
@@ -61,7 +61,7 @@ def _who(nodes: Iterable[NodeOffers], options: Options, suggested: str = "") -> 
 
 
 def _reasons(nodes: Iterable[NodeOffers], options: Options) -> str:
-    """What keeps those that came nearest from it."""
+    """What stops those that come nearest."""
     found: list[tuple[Offer, Obstacle]] = [
         (offer, reason) for node in nodes for offer in node.offers if (reason := obstacle(offer, options))
     ]

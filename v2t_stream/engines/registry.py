@@ -28,7 +28,7 @@ def names() -> list[str]:
 
 @cache
 def descriptor(name: str) -> Descriptor | None:
-    """What `name` says about itself; None where it is not installed here, or its module cannot be imported."""
+    """What `name` says about itself; None if it is not installed here or its module cannot be imported."""
     point = _points().get(name)
     if point is None:
         return None
@@ -49,13 +49,13 @@ def engines() -> dict[str, EngineDescriptor]:
 
 
 def engine(name: str) -> EngineDescriptor:
-    """The descriptor of an engine; that of one that says nothing about itself where `name` is not installed here."""
+    """The descriptor of an engine; if `name` is not installed here, that of an engine that says nothing."""
     found = descriptor(name)
     return found if isinstance(found, EngineDescriptor) else EngineDescriptor(transcriber="")
 
 
 def load_engine(name: str) -> type[Any]:
-    """Import the class of the engine called `name`, a Transcriber; raises Reject where it is not installed."""
+    """Import the class of the engine called `name`, a Transcriber; raises Reject if it is not installed."""
     if path := engine(name).transcriber:
         found: type[Any] = EntryPoint(name, path, _GROUP).load()
         return found

@@ -9,7 +9,7 @@ from v2t_stream.fleet.presence import NodeInfo, fleet
 
 
 async def refused(connection: Connection, options: Options) -> str | None:
-    """Why no node that is up can do such a job, and who could; None where one can or may. Raises BrokerError."""
+    """Why no node that is up can do such a job, and who could; None if one can or may. Raises BrokerError."""
     return judged(await fleet(connection, "transcribe"), options)
 
 

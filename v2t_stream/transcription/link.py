@@ -1,4 +1,4 @@
-"""One provider of the chain: its engine or service behind its limits, retries and timeout."""
+"""One provider of the chain: an engine or a service with its limits, retries and timeout."""
 
 import asyncio
 import logging
@@ -19,10 +19,10 @@ _BACKOFF = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds until the next try, by tries so 
 
 
 class Hears(Protocol):
-    """What is behind a link: an engine on this machine, or a service."""
+    """What a link calls: an engine on this machine, or a service."""
 
     async def prepare(self, model: str) -> None:
-        """Have here what `hear` needs, which its timeout does not count. Raises Reject, Retry or Unready."""
+        """Get what `hear` needs to this machine; the timeout does not count this. Raises Reject, Retry or Unready."""
 
     async def hear(self, samples: Samples, audio: bytes, request: Request) -> tuple[Transcription, float]:
         """The chunk's transcription and the seconds it cost. `audio` is `samples` as FLAC."""
@@ -42,14 +42,14 @@ class Link:
         self._is_local = isinstance(provider, Local)
         self._free = asyncio.Semaphore(provider.max_concurrency or sys.maxsize)
         self._limit = RateLimit(provider.rate_limit_per_minute)
-        self._resting = 0.0  # until when, on the monotonic clock, it asked to be left alone
+        self._resting = 0.0  # it asked to be left alone until then, on the monotonic clock
 
     async def transcribe(
         self, samples: Samples, audio: bytes, request: Request, patience: float
     ) -> tuple[Transcription, float]:
         """Try until it works or `retries` are used up. Raises Reject or Retry.
 
-        `patience`: the seconds a limit or a service that asks to wait may take; what takes longer raises Retry.
+        `patience`: how many seconds to wait for a limit, or because a service asks for it; a longer wait raises Retry.
         """
         for tried in range(self.provider.retries + 1):
             try:
@@ -80,12 +80,14 @@ class Link:
             except Unusable:
                 raise
             except Retry as error:
-                if error.delay is not None and not self._is_local:  # it said so: the other chunks wait too
+                if (
+                    error.delay is not None and not self._is_local
+                ):  # the service asked to wait: that holds for the other chunks too
                     self._resting = max(self._resting, time.monotonic() + error.delay)
                 raise
 
     async def _turn(self, patience: float) -> None:
-        """Wait until the rate limit, and the service itself, allow one more call."""
+        """Wait until the rate limit and the service itself allow another call."""
         now = time.monotonic()
         wait = max(self._limit.wait(now), self._resting - now)
         if wait > patience:

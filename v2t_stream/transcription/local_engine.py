@@ -15,12 +15,12 @@ from v2t_stream.transcription.engine_host import EngineHost
 from v2t_stream.transcription.provider import Local
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
-# Seconds a chunk waits for its model, less than it may take in all; then it is delivered again, and goes on waiting.
+# Seconds that a chunk waits for its model, less than it may take in all; then it is delivered again and waits on.
 _PATIENCE: Final = 1200.0
 
 
 class LocalEngine:
-    """Each has a process of its own, started when it is first asked for."""
+    """Each engine has a process of its own, which the first call starts."""
 
     def __init__(self, provider: Local, settings: Settings, models: Models) -> None:
         about = engine(provider.engine)
@@ -29,7 +29,7 @@ class LocalEngine:
         self.batch = provider.batch or settings.batch or about.batch.get(self.device, 1)
         threads = provider.threads or settings.threads or devices.threads()
         calls = min(threads, about.calls.get(self.device, 1))
-        self.slots = self.batch * (calls + 1)  # chunks to have in hand: those in calls, and the next call's
+        self.slots = self.batch * (calls + 1)  # chunks to hold: those of the running calls, and of the next
         host = EngineHost(provider.engine, device=self.device, threads=threads)
         self._hold = partial(models.hold, provider.engine)
         self._batcher = Batcher(host, self._hold, self.batch, idle=settings.idle)
@@ -45,7 +45,7 @@ class LocalEngine:
             raise Unready(f"the model {model!r} is still on its way to this machine") from None
         held.close()
 
-    async def hear(self, samples: Samples, audio: bytes, request: Request) -> tuple[Transcription, float]:  # noqa: ARG002  it takes them decoded
+    async def hear(self, samples: Samples, audio: bytes, request: Request) -> tuple[Transcription, float]:  # noqa: ARG002  it needs the samples alone
         """See v2t_stream.transcription.link.Hears."""
         return await self._batcher.transcribe(samples, request)
 

@@ -30,10 +30,10 @@ _Retries = Annotated[int, Meta(ge=0, le=10)]
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every provider can be told."""
+    """The settings of every provider."""
 
     type: str
-    name: str = ""  # for people and logs; its type where not given
+    name: str = ""  # for people and logs; its type if not set
     model: str = ""
     enabled: bool = True
     timeout: _Seconds = 120  # for one try of one chunk
@@ -52,12 +52,12 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def key_variable(self) -> str:
-        """The environment variable that holds the key; empty where it needs none."""
+        """The environment variable that holds the key; empty if it needs none."""
         return ""
 
     @property
     def needs_key(self) -> bool:
-        """Whether it is of no use without."""
+        """Whether it cannot be used without a key."""
         return False
 
     @property
@@ -70,7 +70,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return found.able(model) if found else Abilities()
 
     def withdrawn(self, model: str) -> str:  # noqa: ARG002  nobody withdraws a model that is on this machine
-        """That its service withdraws `model`, and what to use instead; empty where it has announced nothing."""
+        """That its service withdraws `model`, and what to use instead; empty if it has announced nothing."""
         return ""
 
     def offer(self, *, listed: bool = True) -> Offer:
@@ -102,8 +102,8 @@ class Local(Provider, frozen=True, kw_only=True):
 class Http(Provider, frozen=True, kw_only=True):
     """A service that is called over HTTP."""
 
-    remote: bool | None = None  # needs a job's permission; by default where its host is another machine
-    key_env: str | None = None  # the environment variable with the key, where it is not the usual one
+    remote: bool | None = None  # needs a job's permission; by default if its host is another machine
+    key_env: str | None = None  # the environment variable with the key, if it is not the usual one
 
     ADDRESS: ClassVar[str] = "base_url"  # the setting that holds its address
     KEY: ClassVar[str] = ""  # the usual environment variable of its key
@@ -164,7 +164,7 @@ class ServiceDescriptor(Descriptor, frozen=True, kw_only=True):
     withdrawn: Mapping[str, Withdrawal] = {}  # models that the service itself has announced the end of
 
     def able(self, model: str) -> Abilities:
-        """What `model` can do, also where a gateway puts its maker before the name: openai/gpt-transcribe."""
+        """What `model` can do, also if a gateway puts the maker before the name: openai/gpt-transcribe."""
         return super().able(model.rpartition("/")[2])
 
 

@@ -1,6 +1,6 @@
 """The provider chain of one machine: its engines and services in order, from providers.yaml.
 
-Keys stand in the environment, never in the file.
+Keys are in the environment, never in the file.
 """
 
 import re
@@ -58,7 +58,7 @@ def parse(data: bytes, path: str) -> list[Provider]:
             f"{path} does not fit ({error}): it holds a list called providers, as docs/providers.md shows"
         ) from None
     except msgspec.DecodeError as error:
-        # Only the line: the parser's own text may quote the file, and with it what somebody took for its place.
+        # Only the line: the parser's own text may quote the file, and with it a key that somebody put there.
         line = re.findall(r"line (\d+)", str(error))
         raise SettingsError(f"{path} is not valid YAML{f': look at line {line[-1]}' if line else ''}") from None
     providers = [_provider(entry, f"{path}: provider {n}", n) for n, entry in enumerate(entries, 1)]
@@ -72,7 +72,7 @@ def parse(data: bytes, path: str) -> list[Provider]:
 
 
 def offers(providers: Iterable[Provider], model: str) -> tuple[Offer, ...]:
-    """What a machine with these providers offers, with the installed engines that it runs for jobs that name them.
+    """What a machine with these providers offers, and the installed engines that it runs for jobs that name them.
 
     `model`: of engines that have none of their own, V2T_MODEL.
     """
@@ -83,14 +83,14 @@ def offers(providers: Iterable[Provider], model: str) -> tuple[Offer, ...]:
 
 
 def with_model(provider: Provider, model: str) -> Provider:
-    """The provider with `model`, where it is an engine without one of its own."""
+    """The provider, with `model` if it is an engine without one of its own."""
     if provider.model or not isinstance(provider, Local):
         return provider
     return msgspec.structs.replace(provider, model=model)
 
 
 def refusal(providers: Iterable[Provider], options: Options, model: str = DEFAULT_MODEL) -> str | None:
-    """Why a machine with only these providers can never do such a job; None where it can. `model`: see `offers`."""
+    """Why a machine with only these providers can never do such a job; None if it can. `model`: see `offers`."""
     enabled = [provider for provider in providers if provider.enabled]
     kinds = {provider.is_remote for provider in enabled}
     takes = ({"remote"} if True in kinds else set()) | ({"any", *HARDWARE} if False in kinds else set())
@@ -116,7 +116,7 @@ def _provider(entry: dict[str, Any], place: str, number: int) -> Provider:
         provider = msgspec.convert({**entry, "name": name}, struct)
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `$.")
-        if not where:  # of the struct itself there is one thing left to be wrong
+        if not where:  # then something is missing
             raise SettingsError(f"{place}: {_lower(reason)}") from None
         field = where.rstrip("`").split(".")[0].split("[")[0]
         kind_of = next((each.type for each in msgspec.structs.fields(struct) if each.name == field), None)
@@ -135,7 +135,7 @@ def _types() -> list[str]:
 
 def _advice(name: str, known: Iterable[str]) -> str:
     if name.lower() in _SECRETS:
-        return "keys stand in the environment; key_env names the variable where it is not the usual one"
+        return "keys stand in the environment; key_env names the variable if it is not the usual one"
     near = get_close_matches(name, list(known), n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
 

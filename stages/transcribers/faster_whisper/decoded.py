@@ -1,4 +1,4 @@
-"""What of a decoded window counts, by Whisper's own guards, and its words as the pipeline has them: pure logic."""
+"""Decides what counts in a decoded window, by Whisper's own guards, and makes our words of it: pure logic."""
 
 import zlib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from schemas.transcript import Segment, Word
 
-# Whisper's own guards against what it invents (openai/whisper, transcribe.py).
+# Whisper's own guards against invented text (openai/whisper, transcribe.py).
 NO_SPEECH = 0.6
 UNSURE = -1.0  # mean log probability of the tokens
 REPETITIVE = 2.4  # text size by compressed size
@@ -36,7 +36,7 @@ def is_repetitive(text: str) -> bool:
 
 
 def is_guess(segment: Any, *, careful: bool) -> bool:
-    """Whether a segment is silence to Whisper itself; of what is heard a second time, also whether it is not sure."""
+    """Whether Whisper itself takes a segment for silence; when it is heard a second time, also if it is unsure."""
     unsure = segment.avg_logprob < UNSURE
     if careful:
         return bool(unsure or segment.no_speech_prob > NO_SPEECH or is_repetitive(segment.text))
@@ -44,12 +44,12 @@ def is_guess(segment: Any, *, careful: bool) -> bool:
 
 
 def as_one(text: str, words: tuple[Word, ...]) -> tuple[Segment, ...]:
-    """All of a window as one; the pipeline makes segments of its words."""
+    """A window as one segment; the pipeline makes its own segments of the words."""
     return (Segment(start=words[0].start, end=words[-1].end, text=text, words=words),) if words else ()
 
 
 def words_of(found: Iterable[dict[str, Any]], low: float, high: float) -> tuple[Word, ...]:
-    """The library's words as ours, held within `low` and `high` seconds."""
+    """The library's words as ours, kept between `low` and `high` seconds."""
     return tuple(
         Word(
             start=(start := within(word["start"], low, high)),

@@ -1,7 +1,7 @@
 """The engine faster-whisper: CTranslate2 on the processor or an NVIDIA GPU, several chunks in one call.
 
-A window's text is decoded without timestamp tokens, and the time of each word is taken from the model's attention. With
-timestamp tokens a real model often ends its window early; sequential decoding goes on from there, a batch cannot.
+A window's text is decoded without timestamp tokens, and the times of its words come from the model's attention. With
+timestamp tokens a real model often ends its window early. Sequential decoding can go on from there; a batch cannot.
 """
 
 import logging
@@ -31,12 +31,12 @@ from v2t_stream.host.devices import cuda_problem, preload_cuda
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
 _SHORTEST = 160  # samples: one frame of the spectrogram
-_FEWEST_FRAMES = 16  # of a spectrogram, that the alignment of words has a use for
+_FEWEST_FRAMES = 16  # of a spectrogram, below which words cannot be aligned
 _BEAM = 5  # Whisper's default
 
-# The ladder on which Whisper tries again (openai/whisper, transcribe.py).
+# The temperatures at which Whisper tries again (openai/whisper, transcribe.py).
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-_SAMPLES = 5  # of which the likeliest counts, at a temperature above 0
+_SAMPLES = 5  # at a temperature above 0, of which the likeliest counts
 
 # Punctuation that belongs to the word after it, and to the one before it (openai/whisper, timing.py).
 _OPENING: Final = "\"'“¿([{-"
@@ -49,7 +49,7 @@ class FasterWhisper:
     """One model of faster-whisper. See the protocol, v2t_stream.transcription.transcriber.Transcriber."""
 
     def __init__(self, *, model: str, device: str, threads: int) -> None:
-        # CTranslate2 has no Metal and no Core ML: on a Mac it computes on the processor.
+        # CTranslate2 has no Metal and no Core ML, so on a Mac it computes on the processor.
         self._device = "cuda" if device == "cuda" else "cpu"
         if self._device == "cuda" and not preload_cuda():
             raise Retry(cuda_problem() or "this machine has no NVIDIA GPU: set V2T_DEVICE=cpu")
@@ -58,11 +58,11 @@ class FasterWhisper:
         import ctranslate2  # noqa: PLC0415  heavy: only in the process that computes
         from faster_whisper import WhisperModel  # noqa: PLC0415  as above
 
-        # Half the memory of float32 for a loss nobody hears; a GPU too old for float16 takes what it can.
+        # Half the memory of float32, and no audible loss; a GPU too old for float16 takes what it can.
         wish = "float16" if self._device == "cuda" else "int8"
         able = ctranslate2.get_supported_compute_types(self._device)
-        # Two workers with a thread each do the work of one with two in 0.7 of its time: what a beam does for a word is
-        # too little to share. On a GPU a second one aligns words, which the library does on the processor, meanwhile.
+        # Two workers with a thread each take 0.7 of the time of one worker with two threads, as a step of a beam is too
+        # little work to share. On a GPU a second worker aligns words, which the library does on the processor.
         workers = 2 if self._device == "cuda" else workers_for(threads, folder)
         self.calls = workers
         try:
@@ -78,16 +78,16 @@ class FasterWhisper:
                 raise _full(model) from error
             raise Reject(f"{folder} is not a model that faster-whisper can load: {error}") from error
         self._name = folder.name
-        self._most = sys.maxsize  # chunks for which there was room
+        self._most = sys.maxsize  # chunks that fitted into memory
         self._aligns = has_alignment(folder)
         if not self._aligns:
             _log.warning("the model %s cannot align words: times are those of its phrases", self._name)
 
     def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
-        """Transcribe all chunks in one call; a language that is not given is detected for each chunk.
+        """Transcribe all chunks in one call; if no language is given, it is detected for each chunk.
 
-        Where the GPU has no room for all, half as many are tried, down to one. Raises Reject for a language the model
-        does not speak, Full where there is no room for one.
+        If the GPU has no room for all, half as many are tried, down to one. Raises Reject for a language that the model
+        does not know, and Full if there is no room for a single chunk.
         """
         language = request.language
         if language not in (None, *self._model.supported_languages):
@@ -125,7 +125,7 @@ class FasterWhisper:
         return pad_or_trim(self._model.feature_extractor(sound)[..., :-1])
 
     def _detect(self, encoded: Any, count: int) -> list[tuple[str, float]]:
-        """The language of each window with its probability; one without speech has some language too."""
+        """The language of each window with its probability; a window without speech gets one too."""
         if not self._model.model.is_multilingual:
             return [("en", 1.0)] * count
         found = self._model.model.detect_language(encoded)
@@ -134,14 +134,14 @@ class FasterWhisper:
     def _decode(
         self, chunks: Sequence[Samples], encoded: Any, languages: Sequence[str], request: Request
     ) -> list[tuple[Segment, ...]]:
-        """The text of each window at once, and then the times of its words."""
+        """First the text of all windows at once, then the times of the words."""
         heard = self._generate(encoded, [self._prompt(language, request) for language in languages], request)
-        # An empty chunk is heard too, so that a call has one shape; what is invented for it does not count.
+        # An empty chunk is decoded too, so that all calls have one shape; text invented for it does not count.
         kept = [
             [] if len(chunk) < _SHORTEST or one.is_silence or one.is_doubtful else one.tokens
             for chunk, one in zip(chunks, heard, strict=True)
         ]
-        # Tokens of one language tell how its words are parted.
+        # How tokens split into words depends on the language.
         words: list[tuple[Word, ...]] = [()] * len(chunks)
         for language in set(languages):
             mine = [tokens if spoken == language else [] for tokens, spoken in zip(kept, languages, strict=True)]
@@ -177,7 +177,7 @@ class FasterWhisper:
     def _align(
         self, encoded: Any, chunks: Sequence[Samples], tokens: list[list[int]], tokenizer: Any
     ) -> list[tuple[Word, ...]]:
-        """The words of each window with their times in seconds."""
+        """The words of each window, with their times in seconds."""
         from faster_whisper.transcribe import merge_punctuations  # noqa: PLC0415  heavy, as above
 
         if not any(tokens):
@@ -190,7 +190,7 @@ class FasterWhisper:
         return [words_of(words, 0.0, len(chunk) / SAMPLE_RATE) for words, chunk in zip(aligned, chunks, strict=True)]
 
     def _seek(self, chunk: Samples, language: str, request: Request) -> tuple[Segment, ...]:
-        """One chunk with timestamps, from the end of each phrase on, and with Whisper's ladder of temperatures."""
+        """One chunk with timestamps, phrase by phrase, at Whisper's rising temperatures."""
         if len(chunk) < _SHORTEST:
             return ()
         lowest = request.temperature or 0.0
@@ -235,7 +235,7 @@ class FasterWhisper:
 
     @cached_property
     def _suppressed(self) -> Any:
-        """The tokens of signs and of remarks such as "(applause)", which nobody says."""
+        """The tokens of symbols and of remarks such as "(applause)", which nobody says."""
         from faster_whisper.transcribe import get_suppressed_tokens  # noqa: PLC0415  heavy, as above
 
         return get_suppressed_tokens(self._tokenizer("en", "transcribe"), [-1])
@@ -253,7 +253,7 @@ def _sampling(request: Request) -> dict[str, Any]:
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether the GPU's memory is what was short: CTranslate2 passes on CUDA's word for it, or cuBLAS's."""
+    """Whether the GPU ran out of memory: CTranslate2 passes on what CUDA or cuBLAS says."""
     return "out of memory" in str(error) or "ALLOC_FAILED" in str(error)
 
 

@@ -9,11 +9,11 @@ from schemas.options import DEMO_MODEL
 from v2t_stream.errors import Reject
 from v2t_stream.models import is_path
 
-_WORKERS: Final = 4  # more cores make each of them faster instead, so that few chunks are done soon, too
+_WORKERS: Final = 4  # with more cores each gets faster instead, so that a few chunks are also done soon
 
 
 def find(model: str) -> Path:
-    """The folder of `model`. Raises Reject where it is none."""
+    """The folder of `model`. Raises Reject if there is none."""
     if model == DEMO_MODEL:
         from v2t_stream.demo import model_path  # noqa: PLC0415  needed by the demonstration alone
 
@@ -30,9 +30,10 @@ def find(model: str) -> Path:
 
 
 def workers_for(threads: int, folder: Path) -> int:
-    """How many calls compute side by side on a processor, with as many threads each as that leaves.
+    """How many calls compute side by side on a processor, which share its threads.
 
-    Each holds the attention of its chunks, about half as large as the file of the model; all may take half the memory.
+    Each holds the attention of its chunks, about half the size of the model's file; together they may take half the
+    machine's memory.
     """
     each = (folder / "model.bin").stat().st_size // 2
     room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
@@ -40,7 +41,7 @@ def workers_for(threads: int, folder: Path) -> int:
 
 
 def has_alignment(folder: Path) -> bool:
-    """Whether the model knows which of its attention heads follow the speech."""
+    """Whether the model says which of its attention heads follow the speech."""
     try:
         return bool(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("alignment_heads"))
     except (OSError, ValueError):

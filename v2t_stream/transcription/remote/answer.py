@@ -1,4 +1,4 @@
-"""From what services answer to a Transcription."""
+"""Makes a Transcription from the answer of a service."""
 
 import math
 from bisect import bisect_right
@@ -13,12 +13,12 @@ from v2t_stream.errors import Retry
 from v2t_stream.languages import code_of
 from v2t_stream.transcription.result import Transcription
 
-_NO_SPEECH = 0.6  # Whisper's own guard against what it invents (openai/whisper, transcribe.py)
+_NO_SPEECH = 0.6  # Whisper's own guards against invented text (openai/whisper, transcribe.py)
 _UNSURE = -1.0
 
 
 class HeardWord(msgspec.Struct):
-    """A word as Whisper's services give it."""
+    """A word as services of Whisper return it."""
 
     word: str
     start: float
@@ -27,7 +27,7 @@ class HeardWord(msgspec.Struct):
 
 
 class HeardSegment(msgspec.Struct):
-    """A segment of Whisper's verbose JSON, less what we do not read."""
+    """A segment of Whisper's verbose JSON, without the fields that we do not read."""
 
     text: str
     start: float
@@ -42,7 +42,7 @@ class HeardSegment(msgspec.Struct):
 
 
 def convert(data: Any, kind: Any, name: str) -> Any:
-    """`data` as `kind`; raises Retry, for a service that answers like this is out of order, and not the chunk."""
+    """`data` as `kind`. Raises Retry: a service that answers like this is broken, and the chunk is not."""
     try:
         return msgspec.convert(data, kind, strict=False)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""A form POST of the user's own description, as whisper.cpp's server and whisper-asr-webservice take."""
+"""A form POST that the user describes, as for whisper.cpp's server and whisper-asr-webservice."""
 
 import string
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ PLACEHOLDERS: Final = ("language", "task", "model", "words", "translate", *HINTS
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where in a JSON answer things are, as names joined by dots."""
+    """Where things are in a JSON answer, as names joined by dots."""
 
     text: str = "text"
     segments: str = "segments"
@@ -31,7 +31,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class CustomHttp(Http, frozen=True, kw_only=True):
-    """A form POST with the audio as a file. Placeholders such as {language} may stand in the query and the fields."""
+    """A form POST with the audio as a file. The query and the fields may have placeholders, such as {language}."""
 
     ADDRESS: ClassVar[str] = "url"
 
@@ -62,7 +62,7 @@ class CustomHttp(Http, frozen=True, kw_only=True):
 
 
 def left_out(provider: CustomHttp, request: Request) -> set[str]:
-    """Hints whose field is not sent, as another placeholder in it has nothing to say."""
+    """Hints whose field is not sent because another placeholder in it is empty."""
     return hints(request).keys() - _told(provider, request)
 
 
@@ -87,7 +87,7 @@ def hear(provider: CustomHttp, caller: "Caller", audio: bytes, seconds: float, r
 
 
 def _values(request: Request) -> dict[str, str]:
-    """What the placeholders stand for; empty where the job says nothing."""
+    """The values of the placeholders; empty if the job does not say."""
     return dict.fromkeys(PLACEHOLDERS, "") | {
         "language": request.language or "",
         "task": request.task,
@@ -99,7 +99,7 @@ def _values(request: Request) -> dict[str, str]:
 
 
 def _templates(provider: CustomHttp) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Of the query and of the form, with their placeholders."""
+    """The fields of the query and of the form, with their placeholders."""
     return parse_qsl(urlsplit(provider.url).query, keep_blank_values=True), list(provider.fields.items())
 
 
@@ -115,7 +115,7 @@ def _filled(fields: list[tuple[str, str]], values: Mapping[str, str]) -> list[tu
 
 
 def _is_sent(text: str, values: Mapping[str, str]) -> bool:
-    """A field whose placeholder has nothing to say is left out."""
+    """A field with an empty placeholder is left out."""
     return all(values[name] for name in _placeholders(text))
 
 
@@ -124,7 +124,7 @@ def _placeholders(text: str) -> list[str]:
 
 
 def _at(said: Any, path: str) -> Any:
-    """What lies in JSON at names joined by dots; None where nothing does. An empty path is the whole."""
+    """What is in JSON at names joined by dots; None if nothing is. An empty path means all of it."""
     for name in path.split(".") if path else ():
         said = said.get(name) if isinstance(said, dict) else None
     return said

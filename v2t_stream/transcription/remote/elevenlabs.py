@@ -1,4 +1,4 @@
-"""ElevenLabs' speech to text (Scribe). It answers with words; segments are made here."""
+"""ElevenLabs' speech to text (Scribe). It answers with words, from which segments are made here."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -16,13 +16,13 @@ from v2t_stream.transcription.result import Transcription
 if TYPE_CHECKING:  # urllib3 takes a while to import
     from v2t_stream.transcription.remote.http import Caller
 
-# What the service takes (elevenlabs-python, speech_to_text.convert); it refuses a request with more.
+# What the service takes (elevenlabs-python, speech_to_text.convert). It refuses a request that has more.
 _MOST_TERMS = 100
 _LONGEST_TERM = 49  # characters
 _MOST_WORDS = 5  # of one term
 
 _ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟")  # noqa: RUF001  of sentences, in many scripts
-_PAUSE = 1.0  # seconds of silence that end a segment too
+_PAUSE = 1.0  # seconds of silence that also end a segment
 _LONGEST = 10.0  # seconds after which a segment ends at the next word
 
 
@@ -89,13 +89,13 @@ def _terms(request: Request) -> list[str]:
 
 
 def _fitting(request: Request) -> list[str]:
-    """Those of the job's hotwords that the service takes: it refuses the whole call for one that is too long."""
+    """The job's hotwords that the service takes: one that is too long would make it refuse the whole call."""
     terms = _terms(request)
     return [term for term in terms if len(term) <= _LONGEST_TERM and len(term.split()) <= _MOST_WORDS][:_MOST_TERMS]
 
 
 def _segments(tokens: Iterable[_Token]) -> Iterator[HeardSegment]:
-    """Sentences; spaces are tokens of their own, so that languages without any come out right."""
+    """Sentences. Spaces are tokens of their own, so languages without spaces come out right."""
     text, words = "", list[HeardWord]()
     for token in tokens:
         if token.type not in ("word", "spacing"):
