@@ -111,6 +111,6 @@ class Unusable(Retry):
 
 
 class Elsewhere(Retry):
-    """This machine is not set up for the work, and another may be."""
+    """The work needs a machine that is set up for it, as this one is not and another may be."""
 
     BLAMELESS = True

@@ -36,7 +36,7 @@ FORM = node("house", {"any"}, "{type: custom_http, remote: false, url: 'http://1
         ),
         ([SMALL], {"task": "translate", "model": "turbo"}, "with the model 'turbo'", "without --model, which"),
         ([ENGLISH], {"language": "de"}, "knows only en with the model 'tiny.en', not 'de'", "with --model small,"),
-        ([SMALL], {"language": "de", "model": "distil-large-v3"}, "knows only en", "without --model, which"),
+        ([SMALL], {"language": "de", "model": "distil-medium.en"}, "knows only en", "without --model, which"),
         ([FORM], {"task": "translate"}, "custom-http does not translate as it is set up", "--engine faster-whisper,"),
         (
             [PAID],
@@ -84,6 +84,7 @@ def test_what_the_whole_fleet_is_set_up_not_to_do_is_refused_with_who_could(
         ([TURBO], {"task": "translate", "model": "small"}),
         ([TURBO], {"task": "translate", "engine": "whisper-cpp"}),  # installed, though in no provider
         ([ENGLISH], {"language": "en"}),
+        ([SMALL], {"language": "de", "model": "distil-large-v3"}),  # badly, but it does, and may detect it by itself
         ([ENGLISH], {"language": "de", "model": "/models/german"}),  # only the engine knows what is there
         ([ENGLISH], {"language": "de", "model": "org/german"}),
         ([SMALL], {"accelerator": "cuda", "engine": "openai"}),  # a machine with a card may have it, and may start
