@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from schemas.events import Failed, Submitted
 from schemas.message import encode
 from schemas.options import Options
 from schemas.requests import SubmitRequest
@@ -15,8 +16,10 @@ from stages.intake import Intake
 from tests.harness import broker
 from tests.patience import PATIENCE
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import Reject, SettingsError
+from v2t_stream.errors import Reject, SettingsError, V2TError
 from v2t_stream.fleet.presence import Presence
+from v2t_stream.jobs import operations
+from v2t_stream.jobs.lists import read
 from v2t_stream.runtime.session import session
 from v2t_stream.runtime.stage import Resources, Submission
 from v2t_stream.settings import Settings
@@ -71,3 +74,15 @@ async def test_a_command_refuses_it_before_it_sends_a_file(connection: Connectio
             pytest.fail("the session began")
     async with session(settings, work=True, options=Options()):
         pass
+
+
+async def test_a_retry_by_another_model_is_refused_like_a_submission(connection: Connection) -> None:
+    """Else a job that is done ends up failed, by a model that cannot do what it asks."""
+    await connection.publish(Submitted(job="e1-1", title="talk", url=TRANSLATE.url, options=Options(task="translate")))
+    await connection.publish(Failed(job="e1-1", stage="download", reason="gone"))
+    job = await read(connection, "e1-1")
+    await announce(connection, "attic", "small")
+    with pytest.raises(V2TError, match="faster-whisper does not translate with the model 'turbo'"):
+        await operations.retry(connection, job, model="turbo")
+    await announce(connection, "attic", "small")
+    assert await operations.retry(connection, job, model="large-v3") is None  # all of it begins anew
