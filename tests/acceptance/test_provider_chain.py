@@ -107,9 +107,7 @@ async def test_what_the_only_node_is_not_set_up_to_do_is_refused_at_once(tmp_pat
             ack = await connection.js.publish(SUBMIT_SUBJECT, wish, timeout=PATIENCE)
             job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
             assert job.state == "failed"
-            said = (
-                "does not translate with the model 'large-v3-turbo'; submit it with --model small, which"
-            )
+            said = "does not translate with the model 'large-v3-turbo'; submit it with --model small, which"
             assert said in (job.reason or "")
 
 

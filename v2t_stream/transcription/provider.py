@@ -74,14 +74,15 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return ""
 
     def offer(self, *, listed: bool = True) -> Offer:
-        """What it offers to jobs."""
+        """What it offers to jobs; without its hints, for want of which nothing is refused."""
+        able = self.able(self.model)
         return Offer(
             engine=self.engine,
             model=self.model,
             is_service=not isinstance(self, Local),
             remote=self.is_remote,
             listed=listed,
-            abilities=self.able(self.model),
+            abilities=Abilities(translates=able.translates, word_times=able.word_times, languages=able.languages),
         )
 
     def check(self) -> None:
