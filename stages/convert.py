@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
@@ -64,17 +65,18 @@ class Convert:
             with reader:
                 sent = taken = speech = 0
                 threshold = self._threshold(options)
-                async for chunks in _ahead(cut(reader, threshold=threshold), self._steps):
-                    for chunk in chunks:
-                        if sent not in kept:
-                            yield await self._stored(media, sent, chunk)
-                        sent += 1
-                        taken += chunk.samples.size
-                        speech += sum(mark.length for mark in chunk.speech or ())
-                    self._check_length(reader)
-                    if chunks or time.monotonic() - reported > _REPORT_EVERY:
-                        reported = time.monotonic()
-                        yield _progress(media, reader, sent)
+                async with aclosing(_ahead(cut(reader, threshold=threshold), self._steps)) as cutting:
+                    async for chunks in cutting:
+                        for chunk in chunks:
+                            if sent not in kept:
+                                yield await self._stored(media, sent, chunk)
+                            sent += 1
+                            taken += chunk.samples.size
+                            speech += sum(mark.length for mark in chunk.speech or ())
+                        self._check_length(reader)
+                        if chunks or time.monotonic() - reported > _REPORT_EVERY:
+                            reported = time.monotonic()
+                            yield _progress(media, reader, sent)
                 yield _progress(media, reader, sent)  # the last chunks may have to wait until they are sent
                 yield Converted(
                     job=media.job,
@@ -140,5 +142,7 @@ async def _ahead(cutting: Iterator[tuple[Chunk, ...]], steps: asyncio.Semaphore)
             coming = asyncio.create_task(step())
             yield chunks
     finally:
-        # The thread must have left the decoder before it is closed.
+        # The thread must have left the decoder before it is closed. What it still brings, also an error, nobody needs.
         await asyncio.wait({coming})
+        if not coming.cancelled():
+            coming.exception()

@@ -1,7 +1,8 @@
 """An engine that takes its time and says what it is told to, for tests of scheduling: no model, no words.
 
 Its model's name is what it does: "x30" is 30 times real time; "x30-de" also hears German; "x30-poison7" refuses every
-chunk that is about 7 s long; "x30-deaf" hears no words. It is installed for a test as a third party's package would be.
+chunk that is about 7 s long; "x30-deaf" hears no words; "x30-signed" names itself in each sentence, so that words of
+two models are told apart. It is installed for a test as a third party's package would be.
 """
 
 from pathlib import Path
@@ -14,6 +15,7 @@ from v2t_stream.transcription.transcriber import Transcription
 
 class Simulated:
     def __init__(self, *, model, device, threads):
+        self.signature = f" by {model.rpartition('/')[2]}" if "-signed" in model else ""
         self.speed = float(re.search(r"x([0-9.]+)", model).group(1))
         self.language = (re.findall(r"-([a-z][a-z])$", model) or ["en"])[0]
         self.deaf = "-deaf" in model
@@ -34,7 +36,7 @@ class Simulated:
         # A sentence every other second, as people speak: an engine that says less is heard again.
         parts = 0 if self.deaf else max(1, round(seconds / 2))
         for n in range(parts):
-            text = f"{seconds:.3f} s, part {n} in {spoken}."
+            text = f"{seconds:.3f} s, part {n} in {spoken}{self.signature}."
             yield Segment(start=seconds * n / parts, end=seconds * (n + 1) / parts, text=text)
 """
 

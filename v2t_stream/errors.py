@@ -16,7 +16,9 @@
     ├── Hung               work does not end, and holds a thread of this process
     ├── Reject             a stage: this message can never be done
     └── Retry              a stage: not now, try again after a delay
-        └── Full           what it needs of this machine is taken by others at present
+        ├── Full           what it needs of this machine is taken by others at present
+        ├── Unusable       a provider cannot work as it is set up
+        └── Elsewhere      this machine is not set up for it, another may be
 
 Foreign exceptions are translated where they enter; what a stage raises beside these counts as a bug and is retried.
 """
@@ -111,5 +113,15 @@ class Retry(V2TError):
 
 class Full(Retry):
     """What the work needs is taken by others at present, such as a GPU's memory."""
+
+    BLAMELESS = True
+
+
+class Unusable(Retry):
+    """A provider cannot work as it is set up, as without a key: trying it again at once changes nothing."""
+
+
+class Elsewhere(Retry):
+    """The work needs a machine that is set up for it, as this one is not and another may be."""
 
     BLAMELESS = True

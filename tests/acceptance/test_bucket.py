@@ -336,9 +336,9 @@ async def test_a_name_that_a_list_cannot_show_becomes_no_job_of_another_name(tmp
         async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
             sync = UploadSync(connection, MinioStore(minio.settings()), minio.settings())
             assert await sync.run() == (1, 0)
-            data = await connection.last(INBOX, BUCKET_SUBJECT)
-            assert data
-            assert [told.key for told in decode_as(Notification, data).created()] == ["really\ufffd.flac"]
+            told = await connection.last(INBOX, BUCKET_SUBJECT)
+            assert told
+            assert [one.key for one in decode_as(Notification, told.data).created()] == ["really\ufffd.flac"]
 
 
 async def test_a_bucket_that_keeps_versions_has_one_job_for_each(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from v2t_stream.store.jetstream_store import JetStreamStore
 # time too.
 ENGINE = """
 from msgspec.structs import replace
-from stages.transcribers.faster_whisper import FasterWhisper
+from stages.transcribers.faster_whisper.engine import FasterWhisper
 
 class Forgetful(FasterWhisper):
     def transcribe(self, chunks, request):

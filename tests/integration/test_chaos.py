@@ -1,7 +1,6 @@
-"""Kill -9 at random, of any stage's process and of the broker, while jobs run; `--chaos` makes it long.
+"""Kills, stops and restarts at random, while people submit, retry, redrive and cancel; `--chaos` makes it long.
 
-A transcript is compared with that of the same media without faults: every format byte for byte, and the record without
-the job's id and its timings, as those are another job's.
+Whatever became of a job is held against what comes of the same recording by the same model where nothing goes wrong.
 """
 
 import asyncio
@@ -9,41 +8,46 @@ import contextlib
 import http.server
 import random
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import msgspec
+import numpy as np
 import pytest
 
-from schemas.requests import SubmitRequest
-from tests.harness import ALL_STAGES, DATA, Node, Server, broker, node, served
+from tests.audio_files import RATE, read
+from tests.harness import ALL_STAGES, DATA, alive, broker, node, served
 from tests.observed import NOISE, hasten
+from tests.oracle import Oracle, Recording
+from tests.people import Offer, People
+from tests.simulated import install
+from tests.strikes import Strikes
+from v2t_stream.audio import flac
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import BrokerError, V2TError
-from v2t_stream.fleet.presence import fleet
-from v2t_stream.jobs.dead_letters import dead_letters, redrive
-from v2t_stream.jobs.formats import FORMATS
-from v2t_stream.jobs.submission import submit
+from v2t_stream.errors import BrokerError
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.superseded import sweep_superseded
+from v2t_stream.runtime.stalls import stalls
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.stages import stage_row
-from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.queues import queues
+from v2t_stream.topology.streams import CHUNKS, DONE, JOBS
 
-CLIP = DATA / "3min.ogg"
-KINDS = 2  # of sources: a file that was uploaded, and a link
-SECOND = ("transcribe", "aggregate")  # what the other node does too
+MODELS: Final = ("sim/x60-signed", "sim/x61-signed", "sim/x62-signed")
+_SETTLES: Final = 150.0  # seconds in which all jobs must have ended after the last fault
+_ROUNDS: Final = 4  # of redriving, without faults, until nothing is incomplete any more
 
 
 class Size(NamedTuple):
-    kills: int
     jobs: int
+    seconds: float  # in which they are submitted, with faults and people all the while
+    acts: int  # of people beside the submissions
+    long: int  # how many times three minutes the longest recording has
 
 
-SHORT = Size(12, 4)
-LONG = Size(100, 20)
-LIMIT: Final = 1800  # seconds for everything, of which only a failure or a very slow machine takes as many
+SHORT = Size(12, 25, 25, 1)
+LONG = Size(66, 360, 150, 4)
+LIMIT: Final = 1200  # seconds for everything, of which only a failure or a very slow machine takes as many
 
 
 class _Dripping(http.server.SimpleHTTPRequestHandler):
@@ -51,7 +55,7 @@ class _Dripping(http.server.SimpleHTTPRequestHandler):
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
         with contextlib.suppress(ConnectionError):  # it was killed
-            while data := source.read(32 << 10):
+            while data := source.read(64 << 10):
                 outputfile.write(data)
                 time.sleep(0.1)
 
@@ -59,127 +63,88 @@ class _Dripping(http.server.SimpleHTTPRequestHandler):
         """The terminal is for pytest."""
 
 
-class Chaos:
-    """Everything that can be killed, the jobs, and what was done to them."""
+class Chaos(NamedTuple):
+    connection: Connection
+    strikes: Strikes
+    people: People
+    oracle: Oracle
+    size: Size
 
-    def __init__(self, connection: Connection, server: Server, nodes: list[Node], seed: int) -> None:
-        self._connection = connection
-        self._store = JetStreamStore(connection)
-        self._server = server
-        self.nodes = nodes
-        self._random = random.Random(seed)
-        self.killed: Counter[str] = Counter()
-        self.in_hand = 0  # kills at which the stage had a message in hand
-        self.jobs: dict[str, int] = {}  # with the number of what they are made of
-        self.redriven: set[str] = set()  # jobs of which something was given up as what kills, and sent again
-
-    async def submit(self, web: str) -> str:
-        """Submit the next job: by turns a file that was uploaded, and one to be downloaded."""
-        n = len(self.jobs)
-        if n % KINDS:
-            request = SubmitRequest(force=True, url=f"{web}/{CLIP.name}", title=f"{n}", language="en")
-        else:
-            key = f"media/uploads/{n}/{CLIP.name}"
-            await self._store.put_file(key, CLIP)
-            request = SubmitRequest(force=True, media=key, title=CLIP.name, language="en")
-        job, _ = await submit(self._connection, request)
-        self.jobs[job] = n % KINDS
-        return job
-
-    async def complete(self, web: str) -> str:
-        """Submit the next job and wait until it is done."""
-        job = await self.submit(web)
+    async def undisturbed(self, recordings: list[Recording]) -> None:
+        """Show the oracle what comes of each recording by each model."""
+        for recording in recordings:
+            for model in MODELS:
+                await self.people.submit_as(recording, model, force=True)
         await self.ended()
-        return job
+        for job in (await self.oracle.jobs()).values():
+            await self.oracle.learn(job)
+        self.people.jobs.clear()
+        # What follows shall not merely be given these transcripts.
+        await self.connection.api(f"STREAM.PURGE.{DONE}")
 
-    async def ended(self) -> None:
-        """Until all jobs have completed. Fails with the reason of the first that does not."""
+    async def disturbed(self) -> None:
+        """Submit, strike and act, each at its own pace."""
+        begun = asyncio.get_running_loop().time()
+
+        async def paced(count: int, what: Callable[[], Any]) -> None:
+            for n in range(count):
+                await asyncio.sleep(begun + self.size.seconds * n / count - asyncio.get_running_loop().time())
+                await what()
+
+        async def striking() -> None:
+            while asyncio.get_running_loop().time() < begun + self.size.seconds:
+                await self.strikes.strike()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(paced(self.size.jobs, self.people.submit))
+            group.create_task(paced(self.size.acts, self.people.act))
+            group.create_task(striking())
+        await self.strikes.end()
+
+    async def ended(self) -> dict[str, Job]:
+        """All jobs when each has ended, and nobody has any work; fails with what the others stand at."""
+        give_up = time.monotonic() + _SETTLES
         while True:
+            self.strikes.revive()
             with contextlib.suppress(BrokerError):
-                if not await self._redrive() and set(await self.stored("completed")) == set(self.jobs):
-                    return
-            self.revive()
-            await asyncio.sleep(0.1)
+                jobs = await self.oracle.jobs()
+                open_ = [job for job in jobs.values() if not job.ended]
+                unknown = {*self.people.jobs} - jobs.keys()
+                if not open_ and not unknown and not await self.connection.messages(CHUNKS):
+                    return jobs
+                assert time.monotonic() < give_up, await self._standing(open_, unknown)
+            await asyncio.sleep(0.2)
 
-    async def _redrive(self) -> bool:
-        """Send again what was given up, as an operator does; whether there was anything.
+    async def _standing(self, jobs: list[Job], unknown: set[str]) -> str:
+        lacks = {id_: stall.reason for id_, (_, stall) in (await stalls(self.connection, [j.id for j in jobs])).items()}
+        lines = [
+            f"{job.id} {job.title} {job.state}, run {job.run}, {len(job.chunks)} chunks of {job.chunks_cut}, "
+            f"{lacks.get(job.id, 'which lacks nothing')}"
+            for job in jobs
+        ]
+        waits = [f"{queue}" for queue in await queues(self.connection)]
+        return "\n".join(["did not end:", *lines, f"unknown: {sorted(unknown)}", *waits])
 
-        Kills as thick as these hit some message three times. Nothing sets it apart from one that kills.
-        """
-        found = await dead_letters(self._connection)
-        for dead in found:
-            assert "died with it 3 times" in dead.letter.reason, dead.letter.reason
-            self.redriven.add(dead.letter.job)
-            with contextlib.suppress(V2TError):  # its job is not as far yet
-                await redrive(self._connection, dead)
-        return bool(found)
+    async def holds(self) -> None:
+        """Nothing is wrong with any job, nor with any file once what is left of killed processes is swept."""
+        await sweep_superseded(self.connection, JetStreamStore(self.connection))
+        problems = await self.oracle.problems()
+        assert not problems, "\n".join(problems)
 
-    async def strike(self) -> None:
-        """Kill one that runs, in the moment at which it has work, and start it again."""
-        kind = self._random.choice(("broker", *ALL_STAGES))
-        victim = self._random.choice([one for one in self.nodes if one.has(kind) or kind == "broker"])
-        if kind != "broker":
-            await self._is_up(victim.pid(kind))
-        self.in_hand += await self._has_work(ALL_STAGES if kind == "broker" else (kind,))
-        await asyncio.sleep(self._random.uniform(0, 0.05))
-        if kind == "broker":
-            self._server.kill()
-        else:
-            victim.kill(kind)
-        self.killed[kind] += 1
-        await asyncio.sleep(self._random.uniform(0, 0.5))
-        self.revive()
-
-    async def _is_up(self, pid: int) -> None:
-        """Until a process works: who dies in its start has nothing to lose."""
-        give_up = time.monotonic() + 10
-        while time.monotonic() < give_up:
-            with contextlib.suppress(BrokerError):
-                if pid in {info.pid for info in await fleet(self._connection)}:
-                    return
-            await asyncio.sleep(0.05)
-
-    def revive(self) -> None:
-        """Start what does not run, as a supervisor does."""
-        self._server.revive()
-        for one in self.nodes:
-            one.revive()
-
-    async def _has_work(self, stages: tuple[str, ...]) -> bool:
-        """Whether a message comes into the hands of one of the stages within a moment."""
-        give_up = time.monotonic() + 1.5  # asyncio.timeout would be lost now and then in wait_for, which is nats-py's
-        while time.monotonic() < give_up:
-            for stage in stages:
-                row = stage_row(stage)
-                name = f"CONSUMER.INFO.{row.stream}.{row.consumers[-1].durable}"
-                with contextlib.suppress(BrokerError):
-                    if (await self._connection.api(name))["num_ack_pending"]:
-                        return True
-            await asyncio.sleep(0.002)
-        return False
-
-    async def transcripts(self, job: str) -> dict[str, bytes]:
-        """In all formats, without what differs from job to job."""
-        name = f"transcripts/{job}/transcript"
-        written = {format_: await self._store.get(f"{name}.{format_}") for format_ in FORMATS}
-        record = msgspec.json.decode(written["json"])
-        for field in ("job", "timings"):
-            del record[field]
-        return {**written, "json": msgspec.json.encode(record)}
-
-    async def stored(self, fact: str) -> Counter[str]:
-        """How many times the fact was ever stored, by job."""
-        answer = await self._connection.api(f"STREAM.INFO.{JOBS}", {"subjects_filter": f"v2t.job.*.{fact}"})
-        counted: Counter[str] = Counter()
-        for subject, count in (answer["state"].get("subjects") or {}).items():
-            counted[subject.split(".")[2]] += count
-        return counted
+    async def redriven(self) -> int:
+        """Have what was given up done again, without faults, until all is complete; how many letters that took."""
+        count = 0
+        for _ in range(_ROUNDS):
+            count += await self.people.redrive_all()
+            jobs = await self.ended()
+            if not any(job.gaps or job.state == "failed" for job in jobs.values() if _can_be_complete(job)):
+                break
+        return count
 
 
-async def _keep_all(connection: Connection) -> None:
-    """Have facts not replace one another, so that all that were ever stored can be counted."""
-    config = (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]
-    await connection.api(f"STREAM.UPDATE.{JOBS}", {**config, "max_msgs_per_subject": -1})
+def _can_be_complete(job: Job) -> bool:
+    """A submission that was given up has become another job, and what is cancelled stays so."""
+    return job.submitted is not None and not job.cancelled
 
 
 @pytest.fixture
@@ -190,53 +155,99 @@ def seed(request: pytest.FixtureRequest) -> int:
     return int(chosen)
 
 
-@pytest.fixture
-async def chaos(tmp_path: Path, seed: int) -> AsyncIterator[Chaos]:
-    async with broker(tmp_path / "nats") as (server, connection):
-        await hasten(connection)
-        await _keep_all(connection)
-        with ExitStack() as stack:
-            nodes = [
-                stack.enter_context(
-                    node(server.url, tmp_path / name, *stages, V2T_NODE="one", V2T_BATCH="1", V2T_WARM="true")
-                )
-                for name, stages in (("one", ALL_STAGES), ("two", SECOND))
-            ]
-            yield Chaos(connection, server, nodes, seed)
-            server.revive()
+def _recordings(folder: Path, times: int) -> list[Recording]:
+    """Of several lengths, uploaded and by links; the longest has many chunks."""
+    folder.mkdir()
+    long = folder / "long.flac"
+    samples = read(DATA / "3min.ogg")
+    long.write_bytes(flac.encode(np.tile(samples, times)))
+    assert samples.size > 2 * 60 * RATE
+    return [
+        Recording("few words", DATA / "5s.flac"),
+        Recording("a link", DATA / "20s-1.flac", is_link=True),
+        *([Recording("three minutes", DATA / "3min.ogg", is_link=True)] if times > 1 else []),
+        Recording("many chunks", long),
+    ]
 
 
 @pytest.mark.timeout(LIMIT + 60)
-async def test_kills_at_random_lose_and_change_nothing(
-    chaos: Chaos, seed: int, request: pytest.FixtureRequest, shown: Callable[[str, str], None]
+async def test_whatever_dies_sleeps_and_is_asked_for_no_words_are_lost_doubled_or_mixed(
+    tmp_path: Path, seed: int, request: pytest.FixtureRequest, shown: Callable[[str, str], None]
 ) -> None:
-    """Else who runs this for weeks, on machines that come and go, finds jobs that hang, and words lost or doubled."""
+    """Else who runs this for weeks, on machines that come and go, finds jobs that hang and words that are false."""
     size = LONG if request.config.getoption("--chaos") else SHORT
-    with served(DATA, _Dripping) as web:
-        async with asyncio.timeout(LIMIT):
-            undisturbed = [await chaos.transcripts(await chaos.complete(web)) for _ in range(KINDS)]
-            before = len(chaos.jobs)
-            for n in range(size.kills):
-                while len(chaos.jobs) - before <= n * size.jobs // size.kills:
-                    await chaos.submit(web)
-                await chaos.strike()
-            await chaos.ended()
-    jobs = list(chaos.jobs)[before:]
-    assert len(jobs) == size.jobs
-    counted = {fact: await chaos.stored(fact) for fact in ("submitted", "downloaded", "converted", "completed")}
-    once = [job for job in chaos.jobs if job not in chaos.redriven]
-    assert all([stored[job] for job in once] == [1] * len(once) for stored in counted.values()), counted
-    chunks = await chaos.stored("chunk.*")
-    assert len({chunks[job] for job in once}) == 1
-    equal = [await chaos.transcripts(job) == undisturbed[chaos.jobs[job]] for job in jobs]
-    assert all(equal)
-    for one in chaos.nodes:
-        for stage in ALL_STAGES:
-            if one.has(stage):
-                assert not any(noise in one.log(stage) for noise in NOISE), one.log(stage)
-    kills = ", ".join(f"{count} {kind}" for kind, count in sorted(chaos.killed.items()))
+    recordings = _recordings(tmp_path / "media", size.long)
+    async with _running(tmp_path, seed, size, recordings) as chaos, asyncio.timeout(LIMIT):
+        begun = time.monotonic()
+        await chaos.undisturbed(recordings)
+        known = len(await chaos.oracle.jobs())
+        await chaos.disturbed()
+        faults_end = time.monotonic()
+        jobs = await chaos.ended()
+        settled = time.monotonic() - faults_end
+        await chaos.holds()
+        _answers_hold(chaos.people, jobs)
+        states = [job.state for job in [*jobs.values()][known:]]
+        compared, gaps = chaos.oracle.compared, chaos.oracle.gaps
+        letters = await chaos.redriven()
+        await chaos.holds()
+        jobs = await chaos.oracle.jobs()
+        assert not [job.reason for job in jobs.values() if _can_be_complete(job) and (job.gaps or job.failed)]
+    said = [line for one in chaos.strikes.nodes for stage in ALL_STAGES for line in one.log(stage).splitlines()]
+    assert not [line for line in said if any(noise in line for noise in NOISE)]
+    strikes, acts = chaos.strikes.counts, chaos.people.counts
     shown(
-        f"{chaos.killed.total()} kills ({kills}), {chaos.in_hand} of them with work in hand, seed {seed}",
-        f"{len(jobs)} jobs completed, {len(chaos.redriven)} of them after a redrive of what three kills had hit, "
-        f"{sum(equal)} transcripts equal to those without faults",
+        f"{strikes.total()} strikes ({_listed(strikes)}), {chaos.strikes.in_hand} of them with work in hand, while "
+        f"people did {acts.total()} things ({_listed(acts)}; {chaos.people.refused} more were refused), seed {seed}",
+        f"{len(states)} jobs in {time.monotonic() - begun:.0f} s ({states.count('completed')} completed, "
+        f"{states.count('cancelled')} cancelled, {states.count('failed')} given up), the last one {settled:.0f} s "
+        f"after the last fault; {compared} comparisons with undisturbed transcripts found {gaps} marked gaps and "
+        f"nothing else; after {letters} letters were redriven there was no gap either",
     )
+
+
+def _answers_hold(people: People, jobs: dict[str, Job]) -> None:
+    """What people were told was accepted has happened."""
+    assert {*people.jobs} <= jobs.keys()
+    for id_, number, model in people.retried:
+        rerun = jobs[id_].runs[number].rerun
+        assert rerun, f"run {number} of job {id_} was never begun"
+        assert model in (None, rerun.begins.options.model)
+    assert [jobs[id_].state for id_ in people.cancelled] == ["cancelled"] * len(people.cancelled)
+
+
+def _listed(counts: Any) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+
+
+@contextlib.asynccontextmanager
+async def _running(folder: Path, seed: int, size: Size, recordings: list[Recording]) -> AsyncIterator[Chaos]:
+    served_folder = folder / "media"
+    for recording in recordings:
+        if recording.is_link:
+            (served_folder / recording.path.name).write_bytes(recording.path.read_bytes())
+    async with broker(folder / "nats") as (server, connection):
+        await hasten(connection)
+        await _keep_all(connection)
+        with ExitStack() as stack:
+            web = stack.enter_context(served(served_folder, _Dripping))
+            environment = {**install(folder / "simulated"), "V2T_WARM": "true"}
+            nodes = [
+                stack.enter_context(node(server.url, folder / name, V2T_NODE=name, **environment))
+                for name in ("one", "two")
+            ]
+            await alive(connection)
+            yield Chaos(
+                connection,
+                Strikes(connection, server, nodes, seed),
+                People(connection, Offer(recordings, MODELS, web), folder / "person", seed),
+                Oracle(connection, recordings),
+                size,
+            )
+            server.revive()
+
+
+async def _keep_all(connection: Connection) -> None:
+    """Have facts not replace one another, so that all that were ever stored can be counted."""
+    config = (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]
+    await connection.api(f"STREAM.UPDATE.{JOBS}", {**config, "max_msgs_per_subject": -1})

@@ -64,7 +64,7 @@ async def retype(connection: Connection, path: str, **fields: object) -> None:
 def test_without_a_broker_it_looks_at_the_machine_and_says_so(tmp_path: Path) -> None:
     """Else who has not started anything yet cannot find out why nothing starts."""
     found = doctor(tmp_path / "home", "")
-    assert set(found) == {"python", "accelerator", "engine", "downloads", "disk", "secrets", "broker"}
+    assert set(found) == {"python", "accelerator", "engine", "providers", "downloads", "disk", "secrets", "broker"}
     assert "this machine alone was looked at" in found["broker"]["found"]
     assert "transcribed 9 s" in found["engine"]["found"]
     assert not (tmp_path / "home").exists()  # it only looks

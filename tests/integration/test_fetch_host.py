@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.harness import DATA
@@ -21,7 +22,7 @@ from tests.patience import PATIENCE
 from tests.web import Web, web
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.fetch import fetch_host
-from v2t_stream.fetch.fetch_child import LINKS
+from v2t_stream.fetch.fetch_child import LINKS, Order
 from v2t_stream.fetch.fetch_host import FetchHost, Fetching
 from v2t_stream.settings import Settings
 
@@ -437,6 +438,26 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
         parent.kill()
     while is_alive(pid):
         pass
+
+
+def test_it_ends_without_a_word_where_nobody_hears_its_answer(tmp_path: Path) -> None:
+    """Each crash of a stage leaves a traceback in its log, cut off in the middle, that looks like a bug of ours."""
+    order = Order(url="http://127.0.0.1:9/", folder=str(tmp_path), settings=Settings(allow_addresses="127.0.0.1"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "v2t_stream.fetch.fetch_child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        process.stdin.write(msgspec.json.encode(order) + b"\n")  # and it stays open: one end may close before the other
+        process.stdin.flush()
+        assert process.stderr.read() == b""
+        assert process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.events import Completed, Rerun, Submitted
 from tests.harness import broker
 from tests.patience import PATIENCE
 from v2t_stream.broker.connection import Connection
@@ -63,12 +64,16 @@ async def test_what_a_killed_writer_left_is_removed_by_the_product(
     monkeypatch.setattr(housekeeping, "_AGAIN", 0.01)
     store = Swept(connection, away=away)
     await store.put("transcripts/j/t", b"kept")
+    begun = Submitted(job="k", title="t", url="http://x")
+    for fact in (begun, Rerun(job="k", run=1, begins=begun), Completed(job="k", run=1, transcript="transcripts/k/1/t")):
+        await connection.publish(fact)
+    await store.put("transcripts/k/transcript.srt", b"the first run's")
     orphan = "$O.v2t_transcripts.C.orphan"
     await connection.client.jetstream().publish(orphan, b"left by a writer that was killed")
     async with keeping(connection, store, "m4"), asyncio.timeout(PATIENCE):
         await store.done.wait()
     assert not await connection.subjects("OBJ_v2t_transcripts", orphan)
-    assert await store.get("transcripts/j/t") == b"kept"
+    assert await store.keys("transcripts/") == ["transcripts/j/t"]
 
 
 async def test_one_intake_does_it_for_all(connection: Connection) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from schemas.events import ChunkDone, Completed, Converted, Downloaded, Rerun, Retried, Submitted
+from schemas.events import ChunkDone, Completed, Converted, Done, Downloaded, Rerun, Retried, Submitted
 from schemas.message import Message, encode
 from schemas.objects import Version
 from schemas.requests import SubmitRequest
@@ -28,12 +28,14 @@ from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
 from v2t_stream.fleet.presence import NodeInfo, Presence, fleet
+from v2t_stream.host.tasks import end
 from v2t_stream.jobs import operations, previous
 from v2t_stream.jobs.assembly import last_prefix, stored
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.lists import history, read
 from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.jobs.submission import submit
+from v2t_stream.jobs.superseded import sweep_superseded
 from v2t_stream.monitoring.survey import jobs_by_state
 from v2t_stream.runtime.stage import Resources, Stage
 from v2t_stream.settings import Settings
@@ -93,6 +95,10 @@ class Sleeper:
             async for result in results:
                 await self._connection.publish(result)
         await self._stage.close()
+
+    async def die(self) -> None:
+        """Do nothing any more."""
+        await end(self._working)
 
     async def wake(self) -> None:
         """Let it do the rest."""
@@ -335,6 +341,58 @@ async def test_the_copies_of_an_upload_are_of_the_latest_run(nats: tuple[Server,
         copy = (await store.get(f"transcripts/talk.{format_}")).decode()
         assert "new" in copy, format_
         assert "old" not in copy, format_
+
+
+async def completed(connection: Connection, store: JetStreamStore, text: str, run: int) -> None:
+    """A run ends, and whoever stored its transcript is killed in that moment."""
+    resources = Resources(Settings(), connection, store, Presence("here", "aggregate"))
+    await publish(connection, result(text, run), converted(run))
+    async with contextlib.aclosing(Aggregate(resources).process(converted(run))) as facts:
+        await publish(connection, await anext(facts))
+
+
+@pytest.mark.parametrize("points", ["nothing", "the memory", "another job"])
+async def test_what_is_left_of_older_runs_is_swept_unless_something_points_to_it(
+    nats: tuple[Server, Connection], points: str
+) -> None:
+    """Else each retry whose machine died at its end leaves files for good, or another job loses its transcript."""
+    _, connection = nats
+    store = JetStreamStore(connection)
+    await publish(connection, Submitted(job="job", title="t", url="http://x"), MEDIA)
+    await completed(connection, store, "old", 0)
+    old = await store.keys("transcripts/")
+    match points:
+        case "the memory":
+            await publish(connection, Done(job="job", key="key", transcript="transcripts/job/transcript"))
+        case "another job":
+            await publish(connection, Completed(job="other", transcript="transcripts/job/transcript", of="job"))
+    await operations.retry(connection, await read(connection, "job"), model="other")
+    await completed(connection, store, "new", 1)
+    both = {*await store.keys("transcripts/")}
+    assert both > {*old}
+    removed = await sweep_superseded(connection, store)
+    assert {*await store.keys("transcripts/")} == (both - {*old} if points == "nothing" else both)
+    assert removed == (len(FORMATS) if points == "nothing" else 0)
+
+
+@pytest.mark.parametrize("then", ["retried", "cancelled"])
+async def test_a_transcript_that_was_only_begun_is_swept(nats: tuple[Server, Connection], then: str) -> None:
+    """Else half a transcript, of a job that was given up for another model or for good, stays for good."""
+    _, connection = nats
+    store = JetStreamStore(connection)
+    await publish(connection, Submitted(job="job", title="t", url="http://x"), MEDIA, result("old"), converted())
+    sleeper = await asleep(connection, Aggregate, converted(), "transcript.srt")
+    assert await sweep_superseded(connection, store) == 0  # somebody may be at it
+    if then == "retried":
+        await operations.retry(connection, await read(connection, "job"), model="other")
+        await completed(connection, store, "new", 1)
+    else:
+        await operations.cancel(connection, store, await read(connection, "job"))
+    await sleeper.die()
+    assert await sweep_superseded(connection, store) > 0
+    left = await store.keys("transcripts/")
+    assert all(key.startswith("transcripts/job/1/") for key in left)
+    assert len(left) == (len(FORMATS) if then == "retried" else 0)
 
 
 async def test_the_transcript_of_a_forgotten_job_is_that_of_its_latest_run(nats: tuple[Server, Connection]) -> None:

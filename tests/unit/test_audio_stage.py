@@ -1,14 +1,18 @@
 """The stage convert on files of all kinds: its chunks, and what it says of the media."""
 
 import asyncio
+import gc
 import shutil
+import threading
+import time
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from schemas.chunks import SAMPLE_RATE, ChunkTask
+from schemas.chunks import SAMPLE_RATE, ChunkTask, Span
 from schemas.events import Converted, Downloaded
 from schemas.message import Message
 from schemas.objects import Version
@@ -16,6 +20,8 @@ from schemas.options import Options
 from stages.convert import Convert
 from tests.audio_files import Sounding, beeps, speech, write_tracks
 from v2t_stream.audio import flac
+from v2t_stream.audio.decode import MediaReader
+from v2t_stream.audio.packing import Chunk
 from v2t_stream.errors import Reject
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.settings import Settings
@@ -25,11 +31,11 @@ class Shelf:
     """A store in memory, of one medium."""
 
     def __init__(self, media: Path) -> None:
-        self._media = media
+        self.media = media
         self.chunks: dict[str, bytes] = {}
 
     async def get_file(self, key: str, path: Path, *, version: Version | None = None) -> None:
-        shutil.copyfile(self._media, path)
+        shutil.copyfile(self.media, path)
 
     async def put(self, key: str, data: bytes) -> None:
         self.chunks[key] = data
@@ -42,22 +48,63 @@ class Result:
         self.audio = [flac.decode(shelf.chunks[task.audio]) for task in self.tasks]
 
 
-def convert(path: Path, options: Options | None = None, **settings: Any) -> Result:
-    """Run the stage for a job with these options."""
-    shelf = Shelf(path)
-    home = path.parent / "home"
+def begun(shelf: Shelf, options: Options | None = None, **settings: Any) -> AsyncGenerator[Message]:
+    """The stage at work for a job with these options."""
+    home, name = shelf.media.parent / "home", shelf.media.name
     # The stage needs neither a connection nor a place in the fleet.
     resources = Resources(
         Settings(data_dir=str(home), **settings), cast("Any", None), cast("Any", shelf), cast("Any", None)
     )
     media = Downloaded(
-        job="j", title="t", source=path.name, media="media/j", size=1, seconds=1, options=options or Options()
+        job="j", title="t", source=name, media="media/j", size=1, seconds=1, options=options or Options()
     )
+    return Convert(resources).process(media)
+
+
+def convert(path: Path, options: Options | None = None, **settings: Any) -> Result:
+    """Run the stage for a job with these options."""
+    shelf = Shelf(path)
 
     async def run() -> list[Message]:
-        return [message async for message in Convert(resources).process(media)]
+        return [message async for message in begun(shelf, options, **settings)]
 
     return Result(asyncio.run(run()), shelf)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_work_that_is_stopped_leaves_the_decoder_before_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, breaks: bool
+) -> None:
+    """Else each cancelled job leaves an error of ours in the log, and a thread in a file that is closed under it."""
+    events: list[str] = []
+    entered = threading.Event()
+
+    def cutting(*_: object, **__: object) -> Iterator[tuple[Chunk, ...]]:
+        yield (Chunk((Span(0, SAMPLE_RATE),), np.zeros(SAMPLE_RATE, np.int16), ()),)
+        entered.set()
+        time.sleep(0.2)
+        events.append("left")
+        if breaks:
+            raise RuntimeError("the file breaks off here")
+
+    close = MediaReader.close
+
+    def closed(reader: MediaReader) -> None:
+        events.append("closed")
+        close(reader)
+
+    async def run() -> None:
+        work = begun(Shelf(write_tracks(tmp_path / "a.flac", [Sounding(beeps(5))], "flac")))
+        await anext(work)
+        await asyncio.to_thread(entered.wait)
+        await work.aclose()
+
+    monkeypatch.setattr("stages.convert.cut", cutting)
+    monkeypatch.setattr(MediaReader, "close", closed)
+    asyncio.run(run())
+    gc.collect()
+    assert events == ["left", "closed"]
+    assert "never retrieved" not in caplog.text
 
 
 def test_marks_of_speech_go_with_each_chunk(tmp_path: Path) -> None:

@@ -14,15 +14,15 @@ from schemas.options import DEMO_MODEL, LANGUAGES
 from tui.actions import Wish, requests_of
 from tui.screens.ask import MODELS
 from v2t_stream import demo
+from v2t_stream.engines import registry
 from v2t_stream.errors import Reject
 from v2t_stream.jobs.options import OPTIONS, Option
-from v2t_stream.transcription.providers import HTTP_ENGINES
 
 if TYPE_CHECKING:
     from tui.app import Monitor
 
 
-_KNOWN: Final = {"language": LANGUAGES, "model": MODELS, "engine": HTTP_ENGINES}  # to be completed as they are typed
+_KNOWN: Final = {"language": LANGUAGES, "model": MODELS, "engine": registry.names()}  # completed as they are typed
 
 
 def _field(option: Option) -> ComposeResult:

@@ -149,8 +149,11 @@ class _Telling:
                 self._write(Received(told, self._fetch.expected))
 
     def _write(self, answer: Answer) -> None:
-        self._answers.write(msgspec.json.encode(answer) + b"\n")
-        self._answers.flush()
+        try:
+            self._answers.write(msgspec.json.encode(answer) + b"\n")
+            self._answers.flush()
+        except OSError:
+            os._exit(0)  # the parent is gone, as _listen hears at the same time
 
 
 def _is_clean() -> bool:

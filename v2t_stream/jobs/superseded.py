@@ -1,48 +1,103 @@
 """Transcripts of runs that a retry has replaced, and to which nothing points any more."""
 
 import contextlib
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
-from schemas.events import Completed
+from schemas.events import Cancelled, Completed, Done
 from schemas.message import decode_as
 from v2t_stream.broker.connection import Connection
-from v2t_stream.jobs import previous
+from v2t_stream.jobs.census import latest_runs
 from v2t_stream.jobs.facts import Run
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.lists import history
-from v2t_stream.jobs.state import fold
+from v2t_stream.jobs.state import Job, fold
 from v2t_stream.store.protocol import ObjectStore
-from v2t_stream.topology.subjects import any_run, but_chunks
+from v2t_stream.topology.ids import folder
+from v2t_stream.topology.streams import DONE, JOBS
+from v2t_stream.topology.subjects import any_run, but_chunks, job_of
+
+_MEMORY: Final = ""  # in the place of a job: what was done before
 
 
 async def remove_superseded(connection: Connection, store: ObjectStore, job_id: str) -> None:
-    """Remove what older runs of a completed job have stored and nobody comes by any more.
+    """Remove what runs of a job have stored, or begun to, and nobody comes by any more.
 
     A transcript stays where the memory of what was done before names it, or another job that was given it out of that
-    memory. Raises BrokerError and StoreError; where it is missed, some files stay.
+    memory. Raises BrokerError and StoreError; where it is missed, `sweep_superseded` does it later.
     """
-    job = fold(job_id, await history(connection, but_chunks(job_id)))
-    if not job.completed:
-        return
-    older = [run for number, run in job.runs.items() if number < job.run and run.completed and not run.completed.of]
-    for run in older:
-        if run.completed and not await _is_pointed_to(connection, run, run.completed):
-            for format_ in FORMATS:
-                await store.delete(f"{run.completed.transcript}.{format_}")
+    job = await _read(connection, job_id)
+    if replaced := _replaced(job):
+        named = await _named(connection)
+        for number in replaced:
+            await _remove(store, _files(job, number, named))
 
 
-async def _is_pointed_to(connection: Connection, run: Run, completed: Completed) -> bool:
-    """Whether what a run has stored is named by more than its own end."""
-    if run.media is None or not run.media.origin or completed.gaps:
-        return False  # so it was never remembered
-    remembered = await previous.latest(connection, previous.key(run.media.origin, run.media.options))
-    if remembered and remembered.transcript == completed.transcript:
-        return True
-    facts = await history(connection, [*any_run(Completed, job="*")])
-    for fact in facts:
+async def sweep_superseded(connection: Connection, store: ObjectStore) -> int:
+    """Remove what they have left who were killed, or stood still, while they stored a transcript; how many files.
+
+    Raises BrokerError and StoreError.
+    """
+    runs = await latest_runs(connection)
+    cancelled = {job_of(subject) for subject in await connection.subjects(JOBS, Cancelled.subject_of(job="*"))}
+    if not runs and not cancelled:
+        return 0
+    there = {*await store.keys("transcripts/")}
+    prefixes = {key.rpartition(".")[0] for key in there}
+    named = await _named(connection)
+    removed = 0
+    for job_id in {*runs, *cancelled}:
+        suspects = range(runs.get(job_id, 0) + (job_id in cancelled))
+        if any(_prefix(job_id, number) in prefixes for number in suspects):
+            job = await _read(connection, job_id)
+            for number in _replaced(job):
+                removed += await _remove(store, [file for file in _files(job, number, named) if file in there])
+    return removed
+
+
+async def _read(connection: Connection, job_id: str) -> Job:
+    return fold(job_id, await history(connection, but_chunks(job_id)))
+
+
+def _replaced(job: Job) -> list[int]:
+    """The runs whose files are of no use any more to who reads this job."""
+    if job.state == "completed":
+        return [*range(job.run)]
+    if job.state == "cancelled":  # what stands there may be the first of its files alone
+        return [number for number in range(job.run + 1) if not job.runs.get(number, Run()).completed]
+    return []
+
+
+def _prefix(job_id: str, number: int) -> str:
+    return f"transcripts/{folder(job_id, number)}/transcript"
+
+
+def _files(job: Job, number: int, named: Mapping[str, set[str]]) -> list[str]:
+    """Those of a run, unless more than its own end names them."""
+    prefix = _prefix(job.id, number)
+    if named.get(prefix, set()) - {job.id}:
+        return []
+    # The record first: without it, nobody takes the others for a transcript.
+    return [f"{prefix}.{format_}" for format_ in FORMATS]
+
+
+async def _remove(store: ObjectStore, files: list[str]) -> int:
+    for file in files:
+        await store.delete(file)
+    return len(files)
+
+
+async def _named(connection: Connection) -> Mapping[str, set[str]]:
+    """By transcript, the jobs that have ended with it, and _MEMORY where it is remembered."""
+    named: defaultdict[str, set[str]] = defaultdict(set)
+    for data in await connection.latest(DONE, Done.subject_of(key="*")):
         with contextlib.suppress(msgspec.DecodeError):  # of a newer release, or damaged
+            named[decode_as(Done, data).transcript].add(_MEMORY)
+    for fact in await history(connection, [*any_run(Completed, job="*")]):
+        with contextlib.suppress(msgspec.DecodeError):
             end = decode_as(Completed, fact.data)
-            if end.transcript == completed.transcript and end.job != completed.job:
-                return True
-    return False
+            named[end.transcript].add(end.job)
+    return named

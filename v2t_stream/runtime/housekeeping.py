@@ -11,6 +11,7 @@ import nats.errors
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import Denied, V2TError
 from v2t_stream.fleet.presence import Presence, fleet
+from v2t_stream.jobs.superseded import sweep_superseded
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import ObjectStore
 
@@ -46,7 +47,8 @@ async def keep_house(connection: Connection, store: ObjectStore, settings: Setti
                 if upload_sync and (announced := (await upload_sync.run())[0]):
                     log.info("%d uploads had no job, and have been announced", announced)
                 if time.monotonic() - swept > _SWEEP_EVERY:
-                    removed = sum([await store.sweep(top) for top in _SWEPT])
+                    removed = await sweep_superseded(connection, store)
+                    removed += sum([await store.sweep(top) for top in _SWEPT])
                     log.info("%d objects were of no use and are removed", removed)
                     swept = time.monotonic()
             pause = LOOK_EVERY

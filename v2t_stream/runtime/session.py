@@ -16,6 +16,7 @@ from v2t_stream.broker.embedded import Broker, embedded_broker, try_lock
 from v2t_stream.broker.error_codes import NO_PEERS
 from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError, Denied, Refused, SettingsError, StoreError
+from v2t_stream.fleet.ability import refused
 from v2t_stream.retention import DAY
 from v2t_stream.runtime.supervisor import supervised
 from v2t_stream.settings import Settings
@@ -64,7 +65,7 @@ async def session(
     `set_up_again`: the user asked for it. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
     """
     providers = load(settings) if work and not settings.nats_url else []
-    if providers and options and (reason := refusal(providers, options)):
+    if providers and options and (reason := refusal(providers, options, settings.model)):
         raise SettingsError(reason)
     if settings.nats_url:
         async with await connect(
@@ -75,6 +76,8 @@ async def session(
             else:
                 with contextlib.suppress(Denied):  # who may not look, as a submitter, is told by what he asks for
                     await make_ready(connection, settings, ["intake"])
+                    if options and (reason := await refused(connection, options)):
+                        raise SettingsError(reason)
             with contextlib.suppress(Denied):
                 await connection.hold_to(INBOX)
             yield Session(connection, open_store(connection, settings), settings.nats_url, local=False)

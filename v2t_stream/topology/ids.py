@@ -8,9 +8,7 @@ import msgspec
 from schemas.notification import Upload
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.lineage import epoch_of
-from v2t_stream.topology.streams import (
-    INBOX,
-)
+from v2t_stream.topology.streams import INBOX
 
 
 def folder(job: str, run: int) -> str:
