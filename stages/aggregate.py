@@ -39,7 +39,7 @@ class Aggregate:
         self._connection = resources.connection
         self._looks: WeakValueDictionary[tuple[str, int], _Look] = WeakValueDictionary()
 
-    async def process(self, fact: ChunkDone | Converted) -> AsyncGenerator[Message]:
+    async def process(self, fact: ChunkDone | Converted) -> AsyncGenerator[Message, bool | None]:
         """Each fact needs a look at the whole job that begins after it came; facts that wait together share one."""
         look = self._looks.setdefault((fact.job, fact.run), _Look())
         arrived = look.now()

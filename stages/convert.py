@@ -38,7 +38,7 @@ class Convert:
         # Several files at once take turns, block by block: each step has up to two threads of its own.
         self._steps = asyncio.Semaphore(max(1, devices.threads() // 2))
 
-    async def process(self, work: Downloaded | Rerun) -> AsyncGenerator[Message]:
+    async def process(self, work: Downloaded | Rerun) -> AsyncGenerator[Message, bool | None]:
         """Raises Reject for media that cannot be decoded, is too long, or is gone from the store.
 
         The chunks that a retry keeps are cut, as always at the same places, and not sent.

@@ -40,7 +40,7 @@ class Download:
         self._scratch = scratch(resources.settings.home, "download")
         self._fetches = FetchHost(resources.settings)
 
-    async def process(self, work: Submitted | Rerun) -> AsyncGenerator[Message]:
+    async def process(self, work: Submitted | Rerun) -> AsyncGenerator[Message, bool | None]:
         """Raises Reject for what cannot be had, Retry for what may be had later; both with the user's sentence."""
         job = work.begins if isinstance(work, Rerun) else work
         if isinstance(job, Downloaded):
@@ -52,12 +52,12 @@ class Download:
             async for result in results:
                 yield result
 
-    def _found(self, job: Submitted) -> AsyncGenerator[Message]:
+    def _found(self, job: Submitted) -> AsyncGenerator[Message, bool | None]:
         if job.media is not None:
             return self._taken(job)
         return self._left_in_bucket(job) if job.url and job.url.startswith("s3://") else self._fetched(job)
 
-    async def _left_in_bucket(self, job: Submitted) -> AsyncGenerator[Message]:
+    async def _left_in_bucket(self, job: Submitted) -> AsyncGenerator[Message, bool | None]:
         """What lies in a bucket is read from there: no second copy. Of an upload the version that was announced."""
         begun = time.monotonic()
         url = job.url or ""
@@ -78,7 +78,7 @@ class Download:
             version=found.version,
         )
 
-    async def _taken(self, job: Submitted) -> AsyncGenerator[Message]:
+    async def _taken(self, job: Submitted) -> AsyncGenerator[Message, bool | None]:
         """What came with the submission."""
         begun = time.monotonic()
         media = job.media or ""
@@ -101,7 +101,7 @@ class Download:
             origin=origin,
         )
 
-    async def _fetched(self, job: Submitted) -> AsyncGenerator[Message]:
+    async def _fetched(self, job: Submitted) -> AsyncGenerator[Message, bool | None]:
         """What the link leads to: a medium, or a list."""
         begun = time.monotonic()
         if before := await self._done(job, job.origin):
@@ -169,7 +169,7 @@ class Download:
             title=title or before.title,
         )
 
-    async def _listed(self, job: Submitted, listing: Listing) -> AsyncGenerator[Message]:
+    async def _listed(self, job: Submitted, listing: Listing) -> AsyncGenerator[Message, bool | None]:
         """A job for each entry; those that an earlier delivery made stand, and what the list has gained goes behind."""
         if job.parent:
             raise Reject(f"{job.url} is a list within a list: submit its own link")

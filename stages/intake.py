@@ -33,7 +33,7 @@ class Intake:
         self._store = resources.store
         self._settings = resources.settings
 
-    async def process(self, message: Submission) -> AsyncGenerator[Message]:
+    async def process(self, message: Submission) -> AsyncGenerator[Message, bool | None]:
         """Raises Reject with the sentence the user reads in the job's status."""
         if message.subject != BUCKET_SUBJECT:
             request = parse(message.data)
@@ -64,7 +64,7 @@ class Intake:
             raise Reject(f"a bucket's notification cannot be read: {error}") from error
         return [upload for upload in created if is_wanted(self._settings, upload)]
 
-    async def _taken(self, store: BucketStore, upload: Upload) -> AsyncGenerator[Message]:
+    async def _taken(self, store: BucketStore, upload: Upload) -> AsyncGenerator[Message, bool | None]:
         """The job of an upload, always the same: announced again, it changes nothing."""
         job, is_known = await latest_job(self._connection, upload)
         if is_known:

@@ -75,7 +75,7 @@ class Transcribe:
             self._logged = time.monotonic()
             _log.info("a model comes %s: %s", transfer.way, text)
 
-    async def process(self, task: ChunkTask) -> AsyncGenerator[Message]:
+    async def process(self, task: ChunkTask) -> AsyncGenerator[Message, bool | None]:
         """Raises Reject if the chunk can never be done, and Retry if its engine failed or cannot do it."""
         try:
             audio = await self._store.get(task.audio)
@@ -91,8 +91,8 @@ class Transcribe:
         if undecided and language is None and spoken.segments and spoken.language:
             if spoken.confidence < SURE:
                 await self._languages.wait(task.job, task.run)
-            yield Language(job=task.job, run=task.run, language=spoken.language)
-            decided = await self._languages.of(task.job, task.run)
+            stands = yield Language(job=task.job, run=task.run, language=spoken.language)
+            decided = spoken.language if stands else await self._languages.of(task.job, task.run)
             if decided != spoken.language:
                 heard = await self._hear(samples, audio, task.options, decided)
                 spoken = heard.transcription

@@ -23,7 +23,7 @@ from v2t_stream.topology.ids import folder
 from v2t_stream.topology.streams import DONE, JOBS
 from v2t_stream.topology.subjects import message_type
 
-GIVEN_UP: Final = "died with it 3 times"
+GIVEN_UP: Final = "crashed 3 times"
 _MODEL: Final = re.compile(r"\bx\d+-signed\b")  # as the simulated engine says it in each sentence
 
 

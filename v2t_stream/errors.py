@@ -14,6 +14,7 @@
     │   └── StoreAway      it cannot be reached at present
     ├── Unready            what the work needs is still on its way to this machine
     ├── Hung               work does not end, and holds a thread of this process
+    ├── Moot               nobody needs the result of this work any more
     ├── Reject             a stage: this message can never be done
     └── Retry              a stage: not now, try again after a delay
         ├── Full           what it needs of this machine is taken by others at present
@@ -93,6 +94,10 @@ class Unready(V2TError):
 
 class Hung(V2TError):
     """Work that was cancelled does not end: this process must."""
+
+
+class Moot(V2TError):
+    """What the work has made does not stand, as its run was ended by somebody else meanwhile."""
 
 
 class Reject(V2TError):

@@ -23,7 +23,8 @@ from v2t_stream.fleet.presence import NodeInfo, Presence, fleet, tell
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import State, fold_all
 from v2t_stream.monitoring.survey import jobs_by_state
-from v2t_stream.runtime import worker as worker_module
+from v2t_stream.runtime import delivery
+from v2t_stream.runtime.patience import Patience
 from v2t_stream.runtime.results import Settled
 from v2t_stream.topology.streams import CHUNKS, JOBS
 
@@ -165,11 +166,11 @@ async def test_what_a_newer_release_sends_is_left_to_its_nodes(
     async def nodes(_: Connection) -> list[NodeInfo]:
         return alive
 
-    monkeypatch.setattr(worker_module, "fleet", nodes)
-    monkeypatch.setattr(worker_module, "_FOREIGN", 0.01)
+    monkeypatch.setattr(delivery, "fleet", nodes)
+    patience = Patience(foreign=0.01)
     stage = Doing(transcribing)
     await connection.client.request("v2t.chunk.any.job.0", b'{"type":"chunk-task-2","job":"job"}', timeout=PATIENCE)
-    async with working(connection, stage, tmp_path):
+    async with working(connection, stage, tmp_path, patience):
         async with asyncio.timeout(PATIENCE):
             while (await connection.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-any"))["delivered"]["consumer_seq"] < 20:
                 await asyncio.sleep(0.01)

@@ -36,17 +36,18 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
 from v2t_stream.errors import BrokerError, Full, Hung, Reject, Retry, StoreAway, Unready, V2TError
 from v2t_stream.fleet.presence import Presence, tell
-from v2t_stream.runtime import worker as worker_module
+from v2t_stream.runtime.delivery import Delivery, Desk
+from v2t_stream.runtime.patience import Patience
 from v2t_stream.runtime.results import Settled
 from v2t_stream.runtime.stage import Resources, Stage, Submission
-from v2t_stream.runtime.worker import Worker
+from v2t_stream.runtime.worker import DEFAULT, Worker
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.stages import StageRow, stage_row
 from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS
 from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
-Do = Callable[[Any], AsyncGenerator[Message]]
+Do = Callable[[Any], AsyncGenerator[Message, bool | None]]
 Fact = TypeVar("Fact", bound=Message)
 
 
@@ -62,11 +63,9 @@ class Doing:
         self.asked: list[Any] = []
         self.closed = False
 
-    async def process(self, message: Any) -> AsyncGenerator[Message]:
+    def process(self, message: Any) -> AsyncGenerator[Message, bool | None]:
         self.asked.append(message)
-        async with contextlib.aclosing(self._do(message)) as results:
-            async for result in results:
-                yield result
+        return self._do(message)
 
     async def close(self) -> None:
         self.closed = True
@@ -78,12 +77,14 @@ async def connection(nats: tuple[Server, Connection]) -> Connection:
 
 
 @contextlib.asynccontextmanager
-async def working(connection: Connection, stage: Stage, tmp_path: Path) -> AsyncIterator[asyncio.Event]:
+async def working(
+    connection: Connection, stage: Stage, tmp_path: Path, patience: Patience = DEFAULT
+) -> AsyncIterator[asyncio.Event]:
     """A worker that runs `stage` until the block ends, or the event it gives is set."""
     settings = Settings(data_dir=str(tmp_path), node="here")
     stop = asyncio.Event()
     resources = Resources(settings, connection, JetStreamStore(connection), Presence("test", "test"))
-    running = asyncio.create_task(Worker(stage, resources).run(stop))
+    running = asyncio.create_task(Worker(stage, resources, patience).run(stop))
     try:
         yield stop
     finally:
@@ -224,12 +225,12 @@ async def test_reject_of_another_stage_fails_the_job(connection: Connection, tmp
 
 
 async def test_a_bug_is_retried_and_then_given_up_with_its_last_reason(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    connection: Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Else a bug in a stage ends the worker, or repeats for ever."""
-    monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
+    patience = Patience(backoff=(0.01,))
     stage = Doing(raising(KeyError("first"), OSError("second"), ValueError("last")), tries=3)
-    async with working(connection, stage, tmp_path):
+    async with working(connection, stage, tmp_path, patience):
         await connection.publish(task())
         assert (await fact(connection, ChunkDone, n=0)).error == "ValueError: last (given up after 3 tries)"
         await drained(connection)
@@ -243,31 +244,29 @@ async def test_a_bug_is_retried_and_then_given_up_with_its_last_reason(
 
 @pytest.mark.parametrize("kind", [Unready, Full])
 async def test_what_is_on_its_way_or_taken_is_no_try(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[V2TError]
+    connection: Connection, tmp_path: Path, kind: type[V2TError]
 ) -> None:
     """Else an hour of fetching a model, or a game on the GPU, fails every job."""
-    monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
+    patience = Patience(backoff=(0.01,))
     stage = Doing(raising(*[kind("away")] * 3), tries=2)
-    async with working(connection, stage, tmp_path):
+    async with working(connection, stage, tmp_path, patience):
         await connection.publish(task())
         assert not (await fact(connection, ChunkDone, n=0)).error
-    monkeypatch.setattr(worker_module, "_WAITS", 3)
-    async with working(connection, Doing(raising(*[kind("away")] * 3), tries=2), tmp_path):
+    patience = patience._replace(waits=3)
+    async with working(connection, Doing(raising(*[kind("away")] * 3), tries=2), tmp_path, patience):
         await connection.publish(task(1))
         assert (await fact(connection, ChunkDone, n=1)).error == "away (given up after 3 tries)"
 
 
-@pytest.mark.parametrize("patience", [0.0, 600.0], ids=["given back", "kept"])
+@pytest.mark.parametrize("away", [0.0, 600.0], ids=["given back", "kept"])
 async def test_a_store_that_is_away_fails_nothing_however_long(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float
+    connection: Connection, tmp_path: Path, away: float
 ) -> None:
     """Else a night's outage of the store fails every job, or one failure after it is the last that is allowed."""
-    monkeypatch.setattr(worker_module, "_AWAY_PAUSES", (0.001,))
-    monkeypatch.setattr(worker_module, "_AWAY", patience)
-    monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
+    patience = Patience(store_pauses=(0.001,), store_away=away, backoff=(0.01,))
     outage = [StoreAway("away") for _ in range(50)]
     stage = Doing(raising(*outage, ValueError("a fault of its own")), tries=4)
-    async with working(connection, stage, tmp_path):
+    async with working(connection, stage, tmp_path, patience):
         await connection.publish(task())
         assert not (await fact(connection, ChunkDone, n=0)).error
         await drained(connection)
@@ -298,16 +297,19 @@ async def _hang(_: Any) -> AsyncGenerator[Message]:
     yield
 
 
+MORTAL = Patience(backoff=(0.01,), drain=0.01)  # of workers that end at once
+
+
 class Mortal(Worker):
     """Remembers by which subjects its messages could be answered."""
 
     def __init__(self, stage: Stage, resources: Resources) -> None:
-        super().__init__(stage, resources)
+        super().__init__(stage, resources, MORTAL)
         self.replies: list[str] = []
 
-    async def _handle(self, message: Msg) -> None:
+    def _begin(self, message: Msg, desk: Desk) -> None:
         self.replies.append(message.reply)
-        await super()._handle(message)
+        super()._begin(message, desk)
 
 
 async def dies(
@@ -336,10 +338,8 @@ async def dies(
 
 
 @pytest.fixture
-async def mortal(nats: tuple[Server, Connection], monkeypatch: pytest.MonkeyPatch) -> Server:
-    """A broker that delivers nothing again by itself, and workers that end at once."""
-    monkeypatch.setattr(worker_module, "_DRAIN", 0.01)
-    monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
+async def mortal(nats: tuple[Server, Connection]) -> Server:
+    """A broker that delivers nothing again by itself."""
     await set_ack_wait(nats[1], CHUNKS, "transcribe-any", 3600)
     return nats[0]
 
@@ -352,8 +352,8 @@ async def test_what_kills_its_worker_three_times_is_given_up(
     for _ in range(3):
         assert await dies(mortal, connection, tmp_path) == [0]
     stage = Doing(transcribing)
-    async with working(connection, stage, tmp_path):
-        assert "died with it 3 times" in (await fact(connection, ChunkDone, n=0)).error
+    async with working(connection, stage, tmp_path, MORTAL):
+        assert "crashed 3 times" in (await fact(connection, ChunkDone, n=0)).error
         await drained(connection)
     assert stage.asked == []
     (letter,) = await letters(connection)
@@ -367,7 +367,7 @@ async def test_who_is_alive_has_not_died(mortal: Server, connection: Connection,
     for _ in range(4):
         await tell(connection, alive.info())  # it is believed for longer than this takes
         await dies(mortal, connection, tmp_path)
-    async with working(connection, Doing(transcribing), tmp_path):
+    async with working(connection, Doing(transcribing), tmp_path, MORTAL):
         assert not (await fact(connection, ChunkDone, n=0)).error
 
 
@@ -379,7 +379,7 @@ async def test_failures_after_deaths_have_all_their_tries(
     for _ in range(2):
         await dies(mortal, connection, tmp_path)
     stage = Doing(raising(OSError("first"), OSError("second")), tries=3)
-    async with working(connection, stage, tmp_path):
+    async with working(connection, stage, tmp_path, MORTAL):
         assert not (await fact(connection, ChunkDone, n=0)).error
         await drained(connection)
     assert len(stage.asked) == 3
@@ -391,11 +391,11 @@ async def test_a_death_after_failures_takes_none_of_their_tries_away(
     """Else a site that hiccups twice and a machine that restarts fail a job."""
     await connection.publish(task())
     failing = Doing(raising(OSError("first"), Unready("on its way"), then=_hang), tries=3)
-    async with working(connection, failing, tmp_path):
+    async with working(connection, failing, tmp_path, MORTAL):
         await until(lambda: len(failing.asked) == 3, "it is not tried again")
     await dies(mortal, connection, tmp_path)
     stage = Doing(raising(OSError("second")), tries=3)
-    async with working(connection, stage, tmp_path):
+    async with working(connection, stage, tmp_path, MORTAL):
         assert not (await fact(connection, ChunkDone, n=0)).error
 
 
@@ -404,9 +404,9 @@ async def test_what_stops_give_back_is_no_death(mortal: Server, connection: Conn
     await connection.publish(task())
     for _ in range(5):
         stage = Doing(_hang, slots=1)
-        async with working(connection, stage, tmp_path):
+        async with working(connection, stage, tmp_path, MORTAL):
             await until(lambda stage=stage: stage.asked, "it does not come again")  # type: ignore[misc]  # bound at once
-    async with working(connection, Doing(transcribing), tmp_path):
+    async with working(connection, Doing(transcribing), tmp_path, MORTAL):
         assert not (await fact(connection, ChunkDone, n=0)).error
 
 
@@ -424,7 +424,7 @@ async def test_who_only_stood_beside_what_kills_is_not_blamed(
         return len(presence.since) == 2 and len(stage.asked) == 1
 
     (killer,) = await dies(mortal, connection, tmp_path, has_begun_one, slots=2)
-    async with working(connection, Doing(transcribing), tmp_path):
+    async with working(connection, Doing(transcribing), tmp_path, MORTAL):
         errors = {n: (await fact(connection, ChunkDone, n=n)).error for n in range(2)}
     assert "3 times" in errors.pop(killer)
     assert list(errors.values()) == [""]
@@ -549,11 +549,9 @@ async def test_work_of_a_worker_whose_loop_stands_still_goes_to_another(
         await message.ack_sync(timeout=int(PATIENCE))  # too late, and harmless
 
 
-async def test_a_stage_that_hangs_is_ended(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stage_that_hangs_is_ended(connection: Connection, tmp_path: Path) -> None:
     """Else a thing that never ends takes a place for ever."""
-    monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
+    patience = Patience(backoff=(0.01,))
     ended = []
 
     async def do(task: ChunkTask) -> AsyncGenerator[Message]:
@@ -564,7 +562,7 @@ async def test_a_stage_that_hangs_is_ended(
                 ended.append(task.n)
         yield done(task)
 
-    async with working(connection, Doing(do, max_run=0.3, slots=1, tries=2), tmp_path):
+    async with working(connection, Doing(do, max_run=0.3, slots=1, tries=2), tmp_path, patience):
         await connection.publish(task(0))
         await connection.publish(task(1))
         await fact(connection, ChunkDone, n=1)
@@ -573,13 +571,9 @@ async def test_a_stage_that_hangs_is_ended(
     assert ended == [0, 0]
 
 
-async def test_a_thread_that_does_not_come_back_ends_the_stage(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_thread_that_does_not_come_back_ends_the_stage(connection: Connection, tmp_path: Path) -> None:
     """Else one broken file that a library hangs in takes a place for ever, and a stop waits for it for ever."""
-    monkeypatch.setattr(worker_module, "_HUNG", 0.1)
-    monkeypatch.setattr(worker_module, "_LEAVE", 0.1)
-    monkeypatch.setattr(worker_module, "_DRAIN", 1.0)
+    patience = Patience(hung=0.1, leave=0.1, drain=1.0)
     await set_ack_wait(connection, CHUNKS, "transcribe-any", 0.3)
     forever = asyncio.Event()
 
@@ -596,7 +590,7 @@ async def test_a_thread_that_does_not_come_back_ends_the_stage(
     )
     await connection.publish(task())
     with pytest.raises(Hung, match="does not end: the stage ends without it"):
-        await Worker(stage, resources).run(asyncio.Event())
+        await Worker(stage, resources, patience).run(asyncio.Event())
     forever.set()
     async with working(connection, Doing(transcribing), tmp_path):
         await fact(connection, ChunkDone, n=0)
@@ -652,10 +646,10 @@ async def test_stop_finishes_what_is_in_hand_and_takes_no_more(connection: Conne
 
 
 async def test_stop_gives_back_what_takes_too_long(
-    nats: tuple[Server, Connection], connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
 ) -> None:
     """Else a node that is shut down keeps its work to itself for another half a minute."""
-    monkeypatch.setattr(worker_module, "_DRAIN", 0.3)
+    patience = Patience(drain=0.3)
     await set_ack_wait(connection, CHUNKS, "transcribe-any", 3600)
 
     async def hang(_: ChunkTask) -> AsyncGenerator[Message]:
@@ -663,7 +657,10 @@ async def test_stop_gives_back_what_takes_too_long(
         yield
 
     stage = Doing(hang, slots=2)
-    async with await connect(nats[0].url, name="leaving") as leaving, working(leaving, stage, tmp_path) as stop:
+    async with (
+        await connect(nats[0].url, name="leaving") as leaving,
+        working(leaving, stage, tmp_path, patience) as stop,
+    ):
         await connection.publish(task(0))
         await connection.publish(task(1))
         await until(lambda: len(stage.asked) == 2, "no message came")
@@ -675,6 +672,61 @@ async def test_stop_gives_back_what_takes_too_long(
         await drained(connection)
 
 
+# -- what a stage may rely on
+
+
+async def test_what_a_stage_yields_is_stored_before_it_goes_on(connection: Connection, tmp_path: Path) -> None:
+    """Else a stage that tidies up behind a result removes what the result was made of, and then the result is lost."""
+    stored = []
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message, bool | None]:
+        yield Language(job="job", language="en")
+        stored.append(await connection.last(JOBS, Language.subject_of(job="job")))
+        yield done(task)
+        stored.append(await connection.last(JOBS, ChunkDone.subject_of(job="job", n=0)))
+
+    async with working(connection, Doing(do), tmp_path):
+        await connection.publish(task())
+        await until(lambda: len(stored) == 2, "it does not go on")
+    assert all(stored)
+
+
+async def test_a_stage_learns_whether_what_it_yields_stands(connection: Connection, tmp_path: Path) -> None:
+    """Else two machines each go on with the language that they found, and a transcript has two."""
+    heard = {}
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message, bool | None]:
+        heard[task.n] = yield Language(job="job", language=f"language {task.n}")
+        yield done(task)
+
+    async with working(connection, Doing(do, slots=1), tmp_path):
+        for n in range(3):
+            await connection.publish(task(n))
+            await fact(connection, ChunkDone, n=n)
+    assert heard == {0: True, 1: False, 2: False}
+
+
+async def test_work_ends_where_its_run_was_ended_by_somebody_else(connection: Connection, tmp_path: Path) -> None:
+    """Else a machine that slept while the job failed works on for nothing, and changes what the retry finds."""
+    went_on = False
+
+    async def do(_: Converted) -> AsyncGenerator[Message, bool | None]:
+        nonlocal went_on
+        await connection.publish(Failed(job="job", stage="aggregate", reason="by somebody else"))
+        yield Completed(job="job", transcript="transcripts/job/transcript")
+        went_on = True
+
+    await connection.publish(Converted(job="job", chunks=1, duration=1, speech=1, seconds=1))
+    async with working(connection, Doing(do, stage_row("aggregate")), tmp_path):
+        await fact(connection, Failed)
+        async with asyncio.timeout(PATIENCE):
+            while (await connection.api(f"CONSUMER.INFO.{JOBS}.aggregate"))["ack_floor"]["stream_seq"] < 1:
+                await asyncio.sleep(0.01)
+    assert not went_on
+    assert await connection.last(JOBS, Completed.subject_of(job="job")) is None
+    assert await letters(connection) == []
+
+
 # -- deaths in between
 
 
@@ -683,17 +735,17 @@ async def test_a_death_between_result_and_ack_is_harmless(
 ) -> None:
     """Else a crash at the worst moment doubles a chunk's words, or transcribes it twice."""
     acks = 0
-    really = Worker._ack
+    really = Delivery._ack
 
-    async def dying_ack(worker: Worker, message: Any) -> None:
+    async def dying_ack(delivery: Delivery) -> None:
         nonlocal acks
         acks += 1
         if acks > 1:
-            await really(worker, message)
+            await really(delivery)
         else:
-            await message.nak()  # it comes again as after a death
+            await delivery._message.nak()  # it comes again as after a death
 
-    monkeypatch.setattr(Worker, "_ack", dying_ack)
+    monkeypatch.setattr(Delivery, "_ack", dying_ack)
     stage = Doing(transcribing)
     async with working(connection, stage, tmp_path):
         await connection.publish(task())
@@ -702,11 +754,9 @@ async def test_a_death_between_result_and_ack_is_harmless(
     assert len(stage.asked) == 1  # its result stood already
 
 
-async def test_a_death_between_results_repeats_what_is_idempotent(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_death_between_results_repeats_what_is_idempotent(connection: Connection, tmp_path: Path) -> None:
     """Else a conversion that died half-way sends its first chunks twice."""
-    monkeypatch.setattr(worker_module, "_BACKOFF", (0.01,))
+    patience = Patience(backoff=(0.01,))
     await set_ack_wait(connection, JOBS, "convert", 3600)
     attempts = 0
 
@@ -721,7 +771,7 @@ async def test_a_death_between_results_repeats_what_is_idempotent(
         yield Converted(job="job", chunks=4, duration=4, speech=4, seconds=1)
 
     await connection.publish(Downloaded(job="job", title="t", source="s", media="media/job/x", size=1, seconds=1))
-    async with working(connection, Doing(do, stage_row("convert")), tmp_path):
+    async with working(connection, Doing(do, stage_row("convert")), tmp_path, patience):
         assert (await fact(connection, Converted)).chunks == 4
     assert attempts == 2
     assert await connection.messages(CHUNKS) == 4
@@ -849,9 +899,7 @@ async def test_a_completion_that_comes_between_two_looks_is_the_only_one(
     assert [completed async for completed in second.process(done(task()))] == []
 
 
-async def test_an_aggregator_that_dies_while_it_stores_is_replaced(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_aggregator_that_dies_while_it_stores_is_replaced(connection: Connection, tmp_path: Path) -> None:
     """Else a job whose last step died is at 100 % for ever."""
     await set_ack_wait(connection, JOBS, "aggregate", 0.3)
     await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))

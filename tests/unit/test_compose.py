@@ -14,7 +14,7 @@ import yaml
 
 from tests.compose import FILLED_IN, ROOT, TEXT, enabled, example, services, variables
 from v2t_stream.cli.metrics import metrics
-from v2t_stream.runtime.worker import _DRAIN
+from v2t_stream.runtime.patience import Patience
 from v2t_stream.settings import Settings
 from v2t_stream.topology.stages import STAGES
 
@@ -97,7 +97,7 @@ def test_a_service_is_looked_after(name: str) -> None:
     assert check.get("test") or (check["disable"] and name == "topology")
     assert service["restart"] == ("no" if name == "topology" else "unless-stopped")
     if name in OURS:
-        assert float(service["stop_grace_period"].removesuffix("s")) > _DRAIN + 5
+        assert float(service["stop_grace_period"].removesuffix("s")) > Patience().drain + 5
         assert service["init"]
 
 

@@ -1,7 +1,9 @@
 """Whether a server's streams are still those that we worked on: it may come back with others, or with an older copy."""
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
+
+from nats.aio.msg import Msg
 
 from v2t_stream.errors import StoreChanged
 
@@ -14,6 +16,11 @@ class Mark(NamedTuple):
 
     sequence: int = 0
     at: float = math.inf  # Unix seconds by the server's clock; inf where that is not known
+
+    @classmethod
+    def of(cls, message: Msg) -> Self:
+        """The mark of a message that a consumer has delivered."""
+        return cls(message.metadata.sequence.stream, message.metadata.timestamp.timestamp())
 
     def rules_out(self, other: "Mark") -> bool:
         """Whether a stream that held this message cannot come to hold `other`.

@@ -34,6 +34,10 @@ class Submission(NamedTuple):
 class Stage(Protocol):
     """One step of the way. It neither acks nor publishes: the worker does, with what `process` yields.
 
+    What a stage yields is stored before it is resumed; only the chunks of a long job, and what follows them, may have
+    to wait for their turn. The `yield` says whether what was yielded stands: False where another message stands in its
+    place, or this one from an earlier delivery. Where the run of the job has ended meanwhile, the stage is not resumed.
+
     `process` ends in one of three ways. It returns: the message is done. It raises Retry: the message comes
     again later. It raises Reject: the message is given up and becomes a dead letter. Any other exception counts
     as Retry. A message may come more than once; processing it again must be harmless.
@@ -41,7 +45,7 @@ class Stage(Protocol):
 
     row: StageRow  # as the topology has it, narrowed to what this machine can do
 
-    def process(self, message: Any) -> AsyncGenerator[Message]:
+    def process(self, message: Any) -> AsyncGenerator[Message, bool | None]:
         """Do the work for `message`, yielding what is to be published, in order."""
         ...
 

@@ -32,7 +32,7 @@ _HELD: Final = 32  # jobs of which a process holds chunks back; the ten-hour one
 _LOOKS: Final = (0.05, 0.5)  # seconds from one look at the queue to the next, at least and at most
 _FLEET: Final = 2.0  # seconds for which a look at the fleet serves
 
-Send = Callable[[Message], Awaitable[None]]
+Send = Callable[[Message], Awaitable[bool]]  # whether it stands
 
 
 class Outbox:
@@ -49,10 +49,10 @@ class Outbox:
         self.held: deque[Message] = deque()
         self.is_complete = False  # nothing more will be put in
 
-    async def put(self, result: Message) -> None:
-        """Send `result` if it may be sent by now, or keep it."""
+    async def put(self, result: Message) -> bool:
+        """Send `result` if it may be sent by now, or keep it; False where it was sent and does not stand."""
         self.held.append(result)
-        await self._send_allowed()
+        return await self._send_allowed() or bool(self.held)
 
     async def drain(self) -> None:
         """Send what is kept, each in its turn."""
@@ -73,14 +73,17 @@ class Outbox:
             self._allowed = chunks
         self._news.set()
 
-    async def _send_allowed(self) -> None:
+    async def _send_allowed(self) -> bool:
+        """Whether the last one that was sent stands."""
+        stands = True
         while self.held:
             is_chunk = isinstance(self.held[0], ChunkTask)
             if is_chunk and self.has_sent_allowed:
                 self._turns.begin()
-                return
-            await self._send(self.held.popleft())
+                break
+            stands = await self._send(self.held.popleft())
             self._allowed -= is_chunk
+        return stands
 
 
 class _Room(NamedTuple):
