@@ -40,8 +40,8 @@ _log = logging.getLogger(__name__)
 class WhisperCpp:
     """One model of whisper.cpp. See the protocol, v2t_stream.transcription.transcriber.Transcriber.
 
-    It speaks to pywhispercpp's binding directly: its class Model keeps the settings of one call for the next, and
-    shows neither tokens nor languages.
+    It uses the private binding of pywhispercpp, `_pywhispercpp`, as read in version 1.5.1; pyproject.toml caps the
+    version. The public class Model keeps the settings of one call for the next, and shows neither tokens nor languages.
     """
 
     def __init__(self, *, model: str, device: str, threads: int) -> None:
