@@ -20,9 +20,6 @@ from textual.screen import Screen
 from tui import feed
 from tui.actions import Actions
 from tui.feed import Around, Away, Facts, Looked
-from tui.look import DARK, LIGHT
-from tui.nodes import Nodes
-from tui.picture import Picture
 from tui.screens.base import MonitorScreen
 from tui.screens.confirm import Confirm
 from tui.screens.fleet import FleetScreen
@@ -30,6 +27,9 @@ from tui.screens.help import Help, own_keys
 from tui.screens.jobs import JobsScreen
 from tui.screens.offer import Offer
 from tui.screens.submit import Submit
+from tui.state.nodes import Nodes
+from tui.state.picture import Picture
+from tui.widgets.look import DARK, LIGHT
 from v2t_stream.broker.connection import Connection, connect
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.broker.login import Login

@@ -18,7 +18,6 @@ from tests.patience import PATIENCE
 from tests.simulated import install
 from tests.web import Web, web
 from tui.app import Monitor
-from tui.rows import Row
 from tui.screens.ask import Ask
 from tui.screens.confirm import Confirm
 from tui.screens.detail import DetailScreen
@@ -28,8 +27,9 @@ from tui.screens.help import Help
 from tui.screens.jobs import JobsScreen
 from tui.screens.offer import Offer
 from tui.screens.submit import Submit
-from tui.table import Table
-from tui.transcript import Transcript
+from tui.state.rows import Row
+from tui.widgets.table import Table
+from tui.widgets.transcript import Transcript
 from v2t_stream.broker.connection import Connection, connect
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.jobs.dead_letters import dead_letters

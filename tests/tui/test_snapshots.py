@@ -30,8 +30,8 @@ from tests.tui.still import (
     running,
     submitted,
 )
-from tui.look import LIGHT
-from tui.transcript import Transcript
+from tui.widgets.look import LIGHT
+from tui.widgets.transcript import Transcript
 from v2t_stream.jobs.options import OPTIONS
 
 SMALL, LARGE = (80, 24), (160, 50)

@@ -28,7 +28,7 @@ from schemas.events import (
 from schemas.message import Message, decode_as, encode
 from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
 from tests.unit.test_jobs import stored
-from tui.picture import Picture
+from tui.state.picture import Picture
 from v2t_stream.broker.connection import Stored
 from v2t_stream.cli.follow import Segments
 from v2t_stream.cli.job import summary

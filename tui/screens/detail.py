@@ -13,15 +13,15 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tui import feed
-from tui.entries import Words
 from tui.feed import Facts
-from tui.look import look
 from tui.screens.ask import Ask
 from tui.screens.base import MonitorScreen
 from tui.screens.export import Export
-from tui.strip import Timeline
-from tui.timeline import stretches
-from tui.transcript import Transcript
+from tui.state.entries import Words
+from tui.state.timeline import stretches
+from tui.widgets.look import look
+from tui.widgets.strip import Timeline
+from tui.widgets.transcript import Transcript
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.assembly import assemble

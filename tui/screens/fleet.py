@@ -9,13 +9,13 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tui.actions import Actions
-from tui.cells import Cell, Piece, cell, sparkline
-from tui.look import look
-from tui.machines import Machine, machines
 from tui.screens.base import MonitorScreen
 from tui.screens.detail import DetailScreen
 from tui.screens.jobs import age
-from tui.table import Column, Table
+from tui.state.machines import Machine, machines
+from tui.widgets.cells import Cell, Piece, cell, sparkline
+from tui.widgets.look import look
+from tui.widgets.table import Column, Table
 from v2t_stream.jobs.dead_letters import Dead
 from v2t_stream.jobs.progress import clock, speed
 from v2t_stream.monitoring.waiting import unserved

@@ -10,14 +10,14 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from tui.cells import Cell, Piece, bar, cell
-from tui.look import Look, look
-from tui.picture import Picture
-from tui.rows import ORDERS, TABS, Row, Tab, ordered, wanted
 from tui.screens.ask import Ask
 from tui.screens.base import MonitorScreen
 from tui.screens.detail import DetailScreen
-from tui.table import Column, Table
+from tui.state.picture import Picture
+from tui.state.rows import ORDERS, TABS, Row, Tab, ordered, wanted
+from tui.widgets.cells import Cell, Piece, bar, cell
+from tui.widgets.look import Look, look
+from tui.widgets.table import Column, Table
 from v2t_stream.jobs.progress import clock, speed
 from v2t_stream.monitoring.waiting import warning
 from v2t_stream.text import one_line

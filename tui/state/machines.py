@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import NamedTuple
 
-from tui.nodes import Seen
+from tui.state.nodes import Seen
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.progress import clock
 from v2t_stream.text import one_line

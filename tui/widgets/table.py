@@ -12,8 +12,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.cells import Cell, cell, fitted
-from tui.look import look
+from tui.widgets.cells import Cell, cell, fitted
+from tui.widgets.look import look
 
 _GAP: Final = 1  # columns between two cells
 _DRAWN: Final = 500  # rows

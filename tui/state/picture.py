@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from tui.rows import Row, Tab, row
+from tui.state.rows import Row, Tab, row
 from v2t_stream.broker.connection import Stored
 from v2t_stream.jobs.state import Job
 from v2t_stream.topology.streams import job_of, place_of

@@ -8,8 +8,8 @@ from rich.style import Style
 from rich.text import Text
 from textual.widget import Widget
 
-from tui.look import Look, look
-from tui.timeline import Kind, Stretch, columns
+from tui.state.timeline import Kind, Stretch, columns
+from tui.widgets.look import Look, look
 from v2t_stream.text import one_line
 
 _SIGNS: Final[dict[Kind, str]] = {"done": "█", "gap": "×", "working": "▒", "waiting": "░"}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from schemas.events import ChunkDone
-from tui.timeline import Kind, Stretch
+from tui.state.timeline import Kind, Stretch
 from v2t_stream.jobs.formats import UNHEARD, end_of
 from v2t_stream.jobs.progress import clock
 from v2t_stream.jobs.state import Job

@@ -16,8 +16,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.entries import Entry
-from tui.look import Look, look
+from tui.state.entries import Entry
+from tui.widgets.look import Look, look
 from v2t_stream.jobs.progress import clock
 
 _INDENT: Final = 10  # columns for the time
