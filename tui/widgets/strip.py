@@ -1,4 +1,4 @@
-"""The timeline of a job's media in one line, coloured by node and state, and who is which colour."""
+"""The timeline of a job's media in one line, coloured by node and state, and a legend of the nodes."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -16,7 +16,7 @@ _SIGNS: Final[dict[Kind, str]] = {"done": "█", "gap": "×", "working": "▒", 
 
 
 class Timeline(Widget):
-    """Two lines: the media from left to right, and the nodes."""
+    """Two lines: the media from left to right, and the legend."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002  # Textual's name
         super().__init__(id=id)
@@ -25,10 +25,10 @@ class Timeline(Widget):
         self._colours: Mapping[str, Style] = {}
         self._done: Mapping[str, int] = {}
 
-    def tell(
+    def show(
         self, found: list[Stretch], duration: float, colours: Mapping[str, Style], done: Mapping[str, int]
     ) -> None:
-        """`duration` in seconds; `colours` and `done`: by node, and how many chunks it has done."""
+        """`duration`: in seconds; `colours`: by node; `done`: how many chunks each node has done."""
         self._found, self._duration, self._colours, self._done = found, duration, colours, done
         self.refresh()
 
