@@ -177,7 +177,7 @@ async def test_a_link_is_submitted_watched_read_and_exported(running: Running, t
         (await person.comes_to(Export)).query_one("#file", Input).value = str(file)
         await person.press("enter")
         await person.sees(file.exists)
-        await person.sees(lambda: "is written" in person.said())
+        await person.sees(lambda: "wrote " in person.said())
         assert file.read_text().startswith("1\n00:00:0")
 
         # A file that is there is not overwritten by a single key.
@@ -185,7 +185,7 @@ async def test_a_link_is_submitted_watched_read_and_exported(running: Running, t
         await person.press("e")
         (await person.comes_to(Export)).query_one("#file", Input).value = str(file)
         await person.press("enter")
-        await person.is_told("once more overwrites it")
+        await person.is_told("press enter again to overwrite it")
         assert file.read_text() == "mine"
 
 
@@ -198,7 +198,7 @@ async def test_several_lines_and_files_are_submitted(running: Running, tmp_path:
         await person.sees_state("20s-2", "completed")
         row = await person.sees_state("my clip.flac", "completed")
         assert row.language == "de"
-        await person.sees(lambda: "2 jobs are submitted" in person.said())
+        await person.sees(lambda: "submitted 2 jobs" in person.said())
 
 
 async def test_what_is_wrong_in_a_form_is_said_there(running: Running, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
         number = await letter_about(connection, job, 2)
         await person.sees(lambda: dead.select(number) or dead.selected == number)
         await person.press("r")
-        await person.sees(lambda: f"job {job} is tried again" in person.said())  # till then its old end stands
+        await person.sees(lambda: f"retrying job {job}" in person.said())  # till then its old end stands
         await until(connection, job, lambda state: bool(state.is_whole and not state.gaps and state.completed))
         # The letter of the other chunk is about nothing any more: that is said, and it can be thrown away.
         number = await letter_about(connection, job, 1)
@@ -291,7 +291,7 @@ async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
         await person.press("r")
         await person.sees(lambda: "is no gap any more" in person.said())
         await person.answers("x", "y")
-        await person.sees(lambda: "is thrown away" in person.said())
+        await person.sees(lambda: "discarded dead letter" in person.said())
     assert number not in {str(one.number) for one in await dead_letters(connection)}
 
 
@@ -339,11 +339,11 @@ async def test_a_queue_is_paused_and_resumed(running: Running, connection: Conne
         await person.sees(lambda: table.has_focus)
         await person.sees(lambda: table.select("convert") or table.selected == "convert")
         await person.press("p")
-        await person.sees(lambda: "convert is paused" in person.said())
+        await person.sees(lambda: "paused convert" in person.said())
         assert await paused()
         await person.sees(lambda: next(one.paused for one in person.app.known.around.queues if one.name == "convert"))
         await person.press("p")
-        await person.sees(lambda: "convert goes on" in person.said())
+        await person.sees(lambda: "resumed convert" in person.said())
         assert not await paused()
 
 

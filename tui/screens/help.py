@@ -14,10 +14,10 @@ from textual.widgets import Static
 
 _SIGNS: Final = """\
 [b]progress[/]     download, convert (cut at silences), transcribe
-[b]chunks[/]       done of cut; + while more are being cut; red: some are missing
+[b]chunks[/]       done of cut; + while cutting goes on; red: some missing
 [b]state![/]       no live node can do it: open the job to see why
 [b]completed![/]   the transcript is incomplete: open the job to see why
-[b]timeline[/]     █ done, in the node's colour  ▒ in progress  ░ waiting  × missing
+[b]timeline[/]     █ done (by node)  ▒ in progress  ░ waiting  × missing
 [b]redelivered[/]  in progress, and tried before
 [dim]You can click rows, states, column names and keys. esc closes this.[/]"""
 

@@ -1,19 +1,19 @@
 """What the table and the transcript share: a cursor that the keys move."""
 
-from typing import ClassVar
+from typing import Final
 
-from textual.binding import Binding, BindingType
+from textual.binding import Binding
 from textual.scroll_view import ScrollView
+
+MOVES: Final = (
+    Binding("up,k", "move(-1)", "up", show=False),
+    Binding("down,j", "move(1)", "down", show=False),
+    Binding("pageup", "page(-1)", "page up", show=False),
+)
 
 
 class CursorView(ScrollView, can_focus=True):
-    """Draws its visible lines itself, and stands on one of its items."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "up", show=False),
-        Binding("down,j", "move(1)", "down", show=False),
-        Binding("pageup", "page(-1)", "page up", show=False),
-    ]
+    """Draws its visible lines itself; its keys are MOVES and what a subclass adds."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # Textual's name
         super().__init__(id=id)

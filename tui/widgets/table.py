@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from tui.widgets.cells import Cell, cell, fitted
-from tui.widgets.cursor import CursorView
+from tui.widgets.cursor import MOVES, CursorView
 from tui.widgets.look import look
 
 _GAP: Final = 1  # columns between two cells
@@ -34,6 +34,7 @@ class Table(CursorView):
 
     DEFAULT_CSS = "Table { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }"
     BINDINGS: ClassVar[list[BindingType]] = [
+        *MOVES,
         Binding("pagedown", "page(1)", "page down", show=False),
         Binding("home,g", "jump(0)", "first", show=False),
         Binding("end,G", "jump(-1)", "last", show=False),

@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from tui.state.entries import Entry
-from tui.widgets.cursor import CursorView
+from tui.widgets.cursor import MOVES, CursorView
 from tui.widgets.look import Look, look
 from v2t_stream.jobs.progress import clock
 
@@ -27,6 +27,7 @@ class Transcript(CursorView):
     """Follows the end while the cursor is there."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        *MOVES,
         Binding("pagedown,space", "page(1)", "page down", show=False),
         Binding("home", "jump(0)", "first", show=False),
         Binding("end", "jump(-1)", "last, and follow", show=False),
