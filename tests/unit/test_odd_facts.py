@@ -31,7 +31,7 @@ from tests.unit.test_jobs import stored
 from tui.state.picture import Picture
 from v2t_stream.broker.connection import Stored
 from v2t_stream.cli.follow import Segments
-from v2t_stream.cli.job import summary
+from v2t_stream.cli.job_view import summary
 from v2t_stream.cli.timeline import lines
 from v2t_stream.errors import Reject
 from v2t_stream.jobs.assembly import assemble

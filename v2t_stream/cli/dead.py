@@ -1,4 +1,4 @@
-"""`v2t dead`: what could not be done, and doing it again."""
+"""`v2t dead`: what could not be done, and retrying it."""
 
 from datetime import datetime
 
@@ -16,13 +16,13 @@ from v2t_stream.text import one_line
 
 @click.group()
 def dead() -> None:
-    """Show what could not be done and why, try it again, throw it away."""
+    """Show what could not be done and why, retry it, or discard it."""
 
 
 @dead.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 def list_(*, as_json: bool) -> None:
-    """All dead letters, the latest last, each with the number by which it is named."""
+    """List all dead letters, the latest last, each with its number."""
 
     async def run(pipeline: Session) -> None:
         letters = await dead_letters(pipeline.connection)
@@ -43,12 +43,12 @@ def list_(*, as_json: bool) -> None:
 @dead.command("redrive")
 @click.argument("numbers", metavar="NUMBER…", nargs=-1, required=True, type=int)
 def redrive_(numbers: tuple[int, ...]) -> None:
-    """Try again what these letters are about, and remove them."""
+    """Retry the work of these letters, and remove them."""
 
     async def run(pipeline: Session) -> None:
         for letter in await _chosen(pipeline.connection, numbers):
             job = await redrive(pipeline.connection, pipeline.store, letter, Settings.from_environment().home)
-            click.echo(f"{letter.number}: {f'job {job} is tried again' if job else 'submitted again'}")
+            click.echo(f"{letter.number}: {f'retrying job {job}' if job else 'submitted again'}")
 
     in_session(run)
 
@@ -56,7 +56,7 @@ def redrive_(numbers: tuple[int, ...]) -> None:
 @dead.command("remove")
 @click.argument("numbers", metavar="NUMBER…", nargs=-1, required=True, type=int)
 def remove_(numbers: tuple[int, ...]) -> None:
-    """Throw these letters away; nothing else changes."""
+    """Discard these letters; nothing else changes."""
 
     async def run(pipeline: Session) -> None:
         for letter in await _chosen(pipeline.connection, numbers):
@@ -66,9 +66,9 @@ def remove_(numbers: tuple[int, ...]) -> None:
 
 
 async def _chosen(connection: Connection, numbers: tuple[int, ...]) -> list[Dead]:
-    """Raises V2TError where there is no such letter."""
+    """Raises V2TError if there is no such letter."""
     letters = {one.number: one for one in await dead_letters(connection)}
     for number in numbers:
         if number not in letters:
-            raise V2TError(f"there is no dead letter {number}: v2t dead list shows those there are")
+            raise V2TError(f"there is no dead letter {number}: v2t dead list shows all of them")
     return [letters[number] for number in numbers]

@@ -1,4 +1,4 @@
-"""`v2t doctor`: what keeps this machine, the broker and the store from working, and what to do."""
+"""`v2t doctor`: what keeps this machine, the broker and the store from working, and how to fix it."""
 
 import shutil
 import textwrap
@@ -24,12 +24,10 @@ _WIDEST: Final = 120
 
 
 @click.command()
-@click.option(
-    "--fix", is_flag=True, help="Set up what is missing in the broker and the store, or is not as it should be."
-)
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--fix", is_flag=True, help="Set up what is missing or different in the broker and the store.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 def doctor(*, fix: bool, as_json: bool) -> None:
-    """Look at this machine, the broker and the store, and tell what to do; exit code 1 where something fails."""
+    """Check this machine, the broker and the store, and say what to do; exit code 1 if a check fails."""
     settings = Settings.from_environment()
 
     async def run() -> list[Finding]:
@@ -44,13 +42,15 @@ def doctor(*, fix: bool, as_json: bool) -> None:
         except (BrokerError, SettingsError) as error:
             if settings.nats_url:
                 return [*await examine(checks), Finding("broker", "fail", str(error))]
-            return [*await examine(checks), _alone()]  # what the file names was killed
+            return [*await examine(checks), _alone()]  # the broker that the file names was killed
         async with connection:
             fixed = [await _fix(connection, settings)] if fix else []
-            found = await examine(broker.checks(connection, settings))  # first: it is asked how fast it answers
+            found = await examine(
+                broker.checks(connection, settings)
+            )  # first: one check measures how fast the broker answers
             return [*await examine(checks), *found, *fixed]
 
-    with Console(stderr=True).status("looking …"):
+    with Console(stderr=True).status("checking …"):
         findings = uvloop.run(run())
     if as_json:
         click.echo(msgspec.json.encode(findings).decode())
@@ -65,12 +65,12 @@ def _alone() -> Finding:
         server_path()
     except BrokerError as error:
         return Finding("broker", "fail", str(error))
-    found = "none is known (NATS_URL is not set) and none runs here: this machine alone was looked at"
-    return Finding("broker", "ok", found, "to look at the embedded one, run this while v2t up does")
+    found = "NATS_URL is not set and no broker runs here: only this machine was checked"
+    return Finding("broker", "ok", found, "to check the embedded broker, run this while v2t up is running")
 
 
 async def _fix(connection: Connection, settings: Settings) -> Finding:
-    """Set up what is not as it should be."""
+    """Set up what is missing or different."""
     try:
         store = open_store(connection, settings)
         drifts = [*await drifted(connection, settings), *await store_drifted(store, settings)]
@@ -80,7 +80,7 @@ async def _fix(connection: Connection, settings: Settings) -> Finding:
         return Finding("fix", "fail", str(error))
     if trouble:
         return Finding("fix", "warn", trouble)
-    return Finding("fix", "ok", "; ".join(map(str, drifts)) or "there was nothing to set up")
+    return Finding("fix", "ok", "; ".join(map(str, drifts)) or "nothing had to be set up")
 
 
 def _print(findings: list[Finding]) -> None:

@@ -1,4 +1,4 @@
-"""`v2t providers`: what this machine's chain is, and whether each of it works."""
+"""`v2t providers`: this machine's engines and services, in order, and whether each works."""
 
 import time
 from typing import Any
@@ -15,18 +15,18 @@ from v2t_stream.text import one_line
 from v2t_stream.transcription.providers import Local, Provider, file_of, load
 from v2t_stream.transcription.trial import clip, heard
 
-_WORDS = 8  # that are shown
+_WORDS = 8  # shown of what was heard
 
 
 @click.group()
 def providers() -> None:
-    """List this machine's engines and services, and try them."""
+    """List and try this machine's engines and services."""
 
 
 @providers.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 def list_(*, as_json: bool) -> None:
-    """The chain of this machine, in the order in which a chunk goes through it."""
+    """List this machine's providers, in the order in which a chunk tries them."""
     settings = Settings.from_environment()
     chain = [summary(provider, settings) for provider in load(settings)]
     if as_json:
@@ -49,17 +49,17 @@ def list_(*, as_json: bool) -> None:
         )
     Console().print(table)
     file = file_of(settings)
-    click.echo(file if file.exists() else f"(there is no {file}: this is V2T_ENGINE with V2T_MODEL)", err=True)
+    click.echo(file if file.exists() else f"({file} does not exist: this is V2T_ENGINE with V2T_MODEL)", err=True)
 
 
 @providers.command()
 @click.argument("name", required=False)
 def test(name: str | None) -> None:
-    """Send a spoken clip through each enabled provider, or the one called NAME. What is paid costs a few seconds."""
+    """Send a short clip through each enabled provider, or through NAME. A paid service charges for a few seconds."""
     settings = Settings.from_environment()
     chain = load(settings)
     if name and name not in [provider.name for provider in chain]:
-        raise SettingsError(f"there is no provider {name!r}: there are {', '.join(each.name for each in chain)}")
+        raise SettingsError(f"there is no provider {name!r}: use {', '.join(each.name for each in chain)}")
     wanted = [each for each in chain if each.name == name or (name is None and each.enabled)]
     samples, audio = clip()
     failures = 0
@@ -80,7 +80,7 @@ def test(name: str | None) -> None:
 
 
 def summary(provider: Provider, settings: Settings) -> dict[str, Any]:
-    """A provider for people and scripts; of its key no more than whether it is there."""
+    """A provider for people and scripts; of its key, only whether it is set."""
     return {
         "name": provider.name,
         "type": provider.type,
