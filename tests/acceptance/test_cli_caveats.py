@@ -130,7 +130,10 @@ async def test_convert_writes_what_there_is_of_a_recording_that_is_cut_off_and_f
     out, err = await ran(terminal, *arguments, code=3)
     assert out == f"{folder}/cut.srt\n{folder}/cut.json\n"
     told = [f"v2t: {folder}/cut.wav: {caveat}" for caveat in (CUT, UNHEARD, DOUBTFUL)]
-    assert err.splitlines()[-4:] == [*told, f"v2t: the recording is cut off, so the transcript is incomplete: {ACCEPTS}"]
+    assert err.splitlines()[-4:] == [
+        *told,
+        f"v2t: the recording is cut off, so the transcript is incomplete: {ACCEPTS}",
+    ]
     assert "completed: 01:00 of media in" in err
     assert ", but 1 stretch of speech without words, the recording is cut off\n" in err
     srt = (folder / "cut.srt").read_text()

@@ -450,7 +450,7 @@ async def test_a_broker_that_is_not_there_yet_is_joined_when_it_is(tmp_path: Pat
         person = User(app, pilot)
         await person.sees(lambda: "no NATS server answers" in app.known.away)
         await person.press("s")
-        await person.sees(lambda: "no broker is joined yet" in person.said())
+        await person.sees(lambda: "not connected to a broker yet" in person.said())
         server.start()
         try:
             with node(server.url, tmp_path / "home", "intake", **install(tmp_path / "simulated")):

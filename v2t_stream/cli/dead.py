@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from v2t_stream.broker.connection import Connection
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs.dead_letters import Dead, dead_letters, redrive, remove
@@ -20,7 +21,7 @@ def dead() -> None:
 
 
 @dead.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def list_(*, as_json: bool) -> None:
     """List all dead letters, the latest last, each with its number."""
 
@@ -28,7 +29,7 @@ def list_(*, as_json: bool) -> None:
         letters = await dead_letters(pipeline.connection)
         if as_json:
             told = [{"number": one.number, "at": one.at, **msgspec.to_builtins(one.letter)} for one in letters]
-            click.echo(msgspec.json.encode(told).decode())
+            echo_json(told)
             return
         for one in letters:
             chunk = "" if one.chunk is None else f" chunk {one.chunk}"

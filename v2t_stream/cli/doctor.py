@@ -6,13 +6,13 @@ from collections import Counter
 from typing import Final
 
 import click
-import msgspec
 import uvloop
 from rich.console import Console
 
 from v2t_stream.broker.connection import Connection, connect
 from v2t_stream.broker.embedded import find_running, server_path
 from v2t_stream.broker.login import Login
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.doctor import Finding, Status, examine
 from v2t_stream.errors import BrokerError, SettingsError, V2TError
 from v2t_stream.runtime.session import announce_uploads, drifted, open_store, set_up, store_drifted
@@ -25,7 +25,7 @@ _WIDEST: Final = 120
 
 @click.command()
 @click.option("--fix", is_flag=True, help="Set up what is missing or different in the broker and the store.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def doctor(*, fix: bool, as_json: bool) -> None:
     """Check this machine, the broker and the store, and say what to do; exit code 1 if a check fails."""
     settings = Settings.from_environment()
@@ -53,7 +53,7 @@ def doctor(*, fix: bool, as_json: bool) -> None:
     with Console(stderr=True).status("checking …"):
         findings = uvloop.run(run())
     if as_json:
-        click.echo(msgspec.json.encode(findings).decode())
+        echo_json(findings)
     else:
         _print(findings)
     if any(finding.status == "fail" for finding in findings):

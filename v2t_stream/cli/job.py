@@ -11,6 +11,7 @@ from schemas.transcript import Transcript
 from v2t_stream.cli.bars import Bars, fleet_shown
 from v2t_stream.cli.follow import follow
 from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_table, print_timeline, summary
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import Denied, ObjectMissing, SettingsError, StoreError, V2TError
 from v2t_stream.fleet.presence import fleet
@@ -38,7 +39,7 @@ def job() -> None:
 
 
 @job.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def list_(*, as_json: bool) -> None:
     """List all jobs the broker remembers, the latest last; completed! marks an incomplete transcript."""
 
@@ -55,7 +56,7 @@ def list_(*, as_json: bool) -> None:
             click.echo(f"v2t: {said}", err=True)
         if as_json:
             short = [{name: value for name, value in summary(job).items() if name not in _OF_STATUS} for job in jobs]
-            click.echo(msgspec.json.encode(short).decode())
+            echo_json(short)
             return
         print_table(jobs)
 
@@ -64,7 +65,7 @@ def list_(*, as_json: bool) -> None:
 
 @job.command()
 @click.argument("job_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 @click.option(
     "--timeline", "with_timeline", is_flag=True, help="Also show where the time went, and which nodes did what."
 )
@@ -83,7 +84,7 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
             **{name: msgspec.to_builtins(getattr(record, name)) for name in OF_RECORD},
         }
         if as_json:
-            click.echo(msgspec.json.encode(facts | ({"timeline": timeline(state)} if with_timeline else {})).decode())
+            echo_json(facts | ({"timeline": timeline(state)} if with_timeline else {}))
         else:
             print_summary(state, facts)
             if with_timeline:

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import click
-import msgspec
 import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -17,6 +16,7 @@ from rich.table import Table
 from schemas.options import DEMO_MODEL
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.cli.bars import Live
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.errors import BrokerError, SettingsError, StoreError, V2TError
 from v2t_stream.models import ALIASES, NAMES, Origin, hub, origin, problem
 from v2t_stream.models import shared as fleet
@@ -68,7 +68,7 @@ def models() -> None:
 
 
 @models.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def list_(*, as_json: bool) -> None:
     """List what this machine has, what the fleet shares, and the known names."""
     settings = Settings.from_environment()
@@ -79,7 +79,7 @@ def list_(*, as_json: bool) -> None:
 
     rows = uvloop.run(run())
     if as_json:
-        click.echo(msgspec.json.encode(rows).decode())
+        echo_json(rows)
         return
     table = Table("model", "engine", "size", "here", "last used", "fleet", box=None)
     for row in rows:

@@ -9,7 +9,6 @@ from collections.abc import Coroutine
 from typing import Any
 
 import click
-import msgspec
 import uvloop
 
 from schemas.chunks import CHUNK_SECONDS
@@ -19,6 +18,7 @@ from v2t_stream.broker.embedded import url_file
 from v2t_stream.broker.login import Login
 from v2t_stream.cli.broker import broker_url
 from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.signals import stop_on_signals
 from v2t_stream.errors import Hung, SettingsError
 from v2t_stream.fleet.presence import Presence, announce, check_may_work, fleet
@@ -111,7 +111,7 @@ def node(context: click.Context, where: Where | None) -> None:
 
 
 @node.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def list_(*, as_json: bool) -> None:
     """Show every live process of the fleet, and those that died and are about to be restarted."""
     from rich.console import Console  # noqa: PLC0415  # takes a fifth of the start of a stage, which draws nothing
@@ -122,7 +122,7 @@ def list_(*, as_json: bool) -> None:
         async with session(Settings.from_environment(), work=False) as pipeline:
             nodes = await fleet(pipeline.connection)
         if as_json:
-            click.echo(msgspec.json.encode(nodes).decode())
+            echo_json(nodes)
             return
         table = Table(*_COLUMNS, box=None)
         for info in nodes:

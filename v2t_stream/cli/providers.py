@@ -4,11 +4,11 @@ import time
 from typing import Any
 
 import click
-import msgspec
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.errors import SettingsError, V2TError
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
@@ -24,13 +24,13 @@ def providers() -> None:
 
 
 @providers.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def list_(*, as_json: bool) -> None:
     """List this machine's providers, in the order in which a chunk tries them."""
     settings = Settings.from_environment()
     chain = [summary(provider, settings) for provider in load(settings)]
     if as_json:
-        click.echo(msgspec.json.encode(chain).decode())
+        echo_json(chain)
         return
     table = Table("name", "type", "model", "where", "enabled", "key", "limits", box=None)
     for each in chain:

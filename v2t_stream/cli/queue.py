@@ -3,10 +3,10 @@
 import time
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.jobs.progress import clock
 from v2t_stream.runtime.session import Session
@@ -19,14 +19,14 @@ def queue() -> None:
 
 
 @queue.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def list_(*, as_json: bool) -> None:
     """List all queues, in the order of the stages."""
 
     async def run(pipeline: Session) -> None:
         found = await queues(pipeline.connection)
         if as_json:
-            click.echo(msgspec.json.encode([one._asdict() for one in found]).decode())
+            echo_json([one._asdict() for one in found])
             return
         table = Table("queue", "waiting", "in progress", "redelivered", "pulling", "oldest", "", box=None)
         for one in found:
