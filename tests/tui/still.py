@@ -49,8 +49,8 @@ class StillKnown(Known):
 class Still(Monitor):
     """Joins no broker: the test posts what the workers would."""
 
-    def __init__(self) -> None:
-        super().__init__(Settings(data_dir="/nowhere"), known=StillKnown())
+    def __init__(self, *, debug: bool = False) -> None:
+        super().__init__(Settings(data_dir="/nowhere"), known=StillKnown(), debug=debug)
         self.animation_level = "none"
 
     def join(self) -> None:

@@ -18,6 +18,7 @@ from v2t_stream.cli.bars import Bars, fleet_shown
 from v2t_stream.cli.caveats import Caveats, allow_truncated
 from v2t_stream.cli.follow import JobFailed, follow
 from v2t_stream.cli.options import transcription_options, wish
+from v2t_stream.cli.output import unwritable
 from v2t_stream.errors import Denied, SettingsError, V2TError
 from v2t_stream.jobs import previous
 from v2t_stream.jobs.assembly import stored
@@ -130,7 +131,7 @@ async def _written(pipeline: Session, transcript: str, stem: Path, formats: list
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
     return paths
 
 
@@ -140,11 +141,7 @@ def _make_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise _unwritable(folder, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> SettingsError:
-    return SettingsError(f"{path} cannot be written ({error.strerror}): choose another --output")
+        raise unwritable(folder, error) from error
 
 
 def _formats(text: str) -> list[str]:

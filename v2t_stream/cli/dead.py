@@ -14,6 +14,8 @@ from v2t_stream.runtime.session import Session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
 
+_numbers = click.argument("numbers", metavar="NUMBER…", nargs=-1, required=True, type=int)
+
 
 @click.group()
 def dead() -> None:
@@ -42,7 +44,7 @@ def list_(*, as_json: bool) -> None:
 
 
 @dead.command("redrive")
-@click.argument("numbers", metavar="NUMBER…", nargs=-1, required=True, type=int)
+@_numbers
 def redrive_(numbers: tuple[int, ...]) -> None:
     """Retry the work of these letters, and remove them."""
 
@@ -55,7 +57,7 @@ def redrive_(numbers: tuple[int, ...]) -> None:
 
 
 @dead.command("remove")
-@click.argument("numbers", metavar="NUMBER…", nargs=-1, required=True, type=int)
+@_numbers
 def remove_(numbers: tuple[int, ...]) -> None:
     """Discard these letters; nothing else changes."""
 

@@ -11,9 +11,9 @@ from schemas.transcript import Transcript
 from v2t_stream.cli.bars import Bars, fleet_shown
 from v2t_stream.cli.follow import follow
 from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_table, print_timeline, summary
-from v2t_stream.cli.output import echo_json, json_option
+from v2t_stream.cli.output import echo_json, json_option, unwritable
 from v2t_stream.cli.run import in_session
-from v2t_stream.errors import Denied, ObjectMissing, SettingsError, StoreError, V2TError
+from v2t_stream.errors import Denied, ObjectMissing, StoreError, V2TError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.assembly import assemble, last_prefix, stored
@@ -119,9 +119,7 @@ def transcript(job_id: str, format_: str, output: Path | None) -> None:
             try:
                 output.write_bytes(data)
             except OSError as error:
-                raise SettingsError(
-                    f"{output} cannot be written ({error.strerror}): choose another --output"
-                ) from error
+                raise unwritable(output, error) from error
         else:
             click.echo(data.decode(), nl=False)
 

@@ -21,7 +21,7 @@ from v2t_stream.errors import BrokerError, SettingsError, StoreError, V2TError
 from v2t_stream.models import ALIASES, NAMES, Origin, hub, origin, problem
 from v2t_stream.models import shared as fleet
 from v2t_stream.models.fetching import Models, Transfer, found
-from v2t_stream.models.folder import Manifest
+from v2t_stream.models.folder import Manifest, amount
 from v2t_stream.runtime.session import session
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import ObjectStore
@@ -85,7 +85,7 @@ def list_(*, as_json: bool) -> None:
     for row in rows:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["used"])) if row["used"] else ""
         table.add_row(
-            row["model"], row["engine"], _size(row["bytes"]), row["here"], used, "shared" if row["fleet"] else ""
+            row["model"], row["engine"], amount(row["bytes"]), row["here"], used, "shared" if row["fleet"] else ""
         )
     console = Console()
     if rows:
@@ -154,7 +154,7 @@ def share(name: str, engine: str | None) -> None:
                     manifest,
                     lambda sent: bar(Transfer(wanted.name, "to the fleet", sent, manifest.size)),
                 )
-        click.echo(f"the model {wanted.name} is shared{'' if new else ' already'}: {_size(manifest.size)}")
+        click.echo(f"the model {wanted.name} is shared{'' if new else ' already'}: {amount(manifest.size)}")
 
     uvloop.run(run())
 
@@ -243,7 +243,3 @@ def _rows(settings: Settings, shared: dict[str, Manifest]) -> list[dict[str, Any
 def _row(key: str, name: str, size: int, here: str, used: float | None) -> dict[str, Any]:
     engine = key.partition("/")[0]
     return {"model": name, "engine": engine, "bytes": size, "here": here, "used": used, "fleet": False}
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
