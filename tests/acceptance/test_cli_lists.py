@@ -135,4 +135,4 @@ def test_a_job_that_was_done_before_says_so(terminal: Terminal, site: Web) -> No
 def test_distributed_needs_a_broker(tmp_path: Path) -> None:
     """One machine does for days what was meant for ten."""
     said = Terminal(tmp_path / "home").complaint("convert", "--input", DATA, "--distributed")
-    assert said == "--distributed needs a broker: name it in NATS_URL, as in nats://host:4222"
+    assert said == "--distributed needs a broker: set NATS_URL, for example to nats://host:4222"

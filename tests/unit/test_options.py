@@ -83,15 +83,15 @@ def test_without_detection_of_speech_is_one_flag(command: click.Command) -> None
     """Who wants all sound transcribed has to know which number says so; or two flags that disagree are both taken."""
     source = ["--url", URL] if command is etl else ["--input", __file__]
 
-    def wish(*more: str) -> SubmitRequest:
+    def asked(*more: str) -> SubmitRequest:
         params = command.make_context("x", [*source, *more]).params
         return wish(url=URL, **{name: params[name] for name in (*OPTIONS, "no_vad")})
 
-    assert wish("--no-vad").vad_threshold == wish("--vad-threshold", "0").vad_threshold == 0
-    assert wish("--no-vad", "--vad-threshold", "0").vad_threshold == 0
-    assert wish().vad_threshold is None
-    with pytest.raises(click.UsageError, match="name one of them"):
-        wish("--no-vad", "--vad-threshold", "0.5")
+    assert asked("--no-vad").vad_threshold == asked("--vad-threshold", "0").vad_threshold == 0
+    assert asked("--no-vad", "--vad-threshold", "0").vad_threshold == 0
+    assert asked().vad_threshold is None
+    with pytest.raises(click.UsageError, match="give only one of them"):
+        asked("--no-vad", "--vad-threshold", "0.5")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""From processes to machines: a row for each process that transcribes, and one for each node without such."""
+"""From processes to machines: a row for each process that transcribes, and one for each node without one."""
 
 from collections.abc import Iterable
 from itertools import groupby
