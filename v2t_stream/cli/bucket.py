@@ -16,7 +16,7 @@ def bucket() -> None:
 
 @bucket.command()
 def init() -> None:
-    """Create the buckets, and let MinIO announce what is uploaded."""
+    """Create the buckets. MinIO then announces what is uploaded."""
     settings = Settings.from_environment()
     store = minio_store(settings)
 
@@ -31,7 +31,7 @@ def init() -> None:
 
 @bucket.command()
 def sync() -> None:
-    """Submit the files in the bucket for uploads that have no job yet."""
+    """Submit uploads that have no job yet."""
     settings = Settings.from_environment()
     store = minio_store(settings)
 

@@ -36,7 +36,13 @@ log = logging.getLogger(__name__)
     "--input", "source", required=True, type=click.Path(exists=True, path_type=Path), help="A file or a folder."
 )
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="The folder for the transcripts.")
-@click.option("--format", "formats", default="srt", show_default=True, help=f"One or more of {','.join(FORMATS)}.")
+@click.option(
+    "--format",
+    "formats",
+    default="srt",
+    show_default=True,
+    help=f"One or more, by commas: {','.join(FORMATS)}.",
+)
 @click.option("--distributed", is_flag=True, help="Use only the nodes at the broker of NATS_URL; fail if none is set.")
 @click.option(
     "--parallel",

@@ -25,7 +25,7 @@ def dead() -> None:
 @dead.command("list")
 @json_option
 def list_(*, as_json: bool) -> None:
-    """List all dead letters, the latest last, each with its number."""
+    """List all dead letters with their numbers, the latest last."""
 
     async def run(pipeline: Session) -> None:
         letters = await dead_letters(pipeline.connection)

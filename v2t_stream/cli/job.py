@@ -41,7 +41,7 @@ def job() -> None:
 @job.command("list")
 @json_option
 def list_(*, as_json: bool) -> None:
-    """List all jobs the broker remembers, the latest last; completed! marks an incomplete transcript."""
+    """List all jobs. The latest comes last; completed! marks an incomplete transcript."""
 
     async def run(pipeline: Session) -> None:
         facts = await history(pipeline.connection, but_chunks())
@@ -100,7 +100,7 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
 @click.option("--format", "format_", default="txt", show_default=True, type=click.Choice(list(FORMATS)))
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of printing.")
 def transcript(job_id: str, format_: str, output: Path | None) -> None:
-    """Print the transcript of a completed job, even if the broker no longer remembers the job."""
+    """Print a transcript. This works even if the broker no longer remembers the job."""
 
     async def run(pipeline: Session) -> None:
         state = await read(pipeline.connection, job_id)
@@ -129,7 +129,7 @@ def transcript(job_id: str, format_: str, output: Path | None) -> None:
 @job.command()
 @click.argument("job_id", metavar="ID")
 def cancel(job_id: str) -> None:
-    """Cancel a job: drop its waiting work, stop its running work, and remove its media."""
+    """Cancel a job. This drops its waiting work, stops its running work and removes its media."""
 
     async def run(pipeline: Session) -> None:
         await operations.cancel(pipeline.connection, pipeline.store, await _job(pipeline, job_id))
@@ -143,7 +143,7 @@ def cancel(job_id: str) -> None:
 @click.option("--chunk", type=int, help="Redo this chunk, whatever its result.")
 @click.option("--model", help="Use this model; without --chunk, redo everything.")
 def retry(job_id: str, chunk: int | None, model: str | None) -> None:
-    """Retry what failed, or redo a chunk or all of it, without downloading again."""
+    """Retry what failed. Or redo a chunk, or everything with another model; nothing is downloaded again."""
 
     async def run(pipeline: Session) -> None:
         if model and (reason := problem(model, None)):

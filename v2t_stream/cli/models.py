@@ -70,7 +70,7 @@ def models() -> None:
 @models.command("list")
 @json_option
 def list_(*, as_json: bool) -> None:
-    """List what this machine has, what the fleet shares, and the known names."""
+    """List models. This shows what this machine has, what the fleet shares, and the known names."""
     settings = Settings.from_environment()
 
     async def run() -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def list_(*, as_json: bool) -> None:
 @click.argument("name")
 @_engine
 def pull(name: str, engine: str | None) -> None:
-    """Fetch a model to this machine: from the fleet if it is shared there, otherwise from the hub.
+    """Fetch a model to this machine. It comes from the fleet if it is shared there, otherwise from the hub.
 
     A model that is already here is checked, and fetched again if it is damaged.
     """
@@ -129,7 +129,7 @@ def pull(name: str, engine: str | None) -> None:
 @click.argument("name")
 @_engine
 def share(name: str, engine: str | None) -> None:
-    """Put a model of this machine into the fleet's store, for machines without internet."""
+    """Share a model with the fleet. Machines without internet can fetch it from the fleet's store."""
     settings = Settings.from_environment()
     wanted = _origin(name, engine, settings)
 
@@ -164,7 +164,7 @@ def share(name: str, engine: str | None) -> None:
 @_engine
 @click.option("--fleet", "of_fleet", is_flag=True, help="Remove it from the fleet's store instead of this machine.")
 def rm(name: str, engine: str | None, *, of_fleet: bool) -> None:
-    """Remove a model from this machine, or from the fleet's store."""
+    """Remove a model, from this machine or from the fleet's store."""
     settings = Settings.from_environment()
     wanted = _origin(name, engine, settings)
 

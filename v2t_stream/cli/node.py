@@ -113,7 +113,7 @@ def node(context: click.Context, where: Where | None) -> None:
 @node.command("list")
 @json_option
 def list_(*, as_json: bool) -> None:
-    """Show every live process of the fleet, and those that died and are about to be restarted."""
+    """Show every process of the fleet. This includes those that died and are about to be restarted."""
     from rich.console import Console  # noqa: PLC0415  # takes a fifth of the start of a stage, which draws nothing
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

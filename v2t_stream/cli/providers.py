@@ -26,7 +26,7 @@ def providers() -> None:
 @providers.command("list")
 @json_option
 def list_(*, as_json: bool) -> None:
-    """List this machine's providers, in the order in which a chunk tries them."""
+    """List this machine's providers, in the order they are tried."""
     settings = Settings.from_environment()
     chain = [summary(provider, settings) for provider in load(settings)]
     if as_json:
@@ -55,7 +55,7 @@ def list_(*, as_json: bool) -> None:
 @providers.command()
 @click.argument("name", required=False)
 def test(name: str | None) -> None:
-    """Send a short clip through each enabled provider, or through NAME. A paid service charges for a few seconds."""
+    """Try each enabled provider, or NAME, on a short clip. A paid service charges for a few seconds."""
     settings = Settings.from_environment()
     chain = load(settings)
     if name and name not in [provider.name for provider in chain]:

@@ -25,7 +25,7 @@ def secrets() -> None:
 )
 @click.option("--listen", default="0.0.0.0:4222", show_default=True, help="Where the broker listens.")
 def init(folder: Path, hosts: Sequence[str], listen: str) -> None:
-    """Write what a broker with TLS and roles needs into FOLDER, and a credentials file for one user per role."""
+    """Set up a broker with TLS and roles. This writes all it needs into FOLDER, with one user for each role."""
     for user in credentials.create(folder, hosts, listen):
         click.echo(f"{folder / user.name}.env: for a user who {role(user.role).does}")
     click.echo(f"start the broker: nats-server -c {folder / 'server.conf'}")
@@ -48,7 +48,7 @@ def add(folder: Path, role_name: str, name: str) -> None:
 @_FOLDER
 @click.argument("name")
 def revoke(folder: Path, name: str) -> None:
-    """Remove the user NAME; once the broker reloads, the user's connections end."""
+    """Remove the user NAME. Once the broker reloads, the user's connections end."""
     credentials.revoke(folder, name)
     _say_reload(folder)
 
@@ -57,7 +57,7 @@ def revoke(folder: Path, name: str) -> None:
 @_FOLDER
 @click.option("--host", "hosts", multiple=True, help="The names on the new certificate; by default the same as before.")
 def renew(folder: Path, hosts: Sequence[str]) -> None:
-    """Make a new certificate for the broker, and give all users the permissions of this release."""
+    """Renew the broker's certificate. This also gives all users the permissions of this release."""
     credentials.renew(folder, hosts)
     click.echo(f"the broker's certificate is valid for {certificates.days_left(folder)} more days")
     _say_reload(folder)
@@ -66,7 +66,7 @@ def renew(folder: Path, hosts: Sequence[str]) -> None:
 @secrets.command("list")
 @_FOLDER
 def list_(folder: Path) -> None:
-    """Show the users, and how long the broker's certificate is valid."""
+    """Show the users. Also shows how long the broker's certificate is valid."""
     table = Table("user", "role", "what it does", box=None)
     for user in credentials.read(folder):
         table.add_row(user.name, user.role, role(user.role).does)

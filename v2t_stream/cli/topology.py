@@ -27,7 +27,7 @@ def topology() -> None:
 @click.option("--change-store", is_flag=True, help="From now on, keep files in the store that these settings name.")
 @click.option("--renew-ids", is_flag=True, help="Give new jobs ids that no older copy of the broker has used.")
 def apply_(*, change_store: bool, renew_ids: bool) -> None:
-    """Create or update streams, consumers and buckets; running it again changes nothing."""
+    """Create or update streams and buckets. Running it again changes nothing."""
     settings = Settings.from_environment()
 
     async def run() -> None:
@@ -46,7 +46,7 @@ def apply_(*, change_store: bool, renew_ids: bool) -> None:
 
 @topology.command()
 def show() -> None:
-    """Show what each stream and consumer holds, where files are kept and how long, and what differs."""
+    """Show streams and buckets. This includes what they hold, how long files are kept, and what differs."""
     settings = Settings.from_environment()
 
     async def run() -> None:
