@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
     "formats",
     default="srt",
     show_default=True,
-    help=f"One or more, by commas: {','.join(FORMATS)}.",
+    help=f"One or more of {','.join(FORMATS)}, separated by commas.",
 )
 @click.option("--distributed", is_flag=True, help="Use only the nodes at the broker of NATS_URL; fail if none is set.")
 @click.option(
