@@ -1,15 +1,19 @@
 """What a user can ask of a job."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
 Task = Literal["transcribe", "translate"]
-Accelerator = Literal["any", "cuda", "metal", "coreml", "cpu", "remote"]
+Accelerator = Literal["cuda", "metal", "coreml", "cpu", "remote", "any"]
 
 DEFAULT_MODEL = "small"
 DEMO_MODEL = "demo"
+
+# Marks an option that helps an engine: one that has no use for it can do the job all the same. The other options are
+# the job itself.
+_HINT: Final = {"hint": True}
 
 # The languages of Whisper's multilingual models, as ISO 639 codes in the order of its vocabulary
 # (openai/whisper, whisper/tokenizer.py, LANGUAGES).
@@ -33,15 +37,33 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     task: Annotated[Task, Meta(description="what is said, or what it means in English")] = "transcribe"
     word_timestamps: Annotated[bool, Meta(description="keep the time of every word, in the JSON transcript")] = False
     prompt: (
-        Annotated[str, Meta(max_length=1000, description="text taken as said before: names, spelling, style")] | None
+        Annotated[
+            str, Meta(max_length=1000, description="text taken as said before: names, spelling, style", extra=_HINT)
+        ]
+        | None
     ) = None  # Whisper keeps its last 223 tokens
-    hotwords: Annotated[str, Meta(max_length=1000, description="words to expect, as in: Ishmael, Queequeg")] | None = (
-        None
-    )
-    beam_size: Annotated[int, Meta(ge=1, le=20, description="hypotheses followed at once; 1 is greedy")] | None = None
-    temperature: (
-        Annotated[float, Meta(ge=0, le=1, description="of the first try; 0 takes the likeliest word")] | None
+    hotwords: (
+        Annotated[str, Meta(max_length=1000, description="words to expect, as in: Ishmael, Queequeg", extra=_HINT)]
+        | None
     ) = None
+    beam_size: (
+        Annotated[int, Meta(ge=1, le=20, description="hypotheses followed at once; 1 is greedy", extra=_HINT)] | None
+    ) = None
+    temperature: (
+        Annotated[float, Meta(ge=0, le=1, description="of the first try; 0 takes the likeliest word", extra=_HINT)]
+        | None
+    ) = None
+
+
+def declared(hint: Any) -> tuple[Any, Meta]:
+    """The type of an option that is set, and what is declared of it, from its annotation."""
+    kind, meta = get_args(hint if get_origin(hint) is Annotated else get_args(hint)[0])  # the other half is None
+    return kind, meta
+
+
+HINTS: Final = tuple(
+    field.name for field in msgspec.structs.fields(EngineOptions) if declared(field.type)[1].extra == _HINT
+)
 
 
 class Options(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):

@@ -21,7 +21,10 @@ from v2t_stream.jobs.state import Job, fold
 from v2t_stream.jobs.superseded import remove_superseded
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.store.protocol import BucketStore
-from v2t_stream.topology.streams import JOBS, but_chunks, folder, stage_row
+from v2t_stream.topology.ids import folder
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import but_chunks
 
 _BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
 
@@ -100,11 +103,11 @@ class Aggregate:
 
     async def _is_whole(self, job: str, run: int) -> bool:
         """Whether as many chunks are done or kept as were cut: two or three requests, however long the job."""
-        data = await self._connection.last(JOBS, Converted.subject_of(job=job, run=run))
-        if data is None:
+        converted = await self._connection.last(JOBS, Converted.subject_of(job=job, run=run))
+        if converted is None:
             return False
         try:
-            cut = decode_as(Converted, data).chunks
+            cut = decode_as(Converted, converted.data).chunks
             kept = await self._kept(job, run) if run else 0
         except msgspec.DecodeError:  # which ends the job, or waits for a newer node, when it is taken up itself
             return False
@@ -113,8 +116,8 @@ class Aggregate:
 
     async def _kept(self, job: str, run: int) -> int:
         """How many results of the run before count in this one. Raises msgspec.DecodeError."""
-        data = await self._connection.last(JOBS, Rerun.subject_of(job=job, run=run))
-        return len(decode_as(Rerun, data).keeps) if data else 0
+        rerun = await self._connection.last(JOBS, Rerun.subject_of(job=job, run=run))
+        return len(decode_as(Rerun, rerun.data).keeps) if rerun else 0
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -23,7 +23,8 @@ from v2t_stream.host import devices
 from v2t_stream.host.scratch import scratch
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.text import one_line
-from v2t_stream.topology.streams import folder, stage_row
+from v2t_stream.topology.ids import folder
+from v2t_stream.topology.stages import stage_row
 
 _REPORT_EVERY: Final = 0.5  # seconds
 

@@ -25,7 +25,9 @@ from v2t_stream.jobs.uploads import is_foreign
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.store.protocol import BucketStore, Found
 from v2t_stream.text import without_secrets
-from v2t_stream.topology.streams import JOBS, child_id, folder, stage_row
+from v2t_stream.topology.ids import child_id, folder
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import JOBS
 
 
 class Download:

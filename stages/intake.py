@@ -14,12 +14,14 @@ from schemas.requests import SubmitRequest
 from v2t_stream.errors import Reject, StoreAway, StoreError
 from v2t_stream.jobs import links
 from v2t_stream.jobs.copies import latest_job, restore_copies
-from v2t_stream.jobs.submission import check, parse
+from v2t_stream.jobs.submission import check, check_fleet, parse
 from v2t_stream.jobs.uploads import is_wanted, noted, request_of
 from v2t_stream.runtime.stage import Resources, Submission
 from v2t_stream.store.protocol import BucketStore
 from v2t_stream.text import one_line, without_secrets
-from v2t_stream.topology.streams import BUCKET_SUBJECT, stage_row, upload_job_id
+from v2t_stream.topology.ids import upload_job_id
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.subjects import BUCKET_SUBJECT
 
 _SHOWN: Final = 4096  # characters of an upload's address, whose own key may be longer than a fact should be
 
@@ -36,6 +38,7 @@ class Intake:
         if message.subject != BUCKET_SUBJECT:
             request = parse(message.data)
             check(request)
+            await check_fleet(self._connection, request)
             url, link = await links.keep(self._store, message.job, request.url) if request.url else (None, "")
             yield _submitted(message.job, msgspec.structs.replace(request, url=url), link)
             return
@@ -78,6 +81,7 @@ class Intake:
                 return  # told of once more, and still replaced
             upload = found.upload
             request = request_of(found)
+            await check_fleet(self._connection, request)
         except Reject as error:
             yield Failed(job=job, stage="intake", reason=str(error))  # first, so that nobody begins it
         request = msgspec.structs.replace(request, title=request.title or upload.key)

@@ -1,4 +1,4 @@
-"""Transcribe: from a chunk of speech to its segments, many chunks in one engine call where they wait."""
+"""Transcribe: from a chunk of speech to its segments; chunks that wait together share an engine call."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from v2t_stream.audio import flac
 from v2t_stream.errors import ObjectMissing, Reject
 from v2t_stream.models.fetching import Models, Transfer
 from v2t_stream.runtime.stage import Resources
-from v2t_stream.topology.streams import stage_row
+from v2t_stream.topology.stages import stage_row
 from v2t_stream.transcription import providers
 from v2t_stream.transcription.chain import Chain, Heard
 from v2t_stream.transcription.coverage import covered
@@ -31,11 +31,11 @@ from v2t_stream.transcription.transcriber import Samples
 _log = logging.getLogger(__name__)
 
 _LOG_EVERY: Final = 10.0  # seconds
-_SILENCE: Final = SAMPLE_RATE  # samples after what is heard again
+_SILENCE: Final = SAMPLE_RATE  # samples appended to what is heard again
 
 
 class Transcribe:
-    """Pulls for its own accelerators first, then for any, as many chunks as its chain of providers has use for."""
+    """Pulls chunks for its own accelerators first, then for any, as many as its chain of providers can use."""
 
     def __init__(self, resources: Resources) -> None:
         self._store = resources.store
@@ -52,6 +52,7 @@ class Transcribe:
         )
         self._presence.accelerator = self._chain.device or "remote"
         first = self._chain.links[0].provider
+        self._presence.takes, self._presence.offers = tuple(sorted(self._chain.accelerators)), self._chain.offers
         self._presence.engine, self._presence.model = first.engine, first.model or settings.model
         if settings.warm:
             self._presence.loading = True
@@ -64,7 +65,7 @@ class Transcribe:
             self._presence.loading = False
 
     def _tell(self, transfer: Transfer | None) -> None:
-        """Show how far a model is on its way here."""
+        """Show how much of a model has arrived."""
         if transfer is None:
             self._presence.fetching = ""
             return
@@ -75,7 +76,7 @@ class Transcribe:
             _log.info("a model comes %s: %s", transfer.way, text)
 
     async def process(self, task: ChunkTask) -> AsyncGenerator[Message]:
-        """Raises Reject where the chunk can never be done here, Retry where its engine failed."""
+        """Raises Reject if the chunk can never be done, and Retry if its engine failed or cannot do it."""
         try:
             audio = await self._store.get(task.audio)
         except ObjectMissing:
@@ -111,7 +112,7 @@ class Transcribe:
             start=task.start,
             end=task.end,
             segments=segments(result.words, word_times=task.options.word_timestamps),
-            language=spoken.language or None if result.words else None,  # a service may not tell it
+            language=spoken.language or None if result.words else None,  # a service may not say
             engine=heard.engine,
             model=heard.model,
             node=self._settings.node,
@@ -128,8 +129,8 @@ class Transcribe:
     async def _hear_again(
         self, samples: Samples, options: Options, language: str | None
     ) -> tuple[Iterable[Segment], float]:
-        """A part of a chunk by itself, with the seconds it cost; nothing where the engine cannot bear it."""
-        # An engine that loses the end of what it is given shall lose silence.
+        """Part of a chunk on its own, with the seconds it cost; nothing if the engine dies of it or rejects it."""
+        # If an engine loses the end of what it is given, let it lose silence.
         samples = np.pad(samples, (0, min(_SILENCE, CHUNK_SECONDS * SAMPLE_RATE - samples.size)))
         audio = await asyncio.to_thread(flac.encode, (samples * 32768).astype(np.int16))
         try:

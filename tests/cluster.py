@@ -8,7 +8,8 @@ from typing import Any
 
 from tests.harness import Server, free_ports
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, StoreError
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings

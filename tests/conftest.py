@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.harness import Node, Server, broker, node, shared_broker
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 
 # A file's tests run in one process. The longest files come first, so that none is begun when the others are done.
 _LONG: Final = {

@@ -29,7 +29,8 @@ from minio import Minio
 from schemas.requests import SubmitRequest
 from tests.patience import PATIENCE
 from tests.simulated import install
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import server_path
 from v2t_stream.cli.follow import states
 from v2t_stream.fleet.presence import fleet
@@ -37,7 +38,7 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import store_file, submit
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 DATA = Path(__file__).parent / "data"
 _CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2t-stream" / "bin"
@@ -424,13 +425,13 @@ async def transcribe(connection: Connection, request: SubmitRequest) -> tuple[Jo
     job = await ended(connection, job_id)
     if job.state != "completed":
         return job, ""
-    text = await JetStreamStore(connection.client).get(f"transcripts/{job_id}/transcript.txt")
+    text = await JetStreamStore(connection).get(f"transcripts/{job_id}/transcript.txt")
     return job, text.decode()
 
 
 async def upload(connection: Connection, path: Path) -> str:
     """Put a file into the store as `v2t convert` does; its key."""
-    return await store_file(JetStreamStore(connection.client), path)
+    return await store_file(JetStreamStore(connection), path)
 
 
 def bytes_in(folder: Path, pattern: str = "*") -> int:

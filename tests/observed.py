@@ -13,15 +13,17 @@ from schemas.requests import SubmitRequest
 from schemas.transcript import Segment, Transcript
 from tests.harness import Node
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, Stored
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
+from v2t_stream.broker.requests import Stored
 from v2t_stream.errors import BrokerError
 from v2t_stream.host.tasks import end
 from v2t_stream.jobs.state import fold
 from v2t_stream.jobs.submission import submit
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.queues import pause, resume
-from v2t_stream.topology.streams import JOBS, STAGES, stage_row
+from v2t_stream.topology.stages import STAGES, stage_row
+from v2t_stream.topology.streams import JOBS
 
 ACK_WAIT: Final = 2.0  # seconds; the product's 30 would only make the tests long
 NOISE: Final = ("Traceback", "never retrieved", "was destroyed", "Warning:", "never awaited", '"message":"unexpected')
@@ -105,7 +107,7 @@ async def _until(connection: Connection, stage: str, holds: Callable[[dict[str, 
 
 
 async def record(connection: Connection, job_id: str) -> Transcript:
-    data = await JetStreamStore(connection.client).get(f"transcripts/{job_id}/transcript.json")
+    data = await JetStreamStore(connection).get(f"transcripts/{job_id}/transcript.json")
     return msgspec.json.decode(data, type=Transcript)
 
 

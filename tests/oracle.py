@@ -18,8 +18,10 @@ from v2t_stream.jobs.facts import Run
 from v2t_stream.jobs.formats import FORMATS, render_all
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import Job, fold_all
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import DONE, JOBS, folder, message_type
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.ids import folder
+from v2t_stream.topology.streams import DONE, JOBS
+from v2t_stream.topology.subjects import message_type
 
 GIVEN_UP: Final = "died with it 3 times"
 _MODEL: Final = re.compile(r"\bx\d+-signed\b")  # as the simulated engine says it in each sentence
@@ -45,7 +47,7 @@ class Oracle:
 
     def __init__(self, connection: Connection, recordings: Iterable[Recording]) -> None:
         self._connection = connection
-        self._store = JetStreamStore(connection.client)
+        self._store = JetStreamStore(connection)
         self._origins = {one.title: previous.of_content(previous.sha256(one.path)) for one in recordings}
         self._known: dict[tuple[str, str], Undisturbed] = {}
         self.compared = 0  # transcripts, in the latest look

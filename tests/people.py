@@ -18,7 +18,7 @@ from v2t_stream.jobs.dead_letters import dead_letters, redrive
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 _RECENT: Final = 12  # jobs of which one is chosen
 _FORCED: Final = 0.75  # of the submissions
@@ -54,7 +54,7 @@ class People:
 
     def __init__(self, connection: Connection, offer: Offer, home: Path, seed: int) -> None:
         self._connection = connection
-        self._store = JetStreamStore(connection.client)
+        self._store = JetStreamStore(connection)
         self._recordings, self._models, self._web = offer
         self._home = home
         self._random = random.Random(f"people {seed}")

@@ -21,7 +21,8 @@ from nats.aio.msg import Msg
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, S3Server, Server, ended, node, s3_server, until
 from tests.web import web
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.cli.job_view import summary
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.lists import history, read
@@ -29,7 +30,10 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import announce_uploads, set_up
 from v2t_stream.store.minio_store import MinioStore
-from v2t_stream.topology.streams import LAYOUT, STAGES, STREAMS, SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import LAYOUT, STREAMS
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 FIXTURES = Path(__file__).parent / "fixtures"
 _OF_EACH = 3  # messages of one kind with the same fields
@@ -104,7 +108,7 @@ async def _jobs(connection: Connection, minio: S3Server, site: str) -> list[str]
         return await ended(connection, job)
 
     english = {"language": "en", "model": "demo"}
-    plain = await connection.js.publish(SUBMIT_SUBJECT, f"{site}/5s.flac\n".encode())
+    plain = await connection.client.jetstream().publish(SUBMIT_SUBJECT, f"{site}/5s.flac\n".encode())
     jobs = [await ended(connection, job_id(await inbox_epoch(connection), plain.seq))]
     jobs.append(await sent(url=f"{site}/20s-1.flac", **english, word_timestamps=True, title="Words"))
     jobs.append(await sent(url=f"{site}/20s-1.flac", **english, word_timestamps=True, title="Done before"))

@@ -14,7 +14,8 @@ from pathlib import Path
 from tests.harness import free_ports
 from tests.patience import PATIENCE
 from v2t_stream.access import credentials
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import server_path
 from v2t_stream.broker.login import Login
 from v2t_stream.runtime.session import set_up

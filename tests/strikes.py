@@ -14,7 +14,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.host.tasks import end
-from v2t_stream.topology.streams import stage_row
+from v2t_stream.topology.stages import stage_row
 
 _STARTS: Final = 10.0  # seconds that a process may take until it works
 _HAS_WORK: Final = 1.5  # seconds to wait for a moment at which a stage has work in hand

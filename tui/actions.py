@@ -1,5 +1,6 @@
 """What a user can ask for. Each action returns a sentence to show, or raises V2TError with one."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ import msgspec
 
 from schemas.requests import SubmitRequest
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import Reject, SettingsError, V2TError
+from v2t_stream.errors import Denied, Reject, SettingsError, V2TError
 from v2t_stream.jobs import dead_letters, operations
 from v2t_stream.jobs.assembly import assemble
 from v2t_stream.jobs.dead_letters import Dead
@@ -16,7 +17,7 @@ from v2t_stream.jobs.formats import render
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.once import message_ids
 from v2t_stream.jobs.state import Job
-from v2t_stream.jobs.submission import check, of_fields, store_file, submit
+from v2t_stream.jobs.submission import check, check_fleet, of_fields, store_file, submit
 from v2t_stream.models import problem
 from v2t_stream.runtime.session import check_store, open_store
 from v2t_stream.settings import Settings
@@ -34,8 +35,10 @@ class Actions:
         self._settings = settings
 
     async def submit(self, requests: Sequence[SubmitRequest]) -> str:
-        """Send checked requests; upload `media` first if it is a path on this machine."""
+        """Send checked requests with the same options; upload `media` first if it is a path on this machine."""
         jobs = []
+        with contextlib.suppress(Denied):  # some roles may not see the fleet; then intake refuses it
+            await check_fleet(self._connection, requests[0])
         for request, message_id in zip(requests, message_ids(self._settings.home, requests), strict=True):
             job, _ = await submit(self._connection, await self._uploaded(request), message_id=message_id)
             jobs.append(job)

@@ -28,7 +28,8 @@ from tui.screens.jobs import JobsScreen
 from tui.screens.submit import Submit
 from tui.state.known import Known
 from tui.widgets.look import DARK, LIGHT
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError, SettingsError, StoreChanged

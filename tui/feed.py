@@ -10,12 +10,14 @@ from typing import Any, Final, NamedTuple
 from textual.message import Message
 
 from schemas.events import ChunkDone
-from v2t_stream.broker.connection import Connection, Stored
+from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.requests import Stored
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs.dead_letters import Dead, dead_letters
 from v2t_stream.topology.queues import Queue, queues
-from v2t_stream.topology.streams import DEAD, JOBS, any_run, but_chunks
+from v2t_stream.topology.streams import DEAD, JOBS
+from v2t_stream.topology.subjects import any_run, but_chunks
 
 _TOGETHER: Final = 128  # facts handled before the keyboard is looked at
 _AHEAD: Final = 512  # facts read ahead

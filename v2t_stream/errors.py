@@ -4,7 +4,8 @@
     ├── SettingsError      a setting is wrong or unknown
     ├── BrokerError        NATS cannot be reached, is too old, or refuses
     │   ├── StoreChanged   NATS is back with other streams than before
-    │   └── Denied         this user may not do that
+    │   ├── Denied         this user may not do that
+    │   └── Refused        the server says no, with its code
     ├── StoreError         the object store failed
     │   ├── ObjectMissing  there is no such object
     │   │   └── VersionGone    there is one of that name, but not that version of it
@@ -15,7 +16,9 @@
     ├── Hung               work does not end, and holds a thread of this process
     ├── Reject             a stage: this message can never be done
     └── Retry              a stage: not now, try again after a delay
-        └── Full           what it needs of this machine is taken by others at present
+        ├── Full           what it needs of this machine is taken by others at present
+        ├── Unusable       a provider cannot work as it is set up
+        └── Elsewhere      this machine is not set up for it, another may be
 
 Foreign exceptions are translated where they enter; what a stage raises beside these counts as a bug and is retried.
 """
@@ -44,6 +47,16 @@ class StoreChanged(BrokerError):
 
 class Denied(BrokerError):
     """NATS does not allow this user what was asked; it will not change its mind."""
+
+
+class Refused(BrokerError):
+    """The NATS server refused a request."""
+
+    def __init__(self, message: str, code: int = 0, description: str = "") -> None:
+        """`code`: the server's err_code (broker/error_codes.py), 0 where it gave none; `description`: its own words."""
+        super().__init__(message)
+        self.code = code
+        self.description = description
 
 
 class StoreError(V2TError):
@@ -100,5 +113,15 @@ class Retry(V2TError):
 
 class Full(Retry):
     """What the work needs is taken by others at present, such as a GPU's memory."""
+
+    BLAMELESS = True
+
+
+class Unusable(Retry):
+    """A provider cannot work as it is set up, as without a key: trying it again at once changes nothing."""
+
+
+class Elsewhere(Retry):
+    """The work needs a machine that is set up for it, as this one is not and another may be."""
 
     BLAMELESS = True

@@ -15,14 +15,15 @@ from schemas.events import Submitted
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, Server, broker, ended, node, reference, transcribe, until, upload
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.errors import BrokerError
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.backup import backup, restore
 from v2t_stream.runtime.session import drifted, set_up
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import CHUNKS, JOBS
 
 ENGLISH = {"model": "demo", "language": "en"}
@@ -60,7 +61,7 @@ async def test_what_waited_goes_on_and_what_was_done_is_there_in_another_broker(
         await restore(connection, copy)
         await set_up(connection, Settings())
         assert await drifted(connection, Settings()) == []
-        store = JetStreamStore(connection.client)
+        store = JetStreamStore(connection)
         assert (await store.get(f"transcripts/{done.id}/transcript.txt")).decode() == words
         with node(server.url, tmp_path / "node"):
             assert (await ended(connection, waiting)).state == "completed"

@@ -25,7 +25,8 @@ from tests.patience import PATIENCE
 from tests.small_disk import small_disk
 from tests.web import web
 from v2t_stream.audio import flac
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.cli.follow import states
 from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.errors import StoreError
@@ -33,8 +34,10 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import DEAD, SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.streams import DEAD
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 pytestmark = pytest.mark.timeout(900)  # the first test also waits for the pipeline, and for all that is sent to it
 
@@ -200,7 +203,7 @@ def outcomes(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> di
                         data = encode(wish)
                     else:
                         data = sent.replace("$", server.url).encode()
-                    ack = await connection.js.publish(SUBMIT_SUBJECT, data, timeout=PATIENCE)
+                    ack = await connection.client.jetstream().publish(SUBMIT_SUBJECT, data, timeout=PATIENCE)
                     return await outcome(connection, job_id(epoch, ack.seq))
 
                 names = [*BAD, *(f"good: {name}" for name in GOOD), "good: recovers", "good: last"]
@@ -215,7 +218,7 @@ async def outcome(connection: Connection, job: str) -> Outcome:
     state = await ended(connection, job, patience=2 * PATIENCE)  # each waits behind some forty others
     text = ""
     if state.completed:
-        text = (await JetStreamStore(connection.client).get(f"{state.completed.transcript}.txt")).decode()
+        text = (await JetStreamStore(connection).get(f"{state.completed.transcript}.txt")).decode()
     letters = connection.watch(DEAD, f"v2t.dead.*.{job}", live=False)
     dead = [msgspec.json.decode(stored.data, type=DeadLetter) async for stored in letters if stored]
     return Outcome(state, text, dead)
@@ -320,6 +323,6 @@ async def test_a_full_object_store_fails_the_job_and_is_said(tmp_path: Path) -> 
                 failed, _, _ = await outcome(connection, job)
             assert re.search("no room left .*: free disk space there or raise its max_file_store", failed.reason)
             with pytest.raises(StoreError, match=r"no room left .*: free disk space there or raise"):
-                await JetStreamStore(connection.client).put_file("media/x/large.wav", tmp_path / "large.wav")
+                await JetStreamStore(connection).put_file("media/x/large.wav", tmp_path / "large.wav")
     finally:
         server.stop()

@@ -25,14 +25,17 @@ from schemas.options import Options
 from schemas.requests import SubmitRequest
 from tests.harness import DATA, Node, S3Server, Server, VersityServer, ended, node, reference, s3_server
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.jobs.submission import submit
 from v2t_stream.jobs.upload_sync import UploadSync
 from v2t_stream.runtime.session import announce_uploads, set_up
 from v2t_stream.store.minio_store import MinioStore
-from v2t_stream.topology.streams import BUCKET_SUBJECT, DEAD, INBOX, JOBS, inbox_epoch, job_id, upload_job_id
+from v2t_stream.topology.ids import inbox_epoch, job_id, upload_job_id
+from v2t_stream.topology.streams import DEAD, INBOX, JOBS
+from v2t_stream.topology.subjects import BUCKET_SUBJECT
 
 CLIP = "5s.flac"
 UPLOADS = "v2t-uploads"
@@ -210,7 +213,7 @@ async def test_what_was_replaced_and_came_back_before_it_was_read_is_transcribed
     """Else the file lies there for ever, and its job says that it was replaced."""
     upload = Upload(bucket=UPLOADS, key="again/talk.flac", etag=put(place.client, "again/first.flac").etag)
     put(place.client, "again/talk.flac", b"another")
-    await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(upload)), timeout=PATIENCE)
+    await connection.client.jetstream().publish(BUCKET_SUBJECT, encode(Notification.of(upload)), timeout=PATIENCE)
     job = await ended(connection, upload_job_id(upload))
     assert "was replaced" in job.reason
     assert put(place.client, "again/talk.flac") == upload
@@ -333,9 +336,9 @@ async def test_a_name_that_a_list_cannot_show_becomes_no_job_of_another_name(tmp
         async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
             sync = UploadSync(connection, MinioStore(minio.settings()), minio.settings())
             assert await sync.run() == (1, 0)
-            data = await connection.last(INBOX, BUCKET_SUBJECT)
-            assert data
-            assert [told.key for told in decode_as(Notification, data).created()] == ["really\ufffd.flac"]
+            told = await connection.last(INBOX, BUCKET_SUBJECT)
+            assert told
+            assert [one.key for one in decode_as(Notification, told.data).created()] == ["really\ufffd.flac"]
 
 
 async def test_a_bucket_that_keeps_versions_has_one_job_for_each(tmp_path: Path) -> None:
@@ -380,7 +383,9 @@ async def test_the_same_object_twice_is_one_job(intake: Place) -> None:
         assert len(same) == 2
         # MinIO sends an event again that it is not sure of, maybe when the broker has forgotten the first.
         await connection.api(f"STREAM.PURGE.{INBOX}")
-        await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(uploads[0])), timeout=PATIENCE)
+        await connection.client.jetstream().publish(
+            BUCKET_SUBJECT, encode(Notification.of(uploads[0])), timeout=PATIENCE
+        )
         await submitted(connection, [put(intake.client, "in/after.flac")])
         assert len([job for job in (await jobs(connection)).values() if job.title == "in/same.flac"]) == 2
 
@@ -414,8 +419,8 @@ async def test_a_notification_of_several_records_and_one_that_cannot_be_read(int
     uploads = [Upload(bucket=UPLOADS, key=f"in/bundle {n}.flac", etag=str(n)) for n in range(3)]
     records = tuple(record for upload in uploads for record in Notification.of(upload).records)
     async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
-        ack = await connection.js.publish(BUCKET_SUBJECT, b"{", timeout=PATIENCE)
-        await connection.js.publish(BUCKET_SUBJECT, encode(Notification(records)), timeout=PATIENCE)
+        ack = await connection.client.jetstream().publish(BUCKET_SUBJECT, b"{", timeout=PATIENCE)
+        await connection.client.jetstream().publish(BUCKET_SUBJECT, encode(Notification(records)), timeout=PATIENCE)
         await submitted(connection, uploads)
         job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
         assert "a bucket's notification cannot be read" in job.reason
@@ -464,7 +469,9 @@ async def test_an_outage_of_the_store_is_no_jobs_failure_and_no_links_wait(tmp_p
             minio.kill()
             late = [Upload(bucket=UPLOADS, key=f"late/{n}.flac", etag="e") for n in range(300)]
             for each in late:
-                await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE)
+                await connection.client.jetstream().publish(
+                    BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE
+                )
             with node(nats.url, tmp_path / "home", **minio.environment):
                 link, _ = await submit(connection, SubmitRequest(url="http://127.0.0.1:1/talk.mp4"))
                 begun = time.monotonic()
@@ -491,7 +498,7 @@ async def test_a_name_that_cannot_be_looked_up_is_rejected_once(intake: Place, k
     async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
         after = put(intake.client, "in/after.flac")  # so that the folder is there
         for each in (upload, upload, after):
-            await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE)
+            await connection.client.jetstream().publish(BUCKET_SUBJECT, encode(Notification.of(each)), timeout=PATIENCE)
         await submitted(connection, [upload, after])
         job = (await jobs(connection))[upload_job_id(upload)]
         assert job.state == "failed"
@@ -545,7 +552,9 @@ async def test_what_may_not_be_read_fails_at_once_and_once(tmp_path: Path) -> No
                     minio.client().remove_object(bucket_name=UPLOADS, object_name=upload.key)
                 minio.client().remove_bucket(bucket_name=UPLOADS)
                 late = Upload(bucket=UPLOADS, key="late.flac", etag="e")
-                await connection.js.publish(BUCKET_SUBJECT, encode(Notification.of(late)), timeout=PATIENCE)
+                await connection.client.jetstream().publish(
+                    BUCKET_SUBJECT, encode(Notification.of(late)), timeout=PATIENCE
+                )
                 await submitted(connection, [late])
                 assert f"there is no bucket {UPLOADS}" in (await jobs(connection))[upload_job_id(late)].reason
                 assert "again in" not in machine.log("intake")  # it was not tried twice

@@ -18,9 +18,11 @@ from tests.acceptance.test_cli import DEMO, Terminal
 from tests.conftest import Pipeline
 from tests.harness import DATA, Server, node, served, shared_broker
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.host import tasks
-from v2t_stream.topology.streams import JOBS, decode
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import decode
 
 CUT = "the file declares 1 h 2 min and ends at 1 min: the recording is cut off"
 UNHEARD = "no words were heard in 1 stretch of speech (00:12 to 00:20)"

@@ -10,13 +10,13 @@ from tests.harness import broker, node, transcribe, upload
 from tests.real_model import real_model
 from tests.real_speech import SONNETS, Score, Speech, joined, recording, written
 from v2t_stream.jobs.state import Job
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 # faster-whisper as one decodes it wrongly: it loses the end of every window that it hears, and a deaf one the second
 # time too.
 ENGINE = """
 from msgspec.structs import replace
-from stages.transcribers.faster_whisper import FasterWhisper
+from stages.transcribers.faster_whisper.engine import FasterWhisper
 
 class Forgetful(FasterWhisper):
     def transcribe(self, chunks, request):
@@ -58,7 +58,7 @@ async def hear(folder: Path, engine: str) -> tuple[Speech, Transcript, Job]:
             )
             job, _ = await transcribe(connection, request)
             assert job.state == "completed", job.reason
-            data = await JetStreamStore(connection.client).get(f"transcripts/{job.id}/transcript.json")
+            data = await JetStreamStore(connection).get(f"transcripts/{job.id}/transcript.json")
             return speech, msgspec.json.decode(data, type=Transcript), job
 
 

@@ -7,7 +7,7 @@ from tests.harness import DATA, ended, reference, upload
 from tests.patience import PATIENCE
 from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.queues import pause, resume
 from v2t_stream.topology.streams import JOBS
 
@@ -44,5 +44,5 @@ async def test_a_job_with_facts_of_a_newer_release_is_done_by_this_one(connectio
         await resume(connection, "aggregate")
     job = await ended(connection, "mixed")
     assert job.state == "completed", job.reason
-    text = (await JetStreamStore(connection.client).get("transcripts/mixed/transcript.txt")).decode()
+    text = (await JetStreamStore(connection).get("transcripts/mixed/transcript.txt")).decode()
     assert word_error_rate(reference("20s-3.flac"), text) <= 0.05

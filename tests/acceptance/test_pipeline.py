@@ -14,13 +14,14 @@ from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.once import message_ids
 from v2t_stream.jobs.submission import submit
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 
 async def record(connection: Connection, job: str) -> Transcript:
     """The stored canonical record."""
-    data = await JetStreamStore(connection.client).get(f"transcripts/{job}/transcript.json")
+    data = await JetStreamStore(connection).get(f"transcripts/{job}/transcript.json")
     return msgspec.json.decode(data, type=Transcript)
 
 
@@ -32,7 +33,7 @@ async def test_url_becomes_the_right_words_in_every_format(engine: str, connecti
         job, text = await transcribe(connection, request)
     assert job.state == "completed", job.reason
     assert word_error_rate(reference("20s-1.flac"), text) <= 0.05
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     assert all([await store.size(f"transcripts/{job.id}/transcript.{suffix}") for suffix in FORMATS])
     transcript = await record(connection, job.id)
     assert (transcript.language, transcript.engines, transcript.models) == ("en", (engine,), ("demo",))
@@ -54,7 +55,9 @@ async def test_words_have_times_when_asked(connection: Connection) -> None:
 async def test_any_nats_client_can_submit(form: bytes, connection: Connection) -> None:
     """Else `nats pub v2t.submit URL`, the simplest way in, does nothing."""
     with served(DATA) as web:
-        ack = await connection.js.publish(SUBMIT_SUBJECT, form % f"{web}/5s.flac".encode(), timeout=PATIENCE)
+        ack = await connection.client.jetstream().publish(
+            SUBMIT_SUBJECT, form % f"{web}/5s.flac".encode(), timeout=PATIENCE
+        )
         job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
     assert job.state == "completed", job.reason
 

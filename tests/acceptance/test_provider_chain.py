@@ -1,5 +1,6 @@
 """The chain in the real pipeline: real stages and broker, a real engine, and a service played by a real server."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,8 +16,10 @@ from tests.patience import PATIENCE
 from tests.remote_api import Answer, Api, remote_api
 from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.fleet.presence import fleet
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 KEY = "sk-very-secret-1234567890"
 AFAR = "as many words from afar as anyone can say in the few seconds of this recording"
@@ -33,7 +36,7 @@ def chain(folder: Path, api: Api, *, local: bool) -> dict[str, str]:
 
 
 async def record(connection: Connection, job: str) -> bytes:
-    return await JetStreamStore(connection.client).get(f"transcripts/{job}/transcript.json")
+    return await JetStreamStore(connection).get(f"transcripts/{job}/transcript.json")
 
 
 async def test_the_next_provider_does_what_the_first_does_not(tmp_path: Path) -> None:
@@ -72,13 +75,13 @@ async def test_a_remote_only_machine_asks_nobody_without_permission(tmp_path: Pa
             with node(server.url, tmp_path / "home", **environment):
                 # As any NATS client could send it: pinned to remote providers, which it does not allow.
                 unchecked = encode(SubmitRequest(media=media, accelerator="remote"))
-                ack = await connection.js.publish(SUBMIT_SUBJECT, unchecked, timeout=PATIENCE)
+                ack = await connection.client.jetstream().publish(SUBMIT_SUBJECT, unchecked, timeout=PATIENCE)
                 job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
                 assert job.state == "failed"
                 assert "allows remote providers: add --remote" in (job.reason or "")
                 # For others: it waits for a machine that may do it, and takes no harm from this one.
                 wish = encode(SubmitRequest(media=media))
-                ack = await connection.js.publish(SUBMIT_SUBJECT, wish, timeout=PATIENCE)
+                ack = await connection.client.jetstream().publish(SUBMIT_SUBJECT, wish, timeout=PATIENCE)
                 waiting = job_id(await inbox_epoch(connection), ack.seq)
                 assert not api.asked
                 request = SubmitRequest(media=media, accelerator="remote", remote=True)
@@ -91,6 +94,22 @@ async def test_a_remote_only_machine_asks_nobody_without_permission(tmp_path: Pa
                 assert job.state == "completed", job.reason
                 assert not job.gaps
                 assert not api.asked
+
+
+async def test_what_the_only_node_is_not_set_up_to_do_is_refused_at_once(tmp_path: Path) -> None:
+    """Else a translation by a model that writes down what is said is taken for one; or it fails after minutes."""
+    async with broker(tmp_path / "nats") as (server, connection):
+        media = await upload(connection, DATA / "5s.flac")
+        with node(server.url, tmp_path / "home", V2T_MODEL="large-v3-turbo", V2T_NODE="studio"):
+            async with asyncio.timeout(PATIENCE):
+                while not any(info.offers for info in await fleet(connection, "transcribe")):
+                    await asyncio.sleep(0.2)
+            wish = encode(SubmitRequest(media=media, task="translate"))
+            ack = await connection.client.jetstream().publish(SUBMIT_SUBJECT, wish, timeout=PATIENCE)
+            job = await ended(connection, job_id(await inbox_epoch(connection), ack.seq))
+            assert job.state == "failed"
+            said = "does not translate with the model 'large-v3-turbo'; submit it with --model small, which"
+            assert said in (job.reason or "")
 
 
 @pytest.mark.parametrize("command", ["list", "test"])

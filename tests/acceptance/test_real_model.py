@@ -110,7 +110,7 @@ ALONE = """
 import sys
 from pathlib import Path
 from schemas.options import Request
-from stages.transcribers.faster_whisper import FasterWhisper
+from stages.transcribers.faster_whisper.engine import FasterWhisper
 from tests.acceptance.test_real_model import sound
 
 engine = FasterWhisper(model=sys.argv[1], device="cpu", threads=1)

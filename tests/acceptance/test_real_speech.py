@@ -15,7 +15,7 @@ from tests.real_model import real_model
 from tests.real_speech import NOVEL, SONNETS, Score, Speech, Starts, joined, parted, recording, written
 from tests.sounds import NOTHING_SAID, samples
 from v2t_stream.broker.connection import Connection
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 ENGINES = pytest.mark.parametrize("engine", ["faster-whisper", "whisper-cpp"])
 
@@ -30,7 +30,7 @@ async def hear(connection: Connection, engine: str, path: Path) -> Transcript:
     )
     job, _ = await transcribe(connection, request)
     assert job.state == "completed", job.reason
-    data = await JetStreamStore(connection.client).get(f"transcripts/{job.id}/transcript.json")
+    data = await JetStreamStore(connection).get(f"transcripts/{job.id}/transcript.json")
     return msgspec.json.decode(data, type=Transcript)
 
 

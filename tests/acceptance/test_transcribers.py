@@ -12,7 +12,7 @@ import pytest_asyncio
 from schemas.chunks import Span
 from schemas.options import Request
 from schemas.transcript import Segment
-from stages.transcribers.faster_whisper import FasterWhisper
+from stages.transcribers.faster_whisper.engine import FasterWhisper
 from v2t_stream.audio import flac
 from v2t_stream.audio.speech import SpeechFinder
 from v2t_stream.audio.vad import SileroVad

@@ -15,7 +15,7 @@ from tests.benchmarks.processes import memory
 from tests.benchmarks.report import Row, load, say, spread
 from tests.harness import Node, broker, node, reference
 from v2t_stream.broker.connection import Connection
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import JOBS
 
 CHUNKS = 10_000
@@ -88,7 +88,7 @@ async def _last_of(connection: Connection, job: str, machine: Node) -> float:
     async with asyncio.timeout(120):
         took = await completed - begun
     await subscription.unsubscribe()
-    data = await JetStreamStore(connection.client).get(f"transcripts/{job}/transcript.json")
+    data = await JetStreamStore(connection).get(f"transcripts/{job}/transcript.json")
     found = len(msgspec.json.decode(data, type=Transcript).segments)
     if found != CHUNKS * SEGMENTS:
         raise RuntimeError(f"{found} segments of {CHUNKS * SEGMENTS}: {machine.log('aggregate')[-2000:]}")

@@ -19,8 +19,8 @@ from schemas.chunks import SAMPLE_RATE, Span
 from schemas.options import Request
 from schemas.transcript import Segment, Transcript
 from v2t_stream.audio import flac
+from v2t_stream.engines.registry import load_engine
 from v2t_stream.jobs.formats import FORMATS, render
-from v2t_stream.transcription.installed import load_engine
 from v2t_stream.transcription.layout import Layout
 from v2t_stream.transcription.segments import segments as segments_of
 from v2t_stream.transcription.transcriber import Transcriber

@@ -24,14 +24,14 @@ from tests.benchmarks.queued import Queue, until
 from tests.benchmarks.report import Row
 from tests.harness import broker, node
 from tests.simulated import install
-from v2t_stream.broker.connection import connect
+from v2t_stream.broker.connect import connect
 from v2t_stream.fleet.presence import Presence, announce
 from v2t_stream.host.tasks import end
 from v2t_stream.runtime.stage import Resources, load_stage
 from v2t_stream.runtime.stragglers import help_out
 from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 # Times real time. So slow that what the machine underneath does for 50 nodes is little beside what they simulate.
 SPEEDS = (20,) * 10 + (15,) * 20 + (10,) * 15 + (4,) * 5
@@ -87,7 +87,7 @@ async def _node(settings: Settings, stop: asyncio.Event) -> None:
     """What `v2t stage transcribe` runs."""
     async with await connect(settings.nats_url, name=settings.node, patience=60) as connection:
         presence = Presence(settings.node, "transcribe")
-        resources = Resources(settings, connection, JetStreamStore(connection.client), presence)
+        resources = Resources(settings, connection, JetStreamStore(connection), presence)
         worker = Worker(load_stage("transcribe", resources), resources)
         aside = [
             asyncio.create_task(announce(connection, presence)),

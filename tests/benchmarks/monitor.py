@@ -26,7 +26,8 @@ from schemas.transcript import Segment
 from tests.benchmarks.processes import memory
 from tests.benchmarks.report import Row, load, say
 from tests.harness import Server
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 

@@ -21,7 +21,7 @@ from tests.harness import ALL_STAGES, DATA, alive, broker, free_ports, transcrib
 from tests.prometheus import fetch
 from tests.simulated import install
 from v2t_stream.broker.connection import Connection
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 _JOBS = 20
 _ALONE = ("transcribe", "aggregate")
@@ -79,7 +79,7 @@ async def _pipeline(folder: Path, path: str) -> Row:
 async def _job(connection: Connection, n: int) -> None:
     """A job with media of its own, which goes with it."""
     media = f"media/uploads/observed-{secrets.token_hex(6)}/{n}.ogg"
-    await JetStreamStore(connection.client).put_file(media, DATA / "3min.ogg")
+    await JetStreamStore(connection).put_file(media, DATA / "3min.ogg")
     job, _ = await transcribe(connection, SubmitRequest(media=media, language="en"), 600)
     if job.state != "completed":
         raise RuntimeError(f"job {job.id} is {job.state}")

@@ -19,8 +19,8 @@ from tests.observed import pulled_by
 from v2t_stream.broker.connection import Connection
 from v2t_stream.cli.follow import states
 from v2t_stream.jobs.submission import submit
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import STAGES
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.stages import STAGES
 
 BATCH = 4  # chunks in one call of the engine: the default on a processor, here for the direct call too
 
@@ -57,7 +57,7 @@ class Pipeline:
         begun = time.perf_counter()
         # The key is new each time: the same submission twice would be one job.
         media = f"media/uploads/{secrets.token_hex(12)}/source{path.suffix}"
-        await JetStreamStore(self.connection.client).put_file(media, path)
+        await JetStreamStore(self.connection).put_file(media, path)
         run.uploaded = time.perf_counter() - begun
         request = SubmitRequest(
             media=media, title=path.name, language="en", engine=engine, word_timestamps=word_timestamps, force=True
@@ -84,7 +84,7 @@ class Pipeline:
 
     async def transcript(self, run: Run) -> Transcript:
         """What was heard."""
-        data = await JetStreamStore(self.connection.client).get(f"transcripts/{run.job}/transcript.json")
+        data = await JetStreamStore(self.connection).get(f"transcripts/{run.job}/transcript.json")
         return msgspec.json.decode(data, type=Transcript)
 
 

@@ -14,7 +14,7 @@ from v2t_stream.audio import flac
 from v2t_stream.broker.connection import Connection
 from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs.state import Job
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 _OPTIONS = Options(language="en")
 _AT_ONCE = 64
@@ -30,7 +30,7 @@ class Queue:
     async def prepare(self) -> None:
         """Store the audio that all chunks share."""
         silence = np.zeros(round(self.seconds * SAMPLE_RATE), np.int16)
-        await JetStreamStore(self.connection.client).put("media/queued/chunk.flac", flac.encode(silence))
+        await JetStreamStore(self.connection).put("media/queued/chunk.flac", flac.encode(silence))
 
     async def put(self, job: str, chunks: int) -> None:
         """What intake, download and convert would have published."""

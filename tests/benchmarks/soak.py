@@ -20,8 +20,9 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import JOBS, job_of
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import job_of
 
 _JOBS: Final = 5000
 _AT_ONCE: Final = 12
@@ -99,7 +100,7 @@ async def _work(connection: Connection, profile: str) -> tuple[_Looks, float, in
     begun = time.perf_counter()
 
     async def submit_all() -> None:
-        store = JetStreamStore(connection.client)
+        store = JetStreamStore(connection)
         for n in range(_JOBS):
             await places.acquire()
             media = f"media/uploads/{secrets.token_hex(12)}/source.flac"

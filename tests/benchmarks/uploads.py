@@ -17,12 +17,15 @@ from schemas.message import decode_as
 from schemas.notification import Notification, Upload
 from tests.benchmarks.report import Row
 from tests.harness import S3Server, Server, node, s3_server
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.host.tasks import end
 from v2t_stream.jobs.upload_sync import UploadSync
 from v2t_stream.runtime.session import announce_uploads, set_up
 from v2t_stream.store.minio_store import MinioStore
-from v2t_stream.topology.streams import BUCKET_SUBJECT, JOBS, job_of, upload_job_id
+from v2t_stream.topology.ids import upload_job_id
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import BUCKET_SUBJECT, job_of
 
 _FEW = 300
 _MANY = 1000

@@ -29,7 +29,7 @@ from v2t_stream.errors import BrokerError
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.superseded import sweep_superseded
 from v2t_stream.runtime.stalls import stalls
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.queues import queues
 from v2t_stream.topology.streams import CHUNKS, DONE, JOBS
 
@@ -127,7 +127,7 @@ class Chaos(NamedTuple):
 
     async def holds(self) -> None:
         """Nothing is wrong with any job, nor with any file once what is left of killed processes is swept."""
-        await sweep_superseded(self.connection, JetStreamStore(self.connection.client))
+        await sweep_superseded(self.connection, JetStreamStore(self.connection))
         problems = await self.oracle.problems()
         assert not problems, "\n".join(problems)
 

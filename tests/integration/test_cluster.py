@@ -23,7 +23,8 @@ from tests.harness import DATA, Server, broker, ended, node, transcribe, upload
 from tests.observed import hasten, observed, record, resumed
 from tests.patience import PATIENCE
 from tests.simulated import install
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import set_up
@@ -129,7 +130,8 @@ def _overhear(connection: Connection, *codes: int) -> asyncio.Event:
 async def _as_stored(connection: Connection, stream: str, message: Message) -> bytes | None:
     """Publish, and look at once whether it stands there."""
     await connection.publish(message)
-    return await connection.last(stream, message.subject)
+    stored = await connection.last(stream, message.subject)
+    return stored.data if stored else None
 
 
 async def _job(connection: Connection, title: str) -> str:

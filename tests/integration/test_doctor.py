@@ -17,7 +17,8 @@ from tests.clock import wrong_by
 from tests.harness import S3Server, Server, broker, node, s3_server
 from tests.observed import pulled_by
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.doctor import Finding, examine
 from v2t_stream.doctor.broker import checks, waiting
 from v2t_stream.settings import Settings
@@ -63,7 +64,7 @@ async def retype(connection: Connection, path: str, **fields: object) -> None:
 def test_without_a_broker_it_looks_at_the_machine_and_says_so(tmp_path: Path) -> None:
     """Else who has not started anything yet cannot find out why nothing starts."""
     found = doctor(tmp_path / "home", "")
-    assert set(found) == {"python", "accelerator", "engine", "downloads", "disk", "secrets", "broker"}
+    assert set(found) == {"python", "accelerator", "engine", "providers", "downloads", "disk", "secrets", "broker"}
     assert "only this machine was checked" in found["broker"]["found"]
     assert "transcribed 9 s" in found["engine"]["found"]
     assert not (tmp_path / "home").exists()  # it only looks

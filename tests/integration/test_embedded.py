@@ -20,7 +20,7 @@ from schemas.events import Submitted
 from tests.harness import ALL_STAGES
 from tests.patience import PATIENCE
 from v2t_stream.broker import embedded
-from v2t_stream.broker.connection import connect
+from v2t_stream.broker.connect import connect
 from v2t_stream.broker.embedded import embedded_broker, find_running, try_lock
 from v2t_stream.errors import BrokerError
 from v2t_stream.runtime import supervisor

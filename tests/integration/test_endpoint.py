@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.harness import ALL_STAGES, Server, broker, free_ports, node
 from tests.patience import PATIENCE
 from tests.prometheus import fetch
-from v2t_stream.broker.connection import connect
+from v2t_stream.broker.connect import connect
 from v2t_stream.cli.metrics import Where, fleet_served, stage_served
 from v2t_stream.fleet.presence import Presence
 from v2t_stream.monitoring import endpoint

@@ -23,7 +23,8 @@ from tests.conftest import Pipeline
 from tests.harness import ALL_STAGES, DATA, Node, Server, alive, node, served, transcribe, upload
 from tests.observed import NOISE, hasten, in_hand, killed, observed, record, resumed
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology.queues import pause

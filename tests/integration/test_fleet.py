@@ -18,7 +18,8 @@ from schemas.requests import SubmitRequest
 from tests.harness import DATA, Node, Simulated, ended, node, simulated, transcribe, until, upload
 from tests.observed import pulled_by
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
 from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs import operations
@@ -26,7 +27,7 @@ from v2t_stream.jobs.facts import Run
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.queues import pause, resume
 from v2t_stream.topology.streams import CHUNKS, JOBS, NODES
 
@@ -55,7 +56,7 @@ class Fleet:
 
     def __init__(self, connection: Connection, hub: Simulated, folder: Path, stack: ExitStack) -> None:
         self.connection = connection
-        self.store = JetStreamStore(connection.client)
+        self.store = JetStreamStore(connection)
         self._hub, self._folder, self._stack = hub, folder, stack
 
     def join(self, name: str, model: str, **environment: str) -> Node:

@@ -42,7 +42,7 @@ from tests.harness import DATA
 from tests.patience import PATIENCE
 from tests.unit.test_audio_decode import tone, write
 from v2t_stream import demo
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.cli.job_view import summary
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs.formats import render_all
@@ -52,7 +52,7 @@ from v2t_stream.jobs.submission import check, of_fields, parse
 from v2t_stream.jobs.uploads import is_wanted
 from v2t_stream.settings import Settings
 from v2t_stream.text import HARMFUL
-from v2t_stream.topology.streams import decode
+from v2t_stream.topology.subjects import decode
 from v2t_stream.transcription.providers import parse as parse_providers
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from tests.harness import DATA
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.submission import store_file
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 
 async def test_a_file_that_grows_while_it_is_sent_is_refused(connection: Connection, tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ async def test_a_file_that_grows_while_it_is_sent_is_refused(connection: Connect
 
     recording = threading.Thread(target=record)
     recording.start()
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     before = await store.keys("media/uploads/")
     try:
         with pytest.raises(

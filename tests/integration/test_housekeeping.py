@@ -16,7 +16,7 @@ from v2t_stream.fleet.presence import Presence, tell
 from v2t_stream.runtime import housekeeping
 from v2t_stream.runtime.housekeeping import keep_house
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ class Swept(JetStreamStore):
     """Takes everything that no object names for an orphan at once; where `away`, it cannot be reached at first."""
 
     def __init__(self, connection: Connection, *, away: bool = False) -> None:
-        super().__init__(connection.client)
+        super().__init__(connection)
         self.away = away
         self.done = asyncio.Event()
 
@@ -69,7 +69,7 @@ async def test_what_a_killed_writer_left_is_removed_by_the_product(
         await connection.publish(fact)
     await store.put("transcripts/k/transcript.srt", b"the first run's")
     orphan = "$O.v2t_transcripts.C.orphan"
-    await connection.js.publish(orphan, b"left by a writer that was killed")
+    await connection.client.jetstream().publish(orphan, b"left by a writer that was killed")
     async with keeping(connection, store, "m4"), asyncio.timeout(PATIENCE):
         await store.done.wait()
     assert not await connection.subjects("OBJ_v2t_transcripts", orphan)

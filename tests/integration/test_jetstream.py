@@ -19,14 +19,17 @@ from tests.harness import Server
 from tests.observed import pulled
 from tests.patience import PATIENCE
 from tests.proxy import Proxy
-from v2t_stream.broker.connection import Connection, Stored, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
+from v2t_stream.broker.requests import Stored
 from v2t_stream.errors import BrokerError
 from v2t_stream.host.tasks import end
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology.provision import apply
-from v2t_stream.topology.streams import CHUNKS, DEAD, JOBS, STAGES, STREAMS
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import CHUNKS, DEAD, JOBS, STREAMS
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ async def test_wrong_credentials_are_told_at_once_and_without_the_password(user:
 
 async def test_a_server_that_is_slow_to_answer_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a busy broker is called dead, and who believes it starts another one."""
-    monkeypatch.setattr("v2t_stream.broker.connection._ANSWERS", PATIENCE)
+    monkeypatch.setattr("v2t_stream.broker.connect._ANSWERS", PATIENCE)
     server = Server(tmp_path)
     server.start()
     try:
@@ -128,7 +131,7 @@ async def test_a_server_without_jetstream_is_told(tmp_path: Path) -> None:
 @pytest.fixture
 def _sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what it sends again a connection cannot tell whether it was the first to store it."""
-    monkeypatch.setattr("v2t_stream.broker.connection._ACK_TIMEOUT", PATIENCE)
+    monkeypatch.setattr("v2t_stream.broker.connection.AGAIN", PATIENCE)
 
 
 @pytest.mark.usefixtures("_sent_once")
@@ -136,7 +139,9 @@ async def test_a_fact_is_stored_once(connection: Connection) -> None:
     """Else a job that two aggregators finish is completed twice."""
     assert await connection.publish(submitted(title="first"))
     assert not await connection.publish(submitted(title="second"))
-    assert b"first" in (await connection.last(JOBS, submitted().subject) or b"")
+    stored = await connection.last(JOBS, submitted().subject)
+    assert stored
+    assert b"first" in stored.data
     both = [ChunkDone(job="race", n=0, start=0, end=1, node=str(i)) for i in range(20)]
     assert sum(await asyncio.gather(*map(connection.publish, both))) == 1
 
@@ -150,12 +155,12 @@ async def test_what_a_lagging_replica_still_has_is_not_believed(
     """
     stale = submitted()
     await connection.publish(stale)
-    answer = await connection._direct(JOBS, {"multi_last": [stale.subject], "batch": 1})
+    answer = await connection.direct(JOBS, multi_last=[stale.subject], batch=1)
 
-    async def lagging(*_: object) -> object:
+    async def lagging(*_: object, **__: object) -> object:
         return answer
 
-    monkeypatch.setattr(connection, "_direct", lagging)
+    monkeypatch.setattr(connection, "direct", lagging)
     assert await connection.any_of(JOBS, ["v2t.job.job.failed", stale.subject])
     await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": stale.subject})
     assert not await connection.any_of(JOBS, ["v2t.job.job.failed", stale.subject])
@@ -176,7 +181,9 @@ async def test_progress_replaces_what_was_said_before(connection: Connection) ->
     for done in (1.0, 2.0):
         assert await connection.publish(Progress(job="job", stage="convert", done=done))
     assert await connection.subjects(JOBS, "v2t.job.>") == ["v2t.job.job.progress.convert"]
-    assert b"2.0" in (await connection.last(JOBS, "v2t.job.job.progress.convert") or b"")
+    stored = await connection.last(JOBS, "v2t.job.job.progress.convert")
+    assert stored
+    assert b"2.0" in stored.data
     assert await connection.last(JOBS, "v2t.job.job.progress.download") is None
 
 

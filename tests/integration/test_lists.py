@@ -15,7 +15,8 @@ from stages.download import Download
 from tests.harness import DATA, Node, Server, ended, simulated, until, upload
 from tests.patience import PATIENCE
 from tests.web import Web, web
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
 from v2t_stream.fleet.presence import Presence
 from v2t_stream.jobs import operations
@@ -26,8 +27,10 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import JOBS, SUBMIT_SUBJECT, child_id, inbox_epoch, job_id
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.ids import child_id, inbox_epoch, job_id
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 
 class Running(NamedTuple):
@@ -43,7 +46,7 @@ class House:
         self.machine = running.machine
         self.site = running.site
         self.connection = connection
-        self.store = JetStreamStore(connection.client)
+        self.store = JetStreamStore(connection)
         self.language = language
         self._count = itertools.count()
 
@@ -87,7 +90,7 @@ async def house(running: Running) -> AsyncIterator[House]:
 
 async def test_a_feed_sent_by_any_client_is_a_job_for_each_episode(house: House) -> None:
     """A playlist works with our command line only; or its videos are downloaded in one piece."""
-    ack = await house.connection.js.publish(SUBMIT_SUBJECT, f"{house.site.url}/feed/3".encode())
+    ack = await house.connection.client.jetstream().publish(SUBMIT_SUBJECT, f"{house.site.url}/feed/3".encode())
     job = await ended(house.connection, job_id(await inbox_epoch(house.connection), ack.seq))
     assert (job.state, job.title, job.reason) == ("completed", "A podcast", "")
     assert [(part.id, part.state, part.title) for part in job.parts] == [

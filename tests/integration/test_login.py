@@ -21,7 +21,8 @@ from nacl.signing import SigningKey
 from tests.harness import Server
 from tests.secured import Secured, secured
 from v2t_stream.access import certificates, credentials
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError, SettingsError
 from v2t_stream.runtime.session import set_up

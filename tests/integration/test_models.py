@@ -24,7 +24,8 @@ from v2t_stream.models import origin, shared
 from v2t_stream.models.fetching import Models, Transfer
 from v2t_stream.models.folder import Manifest, ModelFile, ModelFolder, sha256_of
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore, ObjectStore
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.store.protocol import ObjectStore
 
 TINY = origin("tiny", "faster-whisper")
 assert TINY
@@ -75,7 +76,7 @@ class Machine:
 async def fleet(folder: Path) -> AsyncIterator[tuple[ObjectStore, dict[str, str]]]:
     """A broker's store, and how a machine reaches it."""
     async with broker(folder) as (server, connection):
-        yield JetStreamStore(connection.client), {"NATS_URL": server.url}
+        yield JetStreamStore(connection), {"NATS_URL": server.url}
 
 
 @pytest.mark.parametrize(("kind", "engine"), [("nats", "faster-whisper"), ("minio", "whisper-cpp")])

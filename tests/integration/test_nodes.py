@@ -21,14 +21,16 @@ from tests.harness import ALL_STAGES, DATA, Server, broker, ended, until, upload
 from tests.observed import hasten
 from tests.patience import PATIENCE
 from tests.simulated import install
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
 from v2t_stream.errors import StoreAway
 from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
-from v2t_stream.topology.streams import JOBS, STAGES, Consumer
+from v2t_stream.topology.stages import STAGES, Consumer
+from v2t_stream.topology.streams import JOBS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 RESTARTING = re.compile(r"restarting( in \d+ s)?, \d+ failures? in a row")

@@ -18,9 +18,12 @@ import pytest
 
 from tests.patience import PATIENCE
 from v2t_stream.broker.client import NatsClient
+from v2t_stream.broker.requests import Requests
 from v2t_stream.errors import ObjectMissing, StoreError
 from v2t_stream.store import jetstream_bucket
-from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS
+from v2t_stream.store.record import Copy
 
 CHUNK = jetstream_bucket._CHUNK
 DAY = 86_400
@@ -91,7 +94,7 @@ async def client(server: Server) -> AsyncIterator[NatsClient]:
 
 @pytest.fixture
 async def store(client: NatsClient) -> JetStreamStore:
-    store = JetStreamStore(client, timeout=5)
+    store = JetStreamStore(Requests(client, "here"), timeout=5)
     await store.create(media_max_age=DAY)
     return store
 
@@ -144,9 +147,9 @@ async def test_creating_again_changes_what_is_kept(store: JetStreamStore, client
 
 async def test_without_buckets(client: NatsClient) -> None:
     with pytest.raises(StoreError, match="no such bucket"):
-        await JetStreamStore(client).put("media/j/a", b"x")
+        await JetStreamStore(Requests(client, "here")).put("media/j/a", b"x")
     with pytest.raises(StoreError):
-        await JetStreamStore(client).get("media/j/a")
+        await JetStreamStore(Requests(client, "here")).get("media/j/a")
 
 
 @pytest.mark.parametrize("size", [10, 3_000_000])
@@ -252,7 +255,7 @@ async def test_two_writers_of_one_key_leave_one_object(server: Server, store: Je
     async with connected(server) as one, connected(server) as two:
         for _ in range(20):
             candidates = [os.urandom(1_500_000) for _ in range(4)]
-            writers = [JetStreamStore(client, timeout=5) for client in (one, two, one, two)]
+            writers = [JetStreamStore(Requests(client, "here"), timeout=5) for client in (one, two, one, two)]
             await asyncio.gather(
                 *(writer.put("transcripts/j/t", data) for writer, data in zip(writers, candidates, strict=True))
             )
@@ -274,7 +277,7 @@ async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
     server = Server(tmp_path, "jetstream { max_file_store: 5MB }\n")
     try:
         async with connected(server) as client:
-            store = JetStreamStore(client, timeout=5)
+            store = JetStreamStore(Requests(client, "here"), timeout=5)
             await store.create(media_max_age=DAY)
             await store.put("media/j/a", b"small")
             with pytest.raises(StoreError, match=r"could not store media/j/a: the NATS server has no room left"):
@@ -295,7 +298,7 @@ async def test_a_full_disk_here_is_told_in_a_sentence(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     await store.put("media/j/a", b"x")
-    monkeypatch.setattr(jetstream_bucket.Copy, "take", full)
+    monkeypatch.setattr(Copy, "take", full)
     with pytest.raises(StoreError, match=r"fetch media/j/a into .*/a: No space left on device: free some space there"):
         await store.get_file("media/j/a", tmp_path / "a")
     assert not files(tmp_path)

@@ -11,9 +11,9 @@ from schemas.events import Failed, Rerun
 from tests.harness import DATA, Simulated, ended, simulated
 from tests.oracle import Oracle, Recording
 from tests.people import Offer, People
-from v2t_stream.broker.connection import connect
+from v2t_stream.broker.connect import connect
 from v2t_stream.jobs.formats import FORMATS
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 MODELS: Final = ("sim/x1000-signed", "sim/x1001-signed")
 
@@ -31,7 +31,7 @@ async def test_what_is_false_does_not_escape_the_oracle(machines: Simulated, tmp
         people = People(connection, Offer([recording], MODELS, ""), tmp_path / "person", 0)
         for model in MODELS:
             await ended(connection, await people.submit_as(recording, model, force=True))
-        oracle, store = Oracle(connection, [recording]), JetStreamStore(connection.client)
+        oracle, store = Oracle(connection, [recording]), JetStreamStore(connection)
         for job in (await oracle.jobs()).values():
             await oracle.learn(job)
         assert not await oracle.problems()

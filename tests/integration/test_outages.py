@@ -27,7 +27,7 @@ from tests.small_disk import small_disk
 from v2t_stream.broker.connection import Connection
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs.submission import submit
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.queues import pause
 from v2t_stream.topology.streams import CHUNKS
 
@@ -45,7 +45,7 @@ class House(NamedTuple):
 
     @property
     def store(self) -> JetStreamStore:
-        return JetStreamStore(self.connection.client)
+        return JetStreamStore(self.connection)
 
 
 @pytest.fixture

@@ -17,16 +17,18 @@ from schemas.transcript import Segment
 from stages.aggregate import Aggregate
 from tests.harness import Server, broker
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import Presence
 from v2t_stream.runtime.session import drifted, set_up, store_drifted
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.queues import pause, queues
-from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS, LAYOUT, STAGES, STREAMS, stage_row
+from v2t_stream.topology.stages import STAGES, stage_row
+from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS, LAYOUT, STREAMS
 
 DAY = 86_400 * 10**9  # ns
 
@@ -86,7 +88,7 @@ async def supervised(connection: Connection, stage: Any, home: Path) -> AsyncIte
     """A worker that runs `stage`, started again where it ends by an error, as the supervisor does."""
     settings = Settings(data_dir=str(home), node="here")
     stop = asyncio.Event()
-    resources = Resources(settings, connection, JetStreamStore(connection.client), Presence("here", "test"))
+    resources = Resources(settings, connection, JetStreamStore(connection), Presence("here", "test"))
 
     async def run() -> None:
         while not stop.is_set():
@@ -150,7 +152,7 @@ async def test_a_fact_that_an_older_consumer_did_not_take_is_taken_up(connection
     await older(connection, f"{JOBS}.aggregate", filter_subject="v2t.job.*.chunk.*", filter_subjects=None)
     chunk = ChunkDone(job="job", n=0, start=0, end=1, segments=(Segment(start=0, end=1, text="words"),))
     settings = Settings(data_dir=str(tmp_path))
-    resources = Resources(settings, connection, JetStreamStore(connection.client), Presence("here", "aggregate"))
+    resources = Resources(settings, connection, JetStreamStore(connection), Presence("here", "aggregate"))
 
     async def taken(count: int) -> None:
         while (await connection.api(f"CONSUMER.INFO.{JOBS}.aggregate"))["ack_floor"]["consumer_seq"] < count:
@@ -179,7 +181,7 @@ async def test_what_is_there_keeps_its_own_unless_told(connection: Connection) -
     await set_up(connection, Settings(facts_days=1, media_hours=1))
     assert (await config(connection, JOBS))["max_age"] == 5 * DAY
     assert (await config(connection, f"{JOBS}.convert"))["ack_wait"] == 7 * 10**9
-    assert (await JetStreamStore(connection.client).lifetimes())["media"] == 72 * 3600
+    assert (await JetStreamStore(connection).lifetimes())["media"] == 72 * 3600
     assert [str(drift) for drift in await drifted(connection, Settings())] == [
         "stream V2T_JOBS: max_age is 5 d, should be 30 d",
         "consumer convert: ack_wait is 7 s, should be 30 s",
@@ -190,7 +192,7 @@ async def test_what_is_there_keeps_its_own_unless_told(connection: Connection) -
     assert await drifted(connection, told) == []
     assert (await config(connection, JOBS))["max_age"] == DAY
     assert (await config(connection, JOBS))["description"] == "mine"
-    assert (await JetStreamStore(connection.client).lifetimes())["media"] == 3600
+    assert (await JetStreamStore(connection).lifetimes())["media"] == 3600
     assert [queue.name for queue in await queues(connection) if queue.paused] == ["download"]
 
 
@@ -244,7 +246,7 @@ async def test_what_is_missing_is_made_and_all_is_as_it_should_be_at_once(tmp_pa
             missing = await drifted(connection, Settings())
             consumers = sum(len(row.consumers) for row in STAGES)
             assert len(missing) == len(STREAMS) + consumers
-            store = JetStreamStore(connection.client)
+            store = JetStreamStore(connection)
             assert [str(one) for one in await store_drifted(store, Settings())] == [
                 "bucket media is missing",
                 "bucket transcripts is missing",

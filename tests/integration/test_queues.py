@@ -17,8 +17,9 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.dead_letters import Dead, dead_letters, redrive, remove
+from v2t_stream.topology.ids import inbox_epoch, job_id
 from v2t_stream.topology.queues import Queue, pause, queues, resume
-from v2t_stream.topology.streams import SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 
 @pytest.fixture

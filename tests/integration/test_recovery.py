@@ -32,8 +32,10 @@ from v2t_stream.runtime import recovery, stalls
 from v2t_stream.runtime.recovery import Recovery, recover
 from v2t_stream.runtime.stalls import resting, unfinished
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS, JetStreamStore
-from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, JOBS, stage_row
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, JOBS
 
 SUBMITTED = Submitted(job="job", title="talk", url="http://127.0.0.1/x")
 DOWNLOADED = Downloaded(job="job", title="Talk", source="http://x/y", media="media/job/source", size=1, seconds=1)
@@ -93,7 +95,8 @@ async def left(connection: Connection, durable: str) -> int:
 
 
 async def sent(connection: Connection, message: Message) -> int:
-    return await connection.last_sequence(JOBS, message.subject)
+    stored = await connection.last(JOBS, message.subject)
+    return stored.sequence if stored else 0
 
 
 # -- jobs
@@ -382,7 +385,7 @@ async def test_a_job_recovers_from_the_loss_of_streams(
     assert job.completed
     assert not job.completed.gaps
     assert len(job.chunks) == 6
-    assert await JetStreamStore(connection.client).get(f"{job.completed.transcript}.txt")
+    assert await JetStreamStore(connection).get(f"{job.completed.transcript}.txt")
     assert await connection.messages(DONE) == 1
 
 

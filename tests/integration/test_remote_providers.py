@@ -10,13 +10,15 @@ import pytest
 from schemas.options import Options
 from tests.patience import PATIENCE
 from tests.remote_api import Answer, Api, remote_api
-from v2t_stream.errors import Reject, Retry
+from v2t_stream.errors import Reject, Retry, Unusable
 from v2t_stream.models.fetching import Models
 from v2t_stream.settings import Settings
 from v2t_stream.transcription.chain import Chain, Heard
-from v2t_stream.transcription.link import Unusable
-from v2t_stream.transcription.providers import CustomHttp, ElevenLabs, OpenAI, Provider, Response
+from v2t_stream.transcription.provider import Provider
+from v2t_stream.transcription.remote.custom_http import CustomHttp, Response
+from v2t_stream.transcription.remote.elevenlabs import ElevenLabs
 from v2t_stream.transcription.remote.http import _retry_after
+from v2t_stream.transcription.remote.openai import OpenAI
 
 KEY = "sk-very-secret-1234567890"
 FLAC = b"fLaC and so on"
@@ -60,7 +62,7 @@ def spoken(heard: Heard) -> list[tuple[float, float, str]]:
 async def test_openai(api: Api) -> None:
     """Else the best known service gets a request it does not understand."""
     api.answers = [Answer(VERBOSE)]
-    heard = await hear(openai(api, prompt="Rover"), language="en")
+    heard = await hear(openai(api, prompt="Rover"), language="en")  # another server than OpenAI's: whisper-1
     (asked,) = api.asked
     assert asked.path == "/v1/audio/transcriptions"
     assert asked.headers["Authorization"] == f"Bearer {KEY}"
@@ -103,8 +105,71 @@ async def test_openai_models_without_times_and_translation(api: Api) -> None:
     assert api.asked[1].path == "/v1/audio/translations"
     assert {name for name, _ in api.asked[1].fields} == {"model", "response_format"}
     assert heard.transcription.language == "en"
-    with pytest.raises(Reject, match="gives no times of words"):
+    with pytest.raises(Retry, match="paid gives no times of words with the model 'gpt-4o-transcribe'"):
         await hear(openai(api, model="gpt-4o-transcribe"), word_timestamps=True)
+    assert len(api.asked) == 2
+
+
+async def test_gpt_transcribe_is_asked_in_its_own_words(api: Api) -> None:
+    """It refuses each call that names a `language` or asks for times, or that has a bracket in a keyword."""
+    api.answers = [Answer({"text": "The black dog.", "languages": [{"code": "en"}, {"code": "fr"}]})]
+    wish = {"language": "en", "prompt": "Ahab.", "hotwords": "Queequeg, <Tashtego>,, Queequeg", "temperature": 0.5}
+    heard = await hear(openai(api, model="gpt-transcribe", prompt="Rover."), **wish)
+    assert sorted(api.asked[0].fields) == [
+        ("keywords[]", "Queequeg"),
+        ("keywords[]", "Tashtego"),
+        ("languages[]", "en"),
+        ("model", "gpt-transcribe"),
+        ("prompt", "Rover. Ahab."),
+        ("response_format", "json"),
+        ("temperature", "0.5"),
+    ]
+    assert spoken(heard) == [(0.0, 2.0, "The black dog.")]
+    heard = await hear(openai(api, model="openai/gpt-transcribe-2026-07-28"))  # as gateways name it
+    assert {name for name, _ in api.asked[1].fields} == {"model", "response_format"}
+    assert heard.transcription.language == "en"
+    api.answers = [Answer({"text": "Mm.", "languages": []})]
+    assert (await hear(openai(api, model="gpt-transcribe"))).transcription.language == ""
+
+
+async def test_a_model_that_tells_speakers_apart_takes_no_prompt(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """It refuses each call that has one."""
+    api.answers = [Answer({"text": "The black dog."})]
+    await hear(openai(api, model="gpt-4o-transcribe-diarize", prompt="Rover"), prompt="Ahab", hotwords="Queequeg")
+    assert {name for name, _ in api.asked[0].fields} == {"model", "response_format"}
+    assert "paid takes no prompt: it transcribes without" in caplog.messages
+
+
+def test_the_default_model_is_one_that_the_server_has() -> None:
+    """OpenAI's servers withdraw whisper-1, which other servers call what they have."""
+    assert OpenAI(type="openai").model == "gpt-transcribe"
+    assert OpenAI(type="openai", base_url="http://localhost:8000/v1").model == "whisper-1"
+    assert OpenAI(type="openai", model="whisper-1").model == "whisper-1"
+
+
+GONE = {"error": {"message": "The model `whisper-1` has been deprecated", "code": "model_not_found"}}
+
+
+@pytest.mark.parametrize("status", [400, 404, 410])
+async def test_a_withdrawn_model_is_named_with_what_to_use_instead(
+    api: Api, status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On 26 February 2027 a chain stops working, with an error that names the address; or each chunk counts as bad."""
+    monkeypatch.setattr(OpenAI, "HOST", "127.0.0.1")  # where the API is played
+    api.answers = [Answer(GONE, status)]
+    with pytest.raises(Unusable, match=f"answered {status}: .* withdr.* 'whisper-1' on 26 February 2027: use 'gpt-tr"):
+        await hear(openai(api, model="whisper-1"))
+    assert any("withdraw" in message and "'gpt-transcribe'" in message for message in caplog.messages)  # and before
+    api.answers = [Answer({"error": {"message": "The audio is too short"}}, 400)]
+    with pytest.raises(Reject, match="too short"):  # the chunk's own fault
+        await hear(openai(api, model="whisper-1"))
+
+
+async def test_another_server_may_keep_what_openai_withdraws(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """One's own server is warned of for the end of a model that it has under this name."""
+    api.answers = [Answer(VERBOSE)]
+    await hear(openai(api, model="whisper-1"))
+    assert not caplog.records
 
 
 async def test_openai_is_told_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
@@ -194,7 +259,7 @@ async def test_elevenlabs(api: Api) -> None:
     assert spoken(heard) == [(0.0, 0.5, "Hi there."), (0.6, 0.9, "Dog")]
     assert [word.text for word in heard.transcription.segments[0].words] == ["Hi", "there."]
     assert heard.transcription.language == "en"
-    with pytest.raises(Reject, match="does not translate"):
+    with pytest.raises(Retry, match="labs does not translate"):
         await hear(provider, task="translate")
 
 
@@ -273,7 +338,7 @@ async def test_a_service_that_cannot_be_asked_to_translate_is_not_asked(api: Api
     """A transcript in the speaker's language says that it is the English translation."""
     api.answers = [Answer(VERBOSE)]
     url = f"{api.url}/asr"
-    with pytest.raises(Reject, match=r"house cannot be asked to translate: its form has neither \{task\} nor \{tra"):
+    with pytest.raises(Retry, match="house does not translate as it is set up"):
         await hear(CustomHttp(type="custom_http", name="house", url=url), task="translate")
     assert not api.asked
     await hear(CustomHttp(type="custom_http", name="house", url=f"{url}?task={{task}}"), task="translate")

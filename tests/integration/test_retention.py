@@ -17,8 +17,9 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.jobs import previous
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.minio_store import MinioStore
-from v2t_stream.store.protocol import JetStreamStore, ObjectStore
+from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.streams import DEAD, DONE, JOBS
 
 MOMENT = 1.5 / 86_400  # days: long enough to see that it is there
@@ -57,7 +58,7 @@ async def test_facts_dead_letters_and_media_expire_and_transcripts_stay(tmp_path
     async with broker(tmp_path) as (_, connection):
         settings = Settings(facts_days=MOMENT, dead_days=MOMENT, media_hours=MOMENT * 24)
         await set_up(connection, settings, told=True)
-        store = JetStreamStore(connection.client)
+        store = JetStreamStore(connection)
         await store_everything(connection, store)
         await gone(lambda: connection.subjects(JOBS, "v2t.job.>"))
         await gone(lambda: connection.subjects(DEAD, "v2t.dead.>"))
@@ -79,7 +80,7 @@ async def test_transcripts_expire_where_they_are_told_to_and_are_then_made_again
     """Else who must not keep what was said keeps it, or gets pointed to a transcript that is not there any more."""
     async with broker(tmp_path) as (_, connection):
         await set_up(connection, Settings(transcript_days=MOMENT), told=True)
-        store = JetStreamStore(connection.client)
+        store = JetStreamStore(connection)
         await store_everything(connection, store)
         await gone(lambda: store.size("transcripts/job/transcript.json"))
         assert await previous.find(connection, store, "youtube:x", Options(model="demo")) is None
@@ -91,7 +92,7 @@ async def test_transcripts_expire_where_they_are_told_to_and_are_then_made_again
 async def test_what_is_there_already_expires_too_once_it_is_told_to(tmp_path: Path) -> None:
     """Else a setting that is made today counts for what comes, and the full disk stays full."""
     async with broker(tmp_path) as (_, connection):
-        store = JetStreamStore(connection.client)
+        store = JetStreamStore(connection)
         await store_everything(connection, store)
         await set_up(connection, Settings(facts_days=MOMENT, dead_days=0), told=True)
         await gone(lambda: connection.subjects(JOBS, "v2t.job.>"))

@@ -38,21 +38,12 @@ from v2t_stream.jobs.operations import cancel
 from v2t_stream.monitoring.survey import Surveyor
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.minio_store import MinioStore
-from v2t_stream.store.protocol import JetStreamStore
+from v2t_stream.topology.ids import inbox_epoch
 from v2t_stream.topology.queues import queues
-from v2t_stream.topology.streams import (
-    BUCKET_SUBJECT,
-    CHUNKS,
-    DEAD,
-    DONE,
-    INBOX,
-    JOBS,
-    NODES,
-    STREAMS,
-    SUBMIT_SUBJECT,
-    inbox_epoch,
-)
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, NODES, STREAMS
+from v2t_stream.topology.subjects import BUCKET_SUBJECT, SUBMIT_SUBJECT
 
 CLIP = str(DATA / "5s.flac")
 _numbers = itertools.count()
@@ -95,8 +86,8 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "see the fleet": ({"operator", "worker", "viewer"}, fleet),
     "see all queues": ({"operator", "worker", "viewer"}, queues),
     "count everything": ({"operator", "worker", "viewer"}, lambda c: Surveyor(c).look()),
-    "see shared models": ({"operator", "worker", "viewer"}, lambda c: JetStreamStore(c.client).keys("models/")),
-    "share a model": ({"operator"}, lambda c: JetStreamStore(c.client).put(f"models/{new()}/x", b"x")),
+    "see shared models": ({"operator", "worker", "viewer"}, lambda c: JetStreamStore(c).keys("models/")),
+    "share a model": ({"operator"}, lambda c: JetStreamStore(c).put(f"models/{new()}/x", b"x")),
     "list dead letters": ({"operator", "worker", "viewer"}, dead_letters),
     "remove a dead letter": ({"operator"}, lambda c: c.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": 1, "no_erase": True})),
     "copy a stream": (
@@ -106,34 +97,34 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "see a queue": ({"operator", "worker", "viewer"}, lambda c: c.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-cpu")),
     "read a transcript": (
         {"operator", "worker", "viewer"},
-        lambda c: JetStreamStore(c.client, timeout=5).get("transcripts/kept/transcript.txt"),
+        lambda c: JetStreamStore(c, timeout=5).get("transcripts/kept/transcript.txt"),
     ),
     "read a long transcript": (
         {"operator", "worker", "viewer"},
-        lambda c: JetStreamStore(c.client, timeout=5).get("transcripts/long/transcript.txt"),
+        lambda c: JetStreamStore(c, timeout=5).get("transcripts/long/transcript.txt"),
     ),
-    "read media": ({"operator", "worker"}, lambda c: JetStreamStore(c.client, timeout=5).get("media/kept/source")),
+    "read media": ({"operator", "worker"}, lambda c: JetStreamStore(c, timeout=5).get("media/kept/source")),
     "send a file": (
         {"operator", "submitter"},
-        lambda c: JetStreamStore(c.client).put(f"media/uploads/{new()}/source", os.urandom(3_000_000)),
+        lambda c: JetStreamStore(c).put(f"media/uploads/{new()}/source", os.urandom(3_000_000)),
     ),
     "replace the media of a job": (
         {"operator", "worker"},
-        lambda c: JetStreamStore(c.client).put("media/kept/source", b"media"),
+        lambda c: JetStreamStore(c).put("media/kept/source", b"media"),
     ),
     "read what was sent": (
         {"operator", "worker"},
-        lambda c: JetStreamStore(c.client, timeout=5).get("media/uploads/kept/source"),
+        lambda c: JetStreamStore(c, timeout=5).get("media/uploads/kept/source"),
     ),
     "see under which keys something was sent": (
         {"operator", "worker", "viewer"},
-        lambda c: JetStreamStore(c.client).delete_prefix("media/uploads/no"),
+        lambda c: JetStreamStore(c).delete_prefix("media/uploads/no"),
     ),
     "store a transcript": (
         {"operator", "worker"},
-        lambda c: JetStreamStore(c.client).put(f"transcripts/{new()}/transcript.txt", b"x"),
+        lambda c: JetStreamStore(c).put(f"transcripts/{new()}/transcript.txt", b"x"),
     ),
-    "remove media": ({"operator", "worker"}, lambda c: JetStreamStore(c.client).delete(f"media/{new()}/source")),
+    "remove media": ({"operator", "worker"}, lambda c: JetStreamStore(c).delete(f"media/{new()}/source")),
     "take a chunk": ({"operator", "worker"}, lambda c: take(c, CHUNKS, "transcribe-cpu")),
     "take a chunk for anybody": ({"operator", "worker"}, lambda c: take(c, CHUNKS, "transcribe-any", "any")),
     "take a submission": ({"operator", "worker"}, lambda c: take(c, INBOX, "intake")),
@@ -164,7 +155,7 @@ def filled(broker: Secured) -> Secured:
 
     async def fill() -> None:
         async with await broker.connect("operator") as connection:
-            store = JetStreamStore(connection.client)
+            store = JetStreamStore(connection)
             await store.put("media/kept/source", b"media")
             await store.put("media/uploads/kept/source", os.urandom(2_500_000))
             await store.put("transcripts/kept/transcript.txt", b"text")
@@ -254,7 +245,7 @@ async def test_the_server_cannot_be_had_to_publish_what_a_role_may_not(role: str
 async def test_a_worker_cancels_a_job_without_an_error_though_it_may_not_tidy_up(filled: Secured) -> None:
     """Else it is told that it may not, about a job that is cancelled."""
     async with await filled.connect("worker") as worker:
-        job, store = new(), JetStreamStore(worker.client)
+        job, store = new(), JetStreamStore(worker)
         await worker.publish(Submitted(job=job, title="t", media="media/uploads/kept/source"))
         await cancel(worker, store, await read(worker, job))
         assert (await read(worker, job)).state == "cancelled"
@@ -271,7 +262,7 @@ async def test_nobody_hears_the_answers_to_another_role(filled: Secured) -> None
 
         await viewer.client.subscribe("_INBOX.>", cb=hear)
         await viewer.client.flush()
-        await JetStreamStore(worker.client).get("media/kept/source")
+        await JetStreamStore(worker).get("media/kept/source")
         await worker.last(JOBS, "v2t.job.x.submitted")
         assert not heard
         await viewer.last(JOBS, "v2t.job.x.submitted")
@@ -339,7 +330,7 @@ async def test_minio_tells_of_uploads_as_the_notifier(filled: Secured, tmp_path:
             async with asyncio.timeout(PATIENCE):
                 while not (told := await operator.last(INBOX, BUCKET_SUBJECT)):
                     await asyncio.sleep(0.1)
-        assert b"a.flac" in told
+        assert b"a.flac" in told.data
     finally:
         minio.stop()
 

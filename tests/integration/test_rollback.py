@@ -17,7 +17,8 @@ from tests.acceptance.test_cli import Terminal
 from tests.harness import DATA, Node, Server, alive, ended, node, until, upload
 from tests.patience import PATIENCE
 from tests.simulated import install
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.lineage import Mark
 from v2t_stream.cli.follow import follow
 from v2t_stream.errors import StoreChanged
@@ -26,7 +27,9 @@ from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology.epochs import Seen, renew, renew_if_rolled_back
-from v2t_stream.topology.streams import EPOCH_HEADER, INBOX, JOBS, SUBMIT_SUBJECT, inbox_epoch, job_id
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.streams import EPOCH_HEADER, INBOX, JOBS
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 
 async def done(connection: Connection, title: str) -> str:

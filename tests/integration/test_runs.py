@@ -24,7 +24,8 @@ from stages.aggregate import Aggregate
 from stages.convert import Convert
 from tests.harness import DATA, Server, Simulated, ended, node, simulated, until, upload
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
 from v2t_stream.fleet.presence import NodeInfo, Presence, fleet
 from v2t_stream.host.tasks import end
@@ -38,7 +39,8 @@ from v2t_stream.jobs.superseded import sweep_superseded
 from v2t_stream.monitoring.survey import jobs_by_state
 from v2t_stream.runtime.stage import Resources, Stage
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import Found, JetStreamStore
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.store.protocol import Found
 from v2t_stream.topology.queues import pause, resume
 from v2t_stream.topology.streams import CHUNKS, JOBS
 
@@ -69,7 +71,7 @@ class Sleepy(OnS3):
     """Stores the first object whose key ends so, and then nothing until it is woken."""
 
     def __init__(self, connection: Connection, at: str) -> None:
-        super().__init__(connection.client)
+        super().__init__(connection)
         self._at = at
         self.asleep = asyncio.Event()
         self.awake = asyncio.Event()
@@ -137,7 +139,7 @@ async def start(connection: Connection, clip: str = "3min.ogg", **options: Any) 
 async def words(connection: Connection, job: Job) -> Transcript:
     """What the job has ended with; each format says the same."""
     assert job.completed, job.reason
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     transcript = await stored(store, job.completed.transcript)
     for format_ in FORMATS:
         text = (await store.get(f"{job.completed.transcript}.{format_}")).decode()
@@ -193,7 +195,7 @@ async def test_who_slept_while_storing_spoils_no_transcript(connection: Connecti
     assert told.models == (NEW,)
     # What is remembered of each model has that model's words alone.
     assert second.downloaded
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     for model in (OLD, NEW):
         options = SubmitRequest(model=model, language="en")
         before = await previous.find(connection, store, second.downloaded.origin, options)
@@ -325,7 +327,7 @@ OF_MINIO = {"minio_endpoint": "127.0.0.1:9"}
 async def test_the_copies_of_an_upload_are_of_the_latest_run(nats: tuple[Server, Connection]) -> None:
     """Else who slept while it stored them leaves old words beside the upload, where people look for them."""
     _, connection = nats
-    store = OnS3(connection.client)
+    store = OnS3(connection)
     resources = Resources(Settings(**OF_MINIO), connection, store, Presence("here", "aggregate"))
     await publish(connection, Submitted(job="job", title="t", url=MEDIA.source), MEDIA, result("old"), converted())
     sleeper = await asleep(connection, Aggregate, converted(), "talk.json", **OF_MINIO)
@@ -355,7 +357,7 @@ async def test_what_is_left_of_older_runs_is_swept_unless_something_points_to_it
 ) -> None:
     """Else each retry whose machine died at its end leaves files for good, or another job loses its transcript."""
     _, connection = nats
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     await publish(connection, Submitted(job="job", title="t", url="http://x"), MEDIA)
     await completed(connection, store, "old", 0)
     old = await store.keys("transcripts/")
@@ -377,7 +379,7 @@ async def test_what_is_left_of_older_runs_is_swept_unless_something_points_to_it
 async def test_a_transcript_that_was_only_begun_is_swept(nats: tuple[Server, Connection], then: str) -> None:
     """Else half a transcript, of a job that was given up for another model or for good, stays for good."""
     _, connection = nats
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     await publish(connection, Submitted(job="job", title="t", url="http://x"), MEDIA, result("old"), converted())
     sleeper = await asleep(connection, Aggregate, converted(), "transcript.srt")
     assert await sweep_superseded(connection, store) == 0  # somebody may be at it
@@ -395,7 +397,7 @@ async def test_a_transcript_that_was_only_begun_is_swept(nats: tuple[Server, Con
 
 async def test_the_transcript_of_a_forgotten_job_is_that_of_its_latest_run(nats: tuple[Server, Connection]) -> None:
     """Else a month after a retry nobody comes by the words any more, or gets the old ones."""
-    store = JetStreamStore(nats[1].client)
+    store = JetStreamStore(nats[1])
     assert await last_prefix(store, "forgotten") is None
     for run in ("", "2/", "10/"):
         await store.put(f"transcripts/forgotten/{run}transcript.json", b"{}")

@@ -14,15 +14,17 @@ from schemas.requests import SubmitRequest
 from tests.harness import DATA, Simulated, ended, simulated
 from tests.patience import PATIENCE
 from tests.web import PASSWORD, TOKEN, USER, Web, web
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.dead_letters import dead_letters, redrive
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import DEAD, DONE, JOBS, SUBMIT_SUBJECT, job_of
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.streams import DEAD, DONE, JOBS
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT, job_of
 
 MARK = "hush"  # in every secret here
 
@@ -52,7 +54,7 @@ def with_login(site: Web, path: str, password: str = PASSWORD) -> str:
 
 async def shown(there: Simulated, connection: Connection) -> str:
     """All that a viewer can read, what commands say, and what is logged."""
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     seen = [
         stored.subject + stored.data.decode()
         for stream in (JOBS, DEAD, DONE)
@@ -110,7 +112,7 @@ async def test_a_refused_submission_is_sent_again_as_it_was_and_shown_without_it
     there: Simulated, connection: Connection, site: Web
 ) -> None:
     """Else a viewer reads it in the dead letter; or what is driven again has lost what its download needs."""
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     sent = b'{"language": "klingon", "url": "' + with_login(site, "private\\/5s.flac").encode() + b'"}'
     await connection.submit(SUBMIT_SUBJECT, sent, "x")
     async with asyncio.timeout(PATIENCE):
@@ -137,14 +139,14 @@ async def test_entries_of_a_list_that_differ_in_their_tokens_are_each_done(
     assert [child.state for child in job.parts] == ["completed", "completed"], [child.reason for child in job.parts]
     assert [child.submitted and child.submitted.url for child in job.parts] == [f"{site.url}/private/20s-1.flac"] * 2
     keys = [child.submitted.link for child in job.parts if child.submitted]
-    links = [await JetStreamStore(connection.client).get(key) for key in keys]
+    links = [await JetStreamStore(connection).get(key) for key in keys]
     assert links == [f"{site.url}/private/20s-1.flac?token={TOKEN}{n}".encode() for n in (1, 2)]
     assert MARK not in await shown(there, connection)
 
 
 async def test_the_secret_of_a_cancelled_job_goes_with_it(there: Simulated, connection: Connection, site: Web) -> None:
     """Else a password lies there for days though nobody needs it."""
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     job, _ = await submit(connection, SubmitRequest(url=with_login(site, "stalls/5s.flac")))
     async with asyncio.timeout(PATIENCE):
         while not await store.keys(f"media/{job}/"):

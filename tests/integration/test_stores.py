@@ -16,11 +16,12 @@ import pytest
 
 from tests.harness import S3Server, Server, bytes_in, s3_server
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import connect
+from v2t_stream.broker.connect import connect
 from v2t_stream.errors import ObjectMissing, StoreError
 from v2t_stream.store import jetstream_bucket
+from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.minio_store import MinioStore
-from v2t_stream.store.protocol import JetStreamStore, ObjectStore
+from v2t_stream.store.protocol import ObjectStore
 
 DAY = 86_400
 
@@ -47,7 +48,7 @@ async def nats(folder: Path) -> AsyncIterator[Backend]:
     server.start()
     try:
         async with await connect(server.url, name="test") as connection:
-            yield Backend(server, lambda timeout: JetStreamStore(connection.client, timeout=timeout))
+            yield Backend(server, lambda timeout: JetStreamStore(connection, timeout=timeout))
     finally:
         server.stop()
 

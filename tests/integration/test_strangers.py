@@ -25,19 +25,11 @@ from v2t_stream.errors import BrokerError, Denied, StoreError
 from v2t_stream.jobs.lists import read as read_job
 from v2t_stream.jobs.operations import cancel
 from v2t_stream.jobs.submission import submit
-from v2t_stream.store.jetstream_bucket import digest_of
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import (
-    BUCKET_SUBJECT,
-    CHUNKS,
-    DEAD,
-    DONE,
-    INBOX,
-    JOBS,
-    STAGES,
-    STREAMS,
-    SUBMIT_SUBJECT,
-)
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.store.record import digest_of
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, STREAMS
+from v2t_stream.topology.subjects import BUCKET_SUBJECT, SUBMIT_SUBJECT
 
 GUESTS: Final = ("viewer", "submitter", "notifier")
 BUCKETS: Final = tuple(f"OBJ_v2t_{name}" for name in ("media", "uploads", "transcripts", "models"))
@@ -87,9 +79,9 @@ async def secret(broker: Secured, operator: Connection) -> Secret:
         f"https://example.com/{secrets.token_hex(12)}.mp3",
     )
     async with await broker.connect("submitter") as connection:
-        await JetStreamStore(connection.client).put(mine.key, mine.data)
+        await JetStreamStore(connection).put(mine.key, mine.data)
         await submit(connection, SubmitRequest(url=mine.link))
-    store = JetStreamStore(operator.client)
+    store = JetStreamStore(operator)
     await store.put("media/j/source", mine.data)
     await store.put("transcripts/j/transcript.txt", b"text")
     await store.put("models/m/model.bin", b"model")
@@ -224,7 +216,7 @@ async def test_whatever_a_guest_does_the_work_and_the_words_of_others_stay(
             assert was == after[name], name
     assert len(heard) > 1000  # it heard something, and so would have heard this
     assert not [mark for mark in secret.marks(guest) if mark in heard]
-    assert await JetStreamStore(operator.client).get(secret.key) == secret.data
+    assert await JetStreamStore(operator).get(secret.key) == secret.data
 
 
 async def test_whatever_a_worker_does_there_is_only_what_it_must_be_trusted_with(
@@ -249,7 +241,7 @@ async def test_whatever_a_worker_does_there_is_only_what_it_must_be_trusted_with
     assert before[f"{MODELS} messages"] == after[f"{MODELS} messages"]
     inbox = f"{INBOX} messages"
     assert {subject for _, subject in after[inbox].keys() - before[inbox].keys()} == {BUCKET_SUBJECT}
-    assert await JetStreamStore(operator.client).get(secret.key) == secret.data
+    assert await JetStreamStore(operator).get(secret.key) == secret.data
 
 
 async def everything_tried(broker: Secured, user: str) -> bytes:
@@ -315,8 +307,8 @@ async def test_an_upload_is_never_replaced(broker: Secured, operator: Connection
     """Else who learns a key swaps what was sent between the submission and its download."""
     async with await broker.connect("submitter") as connection:
         with pytest.raises(StoreError, match="is stored already, and is never replaced"):
-            await JetStreamStore(connection.client).put(secret.key, b"other")
-    assert await JetStreamStore(operator.client).get(secret.key) == secret.data
+            await JetStreamStore(connection).put(secret.key, b"other")
+    assert await JetStreamStore(operator).get(secret.key) == secret.data
 
 
 @pytest.mark.parametrize("size", [1000, 3_000_000], ids=["one message", "several messages"])
@@ -325,16 +317,18 @@ async def test_what_is_written_behind_an_upload_counts_for_nothing(
 ) -> None:
     """Else who learns a key from a viewer and asks for nothing first has his own words in the sender's transcript."""
     key, data = f"media/uploads/{secrets.token_hex(12)}/source.flac", os.urandom(size)
-    store = JetStreamStore(operator.client)
+    store = JetStreamStore(operator)
     record_subject = f"$O.v2t_uploads.M.{base64.urlsafe_b64encode(key.encode()).decode()}"
     async with await broker.connect("submitter") as sender, await broker.connect("submitter") as thief:
-        await JetStreamStore(sender.client).put(key, data)
-        record = json.loads(await operator.last(UPLOADS, record_subject) or b"")
+        await JetStreamStore(sender).put(key, data)
+        written = await operator.last(UPLOADS, record_subject)
+        assert written
+        record = json.loads(written.data)
         other = b"words of somebody else"
         forged = {**record, "nuid": "other", "size": len(other), "chunks": 1, "digest": digest_of(sha256(other))}
-        await thief.js.publish("$O.v2t_uploads.C.other", other)
-        await thief.js.publish(f"$O.v2t_uploads.C.{record['nuid']}", other)
-        await thief.js.publish(record_subject, json.dumps(forged).encode())
+        await thief.client.jetstream().publish("$O.v2t_uploads.C.other", other)
+        await thief.client.jetstream().publish(f"$O.v2t_uploads.C.{record['nuid']}", other)
+        await thief.client.jetstream().publish(record_subject, json.dumps(forged).encode())
     assert await store.get(key) == data
     assert (await store.size(key), await store.sha256(key)) == (size, sha256(data).hex())
     await store.delete(key)
@@ -360,9 +354,9 @@ async def test_a_forged_record_of_an_upload_leads_nowhere(
     record = {"name": key, "nuid": "mine", "size": 1, "chunks": 1, "digest": digest_of(sha256(b"")), **forged}
     async with await broker.connect("submitter") as stranger:
         subject = f"$O.v2t_uploads.M.{base64.urlsafe_b64encode(key.encode()).decode()}"
-        await stranger.js.publish(subject, json.dumps(record).encode())
+        await stranger.client.jetstream().publish(subject, json.dumps(record).encode())
         job, _ = await submit(stranger, SubmitRequest(media=key))
-    store = JetStreamStore(operator.client)
+    store = JetStreamStore(operator)
     for read in (store.size, store.sha256, store.get, store.delete):
         with pytest.raises(StoreError, match="its record in the store is not readable"):
             await read(key)
@@ -399,7 +393,7 @@ async def test_what_a_submitter_could_not_send_leaves_no_warning(
         data: bytes | None = os.urandom(100_000)
 
     async with await broker.connect("submitter") as connection:
-        bucket = JetStreamStore(connection.client)._buckets["media/uploads"]
+        bucket = JetStreamStore(connection)._buckets["media/uploads"]
         with pytest.raises(OSError, match="gone"):
             await bucket.upload("media/uploads/x/y", Broken())  # type: ignore[arg-type]
         await connection.client.flush()

@@ -82,7 +82,7 @@ async def test_every_stage_is_a_span_of_one_trace(tmp_path: Path, receiver: Rece
             ),
         ):
             # As a client of another kind would, that traces itself.
-            await connection.js.publish(
+            await connection.client.jetstream().publish(
                 "v2t.submit",
                 f"{media}/3min.ogg".encode(),
                 headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"},

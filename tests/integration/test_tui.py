@@ -29,7 +29,8 @@ from tui.screens.submit import Submit
 from tui.state.rows import Row
 from tui.widgets.table import Table
 from tui.widgets.transcript import Transcript
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.jobs.dead_letters import dead_letters
 from v2t_stream.jobs.submission import submit

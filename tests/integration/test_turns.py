@@ -22,7 +22,8 @@ from tests.observed import pulled
 from tests.patience import PATIENCE
 from tests.simulated import install
 from v2t_stream.audio import flac
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
 from v2t_stream.cli import follow
 from v2t_stream.doctor.broker import waiting
@@ -35,8 +36,10 @@ from v2t_stream.runtime.stage import Resources
 from v2t_stream.runtime.stalls import stalls
 from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import CHUNKS, JOBS, job_of, stage_row
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import CHUNKS, JOBS
+from v2t_stream.topology.subjects import job_of
 
 LONG, SHORT = 100, 3  # chunks
 ANY, CUDA = Options(), Options(accelerator="cuda")
@@ -120,7 +123,7 @@ async def test_a_job_that_waits_for_its_turn_is_not_taken_for_lost(connection: C
     """Else a long job is cut anew every few minutes for as long as others go first."""
     presence, stop = Presence("here", "convert"), asyncio.Event()
     settings = Settings(data_dir=str(tmp_path), node="here")
-    resources = Resources(settings, connection, JetStreamStore(connection.client), presence)
+    resources = Resources(settings, connection, JetStreamStore(connection), presence)
     telling = asyncio.create_task(announce(connection, presence))
     running = asyncio.create_task(Worker(converting(), resources).run(stop))
     try:
@@ -229,7 +232,7 @@ async def test_what_a_process_held_when_it_died_is_cut_again(
 ) -> None:
     """Else a long job whose conversion was killed while it waited has its beginning only."""
     async with await connect(nats[0].url, name="dying") as other:
-        resources = Resources(Settings(), other, JetStreamStore(other.client), Presence("test", "test"))
+        resources = Resources(Settings(), other, JetStreamStore(other), Presence("test", "test"))
         stop = asyncio.Event()
         worker = Mortal(converting(), resources)
         running = asyncio.create_task(worker.run(stop))

@@ -16,15 +16,16 @@ from schemas.options import Options
 from tests.harness import Server
 from tests.observed import pulled
 from tests.patience import PATIENCE
-from v2t_stream.broker import connection as connection_module
-from v2t_stream.broker import error_codes
+from v2t_stream.broker import error_codes, requests
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
 from v2t_stream.errors import BrokerError
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.lists import read
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import CHUNKS, JOBS, SUBMIT_SUBJECT, stage_row
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import CHUNKS, JOBS
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 CHUNK = ChunkTask(job="job", n=0, audio="media/job/chunks/0.flac", spans=(Span(0, 16_000),), options=Options())
 (ANY,) = (consumer for consumer in stage_row("transcribe").consumers if consumer.durable == "transcribe-any")
@@ -88,14 +89,14 @@ async def test_a_cluster_without_a_leader_is_asked_again(
 
     The refusal is a double: a real cluster gives it for seconds, and not when it is told to.
     """
-    monkeypatch.setattr(connection_module, "_ACK_TIMEOUT", 0.05)
+    monkeypatch.setattr(requests, "AGAIN", 0.05)
     request = connection.client.request
     refusals = 2
 
     async def leaderless(*arguments: Any, **named: Any) -> Msg:
         nonlocal refusals
         answer = await request(*arguments, **named)
-        if refusals:
+        if refusals and "DIRECT" not in arguments[0]:
             refusals -= 1
             error = {
                 "code": 503,
@@ -109,12 +110,12 @@ async def test_a_cluster_without_a_leader_is_asked_again(
     assert (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]["name"] == JOBS
     assert refusals == 0
     refusals = 2
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     await store.put("media/job/a", b"here")
     assert await store.get("media/job/a") == b"here"
     refusals = 100
     with pytest.raises(BrokerError, match="did not answer"):
-        await connection.api(f"STREAM.INFO.{JOBS}")
+        await requests.Requests(connection.client, connection.url, patience=1).api(f"STREAM.INFO.{JOBS}")
 
 
 async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection: Connection) -> None:
@@ -153,7 +154,7 @@ async def test_a_retry_asks_for_the_same_options(connection: Connection, again: 
     sent = await connection.last(JOBS, "v2t.job.job.rerun.1")
     assert sent
     wanted = msgspec.structs.replace(asked, model=again.get("model"))
-    assert msgspec.json.decode(sent, type=Rerun).begins.options == wanted
+    assert msgspec.json.decode(sent.data, type=Rerun).begins.options == wanted
 
 
 async def test_who_was_not_answered_is_not_asked_twice(nats: tuple[Server, Connection]) -> None:

@@ -20,7 +20,9 @@ from v2t_stream.runtime.session import set_up
 from v2t_stream.runtime.stage import Resources, Submission
 from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.store.protocol import Found
-from v2t_stream.topology.streams import BUCKET_SUBJECT, INBOX, upload_job_id
+from v2t_stream.topology.ids import upload_job_id
+from v2t_stream.topology.streams import INBOX
+from v2t_stream.topology.subjects import BUCKET_SUBJECT
 
 
 @pytest.fixture(scope="module")

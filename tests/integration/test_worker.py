@@ -31,7 +31,8 @@ from stages.aggregate import Aggregate
 from tests.harness import Server
 from tests.observed import pulled, pulled_by
 from tests.patience import PATIENCE
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
 from v2t_stream.errors import BrokerError, Full, Hung, Reject, Retry, StoreAway, Unready, V2TError
 from v2t_stream.fleet.presence import Presence, tell
@@ -40,8 +41,10 @@ from v2t_stream.runtime.results import Settled
 from v2t_stream.runtime.stage import Resources, Stage, Submission
 from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import JetStreamStore
-from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS, SUBMIT_SUBJECT, StageRow, stage_row
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.stages import StageRow, stage_row
+from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 Do = Callable[[Any], AsyncGenerator[Message]]
 Fact = TypeVar("Fact", bound=Message)
@@ -79,7 +82,7 @@ async def working(connection: Connection, stage: Stage, tmp_path: Path) -> Async
     """A worker that runs `stage` until the block ends, or the event it gives is set."""
     settings = Settings(data_dir=str(tmp_path), node="here")
     stop = asyncio.Event()
-    resources = Resources(settings, connection, JetStreamStore(connection.client), Presence("test", "test"))
+    resources = Resources(settings, connection, JetStreamStore(connection), Presence("test", "test"))
     running = asyncio.create_task(Worker(stage, resources).run(stop))
     try:
         yield stop
@@ -106,9 +109,9 @@ async def fact(connection: Connection, message: type[Fact], **names: object) -> 
     """Wait for the fact."""
     subject = message.subject_of(**{"job": "job", **names})
     async with asyncio.timeout(PATIENCE):
-        while (data := await connection.last(JOBS, subject)) is None:
+        while (stored := await connection.last(JOBS, subject)) is None:
             await asyncio.sleep(0.01)
-    return msgspec.json.decode(data, type=message)
+    return msgspec.json.decode(stored.data, type=message)
 
 
 async def drained(connection: Connection, stream: str = CHUNKS, left: int = 0) -> None:
@@ -321,7 +324,7 @@ async def dies(
     """
     stage, presence, stop = Doing(_hang, slots=slots), Presence("test", "test"), asyncio.Event()
     async with await connect(server.url, name="dying") as other:
-        worker = Mortal(stage, Resources(Settings(), other, JetStreamStore(other.client), presence))
+        worker = Mortal(stage, Resources(Settings(), other, JetStreamStore(other), presence))
         running = asyncio.create_task(worker.run(stop))
         await until(lambda: begun(presence, stage), "no message came")
         await other.client.close()
@@ -446,7 +449,7 @@ async def test_a_chunk_given_up_is_a_gap_in_a_transcript_that_completes(connecti
 
     await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
     await connection.publish(Downloaded(job="job", title="t", source="s", media="media/job/x", size=1, seconds=1))
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     settings = Settings(data_dir=str(tmp_path), node="here")
     aggregate = Aggregate(Resources(settings, connection, store, Presence("test", "test")))
     async with working(connection, Doing(do), tmp_path), working(connection, aggregate, tmp_path):
@@ -589,7 +592,7 @@ async def test_a_thread_that_does_not_come_back_ends_the_stage(
 
     stage = Doing(do, max_run=0.3, slots=1)
     resources = Resources(
-        Settings(data_dir=str(tmp_path)), connection, JetStreamStore(connection.client), Presence("test", "test")
+        Settings(data_dir=str(tmp_path)), connection, JetStreamStore(connection), Presence("test", "test")
     )
     await connection.publish(task())
     with pytest.raises(Hung, match="does not end: the stage ends without it"):
@@ -839,7 +842,7 @@ async def test_a_completion_that_comes_between_two_looks_is_the_only_one(
     await connection.publish(done(task()))
     await connection.publish(converted := Converted(job="job", chunks=1, duration=1, speech=1, seconds=1))
     settings = Settings(data_dir=str(tmp_path), node="here")
-    store = JetStreamStore(connection.client)
+    store = JetStreamStore(connection)
     first, second = (Aggregate(Resources(settings, connection, store, Presence("test", "test"))) for _ in range(2))
     async for completed in first.process(converted):
         assert await connection.publish(completed)
@@ -864,7 +867,7 @@ async def test_an_aggregator_that_dies_while_it_stores_is_replaced(
             await super().put(key, data)
 
     settings = Settings(data_dir=str(tmp_path), node="here")
-    aggregate = Aggregate(Resources(settings, connection, Dying(connection.client), Presence("test", "test")))
+    aggregate = Aggregate(Resources(settings, connection, Dying(connection), Presence("test", "test")))
     async with working(connection, aggregate, tmp_path):
         for n in range(3):
             await connection.publish(done(task(n)))
@@ -880,7 +883,7 @@ async def test_a_worker_ends_when_its_queue_is_gone(connection: Connection, tmp_
     """Else, when the broker's disk was replaced, a stage waits for ever at a queue that is no more."""
     stage = Doing(transcribing)
     settings = Settings(data_dir=str(tmp_path), node="here")
-    resources = Resources(settings, connection, JetStreamStore(connection.client), Presence("test", "test"))
+    resources = Resources(settings, connection, JetStreamStore(connection), Presence("test", "test"))
     running = asyncio.create_task(Worker(stage, resources).run(asyncio.Event()))
     await connection.publish(task())
     await fact(connection, ChunkDone, n=0)
@@ -897,7 +900,7 @@ async def test_a_worker_ends_when_its_connection_was_ended(
     stage = Doing(transcribing)
     async with await connect(nats[0].url, name="sent away") as other:
         settings = Settings(data_dir=str(tmp_path), node="here")
-        resources = Resources(settings, other, JetStreamStore(other.client), Presence("test", "test"))
+        resources = Resources(settings, other, JetStreamStore(other), Presence("test", "test"))
         running = asyncio.create_task(Worker(stage, resources).run(asyncio.Event()))
         await connection.publish(task())
         await fact(connection, ChunkDone, n=0)

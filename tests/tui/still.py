@@ -17,7 +17,7 @@ from schemas.transcript import Doubt, Segment, Sound, Track, Truncated, Unheard
 from tui.app import Monitor
 from tui.feed import Around, Away, Facts, Looked
 from tui.state.known import Known
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.dead_letters import Dead
 from v2t_stream.settings import Settings

@@ -12,7 +12,7 @@ from schemas.message import Message
 from tests.tui.still import chunk, done, downloaded, everything, running, stored
 from tui.state.picture import Picture
 from tui.state.rows import Row, ordered, wanted
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 
 
 def rows(picture: Picture) -> set[Row]:

@@ -5,17 +5,19 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from schemas.options import Options, Request
 from schemas.transcript import Segment
-from v2t_stream.errors import Reject, Retry, Unready
+from v2t_stream.errors import Elsewhere, Reject, Retry, Unready, Unusable
 from v2t_stream.models.fetching import Held, Models
 from v2t_stream.settings import Settings
 from v2t_stream.transcription.chain import Chain, Heard
-from v2t_stream.transcription.link import Link, Unusable
-from v2t_stream.transcription.providers import Local, OpenAI, Provider
+from v2t_stream.transcription.link import Link
+from v2t_stream.transcription.provider import Local, Provider
+from v2t_stream.transcription.remote.openai import OpenAI
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
 SAMPLES = np.zeros(16_000, np.float32)
@@ -141,12 +143,32 @@ async def test_a_jobs_engine_and_model_are_what_it_gets() -> None:
     assert (await hear(both, engine="openai", remote=True, model="gpt-4o-transcribe")).model == "gpt-4o-transcribe"
     assert (await hear(both, model="tiny")).model == "tiny"
     own.script = [Retry("down")]
-    assert (await hear(both, model="tiny", remote=True)).model == "whisper-1"  # which knows no "tiny"
+    assert (await hear(both, model="tiny", remote=True)).model == "gpt-transcribe"  # which knows no "tiny"
     with pytest.raises(Retry, match="no provider elevenlabs"):
         await hear(both, engine="elevenlabs", remote=True)
     with pytest.raises(Reject, match="unknown engine 'other'"):
         await hear(both, engine="other")
     await both.close()
+
+
+async def test_what_a_provider_cannot_do_is_not_asked_of_it() -> None:
+    """Else an English model makes up words for German, or a chunk is lost though another machine can do it."""
+    english, turbo, paid = Scripted("english"), Scripted("turbo"), Scripted("paid")
+    links = (
+        (msgspec.structs.replace(local("english"), model="tiny.en"), english),
+        (msgspec.structs.replace(local("turbo"), model="large-v3-turbo"), turbo),
+        (remote(), paid),
+    )
+    assert (await hear(chain(*links), language="de", remote=True)).provider == "turbo"
+    assert (await hear(chain(*links), language="en", remote=True)).provider == "english"
+    assert (await hear(chain(*links), model="small", task="translate", remote=True)).provider == "english"
+    assert (await hear(chain(*reversed(links)), word_timestamps=True, remote=True)).provider == "turbo"
+    said = "english does not translate with the model 'tiny.en'; turbo does .*; openai does .* 'gpt-transcribe'"
+    with pytest.raises(Elsewhere, match=said) as caught:
+        await hear(chain(*links), task="translate", remote=True)
+    assert caught.value.delay
+    assert caught.value.BLAMELESS  # a machine that is free for it must not use up the tries of one that can do it
+    assert not paid.asks
 
 
 async def test_retries_stay_with_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +274,21 @@ async def test_a_rate_limit_passes_chunks_on_or_makes_them_wait(monkeypatch: pyt
     begun = time.monotonic()
     await asyncio.gather(*(hear(alone) for _ in range(6)))
     assert [first.times[2 + n] - begun >= 0.2 * (n // 2) for n in range(6)] == [True] * 6  # two at a time
+
+
+async def test_a_chain_offers_what_it_does() -> None:
+    """Else a job is refused that this machine could do, or taken up to fail."""
+    made = Chain([local(), remote()], Settings(device="cpu", model="large-v3"), Models(Settings()))
+    told = {offer.engine: offer for offer in made.offers}
+    assert (told["faster-whisper"].model, told["faster-whisper"].listed) == ("small", True)
+    assert not told["faster-whisper"].remote
+    assert (told["openai"].is_service, told["openai"].remote, told["openai"].abilities.word_times) == (
+        True,
+        True,
+        False,
+    )
+    assert (told["whisper-cpp"].model, told["whisper-cpp"].listed) == ("large-v3", False)  # only where it is asked for
+    assert "elevenlabs" not in told
 
 
 def accelerators(*providers: Provider) -> set[str]:

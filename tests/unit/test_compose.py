@@ -16,7 +16,7 @@ from tests.compose import FILLED_IN, ROOT, TEXT, enabled, example, services, var
 from v2t_stream.cli.metrics import metrics
 from v2t_stream.runtime.worker import _DRAIN
 from v2t_stream.settings import Settings
-from v2t_stream.topology.streams import STAGES
+from v2t_stream.topology.stages import STAGES
 
 SERVICES = services()
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("v2t-stream:")}

@@ -15,14 +15,15 @@ from schemas.notification import Upload
 from schemas.objects import Version
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
-from v2t_stream.broker.connection import Connection, Stored
+from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.requests import Stored
 from v2t_stream.errors import InvalidKey, ObjectMissing, Reject, Retry
 from v2t_stream.jobs import copies
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.submission import check
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import BucketStore, Found
-from v2t_stream.topology.streams import upload_job_id
+from v2t_stream.topology.ids import upload_job_id
 
 TRANSCRIPT = Transcript(
     job="j", title="t", source="", duration=1, task="transcribe", language="en", engines=(), models=(), segments=()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from v2t_stream.engines.registry import engine
 from v2t_stream.host import devices
 
 
@@ -16,23 +17,27 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+def best(name: str) -> devices.Device:
+    return devices.detect(engine(name).devices)
+
+
 def test_a_plain_machine_computes_on_its_processor(machine: pytest.MonkeyPatch) -> None:
     """A machine without an accelerator is asked for one and does nothing."""
-    assert devices.detect() == devices.detect("faster-whisper") == devices.detect("whisper-cpp") == "cpu"
+    assert devices.detect() == best("faster-whisper") == best("whisper-cpp") == "cpu"
 
 
 def test_each_engine_gets_a_device_it_can_use(machine: pytest.MonkeyPatch) -> None:
     """On a Mac faster-whisper, which has no Metal, cannot start at all."""
     machine.setattr(devices, "_has_metal", lambda: True)
-    assert devices.detect() == devices.detect("whisper-cpp") == devices.detect("their-engine") == "metal"
-    assert devices.detect("faster-whisper") == "cpu"
+    assert devices.detect() == best("whisper-cpp") == best("their-engine") == "metal"
+    assert best("faster-whisper") == "cpu"
 
 
 def test_coreml_needs_a_build_with_it(machine: pytest.MonkeyPatch) -> None:
     """Every Mac claims a neural engine that its whisper.cpp cannot reach."""
     machine.setattr(devices, "_has_metal", lambda: True)
     machine.setattr(devices, "_has_coreml", lambda: True)
-    assert devices.detect("whisper-cpp") == "coreml"
+    assert best("whisper-cpp") == "coreml"
 
 
 def test_a_gpu_without_cublas_is_not_used_and_says_why(machine: pytest.MonkeyPatch) -> None:
@@ -44,8 +49,8 @@ def test_a_gpu_without_cublas_is_not_used_and_says_why(machine: pytest.MonkeyPat
     assert "v2t-stream[cuda]" in str(devices.cuda_problem())
     machine.setattr(devices, "preload_cuda", lambda: True)
     devices.cuda_problem.cache_clear()
-    assert devices.detect() == devices.detect("faster-whisper") == "cuda"
-    assert devices.detect("whisper-cpp") == "cpu"
+    assert devices.detect() == best("faster-whisper") == "cuda"
+    assert best("whisper-cpp") == "cpu"
     devices.cuda_problem.cache_clear()
 
 

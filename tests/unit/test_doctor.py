@@ -13,7 +13,7 @@ import pytest
 from v2t_stream.broker.connection import Connection
 from v2t_stream.doctor import Finding, accelerator, broker, examine, in_thread, machine
 from v2t_stream.doctor.accelerator import Machine, judge
-from v2t_stream.errors import BrokerError
+from v2t_stream.errors import BrokerError, Denied
 from v2t_stream.settings import Settings
 
 PLAIN = Machine(engine="faster-whisper", wanted="auto", device="cpu", threads=8)
@@ -61,7 +61,7 @@ async def test_what_goes_wrong_in_one_check_is_its_finding(monkeypatch: pytest.M
         raise BrokerError("the NATS server at x refused STREAM.INFO.Y: no such thing")
 
     async def denied() -> Finding:
-        raise BrokerError("the user viewer may not look at streams (publish $JS.API.INFO): use an operator's")
+        raise Denied("the user viewer may not look at streams (publish $JS.API.INFO): use an operator's")
 
     async def broken() -> Finding:
         raise ValueError("a bug")

@@ -16,7 +16,7 @@ from schemas.message import encode
 from schemas.notification import Notification
 from schemas.transcript import Transcript
 from tests.record_release import FIXTURES
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.cli.job_view import summary
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.formats import FORMATS, render_all
@@ -25,7 +25,8 @@ from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.jobs.submission import check, parse
 from v2t_stream.retention import Retention
 from v2t_stream.topology.provision import _places
-from v2t_stream.topology.streams import BUCKET_SUBJECT, LAYOUT, SUBMIT_SUBJECT, decode, job_of, message_type
+from v2t_stream.topology.streams import LAYOUT
+from v2t_stream.topology.subjects import BUCKET_SUBJECT, SUBMIT_SUBJECT, decode, job_of, message_type
 from v2t_stream.transcription.providers import parse as parse_providers
 
 RELEASES = sorted(FIXTURES.glob("release-*"))

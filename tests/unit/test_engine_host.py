@@ -249,7 +249,7 @@ async def test_killed_from_outside_the_next_call_works(host: EngineHost, *, busy
         call = asyncio.create_task(ask(host, "hang"))
         await asyncio.sleep(0.2)
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(Retry, match=r"SIGKILL \(perhaps for want of memory\)"):
+        with pytest.raises(Retry, match=r"SIGKILL \(perhaps it ran out of memory\)"):
             await call
     else:
         os.kill(pid, signal.SIGKILL)

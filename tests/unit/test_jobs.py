@@ -23,7 +23,7 @@ from schemas.events import (
 from schemas.message import Message, encode
 from schemas.options import Options
 from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.assembly import assemble
 from v2t_stream.jobs.state import Job, fold, fold_all
 

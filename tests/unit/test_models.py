@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t_stream.models import ALIASES, NAMES, origin, problem
+from v2t_stream.engines.descriptor import ALIASES
+from v2t_stream.models import names, origin, problem
 
 # In processes of their own: the engines must not share one.
 FASTER_WHISPER = (
@@ -23,9 +24,9 @@ def printed(program: str) -> set[str]:
 
 def test_the_tables_are_the_engines_own() -> None:
     """A model that an engine has gained is refused as unknown; one it has dropped is accepted, and fails later."""
-    origins = [(name, origin(name, "faster-whisper")) for name in NAMES["faster-whisper"]]
+    origins = [(name, origin(name, "faster-whisper")) for name in names()["faster-whisper"]]
     assert {f"{name}={found.repository}" for name, found in origins if found} == printed(FASTER_WHISPER)
-    assert NAMES["whisper-cpp"] == printed(WHISPER_CPP) | set(ALIASES)
+    assert names()["whisper-cpp"] == printed(WHISPER_CPP) | set(ALIASES)
 
 
 @pytest.mark.parametrize("engine", ["faster-whisper", "whisper-cpp", None])
@@ -59,7 +60,7 @@ def test_a_third_partys_engine_is_not_judged() -> None:
 
 def test_an_alias_is_the_same_model() -> None:
     """The largest model there is is fetched and kept twice."""
-    for engine in NAMES:
+    for engine in names():
         large = origin("large", engine)
         assert large
         assert large == origin("large-v3", engine)

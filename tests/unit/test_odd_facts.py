@@ -29,7 +29,7 @@ from schemas.message import Message, decode_as, encode
 from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
 from tests.unit.test_jobs import stored
 from tui.state.picture import Picture
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.cli.follow import Segments
 from v2t_stream.cli.job_view import summary
 from v2t_stream.cli.timeline import lines
@@ -42,7 +42,7 @@ from v2t_stream.jobs.progress import shortfalls, summed_up
 from v2t_stream.jobs.state import fold, fold_all
 from v2t_stream.jobs.submission import parse
 from v2t_stream.monitoring.waiting import warning
-from v2t_stream.topology.streams import chunk_of, decode, job_of
+from v2t_stream.topology.subjects import chunk_of, decode, job_of
 
 ONE_OF_EACH: list[Message] = [
     Submitted(job="j", title="talk", url="http://x/y", limit=3, parent="p", entry=1),

@@ -10,7 +10,11 @@ from v2t_stream.errors import Reject, SettingsError
 from v2t_stream.jobs.submission import check
 from v2t_stream.languages import code_of
 from v2t_stream.settings import Settings
-from v2t_stream.transcription.providers import CustomHttp, ElevenLabs, Local, OpenAI, load, parse, refusal
+from v2t_stream.transcription.provider import Local
+from v2t_stream.transcription.providers import load, parse, refusal
+from v2t_stream.transcription.remote.custom_http import CustomHttp
+from v2t_stream.transcription.remote.elevenlabs import ElevenLabs
+from v2t_stream.transcription.remote.openai import OpenAI
 
 
 def read(*lines: str) -> list[object]:

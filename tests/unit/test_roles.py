@@ -8,7 +8,8 @@ import pytest
 from v2t_stream.access.roles import API, ROLES, User, configuration, role, template
 from v2t_stream.broker.denials import denial
 from v2t_stream.errors import SettingsError
-from v2t_stream.topology.streams import STAGES, STREAMS
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import STREAMS
 
 ROOT = Path(__file__).parents[2]
 

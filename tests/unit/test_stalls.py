@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from schemas.events import Cancelled, ChunkDone, Completed, Converted, Downloaded, Failed, Rerun, Retried, Submitted
 from schemas.message import Message
 from tests.unit.test_jobs import stored
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.state import fold
 from v2t_stream.runtime.stalls import Around, Doubt, Queued, Results, Stall, stall_of
 

@@ -50,7 +50,10 @@ def test_text_and_json_are_understood(data: bytes, request_: SubmitRequest) -> N
         (b'{"url": ' + b"[" * 100_000, "the submission's url does not fit: .*got `array`"),
         (b'{"word_timestamps": "yes"}', "the submission's word_timestamps does not fit: .*got `str`"),
         (b'{"url": "http://a", "langauge": "en"}', "unknown field `langauge`; its fields are language, "),
-        (b'{"accelerator": "tpu"}', "accelerator does not fit: .*'tpu'; it is one of any, cuda, metal, coreml, cpu"),
+        (
+            b'{"accelerator": "tpu"}',
+            "accelerator does not fit: .*'tpu'; it is one of cuda, metal, coreml, cpu, remote, any",
+        ),
         (b'{"limit": 0}', "the submission's limit does not fit: .*>= 1"),
         (b'{"task": "sing"}', "task does not fit: .*'sing'; it is one of transcribe, translate"),
     ],

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from schemas.events import ChunkDone, Completed, Converted, Downloaded, Progress, Rerun, Submitted
 from schemas.message import Message, encode
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.cli.timeline import lines
 from v2t_stream.jobs.state import Job, fold
 from v2t_stream.jobs.timeline import timeline

@@ -20,18 +20,10 @@ from schemas.events import (
 )
 from schemas.message import encode
 from schemas.options import Options
-from v2t_stream.topology.streams import (
-    STAGES,
-    STREAMS,
-    but_chunks,
-    child_id,
-    decode,
-    job_id,
-    job_of,
-    message_type,
-    place_of,
-    run_of,
-)
+from v2t_stream.topology.ids import child_id, job_id, place_of
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import STREAMS
+from v2t_stream.topology.subjects import but_chunks, decode, job_of, message_type, run_of
 
 
 def covers(pattern: str, subject: str) -> bool:

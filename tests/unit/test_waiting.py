@@ -7,7 +7,7 @@ from msgspec.structs import replace as replaced
 from schemas.events import ChunkDone, Converted, Downloaded, Event, Failed, Listed, Progress, Submitted
 from schemas.message import encode
 from schemas.options import Options
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.state import Job, fold
 from v2t_stream.monitoring.waiting import awaited, unserved, warning

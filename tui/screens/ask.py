@@ -11,10 +11,10 @@ from textual.widgets import Button, Input, Label, Static
 
 from schemas.options import DEMO_MODEL
 from tui.screens.dialog import Dialog
-from v2t_stream.models import NAMES, problem
+from v2t_stream.models import names, problem
 from v2t_stream.text import one_line
 
-MODELS = sorted({DEMO_MODEL}.union(*NAMES.values()))
+MODELS = sorted({DEMO_MODEL}.union(*names().values()))
 
 
 class Ask(Dialog[str]):

@@ -32,7 +32,7 @@ from v2t_stream.jobs.progress import describe, shortfalls
 from v2t_stream.jobs.state import Job
 from v2t_stream.monitoring.waiting import warning
 from v2t_stream.text import one_line
-from v2t_stream.topology.streams import run_of
+from v2t_stream.topology.subjects import run_of
 
 
 class DetailScreen(MonitorScreen):

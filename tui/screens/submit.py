@@ -15,11 +15,11 @@ from tui.screens.ask import MODELS
 from tui.screens.desk import Desk
 from tui.screens.dialog import Dialog
 from v2t_stream import demo
+from v2t_stream.engines import registry
 from v2t_stream.errors import Reject
 from v2t_stream.jobs.options import OPTIONS, Option
-from v2t_stream.transcription.providers import HTTP_ENGINES
 
-_KNOWN: Final = {"language": LANGUAGES, "model": MODELS, "engine": HTTP_ENGINES}  # completed while they are typed
+_KNOWN: Final = {"language": LANGUAGES, "model": MODELS, "engine": registry.names()}  # completed while they are typed
 
 
 def _field(option: Option) -> ComposeResult:

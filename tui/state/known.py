@@ -7,7 +7,8 @@ from datetime import datetime
 from tui.feed import Around
 from tui.state.nodes import Nodes
 from tui.state.picture import Picture
-from v2t_stream.broker.connection import Connection, Stored
+from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.requests import Stored
 
 
 class Known:

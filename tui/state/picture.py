@@ -4,9 +4,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from tui.state.rows import Row, Tab, row
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.state import Job
-from v2t_stream.topology.streams import job_of, place_of
+from v2t_stream.topology.ids import place_of
+from v2t_stream.topology.subjects import job_of
 
 
 class Picture:

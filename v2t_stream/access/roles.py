@@ -13,18 +13,9 @@ from typing import Final, NamedTuple
 from v2t_stream.broker.direct_get import STORED
 from v2t_stream.errors import SettingsError
 from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADS
-from v2t_stream.topology.streams import (
-    BUCKET_SUBJECT,
-    CHUNKS,
-    DEAD,
-    DONE,
-    INBOX,
-    JOBS,
-    NODES,
-    STAGES,
-    STREAMS,
-    SUBMIT_SUBJECT,
-)
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, NODES, STREAMS
+from v2t_stream.topology.subjects import BUCKET_SUBJECT, SUBMIT_SUBJECT
 
 API: Final = "$JS.API."
 _MAPPED: Final = (

@@ -1,7 +1,9 @@
 """nats-py's client with what it lacks.
 
-A request that is forbidden hears of it, TLS that is wanted is kept to, a flush may be given up, and no message that
-somebody sends ends the reading of all others.
+A forbidden request fails at once, TLS that is wanted is insisted on, a flush may be given up, and no message, whatever
+it holds, ends the reading of all later ones.
+
+The methods below that begin with an underscore are nats-py's own, as read in 2.16; pyproject.toml caps it there.
 """
 
 import asyncio

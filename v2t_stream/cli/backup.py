@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import uvloop
 
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import embedded_broker
 from v2t_stream.broker.login import Login
 from v2t_stream.errors import SettingsError

@@ -23,7 +23,7 @@ from v2t_stream.jobs.progress import counted, describe, summed_up
 from v2t_stream.jobs.state import Job
 from v2t_stream.monitoring.waiting import warning
 from v2t_stream.text import HARMFUL, one_line
-from v2t_stream.topology.streams import place_of
+from v2t_stream.topology.ids import place_of
 
 _PATIENCE: Final = 15.0  # seconds before a missing node is reported: one may just be starting
 

@@ -9,7 +9,8 @@ import click
 import uvloop
 from rich.console import Console
 
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import find_running, server_path
 from v2t_stream.broker.login import Login
 from v2t_stream.cli.output import echo_json, json_option

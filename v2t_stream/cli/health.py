@@ -4,13 +4,13 @@ import asyncio
 
 import click
 
-from v2t_stream.broker.connection import connect
+from v2t_stream.broker.connect import connect
 from v2t_stream.broker.login import Login
 from v2t_stream.cli.broker import broker_url
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.settings import Settings
-from v2t_stream.topology.streams import STAGES
+from v2t_stream.topology.stages import STAGES
 
 
 @click.command()

@@ -28,7 +28,8 @@ from v2t_stream.monitoring.waiting import warning
 from v2t_stream.runtime.session import Session
 from v2t_stream.runtime.stalls import ADVICE, confirmed
 from v2t_stream.text import one_line
-from v2t_stream.topology.streams import but_chunks, child_id
+from v2t_stream.topology.ids import child_id
+from v2t_stream.topology.subjects import but_chunks
 
 _OF_STATUS: Final = {"chunks_done", "speed", "eta", "gaps", "children"}  # only `job status` shows these
 

@@ -15,7 +15,7 @@ from v2t_stream.cli.signals import stop_on_signals
 from v2t_stream.fleet.presence import Presence, fleet
 from v2t_stream.runtime.session import session
 from v2t_stream.settings import Settings
-from v2t_stream.topology.streams import STAGES
+from v2t_stream.topology.stages import STAGES
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector

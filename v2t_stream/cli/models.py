@@ -17,8 +17,10 @@ from schemas.options import DEMO_MODEL
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.cli.bars import Live
 from v2t_stream.cli.output import echo_json, json_option
+from v2t_stream.engines import registry
+from v2t_stream.engines.descriptor import ALIASES
 from v2t_stream.errors import BrokerError, SettingsError, StoreError, V2TError
-from v2t_stream.models import ALIASES, NAMES, Origin, hub, origin, problem
+from v2t_stream.models import Origin, hub, names, origin, problem
 from v2t_stream.models import shared as fleet
 from v2t_stream.models.fetching import Models, Transfer, found
 from v2t_stream.models.folder import Manifest, amount
@@ -28,7 +30,7 @@ from v2t_stream.store.protocol import ObjectStore
 
 _STEPS: Final = 10  # lines about one transfer, without a terminal
 _engine = click.option(
-    "--engine", type=click.Choice(list(NAMES)), help="The engine that the model is for; by default V2T_ENGINE."
+    "--engine", type=click.Choice(list(names())), help="The engine that the model is for; by default V2T_ENGINE."
 )
 
 
@@ -90,8 +92,8 @@ def list_(*, as_json: bool) -> None:
     console = Console()
     if rows:
         console.print(table)
-    for engine, names in NAMES.items():
-        console.print(f"{engine} knows {', '.join(sorted(names - ALIASES.keys()))}", highlight=False)
+    for engine, known in names().items():
+        console.print(f"{engine} knows {', '.join(sorted(known - ALIASES.keys()))}", highlight=False)
 
 
 @models.command()
@@ -192,15 +194,16 @@ def rm(name: str, engine: str | None, *, of_fleet: bool) -> None:
 
 def _origin(name: str, engine: str | None, settings: Settings) -> Origin:
     """Raises SettingsError if no model of this name can be fetched."""
-    engine = engine or (settings.engine if settings.engine in NAMES else next(iter(NAMES)))
+    engine = engine or (settings.engine if settings.engine in names() else next(iter(names())))
     if reason := problem(name, engine):
         raise SettingsError(reason)
     if name == DEMO_MODEL:
         raise SettingsError("the model demo is part of v2t itself: it cannot be fetched or removed")
     if not (wanted := origin(name, engine)):
+        weights = registry.engine(engine).weights
         raise SettingsError(
             f"{name!r} is no model of {engine} that can be fetched: `v2t models list` shows the names there are"
-            + (", and one of the hub is org/name" if engine == "faster-whisper" else "")
+            + (", and one of the hub is org/name" if weights and weights.any_repository else "")
         )
     return wanted
 
@@ -229,8 +232,8 @@ def _rows(settings: Settings, shared: dict[str, Manifest]) -> list[dict[str, Any
     rows: dict[str, dict[str, Any]] = {}
     for kept in Models(settings).folder.kept():
         rows[kept.key] = _row(kept.key, kept.name, kept.size, "yes" if kept.whole else "in part", kept.used)
-    for engine, names in NAMES.items():
-        for name in names - ALIASES.keys():
+    for engine, known in names().items():
+        for name in known - ALIASES.keys():
             wanted = origin(name, engine)
             if wanted and wanted.key not in rows and (folder := hub.cached(wanted)):
                 size = sum(path.stat().st_size for path in hub.files_of(wanted, folder))

@@ -13,7 +13,8 @@ import uvloop
 
 from schemas.chunks import CHUNK_SECONDS
 from v2t_stream import logs, traces
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import url_file
 from v2t_stream.broker.login import Login
 from v2t_stream.cli.broker import broker_url
@@ -34,7 +35,8 @@ from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
 from v2t_stream.topology.epochs import renew_if_rolled_back
-from v2t_stream.topology.streams import INBOX, STAGES
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import INBOX
 from v2t_stream.transcription.providers import load
 
 _DEFAULT_PORT = 4222  # where every NATS client looks first

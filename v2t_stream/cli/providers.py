@@ -8,11 +8,14 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from schemas.options import HINTS
 from v2t_stream.cli.output import echo_json, json_option
+from v2t_stream.engines.descriptor import Abilities
 from v2t_stream.errors import SettingsError, V2TError
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
-from v2t_stream.transcription.providers import Local, Provider, file_of, load
+from v2t_stream.transcription.provider import Provider
+from v2t_stream.transcription.providers import file_of, load, with_model
 from v2t_stream.transcription.trial import clip, heard
 
 _WORDS = 8  # shown of what was heard
@@ -32,7 +35,7 @@ def list_(*, as_json: bool) -> None:
     if as_json:
         echo_json(chain)
         return
-    table = Table("name", "type", "model", "where", "enabled", "key", "limits", box=None)
+    table = Table("name", "type", "model", "where", "enabled", "key", "limits", "cannot", box=None)
     for each in chain:
         key = {None: "", True: f"{each['key_variable']} is set", False: f"{each['key_variable']} is not set"}
         limits = [f"{each['timeout']:g} s", f"{each['retries']} retries"]
@@ -46,8 +49,12 @@ def list_(*, as_json: bool) -> None:
             "yes" if each["enabled"] else "no",
             key[each["key_present"]],
             ", ".join(limits),
+            ", ".join(each["cannot"]),
         )
     Console().print(table)
+    for each in chain:
+        if each["withdrawn"]:
+            click.echo(f"v2t: {each['name']}: {each['withdrawn']}", err=True)
     file = file_of(settings)
     click.echo(file if file.exists() else f"({file} does not exist: this is V2T_ENGINE with V2T_MODEL)", err=True)
 
@@ -81,10 +88,12 @@ def test(name: str | None) -> None:
 
 def summary(provider: Provider, settings: Settings) -> dict[str, Any]:
     """A provider for people and scripts; of its key, only whether it is set."""
+    provider = with_model(provider, settings.model)
+    abilities = provider.able(provider.model)
     return {
         "name": provider.name,
         "type": provider.type,
-        "model": provider.model or (settings.model if isinstance(provider, Local) else ""),
+        "model": provider.model,
         "remote": provider.is_remote,
         "enabled": provider.enabled,
         "key_variable": provider.key_variable or None,
@@ -93,4 +102,15 @@ def summary(provider: Provider, settings: Settings) -> dict[str, Any]:
         "max_concurrency": provider.max_concurrency,
         "rate_limit_per_minute": provider.rate_limit_per_minute,
         "retries": provider.retries,
+        "languages": sorted(abilities.languages) if abilities.languages is not None else None,
+        "cannot": _cannot(abilities),
+        "withdrawn": provider.withdrawn(provider.model),
     }
+
+
+def _cannot(abilities: Abilities) -> list[str]:
+    """What a job may ask for in vain."""
+    found = [] if abilities.translates else ["translate"]
+    found += [] if abilities.word_times else ["word times"]
+    found += [] if abilities.languages is None else [f"other languages than {', '.join(sorted(abilities.languages))}"]
+    return found + [name.replace("_", " ") for name in HINTS if name not in abilities.hints]

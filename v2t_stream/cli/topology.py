@@ -13,7 +13,8 @@ from v2t_stream.settings import Settings
 from v2t_stream.topology.applied import store_in_use
 from v2t_stream.topology.drift import age
 from v2t_stream.topology.epochs import renew
-from v2t_stream.topology.streams import DEAD, JOBS, STAGES, STREAMS
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import DEAD, JOBS, STREAMS
 
 _KEPT: Final = {JOBS: "facts of jobs", DEAD: "dead letters"}
 

@@ -6,13 +6,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from v2t_stream.errors import V2TError
+from v2t_stream.errors import Denied, V2TError
 
 Status = Literal["ok", "warn", "fail"]
 Check = Callable[[], Awaitable["Finding"]]
 
 _PATIENCE: Final = 60.0  # seconds for one check; the engine's is the longest, on a machine that is busy
-_FORBIDDEN: Final = " may not "  # in the sentence of what a user's role does not allow
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -33,10 +32,10 @@ async def _bounded(name: str, check: Check) -> Finding:
             return await check()
     except TimeoutError:
         return Finding(name, "fail", f"no answer within {_PATIENCE:g} s", "try again when the machine is less busy")
-    except V2TError as error:
+    except Denied as error:
         reason, _, advice = str(error).partition(": ")
-        if _FORBIDDEN in str(error):
-            return Finding(name, "warn", f"not looked at: {reason}", advice)
+        return Finding(name, "warn", f"not looked at: {reason}", advice)
+    except V2TError as error:
         return Finding(name, "fail", str(error))
     except Exception as error:  # noqa: BLE001  # one check that breaks must not hide what the others found
         return Finding(name, "fail", f"unexpected {type(error).__name__}: {error}", "report this")

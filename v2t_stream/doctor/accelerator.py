@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from v2t_stream.doctor import Finding
+from v2t_stream.engines.registry import engine, engines
 from v2t_stream.host import devices, whispercpp
 from v2t_stream.settings import Settings
 
@@ -64,9 +65,9 @@ def _trouble(found: Machine) -> tuple[str, str]:
 def _of_a_mac(found: Machine) -> list[tuple[bool, str, str]]:
     return [
         (
-            found.engine == "faster-whisper",
-            "CTranslate2 knows no Metal",
-            "V2T_ENGINE=whisper-cpp uses this Mac's GPU",
+            "metal" not in engine(found.engine).devices,
+            f"{found.engine} cannot use Metal",
+            f"V2T_ENGINE={_another('metal')} uses this Mac's GPU",
         ),
         (
             found.metal is False,
@@ -94,9 +95,9 @@ def _of_a_card(found: Machine) -> list[tuple[bool, str, str]]:
             "install NVIDIA's driver (nvidia-smi must list the card)",
         ),
         (
-            found.engine == "whisper-cpp",
-            "an NVIDIA card, but whisper.cpp's wheel has no CUDA",
-            "V2T_ENGINE=faster-whisper uses it",
+            "cuda" not in engine(found.engine).devices,
+            f"an NVIDIA card, but {found.engine} cannot use CUDA",
+            f"V2T_ENGINE={_another('cuda')} uses it",
         ),
         (not found.cublas, "an NVIDIA card, but no cuBLAS 12", _EXTRA),
         (
@@ -112,13 +113,18 @@ def _of_a_card(found: Machine) -> list[tuple[bool, str, str]]:
     ]
 
 
+def _another(device: devices.Device) -> str:
+    """An engine that can use the device."""
+    return next(name for name, each in engines().items() if device in each.devices)
+
+
 def _machine(settings: Settings) -> Machine:
     wanted = settings.device
     apple = sys.platform == "darwin" and platform.machine() == "arm64"
     found = Machine(
         engine=settings.engine,
         wanted=wanted,
-        device=devices.detect(settings.engine) if wanted == "auto" else wanted,
+        device=devices.detect(engine(settings.engine).devices) if wanted == "auto" else wanted,
         threads=settings.threads or devices.threads(),
         apple=apple,
         metal=whispercpp.has_metal() if apple and settings.engine == "whisper-cpp" else None,

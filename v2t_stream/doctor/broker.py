@@ -1,18 +1,14 @@
 """What is looked at in the broker and in the store of its jobs."""
 
-import json
 import math
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import nats.errors
-
 from v2t_stream.broker.connection import Connection
 from v2t_stream.doctor import Check, Finding, Status, in_thread
 from v2t_stream.doctor.machine import amount
-from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs.progress import counted
 from v2t_stream.monitoring.waiting import unserved
@@ -22,7 +18,8 @@ from v2t_stream.runtime.stalls import ADVICE, confirmed, resting, unfinished
 from v2t_stream.settings import Settings
 from v2t_stream.topology.drift import Drift, age
 from v2t_stream.topology.queues import queues
-from v2t_stream.topology.streams import CHUNKS, STAGES, STORE_KEY, STREAMS
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import CHUNKS, STORE_KEY, STREAMS
 
 _PAYLOAD: Final = 1 << 20  # bytes of a message that the object store's chunks are cut for
 _LEAST: Final = 64 << 10  # bytes that a submission may have
@@ -132,13 +129,10 @@ async def topology(connection: Connection, settings: Settings) -> Finding:
 
 async def priorities(connection: Connection) -> Finding:
     """Whether the server took the priority group: one that does not know them ignores the field."""
-    try:
-        config = (await connection.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-any"))["config"]
-    except BrokerError as error:
-        if "not found" not in str(error):
-            raise
+    info = await connection.find(f"CONSUMER.INFO.{CHUNKS}.transcribe-any")
+    if info is None:
         return Finding("priorities", "fail", "the queue for all nodes is missing", _APPLY)
-    if config.get("priority_policy") == "prioritized":
+    if info["config"].get("priority_policy") == "prioritized":
         return Finding("priorities", "ok", "of the nodes that wait, the fastest is served first")
     return Finding("priorities", "fail", "the queue for all nodes has no priorities", _APPLY)
 
@@ -231,12 +225,8 @@ async def uploads(settings: Settings) -> Finding:
 
 async def _who(connection: Connection) -> dict[str, Any] | None:
     """Who we are, and what time it is, as the server sees it; None where we may not ask."""
-    try:
-        reply = await connection.client.request("$SYS.REQ.USER.INFO", b"", timeout=_ANSWER)
-    except (nats.errors.Error, TimeoutError):
-        return None
-    answer: dict[str, Any] = json.loads(reply.data)
-    return answer if "data" in answer and "server" in answer else None
+    answer = await connection.user_info(_ANSWER)
+    return answer if answer and "data" in answer and "server" in answer else None
 
 
 def _ahead(asked: datetime, answered: datetime, told: datetime, cut: timedelta = timedelta()) -> float:

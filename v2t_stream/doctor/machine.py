@@ -12,7 +12,8 @@ from typing import Final
 from v2t_stream.doctor import Check, Finding, accelerator, in_thread
 from v2t_stream.errors import V2TError
 from v2t_stream.settings import Settings
-from v2t_stream.transcription.providers import Local, load
+from v2t_stream.transcription.provider import Local
+from v2t_stream.transcription.providers import load
 from v2t_stream.transcription.trial import clip, heard
 
 _STALE: Final = 60  # days after which sites have often changed
@@ -26,6 +27,7 @@ def checks(settings: Settings) -> list[tuple[str, Check]]:
         in_thread("python", python),
         in_thread(accelerator.NAME, lambda: accelerator.look(settings)),
         ("engine", lambda: engine(settings)),
+        in_thread("providers", lambda: providers(settings)),
         in_thread("downloads", downloads),
         in_thread("disk", lambda: disk(settings)),
         in_thread("secrets", lambda: secrets(settings)),
@@ -54,6 +56,14 @@ async def engine(settings: Settings) -> Finding:
     if not text:
         return Finding("engine", "fail", f"{took}, but heard nothing", "v2t demo shows more; try V2T_DEVICE=cpu")
     return Finding("engine", "ok", took)
+
+
+def providers(settings: Settings) -> Finding:
+    """Whether a service withdraws a model that the chain uses."""
+    enabled = [each for each in load(settings) if each.enabled]
+    if ending := [f"{each.name}: {sentence}" for each in enabled if (sentence := each.withdrawn(each.model))]:
+        return Finding("providers", "warn", "; ".join(ending), "change the model in providers.yaml before that day")
+    return Finding("providers", "ok", ", ".join(f"{each.name} ({each.engine})" for each in enabled))
 
 
 def downloads() -> Finding:

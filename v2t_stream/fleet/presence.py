@@ -18,6 +18,7 @@ from nats.micro.service import Service, ServiceConfig
 
 from schemas.message import decode_as
 from v2t_stream.broker.connection import Connection
+from v2t_stream.engines.offer import Offer
 from v2t_stream.fleet.tally import Tally
 from v2t_stream.topology.streams import LAYOUT, NODES
 
@@ -48,6 +49,8 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str = ""
     slots: int = 0
     queues: tuple[str, ...] = ()  # consumers that it pulls from; empty from an older release
+    takes: tuple[str, ...] = ()  # accelerators whose chunks it takes; empty from an older release, as the next
+    offers: tuple[Offer, ...] = ()  # what its providers can do
     working: dict[str, float] = {}  # subjects in work, with the seconds that each has been
     sending: tuple[str, ...] = ()  # subjects whose results wait for their turn to be sent
     speed: float | None = None  # seconds of media transcribed in a second
@@ -86,6 +89,8 @@ class Presence:
     model: str = ""
     slots: int = 0
     queues: tuple[str, ...] = ()  # from the first pull on
+    takes: tuple[str, ...] = ()  # accelerators
+    offers: tuple[Offer, ...] = ()  # of its providers
     tally: Tally = field(default_factory=Tally)
     last_error: str = ""
     loading: bool = False  # the model, ahead of the first chunk
@@ -132,6 +137,8 @@ class Presence:
             model=self.model,
             slots=self.slots,
             queues=self.queues,
+            takes=self.takes,
+            offers=self.offers,
             working={subject: now - since for subject, since in self.since.items()},
             sending=tuple(sorted(self.sending)),
             speed=self.speed,

@@ -4,28 +4,23 @@ import ctypes
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 Device = Literal["cuda", "metal", "coreml", "cpu"]
 
-# Best first. CTranslate2 has no Metal; the wheels of whisper.cpp have no CUDA. A third party's engine is asked nothing.
-_USABLE: Mapping[str, tuple[Device, ...]] = {
-    "faster-whisper": ("cuda", "cpu"),
-    "whisper-cpp": ("coreml", "metal", "cpu"),
-}
-_ANY: tuple[Device, ...] = ("cuda", "coreml", "metal", "cpu")
+ANY: Final[tuple[Device, ...]] = ("cuda", "coreml", "metal", "cpu")  # the best first
 
 # CTranslate2 opens cuBLAS by this name when it first needs it, and since 4.7 no cuDNN.
 _CUBLAS = ("libcublas.so.12", "cublas64_12.dll")
 
 
-def detect(engine: str | None = None) -> Device:
-    """The best device of this machine, of those that `engine` can use where one is given."""
-    for device in _ANY if engine is None else _USABLE.get(engine, _ANY):
+def detect(usable: Sequence[Device] = ANY) -> Device:
+    """The first of `usable` that this machine has."""
+    for device in usable:
         if _has(device):
             return device
     return "cpu"

@@ -10,7 +10,7 @@ from schemas.transcript import Transcript
 from v2t_stream.errors import StoreError
 from v2t_stream.jobs.state import Job
 from v2t_stream.store.protocol import ObjectStore
-from v2t_stream.topology.streams import folder
+from v2t_stream.topology.ids import folder
 
 
 async def stored(store: ObjectStore, prefix: str) -> Transcript:

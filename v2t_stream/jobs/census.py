@@ -5,7 +5,8 @@ from typing import Final
 
 from schemas.events import Rerun
 from v2t_stream.broker.connection import Connection
-from v2t_stream.topology.streams import JOBS, job_of, message_type, run_of
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import job_of, message_type, run_of
 
 # Of which later runs have facts of their own, and which decide what state a job is in.
 _BY_RUN: Final = ("completed", "failed", "listed", "converted", "downloaded", "progress.*")

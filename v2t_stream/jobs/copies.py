@@ -21,7 +21,9 @@ from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import fold
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import OURS, BucketStore
-from v2t_stream.topology.streams import JOBS, any_run, upload_job_id
+from v2t_stream.topology.ids import upload_job_id
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import any_run
 
 log = logging.getLogger(__name__)
 

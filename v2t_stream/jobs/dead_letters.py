@@ -15,7 +15,8 @@ from v2t_stream.jobs import operations
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.once import message_ids
 from v2t_stream.store.protocol import ObjectStore
-from v2t_stream.topology.streams import DEAD, INBOX_SUBJECTS, chunk_of
+from v2t_stream.topology.streams import DEAD
+from v2t_stream.topology.subjects import INBOX_SUBJECTS, chunk_of
 
 log = logging.getLogger(__name__)
 

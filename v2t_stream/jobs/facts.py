@@ -22,8 +22,9 @@ from schemas.events import (
     Tries,
 )
 from schemas.message import Message
-from v2t_stream.broker.connection import Stored
-from v2t_stream.topology.streams import decode, job_of, message_type, place_of
+from v2t_stream.broker.requests import Stored
+from v2t_stream.topology.ids import place_of
+from v2t_stream.topology.subjects import decode, job_of, message_type
 
 
 @dataclass

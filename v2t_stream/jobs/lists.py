@@ -1,9 +1,12 @@
 """The jobs of a list's entries, from the stream."""
 
 from schemas.events import Submitted
-from v2t_stream.broker.connection import Connection, Stored
+from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.state import Job, fold
-from v2t_stream.topology.streams import JOBS, child_id, job_of, place_of
+from v2t_stream.topology.ids import child_id, place_of
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import job_of
 
 
 async def children(connection: Connection, job: str) -> list[Job]:

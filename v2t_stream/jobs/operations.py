@@ -10,11 +10,13 @@ from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, Rerun
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, Denied, StoreError, V2TError
+from v2t_stream.fleet.ability import refused
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs.lists import children
 from v2t_stream.jobs.state import Job
 from v2t_stream.store.protocol import UPLOADED, ObjectStore
-from v2t_stream.topology.streams import CHUNKS, JOBS, any_run
+from v2t_stream.topology.streams import CHUNKS, JOBS
+from v2t_stream.topology.subjects import any_run
 
 _AT_ONCE: Final = 16  # jobs cancelled together
 _KNOWS_RUNS: Final = 3  # the first layout whose nodes do
@@ -73,6 +75,8 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
     else:
         _check_anew(job, model)
     options = replace(begins.options, model=model) if model else begins.options
+    if model and (reason := await refused(connection, options)):
+        raise V2TError(reason)
     rerun = Rerun(
         job=job.id,
         run=job.run + 1,

@@ -1,10 +1,10 @@
 """The options of a job as `schemas` declares them, for whatever offers them to people: flags, forms, sentences."""
 
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 
 from msgspec import Meta, structs
 
-from schemas.options import Options
+from schemas.options import Options, declared
 from schemas.requests import SubmitRequest
 
 
@@ -34,7 +34,7 @@ class Option(NamedTuple):
 
 
 def _option(name: str, hint: Any, default: Any) -> Option:
-    kind, meta = get_args(hint if get_origin(hint) is Annotated else get_args(hint)[0])  # the other half is None
+    kind, meta = declared(hint)
     is_choice = get_origin(kind) is Literal
     return Option(name, str if is_choice else kind, get_args(kind) if is_choice else (), default, meta)
 

@@ -15,7 +15,8 @@ from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import fold
 from v2t_stream.store.protocol import ObjectStore
-from v2t_stream.topology.streams import DONE, but_chunks
+from v2t_stream.topology.streams import DONE
+from v2t_stream.topology.subjects import but_chunks
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +52,11 @@ def key(origin: str, options: Options) -> str:
 
 async def latest(connection: Connection, filed: str) -> Done | None:
     """What was filed last under a `key`; None where that cannot be read. Raises BrokerError."""
-    data = await connection.last(DONE, Done.subject_of(key=filed))
-    if data is None:
+    done = await connection.last(DONE, Done.subject_of(key=filed))
+    if done is None:
         return None
     try:
-        return decode_as(Done, data)
+        return decode_as(Done, done.data)
     except msgspec.DecodeError as error:  # of a newer release, or damaged: it is done again
         log.warning("what is remembered under %s cannot be read: %s", filed, error)
         return None

@@ -8,10 +8,11 @@ from typing import Final, Literal
 from schemas.events import Downloaded, Rerun, Submitted
 from schemas.options import Options
 from schemas.transcript import Doubt, Gap, Segment, Sound, Truncated, Unheard
-from v2t_stream.broker.connection import Stored
+from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.facts import Facts
 from v2t_stream.text import without_secrets
-from v2t_stream.topology.streams import ends, fact_of, job_of, place_of
+from v2t_stream.topology.ids import place_of
+from v2t_stream.topology.subjects import ends, fact_of, job_of
 
 State = Literal["queued", "downloading", "listed", "converting", "transcribing", "completed", "failed", "cancelled"]
 

@@ -18,15 +18,17 @@ from schemas.message import decode_as, encode
 from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
 from v2t_stream.broker.connection import Connection
+from v2t_stream.engines import registry
 from v2t_stream.errors import Denied, Reject, SettingsError
+from v2t_stream.fleet.ability import refused
 from v2t_stream.jobs import previous
 from v2t_stream.jobs.options import OPTIONS
 from v2t_stream.models import problem
 from v2t_stream.store.protocol import UPLOADED, ObjectStore
 from v2t_stream.text import HARMFUL, one_line, path_text, quoted, without_secrets
-from v2t_stream.topology.streams import EPOCH_HEADER, SUBMIT_SUBJECT, inbox_epoch, job_id
-from v2t_stream.transcription.installed import engine_names
-from v2t_stream.transcription.providers import HTTP_ENGINES
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.streams import EPOCH_HEADER
+from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _TRACK: Final = re.compile(r"[1-9][0-9]{0,2}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")  # a number, or a language as in BCP 47
@@ -88,12 +90,25 @@ def check(request: SubmitRequest) -> None:
     _check_options(request)
     if request.language is not None and request.language not in LANGUAGES:
         raise Reject(f"unknown language {quoted(request.language)}: use an ISO 639 code such as en, zh or de")
-    if request.engine is not None and request.engine not in (*engine_names(), *HTTP_ENGINES):
-        known = f"this machine has {', '.join(engine_names())}; providers can be {', '.join(HTTP_ENGINES)}"
+    _check_engine(request)
+
+
+def _check_engine(request: SubmitRequest) -> None:
+    """Whether there is such an engine, and such a model for it."""
+    if request.engine is not None and request.engine not in registry.names():
+        ours = registry.engines()
+        services = ", ".join(name for name in registry.names() if name not in ours)
+        known = f"this machine has {', '.join(ours)}; providers can be {services}"
         raise Reject(f"unknown engine {quoted(request.engine)}: {known}")
     if request.accelerator == "remote" and not request.remote:
         raise Reject("the accelerator remote needs a job that allows remote providers: add --remote, or remote: true")
     if request.model is not None and (reason := problem(request.model, request.engine)):
+        raise Reject(reason)
+
+
+async def check_fleet(connection: Connection, request: SubmitRequest) -> None:
+    """Raises Reject with one sentence where no node that is up can do it; and BrokerError."""
+    if reason := await refused(connection, request):
         raise Reject(reason)
 
 

@@ -16,7 +16,9 @@ from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import Job, fold
 from v2t_stream.store.protocol import ObjectStore
-from v2t_stream.topology.streams import DONE, JOBS, any_run, but_chunks, folder, job_of
+from v2t_stream.topology.ids import folder
+from v2t_stream.topology.streams import DONE, JOBS
+from v2t_stream.topology.subjects import any_run, but_chunks, job_of
 
 _MEMORY: Final = ""  # in the place of a job: what was done before
 

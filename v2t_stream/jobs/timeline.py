@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.events import ChunkDone, Completed
 from v2t_stream.jobs.state import Job
-from v2t_stream.topology.streams import run_of
+from v2t_stream.topology.subjects import run_of
 
 Step = Literal["waiting", "downloading", "decoding", "transcribing", "storing"]
 Interval = tuple[float, float]

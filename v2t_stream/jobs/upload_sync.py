@@ -18,7 +18,9 @@ from v2t_stream.jobs.uploads import is_wanted
 from v2t_stream.settings import Settings
 from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.store.protocol import OURS
-from v2t_stream.topology.streams import BUCKET_SUBJECT, JOBS, any_run, job_of, upload_job_id
+from v2t_stream.topology.ids import upload_job_id
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import BUCKET_SUBJECT, any_run, job_of
 
 log = logging.getLogger(__name__)
 

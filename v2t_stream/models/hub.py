@@ -151,8 +151,8 @@ class _Sink:
 
 def cached(origin: Origin) -> Path | None:
     """The folder of a model that other programs have fetched for themselves; None where there is none."""
-    if origin.engine == "whisper-cpp":
-        own = Path(platformdirs.user_data_dir("pywhispercpp")) / "models"
+    if origin.kept_by:
+        own = Path(platformdirs.user_data_dir(origin.kept_by)) / "models"
         if (own / origin.file).is_file():
             return own
     from huggingface_hub import snapshot_download  # noqa: PLC0415  as above

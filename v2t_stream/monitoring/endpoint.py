@@ -12,11 +12,11 @@ from socketserver import TCPServer
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from nats.aio.client import Client
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from v2t_stream.broker.client import NatsClient
 from v2t_stream.errors import SettingsError
 
 _BEAT: Final = 1.0  # seconds
@@ -28,7 +28,7 @@ _LOST: Final = 30.0  # seconds without a broker
 class Health:
     """Whether this process can work: kept by its loop, asked from another thread, so that a wedged loop is seen."""
 
-    client: Client
+    client: NatsClient
     unready: Callable[[], str]  # what a process that is well still waits for, in words; empty: nothing
     _turned: float = field(default_factory=time.monotonic)
     _connected: float = field(default_factory=time.monotonic)

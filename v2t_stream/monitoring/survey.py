@@ -14,8 +14,9 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs.census import fact_names, latest_runs
 from v2t_stream.jobs.state import State, state_of, state_of_list
+from v2t_stream.topology.ids import place_of
 from v2t_stream.topology.queues import Queue, queues
-from v2t_stream.topology.streams import DEAD, JOBS, place_of
+from v2t_stream.topology.streams import DEAD, JOBS
 
 _SHARE: Final = 0.01  # of the time that counting jobs may take; it grows with the jobs that are remembered
 _OLDEST: Final = 60.0  # seconds that a count is used at most, however long it took: a broker may be slow just once
@@ -93,7 +94,7 @@ async def _has_chunk(connection: Connection, job: str, run: int, known: set[str]
     """Whether a chunk has its result in a run, or had it before and is kept."""
     if "progress.convert" in known and await connection.subjects(JOBS, ChunkDone.subject_of(job=job, run=run, n="*")):
         return True
-    data = await connection.last(JOBS, Rerun.subject_of(job=job, run=run)) if run else None
+    rerun = await connection.last(JOBS, Rerun.subject_of(job=job, run=run)) if run else None
     with contextlib.suppress(msgspec.DecodeError):
-        return data is not None and bool(decode_as(Rerun, data).keeps)
+        return rerun is not None and bool(decode_as(Rerun, rerun.data).keeps)
     return False

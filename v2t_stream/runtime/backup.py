@@ -78,13 +78,9 @@ async def restore(connection: Connection, folder: Path) -> dict[str, int]:
 
 async def _state(connection: Connection, stream: str) -> dict[str, Any]:
     """What changes when something happens in a stream; nothing where there is none."""
-    try:
-        info = await connection.api(f"STREAM.INFO.{stream}")
-    except BrokerError as error:
-        if "not found" not in str(error):
-            raise
-        return {}
-    return {field: info["state"][field] for field in ("messages", "last_seq", "num_deleted") if field in info["state"]}
+    info = await connection.find(f"STREAM.INFO.{stream}")
+    state = info["state"] if info else {}
+    return {field: state[field] for field in ("messages", "last_seq", "num_deleted") if field in state}
 
 
 async def _check_rest(connection: Connection, before: dict[str, dict[str, Any]]) -> None:

@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.options import Options
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import Broker, embedded_broker, try_lock
+from v2t_stream.broker.error_codes import NO_PEERS
 from v2t_stream.broker.login import Login
-from v2t_stream.errors import BrokerError, Denied, SettingsError, StoreError
+from v2t_stream.errors import BrokerError, Denied, Refused, SettingsError, StoreError
+from v2t_stream.fleet.ability import refused
 from v2t_stream.retention import DAY
 from v2t_stream.runtime.supervisor import supervised
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import UPLOADED, JetStreamStore, ObjectStore
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.store.protocol import UPLOADED, ObjectStore
 from v2t_stream.topology.applied import is_applied, layout_in_use, store_in_use
 from v2t_stream.topology.drift import Drift, compare
 from v2t_stream.topology.epochs import renew_if_rolled_back
 from v2t_stream.topology.provision import apply, drift
-from v2t_stream.topology.streams import INBOX, LAYOUT, STAGES
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import INBOX, LAYOUT
 from v2t_stream.transcription.providers import file_of, load, refusal
 
 if TYPE_CHECKING:
@@ -60,7 +65,7 @@ async def session(
     `set_up_again`: the user asked for it. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
     """
     providers = load(settings) if work and not settings.nats_url else []
-    if providers and options and (reason := refusal(providers, options)):
+    if providers and options and (reason := refusal(providers, options, settings.model)):
         raise SettingsError(reason)
     if settings.nats_url:
         async with await connect(
@@ -71,6 +76,8 @@ async def session(
             else:
                 with contextlib.suppress(Denied):  # who may not look, as a submitter, is told by what he asks for
                     await make_ready(connection, settings, ["intake"])
+                    if options and (reason := await refused(connection, options)):
+                        raise SettingsError(reason)
             with contextlib.suppress(Denied):
                 await connection.hold_to(INBOX)
             yield Session(connection, open_store(connection, settings), settings.nats_url, local=False)
@@ -145,7 +152,7 @@ def open_store(connection: Connection, settings: Settings, *, timeout: float = 3
     """
     if settings.minio_endpoint:
         return minio_store(settings, timeout=timeout)
-    return JetStreamStore(connection.client, timeout=timeout)
+    return JetStreamStore(connection, timeout=timeout)
 
 
 async def set_up(connection: Connection, settings: Settings, *, change_store: bool = False, told: bool = False) -> None:
@@ -169,7 +176,8 @@ async def set_up(connection: Connection, settings: Settings, *, change_store: bo
         # Last: then others count on the store.
         await apply(connection, _store_of(settings), retention, replicas=settings.replicas, told=told)
     except (BrokerError, StoreError) as error:
-        if settings.replicas > 1 and ("replicas > 1" in str(error) or "no suitable peers" in str(error)):
+        refusal = error.__cause__ if isinstance(error, StoreError) else error
+        if settings.replicas > 1 and isinstance(refusal, Refused) and refusal.code in NO_PEERS:
             raise BrokerError(
                 f"V2T_REPLICAS={settings.replicas} needs a cluster of as many NATS servers ({error}): start them as "
                 "nats/cluster.conf says, or set it to 1"

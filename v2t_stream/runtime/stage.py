@@ -10,7 +10,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.fleet.presence import Presence
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import ObjectStore
-from v2t_stream.topology.streams import StageRow, stage_row
+from v2t_stream.topology.stages import StageRow, stage_row
 
 
 @dataclass(frozen=True)

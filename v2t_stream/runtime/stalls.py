@@ -15,17 +15,9 @@ from v2t_stream.jobs.census import fact_names, latest_runs
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import Job, fold_all, state_of
 from v2t_stream.runtime.tries import Noted, noted
-from v2t_stream.topology.streams import (
-    CHUNKS,
-    JOBS,
-    STAGES,
-    Consumer,
-    but_chunks,
-    chunk_of,
-    job_of,
-    message_type,
-    run_of,
-)
+from v2t_stream.topology.stages import STAGES, Consumer
+from v2t_stream.topology.streams import CHUNKS, JOBS
+from v2t_stream.topology.subjects import but_chunks, chunk_of, job_of, message_type, run_of
 
 Lack = Literal["beginning", "download", "convert", "chunks", "aggregate"]
 
@@ -219,10 +211,10 @@ async def stalls(connection: Connection, jobs: Iterable[str]) -> dict[str, tuple
         rerun = job.runs[job.run].rerun
         pattern = ChunkDone.subject_of(job=job.id, run=job.run, n="*")
         async with limit:
-            last = await connection.last_sequence(JOBS, pattern)
+            last = await connection.last(JOBS, pattern)
             subjects = await connection.subjects(JOBS, pattern)
         own = {int(n) for subject in subjects if (n := subject.split(".")[4]).isdecimal()}
-        return Results(own.union(rerun.keeps if rerun else ()), last)
+        return Results(own.union(rerun.keeps if rerun else ()), last.sequence if last else 0)
 
     known = await asyncio.gather(*map(results, found))
     seen = ((job, stall_of(job, of_job, around)) for job, of_job in zip(found, known, strict=True))

@@ -14,7 +14,8 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import ANNOUNCE_EVERY, NodeInfo, Presence, fleet
 from v2t_stream.runtime.worker import Worker
-from v2t_stream.topology.streams import CHUNKS, stage_row
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import CHUNKS
 
 LATE: Final = 2.0  # times what the fleet's median node would have needed
 MARGIN: Final = 0.5  # seconds we must be ahead, for the way there and back
@@ -63,8 +64,8 @@ async def help_out(connection: Connection, worker: Worker, presence: Presence, s
             if not await connection.messages(CHUNKS):
                 continue  # nobody has anything in hand, and one small answer tells so, however many nodes there are
             for subject in stragglers(await fleet(connection), presence.info(), seconds):
-                data = await connection.last(CHUNKS, subject)
-                if data and await worker.do_again(subject, decode_as(ChunkTask, data)):
+                task = await connection.last(CHUNKS, subject)
+                if task and await worker.do_again(subject, decode_as(ChunkTask, task.data)):
                     break
         except (BrokerError, msgspec.DecodeError):
             continue  # the broker is away, or it is of a newer release; there will be another look

@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from v2t_stream.broker.connection import Connection, connect
+from v2t_stream.broker.connect import connect
+from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.login import NONE as NO_LOGIN
 from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError

@@ -43,9 +43,9 @@ class Ledger:
         if message.metadata.num_delivered == 1:
             return tries
         told = replace(tries, begun=True)
-        if data := await self._connection.last(JOBS, tries.subject):
+        if noted := await self._connection.last(JOBS, tries.subject):
             with contextlib.suppress(msgspec.DecodeError):  # a stranger's
-                told = decode_as(Tries, data)
+                told = decode_as(Tries, noted.data)
         has_died = told.begun and not is_here and not await self._is_elsewhere(message.subject)
         return replace(told, deaths=told.deaths + has_died, begun=False)
 

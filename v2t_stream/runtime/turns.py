@@ -20,7 +20,8 @@ from schemas.message import Message
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import NodeInfo, fleet
-from v2t_stream.topology.streams import CHUNKS, job_of
+from v2t_stream.topology.streams import CHUNKS
+from v2t_stream.topology.subjects import job_of
 
 log = logging.getLogger(__name__)
 

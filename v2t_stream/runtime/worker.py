@@ -33,19 +33,10 @@ from v2t_stream.runtime.turns import Outbox, Turns
 from v2t_stream.text import one_line, without_secrets
 from v2t_stream.topology.applied import is_applied
 from v2t_stream.topology.epochs import Seen, renew_after_rollback
-from v2t_stream.topology.streams import (
-    EPOCH_HEADER,
-    INBOX,
-    INBOX_SUBJECTS,
-    JOBS,
-    Consumer,
-    decode,
-    ends,
-    inbox_epoch,
-    job_id,
-    job_of,
-    run_of,
-)
+from v2t_stream.topology.ids import inbox_epoch, job_id
+from v2t_stream.topology.stages import Consumer
+from v2t_stream.topology.streams import EPOCH_HEADER, INBOX, JOBS
+from v2t_stream.topology.subjects import INBOX_SUBJECTS, decode, ends, job_of, run_of
 from v2t_stream.traces import span, take
 
 log = logging.getLogger(__name__)
@@ -482,7 +473,8 @@ class Worker:
         if message is None or self._row.stream != JOBS or await self._settled.any_of([*moot, *ends(job, run)]):
             return True
         since = message.metadata.sequence.stream
-        return any([await self._connection.last_sequence(JOBS, result) > since for result in results])
+        latest = [await self._connection.last(JOBS, result) for result in results]
+        return any(stored and stored.sequence > since for stored in latest)
 
     async def _process(self, work: Message | Submission, outbox: Outbox) -> None:
         watch = self._watched(self._row.max_run)

@@ -1,8 +1,8 @@
 """What a broker was set up as, as it tells itself."""
 
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import BrokerError
-from v2t_stream.topology.streams import JOBS, LAYOUT_KEY, STORE_KEY, stage_row
+from v2t_stream.topology.stages import stage_row
+from v2t_stream.topology.streams import JOBS, LAYOUT_KEY, STORE_KEY
 
 
 async def store_in_use(connection: Connection) -> str:
@@ -16,23 +16,11 @@ async def layout_in_use(connection: Connection) -> int:
 
 
 async def _metadata(connection: Connection) -> dict[str, str]:
-    try:
-        config = (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]
-    except BrokerError as error:
-        if "not found" not in str(error):
-            raise
-        return {}
-    return config.get("metadata") or {}
+    info = await connection.find(f"STREAM.INFO.{JOBS}")
+    return info["config"].get("metadata") or {} if info else {}
 
 
 async def is_applied(connection: Connection, stage: str) -> bool:
     """Whether the consumers of `stage` exist."""
     row = stage_row(stage)
-    try:
-        for consumer in row.consumers:
-            await connection.api(f"CONSUMER.INFO.{row.stream}.{consumer.durable}")
-    except BrokerError as error:
-        if "not found" not in str(error):
-            raise
-        return False
-    return True
+    return all([await connection.find(f"CONSUMER.INFO.{row.stream}.{one.durable}") for one in row.consumers])

@@ -16,7 +16,8 @@ from typing import Final
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.lineage import EPOCH_KEY, Mark
 from v2t_stream.errors import BrokerError, Denied
-from v2t_stream.topology.streams import INBOX, base36, inbox_epoch
+from v2t_stream.topology.ids import base36, inbox_epoch
+from v2t_stream.topology.streams import INBOX
 
 log = logging.getLogger(__name__)
 

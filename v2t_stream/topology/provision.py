@@ -10,22 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import BrokerError
+from v2t_stream.broker.error_codes import IN_USE
+from v2t_stream.errors import BrokerError, Refused
 from v2t_stream.retention import Retention
 from v2t_stream.topology.drift import Drift, compare
-from v2t_stream.topology.streams import (
-    DEAD,
-    DEDUPE_WINDOW,
-    DONE,
-    JOBS,
-    LAYOUT,
-    LAYOUT_KEY,
-    STAGES,
-    STORE_KEY,
-    STREAMS,
-    Consumer,
-    StageRow,
-)
+from v2t_stream.topology.stages import STAGES, Consumer, StageRow
+from v2t_stream.topology.streams import DEAD, DEDUPE_WINDOW, DONE, JOBS, LAYOUT, LAYOUT_KEY, STORE_KEY, STREAMS
 
 log = logging.getLogger(__name__)
 
@@ -149,21 +139,16 @@ def _consumer_config(row: StageRow, consumer: Consumer) -> dict[str, Any]:
 
 async def _found(connection: Connection, place: _Place) -> dict[str, Any] | None:
     kind = "CONSUMER" if place.durable else "STREAM"
-    try:
-        config: dict[str, Any] = (await connection.api(f"{kind}.INFO.{place.path}"))["config"]
-    except BrokerError as error:
-        if "not found" not in str(error):
-            raise
-        return None
-    return config
+    info = await connection.find(f"{kind}.INFO.{place.path}")
+    return info["config"] if info else None
 
 
 async def _create(connection: Connection, place: _Place) -> bool:
     """False where there is another one already."""
     try:
         await connection.api(*_request("CONSUMER.CREATE" if place.durable else "STREAM.CREATE", place, place.wanted))
-    except BrokerError as error:
-        if "already" not in str(error):  # "in use", or "exists"
+    except Refused as error:
+        if error.code not in IN_USE:
             raise
         return False
     return True

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import BrokerError, V2TError
-from v2t_stream.topology.streams import INBOX, STAGES
+from v2t_stream.errors import V2TError
+from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.streams import INBOX
 
 _FOR_GOOD: Final = timedelta(days=3650)  # a pause has an end in JetStream (ADR-49); nobody waits for this one
 
@@ -91,10 +92,6 @@ async def _oldest(connection: Connection, stream: str, filters: tuple[str, ...],
 
 async def _stored_at(connection: Connection, stream: str, pattern: str, start: int) -> float | None:
     """When the first message on `pattern` from sequence `start` on was stored, in Unix seconds."""
-    try:
-        answer = await connection.api(f"STREAM.MSG.GET.{stream}", {"seq": start, "next_by_subj": pattern})
-    except BrokerError as error:
-        if "no message found" not in str(error):
-            raise
-        return None  # it was done meanwhile
-    return datetime.fromisoformat(answer["message"]["time"]).timestamp()
+    answer = await connection.find(f"STREAM.MSG.GET.{stream}", {"seq": start, "next_by_subj": pattern})
+    # Where there is none, it was done meanwhile.
+    return datetime.fromisoformat(answer["message"]["time"]).timestamp() if answer else None

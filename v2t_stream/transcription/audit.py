@@ -1,4 +1,4 @@
-"""Compares the words of a chunk with the speech in it: what was not heard, and what perhaps was never said."""
+"""Compares the words of a chunk with the speech in it: what was missed, and what may never have been said."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,26 +7,26 @@ from typing import Final, NamedTuple
 from v2t_stream.transcription.layout import Layout
 from v2t_stream.transcription.words import Spoken, Stretch, width
 
-# Seconds. In a quarter of an hour of speech that was decoded well, read and in meetings, no hole was as long; where an
-# engine dropped the ends of windows, all of them were.
+# Seconds. In a quarter of an hour of read speech and meetings that was decoded well, no hole was this long. Where an
+# engine dropped the ends of windows, every hole was.
 _REACH: Final = 0.3  # a word accounts for the speech this far on either side of it
-_HOLE: Final = 1.4  # speech of 2 s in a row between two words, less the reach of both,
-_SCATTERED: Final = 3.0  # or so much in all: a laugh and a cough are less
-_BREATH: Final = 0.5  # of silence that parts no speech
-_NEAR_REACH: Final = 0.1  # the same two, for single words
+_HOLE: Final = 1.4  # speech in a row between two words: 2 s, less the reach of both,
+_SCATTERED: Final = 3.0  # or this much in all: a laugh and a cough are shorter
+_BREATH: Final = 0.5  # a silence this short does not split speech
+_NEAR_REACH: Final = 0.1  # reach and hole, when single words count
 _LOST_WORD: Final = 0.2
-_LONGEST_WORD: Final = 1.5  # what takes longer was stretched over something that was not heard
-_OFF: Final = 0.5  # from speech
+_LONGEST_WORD: Final = 1.5  # a longer one was stretched over something that was missed
+_OFF: Final = 0.5  # a word this far from any speech is doubtful
 
-_REPEATS: Final = 6  # times the same words in a row; a refrain repeats less often, or is doubted without harm
+_REPEATS: Final = 6  # times the same words in a row; a refrain repeats less, or a doubt about it does no harm
 _LONGEST_PHRASE: Final = 12  # words
-_RUN: Final = 20  # words over which haste is measured: alignments crowd a few of them
+_RUN: Final = 20  # words over which speed is measured, as alignments put a few of them too close together
 _HASTE: Final = 40.0  # characters a second; the fastest speakers reach 30,
-_CROWDED: Final = 25.0  # and of what is heard a second time, in noise perhaps, no more is believed
+_CROWDED: Final = 25.0  # and what is heard a second time, perhaps in noise, is not believed above this
 
 
 class Hole(NamedTuple):
-    """A stretch of the chunk between two words, with speech in which nothing was heard."""
+    """A stretch of the chunk between two words that has speech, but no words."""
 
     start: float  # seconds of the chunk
     end: float
@@ -41,9 +41,9 @@ class Doubted(NamedTuple):
 
 
 def holes(words: Sequence[Spoken], layout: Layout, *, distrust: bool = False) -> list[Hole]:
-    """The stretches of speech without a word, in order; none where no detector tells what speech is.
+    """The stretches of speech without a word, in order; none if no detector has marked the speech.
 
-    `distrust`: the engine is known to have lost words in this chunk, so that single ones are looked for too.
+    `distrust`: the engine is known to have lost words in this chunk, so look for single missing words too.
     """
     if not layout.is_detected:
         return []
@@ -61,7 +61,7 @@ def holes(words: Sequence[Spoken], layout: Layout, *, distrust: bool = False) ->
 
 
 def _is_missed(layout: Layout, low: float, high: float, *, distrust: bool) -> bool:
-    """Whether there is so much speech between two moments that words must be missing."""
+    """Whether there is enough speech between two moments that words must be missing."""
     total = run = 0.0
     last = low
     for mark in layout.speech:
@@ -75,13 +75,13 @@ def _is_missed(layout: Layout, low: float, high: float, *, distrust: bool) -> bo
 
 
 def is_crowded(words: Sequence[Spoken], hole: Hole, layout: Layout) -> bool:
-    """Whether more was heard in a hole than can have been said in it, as engines do in noise."""
+    """Whether the engine heard more in a hole than anyone can have said in it, as engines do in noise."""
     said = sum(width(word.text) for word in words)
     return said > _CROWDED * (layout.spoken(hole.start, hole.end) + _REACH)
 
 
 def filled(words: Sequence[Spoken], hole: Hole, heard: Sequence[Spoken]) -> list[Spoken]:
-    """The words with what was `heard` in the hole, in seconds of the chunk, in the place of what was stretched over it.
+    """The words, with those `heard` in the hole instead of the words that were stretched over it; seconds of the chunk.
 
     A neighbour that was heard a second time at the edge counts once.
     """
@@ -98,7 +98,7 @@ def filled(words: Sequence[Spoken], hole: Hole, heard: Sequence[Spoken]) -> list
 
 
 def doubts(words: Sequence[Spoken], layout: Layout) -> list[Doubted]:
-    """What an engine made up, or may have: words outside all speech, loops, more than a person can say."""
+    """What an engine may have made up: words outside all speech, loops, more words than a person can say."""
     return sorted([*_outside(words, layout), *_loops(words), *_hasty(words)])
 
 
@@ -149,7 +149,7 @@ def _loops(words: Sequence[Spoken]) -> Iterator[Doubted]:
 
 
 def _times(plain: Sequence[str], at: int, length: int) -> int:
-    """How often the phrase of so many words that begins there is said in a row."""
+    """How often the phrase of `length` words that starts at `at` is repeated in a row."""
     phrase, times = plain[at : at + length], 1
     while len(phrase) == length and plain[at + times * length : at + (times + 1) * length] == phrase:
         times += 1

@@ -1,4 +1,4 @@
-"""Puts chunks that wait at the same moment, from whatever jobs, into one engine call."""
+"""Puts chunks that are waiting at the same time, whichever jobs they belong to, into one engine call."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,13 @@ class _Waiting(NamedTuple):
     request: Request
     samples: Samples
     result: "asyncio.Future[tuple[Transcription, float]]"
-    alone: bool = False  # it was in the engine as that died: whether it is what killed it shows when it is tried alone
+    alone: bool = False  # it was in the engine when that died; trying it alone shows whether it was the cause
 
 
 class Batcher:
-    """Feeds one engine: as many calls at once as it takes, each of up to `size` chunks that ask for the same.
+    """Feeds one engine: as many calls at once as it takes, each of up to `size` chunks with equal requests.
 
-    While calls run, chunks gather for the next.
+    While calls run, chunks gather for the next one.
     """
 
     def __init__(self, host: EngineHost, hold: Callable[[str], Awaitable[Held]], size: int, *, idle: float) -> None:
@@ -36,10 +36,10 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._running: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
-        self._news = asyncio.Event()  # a chunk has come, or a call has ended
-        self._is_alone = False  # the call that runs is to have the engine to itself
+        self._news = asyncio.Event()  # set when a chunk has come or a call has ended
+        self._is_alone = False  # the running call has the engine to itself
         self.loaded = ""  # the model as it was asked for
-        self._held = Held("")  # and as the engine has it
+        self._held = Held("")  # the same model as the engine has it
         self._idle = idle  # seconds without work after which the engine's memory is given back
         self._rest: asyncio.TimerHandle | None = None
 
@@ -55,7 +55,7 @@ class Batcher:
         return await waiting.result
 
     async def warm(self, model: str) -> None:
-        """Load `model` ahead of the first chunk; what goes wrong is told when a chunk needs it."""
+        """Load `model` ahead of the first chunk. An error shows when a chunk needs the model."""
         with contextlib.suppress(V2TError), contextlib.closing(await self._hold(model)) as held:
             await self._host.warm(held.model)
 
@@ -65,7 +65,7 @@ class Batcher:
         await self._host.close()
         self._let_go()
         if self._running:
-            await asyncio.wait({self._running})  # it ends at once now, and must see by itself why
+            await asyncio.wait({self._running})  # it ends at once now, and has to find out why by itself
 
     async def _run(self) -> None:
         while self._waiting or self._calls:
@@ -77,13 +77,13 @@ class Batcher:
         self._rest = asyncio.get_running_loop().call_later(self._idle, self._give_back)
 
     def _has_room(self, waiting: _Waiting) -> bool:
-        """Whether the engine can take it now: a suspect goes alone, and another model waits for the calls of this."""
+        """Whether the engine can take it now: a suspect goes alone, and another model waits for the running calls."""
         if self._is_alone or waiting.alone or waiting.request.model != self.loaded:
             return not self._calls
         return len(self._calls) < self._host.calls
 
     def _gather(self) -> list[_Waiting]:
-        """Take the oldest and those like it, leaving the others in their order."""
+        """Take the oldest chunk and those with the same request; the others keep their order."""
         batch: list[_Waiting] = []
         others: deque[_Waiting] = deque()
         while self._waiting:
@@ -99,7 +99,7 @@ class Batcher:
         return batch
 
     async def _has_model(self, batch: list[_Waiting]) -> bool:
-        """Load the model of the batch, apart, so that this does not count as slowness; False where it has failed."""
+        """Load the model of the batch separately, so it does not count as slowness; False if that failed."""
         model = batch[0].request.model
         if model == self.loaded:
             return True
@@ -107,7 +107,7 @@ class Batcher:
         try:
             self._held = await self._hold(model)
             await self._host.warm(self._held.model)
-        except Exception as error:  # noqa: BLE001  # it belongs to those who wait, whatever it is
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must get it
             _fail(batch, error)
             return False
         self.loaded = model
@@ -135,10 +135,10 @@ class Batcher:
         except EngineDied as error:
             if batch[0].alone or len(batch) == self._host.calls == 1:
                 _fail(batch, error)
-            else:  # one of them, or of another call's, may have brought the engine down: only that one fails again
+            else:  # a chunk of this call or another may have crashed the engine: tried alone, only that one fails again
                 self._waiting.extendleft(waiting._replace(alone=True) for waiting in reversed(batch))
             return
-        except Exception as error:  # noqa: BLE001  # it belongs to those who wait, whatever it is
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must get it
             _fail(batch, error)
             return
         share = (time.monotonic() - begun) / len(batch) / self._host.calls
@@ -147,17 +147,17 @@ class Batcher:
                 waiting.result.set_result((result, share))
 
     def _end_if_forsaken(self, batch: list[_Waiting]) -> None:
-        """End the engine where nobody waits for its call any more, as after the longest time a chunk may take."""
+        """End the engine if nobody waits for this call any more, as after the time limit of a chunk."""
         if all(waiting.result.cancelled() for waiting in batch):
             self._host.kill()
 
     def _give_back(self) -> None:
-        """End the engine's process, and with it all it holds, of the machine's memory and the accelerator's."""
+        """End the engine's process, which frees all memory it holds, on the machine and on the accelerator."""
         self._let_go()
         self._host.kill()
 
     def _let_go(self) -> None:
-        """Let the model's files be removed."""
+        """Allow the files of the model to be removed."""
         self.loaded = ""
         self._held.close()
 

@@ -1,4 +1,4 @@
-"""Nothing is lost without a word: speech in which an engine heard nothing is heard again by itself, then recorded."""
+"""Nothing is lost silently: speech in which an engine heard nothing is heard again on its own, or recorded."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, NamedTuple
@@ -9,7 +9,7 @@ from v2t_stream.transcription.audit import Hole, doubts, filled, holes, is_crowd
 from v2t_stream.transcription.layout import Layout
 from v2t_stream.transcription.words import Spoken, spoken
 
-_ROUNDS: Final = 4  # an engine that loses the end of whatever it hears gets nearer with each
+_ROUNDS: Final = 4  # an engine that loses the end of whatever it hears gets further with each
 
 Again = Callable[[int, int], Awaitable[Iterable[Segment]]]
 """Hears the chunk again between two of its samples, with silence after them; times count from the first of them."""
@@ -41,7 +41,7 @@ async def covered(segments: Iterable[Segment], layout: Layout, again: Again) -> 
 
 
 def _missed(words: Sequence[Spoken], layout: Layout, fruitful: Sequence[Hole]) -> list[Hole]:
-    """The holes; where an engine has lost words before, those of single words too."""
+    """The holes; where an engine lost words before, also those of single words."""
     missed = holes(words, layout)
     if fruitful:
         missed += [

@@ -1,8 +1,8 @@
 """The process an engine runs in: `python -m v2t_stream.transcription.engine_child ENGINE DEVICE THREADS`.
 
-On its standard input come frames: four bytes of length, a Call, then the samples of its chunks as float32. On its
-standard output go frames: four bytes of length, then an Answer. It ends when its input does, that is with its
-parent, however that ended.
+It reads frames from its standard input: four bytes of length, a Call, then the samples of its chunks as float32. It
+writes frames to its standard output: four bytes of length, then an Answer. It ends when its input ends, that is with
+its parent, however the parent ended.
 """
 
 import inspect
@@ -20,15 +20,15 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from schemas.options import Request
+from v2t_stream.engines.registry import load_engine
 from v2t_stream.errors import Full, Reject, Retry
-from v2t_stream.transcription.installed import load_engine
 from v2t_stream.transcription.transcriber import Samples, Transcriber, Transcription
 
 LENGTH = struct.Struct(">I")
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be done; without chunks, the model is loaded and nothing else."""
+    """What to do; without chunks, only load the model."""
 
     number: int
     request: Request
@@ -37,7 +37,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 class Done(msgspec.Struct, frozen=True, tag=True):
     transcriptions: tuple[Transcription, ...]
-    calls: int  # that the engine takes at once
+    calls: int  # how many the engine takes at once
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -48,7 +48,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Answers come in any order, where an engine takes several calls at once."""
+    """Answers come in any order if an engine takes several calls at once."""
 
     number: int  # of the call
     result: Done | Failed
@@ -56,7 +56,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 def main() -> None:
     engine, device, threads = sys.argv[1:]
-    # The parent decides when we end: a Ctrl-C or a service's stop reaches every process at once.
+    # The parent decides when we end; Ctrl-C or stopping a service signals every process at once.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)
     requests, answers = _take_pipes()
@@ -72,7 +72,7 @@ def main() -> None:
                 answers.write(LENGTH.pack(len(frame)) + frame)
                 answers.flush()
         except OSError:  # the parent is gone
-            os._exit(0)  # not an ordinary exit: whisper.cpp aborts in one, for its log calls into Python
+            os._exit(0)  # an ordinary exit would make whisper.cpp abort, as its log calls into Python
 
     while True:
         call, chunks = inbox.get()
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Our ends of the pipes, out of reach of any library that prints."""
+    """Our ends of the pipes, moved out of reach of any library that prints."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -90,7 +90,7 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _receive(requests: BinaryIO, inbox: queue.SimpleQueue[tuple[Call, list[Samples]]]) -> None:
-    """Read on while the engine computes, so that the parent's end is noticed at once."""
+    """Keep reading while the engine computes, to notice at once when the parent ends."""
     import numpy as np  # noqa: PLC0415  here it loads while the engine does
 
     decode = msgspec.msgpack.Decoder(Call).decode
@@ -102,7 +102,7 @@ def _receive(requests: BinaryIO, inbox: queue.SimpleQueue[tuple[Call, list[Sampl
 
 
 class _Work:
-    """The engine and the model last asked for, with as many threads as it takes calls at once."""
+    """The engine with the model that was last asked for, and a thread for each call it takes at once."""
 
     def __init__(self, engine: str, device: str, threads: int) -> None:
         self._engine, self._device, self._threads = engine, device, threads
@@ -112,7 +112,7 @@ class _Work:
         self._running = ThreadPoolExecutor(1, "engine")
 
     def begin(self, call: Call, chunks: list[Samples], answer: Callable[[Call, Done | Failed], None]) -> None:
-        """Load the model if it is another, and compute in a thread; the answer follows from there."""
+        """Load the model if it is a different one, then compute in a thread, which sends the answer."""
         failed = _failure(lambda: self._load(call.request.model))
         if failed is not None or not chunks:
             answer(call, failed or Done((), self._calls))
@@ -129,9 +129,9 @@ class _Work:
     def _load(self, model: str) -> None:
         if self._loaded is not None and self._model == model:
             return
-        self._running.shutdown()  # no call is cut off by the next one's model
-        self._loaded = None  # before the next is loaded: two might not fit
-        self._running = ThreadPoolExecutor(1, "engine")  # for the next call, also where loading fails
+        self._running.shutdown()  # let the running calls end before their model goes
+        self._loaded = None  # before the next one loads, as two might not fit
+        self._running = ThreadPoolExecutor(1, "engine")  # for the next call, even if loading fails
         self._loaded = load_engine(self._engine)(model=model, device=self._device, threads=self._threads)
         self._model = model
         self._calls = getattr(self._loaded, "calls", 1)
@@ -139,7 +139,7 @@ class _Work:
 
 
 def _failure(work: Callable[[], object]) -> Failed | None:
-    """What went wrong with it, if something did."""
+    """What went wrong, if anything did."""
     try:
         work()
     except Reject as error:
@@ -156,7 +156,7 @@ def _failure(work: Callable[[], object]) -> Failed | None:
 def _transcribed(engine: Transcriber, chunks: list[Samples], request: Request) -> list[Transcription]:
     if "request" in inspect.signature(engine.transcribe).parameters:
         return engine.transcribe(chunks, request)
-    # An engine of the release before, which took what there was then as keywords; until the next release.
+    # An engine made for release 0.1, which took the options of its day as keywords; until release 0.3.
     old: Any = engine
     done: list[Transcription] = old.transcribe(
         chunks, language=request.language, task=request.task, word_timestamps=request.word_timestamps

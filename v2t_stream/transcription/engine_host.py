@@ -1,10 +1,10 @@
 """An engine in a process of its own.
 
-So a crash or a hang in native code costs one call and not the worker, the event loop never waits for the engine, two
-engines never share an OpenMP runtime (they stall each other), and the memory of a model is given back for good.
+A crash or a hang in native code then costs one call instead of the worker, the event loop never waits for the engine,
+two engines never share an OpenMP runtime (they stall each other), and the memory of a model is really freed.
 
-Not multiprocessing: its children import the program that started them, its pools hide the process that must be killed
-when it hangs, and at exit they wait for it.
+This is not multiprocessing, whose children import the program that started them, and whose pools hide the process that
+has to be killed when it hangs, and wait for it at exit.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ _log = logging.getLogger(__name__)
 
 
 class EngineDied(Retry):
-    """The process ended or was given up in the middle of a call: perhaps by what one of the chunks holds."""
+    """The process ended, or had to be killed, during a call: perhaps because of what one of the chunks holds."""
 
 
 class EngineHost:
-    """One engine on one device. Calls beyond `calls` wait for their turn; the process starts with the first of them.
+    """One engine on one device. Calls beyond `calls` wait for their turn; the first call starts the process.
 
-    After a crash, a hang that was killed or an error of unknown kind, the next call begins with a fresh process.
+    After a crash, a killed hang or an unknown error, the next call starts a fresh process.
     """
 
     def __init__(self, engine: str, *, device: Device, threads: int) -> None:
@@ -49,8 +49,8 @@ class EngineHost:
         self._threads = threads
         self._process: EngineProcess | None = None
         self._closed = False
-        self._turn = asyncio.Lock()  # to start the process, and to write to it
-        self.calls = 1  # that the engine takes at once, as it said when it loaded its model
+        self._turn = asyncio.Lock()  # for starting the process and writing to it
+        self.calls = 1  # how many the engine takes at once, as it said after loading its model
         self._free = asyncio.Semaphore(self.calls)
 
     async def __aenter__(self) -> Self:
@@ -62,15 +62,15 @@ class EngineHost:
     async def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
         """One result for each chunk of at most 30 s, in the chunk's own time.
 
-        Raises Reject where it can never be done, and Retry where it may be later, as after a crash. Cancelling it
-        kills the process, for there is no other way to stop an engine; other calls in it raise EngineDied.
+        Raises Reject if it can never be done, and Retry if it may work later, as after a crash. Cancelling the call
+        kills the process, as there is no other way to stop an engine; other calls in it raise EngineDied.
         """
         if not chunks:
             return []
         return await self._call(request, [np.ascontiguousarray(chunk, np.float32) for chunk in chunks])
 
     async def warm(self, model: str) -> None:
-        """Load `model`, downloading it where need be, ahead of the first chunk. Raises Reject or Retry."""
+        """Load `model` ahead of the first chunk. Raises Reject or Retry."""
         await self._call(Request(model=model), [])
 
     def kill(self) -> None:
@@ -79,16 +79,16 @@ class EngineHost:
             self._process.kill()
 
     async def close(self) -> None:
-        """End the process and wait until it is gone. The calls in it and those that wait raise Retry."""
+        """End the process and wait until it is gone. Calls that run or wait raise Retry."""
         self._closed = True
         self.kill()
         async with self._turn:
-            self.kill()  # a call may have had it started meanwhile
+            self.kill()  # a call may have started it meanwhile
             await self._bury()
 
     @property
     def pid(self) -> int | None:
-        """The process's number while there is one."""
+        """The id of the process while there is one."""
         return None if self._process is None or self._process.is_doomed else self._process.pid
 
     async def _call(self, request: Request, sound: Sequence[Samples]) -> list[Transcription]:
@@ -101,7 +101,7 @@ class EngineHost:
                     f"the engine {self._engine} {end} on {len(sound)} chunks with the model {request.model!r}; "
                     "the next call starts it afresh"
                 ) from None
-            except asyncio.CancelledError:  # an engine that computes on would only be in the way
+            except asyncio.CancelledError:  # an engine that went on computing would be in the way
                 process.kill()
                 raise
             if isinstance(result, Done):
@@ -123,21 +123,21 @@ class EngineHost:
     def _take_at_once(self, calls: int) -> None:
         if calls != self.calls:
             self.calls = calls
-            self._free = asyncio.Semaphore(calls)  # those that wait at the old one follow one by one
+            self._free = asyncio.Semaphore(calls)  # those that wait at the old one come through one by one
 
     def _failure(self, failed: Failed, process: EngineProcess, model: str) -> Retry | Reject:
         if failed.kind == "reject":
             return Reject(failed.text)
         if failed.kind == "retry":
             return Retry(failed.text, failed.delay)
-        process.kill()  # what it holds may be what others wait for; after an unknown error it may be of no more use
+        process.kill()  # others may need the memory that it holds, and after an unknown error it may be broken
         if failed.kind == "full":
             return Full(failed.text)
         _log.debug("%s", failed.trace)
         return EngineDied(f"the engine {self._engine} failed with the model {model!r}: {failed.text}")
 
     async def _living(self) -> EngineProcess:
-        """The process, started where there is none. Raises Retry where it is to be closed, also if it was just now."""
+        """The process, started if need be. Raises Retry if the host was closed, even during the start."""
         if self._process is not None and not self._process.is_usable:
             await self._bury()
         self._check_open()

@@ -1,4 +1,4 @@
-"""The process of an engine, and the calls that are in it."""
+"""The process of an engine and the calls that run in it."""
 
 import asyncio
 import contextlib
@@ -15,17 +15,17 @@ from schemas.options import Request
 from v2t_stream.transcription.engine_child import LENGTH, Answer, Call, Done, Failed
 from v2t_stream.transcription.transcriber import Samples
 
-_ANSWER_LIMIT: Final = 16 << 20  # bytes an answer may wait in the reader; it is a few thousand
-_DYING: Final = 5.0  # seconds a process may take to end once its pipes are closed
+_ANSWER_LIMIT: Final = 16 << 20  # bytes of an answer that the reader holds; a usual answer has a few thousand
+_DYING: Final = 5.0  # seconds that a process has to end after its pipes are closed
 _decode = msgspec.msgpack.Decoder(Answer).decode
 
 
 class Ended(Exception):
-    """The process ended with the call in it; its text says how, as "was killed by SIGSEGV"."""
+    """The process ended during the call; the text says how, as in "was killed by SIGSEGV"."""
 
 
 class EngineProcess:
-    """A running engine. Answers come in any order; all that are still due when it ends raise Ended."""
+    """A running engine. Answers come in any order; when it ends, all outstanding calls raise Ended."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -36,7 +36,7 @@ class EngineProcess:
 
     @classmethod
     async def start(cls, command: Sequence[str], *, threads: int) -> Self:
-        """Start it; that it cannot load its engine or model shows in the first call."""
+        """Start it. If it cannot load its engine or model, the first call shows that."""
         return cls(
             await asyncio.create_subprocess_exec(
                 *command,
@@ -54,35 +54,35 @@ class EngineProcess:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it lives, and nobody has killed it."""
+        """Whether it is alive and nobody has killed it."""
         return not self.is_doomed and self._process.returncode is None
 
     async def send(self, request: Request, sound: Sequence[Samples]) -> "asyncio.Future[Done | Failed]":
-        """Send a call; the answer, to be awaited. Only one sender at a time; one that is cancelled must kill it."""
+        """Send a call and return its answer, to be awaited. One sender at a time; if cancelled, it must kill this."""
         assert self._process.stdin is not None  # noqa: S101  for the type checker: it is a pipe
         number = next(self._numbers)
         answer = self._due[number] = asyncio.get_running_loop().create_future()
         frame = msgspec.msgpack.encode(
             Call(number=number, request=request, chunks=tuple(chunk.size for chunk in sound))
         )
-        with contextlib.suppress(OSError):  # it has ended: the listener says how
+        with contextlib.suppress(OSError):  # it has ended; the listener reports how
             self._process.stdin.write(LENGTH.pack(len(frame)) + frame)
             for chunk in sound:
                 self._process.stdin.write(chunk.data.cast("B"))
                 await self._process.stdin.drain()  # so that no more than one chunk is copied at a time
             await self._process.stdin.drain()
-        if self._listening.done():  # before the call was noted
+        if self._listening.done():  # it ended before the call was registered
             self._fail(Ended("ended"))
         return answer
 
     def kill(self) -> None:
-        """End it now; the calls in it raise Ended."""
+        """Kill it now; the calls in it raise Ended."""
         self.is_doomed = True
         if self._process.returncode is None:
             self._process.kill()
 
     async def bury(self) -> None:
-        """Wait until it is gone and all calls have their answers."""
+        """Wait until it is gone and every call has its answer."""
         await self._ended()
         await self._listening
 
@@ -98,7 +98,7 @@ class EngineProcess:
                     due.set_result(answer.result)
         self.is_doomed = True
         try:
-            # Not killed at once: asyncio would take note of its end twice, and lose how it ended.
+            # Do not kill it at once: asyncio would see its end twice, and lose how it ended.
             await asyncio.wait_for(self._process.wait(), _DYING)
         except TimeoutError:
             self._process.kill()
@@ -111,10 +111,10 @@ class EngineProcess:
                 due.set_exception(error)
 
     async def _ended(self) -> int:
-        """Its exit code, when it has one."""
+        """Wait for its exit code."""
         code = await self._process.wait()
         assert self._process.stdin is not None  # noqa: S101  for the type checker: it is a pipe
-        # A broken pipe holds the same error in its end, and Python 3.11.2 complains if nobody takes it from there.
+        # A broken pipe raises its error here once more, and Python 3.11.2 complains if nobody fetches it.
         with contextlib.suppress(OSError):
             async with asyncio.timeout(_DYING):
                 await self._process.stdin.wait_closed()
@@ -122,7 +122,7 @@ class EngineProcess:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """What libraries read when they load: OpenMP's threads must sleep when idle, and not spin on shared cores."""
+    """Settings that libraries read when they load: idle OpenMP threads must sleep, not spin on shared cores."""
     return {
         **os.environ,
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -143,4 +143,4 @@ def _end(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"was killed by {name}" + (" (perhaps for want of memory)" if name == "SIGKILL" else "")
+    return f"was killed by {name}" + (" (perhaps it ran out of memory)" if name == "SIGKILL" else "")

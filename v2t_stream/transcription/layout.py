@@ -10,16 +10,16 @@ from v2t_stream.transcription.words import Spoken, Stretch
 
 # Seconds. Measured on four minutes of speech whose words have known times: the voice detector reports the onset 0.05 s
 # late, at most 0.13; an alignment stretches the first word after a pause back into the silence, by up to 0.4.
-_LEAD: Final = 0.05  # a word may start this long before the detected onset,
-_TAIL: Final = 0.15  # and end this long after the detected end
-_LATE: Final = 0.3  # an alignment puts a word's start up to so much too late
-_MERE: Final = 0.15  # speech under a word's edge that is this short belongs to a neighbour
+_LEAD: Final = 0.05  # a word may start this much before the detected onset,
+_TAIL: Final = 0.15  # and end this much after the detected end
+_LATE: Final = 0.3  # an alignment puts a word's start up to this much too late
+_MERE: Final = 0.15  # speech under a word's edge that is shorter belongs to a neighbour
 
 
 class Layout:
-    """A chunk made of `spans` of the source, in which a voice detector found `speech`; both in samples of the source.
+    """A chunk made of `spans` of the source, and the `speech` that a detector found; both in samples of the source.
 
-    `speech` is None where no detector was asked.
+    `speech` is None if no detector was used.
     """
 
     def __init__(self, spans: Sequence[Span], speech: Iterable[Span] | None) -> None:
@@ -40,9 +40,9 @@ class Layout:
                 yield Stretch(begin + (start - span.start) / SAMPLE_RATE, begin + (end - span.start) / SAMPLE_RATE)
 
     def trimmed(self, words: Iterable[Spoken]) -> list[Spoken]:
-        """The words, in seconds of the chunk, held to the speech that was detected, in order, within the chunk."""
+        """The words in seconds of the chunk, fitted to the detected speech, in order and within the chunk."""
         trimmed: list[Spoken] = []
-        earliest = free = 0.0  # where the word before starts and ends
+        earliest = free = 0.0  # where the previous word starts and ends
         for word in words:
             start, end = word.start, word.end
             if self.is_detected:
@@ -55,14 +55,14 @@ class Layout:
         return trimmed
 
     def _onset(self, free: float, start: float) -> float:
-        """Where a word begins that is heard at `start`, if speech began shortly before, after the last word's end."""
+        """The onset of a word heard at `start`: earlier, if speech began shortly before and after the previous word."""
         for mark in self.speech:
             if free <= mark.start < start <= mark.start + _LATE:
                 return max(free, mark.start - _LEAD)
         return start
 
     def _trim(self, start: float, end: float) -> tuple[float, float]:
-        """Cut off the silence at either end of a word that an alignment stretched over it."""
+        """Cut off the silence that an alignment stretched a word over, at either end."""
         main = max(self.speech, key=lambda mark: mark.overlap(start, end), default=None)
         if main is None or not main.overlap(start, end):
             return start, end
@@ -82,7 +82,7 @@ class Layout:
         return word._replace(start=self._source(word.start, span), end=self._source(word.end, span), span=span)
 
     def stretches(self, start: float, end: float) -> list[Stretch]:
-        """The speech between two moments of the chunk, in seconds of the source; what a breath parts is one."""
+        """The speech between two moments of the chunk, in seconds of the source; a breath does not split it."""
         found: list[Stretch] = []
         for mark in self.speech:
             if not mark.overlap(start, end):
@@ -97,7 +97,7 @@ class Layout:
         return found
 
     def _span_of(self, start: float, end: float) -> int:
-        """The place of the span that holds most of the time from `start` to `end`."""
+        """The index of the span that holds most of the time from `start` to `end`."""
         low, high = self._span_at(start), self._span_at(end)
         if low == high:
             return low

@@ -1,4 +1,4 @@
-"""One provider of the chain: its engine or service behind its limits, retries and timeout."""
+"""One provider of the chain: an engine or a service with its limits, retries and timeout."""
 
 import asyncio
 import logging
@@ -6,9 +6,10 @@ import sys
 import time
 from typing import Protocol
 
-from schemas.options import Options, Request
-from v2t_stream.errors import Reject, Retry
-from v2t_stream.transcription.providers import Local, Provider
+from schemas.options import Request
+from v2t_stream.engines.offer import Offer
+from v2t_stream.errors import Reject, Retry, Unusable
+from v2t_stream.transcription.provider import Local, Provider
 from v2t_stream.transcription.rate_limit import RateLimit
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
@@ -17,15 +18,11 @@ _log = logging.getLogger(__name__)
 _BACKOFF = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds until the next try, by tries so far
 
 
-class Unusable(Retry):
-    """The provider cannot work as it is set up here, as without a key; trying it again at once changes nothing."""
-
-
 class Hears(Protocol):
-    """What is behind a link: an engine on this machine, or a service."""
+    """What a link calls: an engine on this machine, or a service."""
 
     async def prepare(self, model: str) -> None:
-        """Have here what `hear` needs, which its timeout does not count. Raises Reject, Retry or Unready."""
+        """Get what `hear` needs to this machine; the timeout does not count this. Raises Reject, Retry or Unready."""
 
     async def hear(self, samples: Samples, audio: bytes, request: Request) -> tuple[Transcription, float]:
         """The chunk's transcription and the seconds it cost. `audio` is `samples` as FLAC."""
@@ -35,28 +32,24 @@ class Hears(Protocol):
 
 
 class Link:
-    """Everything `provider` is told is enforced here, but for what its engine or service itself must know."""
+    """Enforces every setting of `provider` that its engine or service need not know itself."""
 
-    def __init__(self, provider: Provider, hears: Hears) -> None:
+    def __init__(self, provider: Provider, hears: Hears, *, listed: bool = True) -> None:
+        """`listed`: it is in the chain, rather than an engine that only the job names."""
         self.provider = provider
+        self.offer: Offer = provider.offer(listed=listed)
         self._hears = hears
         self._is_local = isinstance(provider, Local)
         self._free = asyncio.Semaphore(provider.max_concurrency or sys.maxsize)
         self._limit = RateLimit(provider.rate_limit_per_minute)
-        self._resting = 0.0  # until when, on the monotonic clock, it asked to be left alone
-
-    def model(self, options: Options) -> str:
-        """The job's own model, where it can mean this provider; a service of another kind uses its own."""
-        if options.model and (self._is_local or options.engine == self.provider.engine):
-            return options.model
-        return self.provider.model
+        self._resting = 0.0  # it asked to be left alone until then, on the monotonic clock
 
     async def transcribe(
         self, samples: Samples, audio: bytes, request: Request, patience: float
     ) -> tuple[Transcription, float]:
         """Try until it works or `retries` are used up. Raises Reject or Retry.
 
-        `patience`: the seconds a limit or a service that asks to wait may take; what takes longer raises Retry.
+        `patience`: how many seconds to wait for a limit, or because a service asks for it; a longer wait raises Retry.
         """
         for tried in range(self.provider.retries + 1):
             try:
@@ -87,12 +80,14 @@ class Link:
             except Unusable:
                 raise
             except Retry as error:
-                if error.delay is not None and not self._is_local:  # it said so: the other chunks wait too
+                if (
+                    error.delay is not None and not self._is_local
+                ):  # the service asked to wait: that holds for the other chunks too
                     self._resting = max(self._resting, time.monotonic() + error.delay)
                 raise
 
     async def _turn(self, patience: float) -> None:
-        """Wait until the rate limit, and the service itself, allow one more call."""
+        """Wait until the rate limit and the service itself allow another call."""
         now = time.monotonic()
         wait = max(self._limit.wait(now), self._resting - now)
         if wait > patience:

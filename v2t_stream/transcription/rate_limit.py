@@ -1,4 +1,4 @@
-"""So many a minute, and no more in any minute."""
+"""A sliding-window limit: at most N calls in any 60 seconds."""
 
 from collections import deque
 
@@ -6,7 +6,7 @@ _MINUTE = 60.0
 
 
 class RateLimit:
-    """Pure: the caller brings the time, in seconds of a clock that never goes back, and does the waiting."""
+    """Pure: the caller passes the time, in seconds of a monotonic clock, and does the waiting."""
 
     def __init__(self, per_minute: int) -> None:
         """0: no limit."""
@@ -18,7 +18,7 @@ class RateLimit:
         return max(0.0, self._starts[0] + _MINUTE - now) if full else 0.0
 
     def take(self, now: float) -> float:
-        """Book the next call: the seconds until it may start."""
+        """Reserve the next call; returns the seconds until it may start."""
         wait = self.wait(now)
         self._starts.append(now + wait)
         return wait

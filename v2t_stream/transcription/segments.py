@@ -1,6 +1,6 @@
-"""Segments made from words: they end at the end of a sentence, at a pause, at the seam of two spans, and at a length.
+"""Makes segments from words. A segment ends with a sentence, at a pause, where two spans meet, or when it is too long.
 
-What engines call a segment is a by-product of how each of them decodes; made here, segments are the same for all.
+What an engine calls a segment is a by-product of how it decodes. Made here, segments are the same for all engines.
 """
 
 import re
@@ -12,23 +12,23 @@ from schemas.transcript import Segment, Word
 from v2t_stream.transcription.words import Spoken, width
 
 _WIDEST: Final = 84  # characters: two lines of a subtitle of 42 (Netflix's and the BBC's guides)
-_LONGEST: Final = 7.0  # seconds that a subtitle stands (Netflix's guide)
-_PAUSE: Final = 0.8  # seconds: two spans are at least this far apart, too
+_LONGEST: Final = 7.0  # seconds that a subtitle may stay (Netflix's guide)
+_PAUSE: Final = 0.8  # seconds; two spans are at least this far apart
 _SENTENCE: Final = re.compile(r"[.!?…。！？｡।؟۔։။።]['\"’”»)\]」』]*$")  # noqa: RUF001  marks of many scripts
 _CLAUSE: Final = re.compile(r"[,;:—–،、，；：]['\"’”»)\]」』]*$")  # noqa: RUF001  as above
-# What a full stop ends beside a sentence: initials, titles, and the usual Latin.
+# A full stop also ends these, without ending a sentence: initials, titles, the usual Latin.
 _ABBREVIATION: Final = re.compile(r"(?:^|\s)(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|U\.S)\.$")
 
 
 def segments(words: Sequence[Spoken], *, word_times: bool) -> tuple[Segment, ...]:
-    """Group the words of a chunk, in source times, into segments; `word_times`: these keep the words that have some."""
+    """Group the words of a chunk, in source times, into segments; `word_times`: keep the words that have times."""
     return tuple(
         _segment(part, word_times=word_times) for stretch in _uninterrupted(words) for part in _fitting(stretch)
     )
 
 
 def _uninterrupted(words: Sequence[Spoken]) -> Iterator[list[Spoken]]:
-    """The words between two ends of sentences, pauses or seams."""
+    """The words between two sentence ends, pauses or seams."""
     stretch = list(words[:1])
     for before, word in pairwise(words):
         if word.span != before.span or word.start - before.end >= _PAUSE or _ends_sentence(before, word):
@@ -48,7 +48,7 @@ def _ends_sentence(word: Spoken, after: Spoken) -> bool:
 
 
 def _fitting(words: list[Spoken]) -> Iterator[list[Spoken]]:
-    """Parts of a sentence that are short enough, about equally long, parted at clauses where there are some."""
+    """Parts of a sentence that are short enough and about equally long, split at clauses if there are any."""
     while not _fits(words) and len(words) > 1:
         cut = _best_cut(words)
         yield words[:cut]
@@ -61,7 +61,7 @@ def _fits(words: Sequence[Spoken]) -> bool:
 
 
 def _best_cut(words: Sequence[Spoken]) -> int:
-    """How many words the first part of a sentence takes that is too long for one."""
+    """How many words go into the first part of a sentence that is too long for one segment."""
     widest, longest = width(_text(words)), words[-1].end - words[0].start
     parts = max(-(-widest // _WIDEST), -(-longest // _LONGEST), 2)
     wanted = widest / parts

@@ -1,42 +1,37 @@
-"""What an engine must offer: one class with a constructor and one method, named by an entry point (engines.py)."""
+"""What an engine must offer: one class with a constructor and one method, which its descriptor names."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.options import Request
-from schemas.transcript import Segment
+from v2t_stream.transcription.result import Transcription
+
+__all__ = ["Samples", "Transcriber", "Transcription"]
 
 Samples = NDArray[np.float32]  # mono, 16 kHz, within ±1, shape (samples,)
 
 
-class Transcription(NamedTuple):
-    """What an engine heard in one chunk, in seconds from the chunk's own start."""
-
-    segments: tuple[Segment, ...]
-    language: str
-    confidence: float = 1.0  # how sure the engine is of a language it detected, 0 to 1
-
-
 class Transcriber(Protocol):
-    """One loaded model. It lives in a process of its own.
+    """One loaded model. It runs in a process of its own.
 
-    An engine with an attribute `calls` takes so many calls of `transcribe` at once, from as many threads; others are
+    An engine with an attribute `calls` takes that many calls of `transcribe` at once, from as many threads. Others are
     called from one thread.
     """
 
     def __init__(self, *, model: str, device: str, threads: int) -> None:
         """Load `model` on `device` ("cuda", "metal", "coreml" or "cpu").
 
-        `model` is "demo" or a path; names that v2t_stream.models knows are fetched before, and others passed on as they
-        are. Raises Reject where there is no such model and Retry where it cannot be loaded now, Full for want of room.
+        `model` is "demo" or a path. A name that the engine's descriptor lists has been fetched, and this is the path of
+        its files; any other name is passed on. Raises Reject if there is no such model, Retry if it cannot be loaded
+        now, and Full if there is no room for it.
         """
 
     def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
-        """Transcribe chunks of at most 30 s each, in one call where the engine can; one result for each.
+        """Transcribe chunks of at most 30 s each, in one call if the engine can; one result for each.
 
-        An engine that knows the times of words gives them; what it does not know, such as a beam, it leaves alone.
+        An engine that knows the times of words returns them. It ignores options that it has no use for, such as a beam.
         """
         ...

@@ -1,6 +1,5 @@
-"""A spoken clip through one provider of this machine, to see whether it works."""
+"""Sends a spoken clip through one provider of this machine, to see whether it works."""
 
-from importlib import import_module
 from typing import Any, Final
 
 import msgspec
@@ -10,14 +9,14 @@ from schemas.options import DEMO_MODEL, Options
 from v2t_stream import demo as assets
 from v2t_stream.models.fetching import Models
 from v2t_stream.settings import Settings
-from v2t_stream.transcription.providers import Provider
+from v2t_stream.transcription.provider import Provider
 
 _SECONDS: Final = 9  # of the clip: three sentences
 
 
 def clip() -> tuple[Any, bytes]:
     """The first seconds of the demonstration's clip, as samples and as FLAC."""
-    import numpy as np  # noqa: PLC0415  # with what follows too heavy for commands that only list
+    import numpy as np  # noqa: PLC0415  # this and the next are too heavy for commands that only list
 
     from v2t_stream.audio import flac  # noqa: PLC0415  # as above
     from v2t_stream.audio.decode import MediaReader  # noqa: PLC0415  # as above
@@ -38,13 +37,12 @@ async def heard(provider: Provider, settings: Settings, samples: Any, audio: byt
 
     Raises Reject or Retry.
     """
-    # By name: nothing imports stages statically, and its users are the only ones that need a part of one.
+    from v2t_stream.transcription.chain import Chain  # noqa: PLC0415  # as above
+
     if demo:
         provider = msgspec.structs.replace(provider, model=DEMO_MODEL)
-    chain = import_module("v2t_stream.transcription.chain").Chain(
-        [msgspec.structs.replace(provider, enabled=True)], settings, Models(settings)
-    )
-    # The demo model knows only these words and no language but English.
+    chain = Chain([msgspec.structs.replace(provider, enabled=True)], settings, Models(settings))
+    # The demo model knows a hundred English words, and no other language.
     language = "en" if (provider.model or settings.model) == DEMO_MODEL else None
     try:
         heard = await chain.transcribe(samples, audio, Options(language=language, remote=True))

@@ -1,4 +1,4 @@
-"""Words with times, from whatever an engine gives: aligned words, or text with the times of its segments alone."""
+"""Words with times, from whatever an engine gives: aligned words, or segments of text with a start and an end."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,14 +8,14 @@ from schemas.transcript import Segment
 
 
 class Spoken(NamedTuple):
-    """One word at its time, in seconds of the chunk at first and of the source in the end."""
+    """One word with its time: at first in seconds of the chunk, in the end in seconds of the source."""
 
     start: float
     end: float
     text: str  # with the space before it, in a language that has spaces
     probability: float | None = None
     is_timed: bool = True  # False: its time is its share of a segment, by characters
-    span: int = 0  # which span of its chunk it was heard in
+    span: int = 0  # the span of its chunk in which it was heard
 
 
 class Stretch(NamedTuple):
@@ -33,10 +33,10 @@ class Stretch(NamedTuple):
 
 
 def spoken(segments: Iterable[Segment], speech: Sequence[Stretch]) -> Iterator[Spoken]:
-    """The words of an engine's segments; `speech` tells where those that have no time of their own can lie."""
+    """The words of an engine's segments; `speech` says where words without a time of their own can be."""
     for segment in segments:
         if not any(map(str.isalnum, segment.text)):
-            continue  # notes and full stops, which some models write where there is music or noise
+            continue  # notes and full stops, which some models write for music or noise
         if segment.words:
             yield from _timed(segment)
         else:
@@ -44,7 +44,7 @@ def spoken(segments: Iterable[Segment], speech: Sequence[Stretch]) -> Iterator[S
 
 
 def _timed(segment: Segment) -> Iterator[Spoken]:
-    """The segment's words, each with what stands between it and the word before: a space, or nothing."""
+    """The segment's words, each with what separates it from the previous word: a space, or nothing."""
     rest = segment.text
     last = len(segment.words) - 1
     for n, word in enumerate(segment.words):
@@ -73,7 +73,7 @@ def _shared_out(segment: Segment, speech: Sequence[Stretch]) -> Iterator[Spoken]
 
 
 def _pieces(text: str) -> list[str]:
-    """Words with the space before each; single characters where nothing parts them, as in Chinese."""
+    """Words with the space before each; single characters if there are no spaces, as in Chinese."""
     pieces = [f" {piece}" for piece in text.split()]
     if len(pieces) <= 1 < len(text.strip()) / 20:
         return [f" {text.strip()[0]}", *text.strip()[1:]]
@@ -81,7 +81,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def _along(bounds: Sequence[tuple[float, float]], seconds: float, *, is_end: bool = False) -> float:
-    """The moment after so many seconds of the bounds; of two that meet there, an end belongs to the earlier."""
+    """The moment after `seconds` of the bounds; where two bounds meet, an end belongs to the earlier one."""
     for start, end in bounds:
         length = end - start
         if seconds < length or (is_end and seconds <= length + 1e-9):

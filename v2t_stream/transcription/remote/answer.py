@@ -1,6 +1,7 @@
-"""From what services answer to a Transcription."""
+"""Makes a Transcription from the answer of a service."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,14 +11,14 @@ from schemas.options import Request
 from schemas.transcript import Segment, Word
 from v2t_stream.errors import Retry
 from v2t_stream.languages import code_of
-from v2t_stream.transcription.transcriber import Transcription
+from v2t_stream.transcription.result import Transcription
 
-_NO_SPEECH = 0.6  # Whisper's own guard against what it invents (openai/whisper, transcribe.py)
+_NO_SPEECH = 0.6  # Whisper's own guards against invented text (openai/whisper, transcribe.py)
 _UNSURE = -1.0
 
 
 class HeardWord(msgspec.Struct):
-    """A word as Whisper's services give it."""
+    """A word as services of Whisper return it."""
 
     word: str
     start: float
@@ -26,7 +27,7 @@ class HeardWord(msgspec.Struct):
 
 
 class HeardSegment(msgspec.Struct):
-    """A segment of Whisper's verbose JSON, less what we do not read."""
+    """A segment of Whisper's verbose JSON, without the fields that we do not read."""
 
     text: str
     start: float
@@ -41,7 +42,7 @@ class HeardSegment(msgspec.Struct):
 
 
 def convert(data: Any, kind: Any, name: str) -> Any:
-    """`data` as `kind`; raises Retry, for a service that answers like this is out of order, and not the chunk."""
+    """`data` as `kind`. Raises Retry: a service that answers like this is broken, and the chunk is not."""
     try:
         return msgspec.convert(data, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -61,23 +62,29 @@ def transcription(
     spoken = "en" if request.task == "translate" else request.language or code_of(language)
     if not segments and text.strip():
         segments = [HeardSegment(text=text, start=0.0, end=seconds)]
-    loose = sorted(words, key=lambda word: word.start)
+    shared = _shared_out(segments, words)
     done = []
-    for n, segment in enumerate(segments):
+    for segment, loose in zip(segments, shared, strict=True):
         if segment.is_silence or not segment.text.strip():
             continue
         start = _within(segment.start, 0.0, seconds)
         end = _within(segment.end, start, seconds)
-        mine = segment.words or [
-            # A word that lies between two segments goes to the later one, and none is lost.
-            word
-            for word in loose
-            if (n == 0 or (word.start + word.end) / 2 >= segment.start)
-            and (n + 1 == len(segments) or (word.start + word.end) / 2 < segments[n + 1].start)
-        ]
-        timed = tuple(_word(word, start, end) for word in mine if word.word.strip()) if request.word_timestamps else ()
+        heard = (segment.words or loose) if request.word_timestamps else ()
+        timed = tuple(_word(word, start, end) for word in heard if word.word.strip())
         done.append(Segment(start=start, end=end, text=segment.text.strip(), words=timed))
     return Transcription(tuple(done), spoken)
+
+
+def _shared_out(segments: Sequence[HeardSegment], words: Iterable[HeardWord]) -> list[list[HeardWord]]:
+    """The words of each segment, where a service lists them apart.
+
+    A word that lies between two segments goes to the later one, and none is lost.
+    """
+    later = [segment.start for segment in segments[1:]]
+    shared: list[list[HeardWord]] = [[] for _ in segments]
+    for word in sorted(words, key=lambda word: word.start) if segments else ():
+        shared[bisect_right(later, (word.start + word.end) / 2)].append(word)
+    return shared
 
 
 def _word(word: HeardWord, low: float, high: float) -> Word:

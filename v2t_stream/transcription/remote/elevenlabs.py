@@ -1,26 +1,40 @@
-"""ElevenLabs' speech to text (Scribe). It answers with words; segments are made here."""
+"""ElevenLabs' speech to text (Scribe). It answers with words, from which segments are made here."""
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import msgspec
 
 from schemas.options import Request
-from v2t_stream.errors import Reject
-from v2t_stream.transcription.providers import ElevenLabs
+from v2t_stream.engines.descriptor import Abilities
+from v2t_stream.transcription.provider import Http, ServiceDescriptor
 from v2t_stream.transcription.remote.answer import HeardSegment, HeardWord, convert, transcription
 from v2t_stream.transcription.remote.hints import hints
-from v2t_stream.transcription.remote.http import Service
-from v2t_stream.transcription.transcriber import Transcription
+from v2t_stream.transcription.result import Transcription
 
-# What the service takes (elevenlabs-python, speech_to_text.convert); it refuses a request with more.
+if TYPE_CHECKING:  # urllib3 takes a while to import
+    from v2t_stream.transcription.remote.http import Caller
+
+# What the service takes (elevenlabs-python, speech_to_text.convert). It refuses a request that has more.
 _MOST_TERMS = 100
 _LONGEST_TERM = 49  # characters
 _MOST_WORDS = 5  # of one term
 
 _ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟")  # noqa: RUF001  of sentences, in many scripts
-_PAUSE = 1.0  # seconds of silence that end a segment too
+_PAUSE = 1.0  # seconds of silence that also end a segment
 _LONGEST = 10.0  # seconds after which a segment ends at the next word
+
+
+class ElevenLabs(Http, frozen=True, kw_only=True):
+    """The settings of a provider of this type."""
+
+    KEY: ClassVar[str] = "ELEVENLABS_API_KEY"
+    HOST: ClassVar[str] = "api.elevenlabs.io"
+
+    type: Literal["elevenlabs"]
+    model: str = "scribe_v2"
+    base_url: str = "https://api.elevenlabs.io"
 
 
 class _Token(msgspec.Struct):
@@ -33,19 +47,15 @@ class _Token(msgspec.Struct):
     logprob: float | None = None
 
 
-def left_out(request: Request) -> set[str]:
-    """Which of the job's hints the API has no field for, or takes no more of."""
-    left = hints(request).keys() & {"prompt", "beam_size"}
-    if _fitting(request) != _terms(request):
-        most = f"hotwords of more than {_MOST_WORDS} words or {_LONGEST_TERM} characters, nor more than {_MOST_TERMS}"
-        left.add(most)
-    return left
+def left_out(_: ElevenLabs, request: Request) -> set[str]:
+    """The hotwords that are too long or too many."""
+    if _fitting(request) == _terms(request):
+        return set()
+    return {f"hotwords of more than {_MOST_WORDS} words or {_LONGEST_TERM} characters, nor more than {_MOST_TERMS}"}
 
 
-def hear(provider: ElevenLabs, service: Service, audio: bytes, seconds: float, request: Request) -> Transcription:
+def hear(provider: ElevenLabs, caller: "Caller", audio: bytes, seconds: float, request: Request) -> Transcription:
     """Blocking. Raises Reject, Retry or Unusable."""
-    if request.task == "translate":
-        raise Reject(f"{provider.name}: ElevenLabs does not translate")
     fields: list[tuple[str, str | tuple[str, bytes, str]]] = [
         ("model_id", request.model),
         ("timestamps_granularity", "word"),
@@ -59,7 +69,8 @@ def hear(provider: ElevenLabs, service: Service, audio: bytes, seconds: float, r
     fields += [("keyterms", term) for term in _fitting(request)]
     fields.append(("file", ("chunk.flac", audio, "audio/flac")))
     url = f"{provider.base_url.rstrip('/')}/v1/speech-to-text"
-    said = service.post(url, fields, {"xi-api-key": provider.key} if provider.key else {}, provider.key)
+    headers = {"xi-api-key": provider.key} if provider.key else {}
+    said = caller.post(url, fields, headers, provider.key, model=request.model)
     answer = convert(said, dict, provider.name)
     tokens = convert(answer.get("words") or [], list[_Token], provider.name)
     return transcription(
@@ -78,13 +89,13 @@ def _terms(request: Request) -> list[str]:
 
 
 def _fitting(request: Request) -> list[str]:
-    """Those of the job's hotwords that the service takes: it refuses the whole call for one that is too long."""
+    """The job's hotwords that the service takes: one that is too long would make it refuse the whole call."""
     terms = _terms(request)
     return [term for term in terms if len(term) <= _LONGEST_TERM and len(term.split()) <= _MOST_WORDS][:_MOST_TERMS]
 
 
 def _segments(tokens: Iterable[_Token]) -> Iterator[HeardSegment]:
-    """Sentences; spaces are tokens of their own, so that languages without any come out right."""
+    """Sentences. Spaces are tokens of their own, so languages without spaces come out right."""
     text, words = "", list[HeardWord]()
     for token in tokens:
         if token.type not in ("word", "spacing"):
@@ -102,3 +113,12 @@ def _segments(tokens: Iterable[_Token]) -> Iterator[HeardSegment]:
         text += token.text
     if words:
         yield HeardSegment(text=text, start=words[0].start, end=words[-1].end, words=words)
+
+
+# It has a field for neither a prompt nor a beam, and it transcribes alone.
+SERVICE: Final = ServiceDescriptor(
+    settings=ElevenLabs,
+    hear=hear,
+    left_out=left_out,
+    abilities=Abilities(translates=False, hints=frozenset({"hotwords", "temperature"})),
+)

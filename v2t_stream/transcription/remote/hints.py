@@ -1,13 +1,11 @@
-"""Options that help an engine rather than say what its work is: a service without one of them can do the job too."""
+"""The options that only help, as text for a form."""
 
-from schemas.options import Request
-
-_HINTS = ("prompt", "hotwords", "beam_size", "temperature")
+from schemas.options import HINTS, Request
 
 
 def hints(request: Request) -> dict[str, str]:
-    """Those that the job gives, as text for a form."""
-    given = {name: getattr(request, name) for name in _HINTS}
+    """Those that the job gives, by their names."""
+    given = {name: getattr(request, name) for name in HINTS}
     return {
         name: f"{value:g}" if isinstance(value, float) else str(value)
         for name, value in given.items()

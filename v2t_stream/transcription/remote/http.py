@@ -1,8 +1,8 @@
-"""One form POST to a service, with its failures told as the chain needs them, and without its key in any of them."""
+"""One form POST to a service. Its failures become what the chain expects, and none of them shows the key."""
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -10,31 +10,37 @@ from urllib.parse import urlsplit
 import msgspec
 import urllib3
 
-from v2t_stream.errors import Reject, Retry
-from v2t_stream.transcription.link import Unusable
+from v2t_stream.errors import Reject, Retry, Unusable
 
 _LONGEST_WAIT: Final = 86_400.0  # seconds
-_LARGEST: Final = 8 << 20  # bytes of an answer; one is a few thousand
-_SHOWN: Final = 200  # characters of the service's own words
+_LARGEST: Final = 8 << 20  # bytes of an answer; a usual one has a few thousand
+_SHOWN: Final = 200  # characters of the service's own words in an error
 _BUSY: Final = frozenset({408, 409, 425, 429})
 
 Fields = Sequence[tuple[str, str | tuple[str, bytes, str]]]
 
 
-class Service:
-    """Where to post to, as whom. Blocking; threads may share it."""
+class Caller:
+    """Posts to one service in a provider's name. Blocking; threads may share it."""
 
-    def __init__(self, name: str, *, key_variable: str, timeout: float, connections: int) -> None:
+    def __init__(
+        self, name: str, *, key_variable: str, timeout: float, connections: int, withdrawn: Callable[[str], str]
+    ) -> None:
+        """`withdrawn`: says of a model that its service withdraws it; nothing of all others."""
         self._name = name
+        self._withdrawn = withdrawn
         self._key_variable = key_variable
         self._timeout = timeout
         self._pool = urllib3.PoolManager(maxsize=connections or 16, retries=False)
 
-    def post(self, url: str, fields: Fields, headers: Mapping[str, str], secret: str) -> Any:
-        """The JSON of the answer. Raises Reject, Retry or Unusable, in which `secret` is blackened."""
+    def post(self, url: str, fields: Fields, headers: Mapping[str, str], secret: str, *, model: str = "") -> Any:
+        """The JSON of the answer. Raises Reject, Retry or Unusable, in which `secret` is masked.
+
+        `model`: the one that is asked for, so that a refusal says that it was withdrawn.
+        """
         try:
             status, heads, body = self._exchange(url, fields, headers)
-        except urllib3.exceptions.NewConnectionError:  # before the next: it counts as one of those
+        except urllib3.exceptions.NewConnectionError:  # before the next, which is its base class
             raise Retry(f"{self._at(url)} cannot be reached: check the address, and whether it runs") from None
         except (urllib3.exceptions.TimeoutError, TimeoutError):
             raise Retry(f"{self._at(url)} gave no answer within {self._timeout:g} s") from None
@@ -42,7 +48,7 @@ class Service:
             # Its text holds the whole URL, and a chain of causes the whole request.
             raise Retry(f"{self._at(url)} cannot be reached ({type(error).__name__}): check the address") from None
         if not 200 <= status < 300:
-            raise self._failure(status, heads, _words(body, secret), url)
+            raise self._failure(status, heads, _words(body, secret), url, model)
         try:
             return msgspec.json.decode(body)
         except msgspec.DecodeError:
@@ -56,7 +62,7 @@ class Service:
             fields=fields,
             headers=headers,
             timeout=self._timeout,
-            redirect=False,  # elsewhere is not where the key was meant for
+            redirect=False,  # the key must not go to another host
             preload_content=False,
         )
         with contextlib.closing(response):
@@ -65,12 +71,12 @@ class Service:
                 body += piece
                 if len(body) > _LARGEST:
                     raise Retry(f"{self._at(url)} answered with more than {_LARGEST >> 20} MiB")
-                if time.monotonic() > until:  # the library's own limit is for each read
+                if time.monotonic() > until:  # the library limits each read alone
                     raise TimeoutError
-            response.release_conn()  # to be used again: it was read to its end
+            response.release_conn()  # read to its end, so the connection can be used again
             return response.status, response.headers, bytes(body)
 
-    def _failure(self, status: int, headers: Mapping[str, str], words: str, url: str) -> Reject | Retry:
+    def _failure(self, status: int, headers: Mapping[str, str], words: str, url: str, model: str) -> Reject | Retry:
         at = f"{self._at(url)} answered {status}"
         if status in (401, 403):
             # Without the service's own words: some quote the key.
@@ -78,7 +84,10 @@ class Service:
             return Unusable(f"{at}, access denied: {advice}")
         if status in _BUSY or status >= 500:
             return Retry(f"{at}{words}", _retry_after(headers))
-        if status in (402, 404, 405) or status < 400:
+        about_model = status in (404, 410) or (status == 400 and model in words)
+        if about_model and (withdrawn := self._withdrawn(model)):
+            return Unusable(f"{at}{words}: {withdrawn}")
+        if status in (402, 404, 405, 410) or status < 400:
             return Unusable(f"{at}{words}: check the provider's address, model and account")
         return Reject(f"{at}{words}")
 
@@ -87,7 +96,7 @@ class Service:
 
 
 def _words(body: bytes, secret: str) -> str:
-    """What the service says about its refusal, if it says it in one of the usual ways."""
+    """The service's own words about its refusal, if they are in one of the usual places."""
     try:
         said: Any = msgspec.json.decode(body)
     except msgspec.DecodeError:
@@ -102,9 +111,9 @@ def _words(body: bytes, secret: str) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The header's seconds, which may stand there as a date; None where it says nothing sensible.
+    """The seconds of the header, which may be a date; None if it makes no sense.
 
-    A date counts from the service's own, where it tells that: this machine's clock may be wrong.
+    A date counts from the service's own clock if it sends the time, as this machine's clock may be wrong.
     """
     text = headers.get("Retry-After", "").strip()
     with contextlib.suppress(ValueError):

@@ -1,61 +1,142 @@
 """The OpenAI API, and whatever speaks it, such as Groq, speaches, LocalAI and vLLM."""
 
+from collections.abc import Iterator
+from datetime import date
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+from msgspec.structs import force_setattr
+
 from schemas.options import Request
-from v2t_stream.errors import Reject
-from v2t_stream.transcription.providers import OpenAI
+from v2t_stream.engines.descriptor import Abilities, Withdrawal
+from v2t_stream.transcription.provider import Http, ServiceDescriptor
 from v2t_stream.transcription.remote.answer import HeardSegment, HeardWord, convert, transcription
 from v2t_stream.transcription.remote.hints import hints
-from v2t_stream.transcription.remote.http import Service
-from v2t_stream.transcription.transcriber import Transcription
+from v2t_stream.transcription.result import Transcription
 
-_TIMELESS = "gpt-"  # models of this family answer with text alone
+if TYPE_CHECKING:  # urllib3 takes a while to import
+    from v2t_stream.transcription.remote.http import Caller
 
-
-def left_out(request: Request) -> set[str]:
-    """Which of the job's hints the API has no field for."""
-    return hints(request).keys() & {"beam_size"}
+_NEW: Final = "gpt-transcribe"  # and its dated versions; its fields have other names than those of all models before
+_ELSEWHERE: Final = "whisper-1"  # a name that other servers give the model they have
 
 
-def hear(provider: OpenAI, service: Service, audio: bytes, seconds: float, request: Request) -> Transcription:
+class OpenAI(Http, frozen=True, kw_only=True):
+    """The settings of a provider of this type."""
+
+    KEY: ClassVar[str] = "OPENAI_API_KEY"
+    HOST: ClassVar[str] = "api.openai.com"
+
+    type: Literal["openai"]
+    model: str = ""  # empty: what the server has
+    base_url: str = "https://api.openai.com/v1"
+    prompt: str = ""  # words and names it should expect
+    # The form field for a job's hotwords, where a server has one of its own; otherwise the prompt ends in them.
+    hotwords_field: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            force_setattr(self, "model", _NEW if self.is_own_host else _ELSEWHERE)
+
+
+def hear(provider: OpenAI, caller: "Caller", audio: bytes, seconds: float, request: Request) -> Transcription:
     """Blocking. Raises Reject, Retry or Unusable."""
-    timeless = request.model.startswith(_TIMELESS)
-    if request.word_timestamps and timeless:
-        raise Reject(f"{provider.name}: the model {request.model!r} gives no times of words: whisper-1 does")
-    if request.task == "translate" and timeless:
-        raise Reject(f"{provider.name}: the model {request.model!r} does not translate: whisper-1 does")
-    fields: list[tuple[str, str | tuple[str, bytes, str]]] = [
-        ("model", request.model),
-        ("response_format", "json" if timeless else "verbose_json"),
-    ]
-    # Translations know neither: their source language is always detected, and their times are by the segment.
-    if request.task == "transcribe":
-        if request.language:
-            fields.append(("language", request.language))
-        if not timeless:
-            wanted = ("segment", "word") if request.word_timestamps else ("segment",)
-            fields += [("timestamp_granularities[]", name) for name in wanted]
-    if prompt := _prompt(provider, request):
-        fields.append(("prompt", prompt))
-    if request.hotwords and provider.hotwords_field:
-        fields.append((provider.hotwords_field, request.hotwords))
-    if temperature := hints(request).get("temperature"):
-        fields.append(("temperature", temperature))
-    fields.append(("file", ("chunk.flac", audio, "audio/flac")))
     path = "translations" if request.task == "translate" else "transcriptions"
+    fields: list[tuple[str, str | tuple[str, bytes, str]]] = [
+        *_fields(provider, request),
+        ("file", ("chunk.flac", audio, "audio/flac")),
+    ]
     headers = {"Authorization": f"Bearer {provider.key}"} if provider.key else {}
-    said = service.post(f"{provider.base_url.rstrip('/')}/audio/{path}", fields, headers, provider.key)
+    url = f"{provider.base_url.rstrip('/')}/audio/{path}"
+    said = caller.post(url, fields, headers, provider.key, model=request.model)
     answer = convert(said, dict, provider.name)
     return transcription(
         convert(answer.get("segments") or [], list[HeardSegment], provider.name),
         convert(answer.get("words") or [], list[HeardWord], provider.name),
         text=convert(answer.get("text") or "", str, provider.name),
-        language=convert(answer.get("language") or "", str, provider.name),
+        language=_language(answer, provider.name),
         seconds=seconds,
         request=request,
     )
 
 
-def _prompt(provider: OpenAI, request: Request) -> str:
-    """The provider's prompt, the job's, and its hotwords: Whisper forgets the beginning of what is too long."""
-    hotwords = "" if provider.hotwords_field else request.hotwords
-    return " ".join(text.strip() for text in (provider.prompt, request.prompt, hotwords) if text and text.strip())
+def _fields(provider: OpenAI, request: Request) -> Iterator[tuple[str, str]]:
+    """The form, without the audio."""
+    yield "model", request.model
+    yield "response_format", "verbose_json" if _is_timed(request.model) else "json"
+    # A translation takes neither of these: its source language is always detected, and its times are by the segment.
+    if request.task == "transcribe":
+        if request.language:
+            yield "languages[]" if _is_new(request.model) else "language", request.language
+        if _is_timed(request.model):
+            yield "timestamp_granularities[]", "segment"
+            if request.word_timestamps:
+                yield "timestamp_granularities[]", "word"
+    yield from _hints(provider, request)
+
+
+def _hints(provider: OpenAI, request: Request) -> Iterator[tuple[str, str]]:
+    """What helps. Whisper forgets the beginning of a prompt that is too long, so the job's own words end it."""
+    known = SERVICE.able(request.model).hints
+    hotwords = request.hotwords if "hotwords" in known else None
+    texts = [provider.prompt, request.prompt]
+    if hotwords and provider.hotwords_field:
+        yield provider.hotwords_field, hotwords
+    elif hotwords and _is_new(request.model):
+        yield from (("keywords[]", word) for word in _keywords(hotwords))
+    else:
+        texts.append(hotwords)
+    prompt = " ".join(text.strip() for text in texts if text and text.strip())
+    if prompt and "prompt" in known:
+        yield "prompt", prompt
+    if temperature := hints(request).get("temperature"):
+        yield "temperature", temperature
+
+
+def _keywords(hotwords: str) -> list[str]:
+    """Each of a job's hotwords; angle brackets, or an end of a line, in one of them would refuse the whole call."""
+    words = (" ".join(word.replace("<", " ").replace(">", " ").split()) for word in hotwords.split(","))
+    return list(dict.fromkeys(filter(None, words)))
+
+
+def _language(answer: dict[str, Any], name: str) -> str:
+    """The language that was detected. gpt-transcribe lists several; the first is the main one."""
+    first = next(iter(convert(answer.get("languages") or [], list[Any], name)), "")
+    code: str = convert(answer.get("language") or (first.get("code") if isinstance(first, dict) else first), str, name)
+    return code
+
+
+def _is_new(model: str) -> bool:
+    return model.rpartition("/")[2].startswith(_NEW)
+
+
+def _is_timed(model: str) -> bool:
+    return SERVICE.able(model).word_times
+
+
+# From OpenAI's API reference of the transcriptions, its guide to moving from Whisper to gpt-transcribe, and its page of
+# deprecations, as of November 2026. The gpt models answer with text alone and do not translate.
+_TEXT: Final = Abilities(translates=False, word_times=False)
+_DAY: Final = date(2027, 2, 26)
+
+SERVICE: Final = ServiceDescriptor(
+    settings=OpenAI,
+    hear=hear,
+    abilities=Abilities(hints=frozenset({"prompt", "hotwords", "temperature"})),
+    exceptions={
+        "gpt-*-diarize*": Abilities(translates=False, word_times=False, hints=frozenset({"temperature"})),
+        "gpt-*": _TEXT,
+        # Groq's names.
+        "whisper-large-v3-turbo": Abilities(translates=False),
+        "distil-whisper-*-en": Abilities(translates=False, languages=frozenset({"en"})),
+    },
+    withdrawn={
+        model: Withdrawal(_DAY, _NEW)
+        for model in (
+            "whisper-1",
+            "gpt-4o-transcribe",
+            "gpt-4o-mini-transcribe",
+            "gpt-4o-mini-transcribe-2025-12-15",
+            "gpt-4o-transcribe-diarize",
+        )
+    },
+)

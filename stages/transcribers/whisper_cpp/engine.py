@@ -1,7 +1,7 @@
 """The engine whisper.cpp: Metal on a Mac, the processor elsewhere.
 
-A window's text is decoded without timestamp tokens, and the time of each word is taken from the model's attention, as
-by faster-whisper. With timestamp tokens in one pass, one word in ten was lost.
+A window's text is decoded without timestamp tokens, and the times of its words come from the model's attention, as with
+faster-whisper. Decoding with timestamp tokens in one pass lost one word in ten.
 """
 
 import logging
@@ -21,18 +21,18 @@ from v2t_stream.host import whispercpp
 from v2t_stream.models import is_path
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
-# Samples; what is shorter is filled up with silence. Below 0.1 s whisper.cpp gives back what it heard last, and below
-# 0.16 s its alignment of words aborts the process.
+# Samples; a shorter chunk is padded with silence. Below 0.1 s whisper.cpp repeats what it heard last, and below 0.16 s
+# its alignment of words aborts the process.
 _SHORTEST = 4_800
 _INAUDIBLE = 1e-4  # of 1: -80 dBFS
 _UNSURE = -1.0  # mean log probability of tokens (openai/whisper, transcribe.py)
-_FEW = 4  # tokens; nobody says so few in
+_FEW = 4  # tokens; nobody says so little in
 _LONG = 8.0  # seconds of speech
 _BEAM = 5  # the default of whisper.cpp's own command line
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})  # languages written without spaces between words
 _ENGLISH_ONLY = 51_864  # tokens in the vocabulary; the multilingual models have more
 _LARGE_V3 = 51_866
-_ALIGNMENT_MEMORY = 512 << 20  # bytes; taken only as needed, and too little aborts the process
+_ALIGNMENT_MEMORY = 512 << 20  # bytes, which are taken only as needed; too few abort the process
 _ERROR = 4  # of ggml's log levels
 
 _log = logging.getLogger(__name__)
@@ -55,9 +55,9 @@ class WhisperCpp:
         self._context = self._load()
 
     def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
-        """Transcribe one chunk after the other: whisper.cpp has no batches.
+        """Transcribe one chunk after the other, as whisper.cpp has no batches.
 
-        Raises Reject for a language the model does not speak.
+        Raises Reject for a language that the model does not know.
         """
         language = request.language
         if self._header.vocabulary <= _ENGLISH_ONLY:
@@ -69,10 +69,10 @@ class WhisperCpp:
         return [self._hear(chunk, language, request) for chunk in chunks]
 
     def _load(self) -> Any:
-        """The model in memory, ready to tell the times of words."""
+        """Load the model, ready to give the times of words."""
         settings = self._engine.whisper_context_default_params()
         settings.use_gpu = self._gpu
-        settings.flash_attn = False  # it never holds the attention that words are aligned by
+        settings.flash_attn = False  # it never stores the attention by which words are aligned
         settings.dtw_token_timestamps = True
         preset, top_layers = self._header.alignment(self._file.name)
         settings.dtw_aheads_preset = getattr(self._engine.whisper_alignment_heads_preset, f"WHISPER_AHEADS_{preset}")
@@ -85,9 +85,9 @@ class WhisperCpp:
             if level == _ERROR or "no tensors" in text:
                 errors.append(text.strip())
 
-        self._engine.whisper_log_set(note)  # it would write to the terminal
+        self._engine.whisper_log_set(note)  # otherwise it writes to the terminal
         context = self._engine.whisper_init_from_file_with_params(str(self._file), settings)
-        if errors:  # the binding hands out an empty context then, and the first call would end the process
+        if errors:  # the binding returns an empty context then, and the first call would crash the process
             raise Reject(f"{self._file} is not a model that whisper.cpp can load: {errors[-1]}")
         return context
 
@@ -96,7 +96,7 @@ class WhisperCpp:
         if chunk.size < _SHORTEST:
             chunk = np.pad(chunk, (0, _SHORTEST - chunk.size))
         engine = self._engine
-        # Its spectrogram is computed once: whisper.cpp takes the one that is there where it is given no samples.
+        # Compute the spectrogram once: without samples, whisper.cpp uses the one it has.
         spoken, confidence, given = (language, 1.0, chunk.size) if language else (*self._detect(chunk), 0)
         settings = self._settings(request)
         settings.language = spoken
@@ -111,7 +111,7 @@ class WhisperCpp:
 
     def _settings(self, request: Request) -> Any:
         strategies = self._engine.whisper_sampling_strategy
-        # A beam follows what is likeliest, and only a temperature of 0 asks for that.
+        # A beam looks for the likeliest text, which only a temperature of 0 asks for.
         beam = 1 if request.temperature else request.beam_size or _BEAM
         strategy = strategies.WHISPER_SAMPLING_BEAM_SEARCH if beam > 1 else strategies.WHISPER_SAMPLING_GREEDY
         settings = self._engine.whisper_full_default_params(strategy)
@@ -133,7 +133,7 @@ class WhisperCpp:
     def _detect(self, chunk: Samples) -> tuple[str, float]:
         """The language of a chunk with its probability.
 
-        It takes the encoder once more, as whisper.cpp's own "auto" does, which keeps the probability to itself.
+        This runs the encoder once more, as does whisper.cpp's own "auto", which does not return the probability.
         """
         engine, context = self._engine, self._context
         if code := engine.whisper_pcm_to_mel(context, chunk, chunk.size, self._threads):
@@ -145,7 +145,7 @@ class WhisperCpp:
         return str(engine.whisper_lang_str(found)), float(chances[found])
 
     def _pieces(self) -> Iterator["_Piece"]:
-        """The tokens of text of the last call."""
+        """The text tokens of the last call."""
         engine, context = self._engine, self._context
         first_special = engine.whisper_token_eot(context)
         for n in range(engine.whisper_full_n_segments(context)):
@@ -156,7 +156,7 @@ class WhisperCpp:
 
 
 class _Header(NamedTuple):
-    """What the first bytes of a ggml file say of the model."""
+    """What the first bytes of a ggml file say about the model."""
 
     vocabulary: int
     audio_layers: int
@@ -164,7 +164,7 @@ class _Header(NamedTuple):
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Raises Reject where it is no ggml file."""
+        """Raises Reject if it is not a ggml file."""
         with file.open("rb") as stream:
             start = stream.read(48)
         if len(start) < 48 or start[:4] != b"lmgg":
@@ -173,39 +173,39 @@ class _Header(NamedTuple):
         return cls(vocabulary=fields[0], audio_layers=fields[4], text_layers=fields[8])
 
     def alignment(self, name: str) -> tuple[str, int]:
-        """Which attention heads follow the speech: whisper.cpp's name of the set, and of how many last layers."""
+        """Which attention heads follow the speech: whisper.cpp's name for the set, and how many of the last layers."""
         sizes = {(4, 4): "TINY", (6, 6): "BASE", (12, 12): "SMALL", (24, 24): "MEDIUM"}
         if size := sizes.get((self.audio_layers, self.text_layers)):
             return size + ("_EN" if self.vocabulary <= _ENGLISH_ONLY else ""), -1
         if (self.audio_layers, self.text_layers) == (32, 32):
             return f"LARGE_V{3 if self.vocabulary >= _LARGE_V3 else 1 if 'large-v1' in name else 2}", -1
-        return "N_TOP_MOST", max(1, self.text_layers // 3)  # the distilled, the turbo and the strangers
+        return "N_TOP_MOST", max(1, self.text_layers // 3)  # distilled, turbo and unknown models
 
 
 class _Piece(NamedTuple):
     """One token of text."""
 
-    text: bytes  # perhaps only a part of a character
-    end: float  # seconds; negative where it is not known
+    text: bytes  # may be only part of a character
+    end: float  # seconds; negative if it is not known
     probability: float
 
 
 def _has_sound(chunk: Samples) -> bool:
-    """Whether there is anything to hear: whisper.cpp says a word where there is not."""
+    """Whether there is anything to hear: without sound, whisper.cpp makes up a word."""
     return chunk.size > _SHORTEST and bool(np.abs(chunk).max() > _INAUDIBLE)
 
 
 def _is_guess(pieces: Sequence[_Piece], duration: float) -> bool:
-    """Whether it is one of the few words that a model guesses in noise; the binding keeps what it says of silence."""
+    """Whether it is just a few words guessed in noise; the binding does not return the probability of silence."""
     sureness = sum(math.log(max(piece.probability, 1e-9)) for piece in pieces) / len(pieces)
     return len(pieces) <= _FEW and (sureness < _UNSURE or duration > _LONG)
 
 
 def _words(pieces: Iterable[_Piece], duration: float, *, spaced: bool) -> Iterator[Word]:
-    """The words of a chunk; a word is taken to begin where the one before it ended, with the marks after it."""
+    """The words of a chunk. A word starts where the previous word and its punctuation ended."""
     start = 0.0
     for word in _grouped(pieces, spaced=spaced):
-        # A mark's own end is that of the pause after it.
+        # The end of a punctuation mark is the end of the pause after it.
         spoken = [piece for piece in word if any(map(str.isalnum, piece.text.decode(errors="replace")))] or word
         stop = _within(max(piece.end for piece in spoken), start, duration)
         text = b"".join(piece.text for piece in word).decode(errors="replace").strip()
@@ -215,7 +215,7 @@ def _words(pieces: Iterable[_Piece], duration: float, *, spaced: bool) -> Iterat
 
 
 def _grouped(pieces: Iterable[_Piece], *, spaced: bool) -> list[list[_Piece]]:
-    """Tokens by word. Marks stay with the word before them, or with the one after where a space precedes them."""
+    """Tokens by word. Punctuation stays with the word before it, or with the word after it if a space precedes it."""
     words: list[list[_Piece]] = []
     for piece in pieces:
         before = b"".join(part.text for part in words[-1]) if words else b""
@@ -230,7 +230,7 @@ def _grouped(pieces: Iterable[_Piece], *, spaced: bool) -> list[list[_Piece]]:
 
 
 def _speaks(text: bytes) -> bool:
-    """Whether there is a letter or a digit in it, or part of one."""
+    """Whether it has a letter or a digit, or part of one."""
     return any(letter.isalnum() or letter == "�" for letter in text.decode(errors="replace"))
 
 
@@ -239,7 +239,7 @@ def _whole(text: bytes) -> bool:
 
 
 def _find(model: str) -> Path:
-    """The file of `model`. Raises Reject where it is none."""
+    """The file of `model`. Raises Reject if there is none."""
     if model == DEMO_MODEL:
         from v2t_stream.demo import model_path  # noqa: PLC0415  needed by the demonstration alone
 

@@ -1,86 +1,69 @@
 """The engine faster-whisper: CTranslate2 on the processor or an NVIDIA GPU, several chunks in one call.
 
-A window's text is decoded without timestamp tokens, and the time of each word is taken from the model's attention. With
-timestamp tokens a real model often ends its window early; sequential decoding goes on from there, a batch cannot.
+A window's text is decoded without timestamp tokens, and the times of its words come from the model's attention. With
+timestamp tokens a real model often ends its window early. Sequential decoding can go on from there; a batch cannot.
 """
 
-import json
 import logging
-import os
 import sys
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
 from schemas.chunks import CHUNK_SECONDS, SAMPLE_RATE
-from schemas.options import DEMO_MODEL, Request
+from schemas.options import Request
 from schemas.transcript import Segment, Word
+from stages.transcribers.faster_whisper.decoded import (
+    NO_SPEECH,
+    REPETITIVE,
+    UNSURE,
+    Window,
+    as_one,
+    is_guess,
+    within,
+    words_of,
+)
+from stages.transcribers.faster_whisper.files import find, has_alignment, workers_for
 from v2t_stream.errors import Full, Reject, Retry
 from v2t_stream.host.devices import cuda_problem, preload_cuda
-from v2t_stream.models import is_path
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
 _SHORTEST = 160  # samples: one frame of the spectrogram
-_FEWEST_FRAMES = 16  # of a spectrogram, that the alignment of words has a use for
+_FEWEST_FRAMES = 16  # of a spectrogram, below which words cannot be aligned
 _BEAM = 5  # Whisper's default
 
-# Whisper's own guards against what it invents (openai/whisper, transcribe.py).
-_NO_SPEECH = 0.6
-_UNSURE = -1.0  # mean log probability of the tokens
-_REPETITIVE = 2.4  # text size by compressed size
+# The temperatures at which Whisper tries again (openai/whisper, transcribe.py).
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-_SAMPLES = 5  # of which the likeliest counts, at a temperature above 0
+_SAMPLES = 5  # at a temperature above 0, of which the likeliest counts
 
 # Punctuation that belongs to the word after it, and to the one before it (openai/whisper, timing.py).
 _OPENING: Final = "\"'“¿([{-"
 _CLOSING: Final = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001  of many scripts
 
-_WORKERS: Final = 4  # more cores make each of them faster instead, so that few chunks are done soon, too
-
 _log = logging.getLogger(__name__)
-
-
-class _Heard(NamedTuple):
-    """What the decoder made of one window."""
-
-    tokens: list[int]  # of text alone
-    text: str
-    sureness: float  # mean log probability
-    no_speech: float  # probability
-
-    @property
-    def is_silence(self) -> bool:
-        return self.no_speech > _NO_SPEECH and self.sureness < _UNSURE
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether it looks like one of Whisper's loops or guesses."""
-        return not self.is_silence and (self.sureness < _UNSURE or _is_repetitive(self.text))
 
 
 class FasterWhisper:
     """One model of faster-whisper. See the protocol, v2t_stream.transcription.transcriber.Transcriber."""
 
     def __init__(self, *, model: str, device: str, threads: int) -> None:
-        # CTranslate2 has no Metal and no Core ML: on a Mac it computes on the processor.
+        # CTranslate2 has no Metal and no Core ML, so on a Mac it computes on the processor.
         self._device = "cuda" if device == "cuda" else "cpu"
         if self._device == "cuda" and not preload_cuda():
             raise Retry(cuda_problem() or "this machine has no NVIDIA GPU: set V2T_DEVICE=cpu")
-        folder = _find(model)
+        folder = find(model)
 
         import ctranslate2  # noqa: PLC0415  heavy: only in the process that computes
         from faster_whisper import WhisperModel  # noqa: PLC0415  as above
 
-        # Half the memory of float32 for a loss nobody hears; a GPU too old for float16 takes what it can.
+        # Half the memory of float32, and no audible loss; a GPU too old for float16 takes what it can.
         wish = "float16" if self._device == "cuda" else "int8"
         able = ctranslate2.get_supported_compute_types(self._device)
-        # Two workers with a thread each do the work of one with two in 0.7 of its time: what a beam does for a word is
-        # too little to share. On a GPU a second one aligns words, which the library does on the processor, meanwhile.
-        workers = 2 if self._device == "cuda" else _workers(threads, folder)
+        # Two workers with a thread each take 0.7 of the time of one worker with two threads, as a step of a beam is too
+        # little work to share. On a GPU a second worker aligns words, which the library does on the processor.
+        workers = 2 if self._device == "cuda" else workers_for(threads, folder)
         self.calls = workers
         try:
             self._model = WhisperModel(
@@ -95,16 +78,16 @@ class FasterWhisper:
                 raise _full(model) from error
             raise Reject(f"{folder} is not a model that faster-whisper can load: {error}") from error
         self._name = folder.name
-        self._most = sys.maxsize  # chunks for which there was room
-        self._aligns = _has_alignment(folder)
+        self._most = sys.maxsize  # chunks that fitted into memory
+        self._aligns = has_alignment(folder)
         if not self._aligns:
             _log.warning("the model %s cannot align words: times are those of its phrases", self._name)
 
     def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
-        """Transcribe all chunks in one call; a language that is not given is detected for each chunk.
+        """Transcribe all chunks in one call; if no language is given, it is detected for each chunk.
 
-        Where the GPU has no room for all, half as many are tried, down to one. Raises Reject for a language the model
-        does not speak, Full where there is no room for one.
+        If the GPU has no room for all, half as many are tried, down to one. Raises Reject for a language that the model
+        does not know, and Full if there is no room for a single chunk.
         """
         language = request.language
         if language not in (None, *self._model.supported_languages):
@@ -142,7 +125,7 @@ class FasterWhisper:
         return pad_or_trim(self._model.feature_extractor(sound)[..., :-1])
 
     def _detect(self, encoded: Any, count: int) -> list[tuple[str, float]]:
-        """The language of each window with its probability; one without speech has some language too."""
+        """The language of each window with its probability; a window without speech gets one too."""
         if not self._model.model.is_multilingual:
             return [("en", 1.0)] * count
         found = self._model.model.detect_language(encoded)
@@ -151,14 +134,14 @@ class FasterWhisper:
     def _decode(
         self, chunks: Sequence[Samples], encoded: Any, languages: Sequence[str], request: Request
     ) -> list[tuple[Segment, ...]]:
-        """The text of each window at once, and then the times of its words."""
+        """First the text of all windows at once, then the times of the words."""
         heard = self._generate(encoded, [self._prompt(language, request) for language in languages], request)
-        # An empty chunk is heard too, so that a call has one shape; what is invented for it does not count.
+        # An empty chunk is decoded too, so that all calls have one shape; text invented for it does not count.
         kept = [
             [] if len(chunk) < _SHORTEST or one.is_silence or one.is_doubtful else one.tokens
             for chunk, one in zip(chunks, heard, strict=True)
         ]
-        # Tokens of one language tell how its words are parted.
+        # How tokens split into words depends on the language.
         words: list[tuple[Word, ...]] = [()] * len(chunks)
         for language in set(languages):
             mine = [tokens if spoken == language else [] for tokens, spoken in zip(kept, languages, strict=True)]
@@ -167,11 +150,11 @@ class FasterWhisper:
         return [
             self._seek(chunk, language, request)
             if one.is_doubtful and len(chunk) >= _SHORTEST
-            else _segment(one.text if tokens else "", found)
+            else as_one(one.text if tokens else "", found)
             for chunk, language, one, tokens, found in zip(chunks, languages, heard, kept, words, strict=True)
         ]
 
-    def _generate(self, encoded: Any, prompts: list[list[int]], request: Request) -> list[_Heard]:
+    def _generate(self, encoded: Any, prompts: list[list[int]], request: Request) -> list[Window]:
         results = self._model.model.generate(
             encoded,
             prompts,
@@ -188,13 +171,13 @@ class FasterWhisper:
             tokens = result.sequences_ids[0]
             text = [token for token in tokens if token < tokenizer.eot]
             sureness = result.scores[0] * len(tokens) / (len(tokens) + 1)
-            heard.append(_Heard(text, tokenizer.decode(text).strip(), sureness, result.no_speech_prob))
+            heard.append(Window(text, tokenizer.decode(text).strip(), sureness, result.no_speech_prob))
         return heard
 
     def _align(
         self, encoded: Any, chunks: Sequence[Samples], tokens: list[list[int]], tokenizer: Any
     ) -> list[tuple[Word, ...]]:
-        """The words of each window with their times in seconds."""
+        """The words of each window, with their times in seconds."""
         from faster_whisper.transcribe import merge_punctuations  # noqa: PLC0415  heavy, as above
 
         if not any(tokens):
@@ -204,10 +187,10 @@ class FasterWhisper:
         aligned = self._model.find_alignment(tokenizer, tokens, encoded, frames)
         for words in aligned:
             merge_punctuations(words, _OPENING, _CLOSING)
-        return [_words(words, 0.0, len(chunk) / SAMPLE_RATE) for words, chunk in zip(aligned, chunks, strict=True)]
+        return [words_of(words, 0.0, len(chunk) / SAMPLE_RATE) for words, chunk in zip(aligned, chunks, strict=True)]
 
     def _seek(self, chunk: Samples, language: str, request: Request) -> tuple[Segment, ...]:
-        """One chunk with timestamps, from the end of each phrase on, and with Whisper's ladder of temperatures."""
+        """One chunk with timestamps, phrase by phrase, at Whisper's rising temperatures."""
         if len(chunk) < _SHORTEST:
             return ()
         lowest = request.temperature or 0.0
@@ -221,20 +204,20 @@ class FasterWhisper:
             word_timestamps=self._aligns,
             condition_on_previous_text=False,
             temperature=[lowest, *(step for step in _TEMPERATURES if step > lowest)],
-            compression_ratio_threshold=_REPETITIVE,
-            log_prob_threshold=_UNSURE,
-            no_speech_threshold=_NO_SPEECH,
+            compression_ratio_threshold=REPETITIVE,
+            log_prob_threshold=UNSURE,
+            no_speech_threshold=NO_SPEECH,
         )
         duration = len(chunk) / SAMPLE_RATE
         return tuple(
             Segment(
-                start=(start := _within(segment.start, 0.0, duration)),
-                end=(end := _within(segment.end, start, duration)),
+                start=(start := within(segment.start, 0.0, duration)),
+                end=(end := within(segment.end, start, duration)),
                 text=text,
-                words=_words([vars(word) for word in segment.words or ()], start, end),
+                words=words_of([vars(word) for word in segment.words or ()], start, end),
             )
             for segment in found
-            if (text := segment.text.strip()) and not _is_guess(segment, careful=request.careful)
+            if (text := segment.text.strip()) and not is_guess(segment, careful=request.careful)
         )
 
     def _prompt(self, language: str, request: Request) -> list[int]:
@@ -252,28 +235,10 @@ class FasterWhisper:
 
     @cached_property
     def _suppressed(self) -> Any:
-        """The tokens of signs and of remarks such as "(applause)", which nobody says."""
+        """The tokens of symbols and of remarks such as "(applause)", which nobody says."""
         from faster_whisper.transcribe import get_suppressed_tokens  # noqa: PLC0415  heavy, as above
 
         return get_suppressed_tokens(self._tokenizer("en", "transcribe"), [-1])
-
-
-def _workers(threads: int, folder: Path) -> int:
-    """How many calls compute side by side on a processor, with as many threads each as that leaves.
-
-    Each holds the attention of its chunks, about half as large as the file of the model; all may take half the memory.
-    """
-    each = (folder / "model.bin").stat().st_size // 2
-    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return max(1, min(threads, _WORKERS, room // each if each else 1))
-
-
-def _has_alignment(folder: Path) -> bool:
-    """Whether the model knows which of its attention heads follow the speech."""
-    try:
-        return bool(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("alignment_heads"))
-    except (OSError, ValueError):
-        return False
 
 
 def _sampling(request: Request) -> dict[str, Any]:
@@ -287,25 +252,8 @@ def _sampling(request: Request) -> dict[str, Any]:
     return {"beam_size": request.beam_size or _BEAM}
 
 
-def _find(model: str) -> Path:
-    """The folder of `model`. Raises Reject where it is none."""
-    if model == DEMO_MODEL:
-        from v2t_stream.demo import model_path  # noqa: PLC0415  needed by the demonstration alone
-
-        return Path(model_path("faster-whisper"))
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        if not (folder / "model.bin").is_file():
-            raise Reject(f"{folder} is not a model of faster-whisper: it holds no model.bin")
-        return folder
-    if folder.exists():
-        raise Reject(f"{folder} is a file: faster-whisper takes a folder with a model.bin in CTranslate2's format")
-    what = "path" if is_path(model) else "model"
-    raise Reject(f"there is no {what} {model!r} on this machine: `v2t models list` shows the names there are")
-
-
 def _is_full(error: Exception) -> bool:
-    """Whether the GPU's memory is what was short: CTranslate2 passes on CUDA's word for it, or cuBLAS's."""
+    """Whether the GPU ran out of memory: CTranslate2 passes on what CUDA or cuBLAS says."""
     return "out of memory" in str(error) or "ALLOC_FAILED" in str(error)
 
 
@@ -313,39 +261,3 @@ def _full(model: str) -> Full:
     return Full(
         f"the GPU has no room for the model {model!r} at present: end what else is on it, or choose a smaller model"
     )
-
-
-def _is_repetitive(text: str) -> bool:
-    data = text.encode()
-    return len(data) > _REPETITIVE * len(zlib.compress(data))
-
-
-def _is_guess(segment: Any, *, careful: bool) -> bool:
-    """Whether a segment is silence to Whisper itself; of what is heard a second time, also whether it is not sure."""
-    unsure = segment.avg_logprob < _UNSURE
-    if careful:
-        return bool(unsure or segment.no_speech_prob > _NO_SPEECH or _is_repetitive(segment.text))
-    return bool(unsure and segment.no_speech_prob > _NO_SPEECH)
-
-
-def _segment(text: str, words: tuple[Word, ...]) -> tuple[Segment, ...]:
-    """All of a window as one; the pipeline makes segments of its words."""
-    return (Segment(start=words[0].start, end=words[-1].end, text=text, words=words),) if words else ()
-
-
-def _words(found: Iterable[dict[str, Any]], low: float, high: float) -> tuple[Word, ...]:
-    """The library's words as ours, held within `low` and `high` seconds."""
-    return tuple(
-        Word(
-            start=(start := _within(word["start"], low, high)),
-            end=_within(word["end"], start, high),
-            text=text,
-            probability=round(float(word["probability"]), 3),
-        )
-        for word in found
-        if (text := word["word"].strip())
-    )
-
-
-def _within(seconds: float, low: float, high: float) -> float:
-    return round(min(max(float(seconds), low), high), 3)

@@ -1,0 +1,114 @@
+"""Connecting to a NATS server: how long it is tried, and what is said where it does not come to it."""
+
+import asyncio
+import contextlib
+import logging
+from typing import Final
+
+import nats.errors
+
+from v2t_stream.broker.client import NatsClient
+from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.denials import denied_subject
+from v2t_stream.broker.login import NONE as NO_LOGIN
+from v2t_stream.broker.login import Login, without_secret
+from v2t_stream.broker.puller import words
+from v2t_stream.errors import BrokerError
+
+log = logging.getLogger(__name__)
+
+OLDEST_SERVER: Final = (2, 12)  # consumer priority groups with ranks
+_ANSWERS: Final = 20.0  # seconds in which a server that takes a connection must answer on it
+
+
+class _Limit:
+    """How long `connect` tries: shorter where it is refused, longer where somebody took the connection."""
+
+    def __init__(self, patience: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+        self._patience = patience  # seconds
+        self.timeout = asyncio.timeout(patience)
+
+    def reached(self) -> None:
+        self._until(self._begun + max(self._patience, _ANSWERS))
+
+    def hear(self, error: Exception, *, is_final: bool) -> None:
+        """`is_final`: it will not change its mind."""
+        if is_final:
+            self._until(self._loop.time() + 0.1)  # a moment later, so that the client has closed its socket
+        elif not isinstance(error, TimeoutError):
+            self._until(self._begun + self._patience)
+
+    def _until(self, when: float) -> None:
+        with contextlib.suppress(RuntimeError):  # it is over: connected, or given up
+            self.timeout.reschedule(when)
+
+
+async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = NO_LOGIN) -> Connection:
+    """Connect to the NATS server at `url`, trying for `patience` seconds; afterwards it reconnects for ever.
+
+    One that takes a connection and is slow to answer is waited for longer.
+    `url` may be several, separated by commas, of which one that answers is taken. Raises SettingsError where a file of
+    `login` does not serve, and BrokerError with one sentence: nobody answers there, credentials refused, the server's
+    certificate is not trusted, server too old.
+    """
+    urls = [part.strip() for part in url.split(",")]
+    where = ",".join(map(without_secret, urls))
+    options = login.options(urls)
+    trouble: list[Exception] = []
+    told: set[tuple[int, str]] = set()
+    limit = _Limit(patience)
+
+    async def on_error(error: Exception) -> None:
+        if connected:
+            # Once for each time that it is lost: it is tried on, as somebody may mend it.
+            tells = (client.stats["reconnects"], login.refusal(error, where))
+            if tells[1] and tells not in told:
+                log.error("%s", tells[1])
+            told.add(tells)
+        if client.is_connected and denied_subject(error) and not client.hear(error):
+            log.warning("the NATS server at %s forbids something: %s", where, words(error))
+        if not any(login.refusal(each, where) for each in trouble):  # the connection's end may follow as its own error
+            trouble[:] = [error]
+        limit.hear(error, is_final=bool(login.refusal(error, where)))
+
+    client = NatsClient(options.get("user", ""), insists_on_tls=login.needs_tls(urls), reached=limit.reached)
+    connected = False
+    try:
+        async with limit.timeout:
+            await client.connect(
+                urls,
+                name=name,
+                **options,
+                error_cb=on_error,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=1,
+                connect_timeout=3,
+                ping_interval=20,
+                pending_size=64 << 20,
+            )
+            connected = True
+    except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
+        with contextlib.suppress(AssertionError):  # a URL that could not be read
+            await client.close()
+        cause = trouble[0] if trouble else error
+        raise BrokerError(
+            login.refusal(cause, where)
+            or f"no NATS server answers at {where} ({words(cause)}): start one, or correct NATS_URL, "
+            "or unset it to use the embedded one"
+        ) from error
+    connection = Connection(client, where)
+    await _check_version(connection)
+    return connection
+
+
+async def _check_version(connection: Connection) -> None:
+    """Closes the connection and raises BrokerError where the server is too old."""
+    version = connection.client.connected_server_version
+    if (version.major, version.minor) < OLDEST_SERVER:
+        await connection.close()
+        raise BrokerError(
+            f"the NATS server at {connection.url} is version {version.major}.{version.minor}.{version.patch}, but "
+            f"{OLDEST_SERVER[0]}.{OLDEST_SERVER[1]} or newer is needed (consumer priority groups): update it"
+        )

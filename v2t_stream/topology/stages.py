@@ -1,0 +1,94 @@
+"""The stages: what each takes, and how long it may take. A new one is a row here and a file in `stages/`."""
+
+from typing import Final, NamedTuple, get_args
+
+from schemas.events import (
+    ChunkDone,
+    Completed,
+    Converted,
+    Downloaded,
+    Listed,
+    Rerun,
+    Submitted,
+)
+from schemas.message import Message
+from schemas.options import Accelerator
+from v2t_stream.errors import BrokerError
+from v2t_stream.topology.streams import CHUNKS, INBOX, JOBS
+from v2t_stream.topology.subjects import INBOX_SUBJECTS, any_run
+
+
+class Consumer(NamedTuple):
+    """A durable pull consumer on one stream."""
+
+    durable: str
+    filters: tuple[str, ...]
+    # Name of the priority group; pulls then carry a rank, and the lowest rank that waits is served first.
+    group: str | None = None
+
+
+class StageRow(NamedTuple):
+    """How one stage runs. The code is `stages.<name>`, found by name so that nothing imports it statically."""
+
+    name: str
+    stream: str
+    consumers: tuple[Consumer, ...]
+    results: tuple[type[Message], ...]  # once one of these facts stands for a message, it needs no more work
+    ack_wait: float  # seconds without a sign of life until a message goes to another worker
+    max_run: float  # seconds one message may take in all
+    tries: int  # failures after which it is given up
+    slots: int  # messages in work at once in one process; transcribe asks its engine instead
+
+
+_RERUN: Final = Rerun.subject_of(job="*", run="*")
+
+
+_MEDIA: Final = (*any_run(Downloaded, job="*"), _RERUN)
+
+
+STAGES: Final[tuple[StageRow, ...]] = (
+    # So many slots that links find one where hundreds of uploads wait for a store that is away.
+    StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 600, 5, 4096),
+    StageRow(
+        "download",
+        JOBS,
+        (Consumer("download", (Submitted.subject_of(job="*"), _RERUN)),),
+        (Downloaded, Listed, Completed),
+        30,
+        6 * 3600,
+        3,
+        2,
+    ),
+    StageRow("convert", JOBS, (Consumer("convert", _MEDIA),), (Converted,), 30, 6 * 3600, 5, 4),
+    StageRow(
+        "transcribe",
+        CHUNKS,
+        tuple(
+            Consumer(f"transcribe-{name}", (f"v2t.chunk.{name}.>",), "any" if name == "any" else None)
+            for name in get_args(Accelerator)  # "any" last: a node that pulls from several waits on the last
+        ),
+        (ChunkDone,),
+        30,
+        1800,
+        5,
+        2,
+    ),
+    StageRow(
+        "aggregate",
+        JOBS,
+        (Consumer("aggregate", (*any_run(ChunkDone, job="*", n="*"), *any_run(Converted, job="*"))),),
+        (Completed,),
+        30,
+        600,
+        10,
+        256,
+    ),
+)
+
+
+def stage_row(name: str) -> StageRow:
+    """The row called `name`; raises BrokerError naming those that exist."""
+    for row in STAGES:
+        if row.name == name:
+            return row
+    raise BrokerError(f"unknown stage {name!r}: there are {', '.join(row.name for row in STAGES)}")

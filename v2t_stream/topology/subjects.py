@@ -1,0 +1,125 @@
+"""The subjects of messages: what travels on each, and which job, run and chunk it is about."""
+
+from typing import Final
+
+import msgspec
+
+from schemas.chunks import ChunkTask
+from schemas.events import (
+    Cancelled,
+    ChunkDone,
+    Completed,
+    Converted,
+    Done,
+    Downloaded,
+    Event,
+    Failed,
+    Language,
+    Listed,
+    Progress,
+    Rerun,
+    Retried,
+    Submitted,
+    Tries,
+)
+from schemas.message import Message, decode_as
+
+SUBMIT_SUBJECT: Final = "v2t.submit"
+
+
+BUCKET_SUBJECT: Final = "v2t.bucket"  # where MinIO announces uploads
+
+
+INBOX_SUBJECTS: Final = (SUBMIT_SUBJECT, BUCKET_SUBJECT)
+
+
+def any_run(kind: type[Message], **names: str) -> tuple[str, str]:
+    """The subjects of such a message in the first run, and in the later ones."""
+    return kind.subject_of(**names), kind.subject_of(run="*", **names)
+
+
+_FACTS: Final[dict[str, type[Event]]] = {
+    kind.SUBJECT.split(".")[3]: kind
+    for kind in (
+        Submitted,
+        Downloaded,
+        Listed,
+        Converted,
+        Language,
+        ChunkDone,
+        Completed,
+        Failed,
+        Cancelled,
+        Rerun,
+        Retried,
+        Progress,
+        Tries,
+    )
+}
+
+
+def message_type(subject: str) -> type[Message] | None:
+    """What travels on `subject`; None for a subject of a newer release."""
+    tokens = subject.split(".")
+    match tokens[1:]:
+        case ["chunk", *_]:
+            return ChunkTask
+        case ["job", _, fact, *_]:
+            return _FACTS.get(fact)
+        case ["done", _]:
+            return Done
+    return None
+
+
+def decode(subject: str, data: bytes) -> Message | None:
+    """The message on `subject`; None for a subject of a newer release. Raises msgspec.DecodeError.
+
+    It is a ValidationError where the message is JSON that does not fit, or that belongs on another subject.
+    """
+    kind = message_type(subject)
+    if kind is None:
+        return None
+    message = decode_as(kind, data)
+    if message.subject != subject:
+        raise msgspec.ValidationError(f"it belongs on {message.subject}")
+    return message
+
+
+def job_of(subject: str) -> str:
+    """The job id in a fact's or a chunk's subject; empty where there is none."""
+    tokens = subject.split(".")
+    place = 3 if tokens[1:2] == ["chunk"] else 2
+    return tokens[place] if len(tokens) > place else ""
+
+
+def chunk_of(subject: str) -> int | None:
+    """The number of the chunk in a chunk's subject; None where it is no chunk's."""
+    match subject.split("."):
+        case ["v2t", "chunk", _, _, n] | ["v2t", "chunk", _, _, n, _] if n.isascii() and n.isdecimal():
+            return int(n)
+    return None
+
+
+def fact_of(name: str, job: str, run: int) -> str:
+    """The subject of the fact called `name`, as in `converted`, in this run of the job."""
+    return _FACTS[name].subject_of(job=job, run=run)
+
+
+def run_of(subject: str) -> int:
+    """The run of a job that a fact's or a chunk's subject belongs to."""
+    kind, tokens = message_type(subject), subject.split(".")
+    if kind is None or not tokens[-1].isdecimal():
+        return 0
+    is_named = kind is Rerun or (kind.BY_RUN and len(tokens) > len(kind.SUBJECT.split(".")))
+    return int(tokens[-1]) if is_named else 0
+
+
+def ends(job: str, run: int) -> list[str]:
+    """The subjects of which one holds a fact when this run of the job has ended, the one that counts most first."""
+    return [end.subject_of(job=job, run=run) for end in (Cancelled, Completed, Failed)]
+
+
+def but_chunks(job: str = "*") -> list[str]:
+    """Patterns of all facts of a job, or of all jobs, but for the results of chunks, which are most, and for Tries."""
+    names = [name for name, kind in _FACTS.items() if kind not in (ChunkDone, Tries)]
+    return [f"v2t.job.{job}.*", *(f"v2t.job.{job}.{name}.>" for name in names)]
