@@ -35,8 +35,9 @@ def fill_in(form: Submit, option: Option) -> str | bool:
             box.value = True
             return True
         case Select() as select:
-            select.value = option.choices[-1]
-            return option.choices[-1]
+            other = next(choice for choice in reversed(option.choices) if choice != option.default)
+            select.value = other
+            return other
         case Input() as line:
             line.value = TYPED.get(option.name, "0.5" if option.kind is float else "Ishmael, Queequeg")
             return line.value
