@@ -68,10 +68,10 @@ async def take(app: Monitor, pilot: Pilot[None], folder: Path) -> None:
 
     def running() -> list[Job]:
         """Jobs of which both machines have done something, and something is left."""
-        chosen = (job for job in app.picture.running() if len({chunk.node for chunk in job.chunks.values()}) > 1)
+        chosen = (job for job in app.known.picture.running() if len({chunk.node for chunk in job.chunks.values()}) > 1)
         return [job for job in chosen if 0 < len(job.chunks) < job.chunks_cut]
 
-    await until(lambda: len({info.node for info in app.around.nodes if info.stage == "transcribe"}) > 1)
+    await until(lambda: len({info.node for info in app.known.around.nodes if info.stage == "transcribe"}) > 1)
     for place, (clip, title) in enumerate(TITLES):
         copy = folder / str(place) / f"{title}{Path(clip).suffix}"
         copy.parent.mkdir()
@@ -79,11 +79,11 @@ async def take(app: Monitor, pilot: Pilot[None], folder: Path) -> None:
         await submit(app, str(copy))
         if place == 1:
             await submit(app, "http://127.0.0.1:9/talk.mp3")
-    await until(lambda: running() and app.picture.counts()["failed"])
+    await until(lambda: running() and app.known.picture.counts()["failed"])
     await pilot.pause(0.2)
     save(app, "jobs")
     await until(running)
-    screen = DetailScreen(running()[-1].id)
+    screen = DetailScreen(app.desk, running()[-1].id)
     app.push_screen(screen)
     await until(lambda: len({chunk.node for chunk in screen.job.chunks.values()}) > 1)
     await pilot.pause(0.2)
@@ -92,8 +92,8 @@ async def take(app: Monitor, pilot: Pilot[None], folder: Path) -> None:
 
 async def submit(app: Monitor, line: str) -> None:
     wish = Wish(line, {"language": "en", "model": DEMO_MODEL, "force": True}, files=True)
-    if app.actions:
-        await app.actions.submit(requests_of(wish))
+    if app.desk.actions:
+        await app.desk.actions.submit(requests_of(wish))
 
 
 def save(app: Monitor, name: str) -> None:

@@ -15,9 +15,9 @@ from schemas.events import Cancelled, Completed, Downloaded, Failed, Listed, Pro
 from schemas.message import Message
 from schemas.objects import Version
 from v2t_stream.errors import InvalidKey, Reject, VersionGone
-from v2t_stream.fetch.fetch_child import Received
 from v2t_stream.fetch.fetch_host import FetchHost
-from v2t_stream.fetch.link import Listing, too_large
+from v2t_stream.fetch.media import Listing, too_large
+from v2t_stream.fetch.messages import Received
 from v2t_stream.host.scratch import scratch
 from v2t_stream.jobs import links, previous
 from v2t_stream.jobs.lists import children

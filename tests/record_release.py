@@ -23,7 +23,7 @@ from tests.harness import DATA, S3Server, Server, ended, node, s3_server, until
 from tests.web import web
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
-from v2t_stream.cli.job import summary
+from v2t_stream.cli.job_view import summary
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.lists import history, read
 from v2t_stream.jobs.state import Job

@@ -1,1 +1,1 @@
-"""The monitor in the terminal: reads facts, asks for actions, adds no state of its own."""
+"""The monitor in the terminal: reads facts and asks for actions, and stores nothing."""

@@ -1,4 +1,4 @@
-"""What a user can ask for: each raises V2TError with a sentence, or returns one to be shown."""
+"""What a user can ask for. Each action returns a sentence to show, or raises V2TError with one."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -35,14 +35,14 @@ class Actions:
         self._settings = settings
 
     async def submit(self, requests: Sequence[SubmitRequest]) -> str:
-        """Send checked requests of the same options; a `media` that is a path of this machine is uploaded first."""
+        """Send checked requests with the same options; upload `media` first if it is a path on this machine."""
         jobs = []
-        with contextlib.suppress(Denied):  # of who may not see the fleet, intake refuses it
+        with contextlib.suppress(Denied):  # some roles may not see the fleet; then intake refuses it
             await check_fleet(self._connection, requests[0])
         for request, message_id in zip(requests, message_ids(self._settings.home, requests), strict=True):
             job, _ = await submit(self._connection, await self._uploaded(request), message_id=message_id)
             jobs.append(job)
-        return f"job {jobs[0]} is submitted" if len(jobs) == 1 else f"{len(jobs)} jobs are submitted"
+        return f"submitted job {jobs[0]}" if len(jobs) == 1 else f"submitted {len(jobs)} jobs"
 
     async def _uploaded(self, request: SubmitRequest) -> SubmitRequest:
         if request.media is None:
@@ -54,10 +54,10 @@ class Actions:
 
     async def cancel(self, job_id: str) -> str:
         await operations.cancel(self._connection, await self._store(), await self._job(job_id))
-        return f"job {job_id} is cancelled"
+        return f"cancelled job {job_id}"
 
     async def _store(self) -> ObjectStore | None:
-        """None where the settings here are not those of the store in use: a monitor needs none."""
+        """None if the settings here do not match the store in use: a monitor does not need them."""
         try:
             await check_store(self._connection, self._settings)
         except SettingsError:
@@ -70,45 +70,45 @@ class Actions:
         job = await self._job(job_id)
         if job.listed:
             entries = await operations.retry_list(self._connection, job, model=model)
-            return f"{entries} of {len(job.children)} entries are tried again"
+            return f"retrying {entries} of {len(job.children)} entries"
         await operations.retry(self._connection, job, chunk=chunk, model=model)
-        return f"job {job_id} is tried again" if chunk is None else f"chunk {chunk} is tried again"
+        return f"retrying job {job_id}" if chunk is None else f"retrying chunk {chunk}"
 
     async def redrive(self, letter: Dead) -> str:
         job = await dead_letters.redrive(self._connection, await self._store(), letter, self._settings.home)
-        return f"job {job} is tried again" if job else "it is submitted again"
+        return f"retrying job {job}" if job else "submitted it again"
 
     async def remove(self, letter: Dead) -> str:
         await dead_letters.remove(self._connection, letter.number)
-        return f"dead letter {letter.number} is thrown away"
+        return f"discarded dead letter {letter.number}"
 
     async def pause_or_resume(self, queue: Queue) -> str:
         if queue.paused:
             await queues.resume(self._connection, queue.name)
-            return f"{queue.name} goes on"
+            return f"resumed {queue.name}"
         await queues.pause(self._connection, queue.name)
-        return f"{queue.name} is paused: what is in work goes on"
+        return f"paused {queue.name}: work in progress is finished"
 
     async def transcript(self, job_id: str, format_: str) -> str:
-        """The transcript, as far as there is one by now."""
+        """The transcript, as far as it goes."""
         job = await self._job(job_id)
         if job.completed and job.completed.of:
             transcript = job.completed.transcript
             job = await self._job(job.completed.of)
             job.go_back_to(transcript)
         if not job.chunks and not job.completed:
-            raise V2TError(f"job {job_id} has no words to write yet")
+            raise V2TError(f"job {job_id} has no words to export yet")
         return render(assemble(job), format_)
 
     async def _job(self, job_id: str) -> Job:
         job = await read(self._connection, job_id)
         if not job.sequences:
-            raise V2TError(f"there is no job {job_id!r} any more")
+            raise V2TError(f"job {job_id!r} no longer exists")
         return job
 
 
 class Wish(NamedTuple):
-    """What the form of a submission holds, as it was typed."""
+    """What was typed into the form that submits."""
 
     lines: str
     options: Mapping[str, str | bool]  # by their names in `v2t_stream.jobs.options`
@@ -116,16 +116,16 @@ class Wish(NamedTuple):
 
 
 def requests_of(wish: Wish) -> list[SubmitRequest]:
-    """A request for each line that says something, each checked. Raises Reject with what is wrong in which line."""
+    """A checked request for each line that is not empty. Raises Reject, which says what is wrong with which line."""
     lines = list(dict.fromkeys(line.strip() for line in wish.lines.splitlines() if line.strip()))
     if not lines:
-        raise Reject("put in a link, or several on lines of their own")
+        raise Reject("enter a link, or several, one per line")
     typed = {name: value.strip() if isinstance(value, str) else value for name, value in wish.options.items()}
     options: dict[str, Any] = {name: value for name, value in typed.items() if value}
     if "language" in options:
         options["language"] = options["language"].lower()
     if options.get("accelerator") == "remote":
-        options["remote"] = True  # whoever chooses it here has allowed it
+        options["remote"] = True  # choosing it here is permission
     request = of_fields(options)
     return [_request(line, request, files=wish.files) for line in lines]
 

@@ -1,4 +1,4 @@
-"""From the broker to messages: workers here read and post, and whoever handles the messages owns the state."""
+"""Reads the broker and posts messages; whoever handles the messages owns the state."""
 
 import asyncio
 import contextlib
@@ -19,28 +19,28 @@ from v2t_stream.topology.queues import Queue, queues
 from v2t_stream.topology.streams import DEAD, JOBS
 from v2t_stream.topology.subjects import any_run, but_chunks
 
-_TOGETHER: Final = 128  # facts handled without a look at the keyboard
-_AHEAD: Final = 512  # facts read that wait to be handled
-_COALESCED: Final = 0.05  # seconds that a fact may wait for others
+_TOGETHER: Final = 128  # facts handled before the keyboard is looked at
+_AHEAD: Final = 512  # facts read ahead
+_COALESCED: Final = 0.05  # seconds that a fact may wait for others to be posted with
 _LOOK_EVERY: Final = 1.0  # seconds between two looks at the fleet
 _QUEUES_EVERY: Final = 2  # looks
-_PATIENCE: Final = 4.0  # seconds for an answer until the broker counts as away
+_PATIENCE: Final = 4.0  # seconds without an answer until the broker counts as away
 
 Post = Callable[[Message], object]
 
 
 class Facts(Message):
-    """Facts of jobs, in the stream's order, with None where the history ends and what comes is new."""
+    """Facts of jobs in the stream's order; None marks the end of the history: what follows is new."""
 
     def __init__(self, origin: str, stored: list[Stored | None]) -> None:
         super().__init__()
-        self.origin = origin  # the job whose facts alone were asked for, or nothing
+        self.origin = origin  # the job whose facts were asked for; empty for all jobs
         self.stored = stored
-        self.taken = asyncio.Event()  # no more are posted before: a keypress waits for one bunch at most
+        self.taken = asyncio.Event()  # nothing more is posted before: a key waits for one bunch at most
 
 
 class Around(NamedTuple):
-    """What is around the jobs."""
+    """What there is besides jobs."""
 
     nodes: Sequence[NodeInfo] = ()
     queues: Sequence[Queue] = ()
@@ -55,7 +55,7 @@ class Looked(Message):
 
 
 class Away(Message):
-    """The broker does not answer, and why."""
+    """The broker does not answer, for this reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__()
@@ -63,18 +63,18 @@ class Away(Message):
 
 
 async def all_jobs(connection: Connection, post: Post) -> None:
-    """The facts of all jobs, history first, then live, but of the chunks' only what is new. Raises BrokerError."""
+    """The facts of all jobs, history first, then live; of chunks only new ones. Raises BrokerError."""
     state = (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]
-    # The chunks from here on, so that none is missed that is stored while the history is read.
+    # Chunks from here on, so that none is missed that is stored while the history is read.
     chunks = connection.watch(JOBS, *any_run(ChunkDone, job="*", n="*"), after=state["last_seq"])
     others = connection.watch(JOBS, *but_chunks())
-    await together(_forward(chunks, post, "", tell=False), _forward(others, post, ""))
+    await together(_forward(chunks, post, "", mark_end=False), _forward(others, post, ""))
 
 
 async def chunks_of(connection: Connection, post: Post, jobs: list[str]) -> None:
-    """The facts of these jobs' chunks, those there are. Raises BrokerError."""
+    """The facts that exist of these jobs' chunks. Raises BrokerError."""
     patterns = [f"v2t.job.{job}.chunk.>" for job in jobs]
-    await _forward(connection.watch(JOBS, *patterns, live=False), post, "", tell=False)
+    await _forward(connection.watch(JOBS, *patterns, live=False), post, "", mark_end=False)
 
 
 async def one_job(connection: Connection, post: Post, job: str) -> None:
@@ -82,8 +82,8 @@ async def one_job(connection: Connection, post: Post, job: str) -> None:
     await _forward(connection.watch(JOBS, f"v2t.job.{job}.>"), post, job)
 
 
-async def _forward(facts: AsyncGenerator[Stored | None], post: Post, origin: str, *, tell: bool = True) -> None:
-    """Post facts in bunches; `tell` where their history ends."""
+async def _forward(facts: AsyncGenerator[Stored | None], post: Post, origin: str, *, mark_end: bool = True) -> None:
+    """Post facts in bunches. `mark_end`: post None where their history ends."""
     arrived: asyncio.Queue[Stored | None] = asyncio.Queue(_AHEAD)
     is_live = False
 
@@ -104,7 +104,7 @@ async def _forward(facts: AsyncGenerator[Stored | None], post: Post, origin: str
         async with contextlib.aclosing(facts):
             async for stored in facts:
                 is_live = is_live or stored is None
-                if stored or tell:
+                if stored or mark_end:
                     await arrived.put(stored)
         await arrived.join()
     finally:
@@ -112,7 +112,7 @@ async def _forward(facts: AsyncGenerator[Stored | None], post: Post, origin: str
 
 
 async def together(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run them until one of them raises, which then ends the others."""
+    """Run them until one raises, which ends the others."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         await asyncio.gather(*tasks)
@@ -123,7 +123,7 @@ async def together(*coroutines: Coroutine[Any, Any, None]) -> None:
 
 
 async def look_around(connection: Connection, post: Post, changed: asyncio.Event) -> None:
-    """Nodes every second, queues and dead letters every second one, and all at once when set off by `changed`."""
+    """Nodes every second, queues and dead letters every two, and all at once when `changed` is set."""
     around = Around()
     dead_at: object = None
     looks = 0
@@ -131,7 +131,7 @@ async def look_around(connection: Connection, post: Post, changed: asyncio.Event
         try:
             async with asyncio.timeout(_PATIENCE):
                 if not connection.client.is_connected:
-                    raise BrokerError("connecting again")  # noqa: TRY301  # told as any other reason below
+                    raise BrokerError("reconnecting")  # noqa: TRY301  # reported like any other reason below
                 nodes = await fleet(connection)
                 if looks % _QUEUES_EVERY == 0:
                     info = await connection.api(f"STREAM.INFO.{DEAD}")
@@ -143,7 +143,7 @@ async def look_around(connection: Connection, post: Post, changed: asyncio.Event
                 post(Looked(around._replace(nodes=nodes)))
         except (BrokerError, TimeoutError) as error:
             post(Away(str(error) or "no answer"))
-            looks = -1  # all of it as soon as it is back
+            looks = -1  # all of it, as soon as the broker is back
         looks += 1
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_EVERY):

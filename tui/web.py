@@ -1,4 +1,8 @@
-"""The monitor in a browser: a process of it for each page that is opened."""
+"""The monitor in a browser: each open page has a process of its own.
+
+textual-serve has no promised interface; the methods overridden here were read in version 1.1.3, and pyproject.toml caps
+the version.
+"""
 
 import ipaddress
 import shlex
@@ -15,11 +19,11 @@ from v2t_stream.errors import SettingsError
 
 
 def serve(host: str, port: int, *, debug: bool = False) -> None:
-    """Serve until interrupted. Raises SettingsError where it cannot listen there."""
+    """Serve until interrupted. Raises SettingsError if it cannot listen there."""
     if not _is_loopback(host):
         click.echo(
-            f"whoever reaches {host}:{port} can read all transcripts, submit and cancel: there is no password. Leave "
-            "--host out, and use ssh -L 8000:127.0.0.1:8000 from elsewhere",
+            f"there is no password: anyone who can reach {host}:{port} can read all transcripts, submit and cancel. "
+            "Leave out --host, and use ssh -L 8000:127.0.0.1:8000 from elsewhere",
             err=True,
         )
     server = _Server(host, port)
@@ -33,7 +37,7 @@ def serve(host: str, port: int, *, debug: bool = False) -> None:
 
 class _Server(Server):
     def __init__(self, host: str, port: int) -> None:
-        name = socket.gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104  # what a page is told to ask
+        name = socket.gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104  # the address that a page connects to
         super().__init__(
             shlex.join([sys.executable, "-m", "v2t_stream", "tui"]),
             host=host,
@@ -43,17 +47,17 @@ class _Server(Server):
         )
 
     async def on_startup(self, app: web.Application) -> None:  # noqa: ARG002  # Textual's
-        click.echo(f"the monitor is at {self.public_url}; Ctrl-C ends it")
+        click.echo(f"the monitor is at {self.public_url}; press Ctrl-C to end it")
 
     def initialize_logging(self) -> None:
-        """Nobody needs a line for each request."""
+        """No line for each request."""
 
     async def handle_websocket(self, request: web.Request) -> Any:
-        """Refuse pages of other sites: a browser would let them in, and they could press keys here."""
+        """Refuse pages of other sites: a browser would let them connect, and they could press keys here."""
         origin = urlsplit(request.headers.get("Origin", ""))
         ours = {urlsplit(self.public_url).netloc, *([f"localhost:{self.port}"] if _is_loopback(self.host) else [])}
         if origin.netloc not in ours:
-            raise web.HTTPForbidden(text="the monitor is for its own page alone")
+            raise web.HTTPForbidden(text="only the monitor's own page may connect")
         return await super().handle_websocket(request)
 
 

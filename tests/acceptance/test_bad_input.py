@@ -112,13 +112,13 @@ BAD = {
     "protected": Bad(
         "$/locked.m3u8", "download", r"^\$/locked\.m3u8 cannot be downloaded: This video is DRM protected"
     ),
-    "an empty list": Bad("$/feed/0", "download", r"^\$/feed/0 is a list with nothing in it: check in a browser"),
+    "an empty list": Bad("$/feed/0", "download", r"^\$/feed/0 is an empty list: check in a browser"),
     "to a local file": Bad(
         "$/redirect?to=file:///etc/passwd", "download", "leads to an address that cannot be fetched"
     ),
     "a page with a local file": Bad("$/steals", "download", "leads to an address that cannot be fetched"),
     "breaks off": Bad("$/resets/5s.flac", "download", r"^\$/resets/5s\.flac broke off after .*check the network"),
-    "2 GB": Bad("$/declares/2147483648.mp4", "download", r"has 2\.00 GiB, more than the 0\.05 allowed"),
+    "2 GB": Bad("$/declares/2147483648.mp4", "download", r"has 2\.00 GiB, more than the 0\.05 GiB allowed"),
     "empty at a URL": Bad("$/empty.mp4", "download", r"^\$/empty\.mp4 gave an empty file \(0 bytes\): check the link$"),
     "text at a URL": Bad("$/text.mp4", "convert", r"^\$/text\.mp4 is not audio or video of a known kind"),
     "gone upload": Bad(
@@ -159,10 +159,10 @@ BAD = {
         r"^silence\.flac is longer than the 0\.2 hours that are allowed",
     ),
     "a private address": Bad(
-        "http://127.0.0.2:9/talk.mp4", "download", "leads to 127.0.0.2, which is no public address"
+        "http://127.0.0.2:9/talk.mp4", "download", "leads to 127.0.0.2, which is not a public address"
     ),
     "a redirect to a private address": Bad(
-        "$/redirect?to=http://169.254.169.254/", "download", "leads to 169.254.169.254, which is no public address"
+        "$/redirect?to=http://169.254.169.254/", "download", "leads to 169.254.169.254, which is not a public address"
     ),
     "a strange name": Bad(
         lambda home: written(home / f"{TALK}.mp4", b"text"), "convert", r"^talk \"one\" it's 例子 and more\.mp4 is not"

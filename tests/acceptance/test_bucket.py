@@ -317,13 +317,13 @@ async def test_what_nobody_told_of_is_taken_up_once(tmp_path: Path) -> None:
 
         client = minio.client()
         uploads = [put(client, "late/a+b 0%.flac", metadata={"language": "en"})]
-        assert (await sync()).startswith("1 uploads submitted, 0 had")
+        assert (await sync()).startswith("submitted 1 uploads, 0 already had jobs")
         uploads += [put(client, f"late/a+b {n}%.flac", metadata={"language": "en"}) for n in range(1, 4)]
         async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
             with node(nats.url, tmp_path / "home", "intake", **minio.environment):  # which looks by itself
                 facts = await submitted(connection, uploads)
             assert {fact.options.language for fact in facts} == {"en"}
-            assert (await sync()).startswith("0 uploads submitted, 4 had")
+            assert (await sync()).startswith("submitted 0 uploads, 4 already had jobs")
             assert len(await jobs(connection)) == 4
 
 

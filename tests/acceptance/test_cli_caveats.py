@@ -132,7 +132,10 @@ async def test_convert_writes_what_there_is_of_a_recording_that_is_cut_off_and_f
     out, err = await ran(terminal, *arguments, code=3)
     assert out == f"{folder}/cut.srt\n{folder}/cut.json\n"
     told = [f"v2t: {folder}/cut.wav: {caveat}" for caveat in (CUT, UNHEARD, DOUBTFUL)]
-    assert err.splitlines()[-4:] == [*told, f"v2t: the recording is cut off, and so is what was transcribed: {ACCEPTS}"]
+    assert err.splitlines()[-4:] == [
+        *told,
+        f"v2t: the recording is cut off, so the transcript is incomplete: {ACCEPTS}",
+    ]
     assert "completed: 01:00 of media in" in err
     assert ", but 1 stretch of speech without words, the recording is cut off\n" in err
     srt = (folder / "cut.srt").read_text()
@@ -148,7 +151,7 @@ async def test_convert_of_the_same_again_says_the_same_again(terminal: Terminal,
     """The second time half a recording is whole."""
     await ran(terminal, "convert", "--input", folder / "cut.wav", code=3)
     _, err = await ran(terminal, "convert", "--input", folder / "cut.wav", code=3)
-    assert "cut.wav was done before as job" in err
+    assert "cut.wav was already done as job" in err
     assert f"v2t: {folder}/cut.wav: {CUT}" in err
     _, err = await ran(terminal, "convert", "--input", folder / "cut.wav", "--allow-truncated")
     assert f"v2t: {folder}/cut.wav: {CUT}" in err
@@ -162,10 +165,10 @@ async def test_convert_of_a_folder_names_those_that_are_not_whole(terminal: Term
     assert f"v2t: {folder}/cut.wav: {CUT}\n" in err
     assert f"v2t: {folder}/empty.wav: {EMPTY}\n" in err
     assert f"v2t: {folder}/whole.wav" not in err
-    assert err.endswith("v2t: 1 of 4 files gave no transcript\n")
+    assert err.endswith("v2t: 1 of 4 files could not be transcribed\n")
     (folder / "bad.wav").unlink()
     _, err = await ran(terminal, "convert", "--input", folder, code=3)
-    assert err.endswith(f"v2t: 1 of 3 recordings is cut off, and so is what was transcribed: {ACCEPTS}\n")
+    assert err.endswith(f"v2t: 1 of 3 recordings is cut off, so the transcript is incomplete: {ACCEPTS}\n")
 
 
 async def test_convert_of_a_recording_with_nothing_to_hear(terminal: Terminal, folder: Path) -> None:

@@ -49,13 +49,13 @@ def test_a_playlist_is_followed_and_read_entry_by_entry(terminal: Terminal, site
     assert re.search(rf"^ {job} +failed 1/2 +A podcast ", out, re.MULTILINE)
     assert f"{job}_1" not in out
     said = terminal.complaint("job", "transcript", job)
-    assert said == f"job {job} is a list: read the transcripts of its entries, {job}_1 to {job}_2"
+    assert said == f"job {job} is a list: print the transcripts of its entries, {job}_1 to {job}_2"
     out, _ = terminal.run("job", "transcript", f"{job}_1")
     assert out == text
 
     site.missing.clear()
     out, _ = terminal.run("job", "retry", job)
-    assert out == f"job {job} is tried again (1 of 2 entries)\n"
+    assert out == f"retrying job {job} (1 of 2 entries)\n"
 
 
 def test_several_links_and_a_file_of_them(terminal: Terminal, site: Web, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_folder_is_not_done_twice(terminal: Terminal, tmp_path: Path) -> None:
     out, err = terminal.run(*arguments)
     assert sorted(out.splitlines()) == [f"{folder}/20s-3.srt", f"{folder}/5s.srt"]
     assert sorted(err.splitlines()) == sorted(
-        f"{name}.flac was done before as job {job} (--force does it again)" for job, name in jobs
+        f"{name}.flac was already done as job {job}; --force does it again" for job, name in jobs
     )
     assert words((folder / "5s.srt").read_text())
     _, err = terminal.run(*arguments, "--force")
@@ -135,4 +135,4 @@ def test_a_job_that_was_done_before_says_so(terminal: Terminal, site: Web) -> No
 def test_distributed_needs_a_broker(tmp_path: Path) -> None:
     """One machine does for days what was meant for ten."""
     said = Terminal(tmp_path / "home").complaint("convert", "--input", DATA, "--distributed")
-    assert said == "--distributed needs a broker: name it in NATS_URL, as in nats://host:4222"
+    assert said == "--distributed needs a broker: set NATS_URL, for example to nats://host:4222"

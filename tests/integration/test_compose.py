@@ -80,7 +80,7 @@ async def test_every_stage_starts_and_its_health_check_tells_the_truth(tmp_path:
             async with asyncio.timeout(PATIENCE):
                 for name in stages:
                     while (found := await asyncio.to_thread(health, name, **changed))[0] != 0:
-                        assert "has not told" in found[1]  # on a machine that stood still
+                        assert "has not reported" in found[1]  # on a machine that stood still
 
             processes["intake"].send_signal(signal.SIGSTOP)
             async with asyncio.timeout(PATIENCE):
@@ -88,7 +88,7 @@ async def test_every_stage_starts_and_its_health_check_tells_the_truth(tmp_path:
                     await asyncio.sleep(0.2)
             code, output = await asyncio.to_thread(health, "intake", **changed)
             assert code == 1
-            assert re.fullmatch(r"v2t: the stage intake of the node \S+ has not told \S+ about itself .+\n", output)
+            assert re.fullmatch(r"v2t: the stage intake of the node \S+ has not reported to \S+ .+\n", output)
         finally:
             for process in processes.values():
                 process.terminate()

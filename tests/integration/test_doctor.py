@@ -65,7 +65,7 @@ def test_without_a_broker_it_looks_at_the_machine_and_says_so(tmp_path: Path) ->
     """Else who has not started anything yet cannot find out why nothing starts."""
     found = doctor(tmp_path / "home", "")
     assert set(found) == {"python", "accelerator", "engine", "providers", "downloads", "disk", "secrets", "broker"}
-    assert "this machine alone was looked at" in found["broker"]["found"]
+    assert "only this machine was checked" in found["broker"]["found"]
     assert "transcribed 9 s" in found["engine"]["found"]
     assert not (tmp_path / "home").exists()  # it only looks
 
@@ -106,7 +106,7 @@ async def test_drift_is_shown_and_fixed(tmp_path: Path) -> None:
         )
         shown = v2t(tmp_path, server.url, "topology", "show").stdout
         assert (
-            "kept are media 3 d, media/uploads 3 d, transcripts for ever, "
+            "retention: media 3 d, media/uploads 3 d, transcripts for ever, "
             "models for ever, facts of jobs 5 d, dead letters 30 d" in shown
         )
         assert "  consumer convert: ack_wait is 7 s, should be 30 s\n" in shown

@@ -142,7 +142,7 @@ async def test_the_fleets_metrics_are_refused_where_they_cannot_be_known(tmp_pat
         fleet_served(Where("127.0.0.1", port), connection, node="m4"),
     ):
         await until(f"http://127.0.0.1:{port}/metrics", 200, 'v2t_queue_workers{queue="intake"} 0.0')
-        await until(f"http://127.0.0.1:{port}/readyz", 503, "not at work: intake, download, convert, transcribe")
+        await until(f"http://127.0.0.1:{port}/readyz", 503, "not working: intake, download, convert, transcribe")
         with node(server.url, tmp_path / "home", V2T_NODE="m4"):
             await until(f"http://127.0.0.1:{port}/readyz", 200)
             async with asyncio.timeout(PATIENCE):  # a process that is silent for a while is left out

@@ -43,7 +43,7 @@ from tests.patience import PATIENCE
 from tests.unit.test_audio_decode import tone, write
 from v2t_stream import demo
 from v2t_stream.broker.requests import Stored
-from v2t_stream.cli.job import summary
+from v2t_stream.cli.job_view import summary
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs.formats import render_all
 from v2t_stream.jobs.progress import describe

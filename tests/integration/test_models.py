@@ -233,7 +233,7 @@ def test_what_was_damaged_on_the_disk_is_found_and_fetched_again(tmp_path: Path,
     with model.open("r+b") as file:
         file.seek(1_000_000)
         file.write(b"damage")
-    assert "model.bin of the model tiny was damaged: it is fetched again" in machine.run("models", "pull", "tiny")
+    assert "model.bin of the model tiny is damaged: fetching it again" in machine.run("models", "pull", "tiny")
     assert machine.has_whole()
     model.write_bytes(b"cut off")
     machine.run("models", "pull", "tiny")
@@ -375,7 +375,7 @@ async def test_what_the_hubs_own_cache_holds_is_used_where_it_lies(tmp_path: Pat
     async with fleet(tmp_path / "nats") as (store, reach):
         machine = Machine(tmp_path / "home", {**reach, **no_hub(tmp_path)})
         told = await asyncio.to_thread(machine.run, "models", "pull", "tiny")
-        assert f"here already, and whole: {tmp_path / 'hf'}" in told
+        assert f"here already, and undamaged: {tmp_path / 'hf'}" in told
         (row,) = json.loads(await asyncio.to_thread(machine.run, "models", "list", "--json"))
         assert (row["model"], row["bytes"]) == ("tiny", web.size("Systran/faster-whisper-tiny"))
         assert "another program keeps one in" in await asyncio.to_thread(machine.run, "models", "rm", "tiny", code=1)
@@ -415,7 +415,7 @@ async def test_without_a_fleet_the_sentence_speaks_of_none(tmp_path: Path) -> No
     assert "'tiny' is not on this machine and cannot be had from the hub (http://127.0.0.1:9" in told
     machine.environment["NATS_URL"] = "nats://127.0.0.1:9"
     told = await asyncio.to_thread(machine.run, "models", "pull", "tiny", code=1)
-    assert "the fleet is left out: " in told
+    assert "this leaves out the fleet: " in told
     assert "cannot be had from the hub" in told
 
 

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from tests.acceptance.test_cli import Terminal
 from tests.harness import DATA, Simulated, simulated
-from v2t_stream.cli import cli, submit
+from v2t_stream.cli import cli
+from v2t_stream.cli import convert as command
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_names_that_are_not_utf8_are_names_all_the_same(fleet: Simulated, folder
     (folder / "broken.flac").write_bytes(b"no sound")
     terminal = Terminal(tmp_path / "home", fleet.server.url)
     out, err = terminal.run("convert", "--input", folder, "--force", code=1)
-    assert "1 of 4 files gave no transcript" in err
+    assert "1 of 4 files could not be transcribed" in err
     assert "broken.flac: " in err
     written = sorted(os.fsencode(path.name) for path in folder.glob("*.srt"))
     assert written == sorted([b"good.srt", b"t\xe4lk.srt", b"\xff\xfe.srt"])
@@ -57,18 +58,18 @@ def test_what_nobody_expected_of_one_file_leaves_the_others(
     fleet: Simulated, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a bug that one file of a thousand sets off loses the other 999, and does not say which it was."""
-    as_ever = submit._convert
+    as_ever = command._convert
 
     async def convert(pipeline: Any, wish: Any, file: Path, bars: Any) -> str:
         if file.name == "good.flac":
             raise KeyError("surprise")
         return await as_ever(pipeline, wish, file, bars)
 
-    monkeypatch.setattr(submit, "_convert", convert)
+    monkeypatch.setattr(command, "_convert", convert)
     for name, value in {"NATS_URL": fleet.server.url, "V2T_DATA_DIR": str(tmp_path / "home")}.items():
         monkeypatch.setenv(name, value)
     arguments = ["convert", "--input", str(folder), "--force"]
     done = CliRunner().invoke(cli, arguments)
     assert f"v2t: {folder / 'good.flac'}: KeyError: 'surprise'" in done.output
     assert done.output.count(".srt") == 2
-    assert "1 of 3 files gave no transcript" in str(done.exception) + done.output
+    assert "1 of 3 files could not be transcribed" in str(done.exception) + done.output

@@ -18,18 +18,17 @@ from tests.patience import PATIENCE
 from tests.simulated import install
 from tests.web import Web, web
 from tui.app import Monitor
-from tui.rows import Row
 from tui.screens.ask import Ask
-from tui.screens.confirm import Confirm
+from tui.screens.confirm import Confirm, Offer
 from tui.screens.detail import DetailScreen
 from tui.screens.export import Export
 from tui.screens.fleet import FleetScreen
 from tui.screens.help import Help
 from tui.screens.jobs import JobsScreen
-from tui.screens.offer import Offer
 from tui.screens.submit import Submit
-from tui.table import Table
-from tui.transcript import Transcript
+from tui.state.rows import Row
+from tui.widgets.table import Table
+from tui.widgets.transcript import Transcript
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import find_running
@@ -115,12 +114,12 @@ class User:
     async def sees(self, what: Callable[[], object]) -> None:
         """Wait until it is so, and drawn: keys act on what is on the screen."""
         async with asyncio.timeout(PATIENCE):
-            while not what() or self.app._dirty:
+            while not what() or self.app.known.is_new:
                 await self.pilot.pause(0.05)
 
     def row(self, title: str) -> Row | None:
         """Of the latest job of this title."""
-        rows = [row for row in self.app.picture.rows() if row.title == title]
+        rows = [row for row in self.app.known.picture.rows() if row.title == title]
         return max(rows, key=lambda row: row.started_at or 0.0, default=None)
 
     async def sees_state(self, title: str, state: str) -> Row:
@@ -154,7 +153,7 @@ async def user(url: str, home: Path, size: tuple[int, int] = (120, 40)) -> Async
     async with app.run_test(size=size, notifications=True) as pilot:
         person = User(app, pilot)
         if url:
-            await person.sees(lambda: app.picture.caught_up and app.seen_at)
+            await person.sees(lambda: app.known.picture.caught_up and app.known.seen)
         yield person
 
 
@@ -179,7 +178,7 @@ async def test_a_link_is_submitted_watched_read_and_exported(running: Running, t
         (await person.comes_to(Export)).query_one("#file", Input).value = str(file)
         await person.press("enter")
         await person.sees(file.exists)
-        await person.sees(lambda: "is written" in person.said())
+        await person.sees(lambda: "wrote " in person.said())
         assert file.read_text().startswith("1\n00:00:0")
 
         # A file that is there is not overwritten by a single key.
@@ -187,7 +186,7 @@ async def test_a_link_is_submitted_watched_read_and_exported(running: Running, t
         await person.press("e")
         (await person.comes_to(Export)).query_one("#file", Input).value = str(file)
         await person.press("enter")
-        await person.is_told("once more overwrites it")
+        await person.is_told("press enter again to overwrite it")
         assert file.read_text() == "mine"
 
 
@@ -200,7 +199,7 @@ async def test_several_lines_and_files_are_submitted(running: Running, tmp_path:
         await person.sees_state("20s-2", "completed")
         row = await person.sees_state("my clip.flac", "completed")
         assert row.language == "de"
-        await person.sees(lambda: "2 jobs are submitted" in person.said())
+        await person.sees(lambda: "submitted 2 jobs" in person.said())
 
 
 async def test_what_is_wrong_in_a_form_is_said_there(running: Running, tmp_path: Path) -> None:
@@ -232,19 +231,19 @@ async def test_a_failed_job_is_retried(running: Running, tmp_path: Path) -> None
     running.site.missing.add("20s-3.flac")
     async with user(running.server.url, tmp_path) as person:
         await person.fills_in(f"{running.site.url}/episode/1/20s-3.flac?retried", language="es")
-        await person.sees(lambda: any(row.state == "failed" for row in person.app.picture.rows()))
-        (row,) = (row for row in person.app.picture.rows() if row.state == "failed")
+        await person.sees(lambda: any(row.state == "failed" for row in person.app.known.picture.rows()))
+        (row,) = (row for row in person.app.known.picture.rows() if row.state == "failed")
         running.site.missing.clear()
         await person.goes_to(row.id)
         await person.press("r")
-        await person.sees(lambda: (job := person.app.picture.job(row.id)) and job.state == "completed")
+        await person.sees(lambda: (job := person.app.known.picture.job(row.id)) and job.state == "completed")
         # Again, by another model, which is asked for.
         await person.sees(lambda: person.app.screen.check_action("model", ()))  # its row shows the end a moment later
         await person.press("m")
         (await person.comes_to(Ask)).query_one(Input).value = "sim/x900"
         await person.press("enter")
-        await person.sees(lambda: (job := person.app.picture.job(row.id)) and job.retries == 2)
-        await person.sees(lambda: (job := person.app.picture.job(row.id)) and job.state == "completed")
+        await person.sees(lambda: (job := person.app.known.picture.job(row.id)) and job.retries == 2)
+        await person.sees(lambda: (job := person.app.known.picture.job(row.id)) and job.state == "completed")
 
 
 async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
@@ -285,7 +284,7 @@ async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
         number = await letter_about(connection, job, 2)
         await person.sees(lambda: dead.select(number) or dead.selected == number)
         await person.press("r")
-        await person.sees(lambda: f"job {job} is tried again" in person.said())  # till then its old end stands
+        await person.sees(lambda: f"retrying job {job}" in person.said())  # till then its old end stands
         await until(connection, job, lambda state: bool(state.is_whole and not state.gaps and state.completed))
         # The letter of the other chunk is about nothing any more: that is said, and it can be thrown away.
         number = await letter_about(connection, job, 1)
@@ -293,7 +292,7 @@ async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
         await person.press("r")
         await person.sees(lambda: "is no gap any more" in person.said())
         await person.answers("x", "y")
-        await person.sees(lambda: "is thrown away" in person.said())
+        await person.sees(lambda: "discarded dead letter" in person.said())
     assert number not in {str(one.number) for one in await dead_letters(connection)}
 
 
@@ -341,11 +340,11 @@ async def test_a_queue_is_paused_and_resumed(running: Running, connection: Conne
         await person.sees(lambda: table.has_focus)
         await person.sees(lambda: table.select("convert") or table.selected == "convert")
         await person.press("p")
-        await person.sees(lambda: "convert is paused" in person.said())
+        await person.sees(lambda: "paused convert" in person.said())
         assert await paused()
-        await person.sees(lambda: next(one.paused for one in person.app.around.queues if one.name == "convert"))
+        await person.sees(lambda: next(one.paused for one in person.app.known.around.queues if one.name == "convert"))
         await person.press("p")
-        await person.sees(lambda: "convert goes on" in person.said())
+        await person.sees(lambda: "resumed convert" in person.said())
         assert not await paused()
 
 
@@ -361,7 +360,7 @@ async def test_a_list_is_one_row_with_its_entries_behind_it(running: Running, tm
         await person.sees(lambda: person.app.screen is not jobs)
         table = (await person.comes_to(JobsScreen)).query_one("#jobs", Table)
         await person.sees(lambda: table.selected)
-        assert {one.title for one in person.app.picture.rows(row.id)} == {"20s-1", "20s-2"}
+        assert {one.title for one in person.app.known.picture.rows(row.id)} == {"20s-1", "20s-2"}
         await person.press("enter")
         await person.comes_to(DetailScreen)
         await person.press("escape")
@@ -384,7 +383,7 @@ async def test_who_joins_late_sees_the_same(running: Running, connection: Connec
         async with user(running.server.url, tmp_path) as late:
 
             def same() -> bool:
-                return {*early.app.picture.rows()} == {*late.app.picture.rows()}
+                return {*early.app.known.picture.rows()} == {*late.app.known.picture.rows()}
 
             await late.sees(lambda: same() and (row := late.row("second")) and row.done)
             row = late.row("second")
@@ -410,7 +409,7 @@ async def test_the_broker_goes_away_and_comes_back(tmp_path: Path) -> None:
                 title = "https://example.com/a.mp3"
                 await person.sees_state(title, "queued")
                 server.kill()
-                await person.sees(lambda: person.app.away)
+                await person.sees(lambda: person.app.known.away)
                 away = person.app.screen.query_one("#away")
                 await person.sees(lambda: away.display)
                 assert person.row(title)
@@ -419,11 +418,11 @@ async def test_the_broker_goes_away_and_comes_back(tmp_path: Path) -> None:
                 await person.press("escape")
                 await person.comes_to(JobsScreen)
                 server.start()
-                await person.sees(lambda: not person.app.away)
+                await person.sees(lambda: not person.app.known.away)
                 await person.sees(lambda: not away.display)
                 await submit(connection, SubmitRequest(url="https://example.com/b.mp3"))
                 await person.sees_state("https://example.com/b.mp3", "queued")
-                assert len(list(person.app.picture.rows())) == 2
+                assert len(list(person.app.known.picture.rows())) == 2
 
 
 async def test_a_broker_that_lost_its_store_is_seen_as_it_is_now(tmp_path: Path) -> None:
@@ -435,9 +434,9 @@ async def test_a_broker_that_lost_its_store_is_seen_as_it_is_now(tmp_path: Path)
         server.kill()
         (tmp_path / "one").rename(tmp_path / "lost")
         server.start()
-        await person.sees(lambda: person.app.away)
+        await person.sees(lambda: person.app.known.away)
         with node(server.url, tmp_path / "home", "intake", **install(tmp_path / "simulated")):
-            await person.sees(lambda: not list(person.app.picture.rows()))
+            await person.sees(lambda: not list(person.app.known.picture.rows()))
             await submit(connection, SubmitRequest(url="https://example.com/b.mp3"))
             await person.sees_state("https://example.com/b.mp3", "queued")
 
@@ -450,13 +449,13 @@ async def test_a_broker_that_is_not_there_yet_is_joined_when_it_is(tmp_path: Pat
     app = Monitor(Settings(nats_url=server.url, data_dir=str(tmp_path)))
     async with app.run_test() as pilot:
         person = User(app, pilot)
-        await person.sees(lambda: "no NATS server answers" in app.away)
+        await person.sees(lambda: "no NATS server answers" in app.known.away)
         await person.press("s")
-        await person.sees(lambda: "no broker is joined yet" in person.said())
+        await person.sees(lambda: "not connected to a broker yet" in person.said())
         server.start()
         try:
             with node(server.url, tmp_path / "home", "intake", **install(tmp_path / "simulated")):
-                await person.sees(lambda: not app.away and app.picture.caught_up)
+                await person.sees(lambda: not app.known.away and app.known.picture.caught_up)
         finally:
             server.stop()
 
@@ -469,7 +468,7 @@ async def test_without_a_broker_the_embedded_one_is_offered(tmp_path: Path, monk
     async with user("", tmp_path / "home") as person:
         await person.comes_to(Offer)
         await person.press("y")
-        await person.sees(lambda: person.app.picture.caught_up and person.app.seen_at)
+        await person.sees(lambda: person.app.known.picture.caught_up and person.app.known.seen)
         await person.fills_in(str(DATA / "5s.flac"))
         await person.sees_state("5s.flac", "completed")
     assert find_running(tmp_path / "home") is None  # the monitor does not end before its broker and stages have

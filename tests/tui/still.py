@@ -16,6 +16,7 @@ from schemas.options import Options
 from schemas.transcript import Doubt, Segment, Sound, Track, Truncated, Unheard
 from tui.app import Monitor
 from tui.feed import Around, Away, Facts, Looked
+from tui.state.known import Known
 from v2t_stream.broker.requests import Stored
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.dead_letters import Dead
@@ -26,15 +27,8 @@ NOW = 1_800_000_000.0
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
 
-class Still(Monitor):
-    """Joins no broker: the test posts what the workers would."""
-
-    def __init__(self) -> None:
-        super().__init__(Settings(data_dir="/nowhere"))
-        self.animation_level = "none"
-
-    def join(self) -> None:
-        """There is none."""
+class StillKnown(Known):
+    """The same at any time."""
 
     @property
     def now(self) -> float:
@@ -46,10 +40,21 @@ class Still(Monitor):
 
     @property
     def seen(self) -> str:
-        return "12:34:56" if self.seen_at else ""
+        return "12:34:56" if super().seen else ""
 
-    def seconds_since(self, at: float) -> float:  # as in Monitor
+    def seconds_since(self, at: float) -> float:  # as in Known
         return 90.0 if time.monotonic() - at > 45 else 0.0
+
+
+class Still(Monitor):
+    """Joins no broker: the test posts what the workers would."""
+
+    def __init__(self, *, debug: bool = False) -> None:
+        super().__init__(Settings(data_dir="/nowhere"), known=StillKnown(), debug=debug)
+        self.animation_level = "none"
+
+    def join(self) -> None:
+        """There is no broker."""
 
     def tell(self, facts: Iterable[tuple[float, Message]], origin: str = "") -> None:
         """Post facts that were stored so many seconds ago, and that this is the end of the history."""

@@ -35,8 +35,9 @@ def fill_in(form: Submit, option: Option) -> str | bool:
             box.value = True
             return True
         case Select() as select:
-            select.value = option.choices[-1]
-            return option.choices[-1]
+            other = next(choice for choice in reversed(option.choices) if choice != option.default)
+            select.value = other
+            return other
         case Input() as line:
             line.value = TYPED.get(option.name, "0.5" if option.kind is float else "Ishmael, Queequeg")
             return line.value
@@ -46,9 +47,9 @@ def fill_in(form: Submit, option: Option) -> str | bool:
 async def test_every_option_is_sent_as_it_was_put_in() -> None:
     """An option of the form is drawn and does nothing, or one of the command line is missing in it."""
     app = Still()
-    app.actions = sent = Sent()  # type: ignore[assignment]  # all that the form asks of them
+    app.desk.actions = sent = Sent()  # type: ignore[assignment]  # all that the form asks of them
     async with app.run_test() as pilot:
-        form = Submit(files=False)
+        form = Submit(app.desk, files=False)
         await app.push_screen(form)
         form.query_one(TextArea).text = URL
         filled = {name: fill_in(form, option) for name, option in OPTIONS.items()}
@@ -64,9 +65,9 @@ async def test_every_option_is_sent_as_it_was_put_in() -> None:
 async def test_a_form_that_is_left_as_it_is_asks_for_nothing() -> None:
     """Who only puts in a link gets another transcript than from the command line, and nothing counts as done before."""
     app = Still()
-    app.actions = sent = Sent()  # type: ignore[assignment]  # as above
+    app.desk.actions = sent = Sent()  # type: ignore[assignment]  # as above
     async with app.run_test() as pilot:
-        form = Submit(files=False)
+        form = Submit(app.desk, files=False)
         await app.push_screen(form)
         form.query_one(TextArea).text = URL
         await pilot.press("ctrl+s")
@@ -87,9 +88,9 @@ async def test_an_option_that_does_not_fit_is_named_in_the_form(name: str, typed
     with pytest.raises(Reject, match=says):
         requests_of(Wish(URL, {name: typed}, files=False))
     app = Still()
-    app.actions = sent = Sent()  # type: ignore[assignment]  # as above
+    app.desk.actions = sent = Sent()  # type: ignore[assignment]  # as above
     async with app.run_test() as pilot:
-        form = Submit(files=False)
+        form = Submit(app.desk, files=False)
         await app.push_screen(form)
         form.query_one(TextArea).text = URL
         form.query_one(f"#{name}", Input).value = typed

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from schemas.events import Cancelled, Rerun
 from schemas.message import Message
 from tests.tui.still import chunk, done, downloaded, everything, running, stored
-from tui.picture import Picture
-from tui.rows import Row, ordered, wanted
+from tui.state.picture import Picture
+from tui.state.rows import Row, ordered, wanted
 from v2t_stream.broker.requests import Stored
 
 

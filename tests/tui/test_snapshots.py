@@ -30,8 +30,8 @@ from tests.tui.still import (
     running,
     submitted,
 )
-from tui.look import LIGHT
-from tui.transcript import Transcript
+from tui.widgets.look import LIGHT
+from tui.widgets.transcript import Transcript
 from v2t_stream.jobs.options import OPTIONS
 
 SMALL, LARGE = (80, 24), (160, 50)
@@ -59,7 +59,7 @@ async def shown(size: tuple[int, int]) -> AsyncIterator[tuple[Still, Settle, Pil
 
         async def settle() -> None:
             await pilot.pause()
-            app.touch()
+            app.known.touch()
             app._frames = -1
             app._draw()
             await pilot.pause()
@@ -245,9 +245,9 @@ async def test_the_fleet(compare: Compare, name: str, size: tuple[int, int]) -> 
     """An accelerator has work and no node, a stage is down, a letter is dead, and nobody sees it."""
     async with shown(size) as (app, settle, pilot):
         down = node("box", "download", pid=78, state="restarting in 5 s", last_error="ended with code 1: no disk space")
-        app.nodes.look([node("old mac", speed=4.0)], time.monotonic() - 90)
+        app.known.nodes.look([node("old mac", speed=4.0)], time.monotonic() - 90)
         for speed in (3.0, 9.0, 14.0, 11.0):
-            app.nodes.look([node("m4", speed=speed)], time.monotonic() - 10)
+            app.known.nodes.look([node("m4", speed=speed)], time.monotonic() - 10)
         app.look(nodes=[*(info for info in nodes() if info.stage != "download"), down], queues=queues(), dead=letters())
         app.tell([])
         await pilot.press("2")
@@ -260,7 +260,7 @@ async def test_the_fleet(compare: Compare, name: str, size: tuple[int, int]) -> 
 async def test_the_form_of_a_submission(compare: Compare) -> None:
     """What can be put in is not said, or the form does not fit 80 columns by 24 lines."""
     async with shown(SMALL) as (app, settle, pilot):
-        app.actions = object()  # type: ignore[assignment]  # there is a broker
+        app.desk.actions = object()  # type: ignore[assignment]  # there is a broker
         app.tell([])
         await settle()
         await pilot.press("s")
@@ -272,7 +272,7 @@ async def test_the_form_of_a_submission(compare: Compare) -> None:
 async def test_all_options_of_a_submission(compare: Compare) -> None:
     """Who wants a prompt, a beam or another track leaves the monitor for the command line."""
     async with shown(LARGE) as (app, settle, pilot):
-        app.actions = object()  # type: ignore[assignment]  # there is a broker
+        app.desk.actions = object()  # type: ignore[assignment]  # there is a broker
         app.tell([])
         await settle()
         await pilot.press("s", *"https://example.com/talk.mp3", *["tab"] * 5, *"Call me Ishmael.")
@@ -283,7 +283,7 @@ async def test_all_options_of_a_submission(compare: Compare) -> None:
 async def test_the_last_option_of_a_submission_is_reached_with_the_keys(compare: Compare) -> None:
     """On a small terminal the options at the end cannot be seen, and so not be used."""
     async with shown(SMALL) as (app, settle, pilot):
-        app.actions = object()  # type: ignore[assignment]  # there is a broker
+        app.desk.actions = object()  # type: ignore[assignment]  # there is a broker
         app.tell([])
         await settle()
         await pilot.press("s", *["tab"] * (len(OPTIONS) - 1), *"0.3")
@@ -304,7 +304,7 @@ async def test_the_help(compare: Compare) -> None:
 async def test_a_question_before_something_is_destroyed(compare: Compare) -> None:
     """One wrong key ends a job of hours."""
     async with shown(SMALL) as (app, settle, pilot):
-        app.actions = object()  # type: ignore[assignment]  # there is a broker
+        app.desk.actions = object()  # type: ignore[assignment]  # there is a broker
         app.tell(running())
         await settle()
         await pilot.press("c")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from schemas.events import ChunkDone, Progress
 from tests.tui.still import stored
-from tui.timeline import columns, stretches
+from tui.state.timeline import columns, stretches
 from v2t_stream.jobs.state import Job, fold
 
 

@@ -44,7 +44,7 @@ async def test_its_own_page_shows_the_monitor_and_other_sites_are_refused(port: 
             await browser.ws_connect(f"{address}/ws", headers={"Origin": "http://example.com"})
         shown = b""
         async with browser.ws_connect(f"{address}/ws?width=80&height=24", headers={"Origin": address}) as socket_:
-            while b"No broker is known" not in shown:
+            while b"There is no broker to watch" not in shown:
                 message = await socket_.receive(timeout=PATIENCE)
                 assert message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT), message
                 shown += message.data if isinstance(message.data, bytes) else b""

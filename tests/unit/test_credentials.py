@@ -153,7 +153,7 @@ def test_a_renewed_certificate_is_for_the_same_names_or_those_that_are_told(fold
     assert certificates.hosts_of(folder) == ["hub.example", "10.0.0.1", "::1"]
     users, before = credentials.read(folder), (folder / "server.pem").read_bytes()
     done = run("renew", folder)
-    assert "good for 729 days" in done.output
+    assert "valid for 729 more days" in done.output
     assert (folder / "server.pem").read_bytes() != before
     assert certificates.hosts_of(folder) == ["hub.example", "10.0.0.1", "::1"]
     run("renew", folder, "--host", "new.example")

@@ -17,7 +17,7 @@ from schemas.notification import Notification
 from schemas.transcript import Transcript
 from tests.record_release import FIXTURES
 from v2t_stream.broker.requests import Stored
-from v2t_stream.cli.job import summary
+from v2t_stream.cli.job_view import summary
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.formats import FORMATS, render_all
 from v2t_stream.jobs.lists import place_of

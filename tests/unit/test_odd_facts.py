@@ -28,10 +28,10 @@ from schemas.events import (
 from schemas.message import Message, decode_as, encode
 from schemas.transcript import Doubt, Segment, Sound, Truncated, Unheard
 from tests.unit.test_jobs import stored
-from tui.picture import Picture
+from tui.state.picture import Picture
 from v2t_stream.broker.requests import Stored
 from v2t_stream.cli.follow import Segments
-from v2t_stream.cli.job import summary
+from v2t_stream.cli.job_view import summary
 from v2t_stream.cli.timeline import lines
 from v2t_stream.errors import Reject
 from v2t_stream.jobs.assembly import assemble

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from schemas.options import LANGUAGES, Options
 from schemas.requests import SubmitRequest
-from v2t_stream.cli.job import _flags
-from v2t_stream.cli.submit import _wish, convert, etl
+from v2t_stream.cli.convert import convert
+from v2t_stream.cli.etl import etl
+from v2t_stream.cli.job_view import flags as flags_of
+from v2t_stream.cli.options import wish
 from v2t_stream.errors import Reject
 from v2t_stream.jobs.options import OPTIONS
 from v2t_stream.jobs.submission import check, of_fields
@@ -61,7 +63,7 @@ def test_what_a_flag_says_is_what_is_sent(request: SubmitRequest) -> None:
     check(request)
     context = etl.make_context("etl", ["--url", URL, *flags(options_of(request))])
     asked = {name: context.params[name] for name in (*OPTIONS, "no_vad")}
-    assert _wish(url=URL, **asked) == request
+    assert wish(url=URL, **asked) == request
 
 
 @given(WISHES)
@@ -73,7 +75,7 @@ def test_options_may_all_be_text(request: SubmitRequest) -> None:
 
 def flags(options: dict[str, object]) -> list[str]:
     """As a shell would pass on what `v2t job status` shows."""
-    return shlex.split(_flags(options))
+    return shlex.split(flags_of(options))
 
 
 @pytest.mark.parametrize("command", [etl, convert])
@@ -81,15 +83,15 @@ def test_without_detection_of_speech_is_one_flag(command: click.Command) -> None
     """Who wants all sound transcribed has to know which number says so; or two flags that disagree are both taken."""
     source = ["--url", URL] if command is etl else ["--input", __file__]
 
-    def wish(*more: str) -> SubmitRequest:
+    def asked(*more: str) -> SubmitRequest:
         params = command.make_context("x", [*source, *more]).params
-        return _wish(url=URL, **{name: params[name] for name in (*OPTIONS, "no_vad")})
+        return wish(url=URL, **{name: params[name] for name in (*OPTIONS, "no_vad")})
 
-    assert wish("--no-vad").vad_threshold == wish("--vad-threshold", "0").vad_threshold == 0
-    assert wish("--no-vad", "--vad-threshold", "0").vad_threshold == 0
-    assert wish().vad_threshold is None
-    with pytest.raises(click.UsageError, match="name one of them"):
-        wish("--no-vad", "--vad-threshold", "0.5")
+    assert asked("--no-vad").vad_threshold == asked("--vad-threshold", "0").vad_threshold == 0
+    assert asked("--no-vad", "--vad-threshold", "0").vad_threshold == 0
+    assert asked().vad_threshold is None
+    with pytest.raises(click.UsageError, match="give only one of them"):
+        asked("--no-vad", "--vad-threshold", "0.5")
 
 
 @pytest.mark.parametrize(

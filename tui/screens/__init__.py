@@ -1,1 +1,1 @@
-"""One file a screen or a dialog."""
+"""The screens and dialogs, and what they share."""

@@ -6,26 +6,26 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.suggester import SuggestFromList
 from textual.widgets import Button, Input, Label, Static
 
 from schemas.options import DEMO_MODEL
+from tui.screens.dialog import Dialog
 from v2t_stream.models import names, problem
 from v2t_stream.text import one_line
 
 MODELS = sorted({DEMO_MODEL}.union(*names().values()))
 
 
-class Ask(ModalScreen[str]):
-    """The name of a model; nothing where the user thinks better of it."""
+class Ask(Dialog[str]):
+    """Returns the name of a model; None if the user goes back."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "no")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "back")]
 
-    def __init__(self, question: str) -> None:
-        """`question` may hold words from outside."""
+    def __init__(self, name: str) -> None:
+        """`name`: of the job; it may come from outside."""
         super().__init__()
-        self._question = question
+        self._question = f"Transcribe {name} again with another model? This discards the words there are now."
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -36,26 +36,14 @@ class Ask(ModalScreen[str]):
             yield Static(id="wrong")
             with Horizontal(classes="buttons"):
                 yield Button("Back (esc)", id="no", compact=True)
-                yield Button("Do it (enter)", id="yes", variant="primary", compact=True)
+                yield Button("Transcribe again (enter)", id="yes", variant="primary", compact=True)
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
 
-    def on_input_submitted(self) -> None:
-        self._done()
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "yes":
-            self._done()
-        else:
-            self.action_cancel()
-
-    def _done(self) -> None:
+    def decide(self) -> None:
         model = self.query_one(Input).value.strip()
-        if wrong := problem(model, None) if model else "name a model":
-            self.query_one("#wrong", Static).update(Content(wrong))
+        if wrong := problem(model, None) if model else "enter the name of a model":
+            self.say(wrong)
         else:
             self.dismiss(model)
-
-    def action_cancel(self) -> None:
-        self.dismiss("")

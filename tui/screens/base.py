@@ -1,7 +1,6 @@
-"""What all screens have around them: where one is, what is going on, and whether the broker is there."""
+"""What all screens share: the bar at the top, the line that says the broker is away, and the keys that work now."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator, Mapping
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -11,18 +10,20 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Static
 
+from tui.screens.desk import Desk
+from tui.state.known import Known
 from v2t_stream.text import one_line
-
-if TYPE_CHECKING:
-    from tui.app import Monitor
 
 
 class MonitorScreen(Screen[None]):
-    """A screen of the monitor; `body` is what is between the bar at the top and the keys at the bottom."""
+    """A screen of the monitor; `body` is what stands between the bar at the top and the keys at the bottom."""
 
-    def __init__(self) -> None:
+    def __init__(self, desk: Desk) -> None:
         super().__init__()
-        self._told: dict[str, Content | Text] = {}
+        self.desk = desk
+        self.known = desk.known
+        self._shown: dict[str, Content | Text] = {}
+        self._offered: Mapping[str, bool] = {}  # by the keys at the bottom
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="bar"):
@@ -32,47 +33,42 @@ class MonitorScreen(Screen[None]):
         yield from self.body()
         yield Footer(compact=True)
 
-    @property
-    def monitor(self) -> "Monitor":
-        return cast("Monitor", self.app)
-
     def body(self) -> Iterator[Widget]:
         raise NotImplementedError
 
+    # -- drawing
+
     def draw(self) -> None:
-        """Show the picture as it is now."""
+        """Show what is known now."""
         if not self.is_whole:
             return
         self._draw_bar()
-        self.tell("#away", Content(_away(self.monitor) if self.monitor.away else ""), layout=True)
-        self.show("#away", bool(self.monitor.away))
+        self.put("#away", Content(_away(self.known) if self.known.away else ""), layout=True)
+        self.show("#away", bool(self.known.away))
         self.draw_body()
+        self.offer_keys()
+
+    def draw_body(self) -> None:
+        raise NotImplementedError
 
     @property
     def is_whole(self) -> bool:
-        """Whether its widgets are there: not before it is mounted, nor while it is taken apart."""
+        """Whether its widgets exist: not before it is mounted, nor while it is taken down."""
         return self.is_mounted and bool(self.query("#away"))
 
-    def tell(self, selector: str, content: Content | Text, *, layout: bool = False) -> None:
-        """Put new content into a Static, where it is new: a layout for each picture would take most of the time.
+    def put(self, selector: str, content: Content | Text, *, layout: bool = False) -> None:
+        """Put content into a Static if it is new: a layout for each picture would take most of the time.
 
-        `layout`: whether its size depends on it.
+        `layout`: whether the widget's size depends on it.
         """
-        if self._told.get(selector) != content:
-            self._told[selector] = content
+        if self._shown.get(selector) != content:
+            self._shown[selector] = content
             self.query_one(selector, Static).update(content, layout=layout)
 
     def show(self, selector: str, shown: bool) -> None:  # noqa: FBT001  # it says what it does
         widget = self.query_one(selector)
         if widget.display != shown:
             widget.display = shown
-
-    def draw_body(self) -> None:
-        raise NotImplementedError
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        """Keys that were typed ahead reach a screen that has no widgets yet, which they would act on."""
-        return self.is_whole
 
     def on_mount(self) -> None:
         self.draw()
@@ -81,21 +77,37 @@ class MonitorScreen(Screen[None]):
         self.draw()
 
     def _draw_bar(self) -> None:
-        mode = self.monitor.current_mode
+        mode = self.app.current_mode
         places = (
             f"[b $accent]{name}[/]" if mode == key else f"[$foreground 60%][@click=app.mode('{key}')]{name}[/][/]"
             for key, name in (("jobs", "1 Jobs"), ("fleet", "2 Fleet"))
         )
-        self.tell("#places", Content.from_markup(f"[b]v2t[/]  {'  '.join(places)}"), layout=True)
-        around = self.monitor.around
+        self.put("#places", Content.from_markup(f"[b]v2t[/]  {'  '.join(places)}"), layout=True)
+        around = self.known.around
         names = {info.node for info in around.nodes if info.is_alive}
         parts = [f"{len(names)} node{'s' * (len(names) != 1)}"]
         if around.dead:
             parts.append(f"{len(around.dead)} dead letter{'s' * (len(around.dead) != 1)}")
-        parts.append(one_line(self.monitor.where, 40))
-        self.tell("#around", Content(" · ".join(parts)))
+        parts.append(one_line(self.known.where, 40))
+        self.put("#around", Content(" · ".join(parts)))
+
+    # -- keys
+
+    def offers(self) -> Mapping[str, bool]:
+        """By action, whether it makes sense now; an action that is not named always does."""
+        return {}
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
+        """Keys typed ahead reach a screen before the widgets that they act on exist."""
+        return self.is_whole and self.offers().get(action, True)
+
+    def offer_keys(self) -> None:
+        """Show at the bottom the keys that make sense now."""
+        if (offered := self.offers()) != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
 
-def _away(monitor: "Monitor") -> str:
-    seen = f"; this is the picture of {monitor.seen}" if monitor.seen else ""
-    return f"The broker is away and is joined again by itself{seen}. {one_line(monitor.away, 200)}"
+def _away(known: Known) -> str:
+    seen = f"This is what it was at {known.seen}. " if known.seen else ""
+    return f"The broker does not answer; trying to reconnect. {seen}{one_line(known.away, 200)}"

@@ -1,6 +1,6 @@
-"""A question before something is destroyed."""
+"""Questions that are answered with yes or no."""
 
-from typing import ClassVar
+from typing import ClassVar, Final, Literal
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,34 +11,68 @@ from textual.widgets import Button, Static
 
 from v2t_stream.text import one_line
 
+_SIDEWAYS: Final = Binding("left,right", "app.focus_next", show=False)
 
-class Confirm(ModalScreen[bool]):
-    """True where the user says so; the answer that destroys nothing has the focus."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "yes"),
-        Binding("n,escape", "answer(False)", "no"),
-        Binding("left,right", "app.focus_next", show=False),
-    ]
+class YesOrNo(ModalScreen[bool]):
+    """A text, and two buttons."""
 
-    def __init__(self, question: str, answer: str) -> None:
-        """`question` may hold words from outside; `answer` is what the button says that does it."""
+    def __init__(self, text: str, *, no: str, yes: str, variant: Literal["primary", "error"], focus: str) -> None:
+        """`no`, `yes`: what the buttons say; `focus`: the id of the one that Enter presses, `no` or `yes`."""
         super().__init__()
-        self._question = question
-        self._answer = answer
+        self._text = text
+        self._buttons = (
+            Button(f"{no} (n)", id="no", compact=True),
+            Button(f"{yes} (y)", id="yes", variant=variant, compact=True),
+        )
+        self._focus_on = focus
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(Content(one_line(self._question)))
+            yield Static(Content(self._text))
             with Horizontal(classes="buttons"):
-                yield Button("No (n)", id="no", compact=True)
-                yield Button(f"{self._answer} (y)", id="yes", variant="error", compact=True)
+                yield from self._buttons
 
     def on_mount(self) -> None:
-        self.query_one("#no").focus()
+        self.query_one(f"#{self._focus_on}").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")
 
     def action_answer(self, yes: bool) -> None:  # noqa: FBT001  # as the binding gives it
         self.dismiss(yes)
+
+
+class Confirm(YesOrNo):
+    """Asks before something is destroyed, so Enter answers no."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "yes"),
+        Binding("n,escape", "answer(False)", "no"),
+        _SIDEWAYS,
+    ]
+
+    def __init__(self, question: str, answer: str) -> None:
+        """`question` may hold words from outside; `answer`: what the button says that does it."""
+        super().__init__(one_line(question), no="No", yes=answer, variant="error", focus="no")
+
+
+class Offer(YesOrNo):
+    """Offers to start a broker on this machine."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "start it"),
+        Binding("n,escape,q", "answer(False)", "quit"),
+        _SIDEWAYS,
+    ]
+
+    def __init__(self, home: str) -> None:
+        super().__init__(
+            "There is no broker to watch: NATS_URL is not set, and no broker runs on this machine.\n\n"
+            "v2t can run one here, with all five stages, as long as this monitor is open. "
+            f"It keeps its data in {home}. To keep it running afterwards, quit and use v2t up.",
+            no="Quit",
+            yes="Start it here",
+            variant="primary",
+            focus="yes",
+        )

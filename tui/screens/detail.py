@@ -1,4 +1,4 @@
-"""One job: its words as they come, who does what of it, and what each stage took."""
+"""One job: its words as they come, which node does what, and how long each stage took."""
 
 import functools
 from collections import Counter
@@ -13,15 +13,17 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tui import feed
-from tui.entries import Words
 from tui.feed import Facts
-from tui.look import look
 from tui.screens.ask import Ask
 from tui.screens.base import MonitorScreen
+from tui.screens.desk import Desk
 from tui.screens.export import Export
-from tui.strip import Timeline
-from tui.timeline import stretches
-from tui.transcript import Transcript
+from tui.state.entries import Words
+from tui.state.timeline import stretches
+from tui.widgets.look import look
+from tui.widgets.search import SearchLine
+from tui.widgets.strip import Timeline
+from tui.widgets.transcript import Transcript
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.assembly import assemble
@@ -34,54 +36,52 @@ from v2t_stream.topology.subjects import run_of
 
 
 class DetailScreen(MonitorScreen):
-    """Watches the facts of its job for itself: the table's have no words."""
+    """Watches the facts of its job itself: those of the table come without words."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "back"),
         Binding("slash", "search", "search", key_display="/"),
         Binding("n", "next(1)", "next", show=False),
-        Binding("N", "next(-1)", "the one before", show=False),
+        Binding("N", "next(-1)", "previous", show=False),
         Binding("g", "gap", "next gap"),
         Binding("y", "copy", "copy the line", show=False),
         Binding("Y", "copy_all", "copy all", show=False),
         Binding("e", "export", "export"),
         Binding("c", "cancel", "cancel"),
         Binding("r", "retry", "retry"),
-        Binding("m", "model", "by another model", show=False),
+        Binding("m", "model", "redo with another model", show=False),
     ]
 
-    def __init__(self, job: str) -> None:
-        super().__init__()
+    def __init__(self, desk: Desk, job: str) -> None:
+        super().__init__(desk)
         self._job = Job(job)
-        self._before: Job | None = None  # which had done the same
+        self._before: Job | None = None  # an earlier job that had already done the same
         self._words = Words()
-        self._can: tuple[bool, ...] = ()
         self._caught_up = False
         self._caveats: list[str] = []  # of what is shown
 
     @property
     def job(self) -> Job:
-        """Whose words are shown: of a job that had nothing to do, those of the one before it."""
+        """The job whose words are shown: if an earlier job had done the same, that one."""
         return self._before or self._job
 
     def body(self) -> Iterator[Widget]:
         yield Static(id="head")
         yield Static(id="caveats")
         yield Timeline(id="timeline")
-        yield Input(placeholder="search in the transcript", id="search", compact=True)
+        yield SearchLine("search the transcript", id="search")
         yield Transcript()
 
     def on_mount(self) -> None:
-        self.query_one("#search").display = False
         self.query_one(Transcript).focus()
         self._watch(self._job.id)
 
     @work
     async def _watch(self, job: str) -> None:
-        while not self.monitor.connection:
+        if not self.known.connection:
             return
         try:
-            await feed.one_job(self.monitor.connection, self.post_message, job)
+            await feed.one_job(self.known.connection, self.post_message, job)
         except BrokerError:
             self.set_timer(1.0, lambda: self._watch(job))
 
@@ -102,10 +102,10 @@ class DetailScreen(MonitorScreen):
         elif not before:
             self._before = None
         self._caveats = self._lacks()
-        self.monitor.touch()
+        self.known.touch()
 
     def _lacks(self) -> list[str]:
-        """In sentences, once it has completed; in brief where the facts of the job that did it are gone."""
+        """What the transcript lacks, in sentences; in brief if the facts of the job that made it are gone."""
         if self.job.completed and self.job.is_whole:
             return caveats(assemble(self.job))
         return shortfalls(self._job)
@@ -113,24 +113,23 @@ class DetailScreen(MonitorScreen):
     # -- what is drawn
 
     def draw_body(self) -> None:
-        working = _working(self.job, self.monitor.around.nodes)
+        working = _working(self.job, self.known.around.nodes)
         found = stretches(self.job, working)
         colours = self._colours(working)
-        self.tell("#head", self._head(), layout=True)
-        self.tell("#caveats", Text("\n".join(self._caveats), look(self.app).warn), layout=True)
+        self.put("#head", self._head(), layout=True)
+        self.put("#caveats", Text("\n".join(self._caveats), look(self.app).warn), layout=True)
         self.show("#caveats", bool(self._caveats))
         self.show("#timeline", bool(found))
         timeline = self.query_one(Timeline)
         done = Counter(chunk.node for chunk in self.job.chunks.values() if not chunk.error)
-        timeline.tell(found, self.job.duration or self.job.decoded, colours, done)
+        timeline.show(found, self.job.duration or self.job.decoded, colours, done)
         transcript = self.query_one(Transcript)
         transcript.colours = colours
         if self._caught_up:
             transcript.show(self._words.entries(self.job, found), growing=not self.job.ended)
-        self._offer_keys()
 
     def _colours(self, working: Mapping[int, str]) -> dict[str, Style]:
-        """By node, in the order of their first results, which is the same for all who look."""
+        """By node, in the order of their first results, so that every monitor shows the same colours."""
         palette = look(self.app).nodes
         nodes = [chunk.node for chunk in self.job.chunks.values() if chunk.node]
         names = dict.fromkeys([*nodes, *sorted(working.values())])
@@ -143,10 +142,10 @@ class DetailScreen(MonitorScreen):
         head.append(one_line(job.title) or job.id, styles.bold)
         head.append(f"\n{job.id}  {one_line(job.source)}", styles.dim)
         head.append("\n" + "  ·  ".join(self._facts()), styles.plain)
-        head.append("\n" + ("  ·  ".join(self._timings()) or "nothing is done yet"), styles.dim)
+        head.append("\n" + ("  ·  ".join(self._timings()) or "nothing done yet"), styles.dim)
         if job.reason:
             head.append("\n" + one_line(job.reason), styles.bad)
-        elif hindrance := warning(job, self.monitor.around.nodes):
+        elif hindrance := warning(job, self.known.around.nodes):
             head.append("\n" + one_line(hindrance), styles.warn)
         return head
 
@@ -170,56 +169,39 @@ class DetailScreen(MonitorScreen):
             yield f"engine {sum(chunk.seconds for chunk in done):.1f} s"
             yield one_line(", ".join(dict.fromkeys(f"{chunk.engine} {chunk.model}".strip() for chunk in done)), 80)
         if job.started_at and job.ended_at:
-            yield f"in all {job.ended_at - job.started_at:.1f} s"
+            yield f"total {job.ended_at - job.started_at:.1f} s"
 
-    # -- keys
+    # -- what the keys do
 
-    def _offer_keys(self) -> None:
-        if (can := self._now()) != self._can:
-            self._can = can
-            self.refresh_bindings()
-
-    def _now(self) -> tuple[bool, bool, bool]:
-        """Whether the job can be cancelled, it or the chunk under the cursor retried, and there are gaps to go to."""
+    def offers(self) -> Mapping[str, bool]:
         job = self._job
-        current = self.query_one(Transcript).current
-        on_gap = bool(current and current.is_missing)
-        retriable = job.state == "failed" or (job.ended and bool(job.gaps)) or on_gap
-        return not job.ended and bool(job.sequences), retriable, bool(self.job.gaps or self.job.unheard)
+        return {
+            "cancel": not job.ended and bool(job.sequences),
+            "retry": job.state == "failed" or (job.ended and bool(job.gaps)) or self._missing is not None,
+            "gap": bool(self.job.gaps or self.job.unheard),
+        }
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if not super().check_action(action, parameters):
-            return False
-        can_cancel, can_retry, has_gaps = self._now()
-        match action:
-            case "cancel":
-                return can_cancel
-            case "retry":
-                return can_retry
-            case "gap":
-                return has_gaps
-        return True
+    @property
+    def _missing(self) -> int | None:
+        """The chunk under the cursor, if words are missing there."""
+        current = self.query_one(Transcript).current
+        return current.chunk if current and current.is_missing else None
 
     def on_transcript_moved(self) -> None:
-        self._offer_keys()
+        self.offer_keys()
 
     def action_back(self) -> None:
-        field = self.query_one("#search", Input)
-        if field.display:
-            field.value = ""
-            field.display = False
+        if self.query_one(SearchLine).close():
             self.query_one(Transcript).focus()
         else:
             self.app.pop_screen()
 
     def action_search(self) -> None:
-        field = self.query_one("#search", Input)
-        field.display = True
-        field.focus()
+        self.query_one(SearchLine).open()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         found = self.query_one(Transcript).search(event.value)
-        self.query_one("#search", Input).border_subtitle = f"{found} found" if event.value else ""
+        event.input.border_subtitle = f"{found} found" if event.value else ""
 
     def on_input_submitted(self) -> None:
         self.query_one(Transcript).focus()
@@ -233,44 +215,33 @@ class DetailScreen(MonitorScreen):
     def action_copy(self) -> None:
         if current := self.query_one(Transcript).current:
             self.app.copy_to_clipboard(current.text)
-            self.notify("the line is copied")
+            self.notify("copied the line")
 
     def action_copy_all(self) -> None:
         said = [entry.text for entry in self.query_one(Transcript).all_entries if entry.is_said]
         self.app.copy_to_clipboard("\n".join(said))
-        self.notify(f"{len(said)} lines are copied")
+        self.notify(f"copied {len(said)} lines")
 
     def action_export(self) -> None:
-        if self.monitor.ready():
-            self.app.push_screen(Export(self._job))
+        if self.desk.ready():
+            self.app.push_screen(Export(self.desk, self._job))
 
     def action_cancel(self) -> None:
-        actions = self.monitor.ready()
-        if actions:
-            self.monitor.confirm(
-                f"Cancel {self._job.title or self._job.id}? What is done of it stays to be read, its media is removed.",
-                "Cancel the job",
-                lambda: actions.cancel(self._job.id),
-            )
+        self.desk.cancel(self._job.id, self._job.title or self._job.id)
 
     def action_retry(self) -> None:
-        """The chunk under the cursor where words are missing there; else all that failed."""
-        actions = self.monitor.ready()
-        current = self.query_one(Transcript).current
-        if actions:
-            chunk = current.chunk if current and current.is_missing else None
-            self.monitor.act(actions.retry(self.job.id, chunk=chunk))
+        """Retry the chunk under the cursor if words are missing there, otherwise all that failed."""
+        if actions := self.desk.ready():
+            self.desk.do(actions.retry(self.job.id, chunk=self._missing))
 
     def action_model(self) -> None:
-        if self.monitor.ready():
-            self.app.push_screen(
-                Ask(f"Do {self._job.title or self._job.id} again by another model. The words there are now are lost."),
-                functools.partial(self.monitor.retry_by, self._job.id),
-            )
+        job = self._job
+        if self.desk.ready():
+            self.app.push_screen(Ask(job.title or job.id), functools.partial(self.desk.retry_by, job.id))
 
 
 def _working(job: Job, nodes: Iterable[NodeInfo]) -> dict[int, str]:
-    """Which chunk of the job is in work where."""
+    """Which chunks of the job are in progress, and on which node."""
     found = {}
     for info in nodes:
         for subject in info.working:

@@ -1,36 +1,36 @@
-"""Writes a transcript to a file; in a browser it is given to that."""
+"""Writes a transcript to a file; in a browser it becomes a download."""
 
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, RadioButton, RadioSet, Static
 
+from tui.actions import Actions
+from tui.screens.desk import Desk
+from tui.screens.dialog import Dialog
 from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
 
-if TYPE_CHECKING:
-    from tui.app import Monitor
-
-_UNFIT = re.compile(r"[^\w .,()\[\]+=@-]+")  # in a file's name, somewhere
+_UNFIT = re.compile(r"[^\w .,()\[\]+=@-]+")  # for a file's name on some system
 
 
-class Export(ModalScreen[None]):
+class Export(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "back")]
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, desk: Desk, job: Job) -> None:
         super().__init__()
+        self._desk = desk
         self._job = job
         self._format = "srt"
-        self._confirmed = ""  # the file that exists and may be overwritten
+        self._confirmed = ""  # the existing file that may be overwritten
 
     def compose(self) -> ComposeResult:
         title = one_line(self._job.title) or self._job.id
@@ -48,7 +48,7 @@ class Export(ModalScreen[None]):
                 yield Button("Write (enter)", id="yes", variant="primary", compact=True)
 
     def _so_far(self) -> str:
-        return "" if self._job.ended else ", as far as it is done"
+        return "" if self._job.ended else ", as far as it goes"
 
     def _proposal(self) -> str:
         stem = _UNFIT.sub("_", Path(one_line(self._job.title)).stem if self._job.submitted else "").strip(" .")[:80]
@@ -62,39 +62,26 @@ class Export(ModalScreen[None]):
         self._format = event.pressed.name or self._format
         field.value = str(Path(field.value).with_suffix(f".{self._format}")) if field.value else self._proposal()
 
-    def on_input_submitted(self) -> None:
-        self._write()
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "yes":
-            self._write()
-        else:
-            self.dismiss()
-
-    def _write(self) -> None:
+    def decide(self) -> None:
         path = Path(self.query_one("#file", Input).value.strip()).expanduser()
         if not path.name:
-            self._say("name a file")
+            self.say("enter the name of a file")
         elif path.exists() and not self.app.is_web and self._confirmed != str(path):
             self._confirmed = str(path)
-            self._say(f"{path} exists: once more overwrites it")
+            self.say(f"{path} exists: press enter again to overwrite it")
         else:
-            monitor = cast("Monitor", self.app)
-            if monitor.actions:
-                monitor.act(self._written(monitor, path))
+            if actions := self._desk.actions:
+                self._desk.do(self._written(actions, path))
             self.dismiss()
 
-    async def _written(self, monitor: "Monitor", path: Path) -> str:
-        assert monitor.actions  # noqa: S101  # looked at before
-        text = await monitor.actions.transcript(self._job.id, self._format)
-        if monitor.is_web:
-            monitor.deliver_text(io.StringIO(text), save_filename=path.name)
-            return f"{path.name} is given to the browser"
+    async def _written(self, actions: Actions, path: Path) -> str:
+        app = self.app  # the dialog is closed by the time the text is here
+        text = await actions.transcript(self._job.id, self._format)
+        if app.is_web:
+            app.deliver_text(io.StringIO(text), save_filename=path.name)
+            return f"downloading {path.name}"
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise SettingsError(f"{path} cannot be written ({error.strerror}): choose another file") from error
-        return f"{path.resolve()} is written"
-
-    def _say(self, text: str) -> None:
-        self.query_one("#wrong", Static).update(Content(text))
+        return f"wrote {path.resolve()}"

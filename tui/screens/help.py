@@ -13,12 +13,13 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 _SIGNS: Final = """\
-[b]progress[/]   download, convert (cut at silences), transcribe
-[b]chunks[/]     done of cut; + while more are cut; red: some are missing
-[b]state![/]     nobody is alive who does it: open the job to read why
-[b]timeline[/]   █ done, by which node  ▒ in work  ░ waits  × missing
-[b]in flight[/]  with a worker; redelivered: of those, once more
-[dim]Rows, states, column names and keys can be clicked. esc closes this.[/]"""
+[b]progress[/]     download, convert (cut at silences), transcribe
+[b]chunks[/]       done of cut; + while cutting goes on; red: some missing
+[b]state![/]       no live node can do it: open the job to see why
+[b]completed![/]   the transcript is incomplete: open the job to see why
+[b]timeline[/]     █ done (by node)  ▒ in progress  ░ waiting  × missing
+[b]redelivered[/]  in progress, and tried before
+[dim]You can click rows, states, column names and keys. esc closes this.[/]"""
 
 
 class Help(ModalScreen[None]):
@@ -42,7 +43,7 @@ class Help(ModalScreen[None]):
 
 
 def own_keys(node: DOMNode) -> Iterator[Binding]:
-    """The keys that this project gave the node, also those that do nothing at present; all know Textual's own."""
+    """The keys that this project gave the node, including those that do nothing at present, without Textual's own."""
     for kind in type(node).__mro__:
         if kind.__module__.startswith("tui."):
             for binding in kind.__dict__.get("BINDINGS", ()):

@@ -1,28 +1,25 @@
-"""The form of a submission."""
+"""The form that submits links and files."""
 
-from typing import TYPE_CHECKING, ClassVar, Final, cast
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.suggester import SuggestFromList
 from textual.widgets import Button, Checkbox, Input, Label, Select, Static, TextArea
 
 from schemas.options import DEMO_MODEL, LANGUAGES
 from tui.actions import Wish, requests_of
 from tui.screens.ask import MODELS
+from tui.screens.desk import Desk
+from tui.screens.dialog import Dialog
 from v2t_stream import demo
 from v2t_stream.engines import registry
 from v2t_stream.errors import Reject
 from v2t_stream.jobs.options import OPTIONS, Option
 
-if TYPE_CHECKING:
-    from tui.app import Monitor
-
-
-_KNOWN: Final = {"language": LANGUAGES, "model": MODELS, "engine": registry.names()}  # completed as they are typed
+_KNOWN: Final = {"language": LANGUAGES, "model": MODELS, "engine": registry.names()}  # completed while they are typed
 
 
 def _field(option: Option) -> ComposeResult:
@@ -40,20 +37,21 @@ def _field(option: Option) -> ComposeResult:
             yield Input(placeholder=option.meaning, suggester=known, id=option.name, compact=True)
 
 
-class Submit(ModalScreen[None]):
+class Submit(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "back"),
-        Binding("ctrl+s", "send", "submit"),  # not priority: it would overtake what was typed before
+        Binding("ctrl+s", "send", "submit"),  # not priority: it would overtake what was typed before it
         Binding("ctrl+d", "demo", "the demo clip", priority=True),
     ]
 
-    def __init__(self, *, files: bool) -> None:
+    def __init__(self, desk: Desk, *, files: bool) -> None:
         """`files`: whether files of this machine can be sent."""
         super().__init__()
+        self._desk = desk
         self._files = files
 
     def compose(self) -> ComposeResult:
-        what = "Links, or files of this machine, a line each" if self._files else "Links, a line each"
+        what = "Links, or files of this machine, one per line" if self._files else "Links, one per line"
         with Vertical(classes="dialog", id="submit"):
             yield Static(Content(what))
             yield TextArea(id="lines", tab_behavior="focus", compact=True)
@@ -70,23 +68,15 @@ class Submit(ModalScreen[None]):
         self.query_one(TextArea).focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
-        """Keys that were typed ahead reach a form that has no fields yet."""
+        """Keys typed ahead reach a form before its fields exist."""
         return self.is_mounted or action == "dismiss"
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        match event.button.id:
-            case "yes":
-                self.action_send()
-            case "demo":
-                self.action_demo()
-            case _:
-                self.dismiss()
-
-    def on_input_submitted(self) -> None:
-        self.action_send()
+        if event.button.id == "demo":
+            self.action_demo()
 
     def action_demo(self) -> None:
-        """Fill in the clip that comes with the package, and the model that knows its words."""
+        """Fill in the clip that comes with v2t, and the model that knows its words."""
         self.query_one(TextArea).text = str(demo.CLIP)
         self.query_one("#model", Input).value = DEMO_MODEL
         self.query_one("#language", Input).value = "en"
@@ -94,19 +84,21 @@ class Submit(ModalScreen[None]):
         self.query_one("#yes").focus()
 
     def action_send(self) -> None:
+        self.decide()
+
+    def decide(self) -> None:
         wish = Wish(
             lines=self.query_one(TextArea).text,
             options={name: self._value(name) for name in OPTIONS},
             files=self._files,
         )
-        monitor = cast("Monitor", self.app)
         try:
             requests = requests_of(wish)
         except Reject as error:
-            self.query_one("#wrong", Static).update(Content(str(error)))
+            self.say(str(error))
             return
-        if actions := monitor.ready():
-            monitor.act(actions.submit(requests))
+        if actions := self._desk.ready():
+            self._desk.do(actions.submit(requests))
             self.dismiss()
 
     def _value(self, option: str) -> str | bool:

@@ -1,4 +1,4 @@
-"""The command line `v2t`. A command's module is imported when it is called, so that `--help` is at once there."""
+"""The command line `v2t`. Each command's module is imported only when it is called, so that `--help` is instant."""
 
 import os
 import sys
@@ -14,30 +14,30 @@ _LONGEST: Final = 4000  # characters of an error, which may quote what a strange
 
 _COMMANDS: Final = {
     "demo": ("demo", "Transcribe a spoken clip with everything on this machine."),
-    "convert": ("submit", "Transcribe files and write transcripts beside them."),
-    "etl": ("submit", "Transcribe the media at a URL."),
-    "job": ("job", "List jobs, show one, read its transcript."),
+    "convert": ("convert", "Transcribe files and write the transcripts next to them."),
+    "etl": ("etl", "Transcribe the media at a URL."),
+    "job": ("job", "List jobs, show one, print its transcript."),
     "queue": ("queue", "Show what waits for each stage, pause a queue, resume it."),
-    "dead": ("dead", "Show what could not be done and why, try it again, throw it away."),
-    "tui": ("tui", "Watch jobs and machines, read along, and act, in the terminal."),
-    "bucket": ("bucket", "Have uploads to MinIO start jobs, and take up those that did not."),
+    "dead": ("dead", "Show what could not be done and why, retry it, or discard it."),
+    "tui": ("tui", "Watch jobs and the fleet, read along, and act, in the terminal."),
+    "bucket": ("bucket", "Let uploads to MinIO start jobs, and pick up missed ones."),
     "secrets": ("secrets", "Make a broker's certificates, users and roles."),
     "topology": ("topology", "Set up streams and buckets, and show them."),
-    "providers": ("providers", "List this machine's engines and services, and try them."),
+    "providers": ("providers", "List and try this machine's engines and services."),
     "models": ("models", "List, fetch, share and remove models."),
     "up": ("node", "Run the embedded broker and all stages until stopped."),
     "node": ("node", "Run all stages of this machine on the broker of NATS_URL."),
     "stage": ("node", "Run one stage on the broker of NATS_URL."),
     "metrics": ("metrics", "Serve the metrics of the fleet for Prometheus."),
-    "doctor": ("doctor", "Find out what does not work here, and what to do."),
+    "doctor": ("doctor", "Find out what does not work here, and how to fix it."),
     "backup": ("backup", "Copy all jobs and their files into a folder."),
-    "restore": ("backup", "Put such a copy into a new broker."),
-    "health": ("health", "Tell whether a stage of this machine is at work, for health checks."),
+    "restore": ("backup", "Restore such a copy to a new broker."),
+    "health": ("health", "Check that a stage of this machine is working, for health checks."),
 }
 
 
 class _Commands(click.Group):
-    """Knows the names and one-line helps of the commands without importing them."""
+    """Knows the names and summaries of the commands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature, as below
         return list(_COMMANDS)
@@ -55,7 +55,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("--debug", is_flag=True, help="Show tracebacks and everything that is logged.")
+@click.option("--debug", is_flag=True, help="Show tracebacks and all log messages.")
 @click.version_option(package_name="v2t-stream", prog_name="v2t")
 @click.pass_context
 def cli(context: click.Context, *, debug: bool) -> None:
@@ -81,10 +81,10 @@ def main() -> None:
         sys.exit(error.EXIT_CODE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has read enough
+    except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:  # the last resort: whatever it is, the user gets a sentence
+    except Exception as error:  # whatever happens, the user gets a sentence
         if "--debug" in sys.argv:
             raise
         _tell(f"unexpected {type(error).__name__}: {error} (v2t --debug shows where)")
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def _tell(sentence: str) -> None:
-    """Say why it ended: to people, or as a line of the log where that is JSON."""
+    """Say why it ended: to people, or as a log line if the log is JSON."""
     sentence = one_line(sentence, _LONGEST)
     if (logs := sys.modules.get("v2t_stream.logs")) and logs.is_json():
         logs.log.error("%s", sentence)

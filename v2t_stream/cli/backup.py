@@ -22,10 +22,10 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command()
 @click.argument("folder", type=_FOLDER)
 def backup(folder: Path) -> None:
-    """Copy all jobs, and what the broker keeps of their files, into FOLDER, while nobody works."""
+    """Copy all jobs, and the files that the broker keeps, into FOLDER; stop all nodes first."""
     settings = Settings.from_environment()
     if folder.exists() and any(folder.iterdir()):
-        raise SettingsError(f"{folder} is not empty: name a new folder for each backup")
+        raise SettingsError(f"{folder} is not empty: use a new folder for each backup")
 
     async def run() -> None:
         async with session(settings, work=False) as pipeline:
@@ -34,7 +34,7 @@ def backup(folder: Path) -> None:
         _tell(counts, f"in {folder}")
         if settings.minio_endpoint:
             buckets = ", ".join(f"{settings.minio_bucket_prefix}{name}" for name in ("media", "transcripts", "uploads"))
-            click.echo(f"the files are in MinIO ({buckets}): copy those too, see docs/upgrade.md", err=True)
+            click.echo(f"the files are in MinIO ({buckets}): copy them too, see docs/upgrade.md", err=True)
 
     uvloop.run(run())
 
@@ -42,14 +42,14 @@ def backup(folder: Path) -> None:
 @click.command()
 @click.argument("folder", type=_FOLDER)
 def restore(folder: Path) -> None:
-    """Put what v2t backup copied into FOLDER into a broker that was not used yet."""
+    """Restore what v2t backup copied into FOLDER to a broker that has not been used yet."""
     settings = Settings.from_environment()
 
     async def run() -> None:
         async with _unused(settings) as connection:
             with _disk(folder):
                 counts = await copies.restore(connection, folder)
-            await set_up(connection, settings)  # what this release has beside it
+            await set_up(connection, settings)  # what this release needs besides
         _tell(counts, f"at {connection.url}")
 
     uvloop.run(run())
@@ -57,7 +57,7 @@ def restore(folder: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def _unused(settings: Settings) -> AsyncGenerator[Connection]:
-    """The broker of `settings`, without anything set up in it."""
+    """The broker of `settings`, before anything is set up in it."""
     async with contextlib.AsyncExitStack() as stack:
         url = settings.nats_url or (await stack.enter_async_context(embedded_broker(settings.home))).url
         connecting = connect(url, name=f"v2t restore on {settings.node}", login=Login.of(settings))
@@ -69,10 +69,12 @@ def _disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SettingsError(f"{error.filename or folder}: {error.strerror}: free some space, or name another") from None
+        raise SettingsError(
+            f"{error.filename or folder}: {error.strerror}: free some space, or use another folder"
+        ) from None
 
 
 def _tell(counts: dict[str, int], where: str) -> None:
     for name, messages in counts.items():
         click.echo(f"{name:22}{messages} messages")
-    click.echo(f"all is {where}")
+    click.echo(f"everything is {where}")

@@ -11,12 +11,12 @@ from v2t_stream.settings import Settings
 
 @click.group()
 def bucket() -> None:
-    """Have uploads to MinIO start jobs, and take up those that did not."""
+    """Let uploads to MinIO start jobs, and pick up missed ones."""
 
 
 @bucket.command()
 def init() -> None:
-    """Create the buckets, and have MinIO announce what is put into the one for uploads."""
+    """Create the buckets. MinIO then announces what is uploaded."""
     settings = Settings.from_environment()
     store = minio_store(settings)
 
@@ -31,13 +31,13 @@ def init() -> None:
 
 @bucket.command()
 def sync() -> None:
-    """Submit what lies in the bucket for uploads and has no job yet."""
+    """Submit uploads that have no job yet."""
     settings = Settings.from_environment()
     store = minio_store(settings)
 
     async def run() -> None:
         async with session(settings, work=False) as pipeline:
             submitted, known = await UploadSync(pipeline.connection, store, settings).run()
-        click.echo(f"{submitted} uploads submitted, {known} had their jobs already")
+        click.echo(f"submitted {submitted} uploads, {known} already had jobs")
 
     uvloop.run(run())

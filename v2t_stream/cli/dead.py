@@ -1,4 +1,4 @@
-"""`v2t dead`: what could not be done, and doing it again."""
+"""`v2t dead`: what could not be done, and retrying it."""
 
 from datetime import datetime
 
@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from v2t_stream.broker.connection import Connection
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs.dead_letters import Dead, dead_letters, redrive, remove
@@ -13,22 +14,24 @@ from v2t_stream.runtime.session import Session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
 
+_numbers = click.argument("numbers", metavar="NUMBER…", nargs=-1, required=True, type=int)
+
 
 @click.group()
 def dead() -> None:
-    """Show what could not be done and why, try it again, throw it away."""
+    """Show what could not be done and why, retry it, or discard it."""
 
 
 @dead.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@json_option
 def list_(*, as_json: bool) -> None:
-    """All dead letters, the latest last, each with the number by which it is named."""
+    """List all dead letters with their numbers, the latest last."""
 
     async def run(pipeline: Session) -> None:
         letters = await dead_letters(pipeline.connection)
         if as_json:
             told = [{"number": one.number, "at": one.at, **msgspec.to_builtins(one.letter)} for one in letters]
-            click.echo(msgspec.json.encode(told).decode())
+            echo_json(told)
             return
         for one in letters:
             chunk = "" if one.chunk is None else f" chunk {one.chunk}"
@@ -41,22 +44,22 @@ def list_(*, as_json: bool) -> None:
 
 
 @dead.command("redrive")
-@click.argument("numbers", metavar="NUMBER…", nargs=-1, required=True, type=int)
+@_numbers
 def redrive_(numbers: tuple[int, ...]) -> None:
-    """Try again what these letters are about, and remove them."""
+    """Retry the work of these letters, and remove them."""
 
     async def run(pipeline: Session) -> None:
         for letter in await _chosen(pipeline.connection, numbers):
             job = await redrive(pipeline.connection, pipeline.store, letter, Settings.from_environment().home)
-            click.echo(f"{letter.number}: {f'job {job} is tried again' if job else 'submitted again'}")
+            click.echo(f"{letter.number}: {f'retrying job {job}' if job else 'submitted again'}")
 
     in_session(run)
 
 
 @dead.command("remove")
-@click.argument("numbers", metavar="NUMBER…", nargs=-1, required=True, type=int)
+@_numbers
 def remove_(numbers: tuple[int, ...]) -> None:
-    """Throw these letters away; nothing else changes."""
+    """Discard these letters; nothing else changes."""
 
     async def run(pipeline: Session) -> None:
         for letter in await _chosen(pipeline.connection, numbers):
@@ -66,9 +69,9 @@ def remove_(numbers: tuple[int, ...]) -> None:
 
 
 async def _chosen(connection: Connection, numbers: tuple[int, ...]) -> list[Dead]:
-    """Raises V2TError where there is no such letter."""
+    """Raises V2TError if there is no such letter."""
     letters = {one.number: one for one in await dead_letters(connection)}
     for number in numbers:
         if number not in letters:
-            raise V2TError(f"there is no dead letter {number}: v2t dead list shows those there are")
+            raise V2TError(f"there is no dead letter {number}: v2t dead list shows all of them")
     return [letters[number] for number in numbers]

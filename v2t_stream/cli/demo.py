@@ -1,4 +1,4 @@
-"""`v2t demo`: the whole way, on this machine alone, with a clip and a model that come with the package."""
+"""`v2t demo`: the whole pipeline on this machine, with a clip and a model that come with the package."""
 
 import contextlib
 import functools
@@ -30,9 +30,9 @@ from v2t_stream.text import without_secrets
 def demo(engine: str) -> None:
     """Transcribe a spoken clip with everything on this machine."""
     settings = Settings.from_environment()
-    others = settings.nats_url or find_running(settings.home)  # whose stages refuse a link to this machine itself
+    others = settings.nats_url or find_running(settings.home)  # the stages there refuse links to this machine
     allowed = ",".join(filter(None, (settings.allow_addresses, "127.0.0.1")))
-    settings = msgspec.structs.replace(settings, allow_addresses=allowed)  # of the stages that start here
+    settings = msgspec.structs.replace(settings, allow_addresses=allowed)  # for the stages that start here
 
     async def run() -> None:
         click.echo("starting the broker and the five stages …", err=True)
@@ -52,7 +52,7 @@ def demo(engine: str) -> None:
 
 
 async def _sent(pipeline: Session, request: SubmitRequest) -> SubmitRequest:
-    """The same for the clip in the store, as `v2t convert` would put it there."""
+    """The same request for the clip in the store, where `v2t convert` would put it."""
     media = await store_file(pipeline.store, assets.CLIP)
     return msgspec.structs.replace(request, url=None, media=media, title=assets.CLIP.name)
 
@@ -71,7 +71,7 @@ def _report(job: Job, text: str, settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _served(path: Path) -> Iterator[str]:
-    """Serve the file's folder on loopback, as a stand-in for the web; gives the file's URL."""
+    """Serve the file's folder on loopback, as a stand-in for the web; yields the file's URL."""
     handler = functools.partial(_Quiet, directory=str(path.parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -85,4 +85,4 @@ def _served(path: Path) -> Iterator[str]:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """The terminal is for the transcript."""
+        """Keep the terminal for the transcript."""

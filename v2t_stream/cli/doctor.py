@@ -1,4 +1,4 @@
-"""`v2t doctor`: what keeps this machine, the broker and the store from working, and what to do."""
+"""`v2t doctor`: what keeps this machine, the broker and the store from working, and how to fix it."""
 
 import shutil
 import textwrap
@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Final
 
 import click
-import msgspec
 import uvloop
 from rich.console import Console
 
@@ -14,6 +13,7 @@ from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import find_running, server_path
 from v2t_stream.broker.login import Login
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.doctor import Finding, Status, examine
 from v2t_stream.errors import BrokerError, SettingsError, V2TError
 from v2t_stream.runtime.session import announce_uploads, drifted, open_store, set_up, store_drifted
@@ -25,12 +25,10 @@ _WIDEST: Final = 120
 
 
 @click.command()
-@click.option(
-    "--fix", is_flag=True, help="Set up what is missing in the broker and the store, or is not as it should be."
-)
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--fix", is_flag=True, help="Set up what is missing or different in the broker and the store.")
+@json_option
 def doctor(*, fix: bool, as_json: bool) -> None:
-    """Look at this machine, the broker and the store, and tell what to do; exit code 1 where something fails."""
+    """Check this machine, the broker and the store, and say what to do; exit code 1 if a check fails."""
     settings = Settings.from_environment()
 
     async def run() -> list[Finding]:
@@ -45,16 +43,18 @@ def doctor(*, fix: bool, as_json: bool) -> None:
         except (BrokerError, SettingsError) as error:
             if settings.nats_url:
                 return [*await examine(checks), Finding("broker", "fail", str(error))]
-            return [*await examine(checks), _alone()]  # what the file names was killed
+            return [*await examine(checks), _alone()]  # the broker that the file names was killed
         async with connection:
             fixed = [await _fix(connection, settings)] if fix else []
-            found = await examine(broker.checks(connection, settings))  # first: it is asked how fast it answers
+            found = await examine(
+                broker.checks(connection, settings)
+            )  # first: one check measures how fast the broker answers
             return [*await examine(checks), *found, *fixed]
 
-    with Console(stderr=True).status("looking …"):
+    with Console(stderr=True).status("checking …"):
         findings = uvloop.run(run())
     if as_json:
-        click.echo(msgspec.json.encode(findings).decode())
+        echo_json(findings)
     else:
         _print(findings)
     if any(finding.status == "fail" for finding in findings):
@@ -66,12 +66,12 @@ def _alone() -> Finding:
         server_path()
     except BrokerError as error:
         return Finding("broker", "fail", str(error))
-    found = "none is known (NATS_URL is not set) and none runs here: this machine alone was looked at"
-    return Finding("broker", "ok", found, "to look at the embedded one, run this while v2t up does")
+    found = "NATS_URL is not set and no broker runs here: only this machine was checked"
+    return Finding("broker", "ok", found, "to check the embedded broker, run this while v2t up is running")
 
 
 async def _fix(connection: Connection, settings: Settings) -> Finding:
-    """Set up what is not as it should be."""
+    """Set up what is missing or different."""
     try:
         store = open_store(connection, settings)
         drifts = [*await drifted(connection, settings), *await store_drifted(store, settings)]
@@ -81,7 +81,7 @@ async def _fix(connection: Connection, settings: Settings) -> Finding:
         return Finding("fix", "fail", str(error))
     if trouble:
         return Finding("fix", "warn", trouble)
-    return Finding("fix", "ok", "; ".join(map(str, drifts)) or "there was nothing to set up")
+    return Finding("fix", "ok", "; ".join(map(str, drifts)) or "nothing had to be set up")
 
 
 def _print(findings: list[Finding]) -> None:

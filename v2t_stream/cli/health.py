@@ -1,13 +1,13 @@
-"""`v2t health`: whether a stage of this machine is at work, for health checks of containers and services."""
+"""`v2t health`: whether a stage of this machine is working, for health checks of containers and services."""
 
 import asyncio
 
 import click
 
 from v2t_stream.broker.connect import connect
-from v2t_stream.broker.embedded import find_running
 from v2t_stream.broker.login import Login
-from v2t_stream.errors import BrokerError, SettingsError
+from v2t_stream.cli.broker import broker_url
+from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.settings import Settings
 from v2t_stream.topology.stages import STAGES
@@ -16,15 +16,13 @@ from v2t_stream.topology.stages import STAGES
 @click.command()
 @click.argument("name", type=click.Choice([row.name for row in STAGES]))
 def health(name: str) -> None:
-    """Tell whether this machine's stage NAME is at work; exit code 1 where it is not.
+    """Check that this machine's stage NAME is working; exit code 1 if it is not.
 
-    Asked is not the process but the broker, whom each process tells about itself once a second: one that hangs, or
-    has lost the broker, is as good as gone.
+    This asks the broker, to which each process reports once a second, not the process itself. So it also fails for a
+    process that hangs or has lost the broker.
     """
     settings = Settings.from_environment()
-    url = settings.nats_url or find_running(settings.home)
-    if not url:
-        raise SettingsError("no broker is known: set NATS_URL to one, or start the embedded one with v2t up")
+    url = broker_url(settings)
 
     async def run() -> None:
         client = f"v2t health on {settings.node}"
@@ -33,10 +31,10 @@ def health(name: str) -> None:
         mine = [info for info in nodes if (info.node, info.stage) == (settings.node, name)]
         if not mine:
             raise BrokerError(
-                f"the stage {name} of the node {settings.node} has not told {connection.url} about itself for seconds: "
+                f"the stage {name} of the node {settings.node} has not reported to {connection.url} for seconds: "
                 "see its log"
             )
         for info in mine:
-            click.echo(f"{info.stage} on {info.node}: {len(info.working)}/{info.slots} in work, {info.done} done")
+            click.echo(f"{info.stage} on {info.node}: {len(info.working)}/{info.slots} in progress, {info.done} done")
 
     asyncio.run(run())

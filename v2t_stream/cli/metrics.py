@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
 _PATIENCE: Final = 5.0  # seconds
-_HELP: Final = "Serve metrics here; those of a node's stages on the five ports that follow."
+_HELP: Final = "Serve metrics on this port; the stages of a node use the five ports after it."
 
 
 class Where(NamedTuple):
@@ -31,7 +31,7 @@ class Where(NamedTuple):
     port: int
 
     def of_stages(self) -> dict[str, list[str]]:
-        """Each stage's arguments, which has it serve its own on one of the ports that follow."""
+        """The arguments that let each stage serve its own metrics, on the ports after this one."""
         return {
             row.name: ["--metrics-host", self.host, "--metrics-port", str(self.port + n)]
             for n, row in enumerate(STAGES, 1)
@@ -39,7 +39,7 @@ class Where(NamedTuple):
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the user say by --metrics-port and --metrics-host where metrics are served: the command's `where`."""
+    """Add --metrics-port and --metrics-host, which the command gets as `where`."""
 
     @functools.wraps(command)
     def with_where(*arguments: Any, metrics_host: str, metrics_port: int | None, **named: Any) -> Any:
@@ -47,14 +47,21 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*arguments, where=where, **named)
 
     port = click.option("--metrics-port", type=click.IntRange(1, 65_535 - len(STAGES)), help=_HELP)
-    host = click.option("--metrics-host", default="127.0.0.1", show_default=True, help="The address to do so at.")
+    host = click.option(
+        "--metrics-host", default="127.0.0.1", show_default=True, help="The address to serve metrics at."
+    )
     return port(host(with_where))
 
 
 @click.command()
-@click.option("--port", default=9464, show_default=True, help="Where Prometheus asks.")
+@click.option("--port", default=9464, show_default=True, help="The port that Prometheus scrapes.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve at.")
-@click.option("--broker-monitor", default="", metavar="URL", help="nats-server's own monitoring, as http://host:8222.")
+@click.option(
+    "--broker-monitor",
+    default="",
+    metavar="URL",
+    help="The monitoring endpoint of nats-server, such as http://host:8222.",
+)
 def metrics(port: int, host: str, broker_monitor: str) -> None:
     """Serve the metrics of the fleet until stopped: queues, jobs, nodes, dead letters, storage."""
     settings = Settings.from_environment()
@@ -65,7 +72,7 @@ def metrics(port: int, host: str, broker_monitor: str) -> None:
             session(settings, work=False) as pipeline,
             fleet_served(Where(host, port), pipeline.connection, monitor=broker_monitor),
         ):
-            click.echo(f"metrics of {pipeline.connection.url} at http://{host}:{port}/metrics; Ctrl-C ends it")
+            click.echo(f"metrics of {pipeline.connection.url} at http://{host}:{port}/metrics; press Ctrl-C to stop")
             await stop.wait()
 
     logs.start(settings.node, form=settings.log_format, debug=bool(click.get_current_context().find_root().obj))
@@ -76,16 +83,16 @@ def metrics(port: int, host: str, broker_monitor: str) -> None:
 async def stage_served(
     where: Where | None, connection: Connection, presence: Presence, settings: Settings
 ) -> AsyncGenerator[None]:
-    """Serve what this stage has done, while the block runs."""
+    """While the block runs, serve what this stage has done."""
     if where is None:
         yield
         return
-    from v2t_stream.monitoring.metrics import StageCollector  # noqa: PLC0415  # only who serves metrics pays for the library
+    from v2t_stream.monitoring.metrics import StageCollector  # noqa: PLC0415  # loaded only if metrics are served
 
     def unready() -> str:
         if presence.loading:
             return "the model is loading"
-        return "" if presence.queues else "it has not begun to ask for work"
+        return "" if presence.queues else "it has not started to take work"
 
     async with _served(where, connection, unready, StageCollector(presence, settings.home)):
         yield
@@ -95,7 +102,7 @@ async def stage_served(
 async def fleet_served(
     where: Where | None, connection: Connection, *, node: str = "", monitor: str = ""
 ) -> AsyncGenerator[None]:
-    """Serve what the broker knows of the fleet, while the block runs. Ready is it when all stages of `node` are."""
+    """While the block runs, serve what the broker knows of the fleet. Ready once all stages of `node` are."""
     if where is None:
         yield
         return
@@ -108,7 +115,7 @@ async def fleet_served(
         told = asyncio.run_coroutine_threadsafe(fleet(connection), loop).result(_PATIENCE)
         at_work = {info.stage for info in told if info.node == node and info.queues and info.state != "loading"}
         missing = [row.name for row in STAGES if node and row.name not in at_work]
-        return f"not at work: {', '.join(missing)}" if missing else ""
+        return f"not working: {', '.join(missing)}" if missing else ""
 
     async with _served(where, connection, unready, FleetCollector(Surveyor(connection).look, loop, monitor)):
         yield

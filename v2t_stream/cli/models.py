@@ -1,64 +1,52 @@
-"""`v2t models`: what this machine and the fleet have, and how it gets there."""
+"""`v2t models`: which models this machine and the fleet have, and moving them."""
 
 import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import click
-import msgspec
 import uvloop
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import TransferSpeedColumn as SpeedColumn
 from rich.table import Table
 
 from schemas.options import DEMO_MODEL
 from v2t_stream.broker.embedded import find_running
+from v2t_stream.cli.bars import Live
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.engines import registry
 from v2t_stream.engines.descriptor import ALIASES
 from v2t_stream.errors import BrokerError, SettingsError, StoreError, V2TError
 from v2t_stream.models import Origin, hub, names, origin, problem
 from v2t_stream.models import shared as fleet
 from v2t_stream.models.fetching import Models, Transfer, found
-from v2t_stream.models.folder import Manifest
+from v2t_stream.models.folder import Manifest, amount
 from v2t_stream.runtime.session import session
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import ObjectStore
 
-_STEPS: Final = 10  # lines about one transfer, where there is no terminal
-_engine = click.option("--engine", type=click.Choice(list(names())), help="Whose model it is; V2T_ENGINE by default.")
+_STEPS: Final = 10  # lines about one transfer, without a terminal
+_engine = click.option(
+    "--engine", type=click.Choice(list(names())), help="The engine that the model is for; by default V2T_ENGINE."
+)
 
 
-class TransferBar:
-    """A bar on stderr for a transfer; where that is no terminal, a line now and then."""
+class TransferBar(Live):
+    """A bar on stderr for a transfer; if that is not a terminal, a line now and then."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True, highlight=False)
-        self._live = console.is_terminal
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             DownloadColumn(),
             SpeedColumn(),
             TimeRemainingColumn(),
-            console=console,
         )
         self._task: TaskID | None = None
         self._said = -1
-
-    def __enter__(self) -> Self:
-        if self._live:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._progress.stop()
 
     def __call__(self, transfer: Transfer | None) -> None:
         if transfer is None:
@@ -70,7 +58,7 @@ class TransferBar:
                 self._said = step
                 click.echo(f"{text}: {transfer.here / 1e6:.1f} of {transfer.size / 1e6:.1f} MB", err=True)
         elif self._task is None:
-            # What is here already is no speed.
+            # Bytes that were here before must not count as speed.
             self._task = self._progress.add_task(text, completed=transfer.here, total=transfer.size)
         else:
             self._progress.update(self._task, description=text, completed=transfer.here, total=transfer.size)
@@ -82,9 +70,9 @@ def models() -> None:
 
 
 @models.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@json_option
 def list_(*, as_json: bool) -> None:
-    """What this machine has, what the fleet shares, and the names there are."""
+    """List models. This shows what this machine has, what the fleet shares, and the known names."""
     settings = Settings.from_environment()
 
     async def run() -> list[dict[str, Any]]:
@@ -93,13 +81,13 @@ def list_(*, as_json: bool) -> None:
 
     rows = uvloop.run(run())
     if as_json:
-        click.echo(msgspec.json.encode(rows).decode())
+        echo_json(rows)
         return
     table = Table("model", "engine", "size", "here", "last used", "fleet", box=None)
     for row in rows:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["used"])) if row["used"] else ""
         table.add_row(
-            row["model"], row["engine"], _size(row["bytes"]), row["here"], used, "shared" if row["fleet"] else ""
+            row["model"], row["engine"], amount(row["bytes"]), row["here"], used, "shared" if row["fleet"] else ""
         )
     console = Console()
     if rows:
@@ -112,9 +100,9 @@ def list_(*, as_json: bool) -> None:
 @click.argument("name")
 @_engine
 def pull(name: str, engine: str | None) -> None:
-    """Fetch a model to this machine: from the fleet where it is shared, or else from the hub.
+    """Fetch a model to this machine. It comes from the fleet if it is shared there, otherwise from the hub.
 
-    One that is here is read and checked, and fetched again where it is damaged.
+    A model that is already here is checked, and fetched again if it is damaged.
     """
     settings = Settings.from_environment()
     wanted = _origin(name, engine, settings)
@@ -127,12 +115,12 @@ def pull(name: str, engine: str | None) -> None:
                     before = await found(mine, wanted)
                     for file in await mine.repair(wanted):
                         before = None
-                        click.echo(f"{file} of the model {wanted.name} was damaged: it is fetched again", err=True)
+                        click.echo(f"{file} of the model {wanted.name} is damaged: fetching it again", err=True)
                     held = await mine.hold(wanted.engine, wanted.name)
             except asyncio.CancelledError:
-                click.echo("what has arrived is kept: the same command goes on from there", err=True)
+                click.echo("what has arrived is kept: run the same command again to continue", err=True)
                 raise
-            already = " already, and whole" if before else ""
+            already = " already, and undamaged" if before else ""
             click.echo(f"the model {wanted.name} is here{already}: {held.model}")
             held.close()
 
@@ -143,7 +131,7 @@ def pull(name: str, engine: str | None) -> None:
 @click.argument("name")
 @_engine
 def share(name: str, engine: str | None) -> None:
-    """Put a model of this machine into the fleet's store, for machines without internet."""
+    """Share a model with the fleet. Machines without internet can fetch it from the fleet's store."""
     settings = Settings.from_environment()
     wanted = _origin(name, engine, settings)
 
@@ -151,7 +139,7 @@ def share(name: str, engine: str | None) -> None:
         mine = Models(settings)
         here = await found(mine, wanted)
         if not here:
-            raise V2TError(f"the model {wanted.name} is not on this machine: v2t models pull {name} fetches it")
+            raise V2TError(f"the model {wanted.name} is not on this machine: fetch it with v2t models pull {name}")
         if damaged := await mine.repair(wanted):
             raise V2TError(
                 f"{' and '.join(damaged)} of the model {wanted.name} were damaged: fetch it again with v2t models pull "
@@ -168,7 +156,7 @@ def share(name: str, engine: str | None) -> None:
                     manifest,
                     lambda sent: bar(Transfer(wanted.name, "to the fleet", sent, manifest.size)),
                 )
-        click.echo(f"the model {wanted.name} is shared{'' if new else ' already'}: {_size(manifest.size)}")
+        click.echo(f"the model {wanted.name} is shared{'' if new else ' already'}: {amount(manifest.size)}")
 
     uvloop.run(run())
 
@@ -176,9 +164,9 @@ def share(name: str, engine: str | None) -> None:
 @models.command()
 @click.argument("name")
 @_engine
-@click.option("--fleet", "of_fleet", is_flag=True, help="From the fleet's store, instead of from this machine.")
+@click.option("--fleet", "of_fleet", is_flag=True, help="Remove it from the fleet's store instead of this machine.")
 def rm(name: str, engine: str | None, *, of_fleet: bool) -> None:
-    """Remove a model from this machine, or from the fleet's store."""
+    """Remove a model, from this machine or from the fleet's store."""
     settings = Settings.from_environment()
     wanted = _origin(name, engine, settings)
 
@@ -198,19 +186,19 @@ def rm(name: str, engine: str | None, *, of_fleet: bool) -> None:
         where = f": another program keeps one in {elsewhere}" if elsewhere else ""
         raise V2TError(f"v2t has no model {wanted.name} of {wanted.engine} on this machine{where}")
     if not (lock := folder.lock(wanted.key)):
-        raise V2TError(f"the model {wanted.name} is in use or on its way: stop who uses it, then remove it")
+        raise V2TError(f"the model {wanted.name} is in use or being fetched: stop what uses it, then remove it")
     with lock:
         folder.remove(wanted.key)
-    click.echo(f"the model {wanted.name} is removed from this machine")
+    click.echo(f"removed the model {wanted.name} from this machine")
 
 
 def _origin(name: str, engine: str | None, settings: Settings) -> Origin:
-    """Raises SettingsError where the name is none of a model that can be fetched."""
+    """Raises SettingsError if no model of this name can be fetched."""
     engine = engine or (settings.engine if settings.engine in names() else next(iter(names())))
     if reason := problem(name, engine):
         raise SettingsError(reason)
     if name == DEMO_MODEL:
-        raise SettingsError("the model demo is part of v2t itself: it needs no fetching, and stays")
+        raise SettingsError("the model demo is part of v2t itself: it cannot be fetched or removed")
     if not (wanted := origin(name, engine)):
         weights = registry.engine(engine).weights
         raise SettingsError(
@@ -222,10 +210,10 @@ def _origin(name: str, engine: str | None, settings: Settings) -> Origin:
 
 @contextlib.asynccontextmanager
 async def _store(settings: Settings, *, needed: bool = False) -> AsyncGenerator[ObjectStore | None]:
-    """The fleet's store; where it is not `needed`, None without a broker, and with one that cannot be reached."""
+    """The fleet's store; unless it is `needed`, None if there is no broker, or none that can be reached."""
     if not (settings.nats_url or find_running(settings.home)):
         if needed:
-            raise SettingsError("no broker is known: set NATS_URL to the fleet's, or start one here with v2t up")
+            raise SettingsError("no broker is set up: set NATS_URL to the fleet's, or start one here with v2t up")
         yield None
         return
     async with contextlib.AsyncExitStack() as stack:
@@ -235,12 +223,12 @@ async def _store(settings: Settings, *, needed: bool = False) -> AsyncGenerator[
         except (BrokerError, StoreError) as error:
             if needed:
                 raise
-            click.echo(f"v2t: the fleet is left out: {error}", err=True)
+            click.echo(f"v2t: this leaves out the fleet: {error}", err=True)
         yield store
 
 
 def _rows(settings: Settings, shared: dict[str, Manifest]) -> list[dict[str, Any]]:
-    """One for each model that is here, or that the fleet shares."""
+    """A row for each model that is here, or that the fleet shares."""
     rows: dict[str, dict[str, Any]] = {}
     for kept in Models(settings).folder.kept():
         rows[kept.key] = _row(kept.key, kept.name, kept.size, "yes" if kept.whole else "in part", kept.used)
@@ -258,7 +246,3 @@ def _rows(settings: Settings, shared: dict[str, Manifest]) -> list[dict[str, Any
 def _row(key: str, name: str, size: int, here: str, used: float | None) -> dict[str, Any]:
     engine = key.partition("/")[0]
     return {"model": name, "engine": engine, "bytes": size, "here": here, "used": used, "fleet": False}
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

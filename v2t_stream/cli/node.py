@@ -1,4 +1,4 @@
-"""`v2t up`, `v2t node` and `v2t stage`: what runs until it is stopped."""
+"""`v2t up`, `v2t node` and `v2t stage`: they run until stopped."""
 
 import asyncio
 import logging
@@ -9,16 +9,17 @@ from collections.abc import Coroutine
 from typing import Any
 
 import click
-import msgspec
 import uvloop
 
 from schemas.chunks import CHUNK_SECONDS
 from v2t_stream import logs, traces
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
-from v2t_stream.broker.embedded import find_running, url_file
+from v2t_stream.broker.embedded import url_file
 from v2t_stream.broker.login import Login
+from v2t_stream.cli.broker import broker_url
 from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.signals import stop_on_signals
 from v2t_stream.errors import Hung, SettingsError
 from v2t_stream.fleet.presence import Presence, announce, check_may_work, fleet
@@ -43,13 +44,17 @@ _COLUMNS = ("node", "stage", "state", "accelerator", "engine", "model", "busy", 
 
 
 @click.command()
-@click.option("--port", default=_DEFAULT_PORT, show_default=True, help="The broker's port; another where it is taken.")
+@click.option(
+    "--port", default=_DEFAULT_PORT, show_default=True, help="The broker's port; if it is taken, another is used."
+)
 @options
 def up(port: int, where: Where | None) -> None:
     """Run the embedded broker and all stages until stopped."""
     settings = Settings.from_environment()
     if settings.nats_url:
-        raise SettingsError("v2t up runs the embedded broker, but NATS_URL names another: unset it, or use v2t node")
+        raise SettingsError(
+            "v2t up runs the embedded broker, but NATS_URL names another one: unset it, or use v2t node"
+        )
 
     async def run() -> None:
         stop = stop_on_signals()
@@ -59,11 +64,11 @@ def up(port: int, where: Where | None) -> None:
             fleet_served(where, pipeline.connection, node=settings.node),
         ):
             await _announce_uploads(settings)
-            click.echo(f"up at {pipeline.connection.url}, data in {settings.home}; Ctrl-C ends it")
+            click.echo(f"up at {pipeline.connection.url}, data in {settings.home}; press Ctrl-C to stop")
             file = shlex.quote(str(url_file(settings.home)))
-            click.echo(f'for other programs of yours: export NATS_URL="$(cat {file})"')
+            click.echo(f'for your other programs: export NATS_URL="$(cat {file})"')
             await stop.wait()
-            click.echo("stopping: what is in hand is finished or given back")
+            click.echo("stopping: finishing current work, or handing it back")
 
     _start_log(settings)
     uvloop.run(run())
@@ -77,10 +82,8 @@ def node(context: click.Context, where: Where | None) -> None:
     if context.invoked_subcommand:
         return
     settings = Settings.from_environment()
-    url = settings.nats_url or find_running(settings.home)
-    if not url:
-        raise SettingsError("no broker is known: set NATS_URL to one, or start the embedded one with v2t up")
-    load(settings)  # what is wrong in it is told here, and not by a stage that starts again and again
+    url = broker_url(settings)
+    load(settings)  # report what is wrong in it here, not in a stage that keeps restarting
 
     async def run() -> None:
         stop = stop_on_signals()
@@ -90,7 +93,7 @@ def node(context: click.Context, where: Where | None) -> None:
             await check_may_work(connection, settings.node)
             await _announce_uploads(settings)
             if not where:
-                await connection.close()  # it has done its work
+                await connection.close()  # no longer needed
             async with (
                 fleet_served(where, connection, node=settings.node),
                 supervised(
@@ -101,19 +104,19 @@ def node(context: click.Context, where: Where | None) -> None:
                     arguments=where.of_stages() if where else {},
                 ),
             ):
-                click.echo(f"node {settings.node} works for {connection.url}; Ctrl-C ends it")
+                click.echo(f"node {settings.node} works for {connection.url}; press Ctrl-C to stop")
                 await stop.wait()
-                click.echo("stopping: what is in hand is finished or given back")
+                click.echo("stopping: finishing current work, or handing it back")
 
     _start_log(settings)
     uvloop.run(run())
 
 
 @node.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@json_option
 def list_(*, as_json: bool) -> None:
-    """Show every process of the fleet that is alive, and those that died and are about to be started again."""
-    from rich.console import Console  # noqa: PLC0415  # a fifth of a stage's start, which draws nothing
+    """Show every process of the fleet. This includes those that died and are about to be restarted."""
+    from rich.console import Console  # noqa: PLC0415  # takes a fifth of the start of a stage, which draws nothing
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -121,7 +124,7 @@ def list_(*, as_json: bool) -> None:
         async with session(Settings.from_environment(), work=False) as pipeline:
             nodes = await fleet(pipeline.connection)
         if as_json:
-            click.echo(msgspec.json.encode(nodes).decode())
+            echo_json(nodes)
             return
         table = Table(*_COLUMNS, box=None)
         for info in nodes:
@@ -136,14 +139,12 @@ def list_(*, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name", type=click.Choice([row.name for row in STAGES]))
-@click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input does.")
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input ends.")
 @options
 def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
     """Run one stage on the broker of NATS_URL."""
     settings = Settings.from_environment()
-    url = settings.nats_url or find_running(settings.home)
-    if not url:
-        raise SettingsError("no broker is known: set NATS_URL to one, or start the embedded one with v2t up")
+    url = broker_url(settings)
 
     async def run() -> None:
         stop = stop_on_signals()
@@ -172,7 +173,7 @@ def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
                 async with stage_served(where, connection, presence, settings):
                     await _beside(worker.run(stop), *aside)
             except Hung as error:
-                logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # a sentence says it all
+                logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # the sentence is enough
                 os._exit(1)  # an ordinary exit would wait for the thread
 
     share_heaps()
@@ -187,12 +188,12 @@ async def _announce_uploads(settings: Settings) -> None:
 
 
 async def _beside(main: Coroutine[Any, Any, None], *aside: Coroutine[Any, Any, None]) -> None:
-    """Run `main` to its end, and `aside` as long; should one of those end by an error, all end by it."""
+    """Run `main` to its end, and `aside` until then; if one of those fails, all end with its error."""
     working = asyncio.create_task(main)
     beside = [asyncio.create_task(one) for one in aside]
     ended, _ = await asyncio.wait({working, *beside}, return_when=asyncio.FIRST_COMPLETED)
     await end(*beside)
-    working.cancel()  # once: it finishes what it has in hand
+    working.cancel()  # once: it finishes its current work
     await asyncio.wait({working})
     if not working.cancelled():
         working.result()
@@ -201,7 +202,7 @@ async def _beside(main: Coroutine[Any, Any, None], *aside: Coroutine[Any, Any, N
 
 
 async def _connected(url: str, name: str, login: Login, stop: asyncio.Event) -> Connection | None:
-    """Connect, where the broker may still be starting; None where `stop` was set before it answered."""
+    """Connect to a broker that may still be starting; None if `stop` is set before it answers."""
     connecting = asyncio.create_task(connect(url, name=name, patience=60, login=login))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,15 +1,15 @@
-"""`v2t providers`: what this machine's chain is, and whether each of it works."""
+"""`v2t providers`: this machine's engines and services, in order, and whether each works."""
 
 import time
 from typing import Any
 
 import click
-import msgspec
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
 from schemas.options import HINTS
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.engines.descriptor import Abilities
 from v2t_stream.errors import SettingsError, V2TError
 from v2t_stream.settings import Settings
@@ -18,22 +18,22 @@ from v2t_stream.transcription.provider import Provider
 from v2t_stream.transcription.providers import file_of, load, with_model
 from v2t_stream.transcription.trial import clip, heard
 
-_WORDS = 8  # that are shown
+_WORDS = 8  # shown of what was heard
 
 
 @click.group()
 def providers() -> None:
-    """List this machine's engines and services, and try them."""
+    """List and try this machine's engines and services."""
 
 
 @providers.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@json_option
 def list_(*, as_json: bool) -> None:
-    """The chain of this machine, in the order in which a chunk goes through it."""
+    """List this machine's providers, in the order they are tried."""
     settings = Settings.from_environment()
     chain = [summary(provider, settings) for provider in load(settings)]
     if as_json:
-        click.echo(msgspec.json.encode(chain).decode())
+        echo_json(chain)
         return
     table = Table("name", "type", "model", "where", "enabled", "key", "limits", "cannot", box=None)
     for each in chain:
@@ -56,17 +56,17 @@ def list_(*, as_json: bool) -> None:
         if each["withdrawn"]:
             click.echo(f"v2t: {each['name']}: {each['withdrawn']}", err=True)
     file = file_of(settings)
-    click.echo(file if file.exists() else f"(there is no {file}: this is V2T_ENGINE with V2T_MODEL)", err=True)
+    click.echo(file if file.exists() else f"({file} does not exist: this is V2T_ENGINE with V2T_MODEL)", err=True)
 
 
 @providers.command()
 @click.argument("name", required=False)
 def test(name: str | None) -> None:
-    """Send a spoken clip through each enabled provider, or the one called NAME. What is paid costs a few seconds."""
+    """Try each enabled provider, or NAME, on a short clip. A paid service charges for a few seconds."""
     settings = Settings.from_environment()
     chain = load(settings)
     if name and name not in [provider.name for provider in chain]:
-        raise SettingsError(f"there is no provider {name!r}: there are {', '.join(each.name for each in chain)}")
+        raise SettingsError(f"there is no provider {name!r}: use {', '.join(each.name for each in chain)}")
     wanted = [each for each in chain if each.name == name or (name is None and each.enabled)]
     samples, audio = clip()
     failures = 0
@@ -87,7 +87,7 @@ def test(name: str | None) -> None:
 
 
 def summary(provider: Provider, settings: Settings) -> dict[str, Any]:
-    """A provider for people and scripts; of its key no more than whether it is there."""
+    """A provider for people and scripts; of its key, only whether it is set."""
     provider = with_model(provider, settings.model)
     abilities = provider.able(provider.model)
     return {

@@ -1,12 +1,12 @@
-"""`v2t queue`: what waits for each stage, and holding it back."""
+"""`v2t queue`: what waits for each stage, and pausing it."""
 
 import time
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.jobs.progress import clock
 from v2t_stream.runtime.session import Session
@@ -19,16 +19,16 @@ def queue() -> None:
 
 
 @queue.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@json_option
 def list_(*, as_json: bool) -> None:
-    """All queues, in the order of the stages."""
+    """List all queues, in the order of the stages."""
 
     async def run(pipeline: Session) -> None:
         found = await queues(pipeline.connection)
         if as_json:
-            click.echo(msgspec.json.encode([one._asdict() for one in found]).decode())
+            echo_json([one._asdict() for one in found])
             return
-        table = Table("queue", "waiting", "in work", "redelivered", "pulling", "oldest", "", box=None)
+        table = Table("queue", "waiting", "in progress", "redelivered", "pulling", "oldest", "", box=None)
         for one in found:
             oldest = clock(time.time() - one.oldest) if one.oldest else ""
             counts = map(str, (one.waiting, one.in_work, one.redelivered, one.pulling))
@@ -41,14 +41,14 @@ def list_(*, as_json: bool) -> None:
 @queue.command("pause")
 @click.argument("name")
 def pause_(name: str) -> None:
-    """Let nothing be taken from the queue NAME until it is resumed; what is in work goes on."""
+    """Pause the queue NAME. Nothing is taken from it until it is resumed; work in progress is finished."""
     in_session(lambda pipeline: pause(pipeline.connection, name))
-    click.echo(f"{name} is paused: v2t queue resume {name} lets it go on")
+    click.echo(f"paused {name}; resume it with v2t queue resume {name}")
 
 
 @queue.command("resume")
 @click.argument("name")
 def resume_(name: str) -> None:
-    """Let the queue NAME be taken from again."""
+    """Resume the queue NAME."""
     in_session(lambda pipeline: resume(pipeline.connection, name))
-    click.echo(f"{name} goes on")
+    click.echo(f"resumed {name}")

@@ -1,4 +1,4 @@
-"""Runs what a command does in a session of its own."""
+"""Runs a command in a session of its own."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,7 +9,7 @@ from v2t_stream.settings import Settings
 
 
 def in_session(run: Callable[[Session], Awaitable[None]], *, work: bool = False) -> None:
-    """`run` with the broker of the environment's settings; `work` as in `session`. Raises V2TError."""
+    """Run it with the broker of the environment's settings; `work`: see `session`. Raises V2TError."""
 
     async def inner() -> None:
         async with session(Settings.from_environment(), work=work) as pipeline:

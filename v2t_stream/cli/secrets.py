@@ -21,11 +21,11 @@ def secrets() -> None:
 @secrets.command()
 @_FOLDER
 @click.option(
-    "--host", "hosts", multiple=True, required=True, help="A name or address of the broker; the first is used."
+    "--host", "hosts", multiple=True, required=True, help="A name or address of the broker; the clients use the first."
 )
 @click.option("--listen", default="0.0.0.0:4222", show_default=True, help="Where the broker listens.")
 def init(folder: Path, hosts: Sequence[str], listen: str) -> None:
-    """Write all that a broker with TLS and roles needs into FOLDER, and a file for a user of each role."""
+    """Set up a broker with TLS and roles. This writes all it needs into FOLDER, with one user for each role."""
     for user in credentials.create(folder, hosts, listen):
         click.echo(f"{folder / user.name}.env: for a user who {role(user.role).does}")
     click.echo(f"start the broker: nats-server -c {folder / 'server.conf'}")
@@ -38,7 +38,9 @@ def init(folder: Path, hosts: Sequence[str], listen: str) -> None:
 def add(folder: Path, role_name: str, name: str) -> None:
     """Add the user NAME with a ROLE."""
     file = credentials.add(folder, role_name, name)
-    click.echo(f"give its machine {file} and {folder / certificates.CA}, at the same place or with NATS_CA changed")
+    click.echo(
+        f"give its machine {file} and {folder / certificates.CA}, in the same place; otherwise change NATS_CA in it"
+    )
     _say_reload(folder)
 
 
@@ -46,31 +48,31 @@ def add(folder: Path, role_name: str, name: str) -> None:
 @_FOLDER
 @click.argument("name")
 def revoke(folder: Path, name: str) -> None:
-    """Take the user NAME out; once the broker has read it, its connections end."""
+    """Remove the user NAME. Once the broker reloads, the user's connections end."""
     credentials.revoke(folder, name)
     _say_reload(folder)
 
 
 @secrets.command()
 @_FOLDER
-@click.option("--host", "hosts", multiple=True, help="Those of the certificate from now on; else as before.")
+@click.option("--host", "hosts", multiple=True, help="The names on the new certificate; by default the same as before.")
 def renew(folder: Path, hosts: Sequence[str]) -> None:
-    """Make a new certificate for the broker, and give all users the permissions of this release."""
+    """Renew the broker's certificate. This also gives all users the permissions of this release."""
     credentials.renew(folder, hosts)
-    click.echo(f"the broker's certificate is good for {certificates.days_left(folder)} days")
+    click.echo(f"the broker's certificate is valid for {certificates.days_left(folder)} more days")
     _say_reload(folder)
 
 
 @secrets.command("list")
 @_FOLDER
 def list_(folder: Path) -> None:
-    """Show the users, and how long the broker's certificate is good for."""
+    """Show the users. Also shows how long the broker's certificate is valid."""
     table = Table("user", "role", "what it does", box=None)
     for user in credentials.read(folder):
         table.add_row(user.name, user.role, role(user.role).does)
     Console().print(table)
     hosts = ", ".join(certificates.hosts_of(folder))
-    click.echo(f"the certificate for {hosts} is good for {certificates.days_left(folder)} days")
+    click.echo(f"the certificate for {hosts} is valid for {certificates.days_left(folder)} more days")
 
 
 def _say_reload(folder: Path) -> None:

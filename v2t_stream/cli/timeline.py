@@ -10,14 +10,14 @@ from v2t_stream.text import one_line
 
 
 def lines(job: Job, columns: int) -> Iterator[str]:
-    """At most `columns` wide; nothing where the job's start is not known."""
+    """Lines of at most `columns`; none if the job's start is not known."""
     found = timeline(job)
     if found is None:
         return
     width = max(10, columns - 32)
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.start))
     began = f"{'retried' if job.retries else 'submitted'} {began}"
-    yield f"{began}, {_seconds(found.seconds)} to {'the end' if job.ended else 'its latest news'}"
+    yield f"{began}, {_seconds(found.seconds)} to {'the end' if job.ended else 'its latest fact'}"
     for lane in found.lanes:
         share = lane.seconds / found.seconds if found.seconds else 0.0
         bar = _bar(lane.intervals, found.seconds, width)

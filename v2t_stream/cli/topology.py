@@ -1,4 +1,4 @@
-"""`v2t topology`: what there must be in the broker and the store."""
+"""`v2t topology`: what must exist in the broker and the store."""
 
 from typing import Final
 
@@ -25,10 +25,10 @@ def topology() -> None:
 
 
 @topology.command("apply")
-@click.option("--change-store", is_flag=True, help="Keep files from now on in the store of these settings.")
-@click.option("--renew-ids", is_flag=True, help="Give new jobs ids that no older copy of the broker has given.")
+@click.option("--change-store", is_flag=True, help="From now on, keep files in the store that these settings name.")
+@click.option("--renew-ids", is_flag=True, help="Give new jobs ids that no older copy of the broker has used.")
 def apply_(*, change_store: bool, renew_ids: bool) -> None:
-    """Create or update streams, consumers and buckets; doing it again changes nothing."""
+    """Create or update streams and buckets. Running it again changes nothing."""
     settings = Settings.from_environment()
 
     async def run() -> None:
@@ -47,13 +47,13 @@ def apply_(*, change_store: bool, renew_ids: bool) -> None:
 
 @topology.command()
 def show() -> None:
-    """Show what each stream and consumer holds, where files are kept and how long, and what is not as it should be."""
+    """Show streams and buckets. This includes what they hold, how long files are kept, and what differs."""
     settings = Settings.from_environment()
 
     async def run() -> None:
         async with session(settings, work=False) as pipeline:
             connection = pipeline.connection
-            table = Table("stream", "messages", "bytes", "consumer", "waiting", "in work", box=None)
+            table = Table("stream", "messages", "bytes", "consumer", "waiting", "in progress", box=None)
             ages = {}
             for name in STREAMS:
                 info = await connection.api(f"STREAM.INFO.{name}")
@@ -70,10 +70,10 @@ def show() -> None:
             Console().print(table)
             click.echo(f"files are kept in {await store_in_use(connection)}")
             kept = await pipeline.store.lifetimes()
-            click.echo(f"kept are {', '.join(f'{name} {age(seconds)}' for name, seconds in (kept | ages).items())}")
+            click.echo(f"retention: {', '.join(f'{name} {age(seconds)}' for name, seconds in (kept | ages).items())}")
             drifts = [*await drifted(connection, settings), *await store_drifted(pipeline.store, settings)]
             if drifts:
-                click.echo("not as it should be, which v2t topology apply makes it:")
+                click.echo("differs from the expected set-up; fix it with v2t topology apply:")
                 for drift in drifts:
                     click.echo(f"  {drift}")
 

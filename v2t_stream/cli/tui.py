@@ -1,4 +1,4 @@
-"""`v2t tui`: the monitor, found by name, so that only this command imports it and what it needs."""
+"""`v2t tui`: the monitor, imported by name, so that only this command loads it and what it needs."""
 
 import asyncio
 import logging
@@ -11,16 +11,16 @@ from v2t_stream.settings import Settings
 
 
 @click.command()
-@click.option("--web", is_flag=True, help="In the browser instead of here.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="With --web: where to listen.")
-@click.option("--port", default=8000, show_default=True, help="With --web: the port.")
+@click.option("--web", is_flag=True, help="Show it in the browser instead of here.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="With --web: the address to listen at.")
+@click.option("--port", default=8000, show_default=True, help="With --web: the port to listen at.")
 def tui(*, web: bool, host: str, port: int) -> None:
-    """Watch jobs, read along, see the fleet, and act: in the terminal, or in the browser."""
+    """Watch jobs and the fleet, read along, and act, in the terminal or in the browser."""
     settings = Settings.from_environment()
     if web:
         import_module("tui.web").serve(host, port)
         return
-    # What is logged would be written across the screen.
+    # Log lines would be written across the screen.
     logging.getLogger().addHandler(logging.NullHandler())
     debug = bool(click.get_current_context().find_root().obj)
     monitor = import_module("tui.app").Monitor(settings, debug=debug)

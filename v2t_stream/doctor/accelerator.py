@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from v2t_stream.doctor import Finding
 from v2t_stream.engines.registry import engine, engines
-from v2t_stream.host import devices
+from v2t_stream.host import devices, whispercpp
 from v2t_stream.settings import Settings
 
 NAME: Final = "accelerator"
@@ -127,7 +127,7 @@ def _machine(settings: Settings) -> Machine:
         device=devices.detect(engine(settings.engine).devices) if wanted == "auto" else wanted,
         threads=settings.threads or devices.threads(),
         apple=apple,
-        metal=_has_metal() if apple and settings.engine == "whisper-cpp" else None,
+        metal=whispercpp.has_metal() if apple and settings.engine == "whisper-cpp" else None,
         card=_has_card(),
         gpus=devices.cuda_count(),
     )
@@ -172,9 +172,3 @@ def _capability() -> tuple[int, int] | None:
             return None
         numbers.append(value.value)
     return numbers[0], numbers[1]
-
-
-def _has_metal() -> bool:
-    import _pywhispercpp  # noqa: PLC0415  # a native library, on a Mac alone
-
-    return "metal" in str(_pywhispercpp.whisper_print_system_info()).lower()

@@ -68,23 +68,22 @@ def providers(settings: Settings) -> Finding:
 
 def downloads() -> Finding:
     """How old yt-dlp is, and whether it has what YouTube needs."""
-    # What will look for the runtime at a download; nobody knows better what it will find.
-    from yt_dlp.utils._jsruntime import DenoJsRuntime  # noqa: PLC0415  # heavy
+    from v2t_stream.fetch import ytdlp  # noqa: PLC0415  # loads yt-dlp
 
     installed = version("yt-dlp")
     days = (datetime.now(UTC) - _released(installed)).days
-    runtime = DenoJsRuntime().info
+    runtime = ytdlp.deno()
     try:
         scripts = version("yt-dlp-ejs")
     except PackageNotFoundError:
         scripts = ""
     found = [
         f"yt-dlp {installed} is {days} days old",
-        f"deno {runtime.version}" if runtime else "no deno",
+        f"deno {runtime[0]}" if runtime else "no deno",
         f"solver scripts {scripts}" if scripts else "no solver scripts",
     ]
     lacking = "pip install 'yt-dlp[default,deno]': without these YouTube gives nothing"
-    if not scripts or not runtime or not runtime.supported:
+    if not scripts or not runtime or not runtime[1]:
         return Finding("downloads", "warn", ", ".join(found), lacking)
     if days > _STALE:
         update = "sites change; update it alone: uv sync -P yt-dlp, or pip install -U 'yt-dlp[default]'"

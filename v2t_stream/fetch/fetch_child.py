@@ -1,9 +1,8 @@
-"""The process links are fetched in, one after another: `python -m v2t_stream.fetch.fetch_child`.
+"""The process that fetches links, one after another: `python -m v2t_stream.fetch.fetch_child`.
 
-It loads yt-dlp, then reads lines of JSON from its standard input: an Order, and after it has looked, an empty line
-where it is to download too. It writes lines of JSON to its standard output: Received while it works, then Looked,
-Fetched or Failed, with the word whether another Order may follow. It ends when its input does, that is with its parent,
-however that ended.
+It loads yt-dlp, then reads lines of JSON from its standard input: an Order, and after it has looked, an empty line if
+it is to download too. It writes lines of JSON to its standard output: Received while it works, then Looked, Fetched or
+Failed, which say whether another Order may follow. It ends when its input ends, so also when its parent was killed.
 """
 
 import gc
@@ -15,56 +14,23 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.fetch.guard import Guard
-from v2t_stream.fetch.link import Fetch, Listing
+from v2t_stream.fetch.messages import Answer, Failed, Fetched, Looked, Order, Received
 from v2t_stream.settings import Settings
 
-MEMORY: Final = 2 << 30  # bytes; an endless page would have all there is
-LINKS: Final = 30  # in one process: whatever yt-dlp holds on to of them goes with it
+if TYPE_CHECKING:
+    from v2t_stream.fetch.link import Fetch
+
+MEMORY: Final = 2 << 30  # bytes; an endless page would take all there is
+LINKS: Final = 30  # then the process ends, and with it whatever yt-dlp has kept of them
 _OWN_THREADS: Final = 2  # the main one and the one that listens
-_TELL_EVERY: Final = 0.5  # seconds
-_SLACK: Final = 1 << 20  # bytes a file may have over the limit, so that the limit's own sentence is told
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """As for Fetch."""
-
-    url: str
-    folder: str
-    settings: Settings
-    place: int | None = None
-    limit: int | None = None
-
-
-class Received(msgspec.Struct, frozen=True, tag=True):
-    received: int  # bytes
-    expected: float | None
-
-
-class Looked(msgspec.Struct, frozen=True, tag=True):
-    listing: Listing | None
-    origin: str
-    more: bool = False  # whether the process can go on with another link; as below
-
-
-class Fetched(msgspec.Struct, frozen=True, tag=True):
-    name: str  # of the file in the folder
-    title: str
-    more: bool = False
-
-
-class Failed(msgspec.Struct, frozen=True, tag=True):
-    again: bool  # whether it may succeed later
-    text: str
-    more: bool = False
-
-
-Answer = Received | Looked | Fetched | Failed
+_REPORT_EVERY: Final = 0.5  # seconds
+_SLACK: Final = 1 << 20  # bytes that a file may exceed its limit by, so that the limit's own sentence comes first
 
 
 def main() -> None:
@@ -72,11 +38,9 @@ def main() -> None:
         signal.signal(stop, signal.SIG_IGN)  # the parent decides when we end
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # out of reach of any library that prints
-    # libcurl's connections are none that the guard sees, so yt-dlp must not find it.
-    sys.modules["curl_cffi"] = None  # type: ignore[assignment]  # what the import system takes for "not there"
-    import yt_dlp  # noqa: F401, PLC0415  # takes half a second, of which the order that comes should find nothing
+    from v2t_stream.fetch.link import Fetch  # noqa: PLC0415  # loads yt-dlp, which takes half a second: before an order comes
 
-    gc.freeze()  # so that what is loaded is not looked through after each link
+    gc.freeze()  # what is loaded stays, and need not be searched after each link
     guard = Guard()
     lines: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
@@ -85,14 +49,15 @@ def main() -> None:
         order = msgspec.json.decode(line, type=Order)
         _limit(order.settings)
         guard.turn_to(order.url, order.settings.allow_addresses)
-        line = _fetch(order, lines, answers, last=not left)
+        fetch = Fetch(order.url, Path(order.folder), order.settings, place=order.place, limit=order.limit)
+        line = _fetch(fetch, lines, _Reporting(fetch, answers, last=not left))
 
 
 def _limit(settings: Settings) -> None:
-    """What the process may take in all, for what no limit of yt-dlp's covers."""
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)  # which stays, as the next link may be allowed more
+    """Limit what the process may take, for all that no limit of yt-dlp covers."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)  # keep the hard limit: the next link may be allowed more
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(settings.max_bytes) + _SLACK, most))
-    if sys.platform == "linux":  # elsewhere it is not heeded
+    if sys.platform == "linux":  # other systems ignore it
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
 
@@ -102,32 +67,30 @@ def _listen(lines: SimpleQueue[bytes]) -> None:
     os._exit(0)
 
 
-def _fetch(order: Order, lines: SimpleQueue[bytes], answers: IO[bytes], *, last: bool) -> bytes:
-    """Do what is ordered; returns the order that follows."""
-    fetch = Fetch(order.url, Path(order.folder), order.settings, place=order.place, limit=order.limit)
-    telling = _Telling(fetch, answers, last=last)
-    telling.tell(fetch.look, lambda: Looked(fetch.listing, fetch.origin))
+def _fetch(fetch: "Fetch", lines: SimpleQueue[bytes], reporting: "_Reporting") -> bytes:
+    """Do what was ordered; returns the next order."""
+    reporting.run(fetch.look, lambda: Looked(fetch.listing, fetch.origin))
     line = lines.get()
     if line:
         return line
-    telling.tell(fetch.download, lambda: Fetched(fetch.media.path.name, fetch.media.title))
+    reporting.run(fetch.download, lambda: Fetched(fetch.media.path.name, fetch.media.title))
     return lines.get()
 
 
-class _Telling:
-    """The steps of a fetch, and what the parent hears of it."""
+class _Reporting:
+    """Runs the steps of a fetch, and reports to the parent."""
 
-    def __init__(self, fetch: Fetch, answers: IO[bytes], *, last: bool) -> None:
-        self._fetch = fetch
+    def __init__(self, fetch: "Fetch", answers: IO[bytes], *, last: bool) -> None:
+        self._transfer = fetch.transfer
         self._answers = answers
         self._last = last
         self._ended = threading.Event()
 
-    def tell(self, step: Callable[[], None], done: Callable[[], Looked | Fetched]) -> None:
-        """Run the step and write how far it is, then what came of it; ends the process where no more can follow."""
+    def run(self, step: Callable[[], None], done: Callable[[], Looked | Fetched]) -> None:
+        """Run the step and report its progress, then its outcome; ends the process if no other step can follow."""
         self._ended.clear()
-        telling = threading.Thread(target=self._tell_of_progress)
-        telling.start()
+        progress = threading.Thread(target=self._report_progress)
+        progress.start()
         answer: Looked | Fetched | Failed
         try:
             step()
@@ -135,18 +98,18 @@ class _Telling:
         except (Reject, Retry) as error:
             answer = Failed(isinstance(error, Retry), str(error))
         self._ended.set()
-        telling.join()
+        progress.join()
         more = not self._last and _is_clean()
         self._write(msgspec.structs.replace(answer, more=more))
         if not more and not isinstance(answer, Looked):
             os._exit(0)  # whatever threads and connections are left
 
-    def _tell_of_progress(self) -> None:
-        told = 0
-        while not self._ended.wait(_TELL_EVERY):
-            if self._fetch.received != told:
-                told = self._fetch.received
-                self._write(Received(told, self._fetch.expected))
+    def _report_progress(self) -> None:
+        reported = 0
+        while not self._ended.wait(_REPORT_EVERY):
+            if self._transfer.received != reported:
+                reported = self._transfer.received
+                self._write(Received(reported, self._transfer.expected))
 
     def _write(self, answer: Answer) -> None:
         try:
@@ -157,8 +120,8 @@ class _Telling:
 
 
 def _is_clean() -> bool:
-    """Whether nothing is left running of what was fetched, which could take the next link for its own."""
-    gc.collect()  # what a download that failed has left open: else it would hold its disk space
+    """Whether no thread of this link is still running, which could act on the next one."""
+    gc.collect()  # closes what a failed download left open, which would hold its disk space
     return threading.active_count() == _OWN_THREADS
 
 

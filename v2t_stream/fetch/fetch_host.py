@@ -1,8 +1,8 @@
-"""Links in processes apart, with limits.
+"""Fetches links in separate processes, with limits.
 
-So yt-dlp, which reads what strangers send, can be guarded (guard.py), loses its hold of memory and threads with its
-end, and can be ended: nothing else stops a server that sends a byte now and then. As it takes a second of a core to
-load, a process whose link came to an end of its own fetches the next one.
+yt-dlp reads what strangers send. In a process of its own it can be guarded (guard.py), gives back its memory and
+threads when it ends, and can be killed: nothing else stops a server that sends a byte now and then. It takes a second
+of a core to load, so a process whose link ended cleanly fetches the next one.
 """
 
 import asyncio
@@ -19,17 +19,19 @@ from typing import Final
 import msgspec
 
 from v2t_stream.errors import Reject, Retry
-from v2t_stream.fetch.fetch_child import Answer, Failed, Fetched, Looked, Order, Received
-from v2t_stream.fetch.link import Listing, Media
+from v2t_stream.fetch.media import Listing, Media
+from v2t_stream.fetch.messages import Answer, Failed, Fetched, Looked, Order, Received
 from v2t_stream.settings import Settings
 from v2t_stream.text import without_secrets
 
-_UNHURRIED: Final = 10.0  # seconds from the start without a link: the other stages and the engine need the cores more
-_LOOKING: Final = 900.0  # seconds until it must be known what a link leads to; long lists take minutes
-_SLOW: Final = 300.0  # seconds in which a download must get on,
-_LEAST: Final = 256 << 10  # by so many bytes: what comes slower would take longer than to listen to it
-_LONGEST: Final = 64 << 20  # bytes of one answer, as of a list of 10,000 entries
-# Of the environment: what programs, Python and libraries for the network go by; no passwords, no keys.
+_UNHURRIED: Final = (
+    10.0  # seconds after the start, if no link comes: until then the other stages and the engine need the cores more
+)
+_LOOKING: Final = 900.0  # seconds to find out what a link leads to; long lists take minutes
+_SLOW: Final = 300.0  # seconds in which a download must bring
+_LEAST: Final = 256 << 10  # bytes: anything slower takes longer to download than to play
+_LONGEST: Final = 64 << 20  # bytes of one answer, such as a list of 10,000 entries
+# What the process gets of the environment: what programs, Python and network libraries need; no passwords, no keys.
 _PASSED: Final = ("HOME", "LANG", "PATH", "REQUESTS_CA_BUNDLE", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH")
 _PASSED_GROUPS: Final = ("LC_", "PYTHON", "SSL_CERT_", "XDG_")
 
@@ -37,7 +39,7 @@ _decode = msgspec.json.Decoder(Received | Looked | Fetched | Failed).decode
 
 
 class FetchHost:
-    """Has one process idle for the next link; where several links come at once, the others start theirs."""
+    """Keeps one idle process for the next link; if several links come at once, the others start their own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -49,7 +51,7 @@ class FetchHost:
     async def fetching(
         self, url: str, folder: Path, *, place: int | None = None, limit: int | None = None
     ) -> AsyncIterator["Fetching"]:
-        """What `url` leads to. `place` and `limit`: as for v2t_stream.fetch.link.Fetch."""
+        """Fetch what `url` leads to. `place` and `limit`: see v2t_stream.fetch.link.Fetch."""
         known = msgspec.structs.replace(self._settings, nats_url="", minio_access_key="", minio_secret_key="")
         order = Order(url=url, folder=str(folder), settings=known, place=place, limit=limit)
         self._quiet.cancel()
@@ -65,7 +67,7 @@ class FetchHost:
                 await _end(process)
 
     async def close(self) -> None:
-        """End the process that idles."""
+        """End the idle process."""
         self._closed = True
         self._quiet.cancel()
         if idle := self._taken():
@@ -75,17 +77,17 @@ class FetchHost:
         self._idle = asyncio.create_task(_started())
 
     def _taken(self) -> asyncio.Task[Process] | None:
-        """The process that idles, which is nobody else's then; None where there is none that lives."""
+        """The idle process, which from now on belongs to the caller; None if none is alive."""
         idle, self._idle = self._idle, None
         if idle and idle.done() and (idle.exception() or idle.result().returncode is not None):
-            return None  # and is not to be killed: its number may be another's by now
+            return None  # and must not be killed: its pid may belong to another process by now
         return idle
 
 
 class Fetching:
-    """One link in its process. `look` and `download` say how far they are, and raise Reject or Retry.
+    """One link in its process. `look` and `download` yield their progress, and raise Reject or Retry.
 
-    After `look`, `listing` or `origin` is set, after `download` `media`: as for v2t_stream.fetch.link.Fetch.
+    `look` sets `listing` or `origin`, `download` sets `media`: see v2t_stream.fetch.link.Fetch.
     """
 
     media: Media
@@ -93,15 +95,15 @@ class Fetching:
     def __init__(self, order: Order) -> None:
         self._order = order
         self._url = without_secrets(order.url)  # for people
-        self.more = False  # whether its process can go on with another link
+        self.more = False  # whether its process can take another link
         self.listing: Listing | None = None
         self.origin = ""
 
     async def begin(self, idle: asyncio.Task[Process] | None) -> None:
-        """Have the process that was idle, or else one of its own."""
+        """Take the idle process, or start one."""
         self._was_idle = idle is not None
         self.starting = idle or asyncio.create_task(_started())
-        self._process = await asyncio.shield(self.starting)  # else a cancellation would lose it
+        self._process = await asyncio.shield(self.starting)  # a cancellation must not lose the process
 
     async def look(self) -> AsyncGenerator[Received]:
         order = msgspec.json.encode(self._order)
@@ -112,12 +114,12 @@ class Fetching:
             if not self._was_idle:
                 raise
             await _end(self._process)
-            await self.begin(None)  # as that one died before this link, or of what those before had left in it
+            await self.begin(None)  # the idle process had died, or an earlier link had left something fatal in it
             async for received in self._step(order):
                 yield received
 
     async def download(self) -> AsyncGenerator[Received]:
-        """Get what `look` has found."""
+        """Download what `look` found."""
         async for received in self._step(b""):
             yield received
 
@@ -125,9 +127,9 @@ class Fetching:
         self.more = False
         looking = bool(order)
         begun = since = time.monotonic()
-        mark = 0  # bytes received then
+        mark = 0  # bytes received at `since`
         assert self._process.stdin is not None  # noqa: S101  for the type checker: it is a pipe
-        with contextlib.suppress(ConnectionError):  # its end is told below
+        with contextlib.suppress(ConnectionError):  # the process is gone: reading its answer says so
             self._process.stdin.write(order + b"\n")
             await self._process.stdin.drain()
         while True:
@@ -150,7 +152,7 @@ class Fetching:
                     raise Retry(text) if again else Reject(text)
 
     async def _answer(self, patience: float) -> Answer | None:
-        """The next answer; None where none came in so many seconds."""
+        """The next answer; None if none came within `patience` seconds."""
         assert self._process.stdout is not None  # noqa: S101  for the type checker: it is a pipe
         try:
             async with asyncio.timeout(patience):  # wait_for may lose a cancellation that comes with the line
@@ -169,8 +171,8 @@ class Fetching:
     def _late(self, begun: float, *, looking: bool) -> Reject | Retry:
         if looking:
             return Retry(
-                f"{self._url} did not tell in {_LOOKING / 60:g} minutes what it leads to: try again later, a long list "
-                "with a limit"
+                f"{self._url} did not show within {_LOOKING / 60:g} minutes what it leads to: try again later, and "
+                "submit a long list with a limit"
             )
         longest = self._order.settings.max_download_time
         if time.monotonic() - begun >= longest:
@@ -178,11 +180,11 @@ class Fetching:
                 f"{self._url} takes longer to download than the {longest / 3600:g} hours allowed: raise "
                 "V2T_MAX_DOWNLOAD_TIME (seconds)"
             )
-        return Retry(f"{self._url} sends next to nothing for {_SLOW / 60:g} minutes: try again later")
+        return Retry(f"{self._url} has sent next to nothing for {_SLOW / 60:g} minutes: try again later")
 
 
 class _Died(Retry):
-    """The process of a link ended before its answer."""
+    """The process ended before it answered."""
 
 
 async def _started() -> Process:
@@ -197,7 +199,7 @@ async def _started() -> Process:
         stdout=PIPE,
         env=passed,
         limit=_LONGEST,
-        start_new_session=True,  # out of reach of the terminal's Ctrl-C, and killed with what it started
+        start_new_session=True,  # so that Ctrl-C does not reach it, and it can be killed together with what it started
     )
 
 

@@ -135,14 +135,14 @@ class ModelFolder:
                     freed += each.size
             if freed < excess:
                 raise Retry(
-                    f"the models in use and this one would take {_size(limit + excess - freed)}, and V2T_MODELS_BYTES "
-                    f"allows {_size(limit)}: raise it",
+                    f"the models in use and this one would take {amount(limit + excess - freed)}, and V2T_MODELS_BYTES "
+                    f"allows {amount(limit)}: raise it",
                     _BUSY_DELAY,
                 )
             if (free := shutil.disk_usage(self._root).free + freed) < missing:
                 raise Retry(
-                    f"{_size(missing)} are missing of the model, and the disk of {self._root} has {_size(free)} left: "
-                    "free some there, as with v2t models rm",
+                    f"the model needs {amount(missing)} more, and the disk of {self._root} has {amount(free)} left: "
+                    "free some there, for example with v2t models rm",
                     _BUSY_DELAY,
                 )
             for other in leaving:
@@ -166,5 +166,5 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _size(size: int) -> str:
+def amount(size: int) -> str:
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -1,7 +1,8 @@
-"""Models from the Hugging Face Hub, or what answers at HF_ENDPOINT.
+"""Models from the Hugging Face Hub, or from the server that HF_ENDPOINT names.
 
-Not by its client's snapshot_download, which throws away the part of a file that has arrived when it is ended, and does
-not look at what arrived; but by the same client's steps, so that its logins, proxies and settings hold.
+The client's own snapshot_download throws away a partial file when it is cancelled, and does not check what arrived. So
+this takes the same steps one by one, and the client's logins, proxies and settings still apply. One of them is private:
+see _download.
 """
 
 import fnmatch
@@ -75,27 +76,38 @@ class HubModel:
         return cls(origin, address, info.sha or "", files)
 
     def _fetch(self, file: Wanted, sink: "_Sink") -> None:
-        from huggingface_hub import constants, hf_hub_url  # noqa: PLC0415  as above
-        from huggingface_hub.file_download import http_get  # noqa: PLC0415  as above
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # noqa: PLC0415  as above; documented as theirs
-            build_hf_headers,
-            disable_progress_bars,
-        )
+        from huggingface_hub import hf_hub_url  # noqa: PLC0415  as above
 
-        disable_progress_bars()
-        constants.DOWNLOAD_CHUNK_SIZE = _BLOCK
         try:
-            http_get(
-                hf_hub_url(self._repository, file.name, revision=self.revision or None),
-                sink,  # type: ignore[arg-type]  # of a file it needs these methods alone
-                resume_size=sink.tell(),
-                expected_size=file.size,
-                headers=build_hf_headers(),
-            )
+            _download(hf_hub_url(self._repository, file.name, revision=self.revision or None), file.size, sink)
         except Exception as error:
             if error is sink.failure:
                 raise
             raise SourceFailed(f"{file.name} broke off: {_innermost(error)}") from error
+
+
+def _download(url: str, size: int, sink: "_Sink") -> None:
+    """Download the rest of a file of `size` bytes.
+
+    Private in huggingface_hub: http_get, what it asks of the file it writes to, and that DOWNLOAD_CHUNK_SIZE is read at
+    each call. Read in version 2.4.0; pyproject.toml caps the version.
+    """
+    from huggingface_hub import constants  # noqa: PLC0415  as above
+    from huggingface_hub.file_download import http_get  # noqa: PLC0415  as above
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # noqa: PLC0415  as above; documented as theirs
+        build_hf_headers,
+        disable_progress_bars,
+    )
+
+    disable_progress_bars()
+    constants.DOWNLOAD_CHUNK_SIZE = _BLOCK
+    http_get(
+        url,
+        sink,  # type: ignore[arg-type]  # it needs no more of a file than these methods
+        resume_size=sink.tell(),
+        expected_size=size,
+        headers=build_hf_headers(),
+    )
 
 
 class _Sink:

@@ -17,6 +17,7 @@ from schemas.chunks import SAMPLE_RATE
 from schemas.options import DEMO_MODEL, Request
 from schemas.transcript import Segment, Word
 from v2t_stream.errors import Reject
+from v2t_stream.host import whispercpp
 from v2t_stream.models import is_path
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
@@ -40,14 +41,12 @@ _log = logging.getLogger(__name__)
 class WhisperCpp:
     """One model of whisper.cpp. See the protocol, v2t_stream.transcription.transcriber.Transcriber.
 
-    It uses pywhispercpp's binding directly, as the class Model there keeps the settings of one call for the next, and
-    gives access to neither tokens nor languages.
+    It uses the binding of pywhispercpp, because the public class Model keeps the settings of one call for the next, and
+    shows neither tokens nor languages.
     """
 
     def __init__(self, *, model: str, device: str, threads: int) -> None:
-        import _pywhispercpp  # noqa: PLC0415  heavy: only in the process that computes
-
-        self._engine = _pywhispercpp
+        self._engine = whispercpp.binding()
         self._file = _find(model)
         self._name = self._file.name
         self._header = _Header.read(self._file)

@@ -1,26 +1,26 @@
-"""From processes to machines: a row for each that transcribes, and for each node that does not."""
+"""From processes to machines: a row for each process that transcribes, and one for each node without one."""
 
 from collections.abc import Iterable
 from itertools import groupby
 from typing import NamedTuple
 
-from tui.nodes import Seen
+from tui.state.nodes import Seen
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.progress import clock
 from v2t_stream.text import one_line
 from v2t_stream.topology.stages import STAGES
 
-_LOOK_LOST = 5.0  # seconds without a word
+_LOOK_LOST = 5.0  # seconds without a sign of life
 
 
 class Machine(NamedTuple):
-    """One node, with the process that transcribes there; a node with several of those is several rows."""
+    """One node and the process that transcribes there; a node with several of those has several rows."""
 
     key: str
     node: str
-    info: NodeInfo  # of the process that transcribes, or of another
-    stages: str  # that run there
-    trouble: str  # of its stages, in words
+    info: NodeInfo  # of the process that transcribes; without one, of another
+    stages: str  # what runs there
+    trouble: str  # what is wrong with its stages, as a sentence
     speeds: list[float]
     seen_at: float  # by the monotonic clock
     is_alive: bool
@@ -36,14 +36,14 @@ class Machine(NamedTuple):
     @property
     def note(self) -> str:
         if not self.is_alive:
-            return "it is gone, without having said so: a chunk it had goes to others within half a minute"
-        up = f"{self.info.state or 'at work'} · up {clock(self.info.uptime)} · version {self.info.version}"
+            return "stopped responding: any chunk it had goes to another node within half a minute"
+        up = f"{self.info.state or 'working'} · up {clock(self.info.uptime)} · version {self.info.version}"
         error = f" · last error: {one_line(self.info.last_error, 200)}" if self.info.last_error else ""
         return self.trouble or up + error
 
 
 def machines(seen: Iterable[Seen]) -> list[Machine]:
-    """By name. `seen`: the latest first looked at is the present."""
+    """The machines, by name; the latest look counts as the present."""
     ordered = sorted(seen, key=lambda one: one.info.key)
     latest = max((one.at for one in ordered), default=0.0)
     found: list[Machine] = []

@@ -1,10 +1,10 @@
-"""The text of a job as the monitor shows it: what was said, and in its place what is missing, doubtful or to come."""
+"""A job's text as the monitor shows it: the words, and in their place what is missing, doubtful or still to come."""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from schemas.events import ChunkDone
-from tui.timeline import Kind, Stretch
+from tui.state.timeline import Kind, Stretch
 from v2t_stream.jobs.formats import UNHEARD, end_of
 from v2t_stream.jobs.progress import clock
 from v2t_stream.jobs.state import Job
@@ -12,13 +12,13 @@ from v2t_stream.text import one_line
 
 
 class Entry(NamedTuple):
-    """What the cursor stands on: a segment, what is missing or doubtful, or chunks that are still to come."""
+    """What the cursor can stand on: a segment, something missing or doubtful, or chunks still to come."""
 
     chunk: int
     place: int  # among the entries of its chunk
     start: float
     text: str
-    kind: Kind | Literal["said", "doubtful", "doubt", "unheard", "end"]  # a doubt is about the words beside it
+    kind: Kind | Literal["said", "doubtful", "doubt", "unheard", "end"]  # a doubt is about the words next to it
     node: str = ""
 
     @property
@@ -27,18 +27,18 @@ class Entry(NamedTuple):
 
     @property
     def is_missing(self) -> bool:
-        """Whether words should be here that another try may give."""
+        """Whether words are missing here that a retry may bring."""
         return self.kind in ("gap", "unheard")
 
 
 class Words:
-    """The entries of a job; those of a chunk are made once."""
+    """Makes the entries of a job, those of each chunk once."""
 
     def __init__(self) -> None:
         self._of_chunk: dict[int, tuple[ChunkDone, list[Entry]]] = {}
 
     def entries(self, job: Job, found: list[Stretch]) -> list[Entry]:
-        """The job's text as far as it is there, with what is missing in its place."""
+        """The job's text as far as it goes, with what is missing in its place."""
         entries: list[Entry] = []
         chunks = job.chunks
         for stretch in found:
@@ -63,14 +63,14 @@ def _entries(chunk: ChunkDone) -> Iterator[Entry]:
 
 
 def _found(chunk: ChunkDone) -> Iterator[tuple[float, str, Literal["gap", "unheard", "doubt", "doubtful", "said"]]]:
-    """The start, text and kind of all there is to say of a chunk."""
+    """Start, text and kind of everything there is to show of a chunk."""
     if chunk.error:
         text = f"chunk {chunk.n} is missing, to {clock(chunk.end)}: {one_line(chunk.error)}"
         yield chunk.start, text, "gap"
     for speech in chunk.unheard:
         yield speech.start, f"{UNHEARD}, to {clock(speech.end)}", "unheard"
     for doubt in chunk.doubtful:
-        yield doubt.start, f"perhaps never said, to {clock(doubt.end)}: {one_line(doubt.reason)}", "doubt"
+        yield doubt.start, f"possibly never said, to {clock(doubt.end)}: {one_line(doubt.reason)}", "doubt"
     for segment in chunk.segments:
         is_doubtful = any(doubt.start < segment.end and segment.start < doubt.end for doubt in chunk.doubtful)
         yield segment.start, one_line(segment.text, 10_000), "doubtful" if is_doubtful else "said"
@@ -78,7 +78,7 @@ def _found(chunk: ChunkDone) -> Iterator[tuple[float, str, Literal["gap", "unhea
 
 def _pending(stretch: Stretch) -> str:
     if stretch.kind == "working":
-        return f"chunk {stretch.first} is in work on {one_line(stretch.node)} …"
+        return f"chunk {stretch.first} is in progress on {one_line(stretch.node)} …"
     if stretch.first == stretch.last:
-        return f"chunk {stretch.first} waits …"
-    return f"chunks {stretch.first} to {stretch.last} wait …"
+        return f"chunk {stretch.first} is waiting …"
+    return f"chunks {stretch.first} to {stretch.last} are waiting …"

@@ -1,4 +1,4 @@
-"""A table of any length that draws only what is visible. Textual's DataTable is too slow for many changes a second."""
+"""A table of any length that draws only what is visible: Textual's DataTable is too slow for many changes a second."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, NamedTuple
@@ -9,11 +9,11 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.cells import Cell, cell, fitted
-from tui.look import look
+from tui.widgets.cells import Cell, cell, fitted
+from tui.widgets.cursor import MOVES, CursorView
+from tui.widgets.look import look
 
 _GAP: Final = 1  # columns between two cells
 _DRAWN: Final = 500  # rows
@@ -23,20 +23,18 @@ class Column(NamedTuple):
     """One column of a table."""
 
     name: str
-    width: int  # columns of the terminal; of a flexible one the least
+    width: int  # in columns of the terminal; of a flexible one the least
     right: bool = False
-    flexible: bool = False  # shares what the others leave
-    least: int = 0  # width of the table from which on it is shown
+    flexible: bool = False  # shares the room that the others leave
+    least: int = 0  # it is shown if the table is at least this wide
 
 
-class Table(ScrollView, can_focus=True):
-    """Rows known by a key; the cursor stays with its key while rows come, go and change places."""
+class Table(CursorView):
+    """Each row has a key; the cursor stays with its key while rows come, go and change places."""
 
     DEFAULT_CSS = "Table { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "up", show=False),
-        Binding("down,j", "move(1)", "down", show=False),
-        Binding("pageup", "page(-1)", "page up", show=False),
+        *MOVES,
         Binding("pagedown", "page(1)", "page down", show=False),
         Binding("home,g", "jump(0)", "first", show=False),
         Binding("end,G", "jump(-1)", "last", show=False),
@@ -47,7 +45,7 @@ class Table(ScrollView, can_focus=True):
         """The cursor is on another row."""
 
     class Opened(Message):
-        """The row was chosen by Enter or by the mouse."""
+        """The row was chosen, with Enter or the mouse."""
 
         def __init__(self, table: "Table", key: str) -> None:
             self.table = table
@@ -67,30 +65,27 @@ class Table(ScrollView, can_focus=True):
         opens: bool = True,
         id: str | None = None,  # noqa: A002  # Textual's name
     ) -> None:
-        """`cells`: what stands in the row of this key in the column of this name, which is so many columns wide.
+        """`cells`: given the key of a row, the name of a column and its width, what stands there.
 
-        `opens`: whether something is behind a row.
+        `opens`: whether a row can be opened.
         """
         super().__init__(id=id)
         self._columns = columns
         self._cells = cells
         self._opens = opens
         self._keys: Sequence[str] = ()
-        self._at = 0  # the row with the cursor
-        self._across = -1  # the width for which `_widths` was made
-        self._widths: list[tuple[Column, int]] = []
-        # What was drawn of a row, as most are the same in the next picture. Textual keeps what it makes of a strip.
+        # The last drawing of each row: most do not change from one picture to the next, and Textual caches by strip.
         self._drawn: dict[str, tuple[tuple[list[tuple[Cell, Column, int]], Style], Strip]] = {}
         self.sorted_by = ""
         self.descending = False
 
     @property
     def selected(self) -> str | None:
-        """The key of the row with the cursor; None where there is no row."""
+        """The key of the row with the cursor; None if there are no rows."""
         return self._keys[self._at] if self._keys else None
 
     def show(self, keys: Sequence[str]) -> None:
-        """Show these rows in this order, as they are now."""
+        """Show the rows with these keys, in this order."""
         selected = self.selected
         before = self._at
         self._keys = keys
@@ -100,7 +95,7 @@ class Table(ScrollView, can_focus=True):
             except ValueError:
                 self._at = max(0, min(before, len(keys) - 1))
             top, height = self.scroll_offset.y, max(1, self.size.height - 1)
-            # Rows that come in above must not move away what is being read; at the very top they are to be seen.
+            # New rows above must not push away what is being read; at the very top they should be seen.
             if top or self._at >= height:
                 self.set_scroll(None, max(0, min(top + self._at - before, len(keys) + 1 - height)))
         size = Size(self.size.width, len(keys) + 1)
@@ -111,15 +106,13 @@ class Table(ScrollView, can_focus=True):
             self.post_message(self.Moved())
 
     def select(self, key: str) -> None:
-        """Put the cursor on the row of `key`, where there is one."""
+        """Put the cursor on the row of `key`, if it is there."""
         if key in self._keys:
-            self._go(self._keys.index(key))
+            self.move_to(self._keys.index(key))
 
     def widths(self) -> list[tuple[Column, int]]:
-        """The columns that are shown, with the widths they have now."""
+        """The columns that are shown, and how wide each is now."""
         across = self.scrollable_content_region.width
-        if across == self._across:
-            return self._widths
         shown = [column for column in self._columns if across >= column.least]
         left = across - sum(column.width + _GAP for column in shown) - _GAP
         flexible = [column for column in shown if column.flexible]
@@ -165,7 +158,11 @@ class Table(ScrollView, can_focus=True):
 
     # -- moving
 
-    def _go(self, at: int) -> None:
+    @property
+    def count(self) -> int:
+        return len(self._keys)
+
+    def move_to(self, at: int) -> None:
         at = max(0, min(at, len(self._keys) - 1))
         if at != self._at:
             self._at = at
@@ -178,14 +175,8 @@ class Table(ScrollView, can_focus=True):
             self.scroll_to(y=at - height + 1, animate=False)
         self.refresh()
 
-    def action_move(self, rows: int) -> None:
-        self._go(self._at + rows)
-
     def action_page(self, pages: int) -> None:
-        self._go(self._at + pages * max(1, self.size.height - 2))
-
-    def action_jump(self, to: int) -> None:
-        self._go(to if to >= 0 else len(self._keys) - 1)
+        self.move_to(self._at + pages * max(1, self.size.height - 2))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  # Textual's
         return self._opens or action != "open"
@@ -205,7 +196,7 @@ class Table(ScrollView, can_focus=True):
         if at >= len(self._keys):
             return
         was = self._at
-        self._go(at)
+        self.move_to(at)
         if self._opens and (at == was or event.chain > 1):
             self.action_open()
 
@@ -215,9 +206,3 @@ class Table(ScrollView, can_focus=True):
             if left <= x < left + size:
                 self.post_message(self.HeaderClicked(column.name))
             left += size + _GAP
-
-    def on_focus(self) -> None:
-        self.refresh()
-
-    def on_blur(self) -> None:
-        self.refresh()

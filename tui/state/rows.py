@@ -1,4 +1,4 @@
-"""The rows of the table of jobs: what each shows, in which order, and which are wanted."""
+"""The rows of the table of jobs: what each shows, their order, and which match."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -13,7 +13,7 @@ _STATES: Final[tuple[State, ...]] = get_args(State)
 
 
 class Row(NamedTuple):
-    """One job as the table shows it; of a list, what its entries have come to."""
+    """One job as the table shows it; for a list, the sum of its entries."""
 
     id: str
     state: State
@@ -23,21 +23,21 @@ class Row(NamedTuple):
     duration: float | None  # seconds
     shares: Shares
     done: int  # chunks, or entries of a list
-    cut: int  # so many there are, as far as is known
-    growing: bool  # whether there may be more of them
-    missing: int  # of those that are done: gaps, or entries that failed
-    falls_short: bool  # it, or an entry of it, completed with less than all words
+    cut: int  # how many there are, as far as is known
+    growing: bool  # whether there may be more
+    missing: int  # of those done: gaps, or entries that failed
+    falls_short: bool  # it, or one of its entries, completed with words missing
     speed: float | None  # times real time
     eta: float | None  # seconds
     started_at: float | None  # Unix seconds
     ended_at: float | None
     length: int  # entries of a list; 0 for other jobs
-    haystack: str  # what is searched, in small letters
+    haystack: str  # what a search looks in, in lower case
     tab: Tab
 
 
 def row(job: Job) -> Row:
-    """The same whether the job was watched from its start or not: its chunks count only until it is completed."""
+    """The same whether or not the job was watched from its start: chunks count only until it is completed."""
     language = (job.completed.language if job.completed else job.language and job.language.language) or ""
     language = language or job.options.language or ""
     length = job.listed.children if job.listed else 0
@@ -85,7 +85,7 @@ def _tab(state: State) -> Tab:
 
 
 def _speed(job: Job) -> float | None:
-    """Of a completed job: from the end of its download to its transcript."""
+    """The speed of a completed job, from the end of its download to its transcript."""
     begun = job.downloaded_at
     if begun is None or not job.ended_at or not job.duration or job.ended_at <= begun:
         return None
@@ -108,7 +108,7 @@ ORDERS: Final = tuple(_ORDER)
 
 
 def ordered(rows: Iterable[Row], by: str, *, descending: bool) -> list[Row]:
-    """By one of ORDERS; what is equal, the latest first."""
+    """Sorted by one of ORDERS; among equals the latest first."""
     latest = sorted(rows, key=lambda row: row.started_at or 0.0, reverse=True)
     if by == "age":
         return latest[::-1] if descending else latest
@@ -116,7 +116,7 @@ def ordered(rows: Iterable[Row], by: str, *, descending: bool) -> list[Row]:
 
 
 def wanted(rows: Iterable[Row], tab: Tab, text: str) -> list[Row]:
-    """Those of a tab in which each word of `text` stands."""
+    """The rows of a tab that contain every word of `text`."""
     words = text.lower().split()
     if tab == "all" and not words:
         return list(rows)

@@ -1,4 +1,4 @@
-"""Where the chunks of a job lie in its media, and who has done, does or will do each: pure functions."""
+"""Where the chunks of a job lie in its media, and which node has each: pure functions."""
 
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
@@ -9,18 +9,18 @@ Kind = Literal["done", "gap", "working", "waiting"]
 
 
 class Stretch(NamedTuple):
-    """The place of one chunk, or of several that wait one behind the other."""
+    """The place of one chunk, or of several in a row that wait."""
 
     first: int  # the chunk's number
     last: int
-    start: float  # seconds of the media; of what waits, as far as its neighbours tell
+    start: float  # seconds of the media; for waiting chunks estimated from their neighbours
     end: float
     kind: Kind
     node: str = ""
 
 
 def stretches(job: Job, working: Mapping[int, str]) -> list[Stretch]:
-    """All chunks that are known to exist, in their order. `working`: who has which of them in work."""
+    """All known chunks in their order. `working`: the node of each chunk in progress."""
     found: list[Stretch] = []
     waiting: list[int] = []
     end = 0.0  # of the chunk before
@@ -40,7 +40,7 @@ def stretches(job: Job, working: Mapping[int, str]) -> list[Stretch]:
 
 
 def _spread(waiting: list[int], start: float, end: float, working: Mapping[int, str]) -> Iterator[Stretch]:
-    """The chunks between two that are done: of about the same length, as nobody has told yet where they lie."""
+    """The chunks between two that are done; as nobody knows yet where they lie, all get the same length."""
     if not waiting:
         return
     each = (end - start) / len(waiting)
@@ -60,9 +60,9 @@ def _spread(waiting: list[int], start: float, end: float, working: Mapping[int, 
 
 
 def columns(found: list[Stretch], duration: float, width: int) -> list[Stretch | None]:
-    """What to show of the media in each of `width` columns; None for silence and what is not cut yet.
+    """What to show of the media in each of `width` columns; None for silence, and for what is not cut yet.
 
-    Of several in one column the worst is shown, so that no gap is missed.
+    If several chunks share a column, it shows the worst, so that no gap is hidden.
     """
     order: tuple[Kind, ...] = ("done", "waiting", "working", "gap")
     shown: list[Stretch | None] = [None] * width

@@ -40,7 +40,7 @@ LIGHT: Final = Theme(
     variables={"footer-key-foreground": "#2f5fc4", "footer-background": "#f0f1f4"},
 )
 
-# Of about the same brightness, and in an order in which neighbours differ.
+# About equally bright, and ordered so that neighbours differ.
 _NODES_DARK: Final = ("#7aa2f7", "#9ece6a", "#e0af68", "#bb9af7", "#7dcfff", "#f7a8c4", "#73daca", "#c0caf5")
 _NODES_LIGHT: Final = ("#2f5fc4", "#3d7a2b", "#8f5f00", "#7a3fb0", "#007a99", "#b03a70", "#0f7a68", "#4a5270")
 
@@ -48,7 +48,7 @@ _LOOKS: dict[str, "Look"] = {}  # by the theme's name
 
 
 class Look(NamedTuple):
-    """Styles without a background, but for `cursor`, `track` and `match`."""
+    """Styles; only `cursor`, `cursor_away` and `match` have a background."""
 
     plain: Style
     dim: Style
@@ -58,9 +58,9 @@ class Look(NamedTuple):
     warn: Style
     bad: Style
     header: Style
-    cursor: Style  # where the widget has the focus
+    cursor: Style  # while the widget has the focus
     cursor_away: Style
-    track: Style  # what a bar has not filled yet
+    track: Style  # the unfilled part of a bar
     match: Style
     nodes: tuple[Style, ...]
 
@@ -76,7 +76,7 @@ class Look(NamedTuple):
 
 
 def look(app: App[object]) -> Look:
-    """The styles of the theme in use, also of one that is not ours."""
+    """The styles of the theme in use, which need not be one of ours."""
     if app.theme not in _LOOKS:
         _LOOKS[app.theme] = _made(app.theme_variables, dark=app.current_theme.dark)
     return _LOOKS[app.theme]

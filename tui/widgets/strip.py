@@ -1,4 +1,4 @@
-"""The timeline of a job's media in one line, coloured by node and state, and who is which colour."""
+"""The timeline of a job's media in one line, coloured by node and state, and a legend of the nodes."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,15 +8,15 @@ from rich.style import Style
 from rich.text import Text
 from textual.widget import Widget
 
-from tui.look import Look, look
-from tui.timeline import Kind, Stretch, columns
+from tui.state.timeline import Kind, Stretch, columns
+from tui.widgets.look import Look, look
 from v2t_stream.text import one_line
 
 _SIGNS: Final[dict[Kind, str]] = {"done": "█", "gap": "×", "working": "▒", "waiting": "░"}
 
 
 class Timeline(Widget):
-    """Two lines: the media from left to right, and the nodes."""
+    """Two lines: the media from left to right, and the legend."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002  # Textual's name
         super().__init__(id=id)
@@ -25,10 +25,10 @@ class Timeline(Widget):
         self._colours: Mapping[str, Style] = {}
         self._done: Mapping[str, int] = {}
 
-    def tell(
+    def show(
         self, found: list[Stretch], duration: float, colours: Mapping[str, Style], done: Mapping[str, int]
     ) -> None:
-        """`duration` in seconds; `colours` and `done`: by node, and how many chunks it has done."""
+        """`duration`: in seconds; `colours`: by node; `done`: how many chunks each node has done."""
         self._found, self._duration, self._colours, self._done = found, duration, colours, done
         self.refresh()
 

@@ -1,4 +1,4 @@
-"""What stands in one cell of a table: pieces of text in styles, fitted to a width."""
+"""The contents of a table's cell: styled pieces of text, fitted to a width."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
 class Piece(NamedTuple):
-    text: str  # of one line
+    text: str  # one line
     style: Style
 
 
@@ -20,12 +20,12 @@ Cell = tuple[Piece, ...]
 
 
 def cell(text: str, style: Style) -> Cell:
-    """Text that may come from outside."""
+    """A cell of text that may come from outside."""
     return (Piece(one_line(text), style),)
 
 
 def fitted(pieces: Cell, width: int, *, right: bool = False) -> list[Segment]:
-    """The pieces in exactly `width` columns, cut off with an ellipsis where they are wider."""
+    """The pieces in exactly `width` columns, cut off with an ellipsis if they are wider."""
     missing = width - sum(cell_len(piece.text) for piece in pieces)
     if missing < 0:
         return _cut(pieces, width)
@@ -49,16 +49,24 @@ def _cut(pieces: Cell, width: int) -> list[Segment]:
 
 
 def bar(share: float, width: int, full: Style, track: Style) -> Cell:
-    """A bar of `width` columns, filled from 0 to 1 in halves of a column: a thick line on a thin one."""
+    """A bar of `width` columns, filled from 0 to 1 in steps of half a column: a thick line on a thin one."""
     whole, half = divmod(round(min(1.0, max(0.0, share)) * width * 2), 2)
     filled = "━" * whole + "╸" * half
     return (Piece(filled, full), Piece("─" * (width - len(filled)), track))
 
 
 def sparkline(values: list[float], width: int) -> str:
-    """The latest `width` values as heights, the highest of them at the top."""
+    """The latest `width` values as heights; the highest reaches the top."""
     shown = values[-width:]
     top = max(shown, default=0.0)
     if not top:
         return "".rjust(width)
     return "".join(_HEIGHTS[min(7, int(value / top * 7.99))] for value in shown).rjust(width)
+
+
+def age(seconds: float) -> str:
+    """How long ago, in the largest unit: 5s, 12m, 3h or 4d."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{max(0.0, seconds):.0f}s"

@@ -1,4 +1,4 @@
-"""The transcript of one job as lines of the screen, of which only the visible ones are drawn."""
+"""The transcript of one job, of which only the visible lines are drawn."""
 
 import re
 from bisect import bisect_right
@@ -13,23 +13,21 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.entries import Entry
-from tui.look import Look, look
+from tui.state.entries import Entry
+from tui.widgets.cursor import MOVES, CursorView
+from tui.widgets.look import Look, look
 from v2t_stream.jobs.progress import clock
 
 _INDENT: Final = 10  # columns for the time
 
 
-class Transcript(ScrollView, can_focus=True):
-    """Follows the end as long as the cursor is there."""
+class Transcript(CursorView):
+    """Follows the end while the cursor is there."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "up", show=False),
-        Binding("down,j", "move(1)", "down", show=False),
-        Binding("pageup", "page(-1)", "page up", show=False),
+        *MOVES,
         Binding("pagedown,space", "page(1)", "page down", show=False),
         Binding("home", "jump(0)", "first", show=False),
         Binding("end", "jump(-1)", "last, and follow", show=False),
@@ -42,9 +40,8 @@ class Transcript(ScrollView, can_focus=True):
         super().__init__()
         self._entries: list[Entry] = []
         self._lines: list[list[str]] = []  # by entry
-        self._tops: list[int] = [0]  # the line on which each entry begins, and the end
+        self._tops: list[int] = [0]  # the line on which each entry begins; last, the number of lines
         self._wrapped: dict[tuple[str, int], list[str]] = {}
-        self._at = 0
         self._follow = True
         self._width = 0
         self._search = ""
@@ -59,7 +56,7 @@ class Transcript(ScrollView, can_focus=True):
         return self._entries
 
     def show(self, found: list[Entry], *, growing: bool) -> None:
-        """Show these entries; the cursor stays on its place in the media, or at the end of what is `growing`."""
+        """Show these entries. The cursor stays at its place in the media, or at the end while the text is `growing`."""
         current = self.current
         if found == self._entries and self._width == self._room:
             return
@@ -131,7 +128,7 @@ class Transcript(ScrollView, can_focus=True):
     # -- search
 
     def search(self, text: str) -> int:
-        """Mark where `text` stands, and go to the next place; how many entries have it."""
+        """Mark `text`, and go to the next entry that has it; returns how many have it."""
         self._search = text
         self.refresh()
         found = self._found()
@@ -146,11 +143,11 @@ class Transcript(ScrollView, can_focus=True):
         return [at for at, entry in enumerate(self._entries) if wanted in entry.text.lower()]
 
     def step(self, step: int) -> None:
-        """Go to the next entry that has what is searched for, or the one before, round the ends."""
+        """Go to the next match, or with -1 to the one before, wrapping around."""
         self._step(self._found(), step)
 
     def step_gap(self) -> None:
-        """Go to the next place where words are missing, round the end."""
+        """Go to the next place where words are missing, wrapping around."""
         self._step([at for at, entry in enumerate(self._entries) if entry.is_missing], 1)
 
     def _step(self, places: list[int], step: int) -> None:
@@ -179,31 +176,23 @@ class Transcript(ScrollView, can_focus=True):
             self.scroll_to(y=bottom - height, animate=False, force=True)
         self.refresh()
 
-    def _move_to(self, at: int) -> None:
+    @property
+    def count(self) -> int:
+        return len(self._entries)
+
+    def move_to(self, at: int) -> None:
         self._follow = at >= len(self._entries) - 1
         self._go(at)
-
-    def action_move(self, entries: int) -> None:
-        self._move_to(self._at + entries)
 
     def action_page(self, pages: int) -> None:
         if self._entries:
             line = self._tops[self._at] + pages * max(1, self.size.height - 1)
-            self._move_to(bisect_right(self._tops, max(0, line)) - 1)
-
-    def action_jump(self, to: int) -> None:
-        self._move_to(to if to >= 0 else len(self._entries) - 1)
+            self.move_to(bisect_right(self._tops, max(0, line)) - 1)
 
     def on_click(self, event: events.Click) -> None:
         place = event.get_content_offset(self)
         if place and (line := self.scroll_offset.y + place.y) < self._tops[-1]:
-            self._move_to(bisect_right(self._tops, line) - 1)
-
-    def on_focus(self) -> None:
-        self.refresh()
-
-    def on_blur(self) -> None:
-        self.refresh()
+            self.move_to(bisect_right(self._tops, line) - 1)
 
 
 def _style(entry: Entry, styles: Look) -> Style:
@@ -220,7 +209,7 @@ def _style(entry: Entry, styles: Look) -> Style:
 
 
 def _folded(text: str, width: int) -> Iterator[str]:
-    """`text` in lines of at most `width` columns, broken between words where there are any."""
+    """`text` in lines of at most `width` columns, broken between words if possible."""
     line = ""
     for word in text.split(" "):
         longer = f"{line} {word}" if line else word

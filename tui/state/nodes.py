@@ -1,4 +1,4 @@
-"""The processes of the fleet as they were seen: how fast each has been, and those that are gone."""
+"""The processes of the fleet as they were seen: how fast each has been, and which are gone."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Final
 from v2t_stream.fleet.presence import NodeInfo
 
 _SPEEDS: Final = 60  # looks
-_REMEMBERED: Final = 600.0  # seconds after which one that is gone is forgotten
+_REMEMBERED: Final = 600.0  # seconds until a process that is gone is forgotten
 
 
 @dataclass
@@ -16,12 +16,12 @@ class Seen:
     """One process."""
 
     info: NodeInfo
-    at: float  # when it last told about itself, by the monotonic clock
+    at: float  # when it was last heard of, by the monotonic clock
     speeds: deque[float] = field(default_factory=lambda: deque(maxlen=_SPEEDS))
 
 
 class Nodes:
-    """Of a process that left without another in its place, until some minutes later, when it was last seen."""
+    """Remembers a process for some minutes after it is gone, unless another has taken its place."""
 
     def __init__(self) -> None:
         self._seen: dict[str, Seen] = {}  # by the process' key

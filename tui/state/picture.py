@@ -1,9 +1,9 @@
-"""All jobs as the monitor shows them: each a `Job`, the same fold as everywhere, without what was said."""
+"""All jobs as the monitor shows them: each is a `Job`, the same fold as everywhere, without its words."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from tui.rows import Row, Tab, row
+from tui.state.rows import Row, Tab, row
 from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.state import Job
 from v2t_stream.topology.ids import place_of
@@ -11,18 +11,18 @@ from v2t_stream.topology.subjects import job_of
 
 
 class Picture:
-    """Takes facts, says which rows they change, and whose chunks must be read to know how far they are.
+    """Takes facts, keeps the rows they change, and knows whose chunks have to be read.
 
-    Of the chunks, which are most of what a stream holds, only those of jobs that are not completed count. So the
-    history is read without them, and then those of the few that need them.
+    Chunks are most of what the stream holds, and they matter only for jobs that are not completed. So the history is
+    read without chunks first, then the chunks of those few jobs.
     """
 
     def __init__(self) -> None:
-        self.caught_up = False  # whether what comes is new
+        self.caught_up = False  # whether the history has been read
         self._jobs: dict[str, Job] = {}
-        self._rows: dict[str, dict[str, Row]] = defaultdict(dict)  # by the list they belong to, and by id
+        self._rows: dict[str, dict[str, Row]] = defaultdict(dict)  # by list (empty: no list), then by id
         self._changed: dict[str, Job] = {}
-        self._counted: set[str] = set()  # jobs of whose chunks none is missing here
+        self._counted: set[str] = set()  # jobs whose chunks are all counted here
         self._uncounted: dict[str, Job] = {}
 
     def job(self, id: str) -> Job | None:  # noqa: A002  # as in Job
@@ -31,7 +31,7 @@ class Picture:
         return job.children.get(place) if job and place else job
 
     def apply(self, facts: Iterable[Stored | None]) -> None:
-        """Take facts, as they are watched: with None where the history ends."""
+        """Take facts as they are watched: None marks the end of the history."""
         for fact in facts:
             if fact is None:
                 self.caught_up = True
@@ -45,13 +45,13 @@ class Picture:
             top.apply(fact)
             job = top.children[place] if place else top
             if is_new and self.caught_up:
-                self._counted.add(id_)  # each of its facts comes by here
+                self._counted.add(id_)  # all its facts come through here
             self._changed[id_] = job
             if place:
                 self._changed[parent] = top
 
     def refresh(self) -> bool:
-        """Make the rows anew that changed; whether there were any."""
+        """Make the changed rows anew; returns whether there were any."""
         changed, self._changed = self._changed, {}
         for id_, job in changed.items():
             if job.completed:
@@ -66,13 +66,13 @@ class Picture:
         return bool(changed)
 
     def uncounted(self) -> list[str]:
-        """The jobs whose chunks are to be read now; each is named once."""
+        """The jobs whose chunks have to be read now; names each once."""
         found, self._uncounted = list(self._uncounted), {}
         self._counted.update(found)
         return found
 
     def rows(self, parent: str = "") -> Iterable[Row]:
-        """Of all jobs, or of the entries of one list."""
+        """The rows of all jobs, or of the entries of one list."""
         return self._rows[parent].values() if parent in self._rows else ()
 
     def row(self, parent: str, id: str) -> Row | None:  # noqa: A002  # as in Job
@@ -84,7 +84,7 @@ class Picture:
         return counts
 
     def running(self) -> Iterator[Job]:
-        """The jobs that have not ended, entries of lists among them and lists not."""
+        """The jobs that have not ended: entries of lists too, but not lists."""
         for rows in self._rows.values():
             for each in rows.values():
                 if each.tab in ("queued", "running") and not each.length and (job := self.job(each.id)):

@@ -1,0 +1,174 @@
+"""Progress on stderr: of jobs, and of the machines that work on them."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from types import TracebackType
+from typing import Any, Final, Self
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+from v2t_stream.broker.connection import Connection
+from v2t_stream.errors import BrokerError
+from v2t_stream.fleet.presence import ANNOUNCE_EVERY, FETCHING, fleet
+from v2t_stream.host import tasks
+from v2t_stream.jobs.progress import counted, describe, summed_up
+from v2t_stream.jobs.state import Job
+from v2t_stream.monitoring.waiting import warning
+from v2t_stream.text import HARMFUL, one_line
+from v2t_stream.topology.ids import place_of
+
+_PATIENCE: Final = 15.0  # seconds before a missing node is reported: one may just be starting
+
+
+class Live:
+    """Bars that are drawn while the block runs, if stderr is a terminal."""
+
+    def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._live = self._console.is_terminal
+        self._progress = Progress(*columns, console=self._console, **options)
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._progress.stop()
+
+
+@contextlib.asynccontextmanager
+async def fleet_shown(connection: Connection, bars: "Bars") -> AsyncGenerator[None]:
+    """While the block runs, show what the jobs in `bars` wait for: a model being fetched, or a node nobody started."""
+
+    async def look() -> None:
+        since: dict[str, float] = {}  # by sentence
+        said: set[str] = set()
+        while True:
+            with contextlib.suppress(BrokerError):
+                nodes = await fleet(connection)
+                bars.tell({info.node: info.state for info in nodes if info.state.startswith(FETCHING)})
+                held = Counter(filter(None, (warning(job, nodes) for job in bars.unfinished)))
+                now = time.monotonic()
+                since = {sentence: since.get(sentence, now) for sentence in held}
+                due = {sentence for sentence in held if now - since[sentence] >= _PATIENCE}
+                for sentence in due - said:
+                    bars.warn(f"v2t: {counted(held[sentence], 'job waits', 'jobs wait')}, as {sentence}")
+                said = due
+            await asyncio.sleep(ANNOUNCE_EVERY)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        await tasks.end(looking)
+
+
+class Bars(Live):
+    """A line on stderr for each running job: its state, progress, speed and remaining time.
+
+    If stderr is not a terminal, a line for each change of state.
+    """
+
+    def __init__(self) -> None:
+        title = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        super().__init__(
+            SpinnerColumn(),
+            TextColumn("{task.fields[title]}", markup=False, table_column=title),
+            TextColumn("{task.description}", style="bold", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[detail]}", markup=False, table_column=Column(no_wrap=True)),
+            expand=True,
+            transient=True,  # a job that ends leaves a line of its own
+            redirect_stdout=False,  # it would send the transcript to stderr
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._said: dict[str, str] = {}
+        self._machines: dict[str, TaskID] = {}
+        self._unfinished: dict[str, Job] = {}
+
+    def say(self, text: str) -> None:
+        """Print to stdout without breaking the bars."""
+        if self._live and sys.stdout.isatty():
+            self._console.print(Text(HARMFUL.sub("\ufffd", text)), soft_wrap=True)
+        else:
+            click.echo(text)
+
+    def warn(self, text: str) -> None:
+        """Print to stderr without breaking the bars."""
+        if self._live:
+            self._console.print(Text(HARMFUL.sub("\ufffd", text)), soft_wrap=True)
+        else:
+            click.echo(text, err=True)
+
+    @contextlib.contextmanager
+    def step(self, title: str, name: str) -> Iterator[None]:
+        """Show `name` for `title` while the block runs, before there is a job to show."""
+        task = self._progress.add_task(name, total=None, title=one_line(title), detail="") if self._live else None
+        try:
+            yield
+        finally:
+            if task is not None:
+                self._progress.remove_task(task)
+
+    def tell(self, states: dict[str, str]) -> None:
+        """Show what these machines do besides jobs, by name, instead of what was shown before."""
+        for machine in self._machines.keys() - states.keys():
+            self._progress.remove_task(self._machines.pop(machine))
+        for machine, state in states.items():
+            if machine not in self._machines:
+                title = one_line(machine)
+                self._machines[machine] = self._progress.add_task("", total=None, title=title, detail="")
+                if not self._live:
+                    click.echo(f"{title} is {state}", err=True)
+            self._progress.update(self._machines[machine], description=state)
+
+    @property
+    def unfinished(self) -> list[Job]:
+        """The jobs it shows that have not ended; of a list, only its entries."""
+        return [job for job in self._unfinished.values() if not job.listed]
+
+    def update(self, job: Job) -> None:
+        self._unfinished[job.id] = job
+        if job.ended:
+            del self._unfinished[job.id]
+        if job.state == "queued" and place_of(job.id)[1]:
+            return  # of a list's entries, only those in progress
+        title, detail = one_line(job.title), summed_up(job)
+        if not self._live:
+            if self._said.get(job.id) != job.state:
+                self._said[job.id] = job.state
+                click.echo(
+                    " ".join(filter(None, (job.id, title, f"{job.state}:" if detail else job.state, detail))), err=True
+                )
+            return
+        if job.ended:
+            self._end(job, f"{title} completed: {detail}")
+            return
+        if job.id not in self._tasks:
+            self._tasks[job.id] = self._progress.add_task("", total=1.0, title=job.id, detail="", visible=False)
+        self._progress.update(
+            self._tasks[job.id],
+            description=job.state,
+            completed=describe(job)[0],
+            title=title or job.id,
+            detail=detail,
+            visible=True,
+        )
+
+    def _end(self, job: Job, said: str) -> None:
+        if job.id in self._tasks:
+            self._progress.remove_task(self._tasks.pop(job.id))
+        if job.state == "completed":
+            self.warn(said)

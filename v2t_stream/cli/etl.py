@@ -1,0 +1,147 @@
+"""`v2t etl`: submit links, and with --wait or --follow watch them to their end."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import starmap
+from typing import Any, BinaryIO
+
+import click
+import msgspec
+import uvloop
+
+from schemas.requests import SubmitRequest
+from v2t_stream.cli.bars import Bars, fleet_shown
+from v2t_stream.cli.caveats import Caveats, allow_truncated
+from v2t_stream.cli.follow import JobFailed, Segments, View, follow, heading
+from v2t_stream.cli.options import transcription_options, wish
+from v2t_stream.errors import Reject, SettingsError
+from v2t_stream.jobs.assembly import stored
+from v2t_stream.jobs.formats import render
+from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.once import message_ids
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.submission import check, submit
+from v2t_stream.runtime.session import Session, session
+from v2t_stream.settings import Settings
+from v2t_stream.text import one_line, without_secrets
+
+
+@click.command()
+@click.option("--url", "urls", multiple=True, help="An http(s) link: a page yt-dlp knows, a playlist, or a media file.")
+@click.option("--file", type=click.File("rb"), help="A file with one link per line; - reads standard input.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take at most this many entries of each playlist or channel.")
+@transcription_options
+@allow_truncated
+@click.option("--wait", is_flag=True, help="Show progress until the job is done, then print the transcript.")
+@click.option("--follow", "following", is_flag=True, help="Print segments in order, each as soon as it is final.")
+def etl(
+    urls: tuple[str, ...],
+    file: BinaryIO | None,
+    *,
+    limit: int | None,
+    allow_truncated: bool,
+    wait: bool,
+    following: bool,
+    **options: Any,
+) -> None:
+    """Transcribe the media at one or more URLs."""
+    settings = Settings.from_environment()
+    asked = wish(limit=limit, **options)
+    requests = _requests(urls, file, asked)
+
+    async def run() -> None:
+        async with session(settings, work=True, options=asked) as pipeline:
+            staying = wait or following or pipeline.local
+            jobs = await _submitted(pipeline, settings, requests, staying=staying)
+            if not staying:
+                return
+            if not (wait or following):
+                click.echo("no broker is set up (NATS_URL): waiting here until the job is done", err=True)
+            try:
+                await _see_through(pipeline, jobs, following=following, allow_truncated=allow_truncated)
+            except asyncio.CancelledError:
+                when = "with the next command here" if pipeline.local else "without you"
+                for job in jobs:
+                    click.echo(f"job {job} goes on {when}: v2t job status {job}", err=True)
+                raise
+
+    uvloop.run(run())
+
+
+async def _submitted(
+    pipeline: Session, settings: Settings, requests: list[SubmitRequest], *, staying: bool
+) -> list[str]:
+    """Submit the requests; returns their jobs. Where this command stays, their names go to stderr."""
+    jobs = []
+    for request, message_id in zip(requests, message_ids(settings.home, requests), strict=True):
+        job, duplicate = await submit(pipeline.connection, request, message_id=message_id)
+        jobs.append(job)
+        if duplicate:
+            link = without_secrets(request.url or "")
+            click.echo(f"{link} was already submitted in the last two minutes: this is its job", err=True)
+        click.echo(f"job {job}" if staying else job, err=staying)
+    return jobs
+
+
+def _requests(urls: tuple[str, ...], file: BinaryIO | None, asked: SubmitRequest) -> list[SubmitRequest]:
+    """`asked` for each link, once. If one link is wrong, nothing is submitted."""
+    for url in urls:
+        check(msgspec.structs.replace(asked, url=url))
+    links = dict.fromkeys([*urls, *(_links(file, asked) if file else [])])
+    if not links:
+        raise click.UsageError("give a --url, or a --file with links")
+    return [msgspec.structs.replace(asked, url=url) for url in links]
+
+
+def _links(file: BinaryIO, asked: SubmitRequest) -> Iterator[str]:
+    """The links of a file, one per line; blank lines and lines that begin with # are skipped."""
+    name = one_line(file.name)
+    for number, line in enumerate(file, 1):
+        try:
+            link = line.decode("utf-8-sig").strip()
+            if link and not link.startswith("#"):
+                check(msgspec.structs.replace(asked, url=link))
+                yield link
+        except UnicodeDecodeError:
+            raise SettingsError(f"line {number} of {name} is not UTF-8 text: put one link on each line") from None
+        except Reject as error:
+            raise SettingsError(f"line {number} of {name}: {error}") from error
+
+
+async def _see_through(pipeline: Session, jobs: list[str], *, following: bool, allow_truncated: bool) -> None:
+    """Show the jobs until all have ended, then print their transcripts in order. Raises JobFailed and CutOff."""
+    several = len(jobs) > 1
+    with Bars() as bars:
+        views: list[View] = [bars, Segments(bars.say, titled=several)] if following else [bars]
+
+        async def one(place: int, job: str) -> JobFailed | None:
+            try:
+                jobs[place] = (await follow(pipeline.connection, job, *views)).id
+            except JobFailed as error:
+                if several:
+                    bars.warn(f"v2t: {error}")
+                return error
+            return None
+
+        async with fleet_shown(pipeline.connection, bars):
+            failures = [failure for failure in await asyncio.gather(*starmap(one, enumerate(jobs))) if failure]
+    caveats = Caveats(bars.warn, allow_truncated=allow_truncated)
+    for job in jobs:
+        state = await read(pipeline.connection, job)
+        await _print(pipeline, state, caveats, titled=several or bool(state.listed), following=following)
+    if failures:
+        raise JobFailed(f"{len(failures)} of {len(jobs)} jobs failed") if several else failures[0]
+    caveats.conclude()
+
+
+async def _print(pipeline: Session, state: Job, caveats: Caveats, *, titled: bool, following: bool) -> None:
+    """Print the transcripts of a job, except those that were already printed segment by segment."""
+    for part in state.parts:
+        if not part.completed:
+            continue
+        record = await stored(pipeline.store, part.completed.transcript)
+        if part.completed.of or not following:
+            if titled:
+                click.echo(heading(part))
+            click.echo(render(record, "txt"), nl=False)
+        caveats.tell(part.title, record)
