@@ -287,7 +287,9 @@ async def test_what_a_killed_share_left_is_removed_by_the_next(tmp_path: Path, m
         manifest = Manifest(engine="faster-whisper", name="tiny", files=files, source="here")
         monkeypatch.setattr(shared, "_IDLE", 0.0)
         await shared.share(store, TINY.key, DEMO, manifest, lambda _: None)
-        assert "$O.v2t_models.C.orphan" not in await store._buckets["models"]._subjects("C")
+        assert "$O.v2t_models.C.orphan" not in await store._buckets["models"]._requests.subjects(
+            "OBJ_v2t_models", "$O.>"
+        )
         monkeypatch.undo()
         assert await shared.find(store, TINY.key)
 

@@ -66,7 +66,7 @@ async def trace_ids(connection: Connection, job: str) -> dict[str, str]:
     found = {}
     for subject in await connection.subjects(JOBS, f"v2t.job.{job}.>"):
         if ".progress." not in subject:
-            message = await connection.js.get_last_msg(JOBS, subject)
+            message = await connection.client.jetstream().get_last_msg(JOBS, subject)
             found[subject] = (message.headers or {}).get("traceparent", "none").split("-")[1]
     return found
 

@@ -18,6 +18,7 @@ from v2t_stream.engines.refusal import refusal as refusal_of
 from v2t_stream.engines.registry import descriptor, engines, names
 from v2t_stream.errors import SettingsError
 from v2t_stream.settings import Settings
+from v2t_stream.text import one_line
 from v2t_stream.transcription.provider import Local, Provider, ServiceDescriptor
 
 _SECRETS: Final = {"api_key", "apikey", "key", "token", "secret", "password"}
@@ -103,7 +104,7 @@ def _provider(entry: dict[str, Any], place: str, number: int) -> Provider:
     if not isinstance(kind, str):
         raise SettingsError(f"{place} has no type: it is one of {', '.join(_types())}")
     name = entry.get("name") or kind
-    place = place.replace(f"provider {number}", f"provider {number} ({name})")
+    place = place.replace(f"provider {number}", f"provider {number} ({one_line(str(name))})")
     registered = descriptor(kind.replace("_", "-"))
     if registered is None:
         raise SettingsError(f"{place}: unknown type {kind!r}: {_advice(kind, _types())}")
