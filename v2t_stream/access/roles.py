@@ -181,31 +181,9 @@ def configuration(users: Iterable[User]) -> str:
 
 
 def _account(of: Role, users: list[User]) -> Iterator[str]:
-    guests = [each for each in ROLES if each.account != _HOME]
     yield f"  # {of.name}: {of.does}"
     yield f"  {of.account} {{"
-    if of.account == _HOME:
-        yield "    jetstream: enabled"
-        services = {subject for each in guests for subject in (*each.publishes, *map(API.__add__, each.asks))}
-        streams = {subject for each in guests for subject in each.hears}
-        yield from _listed(
-            "exports",
-            [
-                *(f"{{service: {json.dumps(subject)}{_kind(subject)}}}" for subject in sorted(services)),
-                *(f"{{stream: {json.dumps(subject)}}}" for subject in sorted(streams)),
-            ],
-        )
-        served = [(each.account, subject) for each in guests for subject in each.serves]
-        yield from _listed("imports", [_import("service", account, subject) for account, subject in served])
-    else:
-        if of.asks:
-            yield f'    mappings: {{"{API}>": "{_MAPPED}>"}}'
-        imports = [_import("service", _HOME, subject) for subject in of.publishes]
-        imports += [_import("service", _HOME, API + ask, to=_MAPPED + ask) for ask in of.asks]
-        imports += [_import("stream", _HOME, subject) for subject in of.hears]
-        yield from _listed("imports", imports)
-        yield from _listed("exports", [f'{{service: "{subject}", response_type: stream}}' for subject in of.serves])
-        yield from _permissions(of)
+    yield from _home() if of.account == _HOME else _guest(of)
     if of.connections:
         yield f"    limits {{ max_connections: {of.connections} }}"
     yield "    users: ["
@@ -214,6 +192,31 @@ def _account(of: Role, users: list[User]) -> Iterator[str]:
             yield f"      {{user: {json.dumps(user.name)}, password: {user.password}}}  # {user.role}"
     yield "    ]"
     yield "  }"
+
+
+def _home() -> Iterator[str]:
+    """What the account that holds the streams offers to the others, and takes from them."""
+    guests = [each for each in ROLES if each.account != _HOME]
+    yield "    jetstream: enabled"
+    services = {subject for each in guests for subject in (*each.publishes, *map(API.__add__, each.asks))}
+    streams = {subject for each in guests for subject in each.hears}
+    exports = [f"{{service: {json.dumps(subject)}{_kind(subject)}}}" for subject in sorted(services)]
+    exports += [f"{{stream: {json.dumps(subject)}}}" for subject in sorted(streams)]
+    yield from _listed("exports", exports)
+    served = [(each.account, subject) for each in guests for subject in each.serves]
+    yield from _listed("imports", [_import("service", account, subject) for account, subject in served])
+
+
+def _guest(of: Role) -> Iterator[str]:
+    """What a role's own account takes from the one that holds the streams."""
+    if of.asks:
+        yield f'    mappings: {{"{API}>": "{_MAPPED}>"}}'
+    imports = [_import("service", _HOME, subject) for subject in of.publishes]
+    imports += [_import("service", _HOME, API + ask, to=_MAPPED + ask) for ask in of.asks]
+    imports += [_import("stream", _HOME, subject) for subject in of.hears]
+    yield from _listed("imports", imports)
+    yield from _listed("exports", [f'{{service: "{subject}", response_type: stream}}' for subject in of.serves])
+    yield from _permissions(of)
 
 
 def _kind(service: str) -> str:

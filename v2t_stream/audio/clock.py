@@ -66,12 +66,16 @@ class Clock:
         self._while = 0.0
         if following is not None and abs(following - at - seconds) > _SUDDEN and not first:
             return 0.0  # no other frame bears this timestamp out
+        return self._jumped(at, off, first=first)
+
+    def _jumped(self, at: float, off: float, *, first: bool) -> float:
+        """What a timestamp is off by that is far from the one expected; 0 where timestamps count anew from here."""
         beyond = self.end is not None and off > _SUDDEN and at > self.end + 1
         stalled = off < 0 and self._running < 0.5 and not first  # as where all frames have the same timestamp
         anew = off < -_OVERLAP and not stalled
         if anew or stalled or beyond or off > self._longest_gap:
             self._longest_gap = _SPLICED_GAP if anew else self._longest_gap
-            self.zero += off
+            self.zero = (self.zero or 0.0) + off
             return 0.0
         return off
 

@@ -77,6 +77,14 @@ def _links(descriptor: int, size: int) -> Iterator[int]:
         at += 27 + head[26] + sum(head[27 : 27 + head[26]])
 
 
+def _box(head: bytes) -> tuple[int, bytes]:
+    """The length in bytes and the kind of a box, by its first 16 bytes."""
+    length, kind = struct.unpack_from(">I4s", head)
+    if length == 1 and len(head) >= 16:
+        (length,) = struct.unpack_from(">Q", head, 8)
+    return length, kind
+
+
 def _fragments(descriptor: int, size: int) -> Survey:
     """Lay an empty box over what is no box between two fragments, so that the later ones are found.
 
@@ -90,14 +98,12 @@ def _fragments(descriptor: int, size: int) -> Survey:
         head = os.pread(descriptor, 24, at)
         if len(head) < 8 or len(patches) > _PATCHES:
             break
-        length, kind = struct.unpack_from(">I4s", head)
-        if length == 1 and len(head) >= 16:
-            (length,) = struct.unpack_from(">Q", head, 8)
+        length, kind = _box(head)
         if kind not in _BOXES or length < 8:
             if not numbers or (length == 0 and kind in _BOXES):  # not in fragments; or a last box, up to the end
                 break
             end = _next_fragment(descriptor, at + 8, size)
-            patches.append((at, struct.pack(">I4sQ", 1, b"free", end - at) if end - at >= 16 else _free(end - at)))
+            patches.append((at, _filler(end - at)))
             at = end
             continue
         if kind == b"moof" and len(head) == 24:
@@ -146,8 +152,9 @@ def _places(fragment: bytes) -> Iterator[tuple[int, int]]:
             yield at + 12, struct.unpack_from(">Q", fragment, at + 12)[0]
 
 
-def _free(length: int) -> bytes:
-    return struct.pack(">I4s", length, b"free")
+def _filler(length: int) -> bytes:
+    """The head of an empty box of that length in bytes."""
+    return struct.pack(">I4sQ", 1, b"free", length) if length >= 16 else struct.pack(">I4s", length, b"free")
 
 
 def _next_fragment(descriptor: int, at: int, size: int) -> int:

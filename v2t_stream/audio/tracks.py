@@ -64,10 +64,14 @@ def eligible(
     decodable = [stream for stream in wanted if isinstance(stream, AudioStream) and is_decodable(stream)]
     if not decodable:
         raise Reject(f"{name} has audio that this program cannot decode: convert it to AAC, MP3 or FLAC first")
-    spoken = [stream for stream in decodable if language and _code(stream) == language]
-    main = [stream for stream in spoken or decodable if not _is_aside(stream)]
-    best = container.streams.best("audio")
-    return sorted(main or spoken or decodable, key=lambda stream: best is None or stream.index != best.index)
+    return _likeliest(decodable, container.streams.best("audio"), language)
+
+
+def _likeliest(tracks: list[AudioStream], best: Stream | None, language: str | None) -> list[AudioStream]:
+    """Those in the language, if there are any, and of them those that are no commentary; `best`, FFmpeg's, first."""
+    spoken = [stream for stream in tracks if language and _code(stream) == language]
+    main = [stream for stream in spoken or tracks if not _is_aside(stream)]
+    return sorted(main or spoken or tracks, key=lambda stream: best is None or stream.index != best.index)
 
 
 def _audio(container: InputContainer) -> list[Stream]:

@@ -121,13 +121,18 @@ def secrets(settings: Settings) -> Finding:
     if open_:
         advice = f"chmod go-rwx {' '.join(open_)}"
         return Finding("secrets", "warn", f"others may read {', '.join(open_)}", advice)
-    keyless = [each for each in load(settings) if each.enabled and each.needs_key and not each.key]
-    if keyless:
-        names = ", ".join(f"{each.name} ({each.key_variable})" for each in keyless)
-        return Finding("secrets", "fail", f"no key for {names}", "set the variable, or disable it in providers.yaml")
+    if keyless := _keyless(settings):
+        advice = "set the variable, or disable it in providers.yaml"
+        return Finding("secrets", "fail", f"no key for {', '.join(keyless)}", advice)
     return Finding(
         "secrets", "ok", ", ".join(f"{path} is for its owner alone" for path in files) or "no files that hold any"
     )
+
+
+def _keyless(settings: Settings) -> list[str]:
+    """The providers that lack their key, each with the variable that it would come from."""
+    lacking = [each for each in load(settings) if each.enabled and each.needs_key and not each.key]
+    return [f"{each.name} ({each.key_variable})" for each in lacking]
 
 
 def amount(size: float) -> str:

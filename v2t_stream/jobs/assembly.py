@@ -5,6 +5,7 @@ from collections import Counter
 
 import msgspec
 
+from schemas.events import ChunkDone
 from schemas.message import decode_as
 from schemas.transcript import Transcript
 from v2t_stream.errors import StoreError
@@ -35,19 +36,13 @@ async def last_prefix(store: ObjectStore, job: str) -> str | None:
 def assemble(job: Job) -> Transcript:
     """The canonical record of a job, as far as it is done, from its facts alone, so that everybody makes the same."""
     chunks = [chunk for _, chunk in sorted(job.chunks.items())]
-    spoken: Counter[str] = Counter()
-    for chunk in chunks:
-        if chunk.language:
-            spoken[chunk.language] += sum(round(1000 * (segment.end - segment.start)) for segment in chunk.segments)
-    facts = [job.submitted, job.downloaded, job.converted, *chunks]  # and none that may come later, or of another run
-    times = [job.times[fact.subject] for fact in facts if fact and fact.subject in job.times]
     return Transcript(
         job=job.id,
         title=job.title,
         source=job.source,
         duration=job.duration or 0.0,
         task=job.options.task,
-        language=spoken.most_common(1)[0][0] if spoken else job.options.language,
+        language=_spoken(chunks) or job.options.language,
         engines=tuple(sorted({chunk.engine for chunk in chunks if chunk.engine})),
         models=tuple(sorted({chunk.model for chunk in chunks if chunk.model})),
         segments=tuple(job.segments()),
@@ -56,10 +51,26 @@ def assemble(job: Job) -> Transcript:
         doubtful=tuple(job.doubtful),
         truncated=job.truncated,
         sound=job.sound,
-        timings={
-            "download": job.downloaded.seconds if job.downloaded else 0.0,
-            "convert": job.converted.seconds if job.converted else 0.0,
-            "transcribe": sum(chunk.seconds for chunk in chunks),
-            "total": max(times) - min(times) if times else 0.0,
-        },
+        timings=_timings(job, chunks),
     )
+
+
+def _spoken(chunks: list[ChunkDone]) -> str | None:
+    """The language in which most was said; None if no chunk says one."""
+    spoken: Counter[str] = Counter()
+    for chunk in chunks:
+        if chunk.language:
+            spoken[chunk.language] += sum(round(1000 * (segment.end - segment.start)) for segment in chunk.segments)
+    return spoken.most_common(1)[0][0] if spoken else None
+
+
+def _timings(job: Job, chunks: list[ChunkDone]) -> dict[str, float]:
+    """The seconds of each stage, and of all from the first fact to the last."""
+    facts = [job.submitted, job.downloaded, job.converted, *chunks]  # and none that may come later, or of another run
+    times = [job.times[fact.subject] for fact in facts if fact and fact.subject in job.times]
+    return {
+        "download": job.downloaded.seconds if job.downloaded else 0.0,
+        "convert": job.converted.seconds if job.converted else 0.0,
+        "transcribe": sum(chunk.seconds for chunk in chunks),
+        "total": max(times) - min(times) if times else 0.0,
+    }

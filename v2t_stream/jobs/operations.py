@@ -34,16 +34,23 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
     if not await connection.publish(Cancelled(job=job.id, run=job.run)):
         raise V2TError(f"job {job.id} cannot be cancelled: it has just been completed")
     if not job.downloaded and job.submitted and job.submitted.url:  # it may be a list
-        running = [child for child in await children(connection, job.id) if not child.ended]
-        for start in range(0, len(running), _AT_ONCE):
-            await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
+        await _cancel_entries(connection, store, job.id)
     if job.state == "queued" and not (job.submitted and (job.submitted.media or job.submitted.link)):
         return  # there is nothing of it yet
     with contextlib.suppress(BrokerError):  # who takes them up finds that the job was cancelled
         for tasks in any_run(ChunkTask, accelerator="*", job=job.id, n="*"):
             await _drop(connection, tasks)
-    if store is None:
-        return
+    if store:
+        await _remove_media(store, job)
+
+
+async def _cancel_entries(connection: Connection, store: ObjectStore | None, list_id: str) -> None:
+    running = [child for child in await children(connection, list_id) if not child.ended]
+    for start in range(0, len(running), _AT_ONCE):
+        await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
+
+
+async def _remove_media(store: ObjectStore, job: Job) -> None:
     with contextlib.suppress(StoreError, Denied):  # it expires by itself
         await store.delete_prefix(f"media/{job.id}/")
         if job.submitted and job.submitted.media and job.submitted.media.startswith(f"{UPLOADED}/"):  # its own

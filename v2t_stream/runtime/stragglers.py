@@ -38,13 +38,18 @@ def stragglers(nodes: Iterable[NodeInfo], mine: NodeInfo, seconds: float) -> lis
     late = []
     for node in fleet_:
         for subject, elapsed in node.working.items():
-            theirs = seconds / node.speed - elapsed if node.speed else 0.0
-            # One that should be done by its own speed is stuck; who knows how long yet.
-            remaining = theirs if theirs > 0 else elapsed
+            remaining = _remaining(node, elapsed, seconds)
             is_late = elapsed > patience and remaining > ours + MARGIN
             if is_late and subject.startswith(allowed) and held.count(subject) == 1:
                 late.append((remaining, subject))
     return [subject for _, subject in sorted(late, reverse=True)]
+
+
+def _remaining(node: NodeInfo, elapsed: float, seconds: float) -> float:
+    """Seconds until `node` has done a chunk that it has had in work for `elapsed` seconds."""
+    theirs = seconds / node.speed - elapsed if node.speed else 0.0
+    # One that should be done by its own speed is stuck; who knows how long yet.
+    return theirs if theirs > 0 else elapsed
 
 
 def _pulled(mine: NodeInfo) -> tuple[str, ...]:

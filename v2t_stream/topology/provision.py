@@ -77,22 +77,27 @@ async def apply(
         return
     for place in places:
         _refuse_what_cannot_be(place, found[place.path])
-    anew = []
-    for place in places:
-        config = found[place.path]
-        if config is None and not await _create(connection, place):
-            config = await _found(connection, place)  # made by somebody else a moment ago
-        if config is None or not (fields := _differing(place, config, told=told)):
-            continue
-        if place.durable and not fields <= _EDITABLE:
-            # Deleted together, before any is created: filters of a work queue may move from one to another.
-            await connection.api(f"CONSUMER.DELETE.{place.path}")
-            anew.append(place._replace(wanted={**place.wanted, **_pause(config)}))
-            continue
-        verb = "CONSUMER.CREATE" if place.durable else "STREAM.UPDATE"
-        await connection.api(*_request(verb, place, _changed(place, config, fields)))
-    for place in anew:
+    # All that have to be made anew are deleted before any is created: filters of a work queue may move from one to
+    # another.
+    anew = [await _bring_up_to_date(connection, place, found[place.path], told=told) for place in places]
+    for place in filter(None, anew):
         await _create(connection, place)
+
+
+async def _bring_up_to_date(
+    connection: Connection, place: _Place, config: dict[str, Any] | None, *, told: bool
+) -> _Place | None:
+    """Create or change one; where that cannot be changed in place, delete it, and return how to create it again."""
+    if config is None and not await _create(connection, place):
+        config = await _found(connection, place)  # made by somebody else a moment ago
+    if config is None or not (fields := _differing(place, config, told=told)):
+        return None
+    if place.durable and not fields <= _EDITABLE:
+        await connection.api(f"CONSUMER.DELETE.{place.path}")
+        return place._replace(wanted={**place.wanted, **_pause(config)})
+    verb = "CONSUMER.CREATE" if place.durable else "STREAM.UPDATE"
+    await connection.api(*_request(verb, place, _changed(place, config, fields)))
+    return None
 
 
 def _places(store: str, retention: Retention, replicas: int) -> Iterator[_Place]:
