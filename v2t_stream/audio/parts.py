@@ -78,7 +78,9 @@ def _links(descriptor: int, size: int) -> Iterator[int]:
 
 
 def _box(head: bytes) -> tuple[int, bytes]:
-    """The length in bytes and the kind of a box, by its first 16 bytes."""
+    """The length in bytes and the kind of a box, by its first 16 bytes; empty where it has not begun."""
+    if len(head) < 8:
+        return 0, b""
     length, kind = struct.unpack_from(">I4s", head)
     if length == 1 and len(head) >= 16:
         (length,) = struct.unpack_from(">Q", head, 8)
@@ -96,9 +98,9 @@ def _fragments(descriptor: int, size: int) -> Survey:
     at = 0
     for _ in range(_MOST):
         head = os.pread(descriptor, 24, at)
-        if len(head) < 8 or len(patches) > _PATCHES:
-            break
         length, kind = _box(head)
+        if not kind or len(patches) > _PATCHES:
+            break
         if kind not in _BOXES or length < 8:
             if not numbers or (length == 0 and kind in _BOXES):  # not in fragments; or a last box, up to the end
                 break

@@ -28,10 +28,9 @@ def stragglers(nodes: Iterable[NodeInfo], mine: NodeInfo, seconds: float) -> lis
     than LATE times what the fleet would need for `seconds` of media, and that we would finish before its node does.
     """
     fleet_ = [node for node in nodes if node.stage == "transcribe" and node.key != mine.key]
-    speeds = [node.speed for node in (*fleet_, mine) if node.speed]
-    if not mine.speed or not speeds:
+    if not mine.speed:
         return []
-    patience = LATE * seconds / median(speeds)
+    patience = LATE * seconds / median(filter(None, (node.speed for node in (*fleet_, mine))))
     ours = seconds / mine.speed
     held = [subject for node in fleet_ for subject in node.working]
     allowed = _pulled(mine)
