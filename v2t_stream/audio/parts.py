@@ -111,10 +111,11 @@ def _fragments(descriptor: int, size: int) -> Survey:
         if kind == b"moof" and len(head) == 24:
             numbers += struct.unpack_from(">I", head, 20)  # of the box mfhd, which is its first
             places = dict(_places(os.pread(descriptor, min(length, _SEEK), at)))
+            moved = [(at + offset, struct.pack(">Q", at)) for offset, place in places.items() if place != at]
             if len(numbers) == 1:
-                from_itself = all(place == at for place in places.values())
+                from_itself = not moved
             elif from_itself:  # where bytes are missing before it, it stands elsewhere than it says
-                patches += [(at + offset, struct.pack(">Q", at)) for offset, place in places.items() if place != at]
+                patches += moved
         at += length
     return Survey((Part(0, size, tuple(patches)),), bool(patches) or _are_missing(numbers))
 
