@@ -117,7 +117,7 @@ def _fragments(descriptor: int, size: int) -> Survey:
             elif from_itself:  # where bytes are missing before it, it stands elsewhere than it says
                 patches += moved
         at += length
-    return Survey((Part(0, size, tuple(patches)),), bool(patches) or _are_missing(numbers))
+    return Survey((Part(0, size, tuple(patches)),), any((patches, _are_missing(numbers))))
 
 
 def _clusters(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
