@@ -165,6 +165,7 @@ def url_of(service: str, nats: dict[str, str]) -> str:
     return url.replace("nats:4222", nats["nats"])
 
 
+@pytest.mark.minio
 def test_minio_starts_and_knows_the_broker_that_is_not_there_yet(tmp_path: Path) -> None:
     """Else no upload starts a job, or the two wait for each other for ever."""
     service = SERVICES["minio"]

@@ -25,6 +25,7 @@ from v2t_stream.audio import flac
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
+from v2t_stream.cli import bars as bars_module
 from v2t_stream.cli import follow
 from v2t_stream.doctor.broker import waiting
 from v2t_stream.fleet.presence import Presence, announce, fleet
@@ -286,7 +287,7 @@ async def test_a_long_job_without_a_node_to_transcribe_says_so_and_stops_no_othe
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Else it is shown as being converted for ever, and nobody learns that there is just no machine for it."""
-    monkeypatch.setattr(follow, "_PATIENCE", 0.5)
+    monkeypatch.setattr(bars_module, "_PATIENCE", 0.5)
     others = [stage for stage in ALL_STAGES if stage != "transcribe"]
     terminal = Terminal(tmp_path / "terminal", nats[0].url)
     with node(nats[0].url, tmp_path / "home", *others):
@@ -294,8 +295,8 @@ async def test_a_long_job_without_a_node_to_transcribe_says_so_and_stops_no_othe
         long, short = await silence(connection, tmp_path, "long", 20), await silence(connection, tmp_path, "short", 1)
         await until(connection, long, lambda job: job.chunks_cut > turns._UNSEEN)
         await until(connection, short, lambda job: job.converted is not None)
-        with follow.Bars() as bars:
-            async with follow.fleet_shown(connection, bars):
+        with bars_module.Bars() as bars:
+            async with bars_module.fleet_shown(connection, bars):
                 watching = asyncio.gather(*(follow.follow(connection, job, bars) for job in (long, short)))
                 told = ""
                 async with asyncio.timeout(PATIENCE):
