@@ -486,7 +486,7 @@ async def test_a_job_goes_its_way_through_the_roles(tmp_path: Path) -> None:
                 v2t, broker, "submitter", tmp_path, "convert", "--input", CLIP, "--distributed", "--model", "demo"
             )
             assert code == 1
-            assert re.search(r"5s\.flac: sent as job \S+, but the user submitter may not read jobs .* to see it", err)
+            assert re.search(r"5s\.flac: sent as job \S+, but the user submitter may not read jobs .* to watch it", err)
             async with asyncio.timeout(PATIENCE):
                 while "objects were of no use" not in machine.log("intake"):  # it keeps house
                     await asyncio.sleep(0.1)
