@@ -5,7 +5,7 @@ from typing import ClassVar
 import msgspec
 
 from schemas.message import Message
-from schemas.options import Accelerator, Options
+from schemas.options import Options
 
 SAMPLE_RATE = 16_000  # Hz; what Whisper and Silero VAD take
 CHUNK_SECONDS = 30  # Whisper's window
@@ -21,7 +21,7 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
 class ChunkTask(Message, frozen=True, kw_only=True, tag="chunk-task"):
     """Transcribe this chunk. Its audio is the spans' samples, one after the other without gaps."""
 
-    SUBJECT: ClassVar[str] = "v2t.chunk.{accelerator}.{job}.{n}"
+    SUBJECT: ClassVar[str] = "v2t.chunk.{queue}.{job}.{n}"
 
     n: int  # place in the job, from 0
     audio: str  # the object store key of the mono 16 kHz FLAC
@@ -32,7 +32,8 @@ class ChunkTask(Message, frozen=True, kw_only=True, tag="chunk-task"):
     options: Options
 
     @property
-    def accelerator(self) -> Accelerator:
+    def queue(self) -> str:
+        """Who takes it next: the transcribers with this accelerator."""
         return self.options.accelerator
 
     @property

@@ -8,6 +8,8 @@ import msgspec
 
 from schemas.objects import Version
 
+BUCKET_SUBJECT: Final = "v2t.bucket"  # where MinIO announces uploads
+
 _CREATED: Final = re.compile(r"(s3:)?ObjectCreated:")  # Amazon leaves the prefix out
 _ESCAPED: Final = re.compile(r"(?:[A-Za-z0-9._~*/+()!'-]|%[0-9A-Fa-f]{2})*")  # all that escaping leaves of a key
 

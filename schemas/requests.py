@@ -1,10 +1,12 @@
 """What is published to `v2t.submit`: the plain text of a URL, or this as JSON."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
 from schemas.options import Options
+
+SUBMIT_SUBJECT: Final = "v2t.submit"
 
 
 class SubmitRequest(Options, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -24,7 +24,7 @@ from v2t_stream.store.protocol import BucketStore
 from v2t_stream.topology.ids import folder
 from v2t_stream.topology.stages import stage_row
 from v2t_stream.topology.streams import JOBS
-from v2t_stream.topology.subjects import but_chunks
+from v2t_stream.topology.subjects import but_chunks, facts_of
 
 _BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
 
@@ -90,7 +90,7 @@ class Aggregate:
 
     async def _read(self, job_id: str, run: int) -> Job | None:
         """The job with all its chunks; None where there is nothing to do. Raises Reject where it has no transcript."""
-        job = fold(job_id, await history(self._connection, [f"v2t.job.{job_id}.>"]))
+        job = fold(job_id, await history(self._connection, [facts_of(job_id)]))
         if job.run < run:
             raise Retry("the facts of the job are not all readable yet", delay=1)  # the replica lags behind
         if job.ended or job.run != run:

@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.events import Failed, Submitted
 from schemas.message import Message, decode_as
-from schemas.notification import Notification, Upload
+from schemas.notification import BUCKET_SUBJECT, Notification, Upload
 from schemas.options import Options
 from schemas.requests import SubmitRequest
 from v2t_stream.errors import Reject, StoreAway, StoreError
@@ -21,7 +21,6 @@ from v2t_stream.store.protocol import BucketStore
 from v2t_stream.text import one_line, without_secrets
 from v2t_stream.topology.ids import upload_job_id
 from v2t_stream.topology.stages import stage_row
-from v2t_stream.topology.subjects import BUCKET_SUBJECT
 
 _SHOWN: Final = 4096  # characters of an upload's address, whose own key may be longer than a fact should be
 

@@ -17,7 +17,7 @@ from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs.dead_letters import Dead, dead_letters
 from v2t_stream.topology.queues import Queue, queues
 from v2t_stream.topology.streams import DEAD, JOBS
-from v2t_stream.topology.subjects import any_run, but_chunks
+from v2t_stream.topology.subjects import any_run, but_chunks, facts_of, results_of
 
 _TOGETHER: Final = 128  # facts handled before the keyboard is looked at
 _AHEAD: Final = 512  # facts read ahead
@@ -73,13 +73,13 @@ async def all_jobs(connection: Connection, post: Post) -> None:
 
 async def chunks_of(connection: Connection, post: Post, jobs: list[str]) -> None:
     """The facts that exist of these jobs' chunks. Raises BrokerError."""
-    patterns = [f"v2t.job.{job}.chunk.>" for job in jobs]
+    patterns = [results_of(job) for job in jobs]
     await _forward(connection.watch(JOBS, *patterns, live=False), post, "", mark_end=False)
 
 
 async def one_job(connection: Connection, post: Post, job: str) -> None:
     """All facts of one job, history first, then live. Raises BrokerError."""
-    await _forward(connection.watch(JOBS, f"v2t.job.{job}.>"), post, job)
+    await _forward(connection.watch(JOBS, facts_of(job)), post, job)
 
 
 async def _forward(facts: AsyncGenerator[Stored | None], post: Post, origin: str, *, mark_end: bool = True) -> None:

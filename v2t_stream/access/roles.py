@@ -10,21 +10,20 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from v2t_stream.broker.direct_get import STORED
+from schemas.events import Cancelled, Rerun
+from schemas.notification import BUCKET_SUBJECT
+from schemas.requests import SUBMIT_SUBJECT
+from v2t_stream.broker.denials import MAPPED
 from v2t_stream.errors import SettingsError
 from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADS
 from v2t_stream.topology.stages import STAGES
-from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, NODES, STREAMS
-from v2t_stream.topology.subjects import BUCKET_SUBJECT, SUBMIT_SUBJECT
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, NODES, STORED_FACTS, STREAMS
+from v2t_stream.topology.subjects import ALL_DEAD, ALL_DONE, ALL_FACTS, ALL_TASKS
 
 API: Final = "$JS.API."
-_MAPPED: Final = (
-    "v2t.api."  # where a role's account has the API: its own `$JS.API` is the server's, for its own streams
-)
 _HOME: Final = "V2T"  # the account of the streams
 
 
-_STORED: Final = f"{STORED}job.>"
 _GUESTS: Final = 1000  # connections, where a server takes 65,536 by default and must have room for workers
 
 
@@ -87,11 +86,11 @@ ROLES: Final = (
         "V2T_WORKERS",
         publishes=(
             BUCKET_SUBJECT,  # of uploads that the server did not tell of
-            "v2t.job.>",
-            "v2t.chunk.>",
-            "v2t.done.*",
-            "v2t.dead.>",
-            "$KV.v2t_nodes.>",
+            ALL_FACTS,
+            ALL_TASKS,
+            ALL_DONE,
+            ALL_DEAD,
+            *STREAMS[NODES]["subjects"],
             f"$O.{MEDIA}.>",
             f"$O.{TRANSCRIPTS}.>",
             *(f"$JS.ACK.{stream}.>" for stream in (INBOX, JOBS, CHUNKS)),
@@ -107,7 +106,7 @@ ROLES: Final = (
             f"STREAM.PURGE.OBJ_{MEDIA}",  # what is replaced, or of no use any more
             f"STREAM.PURGE.OBJ_{TRANSCRIPTS}",
         ),
-        hears=("v2t.job.*.cancelled", "v2t.job.*.rerun.*", _STORED),
+        hears=(Cancelled.subject_of(job="*"), Rerun.subject_of(job="*", run="*"), STORED_FACTS),
         serves=("$SRV.>",),
     ),
     Role(
@@ -122,7 +121,7 @@ ROLES: Final = (
             f"STREAM.INFO.OBJ_{MEDIA}",  # how much there is, how long it is kept, under which keys; not what
             f"STREAM.INFO.OBJ_{UPLOADS}",
         ),
-        hears=("v2t.job.>", _STORED, "v2t.dead.>", "$KV.v2t_nodes.>"),
+        hears=(ALL_FACTS, STORED_FACTS, ALL_DEAD, *STREAMS[NODES]["subjects"]),
         connections=_GUESTS,
     ),
     Role(
@@ -210,9 +209,9 @@ def _home() -> Iterator[str]:
 def _guest(of: Role) -> Iterator[str]:
     """What a role's own account takes from the one that holds the streams."""
     if of.asks:
-        yield f'    mappings: {{"{API}>": "{_MAPPED}>"}}'
+        yield f'    mappings: {{"{API}>": "{MAPPED}>"}}'
     imports = [_import("service", _HOME, subject) for subject in of.publishes]
-    imports += [_import("service", _HOME, API + ask, to=_MAPPED + ask) for ask in of.asks]
+    imports += [_import("service", _HOME, API + ask, to=MAPPED + ask) for ask in of.asks]
     imports += [_import("stream", _HOME, subject) for subject in of.hears]
     yield from _listed("imports", imports)
     yield from _listed("exports", [f'{{service: "{subject}", response_type: stream}}' for subject in of.serves])
@@ -243,7 +242,7 @@ def _permissions(of: Role) -> Iterator[str]:
     yield "    default_permissions {"
     yield "      publish: {"
     yield "        allow: ["
-    yield from (f"          {json.dumps(subject)}" for subject in (*of.publishes, *map(_MAPPED.__add__, of.asks)))
+    yield from (f"          {json.dumps(subject)}" for subject in (*of.publishes, *map(MAPPED.__add__, of.asks)))
     yield "        ]"
     yield "      }"
     yield f"      subscribe: {json.dumps(['_INBOX.>', *of.hears, *of.serves])}"

@@ -3,17 +3,21 @@
 import re
 from typing import Final
 
+from schemas.events import Submitted
+from schemas.notification import BUCKET_SUBJECT
+from schemas.requests import SUBMIT_SUBJECT
 from v2t_stream.errors import Denied
 
 _VIOLATION: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
-_MAPPED: Final = "v2t.api."  # as roles.py has the API in the accounts of roles
+# Where a role's account has the API: its own `$JS.API` is the server's, for its own streams.
+MAPPED: Final = "v2t.api."
 _OPERATORS: Final = "an operator's"
 
 # By the beginning of a subject, the first that fits: what it is for, and whose credentials allow it.
 _WORDS: Final = (
-    ("v2t.submit", "submit", "a submitter's or an operator's"),
-    ("v2t.bucket", "tell of uploads", "a notifier's or an operator's"),
-    ("v2t.job.", "change jobs", _OPERATORS),
+    (SUBMIT_SUBJECT, "submit", "a submitter's or an operator's"),
+    (BUCKET_SUBJECT, "tell of uploads", "a notifier's or an operator's"),
+    (Submitted.SUBJECT.partition("{")[0], "change jobs", _OPERATORS),
     ("v2t.", "work", "a worker's"),
     ("$kv.v2t_nodes", "work as a node", "a worker's"),
     ("$js.ack.", "take work", "a worker's"),
@@ -44,7 +48,7 @@ def denied_subject(error: BaseException) -> tuple[str, str] | None:
 
 def unmapped(subject: str) -> str:
     """The subject as it was asked for."""
-    return f"$js.api.{subject.removeprefix(_MAPPED)}" if subject.startswith(_MAPPED) else subject
+    return f"$js.api.{subject.removeprefix(MAPPED)}" if subject.startswith(MAPPED) else subject
 
 
 def denial(user: str, subject: str) -> Denied:

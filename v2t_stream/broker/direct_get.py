@@ -19,7 +19,6 @@ from nats.aio.subscription import Subscription
 from v2t_stream.broker.client import NatsClient
 from v2t_stream.errors import BrokerError, Denied
 
-STORED: Final = "v2t.stored."  # begins the subject on which a stream says what it has stored; then as without "v2t."
 _PAGE: Final = 1024  # messages asked for together
 _PAGE_BYTES: Final = 4 << 20  # the same in bytes
 _LOOK: Final = 1.0  # seconds until one who waits looks whether the connection is still the same
@@ -27,6 +26,12 @@ _DOUBT: Final = 5.0  # seconds until what said nothing is read all the same: an 
 _DOUBTED: Final = 64  # patterns that are read so at a time
 _LAG: Final = 0.01  # seconds, doubled each time, until a replica that has not yet stored what was told is asked again
 _TRIES: Final = 7  # times
+
+
+def stored_subject(pattern: str) -> str:
+    """On which a stream says that it has stored a message: v2t.job.x becomes v2t.stored.job.x."""
+    first, _, rest = pattern.partition(".")
+    return f"{first}.stored.{rest}"
 
 
 class Page(NamedTuple):
@@ -109,8 +114,9 @@ class Bells:
             self._tries.pop(pattern, None)
             self._rung.set()
 
-        subject = STORED + pattern.removeprefix("v2t.")
-        return await self._client.subscribe(subject, cb=hear, pending_msgs_limit=0, pending_bytes_limit=0)
+        return await self._client.subscribe(
+            stored_subject(pattern), cb=hear, pending_msgs_limit=0, pending_bytes_limit=0
+        )
 
     async def next(self, reached: Mapping[str, int]) -> list[str]:
         """The patterns to read, once there are some; `reached`: the sequence up to which each was read.

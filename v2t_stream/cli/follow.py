@@ -17,7 +17,7 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
 from v2t_stream.topology.ids import child_id, place_of
 from v2t_stream.topology.streams import INBOX, JOBS
-from v2t_stream.topology.subjects import job_of
+from v2t_stream.topology.subjects import facts_of, first_run_of, job_of
 
 _LINE: Final = 10_000  # characters of a segment
 
@@ -62,7 +62,7 @@ async def _changes(connection: Connection, job: Job) -> AsyncGenerator[Job]:
 async def _until_listed(connection: Connection, job: Job) -> AsyncGenerator[Job]:
     """Watch the job alone, until it ends or turns out to be a list."""
     caught_up = False
-    async with contextlib.aclosing(connection.watch(JOBS, f"v2t.job.{job.id}.>")) as facts:
+    async with contextlib.aclosing(connection.watch(JOBS, facts_of(job.id))) as facts:
         async for stored in facts:
             if stored:
                 job.apply(stored)
@@ -76,9 +76,9 @@ async def _until_listed(connection: Connection, job: Job) -> AsyncGenerator[Job]
 async def _with_entries(connection: Connection, job: Job) -> AsyncGenerator[Job]:
     """Watch a list together with its entries, until all have ended."""
     entries = job.listed.children if job.listed else 0
-    patterns = [f"v2t.job.{child_id(job.id, n)}.>" for n in range(1, entries + 1)]
+    patterns = [facts_of(child_id(job.id, n)) for n in range(1, entries + 1)]
     caught_up = False
-    async with contextlib.aclosing(connection.watch(JOBS, f"v2t.job.{job.id}.*", *patterns)) as facts:
+    async with contextlib.aclosing(connection.watch(JOBS, first_run_of(job.id), *patterns)) as facts:
         async for stored in facts:
             changed = [_changed(job, stored)] if stored else job.parts
             caught_up = caught_up or stored is None

@@ -29,7 +29,7 @@ from v2t_stream.runtime.session import Session
 from v2t_stream.runtime.stalls import ADVICE, confirmed
 from v2t_stream.text import one_line
 from v2t_stream.topology.ids import child_id
-from v2t_stream.topology.subjects import but_chunks
+from v2t_stream.topology.subjects import but_chunks, results_of
 
 _OF_STATUS: Final = {"chunks_done", "speed", "eta", "gaps", "children"}  # only `job status` shows these
 
@@ -48,7 +48,7 @@ def list_(*, as_json: bool) -> None:
         facts = await history(pipeline.connection, but_chunks())
         # Chunks are most of the history, and matter only for jobs that still get some.
         jobs = [part for job in fold_all(facts).values() for part in job.parts]
-        running = [f"v2t.job.{job.id}.chunk.>" for job in jobs if job.downloaded and not job.ended]
+        running = [results_of(job.id) for job in jobs if job.downloaded and not job.ended]
         facts += await history(pipeline.connection, running)
         jobs = sorted(fold_all(facts).values(), key=lambda job: job.started_at or 0.0)
         parts = [part for job in jobs for part in (job, *job.children.values())]

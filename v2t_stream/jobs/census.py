@@ -3,13 +3,13 @@
 from collections import defaultdict
 from typing import Final
 
-from schemas.events import Rerun
+from schemas.events import Completed, Converted, Downloaded, Failed, Listed, Progress, Rerun
 from v2t_stream.broker.connection import Connection
 from v2t_stream.topology.streams import JOBS
-from v2t_stream.topology.subjects import job_of, message_type, run_of
+from v2t_stream.topology.subjects import first_run_of, job_of, message_type, run_of
 
 # Of which later runs have facts of their own, and which decide what state a job is in.
-_BY_RUN: Final = ("completed", "failed", "listed", "converted", "downloaded", "progress.*")
+_BY_RUN: Final = (Completed, Failed, Listed, Converted, Downloaded, Progress)
 _OF_ALL_RUNS: Final = "downloaded"  # media that is there is not downloaded again
 
 
@@ -26,9 +26,9 @@ async def fact_names(connection: Connection, runs: dict[str, int]) -> dict[str, 
 
     `runs`: see `latest_runs`. Raises BrokerError.
     """
-    patterns = ["v2t.job.*.*", "v2t.job.*.progress.*"]
+    patterns = [first_run_of("*"), Progress.subject_of(job="*", stage="*")]
     if any(runs.values()):
-        patterns += [f"v2t.job.*.{name}.*" for name in _BY_RUN]
+        patterns += [kind.subject_of(job="*", run="*", stage="*") for kind in _BY_RUN]
     names: defaultdict[str, set[str]] = defaultdict(set)
     for pattern in patterns:
         for subject in await connection.subjects(JOBS, pattern):

@@ -16,7 +16,7 @@ from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.once import message_ids
 from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.streams import DEAD
-from v2t_stream.topology.subjects import INBOX_SUBJECTS, chunk_of
+from v2t_stream.topology.subjects import ALL_DEAD, INBOX_SUBJECTS, chunk_of
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Dead(NamedTuple):
 async def dead_letters(connection: Connection) -> list[Dead]:
     """All there are, the latest last; one that cannot be read is left out, and logged. Raises BrokerError."""
     found = []
-    async for stored in connection.watch(DEAD, "v2t.dead.>", live=False):
+    async for stored in connection.watch(DEAD, ALL_DEAD, live=False):
         if stored:
             try:
                 letter = decode_as(DeadLetter, stored.data)

@@ -6,20 +6,20 @@ from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.state import Job, fold
 from v2t_stream.topology.ids import child_id, place_of
 from v2t_stream.topology.streams import JOBS
-from v2t_stream.topology.subjects import job_of
+from v2t_stream.topology.subjects import facts_of, job_of
 
 
 async def children(connection: Connection, job: str) -> list[Job]:
     """The jobs that a list has so far, in its order. Raises BrokerError."""
     submitted = await connection.subjects(JOBS, Submitted.subject_of(job="*"))
     places = sorted(n for parent, n in (place_of(job_of(subject)) for subject in submitted) if n and parent == job)
-    facts = await history(connection, [f"v2t.job.{child_id(job, n)}.>" for n in places])
+    facts = await history(connection, [facts_of(child_id(job, n)) for n in places])
     return [child for _, child in sorted(fold(job, facts).children.items())]
 
 
 async def read(connection: Connection, job: str) -> Job:
     """A job as it is now, with the jobs of its entries where it is a list. Raises BrokerError."""
-    state = fold(job, await history(connection, [f"v2t.job.{job}.>"]))
+    state = fold(job, await history(connection, [facts_of(job)]))
     if state.sequences and not state.downloaded:
         for child in await children(connection, job):
             _, place = place_of(child.id)

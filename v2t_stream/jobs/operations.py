@@ -38,7 +38,7 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
     if job.state == "queued" and not (job.submitted and (job.submitted.media or job.submitted.link)):
         return  # there is nothing of it yet
     with contextlib.suppress(BrokerError):  # who takes them up finds that the job was cancelled
-        for tasks in any_run(ChunkTask, accelerator="*", job=job.id, n="*"):
+        for tasks in any_run(ChunkTask, queue="*", job=job.id, n="*"):
             await _drop(connection, tasks)
     if store:
         await _remove_media(store, job)
@@ -130,7 +130,7 @@ async def _begin(connection: Connection, job: Job, rerun: Rerun) -> None:
     if await connection.last(JOBS, Cancelled.subject_of(job=job.id)) is not None:
         raise V2TError(f"somebody else has just cancelled job {job.id}, and its media is gone: submit it again")
     with contextlib.suppress(BrokerError):
-        await _drop(connection, ChunkTask.subject_of(accelerator="*", job=job.id, run=job.run, n="*"))
+        await _drop(connection, ChunkTask.subject_of(queue="*", job=job.id, run=job.run, n="*"))
 
 
 async def retry_list(connection: Connection, job: Job, *, model: str | None = None) -> int:

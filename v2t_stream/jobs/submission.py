@@ -16,7 +16,7 @@ import msgspec
 
 from schemas.message import decode_as, encode
 from schemas.options import LANGUAGES
-from schemas.requests import SubmitRequest
+from schemas.requests import SUBMIT_SUBJECT, SubmitRequest
 from v2t_stream.broker.connection import Connection
 from v2t_stream.engines import registry
 from v2t_stream.errors import Denied, Reject, SettingsError
@@ -28,7 +28,6 @@ from v2t_stream.store.protocol import UPLOADED, ObjectStore
 from v2t_stream.text import HARMFUL, one_line, path_text, quoted, without_secrets
 from v2t_stream.topology.ids import inbox_epoch, job_id
 from v2t_stream.topology.streams import EPOCH_HEADER
-from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _TRACK: Final = re.compile(r"[1-9][0-9]{0,2}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")  # a number, or a language as in BCP 47

@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.events import Failed, Submitted
 from schemas.message import Message, encode
-from schemas.notification import Notification, Upload
+from schemas.notification import BUCKET_SUBJECT, Notification, Upload
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import Forbidden, InvalidKey
 from v2t_stream.jobs.copies import latest_job
@@ -20,7 +20,7 @@ from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.store.protocol import OURS
 from v2t_stream.topology.ids import upload_job_id
 from v2t_stream.topology.streams import JOBS
-from v2t_stream.topology.subjects import BUCKET_SUBJECT, any_run, job_of
+from v2t_stream.topology.subjects import any_run, job_of
 
 log = logging.getLogger(__name__)
 

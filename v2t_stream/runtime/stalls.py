@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
-from schemas.events import ChunkDone, Converted, Downloaded, Rerun, Submitted
+from schemas.events import ChunkDone, Converted, Downloaded, Rerun, Retried, Submitted
 from v2t_stream.broker.connection import Connection
 from v2t_stream.fleet.presence import fleet, version
 from v2t_stream.jobs.census import fact_names, latest_runs
@@ -17,7 +17,7 @@ from v2t_stream.jobs.state import Job, fold_all, state_of
 from v2t_stream.runtime.tries import Noted, noted
 from v2t_stream.topology.stages import STAGES, Consumer
 from v2t_stream.topology.streams import CHUNKS, JOBS
-from v2t_stream.topology.subjects import but_chunks, chunk_of, job_of, message_type, run_of
+from v2t_stream.topology.subjects import ALL_TASKS, but_chunks, chunk_of, first_run_of, job_of, message_type, run_of
 
 Lack = Literal["beginning", "download", "convert", "chunks", "aggregate"]
 
@@ -161,9 +161,9 @@ async def unfinished(connection: Connection) -> list[str]:
     By the names of their facts alone. Beside these, jobs of which only chunks are left, and those that release 0.1
     has retried, whose end may be void.
     """
-    names = {job_of(subject): set[str]() for subject in await connection.subjects(CHUNKS, "v2t.chunk.>")}
+    names = {job_of(subject): set[str]() for subject in await connection.subjects(CHUNKS, ALL_TASKS)}
     names.update(await fact_names(connection, await latest_runs(connection)))
-    retried = {job_of(subject) for subject in await connection.subjects(JOBS, "v2t.job.*.retried.*")}
+    retried = {job_of(subject) for subject in await connection.subjects(JOBS, Retried.subject_of(job="*", time="*"))}
     return sorted(job for job, known in names.items() if job in retried or state_of(known.__contains__) not in _ENDED)
 
 
@@ -175,7 +175,7 @@ async def resting(connection: Connection, jobs: Iterable[str]) -> list[str]:
     runs = await latest_runs(connection)
     waiting = {
         job_of(subject)
-        for subject in await connection.subjects(CHUNKS, "v2t.chunk.>")
+        for subject in await connection.subjects(CHUNKS, ALL_TASKS)
         if run_of(subject) == runs.get(job_of(subject), 0)
     }
     download, convert = [
@@ -232,7 +232,7 @@ async def _paused(connection: Connection, job: Job, stall: Stall) -> Stall:
 
 def _patterns(job: str, run: int) -> list[str]:
     """Of the facts that say what a job lacks: few, as there may be many jobs."""
-    return but_chunks(job) if run else [f"v2t.job.{job}.*", f"v2t.job.{job}.retried.*"]
+    return but_chunks(job) if run else [first_run_of(job), Retried.subject_of(job=job, time="*")]
 
 
 async def confirmed(connection: Connection, jobs: Iterable[str]) -> dict[str, Stall]:
@@ -250,7 +250,7 @@ async def confirmed(connection: Connection, jobs: Iterable[str]) -> dict[str, St
 
 async def _around(connection: Connection) -> Around:
     tasks: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
-    for subject in await connection.subjects(CHUNKS, "v2t.chunk.>"):
+    for subject in await connection.subjects(CHUNKS, ALL_TASKS):
         n = chunk_of(subject)
         if n is not None:
             tasks[job_of(subject), run_of(subject)].add(n)

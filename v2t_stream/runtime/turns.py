@@ -21,7 +21,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.topology.streams import CHUNKS
-from v2t_stream.topology.subjects import job_of
+from v2t_stream.topology.subjects import job_of, tasks_of
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Turns:
         queues: dict[str, list[tuple[Outbox, ChunkTask]]] = {}
         for outbox in waiting:
             if outbox.held and outbox.has_sent_allowed and isinstance(task := outbox.held[0], ChunkTask):
-                queues.setdefault(task.accelerator, []).append((outbox, task))
+                queues.setdefault(task.options.accelerator, []).append((outbox, task))
         pauses = [_LOOKS[1]]
         for accelerator, jobs in queues.items():
             room = await self._room(accelerator)
@@ -160,7 +160,7 @@ class Turns:
 
     async def _room(self, accelerator: str) -> _Room:
         """Raises BrokerError."""
-        subjects = await self._connection.subjects(CHUNKS, f"v2t.chunk.{accelerator}.>")
+        subjects = await self._connection.subjects(CHUNKS, tasks_of(accelerator))
         now = time.monotonic()
         if now - self._looked > _FLEET:
             self._nodes, self._looked = await fleet(self._connection, "transcribe"), now

@@ -15,7 +15,7 @@ from schemas.message import Message
 from schemas.options import Accelerator
 from v2t_stream.errors import BrokerError
 from v2t_stream.topology.streams import CHUNKS, INBOX, JOBS
-from v2t_stream.topology.subjects import INBOX_SUBJECTS, any_run
+from v2t_stream.topology.subjects import INBOX_SUBJECTS, any_run, tasks_of
 
 
 class Consumer(NamedTuple):
@@ -41,8 +41,6 @@ class StageRow(NamedTuple):
 
 
 _RERUN: Final = Rerun.subject_of(job="*", run="*")
-
-
 _MEDIA: Final = (*any_run(Downloaded, job="*"), _RERUN)
 
 
@@ -64,7 +62,7 @@ STAGES: Final[tuple[StageRow, ...]] = (
         "transcribe",
         CHUNKS,
         tuple(
-            Consumer(f"transcribe-{name}", (f"v2t.chunk.{name}.>",), "any" if name == "any" else None)
+            Consumer(f"transcribe-{name}", (tasks_of(name),), "any" if name == "any" else None)
             for name in get_args(Accelerator)  # "any" last: a node that pulls from several waits on the last
         ),
         (ChunkDone,),

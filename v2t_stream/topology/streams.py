@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from v2t_stream.broker.direct_get import STORED
-from v2t_stream.topology.subjects import INBOX_SUBJECTS
+from v2t_stream.broker.direct_get import stored_subject
+from v2t_stream.topology.subjects import ALL_DEAD, ALL_DONE, ALL_FACTS, ALL_TASKS, INBOX_SUBJECTS
 
 INBOX: Final = "V2T_INBOX"
 JOBS: Final = "V2T_JOBS"
@@ -20,6 +20,8 @@ LAYOUT: Final = 3
 # In the metadata of the stream JOBS
 STORE_KEY: Final = "v2t_store"  # what the jobs keep their files in
 LAYOUT_KEY: Final = "v2t_layout"
+
+STORED_FACTS: Final = stored_subject(ALL_FACTS)  # where the server says which fact it has stored
 
 EPOCH_HEADER: Final = "V2t-Epoch"  # of a submission: the epoch by which its sender knows the job
 
@@ -39,15 +41,15 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
     },
     # The facts of every job. The latest per subject is all there is to know, so a replay is short.
     JOBS: {
-        "subjects": ["v2t.job.>"],
+        "subjects": [ALL_FACTS],
         "retention": "limits",
         "max_msgs_per_subject": 1,
         # Whoever follows hears of each fact once it is stored, and reads it: no consumer for each of them.
-        "republish": {"src": "v2t.job.>", "dest": f"{STORED}job.>", "headers_only": True},
+        "republish": {"src": ALL_FACTS, "dest": STORED_FACTS, "headers_only": True},
     },
     # The work of transcription. One message per subject and no overwriting: a chunk that waits cannot be queued twice.
     CHUNKS: {
-        "subjects": ["v2t.chunk.>"],
+        "subjects": [ALL_TASKS],
         "retention": "workqueue",
         "max_msgs_per_subject": 1,
         "discard": "new",
@@ -55,12 +57,12 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
     },
     # What was transcribed before: for each media and settings the latest job, for as long as transcripts stay.
     DONE: {
-        "subjects": ["v2t.done.*"],
+        "subjects": [ALL_DONE],
         "retention": "limits",
         "max_msgs_per_subject": 1,
     },
     DEAD: {
-        "subjects": ["v2t.dead.>"],
+        "subjects": [ALL_DEAD],
         "retention": "limits",
     },
     # Who is alive: each process writes its key every second; one that is gone is forgotten by age. In a file, though

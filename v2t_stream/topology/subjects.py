@@ -1,6 +1,6 @@
 """The subjects of messages: what travels on each, and which job, run and chunk it is about."""
 
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -9,28 +9,54 @@ from schemas.events import (
     Cancelled,
     ChunkDone,
     Completed,
-    Converted,
+    DeadLetter,
     Done,
-    Downloaded,
     Event,
     Failed,
-    Language,
-    Listed,
-    Progress,
     Rerun,
-    Retried,
     Submitted,
     Tries,
 )
 from schemas.message import Message, decode_as
-
-SUBMIT_SUBJECT: Final = "v2t.submit"
-
-
-BUCKET_SUBJECT: Final = "v2t.bucket"  # where MinIO announces uploads
-
+from schemas.notification import BUCKET_SUBJECT
+from schemas.requests import SUBMIT_SUBJECT
 
 INBOX_SUBJECTS: Final = (SUBMIT_SUBJECT, BUCKET_SUBJECT)
+
+
+def _beginning(kind: type[Message]) -> str:
+    """What the subjects of such messages begin with, up to the first placeholder."""
+    return kind.SUBJECT.partition("{")[0]
+
+
+_OF_JOBS: Final = _beginning(Submitted)
+_OF_CHUNKS: Final = _beginning(ChunkTask)
+
+# Patterns of all that a stream holds.
+ALL_FACTS: Final = f"{_OF_JOBS}>"
+ALL_TASKS: Final = f"{_OF_CHUNKS}>"
+ALL_DONE: Final = Done.subject_of(key="*")
+ALL_DEAD: Final = f"{_beginning(DeadLetter)}>"
+
+
+def facts_of(job: str) -> str:
+    """A pattern of all facts of a job."""
+    return f"{_OF_JOBS}{job}.>"
+
+
+def first_run_of(job: str) -> str:
+    """A pattern of the facts of a job's first run, but for those of which there are several, such as of each chunk."""
+    return f"{_OF_JOBS}{job}.*"
+
+
+def results_of(job: str) -> str:
+    """A pattern of the results of a job's chunks, of all runs."""
+    return f"{_OF_JOBS}{job}.{_name_of(ChunkDone)}.>"
+
+
+def tasks_of(queue: str) -> str:
+    """A pattern of the chunks that wait in a queue: see ChunkTask.queue."""
+    return f"{_OF_CHUNKS}{queue}.>"
 
 
 def any_run(kind: type[Message], **names: str) -> tuple[str, str]:
@@ -38,24 +64,12 @@ def any_run(kind: type[Message], **names: str) -> tuple[str, str]:
     return kind.subject_of(**names), kind.subject_of(run="*", **names)
 
 
-_FACTS: Final[dict[str, type[Event]]] = {
-    kind.SUBJECT.split(".")[3]: kind
-    for kind in (
-        Submitted,
-        Downloaded,
-        Listed,
-        Converted,
-        Language,
-        ChunkDone,
-        Completed,
-        Failed,
-        Cancelled,
-        Rerun,
-        Retried,
-        Progress,
-        Tries,
-    )
-}
+def _name_of(fact: type[Message]) -> str:
+    """What a fact is called in its subject, as in `converted`."""
+    return fact.SUBJECT.split(".")[3]
+
+
+_FACTS: Final[dict[str, type[Event]]] = {_name_of(kind): kind for kind in get_args(Event)}
 
 
 def message_type(subject: str) -> type[Message] | None:
@@ -122,4 +136,4 @@ def ends(job: str, run: int) -> list[str]:
 def but_chunks(job: str = "*") -> list[str]:
     """Patterns of all facts of a job, or of all jobs, but for the results of chunks, which are most, and for Tries."""
     names = [name for name, kind in _FACTS.items() if kind not in (ChunkDone, Tries)]
-    return [f"v2t.job.{job}.*", *(f"v2t.job.{job}.{name}.>" for name in names)]
+    return [first_run_of(job), *(f"{_OF_JOBS}{job}.{name}.>" for name in names)]
