@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta
 
 Task = Literal["transcribe", "translate"]
-Accelerator = Literal["cuda", "metal", "coreml", "cpu", "remote", "any"]
+Device = Literal["cuda", "metal", "coreml", "cpu"]  # what an engine can compute on
+Accelerator = Literal[Device, "remote", "any"]
 
 DEFAULT_MODEL = "small"
 DEMO_MODEL = "demo"

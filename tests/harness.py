@@ -39,6 +39,7 @@ from v2t_stream.jobs.submission import store_file, submit
 from v2t_stream.runtime.session import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.stages import STAGES
 
 DATA = Path(__file__).parent / "data"
 _CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2t-stream" / "bin"
@@ -332,7 +333,7 @@ class Node:
         return (self.home / f"{stage}.log").read_text()
 
 
-ALL_STAGES = ("intake", "download", "convert", "transcribe", "aggregate")
+ALL_STAGES = tuple(row.name for row in STAGES)
 
 
 def reference(clip: str) -> str:

@@ -93,7 +93,7 @@ class Monitor(EndsOnBug):
 
     def _offered(self, accepted: bool | None) -> None:  # noqa: FBT001  # as a screen gives it
         if accepted:
-            self.notify("starting a broker and the five stages on this machine; they stop when this monitor ends")
+            self.notify("starting a broker and all stages on this machine; they stop when this monitor ends")
             self.stay_joined(start=True)
         else:
             self.exit()

@@ -11,7 +11,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
-from schemas.options import DEFAULT_MODEL
+from schemas.options import DEFAULT_MODEL, Device
 from v2t_stream.errors import SettingsError
 from v2t_stream.host.addresses import networks
 from v2t_stream.retention import DAY, HOUR, Retention
@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     engine: str = "faster-whisper"  # for jobs that name none
     model: str = DEFAULT_MODEL  # for jobs that name none
-    device: Literal["auto", "cuda", "metal", "coreml", "cpu"] = "auto"
+    device: Literal["auto", Device] = "auto"
     threads: _Count = 0  # of the engine; 0: all cores this process may use
     batch: _Count = 0  # chunks in one engine call; 0: by device
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.options import Device
 from v2t_stream.engines.registry import engine
 from v2t_stream.host import devices
 
@@ -17,7 +18,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def best(name: str) -> devices.Device:
+def best(name: str) -> Device:
     return devices.detect(engine(name).devices)
 
 

@@ -35,7 +35,7 @@ def demo(engine: str) -> None:
     settings = msgspec.structs.replace(settings, allow_addresses=allowed)  # for the stages that start here
 
     async def run() -> None:
-        click.echo("starting the broker and the five stages …", err=True)
+        click.echo("starting the broker and all stages …", err=True)
         with _served(assets.CLIP) as url:
             request = SubmitRequest(url=url, model=DEMO_MODEL, engine=engine, language="en", force=True)
             check(request)

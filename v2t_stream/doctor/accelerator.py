@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from schemas.options import Device
 from v2t_stream.doctor import Finding
 from v2t_stream.engines.registry import engine, engines
 from v2t_stream.host import devices, whispercpp
@@ -113,7 +114,7 @@ def _of_a_card(found: Machine) -> list[tuple[bool, str, str]]:
     ]
 
 
-def _another(device: devices.Device) -> str:
+def _another(device: Device) -> str:
     """An engine that can use the device."""
     return next(name for name, each in engines().items() if device in each.devices)
 
@@ -156,7 +157,7 @@ def _has_card() -> bool:
 
 def _driver_trouble() -> str:
     try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return "no driver (libcuda.so.1) is installed"
     code = driver.cuInit(0)
@@ -164,7 +165,7 @@ def _driver_trouble() -> str:
 
 
 def _capability() -> tuple[int, int] | None:
-    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    driver = ctypes.CDLL("libcuda.so.1")
     numbers = []
     for attribute in (_MAJOR, _MINOR):
         value = ctypes.c_int(0)

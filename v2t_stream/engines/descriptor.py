@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from schemas.options import DEMO_MODEL, HINTS
-from v2t_stream.host.devices import ANY, Device
+from schemas.options import DEMO_MODEL, HINTS, Device
+from v2t_stream.host.devices import ANY
 
 # faster-whisper knows these two itself; other engines are given them too, so that a job means the same on every node.
 ALIASES: Final[Mapping[str, str]] = {"large": "large-v3", "turbo": "large-v3-turbo"}

@@ -9,11 +9,10 @@ from typing import Any, Final, NamedTuple, get_args
 
 from msgspec.structs import replace
 
-from schemas.options import DEFAULT_MODEL, Options
+from schemas.options import DEFAULT_MODEL, Device, Options
 from v2t_stream.engines import registry
 from v2t_stream.engines.descriptor import EngineDescriptor
 from v2t_stream.engines.offer import Obstacle, Offer, Step, obstacle
-from v2t_stream.host.devices import Device
 
 HARDWARE: Final = frozenset(get_args(Device))
 _SUGGESTED: Final = (DEFAULT_MODEL, "large-v3")  # models that every engine of Whisper's has, and that can do anything

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-Device = Literal["cuda", "metal", "coreml", "cpu"]
+from schemas.options import Device
 
 ANY: Final[tuple[Device, ...]] = ("cuda", "coreml", "metal", "cpu")  # the best first
 
 # CTranslate2 opens cuBLAS by this name when it first needs it, and since 4.7 no cuDNN.
-_CUBLAS = ("libcublas.so.12", "cublas64_12.dll")
+_CUBLAS = "libcublas.so.12"
 
 
 def detect(usable: Sequence[Device] = ANY) -> Device:
@@ -54,7 +54,7 @@ def cuda_count() -> int:
     if sys.platform == "linux" and not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()):
         return 0  # saves loading the driver where only its library is installed; /dev/dxg is Windows' Linux
     try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return 0
     count = ctypes.c_int(0)
@@ -79,21 +79,18 @@ def preload_cuda() -> bool:
     """
     for path in _wheel_libraries("cublasLt") + _wheel_libraries("cublas"):  # the first is needed by the second
         ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-    for name in _CUBLAS:
-        try:
-            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
-        except OSError:
-            continue
-        return True
-    return False
+    try:
+        ctypes.CDLL(_CUBLAS, mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        return False
+    return True
 
 
 def _wheel_libraries(stem: str) -> list[Path]:
-    """The files of a library within NVIDIA's wheels, as they unpack to site-packages/nvidia/*/lib (or bin)."""
+    """The files of a library within NVIDIA's wheels, as they unpack to site-packages/nvidia/*/lib."""
     spec = find_spec("nvidia")
     folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-    patterns = (f"*/lib/lib{stem}.so.12", f"*/bin/{stem}64_12.dll")
-    return [path for folder in folders for pattern in patterns for path in sorted(folder.glob(pattern))]
+    return [path for folder in folders for path in sorted(folder.glob(f"*/lib/lib{stem}.so.12"))]
 
 
 def threads() -> int:

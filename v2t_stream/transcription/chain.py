@@ -5,10 +5,9 @@ import logging
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from schemas.options import Options, Request
+from schemas.options import Device, Options, Request
 from v2t_stream.engines.offer import Obstacle, Offer, Step, obstacle
 from v2t_stream.errors import Elsewhere, Reject, Retry, V2TError
-from v2t_stream.host.devices import Device
 from v2t_stream.models.fetching import Models
 from v2t_stream.settings import Settings
 from v2t_stream.transcription.link import Link

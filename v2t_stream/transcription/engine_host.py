@@ -15,9 +15,8 @@ from typing import Self
 
 import numpy as np
 
-from schemas.options import Request
+from schemas.options import Device, Request
 from v2t_stream.errors import Full, Reject, Retry
-from v2t_stream.host.devices import Device
 from v2t_stream.transcription.engine_child import Done, Failed
 from v2t_stream.transcription.engine_process import Ended, EngineProcess
 from v2t_stream.transcription.transcriber import Samples, Transcription

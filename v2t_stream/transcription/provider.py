@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from schemas.options import Request
+from schemas.options import Device, Request
 from v2t_stream.engines import registry
 from v2t_stream.engines.descriptor import Abilities, Descriptor, Withdrawal
 from v2t_stream.engines.offer import Offer
@@ -95,7 +95,7 @@ class Local(Provider, frozen=True, kw_only=True):
     timeout: _Seconds = 1800  # includes loading the model for the first chunk, but not downloading it
     max_concurrency: _Count = 0
     retries: _Retries = 0
-    device: Literal["auto", "cuda", "metal", "coreml", "cpu"] = "auto"  # auto: that of V2T_DEVICE
+    device: Literal["auto", Device] = "auto"  # auto: that of V2T_DEVICE
     threads: _Count = 0  # 0: those of V2T_THREADS
     batch: _Count = 0  # 0: that of V2T_BATCH
 
