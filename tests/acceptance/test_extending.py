@@ -173,7 +173,7 @@ print(render(msgspec.json.decode(sys.argv[1], type=Transcript), "md"), end="")
 
 
 def test_the_format_of_the_page_is_offered_and_written(tmp_path: Path) -> None:
-    """Whoever adds a format by the page cannot ask for it, loses what is missing, or lets a transcript draw headings."""
+    """A format added by the page is not offered, loses what is missing, or lets a transcript draw headings."""
     copy = followed("A format", tmp_path)
     segments = [{"start": 1.5, "end": 2, "text": "# Not *a* heading"}, {"start": 61, "end": 62, "text": "Plain."}]
     facts = {"job": "j", "title": "A talk", "source": "s", "duration": 90, "task": "transcribe", "language": "en"}
@@ -231,11 +231,11 @@ def test_the_set_up_of_the_stage_of_the_page_is_whole(tmp_path: Path) -> None:
     copy = followed("A stage", tmp_path)
     (copy.folder / "nats/auth.conf").write_text(copy.run("-m", "v2t_stream.access.roles"))
     assert "CONSUMER.MSG.NEXT.V2T_CHUNKS.loudness" in (copy.folder / "nats/auth.conf").read_text()
-    kept = "profile_starts or prometheus_reads or asked_for_itself or configuration or template"
-    tests(copy, ["tests/unit/test_compose.py", "tests/unit/test_roles.py"], kept)
+    kept = "profile_starts or prometheus_reads or asked_for_itself or auth_conf or every_consumer"
+    passes_own_tests(copy, ["tests/unit/test_compose.py", "tests/unit/test_roles.py"], kept)
 
 
-def tests(copy: Copy, files: Sequence[str], which: str) -> None:
+def passes_own_tests(copy: Copy, files: Sequence[str], which: str) -> None:
     """Run some tests of the copy's own."""
     copy.run("-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", *files, "-k", which)
 
@@ -299,7 +299,7 @@ def test_the_option_of_the_page_passes_what_holds_options_together(tmp_path: Pat
     """An option by the page fails the suite: it is not documented, or an engine claims it and does not read it."""
     copy = followed("An option", tmp_path)
     files = ["tests/unit/test_docs.py", "tests/unit/test_options.py", "tests/unit/test_registration.py"]
-    tests(copy, files, "documented or offered or every_hint")
+    passes_own_tests(copy, files, "documented or offered or every_hint")
 
 
 def test_the_command_of_the_page_runs(tmp_path: Path) -> None:
