@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from v2t_stream.jobs.state import Job, State
+from v2t_stream.jobs.state import ENDED, Job, State
 
 _BAD: Final[tuple[State, ...]] = ("failed", "cancelled")
 
@@ -32,7 +32,7 @@ def describe(job: Job) -> tuple[float, str]:
     """How much of the present step is done (0 to 1), and the same in words."""
     if job.listed:
         counts, total = job.counts, job.listed.children
-        ended = counts["completed"] + counts["failed"] + counts["cancelled"]
+        ended = sum(counts[state] for state in ENDED)
         parts = [f"{ended} of {total} done", *(f"{counts[state]} {state}" for state in _BAD if counts[state])]
         return (ended / total if total else 1.0), ", ".join(parts)
     match job.state:

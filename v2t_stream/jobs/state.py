@@ -16,6 +16,8 @@ from v2t_stream.topology.subjects import ends, fact_of, job_of
 
 State = Literal["queued", "downloading", "listed", "converting", "transcribing", "completed", "failed", "cancelled"]
 
+ENDED: Final[tuple[State, ...]] = ("failed", "completed", "cancelled")  # what a list comes to, the strongest first
+
 # What a job is where it has such a fact, the strongest first: an end outlives whatever arrives late.
 _STATES: Final[dict[str, State]] = {
     "cancelled": "cancelled",
@@ -39,10 +41,9 @@ def state_of_list(entries: Collection[State]) -> State:
 
     It has ended when all have: failed where one of them failed, otherwise completed where one of them completed.
     """
-    ends: list[State] = ["failed", "completed", "cancelled"]
-    if not all(state in ends for state in entries):
+    if not all(state in ENDED for state in entries):
         return "listed"
-    return next((end for end in ends if end in entries), "cancelled")
+    return next((end for end in ENDED if end in entries), "cancelled")
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Job(Facts):
 
     @property
     def ended(self) -> bool:
-        return self.state in ("cancelled", "completed", "failed")
+        return self.state in ENDED
 
     @property
     def counts(self) -> "Counter[State]":

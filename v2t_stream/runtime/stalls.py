@@ -13,7 +13,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.fleet.presence import fleet, version
 from v2t_stream.jobs.census import fact_names, latest_runs
 from v2t_stream.jobs.lists import history
-from v2t_stream.jobs.state import Job, fold_all, state_of
+from v2t_stream.jobs.state import ENDED, Job, fold_all, state_of
 from v2t_stream.runtime.tries import Noted, noted
 from v2t_stream.topology.stages import STAGES, Consumer
 from v2t_stream.topology.streams import CHUNKS, JOBS
@@ -21,7 +21,7 @@ from v2t_stream.topology.subjects import ALL_TASKS, but_chunks, chunk_of, first_
 
 Lack = Literal["beginning", "download", "convert", "chunks", "aggregate"]
 
-_ENDED: Final = ("completed", "failed", "cancelled", "listed")
+_ENDED: Final = (*ENDED, "listed")  # of a list the entries are looked at
 _AT_ONCE: Final = 16  # questions
 _MOMENT: Final = 1.0  # seconds in which a message gets from one stage to the next
 _SHOWN: Final = 3  # of a list
