@@ -17,12 +17,14 @@ import pytest
 
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
-from tests.harness import ALL_STAGES, DATA, broker, ended, node, reference, until, upload
+from tests.harness import ALL_STAGES, DATA, Node, broker, ended, node, reference, until, upload
 from tests.patience import PATIENCE
 from tests.remote_api import Answer, remote_api
 from v2t_stream.audio import flac
 from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
+from v2t_stream.jobs.operations import cancel, retry
+from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import CHUNKS, JOBS
@@ -193,6 +195,21 @@ async def waiting(connection: Connection, stage: str) -> list[str]:
     return await connection.subjects(CHUNKS, tasks_of(stage))
 
 
+async def check_run_and_end(connection: Connection, machine: Node, done: Job, media: str) -> None:
+    """A retry goes through the stage in its own run, and nothing of a job that was cancelled waits for the stage."""
+    first = done.chunks[0]
+    assert await retry(connection, done, chunk=0) == 1
+    again = await ended(connection, done.id)
+    assert (again.state, again.run, again.chunks[0].run) == ("completed", 1, 1)
+    assert again.chunks[0].segments == first.segments
+    machine.kill("loudness")
+    id_, _ = await submit(connection, SubmitRequest(media=media, language="en", force=True))
+    cut = await until(connection, id_, lambda job: job.converted is not None)
+    assert await waiting(connection, "loudness")
+    await cancel(connection, None, cut)
+    assert await waiting(connection, "loudness") == []
+
+
 async def test_the_stage_of_the_page_runs_between_convert_and_transcribe(tmp_path: Path) -> None:
     """Whoever adds a stage by the page loses chunks, or has one that is passed by; or hides what it leaves out."""
     copy = followed("A stage", tmp_path)
@@ -215,7 +232,8 @@ async def test_the_stage_of_the_page_runs_between_convert_and_transcribe(tmp_pat
             assert done.state == "completed", done.reason
             assert await waiting(connection, "loudness") == []
             heard = machine.log("transcribe")
-        record = await JetStreamStore(connection).get(f"transcripts/{job}/transcript.json")
+            record = await JetStreamStore(connection).get(f"transcripts/{job}/transcript.json")
+            await check_run_and_end(connection, machine, done, media)
     transcript = msgspec.json.decode(record, type=Transcript)
     said = " ".join(segment.text for segment in transcript.segments)
     assert word_error_rate(reference("20s-1.flac"), said) <= 0.05
