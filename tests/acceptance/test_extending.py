@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -87,10 +88,10 @@ def followed(title: str, tmp_path: Path) -> Copy:
     copy = Copy(tmp_path / "copy", tmp_path / "home", set())
     copy.folder.mkdir()
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    wanted = [name for name in tracked.split(b"\0") if name and not name.startswith(b"tests/data/")]
-    subprocess.run(
-        ["xargs", "-0", "cp", "--parents", "-t", copy.folder], cwd=ROOT, input=b"\0".join(wanted), check=True
-    )
+    for name in tracked.decode().split("\0"):
+        if name and not name.startswith("tests/data/"):
+            (copy.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy.folder / name)
     for language, text in _BLOCK.findall(section(title)):
         if language == "diff":
             copy.files |= set(re.findall(r"^\+\+\+ b/(.+)$", text, re.MULTILINE))
