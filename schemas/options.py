@@ -1,4 +1,4 @@
-"""What a user can ask of a job."""
+"""The options of a job."""
 
 from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
 
@@ -12,8 +12,8 @@ Accelerator = Literal[Device, "remote", "any"]
 DEFAULT_MODEL = "small"
 DEMO_MODEL = "demo"
 
-# Marks an option that helps an engine: one that has no use for it can do the job all the same. The other options are
-# the job itself.
+# Marks an option that only helps an engine: an engine that has no use for it can still do the job. The other options
+# define the job.
 _HINT: Final = {"hint": True}
 
 # The languages of Whisper's multilingual models, as ISO 639 codes in the order of its vocabulary
@@ -28,36 +28,34 @@ LANGUAGES = frozenset(
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The options that an engine needs; they travel to it unopened. None means the node's or the engine's default.
+    """The options that an engine needs, passed on to it unchanged. None means the node's or the engine's default.
 
-    Each option is declared here alone: its limits, its default, and in a few words what it means to people.
+    Each option is declared only here: its limits, its default, and its meaning in a few words.
     """
 
-    language: Annotated[str, Meta(description="ISO 639 code, as en; detected where not given")] | None = None
-    model: Annotated[str, Meta(description="as small, a path, or demo; else the node's own")] | None = None
-    task: Annotated[Task, Meta(description="what is said, or what it means in English")] = "transcribe"
-    word_timestamps: Annotated[bool, Meta(description="keep the time of every word, in the JSON transcript")] = False
+    language: Annotated[str, Meta(description="ISO 639 code such as en; detected if not given")] | None = None
+    model: Annotated[str, Meta(description="a known name, a path, or demo; default: the node's")] | None = None
+    task: Annotated[Task, Meta(description="write down what is said, or translate it into English")] = "transcribe"
+    word_timestamps: Annotated[bool, Meta(description="keep the time of every word in the JSON transcript")] = False
     prompt: (
-        Annotated[
-            str, Meta(max_length=1000, description="text taken as said before: names, spelling, style", extra=_HINT)
-        ]
+        Annotated[str, Meta(max_length=1000, description="text as if just spoken: names, spelling, style", extra=_HINT)]
         | None
     ) = None  # Whisper keeps its last 223 tokens
     hotwords: (
-        Annotated[str, Meta(max_length=1000, description="words to expect, as in: Ishmael, Queequeg", extra=_HINT)]
+        Annotated[str, Meta(max_length=1000, description="words to expect, such as Ishmael, Queequeg", extra=_HINT)]
         | None
     ) = None
     beam_size: (
         Annotated[int, Meta(ge=1, le=20, description="hypotheses followed at once; 1 is greedy", extra=_HINT)] | None
     ) = None
     temperature: (
-        Annotated[float, Meta(ge=0, le=1, description="of the first try; 0 takes the likeliest word", extra=_HINT)]
+        Annotated[float, Meta(ge=0, le=1, description="for the first try; 0 takes the likeliest word", extra=_HINT)]
         | None
     ) = None
 
 
 def declared(hint: Any) -> tuple[Any, Meta]:
-    """The type of an option that is set, and what is declared of it, from its annotation."""
+    """The type of an option, without None, and its declaration, from its annotation."""
     kind, meta = get_args(hint if get_origin(hint) is Annotated else get_args(hint)[0])  # the other half is None
     return kind, meta
 
@@ -68,31 +66,29 @@ HINTS: Final = tuple(
 
 
 class Options(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
-    """How a job is to be transcribed. None means: the node's own default, or detected."""
+    """How to transcribe a job. None means the node's own default, or detected."""
 
     # An entry-point name of the group v2t.transcribers, or the type of a remote provider.
-    engine: Annotated[str, Meta(description="as faster-whisper or openai; else the node's order")] | None = None
-    accelerator: Annotated[Accelerator, Meta(description="the kind of hardware, or remote for services")] = "any"
-    multilingual: Annotated[bool, Meta(description="each chunk in its own language, instead of one for the job")] = (
-        False
-    )
-    remote: Annotated[bool, Meta(description="allow providers that are paid, or on machines of others")] = False
+    engine: Annotated[str, Meta(description="faster-whisper, openai, …; default: the node's order")] | None = None
+    accelerator: Annotated[Accelerator, Meta(description="hardware to run on, or remote for services")] = "any"
+    multilingual: Annotated[bool, Meta(description="detect the language of each chunk, not once for the job")] = False
+    remote: Annotated[bool, Meta(description="allow paid providers and those on other people's machines")] = False
     audio_track: (
-        Annotated[str, Meta(max_length=32, description="number, from 1, or language of the track, as 2 or de")] | None
+        Annotated[str, Meta(max_length=32, description="the track's number, from 1, or language: 2 or de")] | None
     ) = None
     vad_threshold: (
-        Annotated[float, Meta(ge=0, lt=1, description="speech from this probability on; 0 takes everything")] | None
+        Annotated[float, Meta(ge=0, lt=1, description="minimum probability of speech; 0 takes everything")] | None
     ) = None
 
 
 class Request(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
-    """What an engine is asked to do with some chunks."""
+    """What an engine must do with some chunks."""
 
     model: str = ""
-    careful: bool = False  # hear what an ordinary call missed: window by window, at rising temperatures
+    careful: bool = False  # to hear what an ordinary call missed: window by window, at rising temperatures
 
     @classmethod
     def of(cls, options: EngineOptions, *, model: str, careful: bool = False) -> Self:
-        """Those of `options` that an engine needs, with the model that is to be used."""
+        """The part of `options` that an engine needs, with the model to use."""
         wanted = {name: getattr(options, name) for name in EngineOptions.__struct_fields__}
         return cls(**wanted | {"model": model}, careful=careful)

@@ -165,7 +165,7 @@ async def test_limits_that_are_too_low_are_told(tmp_path: Path, streams: int, ad
         url = server.url.replace("//", "//u:hush@")
         found = await look(url)
         assert (found["limits"].status, advice in found["limits"].advice) == ("fail", True)
-        assert found["user"].found == "u, by NATS_URL; account A"
+        assert found["user"].found == "u, from NATS_URL; account A"
         assert "hush" not in str(found)
     finally:
         server.stop()

@@ -1,4 +1,4 @@
-"""What `v2t doctor` looks at: each check is one function that tells what it found, and what to do."""
+"""The checks of `v2t doctor`: each is one function that says what it found and what to do."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,18 +11,18 @@ from v2t_stream.errors import Denied, V2TError
 Status = Literal["ok", "warn", "fail"]
 Check = Callable[[], Awaitable["Finding"]]
 
-_PATIENCE: Final = 60.0  # seconds for one check; the engine's is the longest, on a machine that is busy
+_PATIENCE: Final = 60.0  # seconds for one check; on a busy machine the engine's takes the longest
 
 
 class Finding(msgspec.Struct, frozen=True):
     name: str
     status: Status
     found: str
-    advice: str = ""  # what to do; with "ok", what could not be looked at
+    advice: str = ""  # what to do; with "ok", how to check what we cannot
 
 
 async def examine(checks: Iterable[tuple[str, Check]]) -> list[Finding]:
-    """Run all at once, each for a minute at most; what goes wrong in one is its finding."""
+    """Run all checks at once, each for at most a minute; an error in a check becomes its finding."""
     return list(await asyncio.gather(*(_bounded(name, check) for name, check in checks)))
 
 
@@ -34,7 +34,7 @@ async def _bounded(name: str, check: Check) -> Finding:
         return Finding(name, "fail", f"no answer within {_PATIENCE:g} s", "try again when the machine is less busy")
     except Denied as error:
         reason, _, advice = str(error).partition(": ")
-        return Finding(name, "warn", f"not looked at: {reason}", advice)
+        return Finding(name, "warn", f"not checked: {reason}", advice)
     except V2TError as error:
         return Finding(name, "fail", str(error))
     except Exception as error:  # noqa: BLE001  # one check that breaks must not hide what the others found

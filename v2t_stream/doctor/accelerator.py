@@ -22,7 +22,7 @@ _EXTRA: Final = "install the extra: uv run --extra cuda v2t …, or pip install 
 
 
 class Machine(NamedTuple):
-    """What there is, as far as it was looked at: a step that failed leaves the next ones as they are here."""
+    """What was found. When a step fails, the fields of the later steps keep these defaults."""
 
     engine: str
     wanted: str  # V2T_DEVICE
@@ -30,12 +30,12 @@ class Machine(NamedTuple):
     threads: int
     apple: bool = False  # a Mac with Apple silicon
     metal: bool | None = None  # whether whisper.cpp is built with it; None: not asked
-    card: bool = False  # of NVIDIA, on the bus
-    driver: str = ""  # why it does not work; empty where it does, or there is none
+    card: bool = False  # there is an NVIDIA card on the bus
+    driver: str = ""  # why it does not work; empty if it does
     gpus: int = 0  # that the driver lets this process use
-    hidden: bool = False  # CUDA_VISIBLE_DEVICES leaves none
+    hidden: bool = False  # CUDA_VISIBLE_DEVICES hides them all
     cublas: bool = False
-    capability: tuple[int, int] | None = None  # of the first
+    capability: tuple[int, int] | None = None  # of the first GPU
     ctranslate2: bool | None = None  # whether it sees a GPU
 
 
@@ -45,7 +45,7 @@ def look(settings: Settings) -> Finding:
 
 
 def judge(found: Machine) -> Finding:
-    """Of what was found: which device it is, and what keeps the better ones from being used."""
+    """Which device is used, and what keeps a better one from being used."""
     using = f"{found.engine} on {found.device}"
     if found.device == "cpu":
         using += f", {found.threads} threads"
@@ -58,7 +58,7 @@ def judge(found: Machine) -> Finding:
 
 
 def _trouble(found: Machine) -> tuple[str, str]:
-    """Why neither CUDA nor Metal is used, and what to do; without anything to do, it is only so."""
+    """Why neither CUDA nor Metal is used, and what to do; without advice there is nothing to fix."""
     reasons = _of_a_mac(found) if found.apple else _of_a_card(found)
     return next(((why, advice) for holds, why, advice in reasons if holds), ("", ""))
 
@@ -79,36 +79,36 @@ def _of_a_mac(found: Machine) -> list[tuple[bool, str, str]]:
 
 
 def _of_a_card(found: Machine) -> list[tuple[bool, str, str]]:
-    """In the order in which one must be there for the next."""
+    """In order: each step needs the one before."""
     wants_none = found.wanted in ("auto", "cpu")
     capability = ".".join(map(str, found.capability or ()))
     return [
-        (found.wanted in ("metal", "coreml"), "this is no Mac with Apple silicon", "unset V2T_DEVICE"),
+        (found.wanted in ("metal", "coreml"), "this is not a Mac with Apple silicon", "unset V2T_DEVICE"),
         (
             not found.card and not found.gpus,
-            "no NVIDIA card here, and no Mac's GPU",
+            "no NVIDIA card and no Apple GPU here",
             "" if wants_none else "unset V2T_DEVICE",
         ),
         (found.hidden, "CUDA_VISIBLE_DEVICES hides the NVIDIA card", "unset it, or name a card"),
         (
             bool(found.driver),
-            f"an NVIDIA card, but {found.driver}",
+            f"there is an NVIDIA card, but {found.driver}",
             "install NVIDIA's driver (nvidia-smi must list the card)",
         ),
         (
             "cuda" not in engine(found.engine).devices,
-            f"an NVIDIA card, but {found.engine} cannot use CUDA",
+            f"there is an NVIDIA card, but {found.engine} cannot use CUDA",
             f"V2T_ENGINE={_another('cuda')} uses it",
         ),
-        (not found.cublas, "an NVIDIA card, but no cuBLAS 12", _EXTRA),
+        (not found.cublas, "there is an NVIDIA card, but no cuBLAS 12", _EXTRA),
         (
             found.capability is not None and found.capability < _OLDEST,
-            f"the card's compute capability {capability} is older than CUDA 12 serves",
+            f"CUDA 12 does not support the card's compute capability {capability}",
             "set V2T_DEVICE=cpu",
         ),
         (
             found.ctranslate2 is False,
-            "an NVIDIA card, but this CTranslate2 was built without CUDA",
+            "there is an NVIDIA card, but this CTranslate2 was built without CUDA",
             "uv pip install --reinstall ctranslate2",
         ),
     ]
@@ -161,7 +161,7 @@ def _driver_trouble() -> str:
     except OSError:
         return "no driver (libcuda.so.1) is installed"
     code = driver.cuInit(0)
-    return f"its driver does not start (cuInit: error {code})" if code else "its driver shows no GPU to this process"
+    return f"its driver does not start (cuInit: error {code})" if code else "its driver shows this process no GPU"
 
 
 def _capability() -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""What is looked at in the broker and in the store of its jobs."""
+"""The checks of the broker and its store."""
 
 import math
 import time
@@ -21,16 +21,16 @@ from v2t_stream.topology.queues import queues
 from v2t_stream.topology.stages import STAGES
 from v2t_stream.topology.streams import CHUNKS, STORE_KEY, STREAMS
 
-_PAYLOAD: Final = 1 << 20  # bytes of a message that the object store's chunks are cut for
-_LEAST: Final = 64 << 10  # bytes that a submission may have
+_PAYLOAD: Final = 1 << 20  # bytes of a message; the object store cuts its chunks to fit
+_LEAST: Final = 64 << 10  # bytes; a submission may be this large
 _BUCKETS: Final = 4  # streams beside those of the topology
 _NEAR: Final = 0.9  # of a limit
-_APART: Final = 2.0  # seconds between two clocks from which times look wrong
-_TOO_FAR: Final = 15 * 60.0  # from which S3 refuses
-_S3_TELLS: Final = timedelta(seconds=1)  # how exactly: whole seconds, the rest cut off
+_APART: Final = 2.0  # seconds; if two clocks are further apart, times look wrong
+_TOO_FAR: Final = 15 * 60.0  # seconds; if the clocks are further apart, S3 refuses requests
+_S3_TELLS: Final = timedelta(seconds=1)  # S3 cuts its time off to whole seconds
 _ANSWER: Final = 3.0  # seconds
 _SHOWN: Final = 3  # of a list
-_APPLY: Final = "v2t doctor --fix, or v2t topology apply, makes it so"
+_APPLY: Final = "fix it with v2t doctor --fix or v2t topology apply"
 
 
 def checks(connection: Connection, settings: Settings) -> list[tuple[str, Check]]:
@@ -56,7 +56,7 @@ def checks(connection: Connection, settings: Settings) -> list[tuple[str, Check]
 
 
 async def broker(connection: Connection) -> Finding:
-    """Its version; one that is too old is refused when connecting."""
+    """The server's version; `connect` refuses one that is too old."""
     begun = time.monotonic()
     await connection.client.flush()
     took = (time.monotonic() - begun) * 1000
@@ -66,28 +66,29 @@ async def broker(connection: Connection) -> Finding:
 
 
 async def user(connection: Connection, settings: Settings) -> Finding:
-    """Who we are to the server, by its own word."""
+    """Which user the server takes us for."""
     told = await _who(connection)
     if told is None:
-        return Finding("user", "ok", "the server does not tell who we are")
+        return Finding("user", "ok", "the server does not say who we are")
     account = told["data"].get("account", "")
     name = told["data"].get("user", "")
     if name:
-        return Finding("user", "ok", f"{name}, by {'NATS_URL' if settings.nats_url else 'v2t up'}; account {account}")
+        return Finding("user", "ok", f"{name}, from {'NATS_URL' if settings.nats_url else 'v2t up'}; account {account}")
     hosts = {urlsplit(url.strip()).hostname for url in connection.url.split(",")}
     if hosts <= {"127.0.0.1", "localhost", "::1"}:
-        return Finding("user", "ok", "none is asked for; only this machine reaches it")
-    return Finding("user", "warn", "none is asked for: who reaches the broker may do all", "give it users")
+        return Finding("user", "ok", "the broker has no users; only this machine can reach it")
+    found = "the broker has no users: anyone who can reach it may do anything"
+    return Finding("user", "warn", found, "set up users, see docs/security.md")
 
 
 async def limits(connection: Connection) -> Finding:
-    """Whether what we need fits, and how full it is."""
+    """Whether the account's limits leave room for what we need."""
     info = await connection.api("INFO")
     bound, stored, payload = info["limits"], info["storage"], connection.client.max_payload
     room = bound["max_storage"] if bound["max_storage"] >= 0 else math.inf
     streams = len(STREAMS) + _BUCKETS
     consumers = max(sum(len(row.consumers) for row in STAGES if row.stream == name) for name in STREAMS)
-    less = "raise the account's max_storage, or keep less: docs/upgrade.md"
+    less = "raise the account's max_storage, or keep less, see docs/upgrade.md"
     troubles: list[tuple[bool, Status, str]] = [
         (0 <= bound["max_streams"] < streams, "fail", f"raise max_streams to {streams} or more"),
         (0 <= bound["max_consumers"] < consumers, "fail", f"raise max_consumers to {consumers} or more"),
@@ -106,9 +107,9 @@ async def limits(connection: Connection) -> Finding:
 
 
 async def durability(settings: Settings) -> Finding:
-    """The server tells clients nothing of when it writes to the disk."""
+    """The server does not tell clients when it writes to the disk."""
     if not settings.nats_url:
-        return Finding("durability", "ok", "the embedded broker answers when a message is on the disk")
+        return Finding("durability", "ok", "the embedded broker acknowledges a message once it is on the disk")
     return Finding(
         "durability",
         "ok",
@@ -118,22 +119,22 @@ async def durability(settings: Settings) -> Finding:
 
 
 async def topology(connection: Connection, settings: Settings) -> Finding:
-    # Missing ones first. Which store it is, `store` tells.
+    # Missing ones first. The check `store` says which store it is.
     drifts = sorted(await drifted(connection, settings), key=lambda drift: bool(drift.field))
     drifts = [drift for drift in drifts if drift.field != STORE_KEY]
     if drifts:
         return Finding("topology", "fail" if any(not one.field for one in drifts) else "warn", _some(drifts), _APPLY)
     count = sum(len(row.consumers) for row in STAGES)
-    return Finding("topology", "ok", f"{len(STREAMS)} streams and {count} consumers as they should be")
+    return Finding("topology", "ok", f"{len(STREAMS)} streams and {count} consumers are set up as expected")
 
 
 async def priorities(connection: Connection) -> Finding:
-    """Whether the server took the priority group: one that does not know them ignores the field."""
+    """Whether the server took the priority group: a server that does not know these ignores the field."""
     info = await connection.find(f"CONSUMER.INFO.{CHUNKS}.transcribe-any")
     if info is None:
         return Finding("priorities", "fail", "the queue for all nodes is missing", _APPLY)
     if info["config"].get("priority_policy") == "prioritized":
-        return Finding("priorities", "ok", "of the nodes that wait, the fastest is served first")
+        return Finding("priorities", "ok", "the fastest waiting node is served first")
     return Finding("priorities", "fail", "the queue for all nodes has no priorities", _APPLY)
 
 
@@ -142,28 +143,28 @@ async def clock(connection: Connection) -> Finding:
     told = await _who(connection)
     answered = datetime.now(UTC)
     if told is None or "time" not in told["server"]:
-        return Finding("clock", "ok", "the server does not tell its time")
+        return Finding("clock", "ok", "the server does not say what time it is")
     ahead = _ahead(asked, answered, datetime.fromisoformat(told["server"]["time"]))
     return _apart("clock", ahead, "the broker's", s3=False)
 
 
 async def nodes(connection: Connection) -> Finding:
-    """Whether each stage runs somewhere, and all are of one release."""
+    """Whether each stage runs somewhere, and all nodes run one release."""
     alive = [info for info in await fleet(connection) if info.is_alive]
     names, versions = {info.node for info in alive}, sorted({info.version for info in alive})
     missing = [row.name for row in STAGES if row.name not in {info.stage for info in alive}]
     found = f"{len(names)} with {len(alive)} stages"
     if not alive:
-        return Finding("nodes", "warn", "none is at work", "start v2t up here, or v2t node on your machines")
+        return Finding("nodes", "warn", "none is running", "start v2t up here, or v2t node on your machines")
     if missing:
         return Finding("nodes", "warn", f"{found}, but no {', '.join(missing)}", "start v2t node on one of them")
     if len(versions) > 1:
-        return Finding("nodes", "warn", f"{found}, of the releases {', '.join(versions)}", "update the older ones")
+        return Finding("nodes", "warn", f"{found}, running releases {', '.join(versions)}", "update the older ones")
     return Finding("nodes", "ok", f"{found}, release {versions[0]}")
 
 
 async def waiting(connection: Connection) -> Finding:
-    """Whether there is somebody for what waits."""
+    """Whether nodes take what waits."""
     found, told = await queues(connection), await fleet(connection)
     held = [f"{queue.name} is paused (v2t queue resume {queue.name})" for queue in found if queue.paused]
     held += [
@@ -173,22 +174,22 @@ async def waiting(connection: Connection) -> Finding:
     ]
     if held:
         return Finding("queues", "warn", "; ".join(held), "start v2t node on a machine that does this work")
-    return Finding("queues", "ok", f"{sum(queue.waiting for queue in found)} messages wait, and are taken")
+    return Finding("queues", "ok", f"{sum(queue.waiting for queue in found)} messages wait, and nodes are taking them")
 
 
 async def jobs(connection: Connection) -> Finding:
-    """Whether those that have not ended can go on."""
+    """Whether unfinished jobs can go on."""
     running = await unfinished(connection)
     stalled = await confirmed(connection, await resting(connection, running))
     if not stalled:
-        return Finding("jobs", "ok", f"{len(running)} have not ended, and each waits or is in work")
+        return Finding("jobs", "ok", f"{len(running)} unfinished, each waiting or in progress")
     shown = "; ".join(f"{id_} cannot go on, as {stall.reason}" for id_, stall in list(stalled.items())[:_SHOWN])
     more = f"; and {len(stalled) - _SHOWN} more" if len(stalled) > _SHOWN else ""
     return Finding("jobs", "warn", f"{shown}{more}", ADVICE)
 
 
 async def store(connection: Connection, settings: Settings) -> Finding:
-    """Whether the buckets are there, and forget what they should."""
+    """Whether the buckets exist, and delete files when they should."""
     await check_store(connection, settings)
     there = open_store(connection, settings, timeout=_ANSWER)
     drifts = await store_drifted(there, settings)
@@ -201,7 +202,7 @@ async def store(connection: Connection, settings: Settings) -> Finding:
 
 
 def store_clock(settings: Settings) -> Finding:
-    """S3 refuses requests whose time is a quarter of an hour off. Blocks."""
+    """S3 refuses requests if the clocks are a quarter of an hour apart. Blocks."""
     import urllib3  # noqa: PLC0415  # heavy
 
     scheme = "https" if settings.minio_secure else "http"
@@ -211,7 +212,7 @@ def store_clock(settings: Settings) -> Finding:
         answered = datetime.now(UTC)
         told = datetime.strptime(answer.headers["Date"], "%a, %d %b %Y %H:%M:%S %Z").replace(tzinfo=UTC)
     except (urllib3.exceptions.HTTPError, KeyError, ValueError):
-        return Finding("store's clock", "ok", "the store does not tell its time")
+        return Finding("store's clock", "ok", "the store does not say what time it is")
     return _apart("store's clock", _ahead(asked, answered, told, _S3_TELLS), "the store's", s3=True)
 
 
@@ -219,20 +220,20 @@ async def uploads(settings: Settings) -> Finding:
     announces = await minio_store(settings, timeout=_ANSWER).announces_uploads()
     found = promise(announces, settings.upload_bucket)
     if announces == "nothing":
-        return Finding("uploads", "warn", found, "v2t bucket init, see docs/bucket.md")
+        return Finding("uploads", "warn", found, "run v2t bucket init, see docs/bucket.md")
     return Finding("uploads", "ok", found)
 
 
 async def _who(connection: Connection) -> dict[str, Any] | None:
-    """Who we are, and what time it is, as the server sees it; None where we may not ask."""
+    """Who we are and what time it is, according to the server; None if we may not ask."""
     answer = await connection.user_info(_ANSWER)
     return answer if answer and "data" in answer and "server" in answer else None
 
 
 def _ahead(asked: datetime, answered: datetime, told: datetime, cut: timedelta = timedelta()) -> float:
-    """By how many seconds at least our clock is ahead of another; below 0 where it is behind.
+    """Seconds, at least, by which our clock is ahead of another; negative if it is behind.
 
-    The other told its time, of which less than `cut` was cut off, at some moment between `asked` and `answered`.
+    The other clock was read between `asked` and `answered`, and less than `cut` was cut off its time.
     """
     return max((asked - told - cut).total_seconds(), 0.0) + min((answered - told).total_seconds(), 0.0)
 
@@ -241,7 +242,7 @@ def _apart(name: str, ahead: float, whose: str, *, s3: bool) -> Finding:
     found = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} {whose}"
     if abs(ahead) <= _APART:
         return Finding(name, "ok", f"within {_APART:g} s of {whose}")
-    advice = "have both machines keep their clocks by NTP"
+    advice = "synchronize the clocks of both machines with NTP"
     return Finding(name, "fail" if s3 and abs(ahead) > _TOO_FAR else "warn", found, advice)
 
 

@@ -1,4 +1,4 @@
-"""What is looked at on this machine, whether there is a broker or not."""
+"""The checks of this machine, which need no broker."""
 
 import asyncio
 import platform
@@ -16,9 +16,9 @@ from v2t_stream.transcription.provider import Local
 from v2t_stream.transcription.providers import load
 from v2t_stream.transcription.trial import clip, heard
 
-_STALE: Final = 60  # days after which sites have often changed
-_FULL: Final = 1 << 30  # bytes free below which a job or the broker soon fails
-# Settings that name a file which only its owner may read.
+_STALE: Final = 60  # days; after that, sites have often changed
+_FULL: Final = 1 << 30  # free bytes; with fewer, a job or the broker soon fails
+# Settings that name a file which only its owner should be able to read.
 _SECRETS: Final = ("cookies", "nats_creds", "nats_nkey", "nats_key")
 
 
@@ -40,17 +40,17 @@ def python() -> Finding:
 
 
 async def engine(settings: Settings) -> Finding:
-    """Have the demo model transcribe a spoken clip, in the process that jobs have; nothing is downloaded for it."""
+    """Let the demo model transcribe a spoken clip, in an engine process as for a job. This downloads nothing."""
     local = next((each for each in load(settings) if isinstance(each, Local) and each.enabled), None)
     if local is None:
-        return Finding("engine", "ok", "only services: v2t providers test tries them")
+        return Finding("engine", "ok", "this machine uses only services: try them with v2t providers test")
     begun = time.monotonic()
     samples, audio = await asyncio.to_thread(clip)
     try:
         text = await heard(local, settings, samples, audio, demo=True)
     except V2TError as error:
         if "demo model" in str(error):
-            return Finding("engine", "ok", f"{local.engine} has no demo model: v2t providers test tries it")
+            return Finding("engine", "ok", f"{local.engine} has no demo model: try it with v2t providers test")
         return Finding("engine", "fail", f"{local.engine} cannot transcribe: {error}")
     took = f"{local.engine} loaded and transcribed {samples.size / 16_000:.0f} s in {time.monotonic() - begun:.1f} s"
     if not text:
@@ -82,7 +82,7 @@ def downloads() -> Finding:
         f"deno {runtime[0]}" if runtime else "no deno",
         f"solver scripts {scripts}" if scripts else "no solver scripts",
     ]
-    lacking = "pip install 'yt-dlp[default,deno]': without these YouTube gives nothing"
+    lacking = "pip install 'yt-dlp[default,deno]': without these, downloads from YouTube fail"
     if not scripts or not runtime or not runtime[1]:
         return Finding("downloads", "warn", ", ".join(found), lacking)
     if days > _STALE:
@@ -102,7 +102,7 @@ def disk(settings: Settings) -> Finding:
     place = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     found = f"{amount(free)} free for {home}"
-    move = "free some, or set V2T_DATA_DIR to a larger disk"
+    move = "free some space, or move V2T_DATA_DIR to a larger disk"
     if free < _FULL:
         return Finding("disk", "fail", found, move)
     if free < settings.max_bytes:
@@ -111,7 +111,7 @@ def disk(settings: Settings) -> Finding:
 
 
 def secrets(settings: Settings) -> Finding:
-    """Whether files with secrets are for their owner alone, and services have the keys they need."""
+    """Whether only their owner can read files with secrets, and services have the keys they need."""
     named = [Path(getattr(settings, field)).expanduser() for field in _SECRETS if getattr(settings, field)]
     missing = [str(path) for path in named if not path.exists()]
     if missing:
@@ -120,21 +120,21 @@ def secrets(settings: Settings) -> Finding:
     open_ = [str(path) for path in files if path.stat().st_mode & 0o077]
     if open_:
         advice = f"chmod go-rwx {' '.join(open_)}"
-        return Finding("secrets", "warn", f"others may read {', '.join(open_)}", advice)
+        return Finding("secrets", "warn", f"other users can read {', '.join(open_)}", advice)
     if keyless := _keyless(settings):
         advice = "set the variable, or disable it in providers.yaml"
         return Finding("secrets", "fail", f"no key for {', '.join(keyless)}", advice)
     return Finding(
-        "secrets", "ok", ", ".join(f"{path} is for its owner alone" for path in files) or "no files that hold any"
+        "secrets", "ok", ", ".join(f"only its owner can read {path}" for path in files) or "no files with secrets"
     )
 
 
 def _keyless(settings: Settings) -> list[str]:
-    """The providers that lack their key, each with the variable that it would come from."""
+    """The providers without their key, each with the variable that should hold it."""
     lacking = [each for each in load(settings) if each.enabled and each.needs_key and not each.key]
     return [f"{each.name} ({each.key_variable})" for each in lacking]
 
 
 def amount(size: float) -> str:
-    """Bytes for people."""
+    """A size as people read it."""
     return f"{size / (1 << 30):.1f} GB" if size >= 1 << 30 else f"{size / (1 << 20):.1f} MB"
