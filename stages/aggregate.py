@@ -92,13 +92,13 @@ class Aggregate:
         """The job with all its chunks; None where there is nothing to do. Raises Reject where it has no transcript."""
         job = fold(job_id, await history(self._connection, [facts_of(job_id)]))
         if job.run < run:
-            raise Retry("the facts of the job are not all readable yet", delay=1)  # the replica lags behind
+            raise Retry("not all facts of the job can be read yet", delay=1)  # the replica lags behind
         if job.ended or job.run != run:
             return None  # since the fact was pulled
         if not job.is_whole:
-            raise Retry("the facts of the job are not all readable yet", delay=1)
+            raise Retry("not all facts of the job can be read yet", delay=1)
         if job.chunks and len(job.gaps) == len(job.chunks):
-            raise Reject(f"nothing of it could be transcribed: {job.gaps[0].reason}")
+            raise Reject(f"none of it could be transcribed: {job.gaps[0].reason}")
         return job
 
     async def _is_whole(self, job: str, run: int) -> bool:

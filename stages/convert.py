@@ -107,7 +107,7 @@ class Convert:
         """By what has been decoded: what a file declares may be a guess of FFmpeg's."""
         if reader.position > self._settings.max_duration:
             raise Reject(
-                f"{reader.name} is longer than the {self._settings.max_duration / 3600:g} hours that are allowed: "
+                f"{reader.name} is longer than the allowed {self._settings.max_duration / 3600:g} hours: "
                 "raise V2T_MAX_DURATION (seconds)"
             )
 

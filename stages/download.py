@@ -172,7 +172,7 @@ class Download:
     async def _listed(self, job: Submitted, listing: Listing) -> AsyncGenerator[Message, bool | None]:
         """A job for each entry; those that an earlier delivery made stand, and what the list has gained goes behind."""
         if job.parent:
-            raise Reject(f"{job.url} is a list within a list: submit its own link")
+            raise Reject(f"{job.url} is a list within a list: submit its link on its own")
         known = [each.submitted for each in await children(self._connection, job.job) if each.submitted]
         # Counted, as two may differ in nothing but what is not shown.
         there = Counter((each.url, each.entry) for each in known)
@@ -205,13 +205,13 @@ class Download:
         if not isinstance(self._store, BucketStore):
             raise Reject(f"{url} cannot be read: MINIO_ENDPOINT is not set, so no S3 server is known")
         if is_foreign(url):
-            raise Reject(f"{url} is neither video nor audio, by its name: upload media")
+            raise Reject(f"{url} is neither video nor audio, judging by its name: upload media")
         try:
             found = await self._store.look(url, version)
         except InvalidKey as error:
-            raise Reject(f"{error}: upload it under another") from error
+            raise Reject(f"{error}: upload it under another name") from error
         if found is None:
-            raise Reject(f"{url} is not, or no longer, in the bucket: upload it again")
+            raise Reject(f"{url} is not in the bucket, or no longer: upload it again")
         if found.size == 0:
             raise Reject(f"{url} is an empty file (0 bytes): upload it again")
         if found.size > self._settings.max_bytes:

@@ -44,7 +44,7 @@ class Intake:
         failures: list[StoreError] = []
         for upload in self._announced(message.data):
             if not isinstance(self._store, BucketStore):
-                raise Reject("an upload was announced, but MINIO_ENDPOINT is not set here: set it for the whole fleet")
+                raise Reject("an upload arrived, but MINIO_ENDPOINT is not set here: set it for the whole fleet")
             try:
                 async with aclosing(self._taken(self._store, upload)) as facts:
                     async for fact in facts:

@@ -73,7 +73,7 @@ class Transcribe:
         self._presence.fetching = text
         if time.monotonic() > self._logged + _LOG_EVERY:
             self._logged = time.monotonic()
-            _log.info("a model comes %s: %s", transfer.way, text)
+            _log.info("fetching a model %s: %s", transfer.way, text)
 
     async def process(self, task: ChunkTask) -> AsyncGenerator[Message, bool | None]:
         """Raises Reject if the chunk can never be done, and Retry if its engine failed or cannot do it."""
@@ -136,7 +136,7 @@ class Transcribe:
         try:
             heard = await self._chain.transcribe(samples, audio, replace(options, language=language), careful=True)
         except (EngineDied, Reject) as error:
-            _log.warning("a stretch of %.1f s was not heard again: %s", samples.size / SAMPLE_RATE, error)
+            _log.warning("a stretch of %.1f s could not be heard again: %s", samples.size / SAMPLE_RATE, error)
             return (), 0.0
         return heard.transcription.segments, heard.seconds
 

@@ -129,7 +129,7 @@ BAD = {
     "ftp": Bad("ftp://127.0.0.1/talk.mp4", "intake", "cannot be fetched: only URLs that begin with http"),
     "nothing": Bad("", "intake", "^the submission is empty: send a URL"),
     "broken JSON": Bad('{"url": "$/5s.flac"', "intake", "^the submission is not valid JSON"),
-    "wrong type": Bad('{"url": ["$/5s.flac"]}', "intake", "^the submission's url does not fit: .*got `array`"),
+    "wrong type": Bad('{"url": ["$/5s.flac"]}', "intake", "^the submission's url is not valid: .*got `array`"),
     "unknown field": Bad(
         '{"url": "$/5s.flac", "langauge": "en"}', "intake", "unknown field `langauge`; its fields are"
     ),
@@ -156,7 +156,7 @@ BAD = {
     "silence without end": Bad(
         lambda home: endless_silence(home / "silence.flac"),
         "convert",
-        r"^silence\.flac is longer than the 0\.2 hours that are allowed",
+        r"^silence\.flac is longer than the allowed 0\.2 hours",
     ),
     "a private address": Bad(
         "http://127.0.0.2:9/talk.mp4", "download", "leads to 127.0.0.2, which is not a public address"

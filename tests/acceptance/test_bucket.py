@@ -261,7 +261,7 @@ async def test_what_cannot_be_done_is_a_failed_job_that_says_why(place: Place, c
         put(client, "bad/notes.mp4", b"no media"): "s3://v2t-uploads/bad/notes.mp4",
         put(client, "bad/empty.mp4", b""): "s3://v2t-uploads/bad/empty.mp4 is an empty file",
         put(client, "bad/klingon.flac", metadata={"language": "tlh"}): "unknown language 'tlh'",
-        put(client, "bad/words.flac", metadata={"word-timestamps": "so"}): "word_timestamps does not fit",
+        put(client, "bad/words.flac", metadata={"word-timestamps": "so"}): "word_timestamps is not valid",
     }
     for upload, reason in says.items():
         job = await ended(connection, upload_job_id(upload))
@@ -299,7 +299,7 @@ async def test_an_object_of_any_bucket_is_read_with_the_credentials_here(place: 
         done = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, text=True)
         assert done.returncode == code, done.stderr
         if code:
-            assert "s3://elsewhere/none.flac is not, or no longer, in the bucket" in done.stderr
+            assert "s3://elsewhere/none.flac is not in the bucket, or no longer" in done.stderr
         else:
             assert word_error_rate(reference(CLIP), done.stdout) < 0.1
 
@@ -457,7 +457,7 @@ async def test_minio_is_killed_in_the_middle_and_an_object_is_gone(tmp_path: Pat
                 srt = read(minio.client(), "v2t-transcripts", "talk.srt")
                 assert word_error_rate(reference("3min.ogg"), words(srt)) < 0.1
                 job = await ended(connection, upload_job_id(gone))
-                assert "s3://v2t-uploads/gone.flac is not, or no longer, in the bucket" in job.reason
+                assert "s3://v2t-uploads/gone.flac is not in the bucket, or no longer" in job.reason
 
 
 async def test_an_outage_of_the_store_is_no_jobs_failure_and_no_links_wait(tmp_path: Path) -> None:
@@ -486,7 +486,7 @@ async def test_an_outage_of_the_store_is_no_jobs_failure_and_no_links_wait(tmp_p
                 assert delivered["consumer_seq"] == delivered["stream_seq"]  # each once
                 for each in late:
                     job = await ended(connection, upload_job_id(each))
-                    assert "is not, or no longer, in the bucket" in job.reason
+                    assert "is not in the bucket, or no longer" in job.reason
 
 
 @pytest.mark.parametrize(
@@ -599,7 +599,7 @@ async def test_the_commands_say_what_is_missing(tmp_path: Path) -> None:
             if minio.PROGRAM == "minio":
                 assert "MINIO_NOTIFY_NATS_ENABLE_V2T=on" in told
             else:
-                assert "at once where the server was started to tell NATS of uploads, else within 5 minutes" in told
+                assert "at once if the server is set up to announce uploads to NATS, otherwise within 5 minutes" in told
         done = await v2t("topology", "show", **minio.environment)
         assert "files are kept in MinIO (v2t-*)" in done.stdout, done.stderr
         assert "intake" in done.stdout

@@ -31,7 +31,7 @@ def test_a_playlist_is_followed_and_read_entry_by_entry(terminal: Terminal, site
     """A user cannot see how far a channel is, which video failed, or read what there is."""
     site.missing.add("20s-2.flac")
     out, err = terminal.run("etl", "--url", f"{site.url}/feed/3", "--limit", "2", *DEMO, "--force", "--wait", code=1)
-    last = re.fullmatch(r"v2t: job (\S+) failed: 1 of 2 entries failed, the first with: .*", err.splitlines()[-1])
+    last = re.fullmatch(r"v2t: job (\S+) failed: 1 of 2 entries failed, the first because .*", err.splitlines()[-1])
     assert last
     job = last[1]
     heading, text = out.split("\n", 1)

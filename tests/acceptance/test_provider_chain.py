@@ -61,7 +61,7 @@ async def test_the_next_provider_does_what_the_first_does_not(tmp_path: Path) ->
                 assert (job.state, " ".join(text.split())) == ("completed", AFAR)
                 assert [(chunk.engine, chunk.model) for chunk in job.chunks.values()] == [("openai", "whisper-1")]
                 logs = machine.log("transcribe")
-                assert "openai failed, asking faster_whisper: openai (127.0.0.1) answered 500: overloaded" in logs
+                assert "openai failed, so faster_whisper is next: openai (127.0.0.1) answered 500: overloaded" in logs
                 assert KEY.encode() not in logs.encode() + await record(connection, job.id)
 
 

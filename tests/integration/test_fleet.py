@@ -152,7 +152,7 @@ async def test_cancel_ends_everything_at_once(machines: Fleet) -> None:
     await machines.connection.publish(ChunkDone(job=job_id, n=0, start=0, end=1))
     await machines.connection.publish(Completed(job=job_id, transcript="late"))
     assert (await ended(machines.connection, job_id)).state == "cancelled"
-    with pytest.raises(V2TError, match="it is cancelled already"):
+    with pytest.raises(V2TError, match="it is already cancelled"):
         await operations.cancel(machines.connection, machines.store, await ended(machines.connection, job_id))
     assert nodes
 
@@ -187,7 +187,7 @@ async def test_a_job_is_completed_or_cancelled_and_never_both(machines: Fleet) -
     job = await ended(machines.connection, await machines.submit("20s-1.flac"))
     for run in (0, 1):
         seen = replace(job, runs={**job.runs, run: Run()}, run=run, sequences={})  # as it was read a moment before
-        with pytest.raises(V2TError, match="it has just been completed"):
+        with pytest.raises(V2TError, match="it has just completed"):
             await operations.cancel(machines.connection, machines.store, seen)
         assert (await read(machines.connection, job.id)).state == "completed"
         if not run:
@@ -238,7 +238,7 @@ async def test_nothing_to_retry_is_said(machines: Fleet) -> None:
     """Else the user waits for something that will not happen."""
     machines.join("one", "x1000")
     job = await ended(machines.connection, await machines.submit("5s.flac"))
-    with pytest.raises(V2TError, match="nothing of it failed"):
+    with pytest.raises(V2TError, match="there is nothing to retry: pass --chunk N"):
         await operations.retry(machines.connection, job)
     with pytest.raises(V2TError, match="no result for chunk 99"):
         await operations.retry(machines.connection, job, chunk=99)

@@ -113,12 +113,12 @@ async def test_what_fails_in_a_list_fails_alone_and_is_tried_again_alone(house: 
     house.site.missing.add("20s-2.flac")
     job = await ended(house.connection, await house.url("feed/3"))
     assert (job.state, job.counts) == ("failed", {"completed": 2, "failed": 1})
-    assert job.reason.startswith("1 of 3 entries failed, the first with: ")
+    assert job.reason.startswith("1 of 3 entries failed, the first because ")
     assert "does not exist (HTTP 404)" in job.children[2].reason
     house.site.missing.clear()
     assert await operations.retry_list(house.connection, job) == 1
     assert (await ended(house.connection, job.id)).state == "completed"
-    with pytest.raises(V2TError, match=r"nothing of the list .* failed: name a --model"):
+    with pytest.raises(V2TError, match=r"no entry of the list .* failed: pass --model"):
         await operations.retry_list(house.connection, await read(house.connection, job.id))
 
 
@@ -308,7 +308,7 @@ async def test_a_job_that_had_nothing_to_do_is_done_by_another_model_when_told(h
     """What was skipped cannot be had any other way than as a new job."""
     await house.file("5s.flac")
     again = await house.file("5s.flac")
-    with pytest.raises(V2TError, match=r"was done before as job .*: name a --model to do it by"):
+    with pytest.raises(V2TError, match=r"was done before as job .*: pass --model NAME"):
         await operations.retry(house.connection, again)
     await operations.retry(house.connection, again, model="sim/x900")
     job = await until(house.connection, again.id, lambda job: job.state == "completed")

@@ -98,7 +98,7 @@ async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection
     job = await until(connection, job.id, lambda job: job.state == "completed" and bool(job.gaps))
     await operations.retry(connection, job, chunk=n, model="x1000")
     await until(connection, job.id, lambda job: job.state == "completed" and not job.gaps)
-    with pytest.raises(V2TError, match=f"chunk {n} of job {job.id} is no gap any more"):
+    with pytest.raises(V2TError, match=f"chunk {n} of job {job.id} is no longer missing"):
         await redrive(connection, None, letter, tmp_path)
     await remove(connection, letter.number)
     assert await dead_letters(connection) == []
@@ -130,5 +130,5 @@ async def test_a_forgotten_job_is_said(connection: Connection, tmp_path: Path) -
             node="",
         )
     )
-    with pytest.raises(V2TError, match="job none-1 of dead letter 1 is forgotten by now"):
+    with pytest.raises(V2TError, match="job none-1 of dead letter 1 has been forgotten"):
         await redrive(connection, None, stray, tmp_path)

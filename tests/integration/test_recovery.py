@@ -307,7 +307,7 @@ async def test_what_is_lost_over_and_over_fails_with_a_reason(connection: Connec
     job = await read(connection, "job")
     assert job.state == "failed"
     assert job.reason == (
-        "the job could not go on, as 1 of its chunks are neither done nor waiting (0): retry it again"
+        "the job could not go on, because 1 of its chunks are neither done nor waiting (0): retry it again"
     )
 
 
@@ -318,7 +318,7 @@ async def test_what_cannot_be_put_right_fails_with_a_reason(connection: Connecti
         await connection.publish(each)
     await Recovery(connection).look()
     assert (await read(connection, "job")).reason == (
-        "the job could not go on, as what was known of its beginning is lost: submit it again"
+        "the job could not go on, because the facts about its start are lost: submit it again"
     )
 
 

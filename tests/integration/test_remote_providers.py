@@ -105,7 +105,7 @@ async def test_openai_models_without_times_and_translation(api: Api) -> None:
     assert api.asked[1].path == "/v1/audio/translations"
     assert {name for name, _ in api.asked[1].fields} == {"model", "response_format"}
     assert heard.transcription.language == "en"
-    with pytest.raises(Retry, match="paid gives no times of words with the model 'gpt-4o-transcribe'"):
+    with pytest.raises(Retry, match="paid gives no word times with the model 'gpt-4o-transcribe'"):
         await hear(openai(api, model="gpt-4o-transcribe"), word_timestamps=True)
     assert len(api.asked) == 2
 

@@ -488,7 +488,7 @@ async def test_a_job_goes_its_way_through_the_roles(tmp_path: Path) -> None:
             assert code == 1
             assert re.search(r"5s\.flac: sent as job \S+, but the user submitter may not read jobs .* to watch it", err)
             async with asyncio.timeout(PATIENCE):
-                while "objects were of no use" not in machine.log("intake"):  # it keeps house
+                while "objects that nothing needs" not in machine.log("intake"):  # it keeps house
                     await asyncio.sleep(0.1)
             levels = {json.loads(line)["level"] for stage in ALL_STAGES for line in machine.log(stage).splitlines()}
             assert levels == {"info"}

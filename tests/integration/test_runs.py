@@ -211,7 +211,7 @@ async def test_of_two_retries_at_the_same_moment_one_stands(connection: Connecti
     )
     told = [result for result in results if isinstance(result, V2TError)]
     assert [str(error) for error in told] == [
-        f"somebody else has just retried job {job.id}: see first what becomes of that"
+        f"somebody else has just retried job {job.id}: wait for that retry to end"
     ]
     winner = (NEW, OTHER)[results.index(next(result for result in results if isinstance(result, int)))]
     job = await ended(connection, job.id)

@@ -290,7 +290,7 @@ async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
         number = await letter_about(connection, job, 1)
         await person.sees(lambda: dead.select(number) or dead.selected == number)
         await person.press("r")
-        await person.sees(lambda: "is no gap any more" in person.said())
+        await person.sees(lambda: "is no longer missing" in person.said())
         await person.answers("x", "y")
         await person.sees(lambda: "discarded dead letter" in person.said())
     assert number not in {str(one.number) for one in await dead_letters(connection)}

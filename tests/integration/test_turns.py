@@ -300,7 +300,7 @@ async def test_a_long_job_without_a_node_to_transcribe_says_so_and_stops_no_othe
                 watching = asyncio.gather(*(follow.follow(connection, job, bars) for job in (long, short)))
                 told = ""
                 async with asyncio.timeout(PATIENCE):
-                    while "v2t: 2 jobs wait, as the stage transcribe runs nowhere: start v2t" not in told:
+                    while "v2t: 2 jobs wait, because the stage transcribe runs nowhere: start v2t" not in told:
                         told += capfd.readouterr().err
                         await asyncio.sleep(0.1)
                 status, _ = await asyncio.to_thread(terminal.run, "job", "status", long)

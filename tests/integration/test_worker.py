@@ -590,7 +590,7 @@ async def test_a_thread_that_does_not_come_back_ends_the_stage(connection: Conne
         Settings(data_dir=str(tmp_path)), connection, JetStreamStore(connection), Presence("test", "test")
     )
     await connection.publish(task())
-    with pytest.raises(Hung, match="does not end: the stage ends without it"):
+    with pytest.raises(Hung, match="does not stop: the stage ends without it"):
         await Worker(stage, resources, patience).run(asyncio.Event())
     forever.set()
     async with working(connection, Doing(transcribing), tmp_path):

@@ -78,7 +78,7 @@ async def test_a_form_that_is_left_as_it_is_asks_for_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "typed", "says"),
     [
-        ("beam_size", "many", "the submission's beam_size does not fit: .*; it is a whole number from 1 to 20"),
+        ("beam_size", "many", "the submission's beam_size is not valid: .*; it must be a whole number from 1 to 20"),
         ("vad_threshold", "1", "it is a number from 0 to less than 1"),
         ("prompt", "x" * 1001, "it is text of at most 1000 characters"),
     ],

@@ -161,7 +161,7 @@ async def test_a_job_as_it_runs(compare: Compare, name: str, size: tuple[int, in
 
 async def test_a_job_that_failed_with_gaps(compare: Compare) -> None:
     """Why it failed is not said, or which parts of it are missing."""
-    job, reason = "sea-3", "nothing of it could be transcribed: no engine could do it: out of memory"
+    job, reason = "sea-3", "none of it could be transcribed: no engine could do it: out of memory"
     facts = [
         (60.0, submitted(job, "A talk")),
         (50.0, downloaded(job, "A talk")),

@@ -199,5 +199,5 @@ def test_the_limit_is_on_what_is_decoded(tmp_path: Path) -> None:
     path = tmp_path / "a.ts"
     path.write_bytes(data)
     assert convert(path, max_duration=25).converted.duration == pytest.approx(22, abs=0.2)
-    with pytest.raises(Reject, match=r"^a\.ts is longer than the .* hours that are allowed: raise V2T_MAX_DURATION"):
+    with pytest.raises(Reject, match=r"^a\.ts is longer than the allowed .* hours: raise V2T_MAX_DURATION"):
         convert(path, max_duration=15)

@@ -62,10 +62,10 @@ def test_places_are_named_and_counted_and_the_sentence_stays_short() -> None:
 @pytest.mark.parametrize(
     ("others", "said"),
     [
-        ([Track(number=2)], "audio track 2 was not transcribed: --audio-track 2 takes it"),
+        ([Track(number=2)], "audio track 2 was not transcribed: --audio-track 2 picks it"),
         (
             [Track(number=2, language="deu", title="Kom\x1bmentar ")],
-            'audio track 2 (deu, "Kom mentar") was not transcribed: --audio-track 2 takes it',
+            'audio track 2 (deu, "Kom mentar") was not transcribed: --audio-track 2 picks it',
         ),
         (
             [Track(number=2, language="deu"), Track(number=3, title="x")],
@@ -113,7 +113,7 @@ def test_tracks_that_were_not_listened_to(others: list[Track], said: str) -> Non
             Sound(peak=-3.4),
             (
                 "no words were heard: the recording is loud enough (peak -3 dBFS), "
-                "all 5 min 3 s of it was listened to, without a voice detector; try a larger --model"
+                "all 5 min 3 s were transcribed, without a voice detector; try a larger --model"
             ),
         ),
         (

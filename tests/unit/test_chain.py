@@ -116,7 +116,7 @@ async def test_a_remote_provider_is_only_asked_with_permission() -> None:
     assert (await hear(both)).provider == "faster_whisper"
     assert not paid.asks
     assert (await hear(both, remote=True)).provider == "openai"
-    with pytest.raises(Retry, match=r"does not allow remote providers.*openai.*--remote"):
+    with pytest.raises(Retry, match=r"only remote providers .* does not allow .*openai.*--remote"):
         await hear(chain((remote(), paid)))
     with pytest.raises(Reject, match="--remote"):
         await hear(both, accelerator="remote")

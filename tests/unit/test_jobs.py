@@ -299,7 +299,7 @@ def test_a_list_tells_what_failed_in_it_and_when_it_ended() -> None:
     """Of a hundred videos nobody finds the one that is missing."""
     failed = Failed(job="j_2", stage="download", reason="it is private")
     job = fold("j", stored(*LIST, *entry(2, failed), *entry(1, completed(1))))
-    assert job.reason == "1 of 2 entries failed, the first with: it is private"
+    assert job.reason == "1 of 2 entries failed, the first because it is private"
     assert job.ended_at == 1006
     assert (job.title, [part.id for part in job.parts]) == ("A channel", ["j_1", "j_2"])
     assert job.counts == {"completed": 1, "failed": 1}

@@ -141,10 +141,10 @@ def test_an_upload_can_ask_for_every_option() -> None:
 @pytest.mark.parametrize(
     ("labels", "sidecar", "says"),
     [
-        ({"beam-size": "30"}, b"", "beam_size does not fit: .*; it is a whole number from 1 to 20"),
-        ({"beam-size": "wide"}, b"", "beam_size does not fit: .*; it is a whole number from 1 to 20"),
-        ({"vad-threshold": "nan"}, b"", "vad_threshold does not fit: .*; it is a number from 0 to less than 1"),
-        ({}, b'{"audio_track": 2}', "audio_track does not fit: .*got `int`; it is text of at most 32 characters"),
+        ({"beam-size": "30"}, b"", "beam_size is not valid: .*; it must be a whole number from 1 to 20"),
+        ({"beam-size": "wide"}, b"", "beam_size is not valid: .*; it must be a whole number from 1 to 20"),
+        ({"vad-threshold": "nan"}, b"", "vad_threshold is not valid: .*; it must be a number from 0 to less than 1"),
+        ({}, b'{"audio_track": 2}', "audio_track is not valid: .*got `int`; it must be text of at most 32 characters"),
         ({}, b'{"prompt": "a\\nb"}', "prompt .* has a line end or a control character"),
         ({}, b'{"hotword": "Ishmael"}', "unknown field `hotword`; its fields are language, "),
     ],

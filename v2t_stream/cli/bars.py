@@ -64,7 +64,7 @@ async def fleet_shown(connection: Connection, bars: "Bars") -> AsyncGenerator[No
                 since = {sentence: since.get(sentence, now) for sentence in held}
                 due = {sentence for sentence in held if now - since[sentence] >= _PATIENCE}
                 for sentence in due - said:
-                    bars.warn(f"v2t: {counted(held[sentence], 'job waits', 'jobs wait')}, as {sentence}")
+                    bars.warn(f"v2t: {counted(held[sentence], 'job waits', 'jobs wait')}, because {sentence}")
                 said = due
             await asyncio.sleep(ANNOUNCE_EVERY)
 

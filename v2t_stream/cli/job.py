@@ -174,7 +174,7 @@ async def _stalled(pipeline: Session, state: Job) -> dict[str, Any]:
         for id_, stall in (
             await confirmed(pipeline.connection, [job.id for job in state.parts if not job.ended])
         ).items():
-            return {"eta": None, "warning": f"{id_} cannot go on by itself, as {stall.reason}: {ADVICE}"}
+            return {"eta": None, "warning": f"{id_} cannot go on by itself, because {stall.reason}: {ADVICE}"}
     return {}
 
 

@@ -202,7 +202,7 @@ def _origin(name: str, engine: str | None, settings: Settings) -> Origin:
     if not (wanted := origin(name, engine)):
         weights = registry.engine(engine).weights
         raise SettingsError(
-            f"{name!r} is no model of {engine} that can be fetched: `v2t models list` shows the names there are"
+            f"{name!r} is no model of {engine} that can be fetched: `v2t models list` shows the known names"
             + (", and one of the hub is org/name" if weights and weights.any_repository else "")
         )
     return wanted
@@ -223,7 +223,7 @@ async def _store(settings: Settings, *, needed: bool = False) -> AsyncGenerator[
         except (BrokerError, StoreError) as error:
             if needed:
                 raise
-            click.echo(f"v2t: this leaves out the fleet: {error}", err=True)
+            click.echo(f"v2t: this does not cover the fleet: {error}", err=True)
         yield store
 
 

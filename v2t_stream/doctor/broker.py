@@ -183,7 +183,7 @@ async def jobs(connection: Connection) -> Finding:
     stalled = await confirmed(connection, await resting(connection, running))
     if not stalled:
         return Finding("jobs", "ok", f"{len(running)} unfinished, each waiting or in progress")
-    shown = "; ".join(f"{id_} cannot go on, as {stall.reason}" for id_, stall in list(stalled.items())[:_SHOWN])
+    shown = "; ".join(f"{id_} cannot go on, because {stall.reason}" for id_, stall in list(stalled.items())[:_SHOWN])
     more = f"; and {len(stalled) - _SHOWN} more" if len(stalled) > _SHOWN else ""
     return Finding("jobs", "warn", f"{shown}{more}", ADVICE)
 

@@ -75,7 +75,7 @@ def _inability(offer: Offer, model: str, options: Options) -> str:
     if options.task == "translate" and not abilities.translates:
         return f"does not translate {by}"
     if options.word_timestamps and not abilities.word_times:
-        return f"gives no times of words {by}"
+        return f"gives no word times {by}"
     if options.language and abilities.languages is not None and options.language not in abilities.languages:
         known = ", ".join(sorted(abilities.languages)) if len(abilities.languages) < 4 else "other languages"
         return f"knows only {known} {by}, not {options.language!r}"

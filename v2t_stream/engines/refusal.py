@@ -79,7 +79,7 @@ def _advice(nodes: Sequence[NodeOffers], options: Options) -> str:
             return f"submit it {_flags(change)}, which {who} can do"
     able = [name for name, each in registry.engines().items() if _could(name, each, options)]
     if able:
-        return f"{' or '.join(able)} could, with a model for it in a node's providers.yaml"
+        return f"{' or '.join(able)} could, if a node's providers.yaml has a model for it"
     return "no installed engine could either"
 
 

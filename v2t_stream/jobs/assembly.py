@@ -20,7 +20,7 @@ async def stored(store: ObjectStore, prefix: str) -> Transcript:
         return decode_as(Transcript, await store.get(f"{prefix}.json"))
     except msgspec.DecodeError as error:
         raise StoreError(
-            f"the transcript {prefix}.json cannot be read ({error}): v2t job retry makes it anew"
+            f"the transcript {prefix}.json cannot be read ({error}): v2t job retry makes a new one"
         ) from error
 
 

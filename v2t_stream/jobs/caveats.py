@@ -25,7 +25,7 @@ def caveats(record: Transcript, *, finished: bool = True) -> list[str]:
     if empty:
         found.append(empty)
     elif record.sound and (left := left_out(record.sound)):
-        how = f"{left[0].number} takes it" if len(left) == 1 else "N takes another"
+        how = f"{left[0].number} picks it" if len(left) == 1 else "N picks another"
         found.append(f"{_not_taken(left)}: --audio-track {how}")
     return found
 
@@ -73,7 +73,7 @@ def _heard(sound: Sound, duration: float) -> Iterator[str]:
     """The loudness, the share of speech, and what was not listened to."""
     yield _loudness(sound)
     if sound.speech is None:
-        yield f"all {length(duration)} of it was listened to, without a voice detector"
+        yield f"all {length(duration)} were transcribed, without a voice detector"
     elif sound.speech:
         yield f"{length(sound.speech)} of {length(duration)} was detected as speech"
     else:

@@ -118,7 +118,7 @@ async def _store(store: BucketStore, settings: Settings, key: str, transcript: T
         if await _claim(store, f"transcripts/{stem}.json", texts["json"], transcript, replaces=replaces):
             break
     else:
-        log.warning("the transcript of %s is in transcripts/%s/ alone: its own path is taken", key, transcript.job)
+        log.warning("the transcript of %s is only in transcripts/%s/: its own path is taken", key, transcript.job)
         return
     await asyncio.gather(*(_put(store, f"transcripts/{stem}.{format_}", text) for format_, text in texts.items()))
     if settings.beside_upload:

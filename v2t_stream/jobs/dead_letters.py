@@ -64,10 +64,10 @@ async def redrive(connection: Connection, store: ObjectStore | None, dead: Dead,
         return ""
     job = await read(connection, letter.job)
     if not job.sequences:
-        raise V2TError(f"job {letter.job} of dead letter {dead.number} is forgotten by now: submit it again")
+        raise V2TError(f"job {letter.job} of dead letter {dead.number} has been forgotten: submit it again")
     chunk = dead.chunk
     if chunk is not None and chunk not in {gap.chunk for gap in job.gaps}:
-        raise V2TError(f"chunk {chunk} of job {job.id} is no gap any more: there is nothing to do again")
+        raise V2TError(f"chunk {chunk} of job {job.id} is no longer missing: there is nothing to retry")
     await operations.retry(connection, job, chunk=chunk)
     await remove(connection, dead.number)
     return letter.job
@@ -81,8 +81,8 @@ async def _sent(store: ObjectStore | None, letter: DeadLetter) -> bytes:
         with contextlib.suppress(ObjectMissing):
             return await store.get(letter.kept)
     raise V2TError(
-        f"the submission of job {letter.job} had a link with a password or a key, which cannot be read from here, or "
-        "not any more: submit it again"
+        f"the submission of job {letter.job} had a link with a password or a key, which has expired or cannot be read "
+        "from here: submit it again"
     )
 
 

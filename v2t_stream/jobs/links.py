@@ -31,7 +31,7 @@ async def whole(store: ObjectStore, job: Submitted) -> str:
         return (await store.get(job.link)).decode()
     except ObjectMissing:
         raise Reject(
-            f"the link {job.url} was sent with a password or a key, which is kept no longer: submit it again"
+            f"the link {job.url} was sent with a password or a key, which has expired: submit it again"
         ) from None
 
 

@@ -29,10 +29,10 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
     With a list go the jobs of its entries; one that is made at this moment ends itself when it is taken up.
     """
     if job.ended:
-        raise V2TError(f"job {job.id} cannot be cancelled: it is {job.state} already")
+        raise V2TError(f"job {job.id} cannot be cancelled: it is already {job.state}")
     # From here on it is cancelled, whatever arrives late; the rest is tidying up.
     if not await connection.publish(Cancelled(job=job.id, run=job.run)):
-        raise V2TError(f"job {job.id} cannot be cancelled: it has just been completed")
+        raise V2TError(f"job {job.id} cannot be cancelled: it has just completed")
     if not job.downloaded and job.submitted and job.submitted.url:  # it may be a list
         await _cancel_entries(connection, store, job.id)
     if job.state == "queued" and not (job.submitted and (job.submitted.media or job.submitted.link)):
@@ -69,11 +69,11 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
     if job.cancelled:
         raise V2TError(f"job {job.id} was cancelled, and its media is gone: submit it again")
     if job.moved:
-        raise V2TError(f"job {job.id} is done as job {job.moved}: retry that one")
+        raise V2TError(f"job {job.id} continues as job {job.moved}: retry that one")
     if not job.submitted:
-        raise V2TError(f"job {job.id} was refused ({job.reason}): submit it again, corrected")
+        raise V2TError(f"job {job.id} was refused ({job.reason}): correct it and submit it again")
     if chunk is not None and chunk not in job.chunks:
-        raise V2TError(f"job {job.id} has no result for chunk {chunk} that could be done again")
+        raise V2TError(f"job {job.id} has no result for chunk {chunk}: there is nothing to redo")
     begins = job.begun or job.submitted
     keeps: tuple[int, ...] = ()
     if job.downloaded:
@@ -109,24 +109,25 @@ def _kept(job: Job, chunk: int | None, model: str | None) -> tuple[int, ...]:
     if model is not None:
         return ()
     if not job.gaps and not job.failed:
-        raise V2TError(f"job {job.id} is {job.state} and nothing of it failed: name a --chunk or a --model")
+        redo = "pass --chunk N or --model NAME to redo part of it"
+        raise V2TError(f"job {job.id} is {job.state}, so there is nothing to retry: {redo}")
     return tuple(sorted(n for n, result in job.chunks.items() if not result.error))
 
 
 def _check_anew(job: Job, model: str | None) -> None:
     """Raises V2TError where a job of which there is no media neither failed nor had been done before by another."""
     if job.completed and not model:
-        raise V2TError(f"job {job.id} was done before as job {job.completed.of}: name a --model to do it by")
+        raise V2TError(f"job {job.id} was done before as job {job.completed.of}: pass --model NAME to redo it")
     if not job.failed and not job.completed:
-        raise V2TError(f"job {job.id} is {job.state}: there is nothing to do again yet")
+        raise V2TError(f"job {job.id} is {job.state}: there is nothing to retry yet")
 
 
 async def _begin(connection: Connection, job: Job, rerun: Rerun) -> None:
     """Publish the one message that is the retry; what follows it is tidying up, and may be missed."""
     if old := sorted({info.node for info in await fleet(connection) if info.layout < _KNOWS_RUNS}):
-        raise V2TError(f"job {job.id} cannot be retried while nodes of release 0.1 work: update {', '.join(old)} first")
+        raise V2TError(f"job {job.id} cannot be retried while nodes run release 0.1: update {', '.join(old)} first")
     if not await connection.publish(rerun):
-        raise V2TError(f"somebody else has just retried job {job.id}: see first what becomes of that")
+        raise V2TError(f"somebody else has just retried job {job.id}: wait for that retry to end")
     if await connection.last(JOBS, Cancelled.subject_of(job=job.id)) is not None:
         raise V2TError(f"somebody else has just cancelled job {job.id}, and its media is gone: submit it again")
     with contextlib.suppress(BrokerError):
@@ -146,7 +147,7 @@ async def retry_list(connection: Connection, job: Job, *, model: str | None = No
         if child.state == "failed" or (child.gaps and child.converted) or (model and child.completed)
     ]
     if not chosen:
-        raise V2TError(f"nothing of the list {job.id} failed: name a --model to do all of it by")
+        raise V2TError(f"no entry of the list {job.id} failed: pass --model NAME to redo all of them")
     for child in chosen:
         await retry(connection, child, model=model)
     return len(chosen)

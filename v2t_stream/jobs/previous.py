@@ -58,7 +58,7 @@ async def latest(connection: Connection, filed: str) -> Done | None:
     try:
         return decode_as(Done, done.data)
     except msgspec.DecodeError as error:  # of a newer release, or damaged: it is done again
-        log.warning("what is remembered under %s cannot be read: %s", filed, error)
+        log.warning("the record of earlier work under %s cannot be read: %s", filed, error)
         return None
 
 

@@ -37,7 +37,7 @@ def describe(job: Job) -> tuple[float, str]:
         return (ended / total if total else 1.0), ", ".join(parts)
     match job.state:
         case "queued" | "converting" if job.submitted and "convert" not in job.progress:
-            return 0.0, "waits for a free machine"
+            return 0.0, "in the queue"
         case "downloading":
             download = job.progress["download"]
             share = download.done / download.total if download.total else 0.0

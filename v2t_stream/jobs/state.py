@@ -119,8 +119,8 @@ class Job(Facts):
             return self.failed.reason
         reasons = [child.reason for child in self.children.values() if child.reason]
         if not reasons:
-            return "the reason cannot be read: a newer release may"
-        return f"{len(reasons)} of {len(self.children)} entries failed, the first with: {reasons[0]}"
+            return "this release cannot read the reason: a newer one may"
+        return f"{len(reasons)} of {len(self.children)} entries failed, the first because {reasons[0]}"
 
     @property
     def moved(self) -> str:

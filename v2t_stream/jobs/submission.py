@@ -66,26 +66,26 @@ def _misfit(error: msgspec.ValidationError) -> str:
     reason, _, path = one_line(str(error)).partition(" - at `$.")
     name = path.rstrip("`")
     if not name:
-        return f"the submission does not fit: {reason}; its fields are {', '.join(SubmitRequest.__struct_fields__)}"
-    limits = f"; it is {OPTIONS[name].limits}" if name in OPTIONS else ""
-    return f"the submission's {name} does not fit: {reason}{limits}"
+        return f"the submission is not valid: {reason}; its fields are {', '.join(SubmitRequest.__struct_fields__)}"
+    limits = f"; it must be {OPTIONS[name].limits}" if name in OPTIONS else ""
+    return f"the submission's {name} is not valid: {reason}{limits}"
 
 
 def check(request: SubmitRequest) -> None:
     """Raises Reject with one sentence where the request cannot be done anywhere."""
     if (request.url is None) == (request.media is None):
-        raise Reject("a submission names either a url or a media key of the object store, and not both")
+        raise Reject("a submission must name either a url or a media key of the object store, and not both")
     for name in ("url", "media", "title", "model"):
         text = getattr(request, name)
         if text is not None and len(text) > _LONGEST:
             begin = without_secrets(text)[:40]
-            raise Reject(f"the submission's {name} has {len(text)} characters ({begin!r}…): {_LONGEST} are allowed")
+            raise Reject(
+                f"the submission's {name} has {len(text)} characters ({begin!r}…): at most {_LONGEST} are allowed"
+            )
     if request.url is not None:
         _check_url(request.url)
     if request.media is not None and not (request.media.startswith("media/") and _is_key(request.media)):
-        raise Reject(
-            f"the media key {quoted(request.media)} is none: it starts with media/, and has no steps such as .."
-        )
+        raise Reject(f"invalid media key {quoted(request.media)}: it must start with media/ and must not contain ..")
     _check_options(request)
     if request.language is not None and request.language not in LANGUAGES:
         raise Reject(f"unknown language {quoted(request.language)}: use an ISO 639 code such as en, zh or de")
@@ -122,12 +122,12 @@ def _check_options(request: SubmitRequest) -> None:
         if text is None:
             continue
         if not text.strip(" ,"):
-            raise Reject(f"the submission's {name} says nothing: leave it out")
+            raise Reject(f"the submission's {name} is empty: leave it out")
         if HARMFUL.search(text):
-            raise Reject(f"the submission's {name} {quoted(text)} has a line end or a control character: take it out")
+            raise Reject(f"the submission's {name} {quoted(text)} has a line end or a control character: remove it")
     if request.audio_track is not None and not _TRACK.fullmatch(request.audio_track):
         raise Reject(
-            f"unknown audio track {quoted(request.audio_track)}: name its number, from 1, or its language, as in de"
+            f"unknown audio track {quoted(request.audio_track)}: give its number, from 1, or its language, such as de"
         )
 
 
@@ -148,11 +148,11 @@ def _check_url(url: str) -> None:
     if parts.scheme == "s3":
         bucket, _, key = url[len("s3://") :].partition("/")
         if not _BUCKET.fullmatch(bucket) or not key or key.endswith("/") or not _is_key(key):
-            raise Reject(f"{shown} is not a complete URL: it is s3://BUCKET/KEY")
+            raise Reject(f"{shown} is not a complete URL: use s3://BUCKET/KEY")
         return
     if parts.scheme not in ("http", "https"):
         raise Reject(
-            f"{shown} cannot be fetched: only URLs that begin with http://, https:// or s3:// can; for a file use "
+            f"{shown} cannot be fetched: use a URL that begins with http://, https:// or s3://; for a file use "
             "v2t convert --input FILE"
         )
     if not host or any(character.isspace() or not character.isprintable() for character in url):

@@ -104,7 +104,7 @@ class UploadSync:
         except (InvalidKey, Forbidden):
             return listed  # intake says so, once
         if found is None and _LOST in listed.key:
-            log.warning("a look into the bucket cannot take up %s: a list cannot show its name", listed.url)
+            log.warning("cannot pick up the upload %s: the server's list cannot show its name", listed.url)
         if found is None or OURS in found.labels:
             return None
         return msgspec.structs.replace(listed, etag=found.version.etag, version=found.version.id)

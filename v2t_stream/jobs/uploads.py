@@ -61,7 +61,7 @@ class Noted(NamedTuple):
 async def noted(store: BucketStore, upload: Upload) -> Noted:
     """Raises Reject where no object can have its name or we may not read it, StoreError where the store cannot tell."""
     if not upload.key:
-        raise Reject("an upload without a name was announced: upload it under one")
+        raise Reject("the server announced an upload without a name: upload it again under a name")
     try:
         found, sidecar = await asyncio.gather(_seen(store, upload), _sidecar(store, upload))
         if not found:
@@ -69,9 +69,9 @@ async def noted(store: BucketStore, upload: Upload) -> Noted:
         exact = msgspec.structs.replace(upload, version=found.version.id)
         tags = await store.tags(upload.url, exact.exactly) if found.is_tagged else {}
     except InvalidKey as error:
-        raise Reject(f"{error}: upload it under another") from error
+        raise Reject(f"{error}: upload it under another name") from error
     except Forbidden as error:
-        raise Reject(f"{error}; then v2t job retry does it, without the options that its uploader set") from error
+        raise Reject(f"{error}; then run v2t job retry, which ignores the options that its uploader set") from error
     return Noted(exact, is_there=True, labels={**tags, **found.labels}, sidecar=sidecar)
 
 
@@ -105,8 +105,8 @@ async def _sidecar(store: BucketStore, upload: Upload) -> bytes:
 def _fields(upload: Noted) -> dict[str, Any]:
     name = upload.upload.url + _SIDECAR
     if len(upload.sidecar) > _LARGEST:
-        raise Reject(f"{name} is too large for an object with options: correct it and upload both again")
+        raise Reject(f"{name} is too large for a file of options: correct it and upload both again")
     try:
         return decode_as(dict[str, Any], upload.sidecar) if upload.sidecar else {}
     except msgspec.DecodeError as error:
-        raise Reject(f"{name} is no JSON object with options ({error}): correct it and upload both again") from error
+        raise Reject(f"{name} is not a JSON object with options ({error}): correct it and upload both again") from error

@@ -54,13 +54,13 @@ async def restore(connection: Connection, folder: Path) -> dict[str, int]:
     """
     names = [place.parent.name for place in sorted(folder.glob(f"*/{_INFO}"))]
     if not set(_STREAMS) <= set(names):
-        raise BrokerError(f"{folder} holds no backup of v2t: name the folder that v2t backup wrote")
+        raise BrokerError(f"{folder} holds no backup: name the folder that v2t backup wrote")
     present = {name: state for name in (*names, NODES) if (state := await _state(connection, name))}
     for name, state in present.items():
         if state["last_seq"] and name != NODES:
             raise BrokerError(
                 f"the broker at {connection.url} has been used already ({name} has messages): restore into a new one, "
-                "as by another V2T_DATA_DIR"
+                "for example with another V2T_DATA_DIR"
             )
     for name in present:
         await connection.api(f"STREAM.DELETE.{name}")
@@ -88,8 +88,8 @@ async def _check_rest(connection: Connection, before: dict[str, dict[str, Any]])
     for name, state in before.items():
         if await _state(connection, name) != state:
             raise BrokerError(
-                f"{name} changed while it was copied, and such a copy does not hold together: end v2t up and the nodes "
-                "(what they have in work goes on when they are back), and do it again"
+                f"{name} changed during the backup, so the copy would be inconsistent: stop v2t up and all nodes (they "
+                "continue their work when they are back), then run it again"
             )
 
 

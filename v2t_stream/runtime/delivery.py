@@ -80,7 +80,7 @@ class Delivery:
         except (BrokerError, nats.errors.Error, TimeoutError) as error:
             # The broker is away. The message is not acked, so it comes again, and its results are idempotent;
             # the nak goes out when the broker is back, and spares it the rest of ack_wait.
-            log.warning("left to be delivered again: %s (%s)", self._message.subject, error)
+            log.warning("not acked, so it will be delivered again: %s (%s)", self._message.subject, error)
             self._count("returned")
             with contextlib.suppress(nats.errors.Error):
                 if not isinstance(error, StoreChanged):
@@ -98,7 +98,7 @@ class Delivery:
         except Foreign as error:
             await self._leave(tries, error)
         except Moot as error:
-            log.info("not needed any more: %s", error)
+            log.info("no longer needed: %s", error)
             await self._skip()
         except asyncio.CancelledError:
             if not self._desk.in_hand.is_moot():
@@ -144,7 +144,7 @@ class Delivery:
             kind = Foreign if isinstance(error, msgspec.ValidationError) else Reject
             raise kind(f"the message on {subject} cannot be read: {error}") from error
         if work is None:
-            raise Foreign(f"the message on {subject} cannot be read: it is of an unknown kind")
+            raise Foreign(f"the message on {subject} cannot be read: its kind is unknown")
         return work
 
     @property
@@ -170,7 +170,7 @@ class Delivery:
                     if time.monotonic() > give_back:
                         raise
                     self._desk.resources.presence.last_error = str(error)
-                    log.warning("again in %g s, as the store is away: %s", pause, error)
+                    log.warning("trying again in %g s, because the store is away: %s", pause, error)
                     await asyncio.sleep(pause)
                 else:
                     return
@@ -223,7 +223,7 @@ class Delivery:
             await self._give_up(found.reason)
             return
         self._desk.resources.presence.last_error = without_secrets(found.reason)
-        log.warning("again in %g s, after try %d: %s", found.delay, found.tried, found.reason)
+        log.warning("trying again in %g s, after try %d: %s", found.delay, found.tried, found.reason)
         self._count("retried")
         await self._give_back(found.tries, found.delay)
 
@@ -232,7 +232,7 @@ class Delivery:
         row = self._desk.row
         stage = [info for info in await fleet(self._connection) if info.stage == row.name and info.is_alive]
         if self._message.metadata.num_delivered >= row.tries and all(info.version == version() for info in stage):
-            await self._give_up(f"{error}, by no node that is alive: if a newer release sent it, update")
+            await self._give_up(f"{error}, by any node that is alive: if a newer release sent it, update")
             return
         log.warning("left for a node of another release: %s", error)
         self._count("returned")

@@ -29,10 +29,10 @@ _AGAIN: Final = 15.0  # seconds after a look that failed
 
 def promise(announces: "Announces", bucket: str) -> str:
     """What whoever puts something into `bucket` can count on."""
-    sentence, late = f"what is put into the bucket {bucket} starts a job", f"within {LOOK_EVERY / 60:g} minutes"
+    sentence, late = f"a file put into the bucket {bucket} starts a job", f"within {LOOK_EVERY / 60:g} minutes"
     return {
         "bucket": sentence,
-        "server": f"{sentence}, at once where the server was started to tell NATS of uploads, else {late}",
+        "server": f"{sentence}, at once if the server is set up to announce uploads to NATS, otherwise {late}",
         "nothing": f"{sentence} only {late}",
     }[announces]
 
@@ -45,11 +45,11 @@ async def keep_house(connection: Connection, store: ObjectStore, settings: Setti
         try:
             if await _is_first(connection, presence):
                 if upload_sync and (announced := (await upload_sync.run())[0]):
-                    log.info("%d uploads had no job, and have been announced", announced)
+                    log.info("announced %d uploads that had no job", announced)
                 if time.monotonic() - swept > _SWEEP_EVERY:
                     removed = await sweep_superseded(connection, store)
                     removed += sum([await store.sweep(top) for top in _SWEPT])
-                    log.info("%d objects were of no use and are removed", removed)
+                    log.info("removed %d objects that nothing needs", removed)
                     swept = time.monotonic()
             pause = LOOK_EVERY
         except Denied as error:

@@ -109,4 +109,4 @@ class InHand:
     def check_ended(self) -> None:
         """Raises Hung where something in hand does not end."""
         if self._tasks:
-            raise Hung(f"{', '.join(self._tasks.values())} does not end: the stage ends without it")
+            raise Hung(f"{', '.join(self._tasks.values())} does not stop: the stage ends without it")

@@ -67,6 +67,6 @@ class Inbox:
         known = (message.headers or {}).get(EPOCH_HEADER, self._epoch)
         if known == self._epoch or not _EPOCH.fullmatch(known):
             return
-        reason = f"the broker had gone back to an older copy of its streams when it was sent: it is done as job {job}"
+        reason = f"the broker had gone back to an older copy of its streams when this was sent: now it is job {job}"
         id_ = job_id(known, message.metadata.sequence.stream)
         await self._connection.publish(Failed(job=id_, stage=stage, reason=reason, moved=job))

@@ -70,7 +70,7 @@ class Processing:
                         return
                     stands = await self._store(result, outbox)
                     if not stands and result.job == work.job and await self.is_settled(work, since):
-                        raise Moot(f"{result.subject} does not stand, as its run has ended")
+                        raise Moot(f"{result.subject} does not count, because its run has ended")
         except TimeoutError as error:
             if not limit.expired():
                 raise

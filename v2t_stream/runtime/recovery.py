@@ -105,13 +105,13 @@ class Recovery:
         if again is None or self._helped[job.id] > _TIMES:
             await self._end(job, stall)
         elif await self._connection.publish(again, replaces=job.sequences[again.subject]):
-            log.warning("job %s could not go on by itself, %s: %s is sent again", job.id, stall.reason, again.subject)
+            log.warning("job %s could not go on by itself, %s: sending %s again", job.id, stall.reason, again.subject)
 
     async def _end(self, job: Job, stall: Stall) -> None:
         what = "retry it again" if job.submitted else "submit it again"
         stage = stall.lack if stall.lack in ("download", "convert", "aggregate") else "transcribe"
         failed = Failed(
-            job=job.id, run=job.run, stage=stage, reason=f"the job could not go on, as {stall.reason}: {what}"
+            job=job.id, run=job.run, stage=stage, reason=f"the job could not go on, because {stall.reason}: {what}"
         )
         if await self._connection.publish(failed):
             log.error("given up: job %s: %s", job.id, failed.reason)
@@ -146,7 +146,7 @@ async def _again_and_again(look: Callable[[], Awaitable[None]], every: float) ->
             told = ""
         except (BrokerError, SettingsError, StoreError) as error:  # it is away, or is not ours to mend
             if str(error) != told:
-                log.warning("what cannot go on by itself is not looked after: %s", error)
+                log.warning("jobs that cannot go on by themselves are not being repaired: %s", error)
             told = str(error)
         took = time.monotonic() - begun
         # Those of many nodes must not all look in the same moment.
@@ -160,5 +160,5 @@ async def _set_up_what_is_gone(connection: Connection, settings: Settings) -> No
         one for one in (*await drifted(connection, settings), *await store_drifted(store, settings)) if not one.field
     ]
     if gone and await layout_in_use(connection) <= LAYOUT:  # a newer release may do without
-        log.warning("set up anew, as somebody has removed it: %s", "; ".join(map(str, gone)))
+        log.warning("somebody removed it, so it is set up again: %s", "; ".join(map(str, gone)))
         await set_up(connection, settings)

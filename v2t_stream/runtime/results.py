@@ -47,7 +47,7 @@ class Settled:
                     if not question.answer.done():  # cancelled meanwhile
                         question.answer.set_result(settled)
             except Exception as error:  # noqa: BLE001  # whatever it is, those who ask must hear of it
-                told = error if isinstance(error, BrokerError) else BrokerError(f"cannot tell what is done: {error!r}")
+                told = error if isinstance(error, BrokerError) else BrokerError(f"cannot see what is done: {error!r}")
                 for question in together:
                     if not question.answer.done():
                         question.answer.set_exception(told)

@@ -179,8 +179,8 @@ async def set_up(connection: Connection, settings: Settings, *, change_store: bo
         refusal = error.__cause__ if isinstance(error, StoreError) else error
         if settings.replicas > 1 and isinstance(refusal, Refused) and refusal.code in NO_PEERS:
             raise BrokerError(
-                f"V2T_REPLICAS={settings.replicas} needs a cluster of as many NATS servers ({error}): start them as "
-                "nats/cluster.conf says, or set it to 1"
+                f"V2T_REPLICAS={settings.replicas} needs a cluster of that many NATS servers ({error}): start them "
+                "as nats/cluster.conf says, or set it to 1"
             ) from error
         raise
 
@@ -222,7 +222,7 @@ async def make_ready(connection: Connection, settings: Settings, stages: Sequenc
                 f"the streams are not set up at {connection.url}, and {error}: have an operator run v2t topology apply"
             ) from error
         await check_store(connection, settings)
-        log.warning("an older release has set up %s: have an operator run v2t topology apply", connection.url)
+        log.warning("an older release set up %s: have an operator run v2t topology apply", connection.url)
 
 
 async def check_store(connection: Connection, settings: Settings) -> None:
@@ -231,8 +231,8 @@ async def check_store(connection: Connection, settings: Settings) -> None:
     if theirs in (ours, ""):
         return
     raise SettingsError(
-        f"the jobs of this broker keep their files in {theirs}, but the settings here say {ours}: set or unset "
-        "MINIO_ENDPOINT and MINIO_BUCKET_PREFIX as elsewhere, or have all use this from now on by v2t topology apply "
+        f"the jobs of this broker keep their files in {theirs}, but the settings here say {ours}: set MINIO_ENDPOINT "
+        "and MINIO_BUCKET_PREFIX as on the other nodes, or move the whole fleet to this store with v2t topology apply "
         "--change-store"
     )
 
@@ -244,7 +244,7 @@ async def announce_uploads(settings: Settings) -> str:
     try:
         await minio_store(settings).announce_uploads()
     except StoreError as error:
-        return f"uploads start jobs only when the fleet looks into the bucket, every few minutes: {error}"
+        return f"uploads start jobs only when the fleet checks the bucket, every few minutes: {error}"
     return ""
 
 

@@ -27,7 +27,7 @@ _MOMENT: Final = 1.0  # seconds in which a message gets from one stage to the ne
 _SHOWN: Final = 3  # of a list
 _LATE: Final = 5.0  # seconds that a message may come later than it is due
 
-ADVICE: Final = "an aggregate stage puts that right within a minute, or fails the job; see that one runs"
+ADVICE: Final = "an aggregate stage repairs this within a minute, or fails the job: make sure that one runs"
 
 
 class Queued(NamedTuple):
@@ -88,13 +88,13 @@ class Stall(NamedTuple):
         """In a sentence, which stands behind the job's name."""
         match self.lack:
             case "beginning":
-                return "what was known of its beginning is lost"
+                return "the facts about its start are lost"
             case "chunks":
                 shown = ", ".join(map(str, sorted(self.chunks)[:_SHOWN]))
                 return f"{len(self.chunks)} of its chunks are neither done nor waiting ({shown}{self._more})"
             case "aggregate":
-                return "all its chunks are done, and nobody puts them together"
-        return f"it waits for the stage {self.lack}, and no message says so there"
+                return "all its chunks are done, and nothing assembles them"
+        return f"it waits for the stage {self.lack}, whose queue has no message for it"
 
     @property
     def _more(self) -> str:

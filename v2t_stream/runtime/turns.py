@@ -136,7 +136,7 @@ class Turns:
             except BrokerError as error:
                 log.debug("%s", error)  # the broker is away, and so nothing can be sent either
             except Exception:  # those who wait would wait for ever
-                log.exception("unexpected, while chunks wait for their turn")
+                log.exception("unexpected error while chunks wait for their turn")
             await asyncio.sleep(pause)
 
     async def _share(self, waiting: list[Outbox], pause: float) -> float:

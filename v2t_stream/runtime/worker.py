@@ -142,7 +142,7 @@ class Worker:
                     raise  # and with us started again, everything is set up anew
                 log.warning("%s", error)
                 await asyncio.sleep(1)
-        raise BrokerError(f"the NATS server at {self._connection.url} ended the connection for good")
+        raise BrokerError(f"the NATS server at {self._connection.url} closed the connection for good")
 
     def _asks_now(self, puller: Puller) -> bool:
         """Whether it is a while since this one was found empty: asking for every message would halve the rate."""
@@ -167,7 +167,7 @@ class Worker:
         if await self._processing.is_settled(work):
             return False
         await self._in_hand.take_slot()
-        log.info("doing again what takes long elsewhere: %s", subject)
+        log.info("redoing what takes too long elsewhere: %s", subject)
         with contextlib.suppress(asyncio.CancelledError):  # cancelled with its job, and not we with it
             await self._in_hand.begin(subject, self._process_quietly(work))
         return True
@@ -180,4 +180,4 @@ class Worker:
                 await outbox.drain()
             self._presence.tally.outcomes["helped"] += 1
         except Exception as error:  # noqa: BLE001  # see do_again
-            log.warning("could not do it either: %s", error)
+            log.warning("could not redo it either: %s", error)

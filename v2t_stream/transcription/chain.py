@@ -88,7 +88,7 @@ class Chain:
             except Retry as error:
                 failed = reason = error
             if n < len(links):  # the caller reports the last reason
-                _log.warning("%s failed, asking %s: %s", link.provider.name, links[n].provider.name, reason)
+                _log.warning("%s failed, so %s is next: %s", link.provider.name, links[n].provider.name, reason)
         if failed and (failed.delay or 0.0) > _AWAY:
             raise Retry(str(failed), _AWAY) from failed  # another machine may have its own account
         raise failed or refused or AssertionError("there is always a link")
@@ -138,11 +138,9 @@ def _sentence(links: Sequence[Link], obstacles: Sequence[Obstacle | None], optio
     found = [(link.provider.name, reason) for link, reason in zip(links, obstacles, strict=True) if reason]
     nearest = max((reason.step for _, reason in found), default=Step.ENGINE)
     if nearest == Step.ENGINE:
-        return f"this machine has no provider {options.engine}: name one in providers.yaml"
+        return f"this machine has no provider {options.engine}: add one to providers.yaml"
     if nearest == Step.PERMISSION:
         names = ", ".join(name for name, reason in found if reason.step == nearest)
-        return (
-            f"the job does not allow remote providers, and here there are no others ({names}): submit it with --remote"
-        )
+        return f"here only remote providers can do the job, which it does not allow ({names}): submit it with --remote"
     reasons = "; ".join(f"{name} {reason.reason}" for name, reason in found if reason.step == nearest)
     return f"no provider of this machine can do this job: {reasons}"

@@ -60,7 +60,7 @@ class Link:
                 delay = _BACKOFF[min(tried, len(_BACKOFF) - 1)] if error.delay is None else error.delay
                 if tried == self.provider.retries or delay > patience:
                     raise
-                _log.info("%s again in %g s: %s", self.provider.name, delay, error)
+                _log.info("trying %s again in %g s: %s", self.provider.name, delay, error)
             await asyncio.sleep(delay)
         raise AssertionError  # the last try returns or raises
 
@@ -91,7 +91,7 @@ class Link:
         now = time.monotonic()
         wait = max(self._limit.wait(now), self._resting - now)
         if wait > patience:
-            raise Retry(f"{self.provider.name} can take no call for {wait:.0f} s", wait)
+            raise Retry(f"{self.provider.name} takes no calls for {wait:.0f} s", wait)
         self._limit.take(now)
         await asyncio.sleep(max(0.0, wait))
 

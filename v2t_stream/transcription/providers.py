@@ -56,7 +56,7 @@ def parse(data: bytes, path: str) -> list[Provider]:
         entries = msgspec.yaml.decode(data, type=_File).providers
     except msgspec.ValidationError as error:
         raise SettingsError(
-            f"{path} does not fit ({error}): it holds a list called providers, as docs/providers.md shows"
+            f"{path} is not valid ({error}): it must hold a list called providers, as docs/providers.md shows"
         ) from None
     except msgspec.DecodeError as error:
         # Only the line: the parser's own text may quote the file, and with it a key that somebody put there.
@@ -102,7 +102,7 @@ def refusal(providers: Iterable[Provider], options: Options, model: str = DEFAUL
 def _provider(entry: dict[str, Any], place: str, number: int) -> Provider:
     kind = entry.get("type")
     if not isinstance(kind, str):
-        raise SettingsError(f"{place} has no type: it is one of {', '.join(_types())}")
+        raise SettingsError(f"{place} has no type: set it to one of {', '.join(_types())}")
     name = entry.get("name") or kind
     place = place.replace(f"provider {number}", f"provider {number} ({one_line(str(name))})")
     registered = descriptor(kind.replace("_", "-"))
@@ -121,7 +121,7 @@ def _provider(entry: dict[str, Any], place: str, number: int) -> Provider:
             raise SettingsError(f"{place}: {_lower(reason)}") from None
         field = where.rstrip("`").split(".")[0].split("[")[0]
         kind_of = next((each.type for each in msgspec.structs.fields(struct) if each.name == field), None)
-        choices = f": it is one of {', '.join(get_args(kind_of))}" if "enum value" in reason else ""
+        choices = f": it must be one of {', '.join(get_args(kind_of))}" if "enum value" in reason else ""
         raise SettingsError(f"{place}: the setting {field} is wrong: {_lower(reason)}{choices}") from None
     try:
         provider.check()
@@ -136,9 +136,9 @@ def _types() -> list[str]:
 
 def _advice(name: str, known: Iterable[str]) -> str:
     if name.lower() in _SECRETS:
-        return "keys stand in the environment; key_env names the variable if it is not the usual one"
+        return "put keys into the environment; key_env names the variable if it is not the usual one"
     near = get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
 
 
 def _lower(text: str) -> str:

@@ -81,7 +81,7 @@ class FasterWhisper:
         self._most = sys.maxsize  # chunks that fitted into memory
         self._aligns = has_alignment(folder)
         if not self._aligns:
-            _log.warning("the model %s cannot align words: times are those of its phrases", self._name)
+            _log.warning("the model %s cannot align words: words get the times of their phrases", self._name)
 
     def transcribe(self, chunks: Sequence[Samples], request: Request) -> list[Transcription]:
         """Transcribe all chunks in one call; if no language is given, it is detected for each chunk.
@@ -259,5 +259,5 @@ def _is_full(error: Exception) -> bool:
 
 def _full(model: str) -> Full:
     return Full(
-        f"the GPU has no room for the model {model!r} at present: end what else is on it, or choose a smaller model"
+        f"the GPU has no room for the model {model!r} at present: stop what else uses it, or choose a smaller model"
     )

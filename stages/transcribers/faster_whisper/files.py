@@ -26,7 +26,7 @@ def find(model: str) -> Path:
     if folder.exists():
         raise Reject(f"{folder} is a file: faster-whisper takes a folder with a model.bin in CTranslate2's format")
     what = "path" if is_path(model) else "model"
-    raise Reject(f"there is no {what} {model!r} on this machine: `v2t models list` shows the names there are")
+    raise Reject(f"there is no {what} {model!r} on this machine: `v2t models list` shows the known names")
 
 
 def workers_for(threads: int, folder: Path) -> int:
