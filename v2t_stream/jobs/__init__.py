@@ -1,1 +1,1 @@
-"""What is known of a job, and what can be asked of it."""
+"""The state of jobs, and what users can do with them."""

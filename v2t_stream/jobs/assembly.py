@@ -1,4 +1,4 @@
-"""From the facts of a job to its transcript."""
+"""Makes a job's transcript from its facts."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ from v2t_stream.topology.ids import folder
 
 
 async def stored(store: ObjectStore, prefix: str) -> Transcript:
-    """The record at `prefix`, as Completed names it. Raises StoreError, of it ObjectMissing where it has expired."""
+    """The record at `prefix`, as Completed names it. Raises StoreError: ObjectMissing if it has expired."""
     try:
         return decode_as(Transcript, await store.get(f"{prefix}.json"))
     except msgspec.DecodeError as error:
@@ -25,7 +25,7 @@ async def stored(store: ObjectStore, prefix: str) -> Transcript:
 
 
 async def last_prefix(store: ObjectStore, job: str) -> str | None:
-    """Where the latest run of a job stored its transcript, for one whose facts are forgotten; None where none did."""
+    """Where the latest run of a job stored its transcript, even if its facts have expired; None if no run did."""
     names = {key.removeprefix(f"transcripts/{job}/") for key in await store.keys(f"transcripts/{job}/")}
     runs = [int(name.partition("/")[0]) for name in names if re.fullmatch(r"\d+/transcript\.json", name)]
     if "transcript.json" in names:
@@ -34,7 +34,7 @@ async def last_prefix(store: ObjectStore, job: str) -> str | None:
 
 
 def assemble(job: Job) -> Transcript:
-    """The canonical record of a job, as far as it is done, from its facts alone, so that everybody makes the same."""
+    """The canonical record of a job so far. It uses only the job's facts, so everyone who makes it gets the same."""
     chunks = [chunk for _, chunk in sorted(job.chunks.items())]
     return Transcript(
         job=job.id,

@@ -7,16 +7,16 @@ from schemas.transcript import Doubt, Gap, Sound, Track, Transcript, Truncated, 
 from v2t_stream.jobs.progress import clock, counted, length
 from v2t_stream.text import one_line
 
-# About one English word for every 10 s of speech, which people speak at 10 letters a second and more; counted in
-# letters, because many scripts do not part words.
+# About one English word for every 10 s of speech; people speak 10 letters a second or more. Counted in letters, because
+# many scripts do not separate words.
 _FEW: Final = 0.5  # letters for each second of detected speech
 _QUIET: Final = -30.0  # dBFS: a peak below this is quieter than speech is recorded at; broadcast speech peaks at -10
 _VERY_QUIET: Final = -50.0  # dBFS: below this, speech drowns in the noise of 8 bits
-_PLACES: Final = 4  # times that one sentence names
+_PLACES: Final = 4  # how many times one sentence lists
 
 
 def caveats(record: Transcript, *, finished: bool = True) -> list[str]:
-    """All that is missing or doubtful in a transcript, the gravest first; empty where it is whole.
+    """All that is missing or doubtful in a transcript, the most serious first; empty if it is complete.
 
     `finished`: whether no more words will come.
     """
@@ -45,7 +45,7 @@ def _missing(record: Transcript) -> Iterator[str]:
 
 
 def truncation(cut: Truncated) -> str:
-    """How much of the recording there is."""
+    """How much of the recording exists."""
     return f"the file declares {length(cut.declared)} and ends at {length(cut.decoded)}: the recording is cut off"
 
 
@@ -55,10 +55,10 @@ def left_out(sound: Sound) -> list[Track]:
 
 
 def emptiness(record: Transcript) -> str:
-    """Of a transcript with no words, or nearly none: what there was to hear, and what to try; else nothing."""
+    """For a transcript with (almost) no words: what there was to hear, and what to try. Otherwise empty."""
     letters = sum(character.isalnum() for segment in record.segments for character in segment.text)
     speech = (record.sound and record.sound.speech) or 0.0
-    # Speech whose words are known to be missing explains itself.
+    # Speech whose words are known to be missing has its own sentence.
     speech = max(0.0, speech - sum(gap.end - gap.start for gap in record.gaps))
     if letters and letters >= _FEW * speech:
         return ""
@@ -70,7 +70,7 @@ def emptiness(record: Transcript) -> str:
 
 
 def _heard(sound: Sound, duration: float) -> Iterator[str]:
-    """The loudness, the share of speech, and what was not listened to."""
+    """The loudness, the amount of speech, and the tracks left out."""
     yield _loudness(sound)
     if sound.speech is None:
         yield f"all {length(duration)} were transcribed, without a voice detector"
@@ -91,7 +91,7 @@ def _loudness(sound: Sound) -> str:
 
 
 def _advice(sound: Sound) -> Iterator[str]:
-    """The options that may give words."""
+    """The options that may yield words."""
     if left := left_out(sound):
         yield f"--audio-track {left[0].number}"
     if sound.speech is None or sound.speech:
@@ -108,7 +108,7 @@ def _not_taken(tracks: list[Track]) -> str:
 
 
 def _named(track: Track) -> str:
-    """As in 2 (deu, "Kommentar")."""
+    """Such as 2 (deu, "Kommentar")."""
     about = [one_line(track.language, 20), f'"{one_line(track.title, 60)}"' if track.title.strip() else ""]
     told = ", ".join(filter(None, about))
     return f"{track.number} ({told})" if told else f"{track.number}"

@@ -1,4 +1,4 @@
-"""All jobs by the names of their facts alone: few requests for some ten thousand."""
+"""The states of all jobs, from only the names of their facts: few requests for ten thousand jobs."""
 
 from collections import defaultdict
 from typing import Final
@@ -14,7 +14,7 @@ _OF_ALL_RUNS: Final = "downloaded"  # media that is there is not downloaded agai
 
 
 async def latest_runs(connection: Connection) -> dict[str, int]:
-    """The number of the latest run of each job that was retried. Raises BrokerError."""
+    """The number of the latest run, for each job that was retried. Raises BrokerError."""
     runs: defaultdict[str, int] = defaultdict(int)
     for subject in await connection.subjects(JOBS, Rerun.subject_of(job="*", run="*")):
         runs[job_of(subject)] = max(runs[job_of(subject)], run_of(subject))
@@ -22,7 +22,7 @@ async def latest_runs(connection: Connection) -> dict[str, int]:
 
 
 async def fact_names(connection: Connection, runs: dict[str, int]) -> dict[str, set[str]]:
-    """The facts that each job has in its latest run, as in `converted` or `progress.convert`, without those of chunks.
+    """The names of each job's facts in its latest run, such as `converted` or `progress.convert`, without chunks.
 
     `runs`: see `latest_runs`. Raises BrokerError.
     """

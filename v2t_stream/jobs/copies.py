@@ -1,4 +1,4 @@
-"""The transcripts of uploads under the uploads' own paths: of each path that of the latest upload there."""
+"""Copies of transcripts under the paths of their uploads. Each path gets the transcript of its latest upload."""
 
 import asyncio
 import itertools
@@ -27,13 +27,13 @@ from v2t_stream.topology.subjects import any_run
 
 log = logging.getLogger(__name__)
 
-_NAME: Final = 255 - len(".json")  # bytes that one step of a key has in MinIO
+_NAME: Final = 255 - len(".json")  # bytes; MinIO's limit for one step of a key
 
 
 async def latest_job(connection: Connection, upload: Upload) -> tuple[str, bool]:
-    """The id of the job of this version of an upload, and whether it has been submitted.
+    """The id of the latest job of this version of an upload, and whether it was submitted.
 
-    It has one job, and another each time that it is put again after its job had found it replaced.
+    A version has one job, and one more each time somebody uploads it again after its job found it replaced.
     """
     for again in itertools.count():
         job = upload_job_id(upload, again)
@@ -43,17 +43,17 @@ async def latest_job(connection: Connection, upload: Upload) -> tuple[str, bool]
         failed = fold(job, await history(connection, ends)).failed
         if failed is None or not failed.gone:
             return job, True
-    raise AssertionError  # one can always count on
+    raise AssertionError  # the count never ends
 
 
 async def store_copies(
     connection: Connection, store: BucketStore, settings: Settings, transcript: Transcript, version: Version | None
 ) -> bool:
-    """Store the transcript of an upload under the upload's own path too; False where it has or keeps no such place.
+    """Store the transcript of an upload under the upload's path too; False if it has no such path, or lost it.
 
-    `version`: of which version of the upload it is; None from a release that did not say. Where another lies there by
-    now, the transcript of that one is stored, if there is one yet: whoever ends last, the path is the latest upload's.
-    Raises Retry where ours may have been mixed with one that is not completed yet.
+    `version`: the transcribed version of the upload; None from a release that did not say. If another version is there
+    by now, store that version's transcript, if it exists: whichever job ends last, the path belongs to the latest
+    upload. Raises Retry if ours may have been mixed with one that is not completed yet.
     """
     root = f"s3://{settings.upload_bucket}/"
     if not transcript.source.startswith(root):
@@ -71,16 +71,16 @@ async def store_copies(
         if latest is None and written:
             raise Retry(f"{transcript.source} was replaced while its transcript was stored", delay=1)
         if latest is None:
-            return False  # its own job stores it
+            return False  # that version's job will store it
         await _store(store, settings, key, latest, replaces=lies is not None)
         found = await store.look(transcript.source)
         if lies == (found.version if found else None):
             return latest is transcript
-    raise AssertionError  # one can always count on
+    raise AssertionError  # the count never ends
 
 
 async def restore_copies(connection: Connection, store: BucketStore, settings: Settings, upload: Upload) -> None:
-    """An upload was told of again. Where it was put again, and its job is done, the path is its own again."""
+    """For an upload that was announced again: if its job is done, give it its path back."""
     job, _ = await latest_job(connection, upload)
     completed = await _completed(connection, job)
     if not completed:
@@ -98,7 +98,7 @@ def _is_same(lies: Version, version: Version) -> bool:
 
 
 async def _completed(connection: Connection, job: str) -> Completed | None:
-    """How the latest run of a job that is completed ended; None where none is."""
+    """The end of the job's latest completed run; None if no run is completed."""
     runs = fold(job, await history(connection, [*any_run(Completed, job=job)])).runs
     latest = max((number for number, run in runs.items() if run.completed), default=None)
     return None if latest is None else runs[latest].completed
@@ -112,7 +112,7 @@ async def _read(store: BucketStore, key: str) -> Transcript | None:
 
 
 async def _store(store: BucketStore, settings: Settings, key: str, transcript: Transcript, *, replaces: bool) -> None:
-    """`replaces`: also in place of the transcript of another version of the same upload."""
+    """`replaces`: also overwrite the transcript of another version of the same upload."""
     texts = {format_: text.encode() for format_, text in render_all(transcript)}
     for stem in _stems(key, transcript.job):
         if await _claim(store, f"transcripts/{stem}.json", texts["json"], transcript, replaces=replaces):
@@ -127,15 +127,15 @@ async def _store(store: BucketStore, settings: Settings, key: str, transcript: T
 
 
 def _stems(key: str, job: str) -> Iterator[str]:
-    """What the copies may be called, less the suffix: the first that no other file's transcript has."""
+    """Possible names for the copies, without the suffix. The first that no other file's transcript has is used."""
     path = PurePosixPath(key)
     for stem in (path.with_suffix(""), path, path.with_name(f"{path.name}.{job}")):  # talk.mp4 and talk.wav
-        # A suffix must still be added, and the upload's own name may be as long as a name can be.
+        # The upload's own name may already be as long as a name can be, and we still add a suffix.
         yield str(stem.with_name(stem.name.encode()[:_NAME].decode(errors="ignore")))
 
 
 async def _claim(store: BucketStore, key: str, data: bytes, transcript: Transcript, *, replaces: bool) -> bool:
-    """Whether the name is ours, now or already. Of several uploads at once each finds another name."""
+    """Claim the name; whether it is ours. If several uploads end at once, each gets a different name."""
     try:
         if await store.put_new(key, data):
             return True
@@ -150,11 +150,11 @@ async def _put(store: BucketStore, key: str, data: bytes) -> None:
     try:
         await store.put(key, data)
     except InvalidKey as error:
-        log.warning("%s", error)  # a folder of this name, as there was an upload below it
+        log.warning("%s", error)  # there is a folder of this name, because of an upload below it
 
 
 async def _put_beside(store: BucketStore, key: str, data: bytes) -> None:
-    """What others put beside their upload is theirs, and stays."""
+    """Leave alone a file that a user put beside the upload."""
     try:
         if await store.put_new(key, data):
             return

@@ -1,4 +1,4 @@
-"""The dead letters: what could not be done, with the reason, and how it is tried again."""
+"""Dead letters: messages that were given up, with the reason, and how to retry them."""
 
 import contextlib
 import logging
@@ -22,20 +22,20 @@ log = logging.getLogger(__name__)
 
 
 class Dead(NamedTuple):
-    """One dead letter as the stream holds it."""
+    """One dead letter in the stream."""
 
-    number: int  # its sequence, by which people name it
+    number: int  # its sequence; people use it to name the letter
     at: float  # Unix seconds when it was given up
     letter: DeadLetter
 
     @property
     def chunk(self) -> int | None:
-        """The number of the chunk that was given up; None where it was no chunk."""
+        """The number of the chunk that was given up; None if it was not a chunk."""
         return chunk_of(self.letter.original_subject)
 
 
 async def dead_letters(connection: Connection) -> list[Dead]:
-    """All there are, the latest last; one that cannot be read is left out, and logged. Raises BrokerError."""
+    """All dead letters, the latest last. Logs and leaves out those that it cannot read. Raises BrokerError."""
     found = []
     async for stored in connection.watch(DEAD, ALL_DEAD, live=False):
         if stored:
@@ -49,15 +49,15 @@ async def dead_letters(connection: Connection) -> list[Dead]:
 
 
 async def redrive(connection: Connection, store: ObjectStore | None, dead: Dead, home: Path) -> str:
-    """Have it tried again, then remove the letter; the id of its job, empty where a submission makes a new one.
+    """Retry its work, then remove the letter; the id of its job, empty if a submission makes a new job.
 
     A chunk fills its gap, a job goes on where it failed, a submission is submitted again. `home`: the folder of this
-    machine's data; `store`: None where it cannot be used from here. Raises V2TError where there is nothing to do any
-    more, as the job was cancelled or was retried meanwhile: `remove` the letter then.
+    machine's data. `store`: None if we cannot use it from here. Raises V2TError if there is nothing left to do, because
+    the job was cancelled or retried meanwhile: then `remove` the letter.
     """
     letter = dead.letter
     if letter.original_subject in INBOX_SUBJECTS:
-        # Twice within two minutes makes one job, should we die before the letter is removed.
+        # If we die before the letter is removed, sending it again within two minutes still makes only one job.
         (message_id,) = message_ids(home, [dead])
         await connection.submit(letter.original_subject, await _sent(store, letter), message_id)
         await remove(connection, dead.number)
@@ -74,7 +74,7 @@ async def redrive(connection: Connection, store: ObjectStore | None, dead: Dead,
 
 
 async def _sent(store: ObjectStore | None, letter: DeadLetter) -> bytes:
-    """The submission as it was sent."""
+    """The original submission."""
     if not letter.kept:
         return letter.data
     if store:
@@ -87,5 +87,5 @@ async def _sent(store: ObjectStore | None, letter: DeadLetter) -> bytes:
 
 
 async def remove(connection: Connection, number: int) -> None:
-    """Throw a letter away. Raises BrokerError."""
+    """Discard a letter. Raises BrokerError."""
     await connection.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": number, "no_erase": True})

@@ -1,4 +1,4 @@
-"""The facts that stand of a job, each in its run."""
+"""The current facts of a job, by run."""
 
 import contextlib
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ from v2t_stream.topology.subjects import decode, job_of, message_type
 class Run:
     """What is known of one run of a job."""
 
-    rerun: Rerun | None = None  # what began it; None for the first
+    rerun: Rerun | None = None  # the retry that began it; None for the first run
     downloaded: Downloaded | None = None
     listed: Listed | None = None
     converted: Converted | None = None
@@ -44,33 +44,33 @@ class Run:
 
     @property
     def media(self) -> Downloaded | None:
-        """What the chunks are cut from: found by this run, or what it was begun with."""
+        """The media that chunks are cut from: this run downloaded it, or began with it."""
         begun = self.rerun.begins if self.rerun else None
         return self.downloaded or (begun if isinstance(begun, Downloaded) else None)
 
 
 @dataclass
 class Facts:
-    """The facts of one job, and of the jobs of its entries where it is a list.
+    """The facts of one job and, if it is a list, of its entries' jobs.
 
-    `apply` takes facts in any order and any number of times: on each subject the fact with the highest sequence stands,
-    which is the stream's own rule. Of the runs the latest that was begun counts, and of the others what it keeps.
+    `apply` takes facts in any order and any number of times: on each subject the fact with the highest sequence counts,
+    which is the stream's own rule. The latest run counts, with what it keeps from earlier ones.
     """
 
     id: str
-    words: bool = True  # whether what was said is kept, which is most of it; who shows many jobs only counts chunks
+    words: bool = True  # keep the spoken words, which are most of the data; a list of many jobs only counts chunks
     submitted: Submitted | None = None
     cancelled: Cancelled | None = None
-    run: int = 0  # the latest that was begun
+    run: int = 0  # the latest
     runs: dict[int, Run] = field(default_factory=lambda: {0: Run()})
     times: dict[str, float] = field(default_factory=dict)  # by subject, when the server stored the fact
     sequences: dict[str, int] = field(default_factory=dict)  # by subject
-    unread: set[str] = field(default_factory=set)  # subjects of facts that cannot be read, though their kind is known
+    unread: set[str] = field(default_factory=set)  # subjects of known kinds whose facts cannot be read
     retried: dict[int, tuple[int, Retried]] = field(default_factory=dict)  # by number, with the fact's sequence
     children: dict[int, Self] = field(default_factory=dict)  # by their place in the list, from 1
 
     def apply(self: Self, stored: Stored) -> None:
-        """Take one fact; of one that cannot be read, or is not of its subject, only that it is there."""
+        """Take one fact. If it cannot be read or does not belong on its subject, note only that it exists."""
         if (job := job_of(stored.subject)) != self.id:
             _, place = place_of(job)
             self.children.setdefault(place, type(self)(job, words=self.words)).apply(stored)
@@ -119,7 +119,7 @@ class Facts:
         return self.runs[event.run]
 
     def _is_void(self, event: Message | None, sequence: int) -> bool:
-        """Whether a retry by release 0.1, which had one run alone, came after this fact and took it back."""
+        """Whether a retry by release 0.1, which had only one run, came after this fact and cancelled it."""
         if event is None or event.run:
             return False
         later = [retried for at, retried in self.retried.values() if at > sequence]
@@ -143,13 +143,13 @@ class Facts:
         run.heard_at = max((self.times[chunk.subject] for chunk in run.chunks.values()), default=0.0)
 
     def go_back_to(self, transcript: str) -> None:
-        """Let the run count that has stored `transcript`, where one has, though another may have been begun since."""
+        """Count the run that stored `transcript`, if there is one, although a later run may have begun."""
         for number, run in self.runs.items():
             if run.completed and run.completed.transcript == transcript:
                 self.run = number
 
     def forget_chunks(self) -> None:
-        """Let go of the results of chunks, as if their facts had not been applied."""
+        """Drop the results of chunks, as if their facts had not been applied."""
         for run in self.runs.values():
             for chunk in run.chunks.values():
                 self.sequences.pop(chunk.subject)
@@ -163,7 +163,7 @@ class Facts:
 
     @property
     def begun(self) -> Submitted | Downloaded | None:
-        """What the run rests on until it finds out more itself."""
+        """What the run starts from, until it finds out more itself."""
         return self._current.rerun.begins if self._current.rerun else self.submitted
 
     @property
@@ -196,7 +196,7 @@ class Facts:
 
     @property
     def chunks(self) -> dict[int, ChunkDone]:
-        """By number; those that the run keeps of the one before it, which may have kept some in turn, among them."""
+        """By number. Includes those kept from the run before, which may itself have kept some."""
         return self._chunks_of(self.run)
 
     def _chunks_of(self, number: int) -> dict[int, ChunkDone]:

@@ -1,8 +1,8 @@
-"""A transcript as text in the formats that people use; pure functions.
+"""Renders a transcript in the formats that people use; pure functions.
 
-Times become whole milliseconds once, and are split into hours, minutes and so on as integers: rounding the seconds
-of a time already split gives 00:00:60,000. The text of a segment comes from a model or a third party and may hold
-anything, so each format makes harmless what it would read as its own syntax.
+Times are rounded once to whole milliseconds and then split into hours, minutes and so on as integers: rounding the
+seconds after the split gives 00:00:60,000. The text of a segment comes from a model or a third party and may hold
+anything, so each format escapes what would be its own syntax.
 """
 
 import re
@@ -17,12 +17,12 @@ from v2t_stream.jobs.progress import length
 from v2t_stream.text import HARMFUL
 
 _ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]")
-_BLANKS: Final = re.compile(r"  +")  # the no-break spaces of French are none
+_BLANKS: Final = re.compile(r"  +")  # but not the no-break spaces of French
 _ARROW: Final = re.compile(r"--+>")
 _LRC_TAG: Final = re.compile(r"[\[<](\d+:[\d:.]*)[\]>]")
 
 
-UNHEARD: Final = "speech in which no words were heard"  # the reason why something is missing there
+UNHEARD: Final = "speech in which no words were heard"  # the reason that a gap shows
 
 
 class _Line(NamedTuple):
@@ -34,7 +34,7 @@ class _Line(NamedTuple):
 
 def _json(transcript: Transcript, _: Sequence[_Line]) -> str:
     text = msgspec.json.format(msgspec.json.encode(transcript)).decode()
-    # The same to who reads it as JSON, and harmless to who has it printed.
+    # The same when parsed as JSON, and harmless when printed on a terminal.
     return "\n".join(HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n")) + "\n"
 
 
@@ -58,13 +58,13 @@ def _txt(_: Transcript, lines: Sequence[_Line]) -> str:
 
 
 def _tsv(_: Transcript, lines: Sequence[_Line]) -> str:
-    """Write what openai-whisper writes: milliseconds and text. It is for programs, so what is missing is left out."""
+    """Write what openai-whisper writes: milliseconds and text. Programs read it, so it leaves out what is missing."""
     rows = (f"{line.start}\t{line.end}\t{line.text}\n" for line in lines if not line.is_missing)
     return "".join(("start\tend\ttext\n", *rows))
 
 
 def _lrc(transcript: Transcript, lines: Sequence[_Line]) -> str:
-    """Write lyrics, where a line has no end and minutes have no limit; what is missing is left out."""
+    """Write lyrics: lines have no end time, minutes have no limit, and what is missing is left out."""
     title = _clean(transcript.title).translate({ord("["): "(", ord("]"): ")"})
     header = f"[ti:{title}]\n" if title else ""
     rows = (f"[{_lrc_clock(line.start)}]{_without_tags(line.text)}\n" for line in lines if not line.is_missing)
@@ -81,39 +81,39 @@ FORMATS: Final[dict[str, Callable[[Transcript, Sequence[_Line]], str]]] = {
 }
 
 
-def render(transcript: Transcript, format: str) -> str:  # noqa: A002  it is what callers call it
-    """Return the transcript in one of FORMATS; raises SettingsError for any other, naming those there are."""
+def render(transcript: Transcript, format: str) -> str:  # noqa: A002  callers call it that
+    """Return the transcript in one of FORMATS. Raises SettingsError, which lists them, for any other."""
     if format not in FORMATS:
         raise SettingsError(f"unknown transcript format {format!r}: choose one of {', '.join(FORMATS)}")
     return FORMATS[format](transcript, _lines(transcript))
 
 
 def render_all(transcript: Transcript) -> Iterator[tuple[str, str]]:
-    """Give the name and the text of each of FORMATS, one after the other: of a long transcript each is megabytes."""
+    """Yield the name and the text of each of FORMATS, one at a time: for a long transcript each takes megabytes."""
     lines = _lines(transcript)
     for name, write in FORMATS.items():
         yield name, write(transcript, lines)
 
 
 def end_of(cut: Truncated) -> str:
-    """The reason why nothing follows in a recording that is cut off."""
+    """The note where a cut-off recording ends."""
     return f"the recording ends here, at {length(cut.decoded)} of {length(cut.declared)}"
 
 
 def missing(reason: str) -> str:
-    """The text in the place of words that are not there."""
+    """The text that stands for missing words."""
     return f"[missing: {reason}]"
 
 
 def _lines(transcript: Transcript) -> list[_Line]:
-    """Return what was said and what is missing, by time. Segments without any text are left out."""
+    """Return what was said and what is missing, by time. Leaves out segments without text."""
     said = (_line(segment.start, segment.end, _clean(segment.text)) for segment in transcript.segments)
     lines = (*said, *_missing(transcript))
     return sorted((line for line in lines if line.text), key=lambda line: (line.start, line.end))
 
 
 def _missing(transcript: Transcript) -> Iterator[_Line]:
-    """Return a line for all that a reader must not take for silence, each in the place of what is missing."""
+    """Return a line for each gap that a reader must not take for silence, at the time of the gap."""
     for gap in transcript.gaps:
         yield _line(gap.start, gap.end, missing(_clean(gap.reason)), is_missing=True)
     for speech in transcript.unheard:
@@ -132,24 +132,24 @@ def _ms(seconds: float) -> int:
 
 
 def _clean(text: str) -> str:
-    """Return `text` as one line: no terminal colours, nor anything else that does harm where it is shown."""
-    if text.isprintable() and "  " not in text:  # what nearly all is; it spares a long transcript most of its time
+    """Return `text` as one line, without terminal colours or anything else that does harm on a screen."""
+    if text.isprintable() and "  " not in text:  # nearly always; this makes a long transcript several times faster
         return text.strip()
     return _BLANKS.sub(" ", HARMFUL.sub(" ", _ANSI.sub("", text))).strip()
 
 
 def _escaped(text: str) -> str:
-    """Return `text` with what WebVTT reads as tags and references as its references."""
+    """Return `text` with WebVTT's tags and references escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _without_tags(text: str) -> str:
-    """Return `text` with round brackets around what LRC reads as the time of a line or a word."""
+    """Return `text` with round brackets where LRC would read the time of a line or a word."""
     return _LRC_TAG.sub(r"(\1)", text)
 
 
 def _clock(milliseconds: int, point: str) -> str:
-    """Return 01:02:03,004; hours have more digits from 100 on."""
+    """Return 01:02:03,004; from 100 hours on, hours take more digits."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{rest:03}"
 

@@ -1,6 +1,6 @@
-"""What lets somebody in, in a link that was sent: it is kept in the object store, below the media of its job.
+"""Passwords and keys in submitted links, kept in the object store below the media of their job.
 
-Facts and dead letters are read by viewers, what lies there by workers alone. It goes with the job's media.
+Viewers can read facts and dead letters, but only workers can read the job's media, and these are deleted with it.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from v2t_stream.text import without_secrets
 
 
 async def keep(store: ObjectStore, job: str, url: str) -> tuple[str, str]:
-    """The link for everybody, and the key of the whole one; no key where they are the same. Raises StoreError."""
+    """The link for everybody, and the key of the complete one; no key if they are the same. Raises StoreError."""
     shown = without_secrets(url)
     if shown == url:
         return url, ""
@@ -24,7 +24,7 @@ async def keep(store: ObjectStore, job: str, url: str) -> tuple[str, str]:
 
 
 async def whole(store: ObjectStore, job: Submitted) -> str:
-    """The link to fetch. Raises StoreError, and Reject where it is kept no longer."""
+    """The link to fetch. Raises StoreError, and Reject if it has expired."""
     if not job.link:
         return job.url or ""
     try:
@@ -36,10 +36,10 @@ async def whole(store: ObjectStore, job: Submitted) -> str:
 
 
 async def keep_submission(store: ObjectStore, job: str, data: bytes) -> tuple[bytes, str]:
-    """What was sent, for everybody, and the key of all of it; no key where that is the same, or cannot be kept."""
+    """The submission for everybody, and the key of the complete one; no key if it is the same or cannot be kept."""
     text = data.decode(errors="replace").replace("\\/", "/")
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        text = msgspec.json.encode(msgspec.json.decode(data)).decode()  # as JSON may write a letter in several ways
+        text = msgspec.json.encode(msgspec.json.decode(data)).decode()  # JSON can write a letter in several ways
     shown = without_secrets(text)
     if shown == text:
         return data, ""  # as it was sent

@@ -10,7 +10,7 @@ from v2t_stream.topology.subjects import facts_of, job_of
 
 
 async def children(connection: Connection, job: str) -> list[Job]:
-    """The jobs that a list has so far, in its order. Raises BrokerError."""
+    """The jobs of a list so far, in order. Raises BrokerError."""
     submitted = await connection.subjects(JOBS, Submitted.subject_of(job="*"))
     places = sorted(n for parent, n in (place_of(job_of(subject)) for subject in submitted) if n and parent == job)
     facts = await history(connection, [facts_of(child_id(job, n)) for n in places])
@@ -28,5 +28,5 @@ async def read(connection: Connection, job: str) -> Job:
 
 
 async def history(connection: Connection, patterns: list[str]) -> list[Stored]:
-    """The facts that stand on `patterns`, however many those are. Raises BrokerError."""
+    """The current facts on `patterns`, of which there may be any number. Raises BrokerError."""
     return [stored async for stored in connection.watch(JOBS, *patterns, live=False) if stored]

@@ -1,7 +1,7 @@
-"""The ids of what this machine sends into the inbox: the same twice within two minutes makes one job.
+"""Message ids for what this machine sends to the inbox: the same submission twice within two minutes makes one job.
 
-The id is random and kept here, because whoever knew it beforehand could take it: of two messages with one id the stream
-keeps the first, whoever sent it. A hash of what is sent would be known to all who can guess that.
+The id is random and stored here, because anyone who knew it beforehand could use it first: of two messages with one id
+the stream keeps the first, whoever sent it. A hash of the submission would be known to everyone who can guess it.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ class _Sent(msgspec.Struct, frozen=True):
 
 
 def message_ids(home: Path, sent: Sequence[object]) -> list[str]:
-    """An id for each of `sent`; where the folder `home` cannot be read or written, none that was given before."""
+    """An id for each of `sent`. If the folder `home` cannot be read or written, the ids are always new."""
     now = time.time()
     file = home / _FILE
     try:

@@ -1,4 +1,4 @@
-"""What a user can do to a job that runs or has ended: cancel it, or have it done again."""
+"""What a user can do with a job: cancel it, or retry it."""
 
 import asyncio
 import contextlib
@@ -19,18 +19,18 @@ from v2t_stream.topology.streams import CHUNKS, JOBS
 from v2t_stream.topology.subjects import any_run
 
 _AT_ONCE: Final = 16  # jobs cancelled together
-_KNOWS_RUNS: Final = 3  # the first layout whose nodes do
+_KNOWS_RUNS: Final = 3  # the first layout whose nodes know runs
 
 
 async def cancel(connection: Connection, store: ObjectStore | None, job: Job) -> None:
-    """End a job: what waits vanishes, what runs stops, its media is removed. Raises V2TError where it has ended.
+    """End a job: drop its waiting work, stop its running work, remove its media. Raises V2TError if it has ended.
 
-    `store`: None where it cannot be used from here; then the media stays until it expires.
-    With a list go the jobs of its entries; one that is made at this moment ends itself when it is taken up.
+    `store`: None if we cannot use it from here; then the media stays until it expires.
+    This also cancels a list's entries. An entry that is being created right now ends itself when a stage takes it.
     """
     if job.ended:
         raise V2TError(f"job {job.id} cannot be cancelled: it is already {job.state}")
-    # From here on it is cancelled, whatever arrives late; the rest is tidying up.
+    # From here on it is cancelled, whatever arrives late; the rest is cleanup.
     if not await connection.publish(Cancelled(job=job.id, run=job.run)):
         raise V2TError(f"job {job.id} cannot be cancelled: it has just completed")
     if not job.downloaded and job.submitted and job.submitted.url:  # it may be a list
@@ -58,13 +58,13 @@ async def _remove_media(store: ObjectStore, job: Job) -> None:
 
 
 async def retry(connection: Connection, job: Job, *, chunk: int | None = None, model: str | None = None) -> int | None:
-    """Begin a new run of a job; how many of its chunks are done again, None where all begins anew.
+    """Begin a new run of a job; returns how many chunks it redoes, None if it starts over.
 
-    Without more said: what failed. `chunk`: that one, whatever became of it. `model`: do it by this one, and without
-    `chunk` all of it. Nothing that is stored is downloaded again: the chunks are cut anew from the stored media, always
-    at the same places, and what the run before has of them is kept but for these. What is in hand for that run stops.
-    Raises V2TError where there is nothing to do, where somebody else has just retried or cancelled the job, or where
-    nodes that know of no runs would lose it. See `retry_list` for a list.
+    By default it redoes what failed. `chunk`: redo that chunk, whatever its result. `model`: use this model, and redo
+    everything unless `chunk` is given. Stored media is not downloaded again: convert cuts it again, always at the same
+    places, and the new run keeps the results of all other chunks. Work in progress for the run before stops. Raises
+    V2TError if there is nothing to do, if somebody else has just retried or cancelled the job, or if nodes of release
+    0.1, which do not know runs, would lose it. See `retry_list` for a list.
     """
     if job.cancelled:
         raise V2TError(f"job {job.id} was cancelled, and its media is gone: submit it again")
@@ -96,14 +96,14 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
 
 
 def _origin(job: Job, keeps: tuple[int, ...], model: str | None) -> str:
-    """By what its media is remembered as done; empty where chunks are by two models, as no settings give that text."""
+    """The origin to remember the result under; empty if two models did chunks, as no settings give that text."""
     if keeps:
         return "" if model or not job.downloaded else job.downloaded.origin
     return next((run.media.origin for run in job.runs.values() if run.media and run.media.origin), "")
 
 
 def _kept(job: Job, chunk: int | None, model: str | None) -> tuple[int, ...]:
-    """The chunks whose results stay with these arguments. Raises V2TError where there is nothing to do."""
+    """The chunks whose results are kept. Raises V2TError if there is nothing to do."""
     if chunk is not None:
         return tuple(sorted(job.chunks.keys() - {chunk}))
     if model is not None:
@@ -115,7 +115,7 @@ def _kept(job: Job, chunk: int | None, model: str | None) -> tuple[int, ...]:
 
 
 def _check_anew(job: Job, model: str | None) -> None:
-    """Raises V2TError where a job of which there is no media neither failed nor had been done before by another."""
+    """For a job without media. Raises V2TError unless it failed, or another job had done it before."""
     if job.completed and not model:
         raise V2TError(f"job {job.id} was done before as job {job.completed.of}: pass --model NAME to redo it")
     if not job.failed and not job.completed:
@@ -123,7 +123,7 @@ def _check_anew(job: Job, model: str | None) -> None:
 
 
 async def _begin(connection: Connection, job: Job, rerun: Rerun) -> None:
-    """Publish the one message that is the retry; what follows it is tidying up, and may be missed."""
+    """Publish the one message that is the retry. What follows is cleanup, which may be skipped."""
     if old := sorted({info.node for info in await fleet(connection) if info.layout < _KNOWS_RUNS}):
         raise V2TError(f"job {job.id} cannot be retried while nodes run release 0.1: update {', '.join(old)} first")
     if not await connection.publish(rerun):
@@ -135,9 +135,9 @@ async def _begin(connection: Connection, job: Job, rerun: Rerun) -> None:
 
 
 async def retry_list(connection: Connection, job: Job, *, model: str | None = None) -> int:
-    """Have those entries of a list done again that failed or have gaps, or with `model` all; how many those are.
+    """Retry the entries of a list that failed or have gaps, or with `model` all; returns how many.
 
-    Raises V2TError where there is nothing to do.
+    Raises V2TError if there is nothing to do.
     """
     if job.cancelled:
         raise V2TError(f"job {job.id} was cancelled: submit it again")
@@ -154,5 +154,5 @@ async def retry_list(connection: Connection, job: Job, *, model: str | None = No
 
 
 async def _drop(connection: Connection, tasks: str) -> None:
-    """Remove these from the chunks that wait to be transcribed."""
+    """Remove these waiting chunks from the queue."""
     await connection.api(f"STREAM.PURGE.{CHUNKS}", {"filter": tasks})

@@ -1,4 +1,4 @@
-"""The options of a job as `schemas` declares them, for whatever offers them to people: flags, forms, sentences."""
+"""The options of a job as `schemas` declares them, for everything that shows them: flags, forms, errors."""
 
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 
@@ -11,18 +11,18 @@ from schemas.requests import SubmitRequest
 class Option(NamedTuple):
     name: str
     kind: type[bool] | type[int] | type[float] | type[str]
-    choices: tuple[str, ...]  # of a text that can be nothing else; empty where anything goes
+    choices: tuple[str, ...]  # the only values allowed; empty if any text is
     default: Any
     meta: Meta  # its limits
 
     @property
     def meaning(self) -> str:
-        """In a few words, for a help text or a form."""
+        """A few words for a help text or a form."""
         return self.meta.description or ""
 
     @property
     def limits(self) -> str:
-        """What a value has to be, in words."""
+        """What a value must be, in words."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.kind is bool:

@@ -1,4 +1,4 @@
-"""What was transcribed before: the same media, by its site's own id or its bytes, with the same settings."""
+"""Remembers what was transcribed: media, known by its site's id or its bytes, with its settings."""
 
 import hashlib
 import logging
@@ -20,22 +20,22 @@ from v2t_stream.topology.subjects import but_chunks
 
 log = logging.getLogger(__name__)
 
-# What does not decide about the words: where it is done, and who pays. Every other option does. None means the node's
-# default, whatever that is: two jobs that name no model count as the same, also where the default has changed since.
+# Options that do not change the words: where the work runs, and who pays. All others do. None means the node's default,
+# whatever that is: two jobs that name no model count as the same, even if the default has changed.
 _BESIDE: Final = frozenset({"accelerator", "remote"})
 _SETTINGS: Final = frozenset(Options.__struct_fields__) - _BESIDE
-# One more with each release whose words are better with the same settings: what was done before by an older release is
-# done again. 2: no words are lost at the end of windows.
+# Goes up with each release that gives better words for the same settings, so that what an older release did is done
+# again. 2: no words are lost at the end of windows.
 _WORDS: Final = 2
 
 
 def of_content(sha256: str) -> str:
-    """The origin of media known by its bytes alone; `sha256` in hexadecimal."""
+    """The origin of media known only by its bytes; `sha256` in hexadecimal."""
     return f"sha256:{sha256}"
 
 
 def sha256(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal. Raises SettingsError where it cannot be read."""
+    """The SHA-256 of a file, in hexadecimal. Raises SettingsError if the file cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -44,29 +44,29 @@ def sha256(path: Path) -> str:
 
 
 def key(origin: str, options: Options) -> str:
-    """What the media `origin` with `options` is filed under: one token of a subject."""
-    # Defaults are left out, so that an option that a later release adds changes no key.
+    """The key for the media `origin` with `options`: one token of a subject."""
+    # Without defaults, so that a later release can add an option without changing keys.
     settings = {name: value for name, value in msgspec.to_builtins(options).items() if name in _SETTINGS}
     return hashlib.sha256(msgspec.json.encode([_WORDS, origin, settings], order="sorted")).hexdigest()
 
 
 async def latest(connection: Connection, filed: str) -> Done | None:
-    """What was filed last under a `key`; None where that cannot be read. Raises BrokerError."""
+    """The latest record under a `key`; None if it cannot be read. Raises BrokerError."""
     done = await connection.last(DONE, Done.subject_of(key=filed))
     if done is None:
         return None
     try:
         return decode_as(Done, done.data)
-    except msgspec.DecodeError as error:  # of a newer release, or damaged: it is done again
+    except msgspec.DecodeError as error:  # from a newer release, or damaged: do the work again
         log.warning("the record of earlier work under %s cannot be read: %s", filed, error)
         return None
 
 
 async def find(connection: Connection, store: ObjectStore, origin: str, options: Options) -> Done | None:
-    """The job that did the same, if its transcript is there.
+    """The job that did the same work, if its transcript still exists.
 
-    It need not be what that job gives today: a later retry of it by another model has a transcript of its own, and
-    leaves this one as it is. Facts that have expired say nothing against it.
+    That job may have a different transcript by now: a retry with another model makes a new one and leaves this one as
+    it is. It counts even if the job's facts have expired.
     """
     done = await latest(connection, key(origin, options))
     if done is None:

@@ -17,7 +17,7 @@ class Shares(NamedTuple):
 
 
 def shares(job: Job) -> Shares:
-    """How far each stage is with a job that is no list."""
+    """How far each stage is with a job that is not a list."""
     if job.state == "completed":
         return Shares(1.0, 1.0, 1.0)
     if not job.downloaded:
@@ -29,7 +29,7 @@ def shares(job: Job) -> Shares:
 
 
 def describe(job: Job) -> tuple[float, str]:
-    """How much of the present step is done (0 to 1), and the same in words."""
+    """How much of the current step is done (0 to 1), and the same in words."""
     if job.listed:
         counts, total = job.counts, job.listed.children
         ended = sum(counts[state] for state in ENDED)
@@ -51,7 +51,7 @@ def describe(job: Job) -> tuple[float, str]:
 
 
 def _outcome(job: Job) -> Iterator[str]:
-    """What a completed job has come to."""
+    """The outcome of a completed job."""
     if job.completed and job.completed.of:
         yield f"done before as job {job.completed.of}"
         return
@@ -61,7 +61,7 @@ def _outcome(job: Job) -> Iterator[str]:
 
 
 def shortfalls(job: Job) -> list[str]:
-    """What the transcript of a completed job lacks, in a few words each, as far as its end alone tells.
+    """What the transcript of a completed job lacks, in a few words each, as far as its last fact says.
 
     See v2t_stream.jobs.caveats for whole sentences, with times and reasons.
     """
@@ -81,17 +81,17 @@ def shortfalls(job: Job) -> list[str]:
 
 
 def summed_up(job: Job) -> str:
-    """How far a job is, and what its transcript lacks once it is there."""
+    """How far a job is, and once it is completed, what its transcript lacks."""
     return ", but ".join(filter(None, (describe(job)[1], ", ".join(shortfalls(job)))))
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """As in 1 chunk, 2 chunks."""
+    """Such as 1 chunk, 2 chunks."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _pace(job: Job) -> Iterator[str]:
-    """How far conversion and transcription are, which run together; all of it fits a line of 80 characters."""
+    """How far conversion and transcription are, which overlap. Fits a line of 80 characters."""
     if not job.converted:
         yield f"{clock(job.decoded)}/{clock(job.duration)}" if job.duration else clock(job.decoded)
     yield f"chunks {len(job.chunks)}/{job.chunks_cut}{'' if job.converted else '+'}"
@@ -119,7 +119,7 @@ def length(seconds: float) -> str:
 
 
 def speed(times: float | None) -> str:
-    """How many seconds of media a second of work does, as 42x or 4.2x; empty where it is not known."""
+    """Seconds of media per second of work, such as 42x or 4.2x; empty if it is not known."""
     if not times:
         return ""
     return f"{times:.0f}x" if times >= 10 else f"{times:.1f}x"

@@ -32,14 +32,14 @@ _STATES: Final[dict[str, State]] = {
 
 
 def state_of(has: Callable[[str], bool]) -> State:
-    """The state of a job by the names of its facts: `has` tells of each, as in `converted`, whether there is one."""
+    """The state of a job by the names of its facts: `has` says whether there is one, such as `converted`."""
     return next((state for name, state in _STATES.items() if has(name)), "queued")
 
 
 def state_of_list(entries: Collection[State]) -> State:
-    """The state of a list by those of all its entries.
+    """The state of a list by the states of its entries.
 
-    It has ended when all have: failed where one of them failed, otherwise completed where one of them completed.
+    It ends when all have ended: failed if one of them failed, otherwise completed if one of them completed.
     """
     if not all(state in ENDED for state in entries):
         return "listed"
@@ -48,7 +48,7 @@ def state_of_list(entries: Collection[State]) -> State:
 
 @dataclass
 class Job(Facts):
-    """What follows from the facts of one job."""
+    """The state of one job, derived from its facts."""
 
     @property
     def retries(self) -> int:
@@ -57,7 +57,7 @@ class Job(Facts):
 
     @property
     def state(self) -> State:
-        """By the names of its facts, as the workers see it: also of those that cannot be read."""
+        """By the names of its facts, as workers see it, including facts that cannot be read."""
         state = state_of(self._has)
         if state != "listed" or not self.listed or len(self.children) < self.listed.children:
             return state
@@ -79,12 +79,12 @@ class Job(Facts):
 
     @property
     def counts(self) -> "Counter[State]":
-        """How many of a list's entries are in which state."""
+        """How many of a list's entries are in each state."""
         return Counter(child.state for child in self.children.values())
 
     @property
     def parts(self) -> "list[Job]":
-        """The jobs that have transcripts: a list's entries in their order, or the job itself."""
+        """The jobs that have transcripts: a list's entries in order, or the job itself."""
         return [child for _, child in sorted(self.children.items())] if self.listed else [self]
 
     @property
@@ -106,13 +106,13 @@ class Job(Facts):
 
     @property
     def options(self) -> Options:
-        """Those in force: a retry by another model changes them."""
+        """The current options: a retry with another model changes them."""
         found = self.downloaded or self.begun
         return found.options if found else Options()
 
     @property
     def reason(self) -> str:
-        """Why it failed, in a sentence; empty where it did not."""
+        """Why it failed, in a sentence; empty if it did not."""
         if self.state != "failed":
             return ""
         if self.failed:
@@ -124,12 +124,12 @@ class Job(Facts):
 
     @property
     def moved(self) -> str:
-        """The job that does it in place of this one; empty where it is done itself."""
+        """The job that replaces this one; empty if none does."""
         return self.failed.moved if self.failed and self.state == "failed" else ""
 
     @property
     def duration(self) -> float | None:
-        """Seconds of media, as far as is known: decoded, or declared by the file."""
+        """Seconds of media, as far as known: decoded, or declared by the file."""
         if self.converted:
             return self.converted.duration
         converting = self.progress.get("convert")
@@ -153,10 +153,10 @@ class Job(Facts):
 
     @property
     def is_whole(self) -> bool:
-        """Whether every chunk there will ever be has its result."""
+        """Whether every chunk that the job will ever have has its result."""
         if self.converted is None or len(self.chunks) < self.converted.chunks:
             return False
-        return all(n in self.chunks for n in range(self.converted.chunks))  # by number: one too many stands for none
+        return all(n in self.chunks for n in range(self.converted.chunks))  # an extra one replaces none
 
     @property
     def gaps(self) -> list[Gap]:
@@ -180,12 +180,12 @@ class Job(Facts):
 
     @property
     def truncated(self) -> Truncated | None:
-        """How much of the media there was, where it ends before the length it declares."""
+        """How much of the media exists, if it ends before its declared length."""
         return self.converted.truncated if self.converted else None
 
     @property
     def sound(self) -> Sound | None:
-        """What there was to hear; None before all of it was decoded."""
+        """What there was to hear; None until all of it is decoded."""
         return self.converted.sound if self.converted else None
 
     @property
@@ -195,12 +195,12 @@ class Job(Facts):
 
     @property
     def rerun_at(self) -> float | None:
-        """When the run that counts was begun by a retry."""
+        """When a retry began the current run."""
         return self.times.get(Rerun.subject_of(job=self.id, run=self.run))
 
     @property
     def downloaded_at(self) -> float | None:
-        """From when on the media was there for this run."""
+        """When the media was available to this run."""
         return self.times.get(Downloaded.subject_of(job=self.id, run=self.run)) or (
             self.rerun_at if self.downloaded else None
         )
@@ -214,7 +214,7 @@ class Job(Facts):
 
     @property
     def transcribed(self) -> float:
-        """Seconds of media that lie behind the chunks that are done, silence between them included."""
+        """Seconds of media that the finished chunks cover, including silence between them."""
         if self.is_whole and self.converted:
             return self.converted.duration
         share = len(self.chunks) / self.chunks_cut if self.chunks_cut else 0.0
@@ -222,7 +222,7 @@ class Job(Facts):
 
     @property
     def speed(self) -> float | None:
-        """How many seconds of media become text in a second, from the end of the download to the latest result."""
+        """Seconds of media transcribed per second, from the end of the download to the latest result."""
         begun, heard_at = self.downloaded_at, self._current.heard_at
         if begun is None or heard_at <= begun:
             return None
@@ -230,19 +230,19 @@ class Job(Facts):
 
     @property
     def eta(self) -> float | None:
-        """Seconds until all is transcribed, at this speed; None where it cannot be told."""
+        """Seconds until all is transcribed, at this speed; None if that is not known."""
         if self.ended or not self.speed or not self.duration:
             return None
         return max(0.0, self.duration - self.transcribed) / self.speed
 
     def segments(self) -> Iterator[Segment]:
-        """All segments there are, in the order of the media."""
+        """All segments so far, in the order of the media."""
         for _, chunk in sorted(self.chunks.items()):
             yield from chunk.segments
 
 
 def fold(job: str, facts: Iterable[Stored]) -> Job:
-    """The state of `job` after `facts`, which are its own and, where it is a list, those of its entries."""
+    """The state of `job` after `facts`: its own and, if it is a list, those of its entries."""
     state = Job(job)
     for fact in facts:
         state.apply(fact)
@@ -250,7 +250,7 @@ def fold(job: str, facts: Iterable[Stored]) -> Job:
 
 
 def fold_all(facts: Iterable[Stored]) -> dict[str, Job]:
-    """The state of every job that has facts, by id; the entries of a list are in the list's."""
+    """The state of every job in `facts`, by id; a list holds its entries."""
     states: dict[str, Job] = {}
     for fact in facts:
         job, _ = place_of(job_of(fact.subject))

@@ -1,6 +1,6 @@
-"""A submission: from bytes to a checked request, and from a request to a job.
+"""Submissions: from bytes to a checked request, and from a request to a job.
 
-The command line checks before it sends; intake checks again, because anybody can publish.
+The command line checks before it sends; intake checks again, because anyone can publish.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ from v2t_stream.topology.streams import EPOCH_HEADER
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _TRACK: Final = re.compile(r"[1-9][0-9]{0,2}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")  # a number, or a language as in BCP 47
-_FRESH: Final = 1.0  # seconds; a file that was written so shortly before is looked at again as long after
-_LONGEST: Final = 4096  # characters of a URL or a title; what is longer would not fit where facts are shown and sent
+_FRESH: Final = 1.0  # seconds; check a file that was just written again after this long
+_LONGEST: Final = 4096  # characters of a URL or a title; longer ones would not fit into messages and on screens
 
 
 def parse(data: bytes) -> SubmitRequest:
-    """Read plain URL text or JSON; raises Reject with what is wrong in it."""
+    """Read plain URL text or JSON. Raises Reject, which says what is wrong."""
     try:
         text = data.decode().strip()
     except UnicodeDecodeError:
@@ -54,7 +54,7 @@ def parse(data: bytes) -> SubmitRequest:
 
 
 def of_fields(fields: dict[str, Any]) -> SubmitRequest:
-    """The request of these fields, whose values may all be text; raises Reject with what is wrong in them."""
+    """The request with these fields, whose values may all be text. Raises Reject, which says what is wrong."""
     try:
         return msgspec.convert(fields, SubmitRequest, strict=False)
     except msgspec.ValidationError as error:
@@ -72,7 +72,7 @@ def _misfit(error: msgspec.ValidationError) -> str:
 
 
 def check(request: SubmitRequest) -> None:
-    """Raises Reject with one sentence where the request cannot be done anywhere."""
+    """Raises Reject with one sentence if no node can ever do the request."""
     if (request.url is None) == (request.media is None):
         raise Reject("a submission must name either a url or a media key of the object store, and not both")
     for name in ("url", "media", "title", "model"):
@@ -93,7 +93,7 @@ def check(request: SubmitRequest) -> None:
 
 
 def _check_engine(request: SubmitRequest) -> None:
-    """Whether there is such an engine, and such a model for it."""
+    """Raises Reject if there is no such engine, or no such model for it."""
     if request.engine is not None and request.engine not in registry.names():
         ours = registry.engines()
         services = ", ".join(name for name in registry.names() if name not in ours)
@@ -106,13 +106,13 @@ def _check_engine(request: SubmitRequest) -> None:
 
 
 async def check_fleet(connection: Connection, request: SubmitRequest) -> None:
-    """Raises Reject with one sentence where no node that is up can do it; and BrokerError."""
+    """Raises Reject with one sentence if no running node can do it; and BrokerError."""
     if reason := await refused(connection, request):
         raise Reject(reason)
 
 
 def _check_options(request: SubmitRequest) -> None:
-    """Their declared limits, which hold where a request is read, hold too for one that was made here."""
+    """Raises Reject for values beyond the declared limits, as reading a request does."""
     try:
         msgspec.convert(msgspec.to_builtins(request), SubmitRequest)
     except msgspec.ValidationError as error:
@@ -132,7 +132,7 @@ def _check_options(request: SubmitRequest) -> None:
 
 
 def _is_key(key: str) -> bool:
-    """Whether it can name an object: one with steps names another to whoever resolves them, as HTTP clients do."""
+    """Whether it can name an object: HTTP clients resolve steps such as .., and then it names a different one."""
     return "\0" not in key and not {".", ".."} & set(key.split("/"))
 
 
@@ -141,9 +141,9 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         host = parts.hostname
-        _ = parts.port, (host or "").encode("idna")  # both look only now whether they are well formed
+        _ = parts.port, (host or "").encode("idna")  # both are only checked when read
     except ValueError as error:
-        why = "" if "@" in url else f" ({error})"  # which quotes what it takes for a port, and may be a password
+        why = "" if "@" in url else f" ({error})"  # the error quotes the supposed port, which may be a password
         raise Reject(f"{shown} is not a URL{why}: check it") from error
     if parts.scheme == "s3":
         bucket, _, key = url[len("s3://") :].partition("/")
@@ -160,9 +160,9 @@ def _check_url(url: str) -> None:
 
 
 async def store_file(store: ObjectStore, path: Path, *, sha256: str = "") -> str:
-    """Put a file of this machine where a request names it as its `media`; the key.
+    """Upload a file of this machine; returns the key that a request names as its `media`.
 
-    `sha256`: where it is known already. Raises V2TError, also for a file that is still being written.
+    `sha256`: if it is already known. Raises V2TError, also for a file that is still being written.
     """
     key = f"{UPLOADED}/{secrets.token_hex(12)}/source{path_text(path.suffix)}"
     before, begun = _written(path), time.monotonic()
@@ -170,29 +170,29 @@ async def store_file(store: ObjectStore, path: Path, *, sha256: str = "") -> str
     if time.time() - before[1] / 1e9 < _FRESH:
         await asyncio.sleep(begun + _FRESH - time.monotonic())
     if _written(path) != before:
-        with contextlib.suppress(Denied):  # a submitter, whose file goes when it expires
+        with contextlib.suppress(Denied):  # a submitter may not delete; the file expires
             await store.delete(key)
         raise SettingsError(f"{path_text(path)} is still being written: send it again when it is complete")
     return key
 
 
 def _written(path: Path) -> tuple[int, int]:
-    """The size of a file in bytes, and when it was last written, in nanoseconds; zeros where that cannot be seen."""
+    """The size of a file in bytes, and when it was last written, in nanoseconds; zeros if it cannot be read."""
     try:
         found = path.stat()
-    except OSError:  # sending it says what is wrong
+    except OSError:  # sending it reports the problem
         return 0, 0
     return found.st_size, found.st_mtime_ns
 
 
 async def submit(connection: Connection, request: SubmitRequest, *, message_id: str = "") -> tuple[str, bool]:
-    """Send a checked request; the job's id, and whether something with this id was sent within the last two minutes.
+    """Send a checked request; the job's id, and whether a message with this id was sent within the last two minutes.
 
-    `message_id`: one of once.message_ids; without, it is sent whatever was sent before.
+    `message_id`: one of once.message_ids; without it, the request is always sent.
     """
     check(request)
     epoch = await inbox_epoch(connection)
-    # In another epoch the number of what was sent before would make the id of a job that is not there.
+    # After an epoch change, the broker's number of the earlier message would give the id of a job that does not exist.
     dedupe = f"{message_id or secrets.token_urlsafe()}-{epoch}"
     sequence, duplicate = await connection.submit(SUBMIT_SUBJECT, encode(request), dedupe, {EPOCH_HEADER: epoch})
     return job_id(epoch, sequence), duplicate

@@ -1,4 +1,4 @@
-"""Transcripts of runs that a retry has replaced, and to which nothing points any more."""
+"""Removes transcripts of runs that a retry replaced and that nothing points to any more."""
 
 import contextlib
 from collections import defaultdict
@@ -20,14 +20,14 @@ from v2t_stream.topology.ids import folder
 from v2t_stream.topology.streams import DONE, JOBS
 from v2t_stream.topology.subjects import any_run, but_chunks, job_of
 
-_MEMORY: Final = ""  # in the place of a job: what was done before
+_MEMORY: Final = ""  # instead of a job: the record of earlier work
 
 
 async def remove_superseded(connection: Connection, store: ObjectStore, job_id: str) -> None:
-    """Remove what runs of a job have stored, or begun to, and nobody comes by any more.
+    """Remove what a job's runs stored, completely or in part, and nothing points to any more.
 
-    A transcript stays where the memory of what was done before names it, or another job that was given it out of that
-    memory. Raises BrokerError and StoreError; where it is missed, `sweep_superseded` does it later.
+    A transcript stays if the record of earlier work names it, or another job that got it from that record. Raises
+    BrokerError and StoreError; whatever this leaves, `sweep_superseded` removes later.
     """
     job = await _read(connection, job_id)
     if replaced := _replaced(job):
@@ -37,7 +37,7 @@ async def remove_superseded(connection: Connection, store: ObjectStore, job_id: 
 
 
 async def sweep_superseded(connection: Connection, store: ObjectStore) -> int:
-    """Remove what they have left who were killed, or stood still, while they stored a transcript; how many files.
+    """Remove what aggregators left when they died or hung while storing a transcript; returns how many files.
 
     Raises BrokerError and StoreError.
     """
@@ -63,10 +63,10 @@ async def _read(connection: Connection, job_id: str) -> Job:
 
 
 def _replaced(job: Job) -> list[int]:
-    """The runs whose files are of no use any more to who reads this job."""
+    """The runs whose files no reader of this job needs any more."""
     if job.state == "completed":
         return [*range(job.run)]
-    if job.state == "cancelled":  # what stands there may be the first of its files alone
+    if job.state == "cancelled":  # there may be only the first of its files
         return [number for number in range(job.run + 1) if not job.runs.get(number, Run()).completed]
     return []
 
@@ -76,11 +76,11 @@ def _prefix(job_id: str, number: int) -> str:
 
 
 def _files(job: Job, number: int, named: Mapping[str, set[str]]) -> list[str]:
-    """Those of a run, unless more than its own end names them."""
+    """The files of a run, unless something besides its own end names them."""
     prefix = _prefix(job.id, number)
     if named.get(prefix, set()) - {job.id}:
         return []
-    # The record first: without it, nobody takes the others for a transcript.
+    # The record first: without it, nothing takes the others for a transcript.
     return [f"{prefix}.{format_}" for format_ in FORMATS]
 
 
@@ -91,10 +91,10 @@ async def _remove(store: ObjectStore, files: list[str]) -> int:
 
 
 async def _named(connection: Connection) -> Mapping[str, set[str]]:
-    """By transcript, the jobs that have ended with it, and _MEMORY where it is remembered."""
+    """By transcript: the jobs that ended with it, and _MEMORY if the record of earlier work names it."""
     named: defaultdict[str, set[str]] = defaultdict(set)
     for data in await connection.latest(DONE, Done.subject_of(key="*")):
-        with contextlib.suppress(msgspec.DecodeError):  # of a newer release, or damaged
+        with contextlib.suppress(msgspec.DecodeError):  # from a newer release, or damaged
             named[decode_as(Done, data).transcript].add(_MEMORY)
     for fact in await history(connection, [*any_run(Completed, job="*")]):
         with contextlib.suppress(msgspec.DecodeError):

@@ -1,4 +1,4 @@
-"""Where the time of a job went, from its facts alone: what was done when, and by which nodes."""
+"""Where the time of a job went, from only its facts: what happened when, and on which nodes."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 
 
 class Lane(msgspec.Struct, frozen=True):
-    """When a step was under way. Steps overlap: a file is transcribed while it is still being decoded."""
+    """When a step was running. Steps overlap: a file is transcribed while it is still being decoded."""
 
     step: Step
     intervals: tuple[Interval, ...]  # seconds from the start of the timeline, ascending, none touching another
@@ -26,23 +26,23 @@ class Lane(msgspec.Struct, frozen=True):
 
 
 class Share(msgspec.Struct, frozen=True):
-    """What one node did of a job."""
+    """One node's share of a job."""
 
     node: str
     chunks: int
     audio: float  # seconds of the source that its chunks span
-    seconds: float  # of its engine
+    seconds: float  # of engine time
 
 
 class Timeline(msgspec.Struct, frozen=True):
     start: float  # Unix seconds: submitted, or retried
-    seconds: float  # to the end, or to the latest fact where there is none yet
-    lanes: tuple[Lane, ...]  # waiting first: for a free machine, for a download to be tried again, for a chunk
+    seconds: float  # to the end, or to the latest fact if the job has not ended
+    lanes: tuple[Lane, ...]  # waiting first: for a free machine, for the next try of a download, for a chunk
     shares: tuple[Share, ...]  # by node, the busiest first
 
 
 def timeline(job: Job) -> Timeline | None:
-    """None where the job's start is not known. Of one that was retried, what came after the latest retry."""
+    """None if the job's start is not known. After a retry it covers only what came after the latest one."""
     if job.started_at is None:
         return None
     start = job.rerun_at or job.started_at
@@ -65,7 +65,7 @@ def _downloading(job: Job) -> list[Interval]:
 
 
 def _decoding(job: Job) -> list[Interval]:
-    """Before the progress that tells of its end: the fact comes later, when the last chunk has had its turn."""
+    """Ends at the last progress report, because the fact comes later, when the last chunk had its turn."""
     fact = job.converted
     if fact is None or (at := job.times.get(fact.subject)) is None:
         return []
@@ -76,7 +76,7 @@ def _decoding(job: Job) -> list[Interval]:
 
 
 def _of_engines(job: Job) -> list[Interval]:
-    """A chunk's seconds are its share of a call for several, which end together: so they lie one before the other."""
+    """The chunks of one call end together, each with its share of the call's seconds: so put them one after another."""
     free: dict[str, float] = {}
     found = []
     for chunk in sorted(job.chunks.values(), key=lambda chunk: job.times[chunk.subject], reverse=True):
@@ -87,7 +87,7 @@ def _of_engines(job: Job) -> list[Interval]:
 
 
 def _storing(job: Job) -> list[Interval]:
-    """From when all was there to the end."""
+    """From the moment when all results were there to the end."""
     end = job.times.get(Completed.subject_of(job=job.id, run=job.run))
     if end is None or not job.is_whole or not job.converted:
         return []
@@ -118,7 +118,7 @@ def _between(busy: tuple[Interval, ...], seconds: float) -> tuple[Interval, ...]
 def _shares(job: Job) -> tuple[Share, ...]:
     chunks: defaultdict[str, list[ChunkDone]] = defaultdict(list)
     for chunk in job.chunks.values():
-        if chunk.node:  # one that was given up has none
+        if chunk.node:  # a chunk that was given up has none
             chunks[chunk.node].append(chunk)
     shares = (
         Share(node, len(own), sum(c.end - c.start for c in own), sum(c.seconds for c in own))

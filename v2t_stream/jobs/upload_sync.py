@@ -1,4 +1,4 @@
-"""The safety net under a bucket's announcements: what lies in it and has no job is announced again."""
+"""The safety net for a bucket's announcements: announces uploads again if they have no job."""
 
 import asyncio
 import logging
@@ -24,26 +24,26 @@ from v2t_stream.topology.subjects import any_run, job_of
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE: Final = 64  # uploads looked up side by side, and announced together
+_AT_ONCE: Final = 64  # uploads looked up at the same time, and announced together
 _LONGEST: Final = 32 << 10  # bytes of a message; the inbox takes twice as many
-_LOST: Final = "\ufffd"  # what a list may show in place of a character that XML cannot hold
-_JOBS: Final = "transcripts/up-"  # what the transcripts of uploads begin with: facts of jobs are forgotten earlier
+_LOST: Final = "\ufffd"  # what a list may show instead of a character that XML cannot hold
+_JOBS: Final = "transcripts/up-"  # the prefix of uploads' transcripts, which outlive the facts of their jobs
 
 
 class UploadSync:
-    """Keeps what it has found out of an object, so that looking again costs little."""
+    """Remembers what it found out about each upload, so that looking again costs little."""
 
     def __init__(self, connection: Connection, store: MinioStore, settings: Settings) -> None:
         self._connection = connection
         self._store = store
         self._settings = settings
-        self._settled: set[Upload] = set()  # those that have their job, or need none; as they are listed
+        self._settled: set[Upload] = set()  # uploads that have a job or need none, as listed
         self._submitted: set[str] = set()  # jobs
         self._failed: set[str] = set()
         self._keeps_versions = False
 
     async def run(self) -> tuple[int, int]:
-        """Announce what has no job, which is harmless should the server do so too; how many, and how many had one."""
+        """Announce uploads without a job; how many, and how many had one. Announcing one twice is harmless."""
         self._submitted = await self._jobs(Submitted)
         self._failed = await self._jobs(Failed)
         self._submitted |= await self._store.folders(_JOBS)
@@ -67,7 +67,7 @@ class UploadSync:
         return {job_of(subject) for pattern in subjects for subject in pattern}
 
     async def _look(self, listed: Upload) -> Upload | bool | None:
-        """The upload as it is to be announced; True where it has its job, None where it needs none."""
+        """The upload to announce; True if it has its job, None if it needs none."""
         if listed in self._settled:
             return True
         upload: Upload | None = listed
@@ -79,7 +79,7 @@ class UploadSync:
         return None if upload is None else True
 
     async def _announce(self, uploads: list[Upload]) -> None:
-        """Together, as the broker writes each message to its disk, which takes longer than all else."""
+        """Announce them together, because the broker writes each message to disk, which takes the longest."""
         data = encode(Notification.of(*uploads))
         if len(data) > _LONGEST and len(uploads) > 1:
             half = len(uploads) // 2
@@ -95,14 +95,14 @@ class UploadSync:
         return job not in self._failed or (await latest_job(self._connection, upload))[1]
 
     async def _exactly(self, listed: Upload) -> Upload | None:
-        """The upload with its version; None where it is not there under that name, or we put it there ourselves."""
+        """The upload with its version; None if there is no such object, or we put it there ourselves."""
         may_be_ours = listed.key.endswith(tuple(f".{format_}" for format_ in FORMATS))
         if not (self._keeps_versions or may_be_ours or _LOST in listed.key):
             return listed
         try:
             found = await self._store.look(listed.url)
         except (InvalidKey, Forbidden):
-            return listed  # intake says so, once
+            return listed  # intake reports it, once
         if found is None and _LOST in listed.key:
             log.warning("cannot pick up the upload %s: the server's list cannot show its name", listed.url)
         if found is None or OURS in found.labels:

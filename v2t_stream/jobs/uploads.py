@@ -1,4 +1,4 @@
-"""The upload bucket: which of its objects start jobs, and what their uploaders ask for."""
+"""The upload bucket: which objects start jobs, and with which options."""
 
 import asyncio
 import mimetypes
@@ -27,7 +27,7 @@ _ASKED: Final = set(SubmitRequest.__struct_fields__) - {"url", "media"}
 
 
 def is_wanted(settings: Settings, upload: Upload) -> bool:
-    """Whether it starts a job, as far as its name tells: folders and sidecars do not."""
+    """Whether it starts a job, judging by its name: folders and sidecars do not."""
     key = upload.key
     if upload.bucket != settings.upload_bucket or not key.startswith(settings.upload_prefix) or key.endswith("/"):
         return False
@@ -39,17 +39,17 @@ def is_wanted(settings: Settings, upload: Upload) -> bool:
 
 
 def is_foreign(name: str) -> bool:
-    """Whether it is something else than media, by its suffix; what that does not tell is decided by decoding it."""
+    """Whether its suffix shows that it is not media; for other suffixes, decoding decides."""
     kind = mimetypes.guess_type(f"x{PurePosixPath(name).suffix}")[0] or ""
     return kind.startswith(_FOREIGN)
 
 
 class Noted(NamedTuple):
-    """What the server says of an upload."""
+    """What the server knows about an upload."""
 
-    upload: Upload  # with its version, where it has one that was not told
-    is_there: bool  # and was not replaced
-    labels: Mapping[str, str]  # its metadata and its tags; where both have a name, the metadata
+    upload: Upload  # with its version, even if the announcement did not say
+    is_there: bool  # it exists and was not replaced
+    labels: Mapping[str, str]  # its metadata and its tags; metadata wins
     sidecar: bytes  # the object <key>.json beside it
 
     @property
@@ -59,7 +59,7 @@ class Noted(NamedTuple):
 
 
 async def noted(store: BucketStore, upload: Upload) -> Noted:
-    """Raises Reject where no object can have its name or we may not read it, StoreError where the store cannot tell."""
+    """Raises Reject if no object can have its name or we may not read it, StoreError if the store fails."""
     if not upload.key:
         raise Reject("the server announced an upload without a name: upload it again under a name")
     try:
@@ -76,9 +76,9 @@ async def noted(store: BucketStore, upload: Upload) -> Noted:
 
 
 def request_of(upload: Noted) -> SubmitRequest:
-    """What is asked for it: of its labels and its sidecar the first that names an option counts.
+    """The request for it. An option counts from its labels first, then from its sidecar.
 
-    Raises Reject where it cannot be done.
+    Raises Reject if it cannot be done.
     """
     labels = {name.replace("-", "_"): text for name, text in upload.labels.items()}
     asked = {name: text for name, text in labels.items() if name in _ASKED}
@@ -88,7 +88,7 @@ def request_of(upload: Noted) -> SubmitRequest:
 
 
 async def _seen(store: BucketStore, upload: Upload) -> Found | None:
-    """That version, and no other that has come in its place."""
+    """That version, and not one that has replaced it."""
     try:
         return await store.look(upload.url, upload.exactly)
     except VersionGone:
@@ -98,7 +98,7 @@ async def _seen(store: BucketStore, upload: Upload) -> Found | None:
 async def _sidecar(store: BucketStore, upload: Upload) -> bytes:
     try:
         return await store.beginning(upload.url + _SIDECAR, _LARGEST + 1)
-    except (ObjectMissing, InvalidKey):  # its name may be too long where the upload's own is not
+    except (ObjectMissing, InvalidKey):  # its name may be too long even if the upload's is not
         return b""
 
 
