@@ -30,7 +30,7 @@ _BETWEEN_LOOKS: Final = 0.05  # seconds between two looks at one job
 
 
 class Aggregate:
-    """Keeps nothing that the stream does not hold: any aggregator can finish any job at any time."""
+    """Keeps no state besides the stream: any aggregator can finish any job at any time."""
 
     def __init__(self, resources: Resources) -> None:
         self.row = stage_row("aggregate")
@@ -40,7 +40,7 @@ class Aggregate:
         self._looks: WeakValueDictionary[tuple[str, int], _Look] = WeakValueDictionary()
 
     async def process(self, fact: ChunkDone | Converted) -> AsyncGenerator[Message, bool | None]:
-        """Each fact needs a look at the whole job that begins after it came; facts that wait together share one."""
+        """After each fact, look at the whole job; facts that wait at the same time share a look."""
         look = self._looks.setdefault((fact.job, fact.run), _Look())
         arrived = look.now()
         async with look.lock:
@@ -53,7 +53,7 @@ class Aggregate:
             if job is None:
                 return
             transcript = assemble(job)
-            # Nobody but an aggregator of this run writes there, and each would write the same.
+            # Only aggregators of this run write there, and all write the same.
             name = f"transcripts/{folder(job.id, job.run)}/transcript"
             for format_, text in render_all(transcript):
                 await self._store.put(f"{name}.{format_}", text.encode())
@@ -61,12 +61,12 @@ class Aggregate:
             for result in _results(job, transcript, name):
                 yield result
             if job.run:
-                # Once more: an aggregator of an older run that went on meanwhile saw no end of this one.
+                # Again, because an aggregator of an older run may have gone on without seeing the end of this one.
                 await self._copied(job, transcript)
                 await remove_superseded(self._connection, self._store, job.id)
 
     async def _copied(self, job: Job, transcript: Transcript) -> None:
-        """Copy to the end, also where nobody needs it any more: a file that is being written cannot be called back."""
+        """Copy to the end, even if nobody needs it any more: a write that has begun cannot be called back."""
         copying = asyncio.create_task(self._copy(job, transcript))
         try:
             await asyncio.shield(copying)
@@ -75,9 +75,9 @@ class Aggregate:
             raise
 
     async def _copy(self, job: Job, transcript: Transcript) -> None:
-        """Store an upload's transcript by its name too; where a later run has ended meanwhile, that one's instead.
+        """Store an upload's transcript under its name too; if a later run has ended meanwhile, that run's instead.
 
-        These names are all runs' own, so whoever slept in the middle of it makes good what it did too late.
+        All runs share these names, so an aggregator that paused in the middle corrects what it wrote too late.
         """
         if not isinstance(self._store, BucketStore):
             return
@@ -102,29 +102,29 @@ class Aggregate:
         return job
 
     async def _is_whole(self, job: str, run: int) -> bool:
-        """Whether as many chunks are done or kept as were cut: two or three requests, however long the job."""
+        """Whether all cut chunks are done or kept: two or three requests, however long the job."""
         converted = await self._connection.last(JOBS, Converted.subject_of(job=job, run=run))
         if converted is None:
             return False
         try:
             cut = decode_as(Converted, converted.data).chunks
             kept = await self._kept(job, run) if run else 0
-        except msgspec.DecodeError:  # which ends the job, or waits for a newer node, when it is taken up itself
+        except msgspec.DecodeError:  # the fact's own stage ends the job for it, or waits for a newer node
             return False
         results = await self._connection.subjects(JOBS, ChunkDone.subject_of(job=job, run=run, n="*"))
         return len(results) + kept >= cut
 
     async def _kept(self, job: str, run: int) -> int:
-        """How many results of the run before count in this one. Raises msgspec.DecodeError."""
+        """How many results this run keeps from the one before. Raises msgspec.DecodeError."""
         rerun = await self._connection.last(JOBS, Rerun.subject_of(job=job, run=run))
         return len(decode_as(Rerun, rerun.data).keeps) if rerun else 0
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
 class _Look:
-    """Orders the looks at one job within this process."""
+    """Schedules the looks at one job in this process."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -133,7 +133,7 @@ class _Look:
         self._next = 0.0  # by the loop's clock
 
     async def begin(self) -> None:
-        """A look lists all chunks that are done, so a long job's many facts are to share it."""
+        """A look lists all finished chunks, so the many facts of a long job should share one."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._next - loop.time())
         self._next = loop.time() + _BETWEEN_LOOKS
@@ -144,7 +144,7 @@ class _Look:
 
 
 def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
-    """What is published of a transcript that is stored as `name`."""
+    """The facts about a transcript stored as `name`."""
     if job.downloaded and job.downloaded.origin and not job.gaps:
         yield Done(
             job=job.id,

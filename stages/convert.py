@@ -1,4 +1,4 @@
-"""Convert: from a media file to chunks of speech, each sent out as soon as it is cut."""
+"""Convert: from a media file to chunks of speech, each sent as soon as it is cut."""
 
 import asyncio
 import tempfile
@@ -35,17 +35,17 @@ class Convert:
         self._store = resources.store
         self._settings = resources.settings
         self._scratch = scratch(resources.settings.home, "convert")
-        # Several files at once take turns, block by block: each step has up to two threads of its own.
+        # Files decoded at the same time take turns, block by block: each step uses up to two threads of its own.
         self._steps = asyncio.Semaphore(max(1, devices.threads() // 2))
 
     async def process(self, work: Downloaded | Rerun) -> AsyncGenerator[Message, bool | None]:
         """Raises Reject for media that cannot be decoded, is too long, or is gone from the store.
 
-        The chunks that a retry keeps are cut, as always at the same places, and not sent.
+        Chunks that a retry keeps are cut at the same places as before, but not sent.
         """
         media, kept = (work.begins, frozenset(work.keeps)) if isinstance(work, Rerun) else (work, frozenset())
         if isinstance(media, Submitted):
-            return  # there is no media yet, and this retry is for the stage download
+            return  # there is no media yet: this retry is for the stage download
         if isinstance(work, Rerun) and work.language:
             yield Language(job=work.job, run=work.run, language=work.language)
         begun = reported = time.monotonic()
@@ -77,7 +77,7 @@ class Convert:
                         if chunks or time.monotonic() - reported > _REPORT_EVERY:
                             reported = time.monotonic()
                             yield _progress(media, reader, sent)
-                yield _progress(media, reader, sent)  # the last chunks may have to wait until they are sent
+                yield _progress(media, reader, sent)  # the last chunks may still wait for their turn
                 yield Converted(
                     job=media.job,
                     run=media.run,
@@ -90,7 +90,7 @@ class Convert:
                 )
 
     async def _stored(self, media: Downloaded, n: int, chunk: Chunk) -> ChunkTask:
-        """Put the chunk's audio into the store, where it must be before anybody hears of the chunk."""
+        """Put the chunk's audio into the store, which must happen before the chunk is announced."""
         key = f"media/{folder(media.job, media.run)}/chunks/{n}.flac"
         await self._store.put(key, await asyncio.to_thread(flac.encode, chunk.samples))
         return ChunkTask(
@@ -104,7 +104,7 @@ class Convert:
         )
 
     def _check_length(self, reader: MediaReader) -> None:
-        """By what has been decoded: what a file declares may be a guess of FFmpeg's."""
+        """Judges by what was decoded: the declared length may be a guess by FFmpeg."""
         if reader.position > self._settings.max_duration:
             raise Reject(
                 f"{reader.name} is longer than the allowed {self._settings.max_duration / 3600:g} hours: "
@@ -115,7 +115,7 @@ class Convert:
         return self._settings.vad_threshold if options.vad_threshold is None else options.vad_threshold
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
 def _progress(media: Downloaded, reader: MediaReader, chunks: int) -> Progress:
@@ -130,7 +130,7 @@ def _progress(media: Downloaded, reader: MediaReader, chunks: int) -> Progress:
 
 
 async def _ahead(cutting: Iterator[tuple[Chunk, ...]], steps: asyncio.Semaphore) -> AsyncGenerator[tuple[Chunk, ...]]:
-    """What `cutting` gives, each computed in a thread while the one before is being stored and sent."""
+    """The items of `cutting`, each computed in a thread while the one before is stored and sent."""
 
     async def step() -> tuple[Chunk, ...] | None:
         async with steps:
@@ -138,11 +138,11 @@ async def _ahead(cutting: Iterator[tuple[Chunk, ...]], steps: asyncio.Semaphore)
 
     coming = asyncio.create_task(step())
     try:
-        while (chunks := await asyncio.shield(coming)) is not None:  # a cancellation ends no thread
+        while (chunks := await asyncio.shield(coming)) is not None:  # cancelling does not end a thread
             coming = asyncio.create_task(step())
             yield chunks
     finally:
-        # The thread must have left the decoder before it is closed. What it still brings, also an error, nobody needs.
+        # The thread must leave the decoder before that is closed. Nobody needs its last result or error.
         await asyncio.wait({coming})
         if not coming.cancelled():
             coming.exception()

@@ -1,6 +1,6 @@
-"""Download: from a URL to a media file in the object store, by yt-dlp; or, from a list, to a job for each entry.
+"""Download: from a URL to a media file in the object store, with yt-dlp; or from a list to a job for each entry.
 
-What lies in a bucket stays there.
+Files in a bucket stay there.
 """
 
 import asyncio
@@ -41,12 +41,12 @@ class Download:
         self._fetches = FetchHost(resources.settings)
 
     async def process(self, work: Submitted | Rerun) -> AsyncGenerator[Message, bool | None]:
-        """Raises Reject for what cannot be had, Retry for what may be had later; both with the user's sentence."""
+        """Raises Reject for what cannot be fetched, Retry for what may work later; users read the sentence."""
         job = work.begins if isinstance(work, Rerun) else work
         if isinstance(job, Downloaded):
-            return  # the media is there, and this retry is for the stage convert
+            return  # the media is there: this retry is for the stage convert
         if job.parent and await self._connection.last(JOBS, Cancelled.subject_of(job=job.parent)):
-            yield Cancelled(job=job.job, run=job.run)  # it was listed while its list was cancelled
+            yield Cancelled(job=job.job, run=job.run)  # its list was cancelled while it was being listed
             return
         async with aclosing(self._found(job)) as results:
             async for result in results:
@@ -58,7 +58,7 @@ class Download:
         return self._left_in_bucket(job) if job.url and job.url.startswith("s3://") else self._fetched(job)
 
     async def _left_in_bucket(self, job: Submitted) -> AsyncGenerator[Message, bool | None]:
-        """What lies in a bucket is read from there: no second copy. Of an upload the version that was announced."""
+        """Media in a bucket is read from there, without a second copy; for an upload, the announced version."""
         begun = time.monotonic()
         url = job.url or ""
         try:
@@ -79,7 +79,7 @@ class Download:
         )
 
     async def _taken(self, job: Submitted) -> AsyncGenerator[Message, bool | None]:
-        """What came with the submission."""
+        """The file that came with the submission."""
         begun = time.monotonic()
         media = job.media or ""
         size, sha256 = await asyncio.gather(self._store.size(media), self._store.sha256(media))
@@ -102,7 +102,7 @@ class Download:
         )
 
     async def _fetched(self, job: Submitted) -> AsyncGenerator[Message, bool | None]:
-        """What the link leads to: a medium, or a list."""
+        """What the link leads to: media, or a list."""
         begun = time.monotonic()
         if before := await self._done(job, job.origin):
             yield before
@@ -148,9 +148,9 @@ class Download:
         )
 
     async def _done(self, job: Submitted, origin: str, title: str = "") -> Completed | None:
-        """The end of a job that was done before, by another; None where it was not, or is to be done again.
+        """The end of the job if another did the same before; None if not, or if `force` asks to redo it.
 
-        `title`: of the same bytes there may be files of many names; without it, what the other found out.
+        `title`: files with the same bytes may have different names; without it, the other job's title.
         """
         if job.force or not origin:
             return None
@@ -170,11 +170,11 @@ class Download:
         )
 
     async def _listed(self, job: Submitted, listing: Listing) -> AsyncGenerator[Message, bool | None]:
-        """A job for each entry; those that an earlier delivery made stand, and what the list has gained goes behind."""
+        """A job for each entry. Keeps those of an earlier delivery, and adds what the list has gained at its end."""
         if job.parent:
             raise Reject(f"{job.url} is a list within a list: submit its link on its own")
         known = [each.submitted for each in await children(self._connection, job.job) if each.submitted]
-        # Counted, as two may differ in nothing but what is not shown.
+        # Counted, because two entries may differ only in what is not shown.
         there = Counter((each.url, each.entry) for each in known)
         new = []
         for entry in listing.entries:
@@ -201,7 +201,7 @@ class Download:
         yield Listed(job=job.job, run=job.run, title=listing.title, children=len(known) + len(new))
 
     async def _in_bucket(self, url: str, version: Version | None) -> Found:
-        """An object that can be media; raises Reject for any other, VersionGone for another version."""
+        """An object that can be media. Raises Reject for any other, VersionGone for another version."""
         if not isinstance(self._store, BucketStore):
             raise Reject(f"{url} cannot be read: MINIO_ENDPOINT is not set, so no S3 server is known")
         if is_foreign(url):
@@ -223,7 +223,7 @@ class Download:
 
 
 async def _reported(job: Submitted, steps: AsyncGenerator[Received]) -> AsyncGenerator[Progress]:
-    """What a step of a fetch says of how far it is, as facts of the job."""
+    """The progress of a step of a fetch, as facts of the job."""
     async with aclosing(steps):
         async for step in steps:
             yield Progress(job=job.job, run=job.run, stage="download", done=step.received, total=step.expected)

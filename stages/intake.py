@@ -1,4 +1,4 @@
-"""Intake: from what people send to `v2t.submit`, and MinIO to `v2t.bucket`, to jobs."""
+"""Intake: makes jobs of what people send to `v2t.submit` and MinIO sends to `v2t.bucket`."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -22,7 +22,7 @@ from v2t_stream.text import one_line, without_secrets
 from v2t_stream.topology.ids import upload_job_id
 from v2t_stream.topology.stages import stage_row
 
-_SHOWN: Final = 4096  # characters of an upload's address, whose own key may be longer than a fact should be
+_SHOWN: Final = 4096  # characters of an upload's address, which may be longer than a fact should be
 
 
 class Intake:
@@ -33,7 +33,7 @@ class Intake:
         self._settings = resources.settings
 
     async def process(self, message: Submission) -> AsyncGenerator[Message, bool | None]:
-        """Raises Reject with the sentence the user reads in the job's status."""
+        """Raises Reject with the sentence that the user reads in the job's status."""
         if message.subject != BUCKET_SUBJECT:
             request = parse(message.data)
             check(request)
@@ -52,7 +52,7 @@ class Intake:
             except StoreAway:
                 raise
             except StoreError as error:
-                failures.append(error)  # the others of the message need not wait for this one
+                failures.append(error)  # the other uploads of the message must not wait for this one
         if failures:
             raise failures[0]
 
@@ -64,7 +64,7 @@ class Intake:
         return [upload for upload in created if is_wanted(self._settings, upload)]
 
     async def _taken(self, store: BucketStore, upload: Upload) -> AsyncGenerator[Message, bool | None]:
-        """The job of an upload, always the same: announced again, it changes nothing."""
+        """The job of an upload. It is always the same, so announcing the upload again changes nothing."""
         job, is_known = await latest_job(self._connection, upload)
         if is_known:
             await restore_copies(self._connection, store, self._settings, upload)
@@ -74,20 +74,20 @@ class Intake:
             found = await noted(store, upload)
             if found.is_ours:
                 return
-            if found.upload != upload:  # as one who lists the bucket sees it
+            if found.upload != upload:  # as in a list of the bucket
                 job, is_known = await latest_job(self._connection, found.upload)
             if is_known or not (found.is_there or job == upload_job_id(upload)):
-                return  # told of once more, and still replaced
+                return  # announced again, and still replaced
             upload = found.upload
             request = request_of(found)
             await check_fleet(self._connection, request)
         except Reject as error:
-            yield Failed(job=job, stage="intake", reason=str(error))  # first, so that nobody begins it
+            yield Failed(job=job, stage="intake", reason=str(error))  # first, so that no stage begins it
         request = msgspec.structs.replace(request, title=request.title or upload.key)
         yield msgspec.structs.replace(_submitted(job, request), version=upload.exactly)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
 def _submitted(job: str, request: SubmitRequest, link: str = "") -> Submitted:

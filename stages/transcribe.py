@@ -1,4 +1,4 @@
-"""Transcribe: from a chunk of speech to its segments; chunks that wait together share an engine call."""
+"""Transcribe: from a chunk of speech to its segments; chunks that wait at the same time share an engine call."""
 
 import asyncio
 import logging
@@ -129,7 +129,7 @@ class Transcribe:
     async def _hear_again(
         self, samples: Samples, options: Options, language: str | None
     ) -> tuple[Iterable[Segment], float]:
-        """Part of a chunk on its own, with the seconds it cost; nothing if the engine dies of it or rejects it."""
+        """Hear part of a chunk on its own; also the seconds it cost. Empty if the engine dies of it or rejects it."""
         # If an engine loses the end of what it is given, let it lose silence.
         samples = np.pad(samples, (0, min(_SILENCE, CHUNK_SECONDS * SAMPLE_RATE - samples.size)))
         audio = await asyncio.to_thread(flac.encode, (samples * 32768).astype(np.int16))

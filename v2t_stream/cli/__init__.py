@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def _tell(sentence: str) -> None:
-    """Say why it ended: to people, or as a log line if the log is JSON."""
+    """Print why the command ended, or log it if the log is JSON."""
     sentence = one_line(sentence, _LONGEST)
     if (logs := sys.modules.get("v2t_stream.logs")) and logs.is_json():
         logs.log.error("%s", sentence)

@@ -22,7 +22,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command()
 @click.argument("folder", type=_FOLDER)
 def backup(folder: Path) -> None:
-    """Copy all jobs, and the files that the broker keeps, into FOLDER; stop all nodes first."""
+    """Copy all jobs and the files in the broker into FOLDER. Stop all nodes first."""
     settings = Settings.from_environment()
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"{folder} is not empty: use a new folder for each backup")
@@ -42,7 +42,7 @@ def backup(folder: Path) -> None:
 @click.command()
 @click.argument("folder", type=_FOLDER)
 def restore(folder: Path) -> None:
-    """Restore what v2t backup copied into FOLDER to a broker that has not been used yet."""
+    """Restore the backup in FOLDER to a broker that has not been used yet."""
     settings = Settings.from_environment()
 
     async def run() -> None:

@@ -50,7 +50,7 @@ class Live:
 
 @contextlib.asynccontextmanager
 async def fleet_shown(connection: Connection, bars: "Bars") -> AsyncGenerator[None]:
-    """While the block runs, show what the jobs in `bars` wait for: a model being fetched, or a node nobody started."""
+    """While the block runs, show what the jobs in `bars` wait for: a model's download, or a node nobody started."""
 
     async def look() -> None:
         since: dict[str, float] = {}  # by sentence
@@ -136,7 +136,7 @@ class Bars(Live):
 
     @property
     def unfinished(self) -> list[Job]:
-        """The jobs it shows that have not ended; of a list, only its entries."""
+        """The jobs shown that have not ended; for a list, only its entries."""
         return [job for job in self._unfinished.values() if not job.listed]
 
     def update(self, job: Job) -> None:
@@ -144,7 +144,7 @@ class Bars(Live):
         if job.ended:
             del self._unfinished[job.id]
         if job.state == "queued" and place_of(job.id)[1]:
-            return  # of a list's entries, only those in progress
+            return  # show only those entries of a list that are in progress
         title, detail = one_line(job.title), summed_up(job)
         if not self._live:
             if self._said.get(job.id) != job.state:

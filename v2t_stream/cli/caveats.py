@@ -16,7 +16,7 @@ allow_truncated = click.option(
 
 
 class CutOff(V2TError):
-    """All there is was transcribed, but a recording ends before the length it declares."""
+    """Everything was transcribed, but a recording ends before its declared length."""
 
     EXIT_CODE: ClassVar[int] = 3
 
@@ -30,7 +30,7 @@ class Caveats:
         self._told = self._cut_off = 0
 
     def tell(self, name: str, record: Transcript) -> None:
-        """Print a line for each caveat, after the name by which the user knows the recording."""
+        """Print a line for each caveat, after the user's name for the recording."""
         for caveat in caveats(record):
             self._warn(f"v2t: {one_line(name)}: {caveat}")
         self._told += 1

@@ -142,7 +142,7 @@ async def _written(pipeline: Session, transcript: str, stem: Path, formats: list
 
 
 def _make_writable(folder: Path) -> None:
-    """Find out before the work, not after it, whether files can be written there."""
+    """Check before the work, not after it, that files can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

@@ -34,7 +34,7 @@ class View(Protocol):
 async def states(connection: Connection, job_id: str) -> AsyncIterator[Job]:
     """The job after each of its facts, history first, until it ends. Waits for a job that has no facts yet.
 
-    If another job does it in its place, that one follows.
+    If another job replaces it, that job's facts follow.
     """
     job = Job(job_id)
     async with contextlib.aclosing(_changes(connection, job)) as changes:
@@ -92,17 +92,17 @@ async def _with_entries(connection: Connection, job: Job) -> AsyncGenerator[Job]
 
 
 def _changed(job: Job, stored: Stored) -> Job:
-    """Apply a fact; returns whose it is: the job's or one of its entries'."""
+    """Apply a fact; returns the job that it changed: this one, or one of its entries."""
     job.apply(stored)
     _, place = place_of(job_of(stored.subject))
     return job.children[place] if place else job
 
 
 async def follow(connection: Connection, job_id: str, *views: View) -> Job:
-    """Show a job in `views` until it ends; of a list, its entries too.
+    """Show a job in `views` until it ends; for a list, also its entries.
 
-    Returns the job that ended, which is another one if that does it in its place. Raises JobFailed unless it, and each
-    of its entries, ended with a transcript, and StoreChanged if the job may be lost.
+    Returns the job that ended, which may be one that replaced it. Raises JobFailed unless it, and each of its entries,
+    ended with a transcript, and StoreChanged if the job may be lost.
     """
     job = Job(job_id)
     try:
@@ -127,7 +127,7 @@ async def _show(connection: Connection, job: Job, *views: View) -> None:
 
 
 class Segments:
-    """Prints segments in order, each as soon as all before it are there. A retry starts over.
+    """Prints segments in order, each as soon as all segments before it have arrived. A retry starts over.
 
     `titled`: several jobs take turns, so a line with the title says whose segments follow.
     """

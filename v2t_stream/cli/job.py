@@ -71,7 +71,7 @@ def list_(*, as_json: bool) -> None:
     "--timeline", "with_timeline", is_flag=True, help="Also show where the time went, and which nodes did what."
 )
 def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
-    """Show what is known of one job. The exit code is 1 if it failed."""
+    """Show the state of one job. The exit code is 1 if it failed."""
 
     async def run(pipeline: Session) -> None:
         state = await _job(pipeline, job_id)
@@ -179,13 +179,13 @@ async def _stalled(pipeline: Session, state: Job) -> dict[str, Any]:
 
 
 async def _record(pipeline: Session, job: Job) -> tuple[Transcript, list[str]]:
-    """The record of a job as far as it goes, and what it lacks; that of the earlier job if one had done the same."""
+    """A job's record so far, and what it lacks; the earlier job's record if one had done the same."""
     if not (job.completed and job.completed.of):
         record = assemble(job)
         return record, caveats(record, finished=job.completed is not None)
     try:
         record = await stored(pipeline.store, job.completed.transcript)
-    except StoreError:  # it has expired, or cannot be reached now
+    except StoreError:  # the record has expired, or the store cannot be reached
         return assemble(job), shortfalls(job)
     return record, caveats(record)
 

@@ -52,7 +52,7 @@ def summary(job: Job) -> dict[str, Any]:
 
 
 def print_summary(job: Job, facts: dict[str, Any]) -> None:
-    """Print what there is to say, a line each; what is empty says nothing."""
+    """Print a line for each fact that is not empty."""
     for name, value in facts.items():
         if name == "children":
             _print_children(job)

@@ -1,4 +1,4 @@
-"""What commands share of their output."""
+"""Output that all commands share."""
 
 from pathlib import Path
 from typing import Any

@@ -87,7 +87,7 @@ def test(name: str | None) -> None:
 
 
 def summary(provider: Provider, settings: Settings) -> dict[str, Any]:
-    """A provider for people and scripts; of its key, only whether it is set."""
+    """A provider for people and scripts. Of its key this says only whether it is set."""
     provider = with_model(provider, settings.model)
     abilities = provider.able(provider.model)
     return {
@@ -109,7 +109,7 @@ def summary(provider: Provider, settings: Settings) -> dict[str, Any]:
 
 
 def _cannot(abilities: Abilities) -> list[str]:
-    """What a job may ask for in vain."""
+    """What it cannot do for a job."""
     found = [] if abilities.translates else ["translate"]
     found += [] if abilities.word_times else ["word times"]
     found += [] if abilities.languages is None else [f"other languages than {', '.join(sorted(abilities.languages))}"]

@@ -41,7 +41,7 @@ def list_(*, as_json: bool) -> None:
 @queue.command("pause")
 @click.argument("name")
 def pause_(name: str) -> None:
-    """Pause the queue NAME. Nothing is taken from it until it is resumed; work in progress is finished."""
+    """Pause the queue NAME. Nodes take nothing from it until you resume it, but finish their current work."""
     in_session(lambda pipeline: pause(pipeline.connection, name))
     click.echo(f"paused {name}; resume it with v2t queue resume {name}")
 

@@ -25,7 +25,7 @@ def secrets() -> None:
 )
 @click.option("--listen", default="0.0.0.0:4222", show_default=True, help="Where the broker listens.")
 def init(folder: Path, hosts: Sequence[str], listen: str) -> None:
-    """Set up a broker with TLS and roles. This writes all it needs into FOLDER, with one user for each role."""
+    """Set up a broker with TLS and roles. This writes all its files into FOLDER, with one user for each role."""
     for user in credentials.create(folder, hosts, listen):
         click.echo(f"{folder / user.name}.env: for a user who {role(user.role).does}")
     click.echo(f"start the broker: nats-server -c {folder / 'server.conf'}")
@@ -39,7 +39,7 @@ def add(folder: Path, role_name: str, name: str) -> None:
     """Add the user NAME with a ROLE."""
     file = credentials.add(folder, role_name, name)
     click.echo(
-        f"give its machine {file} and {folder / certificates.CA}, in the same place; otherwise change NATS_CA in it"
+        f"copy {file} and {folder / certificates.CA} to its machine, under the same paths, or change NATS_CA in it"
     )
     _say_reload(folder)
 

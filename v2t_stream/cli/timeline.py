@@ -29,7 +29,7 @@ def lines(job: Job, columns: int) -> Iterator[str]:
 
 
 def _bar(intervals: tuple[Interval, ...], total: float, width: int) -> str:
-    """A mark in each place that some of the time falls into."""
+    """A mark in each column that some of the time falls into."""
     marks = [" "] * width
     for begin, end in intervals:
         first = min(width - 1, int(begin / total * width))

@@ -47,7 +47,7 @@ def apply_(*, change_store: bool, renew_ids: bool) -> None:
 
 @topology.command()
 def show() -> None:
-    """Show streams and buckets. This includes what they hold, how long files are kept, and what differs."""
+    """Show streams and buckets: what they hold, how long they keep files, and what differs from the set-up."""
     settings = Settings.from_environment()
 
     async def run() -> None:

@@ -1,1 +1,1 @@
-"""Which engines and services there are and what each can do, known without importing any of them."""
+"""The installed engines and services and what each can do, without importing any of them."""

@@ -14,7 +14,7 @@ import msgspec
 from schemas.options import DEMO_MODEL, HINTS, Device
 from v2t_stream.host.devices import ANY
 
-# faster-whisper knows these two itself; other engines are given them too, so that a job means the same on every node.
+# faster-whisper knows these two itself; other engines get them too, so that a job means the same on every node.
 ALIASES: Final[Mapping[str, str]] = {"large": "large-v3", "turbo": "large-v3-turbo"}
 
 
@@ -27,7 +27,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hints: frozenset[str] = frozenset(HINTS)  # the options among schemas.options.HINTS that it makes use of
 
     def within(self, limits: "Abilities") -> "Abilities":
-        """What remains of them within those of its engine."""
+        """These abilities, limited to those of its engine."""
         return Abilities(
             translates=self.translates and limits.translates,
             word_times=self.word_times and limits.word_times,
@@ -42,9 +42,9 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     repositories: Mapping[str, str]  # by the model's name
     file: str  # the largest file; {name} stands for the model's name
     beside: tuple[str, ...] = ()  # patterns of the other files
-    is_folder: bool = False  # the engine is given the folder rather than the file
+    is_folder: bool = False  # the engine gets the folder rather than the file
     any_repository: bool = False  # owner/name of the hub is a model too
-    kept_by: str = ""  # a program that may have fetched them for itself, into `models` in its data directory
+    kept_by: str = ""  # another program that may have fetched them, into `models` in its data directory
 
     @property
     def names(self) -> frozenset[str]:
@@ -68,7 +68,7 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineDescriptor(Descriptor, frozen=True, kw_only=True):
-    """An engine that computes on this machine. The defaults hold for one that says nothing about itself."""
+    """An engine that computes on this machine. The defaults apply to an engine without a descriptor."""
 
     transcriber: str  # "module:Class", see v2t_stream.transcription.transcriber.Transcriber
     devices: tuple[Device, ...] = ANY  # that it can use, the best first
@@ -77,18 +77,18 @@ class EngineDescriptor(Descriptor, frozen=True, kw_only=True):
     weights: Weights | None = None  # None: it finds its models by itself
 
     def able(self, model: str) -> Abilities:
-        """What `model` can do. Of a path, or a repository on the hub, only the engine knows more."""
+        """What `model` can do. For a path, or a repository on the hub, only the engine knows more."""
         return self.abilities if "/" in model else super().able(ALIASES.get(model, model))
 
     def knows(self, model: str) -> bool:
-        """Whether `model` is the name of one that can be fetched for it, or the demo."""
+        """Whether `model` is the name of a model that can be fetched for it, or the demo."""
         return self.weights is not None and model in self.weights.names | {DEMO_MODEL}
 
 
 class Withdrawal(msgspec.Struct, frozen=True):
     """The end of a model that a service has announced."""
 
-    day: date  # the first on which the model is gone
+    day: date  # the first day without the model
     instead: str  # the model that the service recommends
 
     def sentence(self, model: str, today: date) -> str:

@@ -1,6 +1,6 @@
 """What a provider offers to jobs, and what stops it from doing one: the same for a node's chain and for the fleet.
 
-Pure logic, on what descriptors and nodes say.
+Pure logic, based on what descriptors and nodes say.
 """
 
 from enum import IntEnum
@@ -24,13 +24,13 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     abilities: Abilities = Abilities()  # of its model
 
     def model_for(self, options: Options) -> str:
-        """The job's model if that can mean this provider; otherwise its own."""
+        """The job's model if it is meant for this provider; otherwise its own."""
         if options.model and (not self.is_service or options.engine == self.engine):
             return options.model
         return self.model
 
     def able(self, model: str) -> Abilities:
-        """What `model` can do here; about a model that is not its own, this machine's descriptors know best."""
+        """What `model` can do here. For a model that is not its own, this machine's descriptors know best."""
         if model == self.model:
             return self.abilities
         found = registry.descriptor(self.engine)
@@ -40,7 +40,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Step(IntEnum):
     """How near a provider came to being chosen."""
 
-    ENGINE = 1  # it is another one than the job names
+    ENGINE = 1  # the job names a different engine
     HARDWARE = 2
     PERMISSION = 3
     ABILITY = 4

@@ -1,7 +1,7 @@
-"""Why nobody here can do a job, and who could: from what all nodes that are up offer.
+"""Why no node can do a job, and who could: from what all running nodes offer.
 
-A job is refused only if the set-up of every node that takes jobs of its kind rules it out. If there is no such node, as
-for want of a graphics card, the job waits: one may start in a minute.
+A job is refused only if the set-up of every node that takes jobs of its kind rules it out. If there is no such node,
+for example because none has a graphics card, the job waits: one may start in a minute.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from v2t_stream.engines.descriptor import EngineDescriptor
 from v2t_stream.engines.offer import Obstacle, Offer, Step, obstacle
 
 HARDWARE: Final = frozenset(get_args(Device))
-_SUGGESTED: Final = (DEFAULT_MODEL, "large-v3")  # models that every engine of Whisper's has, and that can do anything
+_SUGGESTED: Final = (DEFAULT_MODEL, "large-v3")  # models that every Whisper engine has, and that can do anything
 _SHOWN: Final = 3  # reasons
 
 
@@ -28,9 +28,9 @@ class NodeOffers(NamedTuple):
 
 
 def refusal(nodes: Sequence[NodeOffers], options: Options, *, alone: bool = False) -> str | None:
-    """Why none of `nodes` can do such a job, and what to do; None if one can, or if that is not certain.
+    """Why none of `nodes` can do such a job, and what to do; None if one can, or may be able to.
 
-    `alone`: no other node will ever be there, as for a command without a broker.
+    `alone`: there will never be another node, as for a command without a broker.
     """
     takers = [node for node in nodes if options.accelerator in node.takes]
     may_come = not (alone or takers or _names_service(options))
@@ -41,7 +41,7 @@ def refusal(nodes: Sequence[NodeOffers], options: Options, *, alone: bool = Fals
 
 
 def _names_service(options: Options) -> bool:
-    """Whether the job names a service, which no hardware brings with it."""
+    """Whether the job names a service, which does not depend on hardware."""
     is_engine = options.engine is None or isinstance(registry.descriptor(options.engine), EngineDescriptor | None)
     return not is_engine and options.accelerator not in HARDWARE
 
@@ -49,7 +49,7 @@ def _names_service(options: Options) -> bool:
 def _who(nodes: Iterable[NodeOffers], options: Options, suggested: str = "") -> str:
     """The first that can, such as "faster-whisper on studio"; empty if none can.
 
-    `suggested`: a model that we would have the user name, so only an engine that certainly has it counts.
+    `suggested`: a model that we suggest to the user, so only an engine that certainly has it counts.
     """
     for node in nodes:
         for offer in node.offers if options.accelerator in node.takes else ():
@@ -60,7 +60,7 @@ def _who(nodes: Iterable[NodeOffers], options: Options, suggested: str = "") -> 
 
 
 def _reasons(nodes: Iterable[NodeOffers], options: Options) -> str:
-    """What stops those that come nearest."""
+    """What stops the nodes that come nearest."""
     found: list[tuple[Offer, Obstacle]] = [
         (offer, reason) for node in nodes for offer in node.offers if (reason := obstacle(offer, options))
     ]
@@ -84,7 +84,7 @@ def _advice(nodes: Sequence[NodeOffers], options: Options) -> str:
 
 
 def _changes(nodes: Iterable[NodeOffers], options: Options) -> Iterator[dict[str, Any]]:
-    """What could be asked for instead, the smallest change first."""
+    """What the user could ask for instead, the smallest change first."""
     remote: dict[str, Any] = {"remote": True, "accelerator": "remote"}
     engines = list(dict.fromkeys(offer.engine for node in nodes for offer in node.offers))
     changes: list[dict[str, Any]] = [{"remote": True}, remote, {"model": None}]
@@ -100,7 +100,7 @@ def _changes(nodes: Iterable[NodeOffers], options: Options) -> Iterator[dict[str
 
 
 def _flags(change: dict[str, Any]) -> str:
-    """As in "with --remote and --model small" or "without --model"."""
+    """Such as "with --remote and --model small" or "without --model"."""
     flags = [
         f"--{name}" if value is True else f"--{name} {value}" for name, value in change.items() if value is not None
     ]

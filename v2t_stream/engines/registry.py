@@ -43,13 +43,13 @@ def descriptor(name: str) -> Descriptor | None:
 
 
 def engines() -> dict[str, EngineDescriptor]:
-    """Those that compute on this machine."""
+    """The engines that compute on this machine."""
     found = {name: descriptor(name) for name in names()}
     return {name: each for name, each in found.items() if isinstance(each, EngineDescriptor)}
 
 
 def engine(name: str) -> EngineDescriptor:
-    """The descriptor of an engine; if `name` is not installed here, that of an engine that says nothing."""
+    """The descriptor of an engine; a default one if `name` is not installed here."""
     found = descriptor(name)
     return found if isinstance(found, EngineDescriptor) else EngineDescriptor(transcriber="")
 

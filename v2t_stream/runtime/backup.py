@@ -1,8 +1,8 @@
-"""Copies of a broker's streams, consumers included, as files; in the layout of `nats account backup`.
+"""Copies a broker's streams, with their consumers, to files; in the layout of `nats account backup`.
 
-Of each stream there is a folder: stream.tar.s2, as the server packs it (messages, consumers and how far those are), and
-backup.json, what the stream is. The streams belong together, as a fact in one stands for work in another, so a copy
-counts only where nothing happened while it was made.
+Each stream has a folder: stream.tar.s2, as the server packs it (messages, consumers and their progress), and
+backup.json, its configuration. The streams depend on each other, because a fact in one stands for work in another, so a
+copy is valid only if nothing happened while it was made.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from v2t_stream.errors import BrokerError
 from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS
 from v2t_stream.topology.streams import NODES, STREAMS
 
-# What is kept in it is of the moment.
+# Its contents matter only for the moment.
 _STREAMS: Final = tuple(name for name in STREAMS if name != NODES)
 _BUCKETS: Final = (f"OBJ_{MEDIA}", f"OBJ_{UPLOADS}", f"OBJ_{TRANSCRIPTS}")
 _CHUNK: Final = 128 << 10  # bytes of one message
@@ -30,9 +30,9 @@ _INFO: Final = "backup.json"
 
 
 async def backup(connection: Connection, folder: Path, *, buckets: bool) -> dict[str, int]:
-    """Write all streams, with `buckets` the object store's too, into `folder`; the messages in each.
+    """Write all streams, and with `buckets` also the object store's, into `folder`; returns the messages in each.
 
-    Raises BrokerError where something happened meanwhile: then the copy does not hold together.
+    Raises BrokerError if something happened meanwhile: then the copy is inconsistent.
     """
     names = [*_STREAMS, *(_BUCKETS if buckets else ())]
     try:
@@ -48,9 +48,9 @@ async def backup(connection: Connection, folder: Path, *, buckets: bool) -> dict
 
 
 async def restore(connection: Connection, folder: Path) -> dict[str, int]:
-    """Make all streams that are in `folder`; the messages in each.
+    """Create all streams in `folder`; returns the messages in each.
 
-    A broker that was set up and never used is as good as an empty one. Raises BrokerError where one is in use.
+    A broker that was set up but never used counts as empty. Raises BrokerError if it has been used.
     """
     names = [place.parent.name for place in sorted(folder.glob(f"*/{_INFO}"))]
     if not set(_STREAMS) <= set(names):
@@ -69,7 +69,7 @@ async def restore(connection: Connection, folder: Path) -> dict[str, int]:
         for name in names:
             counts[name] = await _make(connection, name, folder / name)
     except BaseException:
-        for name in counts:  # what is half there could neither be used nor restored again
+        for name in counts:  # a half-restored stream could neither be used nor restored again
             with contextlib.suppress(BrokerError):
                 await connection.api(f"STREAM.DELETE.{name}")
         raise
@@ -77,14 +77,14 @@ async def restore(connection: Connection, folder: Path) -> dict[str, int]:
 
 
 async def _state(connection: Connection, stream: str) -> dict[str, Any]:
-    """What changes when something happens in a stream; nothing where there is none."""
+    """The state of a stream that changes when something happens in it; empty if it does not exist."""
     info = await connection.find(f"STREAM.INFO.{stream}")
     state = info["state"] if info else {}
     return {field: state[field] for field in ("messages", "last_seq", "num_deleted") if field in state}
 
 
 async def _check_rest(connection: Connection, before: dict[str, dict[str, Any]]) -> None:
-    """Raises BrokerError where the streams are not as they were."""
+    """Raises BrokerError if a stream has changed."""
     for name, state in before.items():
         if await _state(connection, name) != state:
             raise BrokerError(
@@ -108,8 +108,8 @@ async def _copy(connection: Connection, stream: str, place: Path) -> None:
                     break
                 await asyncio.to_thread(file.write, message.data)
                 if message.reply:
-                    await client.publish(message.reply, b"")  # the server sends so many ahead and no more
-        # It ends so both when all is sent and when something went wrong.
+                    await client.publish(message.reply, b"")  # the server sends only so much before it needs this
+        # The server ends this way both when all is sent and when something went wrong.
         if (message.headers or {}).get("Status", "204") != "204":
             raise BrokerError(f"{stream} could not be copied: {(message.headers or {}).get('Description')}")
     except (nats.errors.Error, TimeoutError) as error:
@@ -136,7 +136,7 @@ async def _make(connection: Connection, stream: str, place: Path) -> int:
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    """The file, and the empty message that says that it was all."""
+    """The file, then the empty message that marks its end."""
     with path.open("rb") as file:
         while chunk := await asyncio.to_thread(file.read, _CHUNK):
             yield chunk

@@ -1,4 +1,4 @@
-"""What a child process writes: passed on as it comes, and its last line kept for when it has died."""
+"""Passes on what a child process writes, and keeps its last line in case it dies."""
 
 import asyncio
 import contextlib
@@ -13,14 +13,14 @@ _KEPT: Final = 1 << 15  # bytes; a traceback in JSON is one line
 
 
 class Output:
-    """The output of one child, read by the loop."""
+    """The output of one child, read in the event loop."""
 
     def __init__(self, source: int, to: int) -> None:
         self._source, self._to = source, to
         self._tail = b""
 
     def pass_on(self) -> None:
-        """All that is there by now."""
+        """Pass on all output so far."""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self._source, 1 << 16):
                 self._tail = (self._tail + data)[-_KEPT:]
@@ -29,7 +29,7 @@ class Output:
 
     @property
     def last_line(self) -> str:
-        """What it says. Of an error in Python that is its sentence; empty where nothing was written."""
+        """Its last line, which for a Python error is the message; empty if there was no output."""
         self.pass_on()
         lines = self._tail.decode(errors="replace").split("\n")
         return one_line(said(next((line for line in reversed(lines) if line.strip()), "")))
@@ -37,7 +37,7 @@ class Output:
 
 @contextlib.contextmanager
 def output_to(to: int) -> Iterator[tuple[Output, int]]:
-    """Pass what a child writes on to the file `to`; gives that output and the file for the child to write to."""
+    """Pass a child's output on to the file `to`; yields the output and the file that the child writes to."""
     source, sink = os.pipe()
     os.set_blocking(source, False)
     output = Output(source, to)
@@ -52,6 +52,6 @@ def output_to(to: int) -> Iterator[tuple[Output, int]]:
 
 
 def _write(to: int, data: bytes) -> None:
-    with contextlib.suppress(OSError):  # the disk is full, or nobody reads on: a stage must not end by that
+    with contextlib.suppress(OSError):  # the disk is full or nobody reads: that must not end a stage
         while data:
             data = data[os.write(to, data) :]

@@ -1,4 +1,4 @@
-"""Brings one message to its end: whatever happens, it is acked, given back or dead-lettered."""
+"""Handles one message to its end: whatever happens, it is acked, given back or dead-lettered."""
 
 import asyncio
 import contextlib
@@ -43,15 +43,15 @@ _REASON: Final = 2000  # characters of a reason, which may quote what a stranger
 
 @dataclass(frozen=True)
 class Desk:
-    """What the deliveries of one worker share."""
+    """What all deliveries of one worker share."""
 
     row: StageRow
     resources: Resources
     processing: Processing
     in_hand: InHand
     ledger: Ledger
-    inbox: Inbox | None  # of the stage whose input is not messages of ours
-    ack_wait: float  # seconds, as the broker has it
+    inbox: Inbox | None  # only for the stage whose input is not our own messages
+    ack_wait: float  # seconds, as set in the broker
     patience: Patience
 
 
@@ -65,7 +65,7 @@ class Delivery:
         self._work: Message | Submission | None = None  # None: it was not decoded
 
     async def complete(self) -> None:
-        """Raises CancelledError alone, after the message was given back."""
+        """Raises only CancelledError, after it has given the message back."""
         life = self._connection.client.stats["reconnects"]
         try:
             await self._settle()
@@ -79,13 +79,13 @@ class Delivery:
             raise
         except (BrokerError, nats.errors.Error, TimeoutError) as error:
             # The broker is away. The message is not acked, so it comes again, and its results are idempotent;
-            # the nak goes out when the broker is back, and spares it the rest of ack_wait.
+            # the nak goes out when the broker is back, so it does not wait for the rest of ack_wait.
             log.warning("not acked, so it will be delivered again: %s (%s)", self._message.subject, error)
             self._count("returned")
             with contextlib.suppress(nats.errors.Error):
                 if not isinstance(error, StoreChanged):
                     await self._message.nak(1)
-                elif life == self._connection.client.stats["reconnects"]:  # it is of the streams of now
+                elif life == self._connection.client.stats["reconnects"]:  # the message belongs to the current streams
                     await self._message.nak(self._desk.patience.restart)
 
     async def _settle(self) -> None:
@@ -104,7 +104,7 @@ class Delivery:
             if not self._desk.in_hand.is_moot():
                 await self._desk.ledger.leave(tries)
             raise
-        except (BrokerError, nats.errors.Error):  # the broker went while its result was published or acked
+        except (BrokerError, nats.errors.Error):  # lost the broker while publishing or acking
             await self._desk.ledger.leave(tries)
             raise
         except Exception as error:  # noqa: BLE001  # a bug in a stage must end as a retry, not as a dead worker
@@ -134,7 +134,7 @@ class Delivery:
         self._count("done")
 
     def _decoded(self) -> Message | Submission:
-        """Raises Reject for what nobody can read, Foreign for what another release may be able to."""
+        """Raises Reject for what nobody can read, Foreign for what another release may be able to read."""
         subject, data = self._message.subject, self._message.data
         if self._desk.inbox:
             return Submission(self._job, subject, data)
@@ -155,9 +155,9 @@ class Delivery:
         return await self._desk.processing.is_settled(work, self._message.metadata.sequence.stream)
 
     async def _do(self, work: Message | Submission, tries: Tries) -> None:
-        """An outage of the object store is nobody's failure: the work stays in hand, and no try is used up.
+        """Do the work. An outage of the object store does not count as a failure: keep the work and wait.
 
-        After a while another node is given it, which may reach the store, but not where the message would be given up.
+        After a while another node gets it, which may reach the store, unless that would give the message up.
         """
         patience = self._desk.patience
         is_last = tries.waits >= patience.waits - 1
@@ -185,17 +185,17 @@ class Delivery:
                 await self._send_in_turn(outbox, tries)
 
     async def _send_in_turn(self, outbox: Outbox, tries: Tries) -> None:
-        """Send what waits for its turn, which may take hours, while others work in the slot."""
+        """Send the chunks that wait for their turn, which may take hours. Meanwhile others use the slot."""
         self._desk.in_hand.only_send(self._message.subject)
         if self._message.metadata.num_delivered > 1:
-            await self._desk.ledger.note(tries)  # who dies from here on dies of something else
+            await self._desk.ledger.note(tries)  # a crash from here on has another cause
         await outbox.drain()
 
     @contextlib.asynccontextmanager
     async def _kept_alive(self, work: Message | Submission | None) -> AsyncIterator[None]:
-        """Tell the server that the work goes on, from the loop, so that a blocked loop loses the message.
+        """Tell the server that the work goes on, from the event loop, so that a blocked loop loses the message.
 
-        `work` that has become moot meanwhile, as its job was cancelled or its result came from elsewhere, is ended.
+        End `work` that has become moot, because its job was cancelled or its result came from elsewhere.
         """
         current = asyncio.current_task()
 
@@ -215,7 +215,7 @@ class Delivery:
             task.cancel()
 
     async def _fail(self, tries: Tries, error: Exception) -> None:
-        """Have the message tried again after `error`, or give it up."""
+        """Retry the message after `error`, or give it up."""
         if not isinstance(error, V2TError):
             log.error("unexpected, from %s", self._message.subject, exc_info=error)
         found = verdict(error, tries, self._desk.row, self._desk.patience)
@@ -228,7 +228,7 @@ class Delivery:
         await self._give_back(found.tries, found.delay)
 
     async def _leave(self, tries: Tries, error: Foreign) -> None:
-        """Give back what this release cannot read, for a node of another; where none is alive, give it up in time."""
+        """Give back what this release cannot read, for a node of another release; give it up if none is alive."""
         row = self._desk.row
         stage = [info for info in await fleet(self._connection) if info.stage == row.name and info.is_alive]
         if self._message.metadata.num_delivered >= row.tries and all(info.version == version() for info in stage):
@@ -247,15 +247,15 @@ class Delivery:
         await self._ack()
 
     async def _ack(self) -> None:
-        """Ack, and do not wait to hear that it was heard.
+        """Ack without waiting for an answer.
 
-        Should the server die with it, the message comes again after ack_wait, is found settled, and is acked again.
+        If the server dies and loses the ack, the message comes again after ack_wait, is found settled, and acked again.
         """
         await self._connection.check_store()
         await self._message.ack()
 
     async def _give_up(self, reason: str) -> None:
-        """Dead letter first, then the fact, then the end of the message: a death in between repeats, loses nothing."""
+        """Dead letter first, then the fact, then the ack: a crash in between repeats steps but loses nothing."""
         message, row, work = self._message, self._desk.row, self._work
         reason = one_line(without_secrets(reason), _REASON)
         log.error("given up: %s: %s", message.subject, reason)
@@ -274,7 +274,7 @@ class Delivery:
             node=self._desk.resources.settings.node,
         )
         async with self._kept_alive(None):
-            # With its time: in an older copy that was put back another message gets the same number.
+            # With its time, because after restoring an older copy another message gets the same number.
             of = f"{row.stream}-{message.metadata.sequence.stream}-{message.metadata.timestamp.timestamp()}"
             await self._connection.publish(letter, dedupe=f"dead-{of}")
             self._count("dead")
@@ -287,7 +287,7 @@ class Delivery:
 
 
 def _consequence(stage: str, subject: str, work: Message | Submission | None, reason: str) -> Message:
-    """What a message that was given up means for its job: a chunk leaves a gap, anything else fails the job."""
+    """What giving up a message means for its job: a chunk leaves a gap, anything else fails the job."""
     if isinstance(work, ChunkTask):
         return ChunkDone(job=work.job, run=work.run, n=work.n, start=work.start, end=work.end, error=reason)
     return Failed(job=work.job if work else job_of(subject), run=run_of(subject), stage=stage, reason=reason)

@@ -1,4 +1,4 @@
-"""What must be looked after from time to time, by one of the intakes that run: no process of its own."""
+"""Periodic housekeeping. One of the running intakes does it, so it needs no process of its own."""
 
 import asyncio
 import logging
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_EVERY: Final = 300.0  # seconds between two looks at the upload bucket
-_SWEEP_EVERY: Final = 3600.0  # seconds between two looks for what is of no use any more
-_SWEPT: Final = ("media", "transcripts")  # where workers write; models/ is swept by who shares models
-_AGAIN: Final = 15.0  # seconds after a look that failed
+_SWEEP_EVERY: Final = 3600.0  # seconds between two sweeps for objects that nothing needs
+_SWEPT: Final = ("media", "transcripts")  # where workers write; sharing a model sweeps models/
+_AGAIN: Final = 15.0  # seconds until the next look after one that failed
 
 
 def promise(announces: "Announces", bucket: str) -> str:
-    """What whoever puts something into `bucket` can count on."""
+    """What happens to files that users put into `bucket`."""
     sentence, late = f"a file put into the bucket {bucket} starts a job", f"within {LOOK_EVERY / 60:g} minutes"
     return {
         "bucket": sentence,
@@ -38,7 +38,7 @@ def promise(announces: "Announces", bucket: str) -> str:
 
 
 async def keep_house(connection: Connection, store: ObjectStore, settings: Settings, presence: Presence) -> None:
-    """Until cancelled: take up uploads that nobody told of, and remove from the store what nobody needs."""
+    """Until cancelled: pick up uploads that were not announced, and remove objects that nothing needs."""
     upload_sync = _upload_sync(connection, store, settings)
     swept = -math.inf
     while True:
@@ -53,7 +53,7 @@ async def keep_house(connection: Connection, store: ObjectStore, settings: Setti
                     swept = time.monotonic()
             pause = LOOK_EVERY
         except Denied as error:
-            log.warning("%s", error)  # as long as this broker's roles are those of an older release
+            log.warning("%s", error)  # for as long as this broker has an older release's roles
             pause = LOOK_EVERY
         except (V2TError, nats.errors.Error, TimeoutError) as error:
             log.warning("%s", error)
@@ -71,6 +71,6 @@ def _upload_sync(connection: Connection, store: ObjectStore, settings: Settings)
 
 
 async def _is_first(connection: Connection, presence: Presence) -> bool:
-    """Whether of the intakes alive this is the one that does it for all."""
+    """Whether this one, among the live intakes, does it for all."""
     ours = presence.info().key
     return ours <= min((info.key for info in await fleet(connection) if info.stage == presence.stage), default=ours)

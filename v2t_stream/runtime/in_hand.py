@@ -1,4 +1,4 @@
-"""What a worker has in hand: tasks in slots, those that nobody needs any more, and those that hang."""
+"""A worker's current work: tasks in slots, tasks that nobody needs any more, and tasks that hang."""
 
 import asyncio
 import math
@@ -15,14 +15,14 @@ from v2t_stream.topology.subjects import INBOX_SUBJECTS, job_of, run_of
 
 
 class InHand:
-    """Tasks, each in a slot until it ends, or until it only waits to send what it has made."""
+    """Tasks. Each holds a slot until it ends, or until it only waits to send its results."""
 
     def __init__(self, slots: int, presence: Presence, patience: Patience) -> None:
         self._slots = asyncio.Semaphore(slots)
         self._presence = presence
         self._presence.slots = slots
         self._patience = patience
-        self._tasks: dict[asyncio.Task[None], str] = {}  # with the subject of what each does
+        self._tasks: dict[asyncio.Task[None], str] = {}  # with the subject of each one's message
         self._moot: set[asyncio.Task[None]] = set()  # cancelled because nobody needs their result any more
         self._sending: set[asyncio.Task[None]] = set()  # have left their slots, and only wait until all is sent
         self.hung = asyncio.Event()
@@ -31,7 +31,7 @@ class InHand:
         await self._slots.acquire()
 
     async def take_free_slots(self, most: int) -> int:
-        """Take the slots that are free at this moment; how many."""
+        """Take the slots that are free now; returns how many."""
         taken = 0
         while taken < most and not self._slots.locked():
             await self._slots.acquire()
@@ -43,7 +43,7 @@ class InHand:
             self._slots.release()
 
     def begin(self, subject: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start work in a slot that was taken."""
+        """Start work in a slot that is already taken."""
         task = asyncio.create_task(work)
         self._tasks[task] = subject
         self._presence.since[subject] = time.monotonic()
@@ -60,7 +60,7 @@ class InHand:
             self._leave_slot(subject)
 
     def only_send(self, subject: str) -> None:
-        """The current task leaves its slot to others, and waits until all that it has made is sent."""
+        """Free the current task's slot: it now only waits until all its results are sent."""
         if task := asyncio.current_task():
             self._sending.add(task)
             self._presence.sending.add(subject)
@@ -71,7 +71,7 @@ class InHand:
         self._slots.release()
 
     def count(self, subject: str) -> int:
-        """How many tasks do the same."""
+        """How many tasks do this work."""
         return [*self._tasks.values()].count(subject)
 
     def is_moot(self) -> bool:
@@ -79,7 +79,7 @@ class InHand:
         return asyncio.current_task() in self._moot
 
     async def end_older(self, message: Msg) -> None:
-        """End what is in hand for a job that was just cancelled, or for the runs of it before the one that begins."""
+        """End the tasks of a job that was just cancelled, or of its older runs if a new run begins."""
         job, run = job_of(message.subject), run_of(message.subject) or math.inf
         for task, subject in list(self._tasks.items()):
             if subject not in INBOX_SUBJECTS and job_of(subject) == job and run_of(subject) < run:
@@ -93,20 +93,20 @@ class InHand:
             task.add_done_callback(lambda _: watch.cancel())
 
     def watched(self, seconds: float) -> asyncio.TimerHandle:
-        """To be cancelled by work when it ends: what is still there a while after `seconds` hangs, and ends us."""
+        """A timer that work cancels when it ends: work still there a while after `seconds` hangs, and ends us."""
         return asyncio.get_running_loop().call_later(seconds + self._patience.hung, self.hung.set)
 
     async def drain(self) -> None:
-        """Let all finish, for a while; then cancel what is left, which gives its messages back."""
+        """Let tasks finish for a while; then cancel the rest, which gives their messages back."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._patience.drain)
         if left := set(self._tasks):
             for task in left:
-                if not task.cancelling():  # a second time would tear away what its thread still uses
+                if not task.cancelling():  # cancelling twice would take away what its thread still uses
                     task.cancel()
             await asyncio.wait(left, timeout=self._patience.leave)
 
     def check_ended(self) -> None:
-        """Raises Hung where something in hand does not end."""
+        """Raises Hung if a task does not stop."""
         if self._tasks:
             raise Hung(f"{', '.join(self._tasks.values())} does not stop: the stage ends without it")

@@ -1,7 +1,7 @@
-"""What the stage of the inbox has to know beside its messages: which inbox it is, and which messages were there.
+"""Which inbox the intake reads from, and which messages it has seen.
 
-The ids of jobs come from the numbers of messages. So a broker that has gone back to an older copy must be noticed
-before a number that was used before becomes a job once more.
+Job ids come from message numbers. So we must notice that a broker has gone back to an older copy before a number that
+was used before makes a second job with the same id.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from v2t_stream.topology.epochs import Seen, renew_after_rollback
 from v2t_stream.topology.ids import inbox_epoch, job_id
 from v2t_stream.topology.streams import EPOCH_HEADER, INBOX
 
-_EPOCH: Final = re.compile("[0-9a-z]{1,13}")  # as base36 makes them
+_EPOCH: Final = re.compile("[0-9a-z]{1,13}")  # base 36
 
 
 class Inbox:
@@ -30,7 +30,7 @@ class Inbox:
         self._connection = connection
         self._home = home
         self._epoch = ""
-        self._newest = Mark()  # of the messages that are to be remembered
+        self._newest = Mark()  # the newest message to remember
         self._remember = SharedCall(self._note_newest)
         self._renewing = asyncio.Lock()
 
@@ -42,12 +42,12 @@ class Inbox:
             self._connection.lineage.recall(INBOX, self._seen.newest)
 
     async def see(self, message: Msg) -> None:
-        """Remember that a message was there, before its job is made. Raises BrokerError, of it StoreChanged."""
+        """Remember a message before its job is made. Raises BrokerError, in particular StoreChanged."""
         seen = Mark.of(message)
         try:
             self._connection.lineage.saw(INBOX, seen)
         except StoreChanged:
-            async with self._renewing:  # as messages come together
+            async with self._renewing:  # because several messages arrive at once
                 await renew_after_rollback(self._connection, self._epoch)
             raise
         self._newest = max(self._newest, seen)
@@ -56,14 +56,14 @@ class Inbox:
     async def _note_newest(self) -> None:
         newest, self._newest = self._newest, Mark()
         await self.read_epoch()  # it may just have been renewed
-        await asyncio.to_thread(self._seen.see, newest)  # a disk that others write to takes long to rename a file
+        await asyncio.to_thread(self._seen.see, newest)  # renaming a file takes long on a busy disk
 
     def job_of(self, message: Msg) -> str:
         """The id of the job that a message makes."""
         return job_id(self._epoch, message.metadata.sequence.stream)
 
     async def tell_sender(self, message: Msg, stage: str, job: str) -> None:
-        """Where a sender knows his submission by an id of before a rollback, say there which job it is now."""
+        """If the sender knows the submission by an id from before a rollback, record there which job it is now."""
         known = (message.headers or {}).get(EPOCH_HEADER, self._epoch)
         if known == self._epoch or not _EPOCH.fullmatch(known):
             return

@@ -1,17 +1,17 @@
-"""How long a worker waits for what. Tests pass in less."""
+"""How long a worker waits for things. Tests use shorter times."""
 
 from typing import NamedTuple
 
 
 class Patience(NamedTuple):
-    """Seconds, where nothing else is said."""
+    """Seconds, unless noted."""
 
-    backoff: tuple[float, ...] = (1.0, 5.0, 15.0, 60.0)  # until the next try, by tries so far; the last for all later
-    waits: int = 12  # times that a message may find what it needs away or taken, which is no failure of it
-    foreign: float = 10.0  # that what another release may read is left to its nodes
-    restart: float = 3.0  # that a process of ours needs to end and to be there again
-    store_pauses: tuple[float, ...] = (1.0, 2.0, 5.0)  # between two tries while the object store is away; the last ones
-    store_away: float = 600.0  # that work waits for the store here, before another node may try
-    drain: float = 20.0  # that work in hand may take after a stop was asked for
-    leave: float = 2.0  # in which work that is cancelled must end
-    hung: float = 60.0  # and work that took too long, whose thread may be in the middle of something
+    backoff: tuple[float, ...] = (1.0, 5.0, 15.0, 60.0)  # until the next try, by tries so far; then the last one
+    waits: int = 12  # times a message may find what it needs missing or taken; not failures
+    foreign: float = 10.0  # a message is left to nodes of another release that may read it
+    restart: float = 3.0  # one of our processes needs to end and start again
+    store_pauses: tuple[float, ...] = (1.0, 2.0, 5.0)  # between tries while the object store is away
+    store_away: float = 600.0  # work waits here for the store before another node may try
+    drain: float = 20.0  # current work may take after a request to stop
+    leave: float = 2.0  # cancelled work may take to end
+    hung: float = 60.0  # and overdue work, whose thread may be in the middle of something

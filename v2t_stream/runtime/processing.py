@@ -1,4 +1,4 @@
-"""Runs a stage's code on one piece of work, and publishes what it yields."""
+"""Runs a stage's code on a message, and publishes what it yields."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Processing:
-    """The stage of one worker, between its work and what is stored of it."""
+    """The stage of one worker: runs it and stores its results."""
 
     def __init__(self, stage: Stage, connection: Connection, in_hand: InHand) -> None:
         self._stage = stage
@@ -33,12 +33,12 @@ class Processing:
         self._turns = Turns(connection)
 
     def hurry(self) -> None:
-        """From now on nothing waits for its turn."""
+        """From now on, send everything at once."""
         self._turns.hurry()
 
     @contextlib.contextmanager
     def outbox(self) -> Iterator[Outbox]:
-        """What the stage yields goes out at once, but for chunks, which take turns with those of other jobs."""
+        """Sends what the stage yields at once, except chunks, which take turns with those of other jobs."""
         begun = time.monotonic()
 
         async def send(result: Message) -> bool:
@@ -50,11 +50,10 @@ class Processing:
             yield outbox
 
     async def run(self, work: Message | Submission, outbox: Outbox, *, since: int | None = None) -> None:
-        """Have the stage process `work`. `since`: as in `is_settled`.
+        """Let the stage process `work`. `since`: as in `is_settled`.
 
-        What it yields is stored before it is resumed (see Stage), and it is told whether that stands. Where it does
-        not, because somebody else has ended this run meanwhile, the work is ended too: raises Moot. Raises Retry where
-        it takes longer than a stage may.
+        Store each result before resuming the stage (see Stage), which learns whether it counts. If it does not, because
+        something else has ended this run, end the work too: raises Moot. Raises Retry if the stage takes too long.
         """
         watch = self._in_hand.watched(self._row.max_run)
         try:
@@ -79,17 +78,17 @@ class Processing:
             watch.cancel()
 
     async def _store(self, result: Message, outbox: Outbox) -> bool:
-        """Whether it stands; of progress, which is shown and not stored, and of chunks nobody has to know."""
+        """Whether the result counts. Not known for progress, which is not stored, and not needed for chunks."""
         if isinstance(result, Progress):
             await self._connection.tell(result)
             return True
         return await outbox.put(result) or isinstance(result, ChunkTask)
 
     async def is_settled(self, work: Message | Submission, since: int | None = None) -> bool:
-        """Whether its run has ended or a later one was begun, or this very result is there from an earlier delivery.
+        """Whether its run has ended or a later one has begun, or an earlier delivery already stored this result.
 
-        `since`: the sequence of its message. A result that is older is asked for once more, as what came of it was
-        lost: see recovery.
+        `since`: the sequence of its message. An older result does not count, because recovery asks for the work again
+        when what followed from that result is lost.
         """
         job, run = work.job, 0 if isinstance(work, Submission) else work.run
         results = [fact.subject_of(job=job, run=run, n=getattr(work, "n", "")) for fact in self._row.results]

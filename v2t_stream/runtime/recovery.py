@@ -1,7 +1,7 @@
-"""Puts right what cannot go on by itself, or ends it with a reason: jobs whose messages are lost, and streams.
+"""Repairs what cannot go on by itself, or fails it with a reason: jobs whose messages are lost, and streams.
 
-Every aggregate stage does it. Whatever it sends is fenced by what it saw: of many who see the same one acts, and one
-who saw what is over by now does nothing.
+Every aggregate stage does this. Whatever it sends is fenced by what it saw: if many see the same thing, one of them
+acts, and an outdated view changes nothing.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ from v2t_stream.topology.streams import LAYOUT
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 5.0  # seconds
-_SHARE: Final = 0.02  # of the time that looking may take; it grows with the jobs that are remembered
+_SHARE: Final = 0.02  # of the time may go into looking, which takes longer the more jobs there are
 _OLDEST: Final = 30.0  # seconds between two looks at most
-_JOBS: Final = 200  # jobs in one look; where more are unfinished and do not just wait, they take turns
-_STREAMS_EVERY: Final = 15.0  # seconds between two looks whether all streams and buckets are there
-_PATIENCE: Final = 15.0  # seconds that a job may lack something, as on its way from one stage to the next
-_TIMES: Final = 3  # that a job is helped; what it lacks then once more is lost for a reason that we do not see
+_JOBS: Final = 200  # jobs in one look; if more are unfinished and not just waiting, they take turns
+_STREAMS_EVERY: Final = 15.0  # seconds between two checks that all streams and buckets exist
+_PATIENCE: Final = 15.0  # seconds that a job may lack something, which may be on its way between stages
+_TIMES: Final = 3  # a job is helped; if it still lacks something, the cause is one that we cannot see
 
 
 class _Watched(NamedTuple):
@@ -38,11 +38,11 @@ class _Watched(NamedTuple):
 
     stall: Stall
     since: float  # by the monotonic clock
-    # Of a stall that is in doubt: what its stage had been served when its own message was due, or one of those below.
+    # For a stall in doubt: what its stage had received when its own message was due, or one of the values below.
     served: int = 0
 
     def next(self, stall: Stall, now: float) -> "_Watched":
-        """The same at the next look, which finds `stall`."""
+        """The same after the next look, which finds `stall`."""
         lasting = stall._replace(chunks=self.stall.chunks & stall.chunks)
         if not stall.is_as(self.stall) or (stall.lack == "chunks" and not lasting.chunks):
             return _Watched(stall, now)
@@ -58,25 +58,25 @@ class _Watched(NamedTuple):
         return _PASSED if has_passed else queue.delivered
 
     def is_lost(self, now: float) -> bool:
-        """Whether it cannot be on its way any more."""
+        """Whether it can no longer be on its way."""
         return self.served == _LOST if self.stall.doubt else now - self.since >= _PATIENCE
 
 
-_PASSED: Final = -1  # others are served before it: unless a node has just taken it, which all know at the next look
-_LOST: Final = -2  # and no node has
+_PASSED: Final = -1  # others were served before it: lost, unless a node has just taken it, as the next look shows
+_LOST: Final = -2  # and no node has taken it
 
 
 class Recovery:
-    """Looks at unfinished jobs again and again. What it remembers is only for how long they have been as they are."""
+    """Looks at unfinished jobs periodically. It remembers only how long they have been in their current state."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._watched: dict[str, _Watched] = {}  # by job
         self._helped: dict[str, int] = {}
-        self._last = ""  # the job up to which was looked
+        self._last = ""  # the last job that was looked at
 
     async def look(self) -> None:
-        """One look, and what it leads to. Raises BrokerError."""
+        """Look once, and act on it. Raises BrokerError."""
         jobs = await unfinished(self._connection)
         for gone in self._helped.keys() - set(jobs):
             del self._helped[gone]
@@ -93,7 +93,7 @@ class Recovery:
                 self._watched[id_] = watched
 
     def _turn(self, jobs: list[str]) -> list[str]:
-        """Those whose turn it is, and those that are being watched."""
+        """The jobs whose turn it is, and those being watched."""
         behind = [job for job in jobs if job > self._last]
         turn = (behind + jobs)[: min(_JOBS, len(jobs))]
         self._last = turn[-1] if len(jobs) > _JOBS else ""
@@ -118,9 +118,9 @@ class Recovery:
 
 
 def _again(job: Job, stall: Stall) -> Message | None:
-    """The fact that sets the stage going whose work is missing."""
+    """The fact that starts the stage whose work is missing."""
     match stall.lack:
-        # Chunks are cut at the same places again, and those that have a result are skipped.
+        # Convert cuts at the same places again and skips chunks that have a result.
         case "download" | "convert" | "chunks":
             return trigger_of(job)
         case "aggregate":
@@ -129,7 +129,7 @@ def _again(job: Job, stall: Stall) -> Message | None:
 
 
 async def recover(connection: Connection, settings: Settings) -> None:
-    """Look after jobs and streams until cancelled."""
+    """Repair jobs and streams until cancelled."""
     await asyncio.gather(
         _again_and_again(Recovery(connection).look, _LOOK_EVERY),
         _again_and_again(lambda: _set_up_what_is_gone(connection, settings), _STREAMS_EVERY),
@@ -144,21 +144,21 @@ async def _again_and_again(look: Callable[[], Awaitable[None]], every: float) ->
         try:
             await look()
             told = ""
-        except (BrokerError, SettingsError, StoreError) as error:  # it is away, or is not ours to mend
+        except (BrokerError, SettingsError, StoreError) as error:  # it is away, or we may not repair it
             if str(error) != told:
                 log.warning("jobs that cannot go on by themselves are not being repaired: %s", error)
             told = str(error)
         took = time.monotonic() - begun
-        # Those of many nodes must not all look in the same moment.
+        # The nodes must not all look at the same moment.
         await asyncio.sleep(min(max(every, took / _SHARE), _OLDEST) * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
 
 
 async def _set_up_what_is_gone(connection: Connection, settings: Settings) -> None:
-    """Make streams, consumers and buckets anew that somebody has removed. Raises BrokerError, StoreError."""
+    """Recreate streams, consumers and buckets that somebody removed. Raises BrokerError, StoreError."""
     store = open_store(connection, settings)
     gone = [
         one for one in (*await drifted(connection, settings), *await store_drifted(store, settings)) if not one.field
     ]
-    if gone and await layout_in_use(connection) <= LAYOUT:  # a newer release may do without
+    if gone and await layout_in_use(connection) <= LAYOUT:  # a newer release may not need it
         log.warning("somebody removed it, so it is set up again: %s", "; ".join(map(str, gone)))
         await set_up(connection, settings)

@@ -1,4 +1,4 @@
-"""Whether results stand already: one request for all who ask at the same time."""
+"""Looks up whether results are already stored: one request for all callers at the same time."""
 
 import asyncio
 from collections import deque
@@ -8,7 +8,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.topology.streams import JOBS
 
-_AT_ONCE: Final = 256  # questions in a request; the server takes 1,024 subjects, and a busy stage's has four
+_AT_ONCE: Final = 256  # questions in a request; the server takes 1,024 subjects, and a question has up to four
 
 
 class _Question(NamedTuple):
@@ -17,10 +17,10 @@ class _Question(NamedTuple):
 
 
 class Settled:
-    """Answers whether a fact stands on one of some subjects.
+    """Answers whether one of several subjects has a fact.
 
-    Work comes in bursts, and of a burst hardly ever anything is settled: who asks while a request is under way
-    shares the next one, and only where that finds something is each question asked by itself.
+    Work comes in bursts, and hardly anything in a burst is settled. So questions asked during a request share the next
+    one, and each is asked on its own only if that one finds something.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -29,7 +29,7 @@ class Settled:
         self._asking: asyncio.Task[None] | None = None
 
     async def any_of(self, subjects: list[str]) -> bool:
-        """Whether a fact stands on at least one of `subjects`. Raises BrokerError, whatever went wrong."""
+        """Whether at least one of `subjects` has a fact. Raises BrokerError, whatever went wrong."""
         question = _Question(subjects, asyncio.get_running_loop().create_future())
         self._questions.append(question)
         if self._asking is None or self._asking.done():
@@ -44,13 +44,13 @@ class Settled:
                 seems = await self._connection.seems_any_of(JOBS, sorted(everything))
                 for question in together:
                     settled = seems and await self._connection.any_of(JOBS, question.subjects)
-                    if not question.answer.done():  # cancelled meanwhile
+                    if not question.answer.done():  # not cancelled meanwhile
                         question.answer.set_result(settled)
-            except Exception as error:  # noqa: BLE001  # whatever it is, those who ask must hear of it
+            except Exception as error:  # noqa: BLE001  # whatever it is, the callers must get it
                 told = error if isinstance(error, BrokerError) else BrokerError(f"cannot see what is done: {error!r}")
                 for question in together:
                     if not question.answer.done():
                         question.answer.set_exception(told)
             finally:
                 for question in together:
-                    question.answer.cancel()  # where we are cancelled ourselves; an answer that is given stays
+                    question.answer.cancel()  # if we are cancelled; does not affect answers already given

@@ -1,4 +1,4 @@
-"""What a command works in: a connection, and, where no broker is configured, the broker and stages behind it."""
+"""A command's session: a connection and, if no broker is set up, the broker and stages behind it."""
 
 import asyncio
 import contextlib
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY: Final = 1.0  # seconds until we look again whether another command's stages are left to us
+_LOOK_EVERY: Final = 1.0  # seconds between checks whether another command has left its stages to us
 
 
 class Session(NamedTuple):
     connection: Connection
     store: ObjectStore
     url: str
-    local: bool  # no broker is configured, so this command runs everything itself or uses another command's
+    local: bool  # no broker is set up, so this command runs everything itself or uses another command's
 
 
 @contextlib.asynccontextmanager
@@ -57,12 +57,12 @@ async def session(
     set_up_again: bool = False,
     change_store: bool = False,
 ) -> AsyncGenerator[Session]:
-    """Connect to the broker of `settings`; without one, to the embedded broker, started if it does not run yet.
+    """Connect to the broker of `settings`; without one, to the embedded broker, and start it if it is not running.
 
-    `work`: also run the stages, while no other command of this machine does. `port`: see `embedded_broker`.
-    `quiet`: their logs go to files in the data directory. `arguments`: see `supervised`. `options`: what is known to be
-    asked of them, so that the model loads while the media is still on its way, and what cannot be done is told at once.
-    `set_up_again`: the user asked for it. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
+    `work`: also run the stages, unless another command of this machine does. `port`: see `embedded_broker`. `quiet`:
+    their logs go to files in the data directory. `arguments`: see `supervised`. `options`: of the coming job, if known,
+    so that its model loads while the media downloads, and an impossible job fails at once. `set_up_again`: the user
+    asked for it. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
     """
     providers = load(settings) if work and not settings.nats_url else []
     if providers and options and (reason := refusal(providers, options, settings.model)):
@@ -74,7 +74,7 @@ async def session(
             if set_up_again:
                 await set_up(connection, settings, change_store=change_store, told=True)
             else:
-                with contextlib.suppress(Denied):  # who may not look, as a submitter, is told by what he asks for
+                with contextlib.suppress(Denied):  # roles that may not look, such as submitters, get errors later
                     await make_ready(connection, settings, ["intake"])
                     if options and (reason := await refused(connection, options)):
                         raise SettingsError(reason)
@@ -111,15 +111,15 @@ async def session(
 
 @contextlib.asynccontextmanager
 async def _run_here(stages: AbstractAsyncContextManager[None], lock: Path, broker: Broker) -> AsyncGenerator[None]:
-    """Run `stages` while the block runs: from now on, or from when the command is gone that does by now.
+    """Run `stages` while the block runs: at once, or when the command that runs them now has ended.
 
-    As others count on our stages, they go on after the block until nobody uses the broker.
+    Others rely on our stages, so they go on after the block until nobody uses the broker.
     """
     ours = False
 
     async def run() -> None:
         nonlocal ours
-        while not try_lock(file.fileno()):  # noqa: ASYNC110  # other processes set no Event of ours
+        while not try_lock(file.fileno()):  # noqa: ASYNC110  # other processes cannot set our Event
             await asyncio.sleep(_LOOK_EVERY)
         ours = True
         async with stages:
@@ -136,17 +136,17 @@ async def _run_here(stages: AbstractAsyncContextManager[None], lock: Path, broke
 
 
 def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:
-    """The settings of stages that run for one command only."""
+    """The settings of stages that run for only one command."""
     if options is None:
         return {}
     if (options.engine or options.model) and file_of(settings).exists():
-        return {}  # the chain's own model is not what will be needed
+        return {}  # the job will not use the chain's own model
     known = {"V2T_ENGINE": options.engine, "V2T_MODEL": options.model}
     return {"V2T_WARM": "true", **{name: value for name, value in known.items() if value}}
 
 
 def open_store(connection: Connection, settings: Settings, *, timeout: float = 30.0) -> ObjectStore:
-    """The store of `settings`: MinIO where MINIO_ENDPOINT names one, else that of the broker.
+    """The store of `settings`: MinIO if MINIO_ENDPOINT is set, otherwise the broker's.
 
     `timeout`: seconds without progress until a step gives up.
     """
@@ -156,11 +156,11 @@ def open_store(connection: Connection, settings: Settings, *, timeout: float = 3
 
 
 async def set_up(connection: Connection, settings: Settings, *, change_store: bool = False, told: bool = False) -> None:
-    """Create all streams, consumers and buckets that are not there yet, and bring up to date those that are.
+    """Create missing streams, consumers and buckets, and update existing ones.
 
-    `told`: the user asked for it, so that how long things are kept becomes as `settings` say also where they are there.
-    Raises BrokerError, StoreError; and SettingsError where the jobs of this broker keep their files in another store
-    than that of `settings`, unless `change_store` says that they shall from now on.
+    `told`: the user asked for it, so also change how long existing ones keep things to what `settings` say. Raises
+    BrokerError, StoreError; and SettingsError if the jobs of this broker keep their files in another store than that of
+    `settings`, unless `change_store` moves them to it from now on.
     """
     if not change_store:
         await check_store(connection, settings)
@@ -173,7 +173,7 @@ async def set_up(connection: Connection, settings: Settings, *, change_store: bo
             replicas=settings.replicas,
             keep=not told,
         )
-        # Last: then others count on the store.
+        # Last, because others rely on the store after this.
         await apply(connection, _store_of(settings), retention, replicas=settings.replicas, told=told)
     except (BrokerError, StoreError) as error:
         refusal = error.__cause__ if isinstance(error, StoreError) else error
@@ -186,17 +186,17 @@ async def set_up(connection: Connection, settings: Settings, *, change_store: bo
 
 
 async def drifted(connection: Connection, settings: Settings) -> list[Drift]:
-    """Where streams and consumers are not as `settings` and the topology say. Raises BrokerError."""
+    """How streams and consumers differ from `settings` and the topology. Raises BrokerError."""
     return await drift(connection, _store_of(settings), settings.retention, replicas=settings.replicas)
 
 
 async def store_drifted(store: ObjectStore, settings: Settings) -> list[Drift]:
-    """Where the buckets of `store` are not as `settings` say. Raises StoreError."""
+    """How the buckets of `store` differ from `settings`. Raises StoreError."""
     retention, lifetimes = settings.retention, await store.lifetimes()
     found = []
     wished = {"media": retention.media, "transcripts": retention.transcripts, "models": 0.0}
     if not settings.minio_endpoint:
-        wished[UPLOADED] = retention.media  # a bucket of its own there
+        wished[UPLOADED] = retention.media  # MinIO has a separate bucket for these
     for bucket, wanted in wished.items():
         config = {"max_age": int(lifetimes[bucket] * 1e9)} if bucket in lifetimes else None
         kept = math.ceil(wanted / DAY) * DAY if settings.minio_endpoint else wanted  # S3 counts whole days
@@ -205,10 +205,10 @@ async def store_drifted(store: ObjectStore, settings: Settings) -> list[Drift]:
 
 
 async def make_ready(connection: Connection, settings: Settings, stages: Sequence[str]) -> None:
-    """See that there is what `stages` need, as this release or a newer one sets it up; where not, set up everything.
+    """Check that this release or a newer one has set up what `stages` need; if not, set up everything.
 
-    What is there is left as it is: whoever runs a stage need not be allowed to change it. Raises as `set_up` does, and
-    BrokerError with who must do it where that is somebody else.
+    Leaves what exists as it is: a user who runs a stage need not be allowed to change it. Raises as `set_up` does, and
+    BrokerError, which says who must do it, if this user may not.
     """
     is_there = all([await is_applied(connection, stage) for stage in stages])
     if is_there and await layout_in_use(connection) >= LAYOUT:
@@ -226,7 +226,7 @@ async def make_ready(connection: Connection, settings: Settings, stages: Sequenc
 
 
 async def check_store(connection: Connection, settings: Settings) -> None:
-    """Raises SettingsError where other processes of this broker keep their files elsewhere."""
+    """Raises SettingsError if other processes of this broker keep their files elsewhere."""
     theirs, ours = await store_in_use(connection), _store_of(settings)
     if theirs in (ours, ""):
         return
@@ -238,7 +238,7 @@ async def check_store(connection: Connection, settings: Settings) -> None:
 
 
 async def announce_uploads(settings: Settings) -> str:
-    """Have MinIO announce what is uploaded; the sentence why it does not, or nothing."""
+    """Let MinIO announce uploads; returns why it does not, or an empty string."""
     if not settings.minio_endpoint:
         return ""
     try:
@@ -249,7 +249,7 @@ async def announce_uploads(settings: Settings) -> str:
 
 
 def minio_store(settings: Settings, *, timeout: float = 30.0) -> "MinioStore":
-    """`timeout`: see MinioStore. Raises SettingsError where the store of `settings` is none."""
+    """`timeout`: see MinioStore. Raises SettingsError if the store of `settings` is not MinIO."""
     if not settings.minio_endpoint:
         raise SettingsError(
             "MINIO_ENDPOINT is not set, so there is no bucket: set it, or submit files with v2t convert --input"
@@ -260,5 +260,5 @@ def minio_store(settings: Settings, *, timeout: float = 30.0) -> "MinioStore":
 
 
 def _store_of(settings: Settings) -> str:
-    """Which store it is, in words; without MinIO's address, which differs with where one looks from."""
+    """The store in words, without MinIO's address, which differs from machine to machine."""
     return f"MinIO ({settings.minio_bucket_prefix}*)" if settings.minio_endpoint else "NATS"

@@ -1,11 +1,11 @@
-"""One call for all who need its answer at the same time."""
+"""One call for all callers that need its answer at the same time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 
 class SharedCall:
-    """Whoever asks while a call is under way shares the next one, as that one may have looked too early for him."""
+    """Callers during a running call share the next one, because the running one may have looked too early."""
 
     def __init__(self, call: Callable[[], Awaitable[None]]) -> None:
         self._call = call

@@ -1,6 +1,6 @@
-"""Finds jobs that cannot end by themselves: what has to be done next is neither done, nor waits, nor is in work.
+"""Finds jobs that cannot end by themselves: their next step is neither done, nor waiting, nor in progress.
 
-That is so where messages are lost: a stream was purged or damaged.
+That happens when messages are lost, because a stream was purged or damaged.
 """
 
 import asyncio
@@ -25,67 +25,67 @@ _ENDED: Final = (*ENDED, "listed")  # of a list the entries are looked at
 _AT_ONCE: Final = 16  # questions
 _MOMENT: Final = 1.0  # seconds in which a message gets from one stage to the next
 _SHOWN: Final = 3  # of a list
-_LATE: Final = 5.0  # seconds that a message may come later than it is due
+_LATE: Final = 5.0  # seconds that a message may be late
 
 ADVICE: Final = "an aggregate stage repairs this within a minute, or fails the job: make sure that one runs"
 
 
 class Queued(NamedTuple):
-    """How far a durable consumer is, as sequences of its stream."""
+    """How far a durable consumer is, in sequences of its stream."""
 
-    done: int  # all up to here is acked
-    delivered: int  # nothing behind it was ever delivered
-    is_idle: bool = False  # somebody waits for a message, and would have one that is due at once
-    ack_wait: float = 0.0  # seconds until a message whose worker has died is due
+    done: int  # everything up to here is acked
+    delivered: int  # nothing after this was ever delivered
+    is_idle: bool = False  # a worker waits for a message, and would get a due one at once
+    ack_wait: float = 0.0  # seconds until a message is due again after its worker died
 
 
 class Results(NamedTuple):
-    """The chunks of a job that are done, for those who read its other facts alone."""
+    """The finished chunks of a job, for callers that read only its other facts."""
 
     chunks: Collection[int] = ()  # their numbers
     last: int = 0  # the sequence of the latest
 
 
 class Around(NamedTuple):
-    """What waits and what is in work, as of a moment before the facts were read that it is held against."""
+    """What waits and what is in progress, read just before the facts that it is compared with."""
 
-    tasks: Mapping[tuple[str, int], Collection[int]]  # chunks that wait or are in work, by job and run
-    queues: Mapping[str, Queued]  # of the stages that work on the facts of jobs, by their names
-    held: Collection[str]  # subjects of what nodes say they have in work
-    has_others: bool = False  # nodes of another release, which may read what we cannot
+    tasks: Mapping[tuple[str, int], Collection[int]]  # chunks waiting or in progress, by job and run
+    queues: Mapping[str, Queued]  # of the stages that work on facts, by stage name
+    held: Collection[str]  # subjects that nodes report as in progress
+    has_others: bool = False  # there are nodes of another release, which may read what we cannot
 
 
 class Doubt(NamedTuple):
-    """Why a message that was delivered and is in nobody's hands may come again, and how to find that it does not.
+    """Why a delivered message that nobody holds may come again, and how to find out that it will not.
 
-    What is due comes before anything new. So it is lost where, after that time, others were served and it was not.
+    A due message comes before anything new. So it is lost if, after that time, others were served and it was not.
     """
 
-    queue: Queued  # as it is now
+    queue: Queued  # its current state
     noted: Noted = Noted()
 
     @property
     def within(self) -> float:
-        """Seconds in which it is due."""
+        """Seconds until it is due."""
         return self.queue.ack_wait + self.noted.pause + _LATE
 
 
 class Stall(NamedTuple):
-    """What a job lacks so that it can end."""
+    """What a job lacks to be able to end."""
 
     lack: Lack
-    at: int = 0  # the sequence of the fact that the lack is about: it is another stall where that has changed
+    at: int = 0  # the sequence of the fact that it is about; another sequence means another stall
     chunks: frozenset[int] = frozenset()
-    doubt: Doubt | None = None  # its message may wait to be delivered once more
+    doubt: Doubt | None = None  # its message may still be redelivered
 
     def is_as(self, other: "Stall") -> bool:
-        """Whether nothing has been done about it since, nor tried."""
+        """Whether nothing was done or tried about it since."""
         tried = self.doubt and other.doubt and self.doubt.noted.latest != other.doubt.noted.latest
         return (self.lack, self.at) == (other.lack, other.at) and not tried
 
     @property
     def reason(self) -> str:
-        """In a sentence, which stands behind the job's name."""
+        """A sentence to follow the job's name."""
         match self.lack:
             case "beginning":
                 return "the facts about its start are lost"
@@ -102,7 +102,7 @@ class Stall(NamedTuple):
 
 
 def stall_of(job: Job, results: Results, around: Around) -> Stall | None:
-    """What `job` lacks, if anything; of one moment, in which it may just be on its way from one stage to the next."""
+    """What `job` lacks right now, if anything; it may just be on its way from one stage to the next."""
     if job.state in _ENDED or (job.unread and around.has_others):
         return None
     trigger = trigger_of(job)
@@ -114,18 +114,18 @@ def stall_of(job: Job, results: Results, around: Around) -> Stall | None:
 
 
 def _latest(job: Job) -> int:
-    """The sequence of its latest fact but for those that only report how far a stage is."""
+    """The sequence of its latest fact, except reports of progress."""
     return max((at for subject, at in job.sequences.items() if ".progress." not in subject), default=0)
 
 
 def trigger_of(job: Job) -> Submitted | Downloaded | Rerun | None:
-    """The fact by which convert has its media, or without media the one by which download has its task."""
+    """The fact that gives convert its media or, without media, the one that gives download its task."""
     run = job.runs[job.run]
     return run.downloaded or run.rerun or job.submitted
 
 
 def _unheard(job: Job, trigger: str, converted: Converted, results: Results, around: Around) -> Stall | None:
-    """That a chunk has neither a result nor a task, or that nobody sees that all have one."""
+    """A stall because a chunk has neither a result nor a task, or nothing notices that all have results."""
     missing = frozenset(range(converted.chunks)) - frozenset(results.chunks)
     begun, ended = job.sequences[trigger], job.sequences[converted.subject]
     if not missing:
@@ -138,12 +138,12 @@ def _unheard(job: Job, trigger: str, converted: Converted, results: Results, aro
         return None
     if begun < ended:
         return Stall("chunks", begun, lost)
-    cutting = _unqueued(job, "convert", trigger, around)  # who cuts them again sees to them
+    cutting = _unqueued(job, "convert", trigger, around)  # convert will cut and send them again
     return cutting and Stall("chunks", begun, lost, cutting.doubt)
 
 
 def _unqueued(job: Job, stage: Literal["download", "convert"], trigger: str, around: Around) -> Stall | None:
-    """That the fact on `trigger`, for which `stage` has to do something, is nowhere in its queue."""
+    """A stall because the fact on `trigger`, which `stage` must work on, is not in its queue."""
     sequence, queue = job.sequences[trigger], around.queues[stage]
     if trigger in around.held or sequence > queue.delivered:
         return None
@@ -151,15 +151,15 @@ def _unqueued(job: Job, stage: Literal["download", "convert"], trigger: str, aro
 
 
 def _doubt(sequence: int, queue: Queued) -> Doubt | None:
-    """Whether the message of this sequence, which was delivered, may come again: what is acked does not."""
+    """Whether the delivered message of this sequence may come again: an acked one does not."""
     return Doubt(queue) if sequence > queue.done else None
 
 
 async def unfinished(connection: Connection) -> list[str]:
     """The jobs that have not ended, or may not have, in the order of their ids. Raises BrokerError.
 
-    By the names of their facts alone. Beside these, jobs of which only chunks are left, and those that release 0.1
-    has retried, whose end may be void.
+    Uses only the names of their facts. Includes jobs that have only chunks left, and those that release 0.1 retried,
+    whose end may be void.
     """
     names = {job_of(subject): set[str]() for subject in await connection.subjects(CHUNKS, ALL_TASKS)}
     names.update(await fact_names(connection, await latest_runs(connection)))
@@ -168,7 +168,7 @@ async def unfinished(connection: Connection) -> list[str]:
 
 
 async def resting(connection: Connection, jobs: Iterable[str]) -> list[str]:
-    """Those of `jobs` of which nothing waits to be taken, in their order: of many jobs the few that may lack something.
+    """Those of `jobs` that have no waiting message, in order: of many jobs, the few that may lack something.
 
     Raises BrokerError.
     """
@@ -187,18 +187,18 @@ async def resting(connection: Connection, jobs: Iterable[str]) -> list[str]:
         for row, (consumer, queue) in (await _queues(connection)).items()
         if row in ("download", "convert")
     ]
-    # A retry is for one of the two, and has been refused by the other only when that has seen it.
+    # A retry is for one of the two stages; the other refuses it only when it sees it.
     waiting |= {job_of(subject) for subject in download ^ convert if message_type(subject) is not Rerun}
     waiting |= {job_of(subject) for subject in download & convert}
     return [job for job in jobs if job not in waiting]
 
 
 async def stalls(connection: Connection, jobs: Iterable[str]) -> dict[str, tuple[Job, Stall]]:
-    """Those of `jobs` that lack something at this moment. Raises BrokerError."""
+    """Those of `jobs` that lack something right now. Raises BrokerError."""
     wanted = set(jobs)
     if not wanted:
         return {}
-    around = await _around(connection)  # before the facts: what is acked has its result among them
+    around = await _around(connection)  # before the facts, so that they include the results of acked messages
     runs = await latest_runs(connection)
     facts = await history(connection, [pattern for job in wanted for pattern in _patterns(job, runs.get(job, 0))])
     read = {part.id: part for job in fold_all(facts).values() for part in (job, *job.children.values())}
@@ -222,7 +222,7 @@ async def stalls(connection: Connection, jobs: Iterable[str]) -> dict[str, tuple
 
 
 async def _paused(connection: Connection, job: Job, stall: Stall) -> Stall:
-    """The same; where its message may come again, with what its stage has noted of that."""
+    """The same stall; if its message may come again, with what its stage noted about that."""
     if not stall.doubt:
         return stall
     queue = stall.doubt.queue
@@ -236,7 +236,7 @@ def _patterns(job: str, run: int) -> list[str]:
 
 
 async def confirmed(connection: Connection, jobs: Iterable[str]) -> dict[str, Stall]:
-    """Those of `jobs` that lack something in two looks a moment apart, so that none is merely on its way.
+    """Those of `jobs` that lack something in two looks a moment apart, so none is merely on its way.
 
     Raises BrokerError.
     """
@@ -261,7 +261,7 @@ async def _around(connection: Connection) -> Around:
 
 
 async def _queues(connection: Connection) -> dict[str, tuple[Consumer, Queued]]:
-    """The consumers of the stages that work on the facts of jobs, by the names of these."""
+    """The consumers of the stages that work on facts, by stage name."""
     found = {}
     for row in STAGES:
         if row.stream == JOBS:

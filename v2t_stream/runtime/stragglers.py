@@ -1,4 +1,4 @@
-"""Does again what a slower node has had in hand for too long, so that a job does not end on its slowest machine."""
+"""Redoes chunks that a slower node has held for too long, so that a job does not wait for its slowest machine."""
 
 import asyncio
 import random
@@ -17,15 +17,15 @@ from v2t_stream.runtime.worker import Worker
 from v2t_stream.topology.stages import stage_row
 from v2t_stream.topology.streams import CHUNKS
 
-LATE: Final = 2.0  # times what the fleet's median node would have needed
-MARGIN: Final = 0.5  # seconds we must be ahead, for the way there and back
+LATE: Final = 2.0  # times as long as the fleet's median node would need
+MARGIN: Final = 0.5  # seconds that we must be ahead, for sending both ways
 
 
 def stragglers(nodes: Iterable[NodeInfo], mine: NodeInfo, seconds: float) -> list[str]:
-    """The subjects of chunks worth doing again here, the latest first.
+    """The subjects of chunks worth redoing here, the latest first.
 
-    Worth it is one that we might have pulled ourselves, that nobody else does again yet, that has been in work longer
-    than LATE times what the fleet would need for `seconds` of media, and that we would finish before its node does.
+    A chunk is worth it if we could have pulled it, nobody else is redoing it yet, it has been in progress longer than
+    LATE times what the fleet would need for `seconds` of media, and we would finish it before its node does.
     """
     fleet_ = [node for node in nodes if node.stage == "transcribe" and node.key != mine.key]
     if not mine.speed:
@@ -52,24 +52,24 @@ def _remaining(node: NodeInfo, elapsed: float, seconds: float) -> float:
 
 
 def _pulled(mine: NodeInfo) -> tuple[str, ...]:
-    """How the subjects begin that we pull: those of jobs that are pinned to another accelerator are not among them."""
+    """The prefixes of the subjects that we pull, which leaves out jobs pinned to another accelerator."""
     ours = [consumer for consumer in stage_row("transcribe").consumers if consumer.durable in mine.queues]
     return tuple(pattern.removesuffix(">") for consumer in ours for pattern in consumer.filters)
 
 
 async def help_out(connection: Connection, worker: Worker, presence: Presence, seconds: float) -> None:
-    """While this worker has nothing to do, look for stragglers; until cancelled. `seconds`: a chunk's usual length."""
+    """While this worker is idle, look for stragglers, until cancelled. `seconds`: a chunk's usual length."""
     while True:
-        # Idle nodes must not all see the same straggler in the same moment.
+        # Idle nodes must not all see the same straggler at the same moment.
         await asyncio.sleep(ANNOUNCE_EVERY * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
         if presence.since or not presence.speed:
             continue
         try:
             if not await connection.messages(CHUNKS):
-                continue  # nobody has anything in hand, and one small answer tells so, however many nodes there are
+                continue  # no chunk is in progress; one small answer says so for any number of nodes
             for subject in stragglers(await fleet(connection), presence.info(), seconds):
                 task = await connection.last(CHUNKS, subject)
                 if task and await worker.do_again(subject, decode_as(ChunkTask, task.data)):
                     break
         except (BrokerError, msgspec.DecodeError):
-            continue  # the broker is away, or it is of a newer release; there will be another look
+            continue  # the broker is away, or from a newer release; look again later

@@ -1,4 +1,4 @@
-"""Runs stages as child processes of this machine, starts again those that die, and tells the fleet that they did."""
+"""Runs stages as child processes of this machine, restarts those that die, and tells the fleet about it."""
 
 import asyncio
 import contextlib
@@ -24,9 +24,9 @@ from v2t_stream.topology.streams import LAYOUT
 
 log = logging.getLogger(__name__)
 
-_BACKOFF: Final = (0.5, 2.0, 5.0, 15.0, 30.0)  # seconds until the next start, by starts that failed in a row
-_STEADY: Final = 30.0  # seconds after which a start counts as good
-_DRAIN: Final = 25.0  # seconds a stage may take to finish, a little more than its worker gives itself
+_BACKOFF: Final = (0.5, 2.0, 5.0, 15.0, 30.0)  # seconds until the next start, by failures in a row
+_STEADY: Final = 30.0  # seconds after which a start counts as successful
+_DRAIN: Final = 25.0  # seconds that a stage may take to finish, a little more than its worker allows itself
 _STDERR: Final = 2
 
 
@@ -43,9 +43,9 @@ async def supervised(
 ) -> AsyncGenerator[None]:
     """Keep `stages` running on the broker at `url` while the block runs; then ask them to finish, and wait.
 
-    `node`: this machine's name. `login`: of the supervisor; the stages have theirs from the environment, on top of
-    which `environment` is set. `arguments`: of each stage's command line. Their logs go to `log_folder`/<stage>.log, or
-    to where our errors go.
+    `node`: this machine's name. `login`: the supervisor's own; stages read theirs from the environment. `environment`:
+    variables to set besides. `arguments`: for each stage's command line. Logs go to `log_folder`/<stage>.log, or to our
+    standard error.
     """
     supervisor = _Supervisor(
         url, login, node, environment=environment or {}, arguments=arguments or {}, log_folder=log_folder
@@ -76,7 +76,7 @@ class _Death(NamedTuple):
         return self.until - time.monotonic()
 
     def info(self, node: str) -> NodeInfo:
-        """What the fleet is told until the next life tells of itself."""
+        """What we report to the fleet until the next life reports for itself."""
         restarting = f"restarting in {self.left:.0f} s" if self.left > 0 else "restarting"
         return NodeInfo(
             node=node,
@@ -105,12 +105,12 @@ class _Supervisor:
         self._environment = {**os.environ, **environment, "NATS_URL": url}
         log_format = variable("log_format")
         if not log_folder and self._environment.get(log_format, "auto") in ("", "auto"):
-            self._environment[log_format] = resolved("auto")  # theirs is passed on to where ours goes
-        self._dead: dict[str, _Death] = {}  # by stage, until its next life tells of itself
+            self._environment[log_format] = resolved("auto")  # their logs go where ours go
+        self._dead: dict[str, _Death] = {}  # by stage, until its next life reports for itself
         self._died = asyncio.Event()
 
     async def keep(self, stage: str) -> None:
-        """Run the stage again and again until cancelled."""
+        """Keep the stage running until cancelled."""
         failures = 0
         while True:
             started = time.monotonic()
@@ -127,9 +127,9 @@ class _Supervisor:
             await asyncio.sleep(delay)
 
     async def _live(self, stage: str) -> tuple[int, str]:
-        """One life of a stage: its process number, and how it ended with its last words.
+        """One life of a stage: its process id, and how it ended, with its last line.
 
-        Where we are cancelled, it is asked to finish, and killed if it does not.
+        If we are cancelled, ask it to finish, and kill it if it does not.
         """
         with contextlib.ExitStack() as stack:
             to = _STDERR
@@ -149,7 +149,7 @@ class _Supervisor:
                 stdin=asyncio.subprocess.PIPE,  # it ends when this closes, so it never outlives us
                 stdout=sink,
                 stderr=sink,
-                start_new_session=True,  # Ctrl-C in the terminal is for us, and we end the stages in order
+                start_new_session=True,  # Ctrl-C in the terminal reaches only us, and we end the stages
             )
             try:
                 code = await process.wait()
@@ -165,10 +165,10 @@ class _Supervisor:
             return process.pid, f"ended with code {code}" + (f": {said}" if said else "")
 
     async def tell_of_the_dead(self) -> None:
-        """Tell the fleet of stages that are down, until cancelled; it costs a connection from the first death on."""
+        """Report stages that are down to the fleet, until cancelled. This connects only after the first death."""
         await self._died.wait()
         while True:
-            with contextlib.suppress(BrokerError):  # the broker is away, so that nobody can look either
+            with contextlib.suppress(BrokerError):  # the broker is away, so nobody can look either
                 async with await connect(
                     self._url, name=f"v2t supervisor on {self._node}", login=self._login
                 ) as connection:
@@ -184,7 +184,7 @@ class _Supervisor:
             await asyncio.sleep(ANNOUNCE_EVERY)
 
     async def _leave_the_living(self, connection: Connection) -> None:
-        """Tell no more of those that tell of themselves again. Raises BrokerError."""
+        """Stop reporting stages that report for themselves again. Raises BrokerError."""
         started = [death for death in self._dead.values() if death.left <= 0]
         if not started:
             return

@@ -1,4 +1,4 @@
-"""How many times a message failed and how many times its workers died with it: counted apart, where all nodes see it.
+"""Counts how often a message failed and how often its workers died with it, where all nodes can see it.
 
 A first delivery reads and writes nothing here. Only a failure, a return and a redelivery do.
 """
@@ -19,7 +19,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.fleet.presence import fleet, key
 from v2t_stream.topology.streams import JOBS
 
-DEATHS: Final = 3  # of workers with a message in work, after which it is given up as what kills them
+DEATHS: Final = 3  # deaths of workers with this message; then it is given up as the likely cause
 
 
 class Ledger:
@@ -33,44 +33,44 @@ class Ledger:
         self._alone = asyncio.Lock()
 
     async def of(self, message: Msg, job: str, *, is_here: bool) -> Tries:
-        """What became of the deliveries before this one. Raises BrokerError.
+        """How the earlier deliveries of this message ended. Raises BrokerError.
 
-        One that began and did not end was a death, unless its worker is still seen with it: then only its signs of
-        life were lost, as when the broker was away. A first delivery leaves no trace, so without any it is the one that
-        did not end. `is_here`: this process itself has it in work from an earlier delivery.
+        A delivery that began and did not end was a death, unless its worker still reports the message: then only its
+        signs of life were lost, for example while the broker was away. A first delivery leaves no trace, so if there is
+        no note, that is the one that did not end. `is_here`: this process still works on an earlier delivery of it.
         """
         tries = Tries(job=job, stage=self._stage, message=message.metadata.sequence.stream)
         if message.metadata.num_delivered == 1:
             return tries
         told = replace(tries, begun=True)
         if noted := await self._connection.last(JOBS, tries.subject):
-            with contextlib.suppress(msgspec.DecodeError):  # a stranger's
+            with contextlib.suppress(msgspec.DecodeError):  # written by a stranger
                 told = decode_as(Tries, noted.data)
         has_died = told.begun and not is_here and not await self._is_elsewhere(message.subject)
         return replace(told, deaths=told.deaths + has_died, begun=False)
 
     async def _is_elsewhere(self, subject: str) -> bool:
-        """Whether another process that is alive has it in work."""
+        """Whether another live process is working on it."""
         nodes = await fleet(self._connection, self._stage)
         return any(info.key != self._mine and info.holds(subject) for info in nodes)
 
     async def note(self, tries: Tries, pause: float = 0.0) -> None:
-        """Let the next worker know how this delivery ended, and all that it comes after `pause` seconds.
+        """Note for the next worker how this delivery ended, and for all that it comes again in `pause` seconds.
 
         Raises BrokerError.
         """
         await self._connection.publish(replace(tries, pause=pause))
 
     async def leave(self, tries: Tries) -> None:
-        """The same for a worker that has no time to wait: the message is given back, which is no try and no death."""
+        """The same for a worker that cannot wait: giving the message back counts neither as a try nor as a death."""
         await self._connection.tell(replace(tries, pause=0.0))
 
     @contextlib.asynccontextmanager
     async def begun(self, message: Msg, tries: Tries) -> AsyncGenerator[None]:
-        """While the block runs, a death of this process is one with this message in work. Raises BrokerError.
+        """While the block runs, a death of this process counts against this message. Raises BrokerError.
 
-        Before the death that would be one too many it is done apart from others of that kind, so that those that were
-        only beside it when their worker died are not blamed for it again.
+        On its last chance a message runs apart from others in the same state, so that messages that merely ran beside
+        the culprit are not blamed again.
         """
         if message.metadata.num_delivered == 1:
             yield
@@ -81,17 +81,17 @@ class Ledger:
 
 
 class Noted(NamedTuple):
-    """What was noted of the messages of a job that a stage may be given once more."""
+    """Notes on a job's messages that a stage may get again."""
 
-    pause: float = 0.0  # seconds until the last of them is
+    pause: float = 0.0  # seconds until the last of them comes
     latest: int = 0  # the sequence of the latest note
 
 
 async def noted(connection: Connection, job: str, stage: str, after: int) -> Noted:
-    """The same from the broker. `after`: the sequence up to which all messages are done. Raises BrokerError."""
+    """Read these from the broker. `after`: the sequence up to which all messages are done. Raises BrokerError."""
     found = Noted()
     async for stored in connection.watch(JOBS, Tries.subject_of(job=job, stage=stage, message="*"), live=False):
-        with contextlib.suppress(msgspec.DecodeError):  # a stranger's
+        with contextlib.suppress(msgspec.DecodeError):  # written by a stranger
             if stored and (tries := decode_as(Tries, stored.data)).message > after:
                 pause = 0.0 if tries.begun else tries.pause
                 found = Noted(max(found.pause, pause), max(found.latest, stored.sequence))

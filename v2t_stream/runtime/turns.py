@@ -1,8 +1,8 @@
 """Fair shares: the chunks of a long job enter the queue a few at a time, so that a short job behind it is soon done.
 
-The queue is first in, first out, so whoever comes now waits for what lies in it. It is kept as short as the fleet's
-slots allow: what they have in hand and a few to spare. The other chunks of a long job wait with the process that cut
-them, and the room that comes up goes to the job with the fewest in the queue.
+The queue is first in, first out, so a new job waits for everything in it. We keep it as short as the fleet's slots
+allow: the chunks in progress and a few to spare. The other chunks of a long job wait in the process that cut them, and
+free room goes to the job with the fewest chunks in the queue.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ from v2t_stream.topology.subjects import job_of, tasks_of
 
 log = logging.getLogger(__name__)
 
-_FIRST: Final = 4  # chunks of every job that wait for nothing: about two minutes of speech
-_SPARE: Final = 4  # the fewest chunks to wait in the queue beside those that are in hand; otherwise a quarter of them
-_UNSEEN: Final = 32  # chunks to wait in the queue where nobody is alive who takes from it: for whoever comes
-_HELD: Final = 32  # jobs of which a process holds chunks back; the ten-hour ones are 3 MB each
-_LOOKS: Final = (0.05, 0.5)  # seconds from one look at the queue to the next, at least and at most
-_FLEET: Final = 2.0  # seconds for which a look at the fleet serves
+_FIRST: Final = 4  # chunks of every job that never wait: about two minutes of speech
+_SPARE: Final = 4  # waiting chunks, at least, besides those in progress; otherwise a quarter of these
+_UNSEEN: Final = 32  # waiting chunks if no live node takes from the queue: for nodes to come
+_HELD: Final = 32  # jobs whose chunks a process may hold back; a ten-hour one takes 3 MB
+_LOOKS: Final = (0.05, 0.5)  # seconds between looks at the queue, at least and at most
+_FLEET: Final = 2.0  # seconds for which a look at the fleet is valid
 
-Send = Callable[[Message], Awaitable[bool]]  # whether it stands
+Send = Callable[[Message], Awaitable[bool]]  # returns whether the message counts
 
 
 class Outbox:
-    """What a stage has yielded for one message, sent in its order: a chunk when it is its job's turn, the rest at once.
+    """Sends what a stage yields for one message, in order: chunks when it is their job's turn, the rest at once.
 
     Made by `Turns.outbox`.
     """
@@ -47,10 +47,10 @@ class Outbox:
         self._allowed = allowed  # chunks that may be sent now
         self._news = asyncio.Event()
         self.held: deque[Message] = deque()
-        self.is_complete = False  # nothing more will be put in
+        self.is_complete = False  # nothing more will come
 
     async def put(self, result: Message) -> bool:
-        """Send `result` if it may be sent by now, or keep it; False where it was sent and does not stand."""
+        """Send `result` if it is its turn, otherwise keep it; False if it was sent and does not count."""
         self.held.append(result)
         return await self._send_allowed() or bool(self.held)
 
@@ -74,7 +74,7 @@ class Outbox:
         self._news.set()
 
     async def _send_allowed(self) -> bool:
-        """Whether the last one that was sent stands."""
+        """Whether the last message that was sent counts."""
         stands = True
         while self.held:
             is_chunk = isinstance(self.held[0], ChunkTask)
@@ -87,15 +87,15 @@ class Outbox:
 
 
 class _Room(NamedTuple):
-    """A queue of chunks at a moment."""
+    """The state of a queue of chunks."""
 
     queued: Counter[str]  # chunks by job
     spare: int
-    free: int  # chunks that may be added; below 0 where there are more than enough
+    free: int  # chunks that may be added; negative if there are too many
 
 
 class Turns:
-    """Says how many chunks the outboxes of this process may send, for as long as any of them holds some."""
+    """Decides how many chunks the outboxes of this process may send, while any of them holds some."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -103,7 +103,7 @@ class Turns:
         self._first: float = _FIRST
         self._dealing: asyncio.Task[None] | None = None
         self._nodes: list[NodeInfo] = []
-        self._looked = -math.inf  # when, by the monotonic clock
+        self._looked = -math.inf  # when, on the monotonic clock
 
     @contextmanager
     def outbox(self, send: Send) -> Iterator[Outbox]:
@@ -115,12 +115,12 @@ class Turns:
             del self._outboxes[outbox]
 
     def begin(self) -> None:
-        """Some outbox holds chunks."""
+        """Start to share, because an outbox holds chunks."""
         if self._dealing is None or self._dealing.done():
             self._dealing = asyncio.create_task(self._deal())
 
     def hurry(self) -> None:
-        """From now on nothing waits: this process ends, and what it holds would have to be cut again elsewhere."""
+        """From now on nothing waits: this process is ending, and others would have to cut its chunks again."""
         self._first = math.inf
         if self._dealing:
             self._dealing.cancel()
@@ -134,13 +134,13 @@ class Turns:
             try:
                 pause = await self._share(waiting, pause)
             except BrokerError as error:
-                log.debug("%s", error)  # the broker is away, and so nothing can be sent either
-            except Exception:  # those who wait would wait for ever
+                log.debug("%s", error)  # the broker is away, so nothing can be sent either
+            except Exception:  # otherwise the outboxes would wait for ever
                 log.exception("unexpected error while chunks wait for their turn")
             await asyncio.sleep(pause)
 
     async def _share(self, waiting: list[Outbox], pause: float) -> float:
-        """Deal out the room there is; the seconds until the next look, `pause` having been those until this one."""
+        """Share the free room; returns the seconds until the next look. `pause`: the seconds before this one."""
         queues: dict[str, list[tuple[Outbox, ChunkTask]]] = {}
         for outbox in waiting:
             if outbox.held and outbox.has_sent_allowed and isinstance(task := outbox.held[0], ChunkTask):
@@ -153,7 +153,7 @@ class Turns:
             for (outbox, _), chunks in zip(jobs, given, strict=True):
                 if chunks:
                     outbox.allow(chunks)
-            # So that half of what is to spare has been taken from the queue by then.
+            # By then, half of the spare chunks should have left the queue.
             change = room.spare / (2 * max(room.free, 1))
             pauses.append(pause * min(1.5, max(0.5, change)))
         return max(_LOOKS[0], min(pauses))
@@ -165,25 +165,25 @@ class Turns:
         if now - self._looked > _FLEET:
             self._nodes, self._looked = await fleet(self._connection, "transcribe"), now
         queue = f"transcribe-{accelerator}"
-        # A node of a release that does not say what it pulls from may pull from this.
+        # Nodes of a release that does not say which queues it pulls from may pull from this one.
         slots = sum(info.slots for info in self._nodes if info.is_alive and (not info.queues or queue in info.queues))
         spare = max(_SPARE, slots // 4) if slots else _UNSEEN
         return _Room(Counter(map(job_of, subjects)), spare, slots + spare - len(subjects))
 
 
 def _let_go(waiting: list[Outbox]) -> None:
-    """Where chunks of too many jobs are held, those of whom there are the fewest go, which others feel the least."""
+    """If too many jobs have chunks held back, send those of the smallest jobs, which delay others the least."""
     complete = sorted((outbox for outbox in waiting if outbox.is_complete), key=lambda outbox: len(outbox.held))
     for outbox in complete[: max(0, len(complete) - _HELD)]:
         outbox.allow(math.inf)
 
 
 def shares(room: int, queued: Sequence[int], held: Sequence[int]) -> list[int]:
-    """How many chunks each job may add to the queue, where there is room for `room`.
+    """How many chunks each job may add to a queue that has room for `room`.
 
-    `queued`: the chunks that each has there, the oldest job first. `held`: those that it could add. One at a time goes
-    to whoever has the fewest, the older first. Also without any room everybody may have one in the queue, so that
-    nobody starves.
+    `queued`: each job's chunks in the queue, the oldest job first. `held`: those that it could add. Each place goes to
+    the job with the fewest, the older first. Even without room every job may have one chunk in the queue, so that none
+    starves.
     """
     given = [0] * len(queued)
     heap = [(chunks, place) for place, chunks in enumerate(queued) if held[place]]

@@ -1,4 +1,4 @@
-"""What becomes of a message whose work has failed: a pure function."""
+"""Decides what happens to a message whose work failed: a pure function."""
 
 from typing import NamedTuple
 
@@ -11,22 +11,22 @@ from v2t_stream.topology.stages import StageRow
 
 
 class Again(NamedTuple):
-    """It is tried again."""
+    """Try it again."""
 
     reason: str
     delay: float  # seconds
-    tried: int  # times so far, of the kind that counts here
-    tries: Tries  # to be noted
+    tried: int  # tries so far, of the kind that counts here
+    tries: Tries  # to note
 
 
 class GivenUp(NamedTuple):
-    """It becomes a dead letter."""
+    """Make it a dead letter."""
 
     reason: str
 
 
 def verdict(error: Exception, tries: Tries, row: StageRow, patience: Patience) -> Again | GivenUp:
-    """Failures and blameless waits are counted apart, and each has its own limit. `tries`: those before this one."""
+    """Failures and waits without fault count separately, each with its own limit. `tries`: those before this one."""
     if isinstance(error, Reject):
         return GivenUp(str(error))
     reason = str(error) if isinstance(error, V2TError) else f"{type(error).__name__}: {error}"

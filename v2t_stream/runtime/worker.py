@@ -1,4 +1,4 @@
-"""The one wrapper around every stage: pulls messages into free slots, and lets what is in hand finish at the end."""
+"""The wrapper around every stage: pulls messages into free slots, and lets current work finish at the end."""
 
 import asyncio
 import contextlib
@@ -26,14 +26,14 @@ from v2t_stream.topology.streams import INBOX
 
 log = logging.getLogger(__name__)
 
-_TOGETHER: Final = 256  # messages asked for by one request at most
-_POLL: Final = 1.0  # seconds to wait on the last consumer before the others are asked again
-_WAIT: Final = 30.0  # seconds to wait where there is only one
+_TOGETHER: Final = 256  # most messages in one request
+_POLL: Final = 1.0  # seconds to wait on the last consumer before asking the others again
+_WAIT: Final = 30.0  # seconds to wait if there is only one
 DEFAULT: Final = Patience()
 
 
 class Worker:
-    """Runs one stage until it is told to stop."""
+    """Runs one stage until asked to stop."""
 
     def __init__(self, stage: Stage, resources: Resources, patience: Patience = DEFAULT) -> None:
         self._row = stage.row
@@ -44,24 +44,24 @@ class Worker:
         self._presence = resources.presence
         self._in_hand = InHand(stage.row.slots, resources.presence, patience)
         self._processing = Processing(stage, resources.connection, self._in_hand)
-        self._asked: dict[Puller, float] = {}  # when each of those that are only asked was asked last
+        self._asked: dict[Puller, float] = {}  # when each consumer that we only poll was last asked
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; then finish what is in hand, or give it back after a while.
+        """Work until `stop` is set; then finish current work, or give it back after a while.
 
-        Raises Hung where some of it does not end, as it waits for a thread that never comes back; only the end of
-        the process ends that.
+        Raises Hung if some work does not stop because it waits for a thread that never returns; only ending the
+        process ends that.
         """
         desk = await self._desk()
         for end in (Cancelled.subject_of(job="*"), Rerun.subject_of(job="*", run="*")):
-            # Every worker hears of it as it is published.
+            # Every worker gets it as soon as it is published.
             await self._connection.client.subscribe(end, cb=self._in_hand.end_older)
         pulling = asyncio.create_task(self._pull(desk))
         stopping = [asyncio.create_task(event.wait()) for event in (stop, self._in_hand.hung)]
         try:
             await asyncio.wait({pulling, *stopping}, return_when=asyncio.FIRST_COMPLETED)
             if pulling.done():
-                pulling.result()  # it never ends but by an error, which ends this worker too
+                pulling.result()  # it only ends with an error, which ends this worker too
         finally:
             for waiting in stopping:
                 waiting.cancel()
@@ -90,7 +90,7 @@ class Worker:
         )
 
     async def _ack_wait_of(self, consumer: Consumer) -> float:
-        """The consumer's own: a server that was set up otherwise is as right."""
+        """The consumer's own value, which may differ from ours."""
         info = await self._connection.api(f"CONSUMER.INFO.{self._row.stream}.{consumer.durable}")
         return float(info["config"]["ack_wait"]) / 1e9
 
@@ -112,7 +112,7 @@ class Worker:
         self._in_hand.begin(message.subject, Delivery(message, desk).complete())
 
     async def _take_more(self, puller: Puller, desk: Desk) -> None:
-        """Where one message waited there may be others: as many as there are free slots for, by one request."""
+        """If one message waited there may be more: fill the free slots with one request."""
         free = await self._in_hand.take_free_slots(_TOGETHER)
         try:
             async with contextlib.aclosing(puller.waiting(free)) as messages:
@@ -120,7 +120,7 @@ class Worker:
                     free -= 1
                     self._begin(message, desk)
         except BrokerError as error:
-            log.debug("%s", error)  # the next pull tells
+            log.debug("%s", error)  # the next pull will report it
         finally:
             self._in_hand.give_slots_back(free)
 
@@ -139,13 +139,13 @@ class Worker:
                 raise
             except BrokerError as error:
                 if await self._is_gone():
-                    raise  # and with us started again, everything is set up anew
+                    raise  # the restart will set everything up again
                 log.warning("%s", error)
                 await asyncio.sleep(1)
         raise BrokerError(f"the NATS server at {self._connection.url} closed the connection for good")
 
     def _asks_now(self, puller: Puller) -> bool:
-        """Whether it is a while since this one was found empty: asking for every message would halve the rate."""
+        """Whether it is a while since this one was empty: asking before every message would halve the rate."""
         now = time.monotonic()
         if now - self._asked.get(puller, 0.0) < _POLL / 4:
             return False
@@ -153,22 +153,22 @@ class Worker:
         return True
 
     async def _is_gone(self) -> bool:
-        """Whether the server has lost our consumers; one that does not answer may still have them."""
+        """Whether the server has lost our consumers; a server that does not answer may still have them."""
         try:
             return not await is_applied(self._connection, self._row.name)
         except BrokerError:
             return False
 
     async def do_again(self, subject: str, work: Message) -> bool:
-        """Do what another worker has in hand, without its message: of two results the first stands.
+        """Redo what another worker is doing, without its message: the first of the two results counts.
 
-        False where there is a result already. What goes wrong here is nobody's loss, as the other still has it.
+        False if there is a result already. A failure here does no harm, because the other worker still has the message.
         """
         if await self._processing.is_settled(work):
             return False
         await self._in_hand.take_slot()
         log.info("redoing what takes too long elsewhere: %s", subject)
-        with contextlib.suppress(asyncio.CancelledError):  # cancelled with its job, and not we with it
+        with contextlib.suppress(asyncio.CancelledError):  # its job was cancelled, not we
             await self._in_hand.begin(subject, self._process_quietly(work))
         return True
 

@@ -34,7 +34,7 @@ class Heard(NamedTuple):
 
 
 class Chain:
-    """The providers of this machine in order. To its users they look like one engine that does not give up easily."""
+    """The providers of this machine, in order. They look like one engine that does not give up easily."""
 
     def __init__(self, providers: Sequence[Provider], settings: Settings, models: Models) -> None:
         self._settings = settings
@@ -50,7 +50,7 @@ class Chain:
 
     @property
     def accelerators(self) -> set[str]:
-        """Whose chunks this machine takes. Only an engine of its own can take any job; services need permission."""
+        """Which queues of chunks this machine takes from. Services need a job's permission, so they take only some."""
         mine = {self.device, "any"} if self._engines else set()
         open_ = {"remote" if link.provider.is_remote else "any" for link in self.links}
         return {name for name in mine | open_ if name}

@@ -1,4 +1,4 @@
-"""Nothing is lost silently: speech in which an engine heard nothing is heard again on its own, or recorded."""
+"""Loses nothing silently: speech in which an engine heard nothing is heard again on its own, or recorded."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, NamedTuple

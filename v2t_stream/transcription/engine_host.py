@@ -3,8 +3,8 @@
 A crash or a hang in native code then costs one call instead of the worker, the event loop never waits for the engine,
 two engines never share an OpenMP runtime (they stall each other), and the memory of a model is really freed.
 
-This is not multiprocessing, whose children import the program that started them, and whose pools hide the process that
-has to be killed when it hangs, and wait for it at exit.
+This is not multiprocessing: its children import the program that started them, and its pools hide the process that must
+be killed when it hangs, and wait for it at exit.
 """
 
 import asyncio

@@ -15,7 +15,7 @@ from v2t_stream.transcription.engine_host import EngineHost
 from v2t_stream.transcription.provider import Local
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
-# Seconds that a chunk waits for its model, less than it may take in all; then it is delivered again and waits on.
+# Seconds that a chunk waits for its model, less than it may take in all; then it is redelivered and goes on waiting.
 _PATIENCE: Final = 1200.0
 
 

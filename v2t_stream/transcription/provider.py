@@ -161,8 +161,8 @@ class ServiceDescriptor(Descriptor, frozen=True, kw_only=True):
     settings: type[Http]
     # Transcribes one chunk, blocking: its provider, whom to call, the chunk as FLAC, its seconds, what is asked.
     hear: "Callable[[Any, Caller, bytes, float, Request], Transcription]"
-    left_out: Callable[[Any, Request], set[str]] = _nothing  # what of its hints this request asks too much of
-    withdrawn: Mapping[str, Withdrawal] = {}  # models that the service itself has announced the end of
+    left_out: Callable[[Any, Request], set[str]] = _nothing  # the hints that it cannot use in this request
+    withdrawn: Mapping[str, Withdrawal] = {}  # models whose end the service has announced
 
     def able(self, model: str) -> Abilities:
         """What `model` can do, also if a gateway puts the maker before the name: openai/gpt-transcribe."""

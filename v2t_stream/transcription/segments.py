@@ -1,6 +1,6 @@
 """Makes segments from words. A segment ends with a sentence, at a pause, where two spans meet, or when it is too long.
 
-What an engine calls a segment is a by-product of how it decodes. Made here, segments are the same for all engines.
+An engine's own segments depend on how it decodes. These are the same for all engines.
 """
 
 import re

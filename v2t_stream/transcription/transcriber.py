@@ -15,7 +15,7 @@ Samples = NDArray[np.float32]  # mono, 16 kHz, within ±1, shape (samples,)
 
 
 class Transcriber(Protocol):
-    """One loaded model. It runs in a process of its own.
+    """One loaded model, in its own process.
 
     An engine with an attribute `calls` takes that many calls of `transcribe` at once, from as many threads. Others are
     called from one thread.

@@ -36,7 +36,7 @@ _BEAM = 5  # Whisper's default
 
 # The temperatures at which Whisper tries again (openai/whisper, transcribe.py).
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-_SAMPLES = 5  # at a temperature above 0, of which the likeliest counts
+_SAMPLES = 5  # at a temperature above 0; the likeliest counts
 
 # Punctuation that belongs to the word after it, and to the one before it (openai/whisper, timing.py).
 _OPENING: Final = "\"'“¿([{-"
@@ -91,8 +91,8 @@ class FasterWhisper:
         """
         language = request.language
         if language not in (None, *self._model.supported_languages):
-            only = "only English" if not self._model.model.is_multilingual else "no such language"
-            raise Reject(f"the model {self._name!r} knows {only}: not {language!r}")
+            only = "only English, not" if not self._model.model.is_multilingual else "no language"
+            raise Reject(f"the model {self._name!r} knows {only} {language!r}")
         if (longest := max((len(chunk) for chunk in chunks), default=0)) > CHUNK_SECONDS * SAMPLE_RATE:
             raise Reject(f"a chunk of {longest / SAMPLE_RATE:.1f} s: Whisper's window is {CHUNK_SECONDS} s")
         heard: list[Transcription] = []

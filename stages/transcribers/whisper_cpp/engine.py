@@ -62,10 +62,10 @@ class WhisperCpp:
         language = request.language
         if self._header.vocabulary <= _ENGLISH_ONLY:
             if language not in (None, "en"):
-                raise Reject(f"the model {self._name!r} knows only English: not {language!r}")
+                raise Reject(f"the model {self._name!r} knows only English, not {language!r}")
             language = "en"
         if language is not None and self._engine.whisper_lang_id(language) < 0:
-            raise Reject(f"the model {self._name!r} knows no such language: {language!r}")
+            raise Reject(f"the model {self._name!r} knows no language {language!r}")
         return [self._hear(chunk, language, request) for chunk in chunks]
 
     def _load(self) -> Any:
