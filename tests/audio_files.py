@@ -1,4 +1,4 @@
-"""Media of known content, written with PyAV: beeps at full seconds, speech in this or that track."""
+"""Writes media of known content with PyAV: beeps at full seconds, speech in chosen tracks."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -16,20 +16,20 @@ from v2t_stream.audio.decode import MediaReader
 from v2t_stream.audio.vad import SileroVad
 
 RATE: Final = 16_000
-BEEP: Final = 0.3  # seconds, at the start of each full second but the first
+BEEP: Final = 0.3  # seconds, at the start of each full second except the first
 
 Samples = NDArray[np.int16]
 
 
 class Sounding(NamedTuple):
-    """A track to be written: samples of shape (channels, samples), within ±1, at second `start`."""
+    """A track to write: samples of shape (channels, samples), within ±1, from second `start`."""
 
     samples: NDArray[np.float64]
     layout: str = "mono"
     start: float = 0.0
     metadata: Mapping[str, str] = {}
     disposition: int = 0
-    jumps: Sequence[tuple[float, float]] = ()  # from this second of the sound on so much is added to its timestamps
+    jumps: Sequence[tuple[float, float]] = ()  # (second of the sound, what to add to its timestamps from there on)
 
 
 def beeps(seconds: float, rate: int = RATE) -> NDArray[np.float64]:
@@ -58,7 +58,7 @@ def write_tracks(
     options: dict[str, str] | None = None,
     codec_options: dict[str, str] | None = None,
 ) -> Path:
-    """Write the tracks, in the order of time, beside so many seconds of pictures."""
+    """Write the tracks, in order of time, with that many seconds of pictures."""
     with av.open(path, "w", format=container_format, options=options or {}) as container:
         film: VideoStream | None = None
         if pictures:
@@ -119,7 +119,7 @@ def onsets(audio: Samples) -> list[float]:
     peaks = np.abs(audio[: len(audio) // hop * hop].astype(np.int32)).reshape(-1, hop).max(axis=1)
     loud = peaks > 4_000
     starts = np.flatnonzero(np.diff(loud, prepend=False) & loud)
-    apart = np.diff(starts, prepend=-100) > 20  # the valleys of a coder are no new beeps
+    apart = np.diff(starts, prepend=-100) > 20  # dips from the codec are not new beeps
     return [float(start) * hop / RATE for start in starts[apart]]
 
 

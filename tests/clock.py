@@ -1,7 +1,7 @@
-"""A clock that is wrong, for a whole process and its children.
+"""A wrong clock for a whole process and its children.
 
-There is no way to give one process another time of day without a compiler or a library, so Python's own ways of asking
-for it are replaced before anything else is imported; that is all that this program, and what it imports, asks.
+Giving one process another time of day needs a compiler or a library. So this replaces Python's own functions before
+anything else is imported; this program and its imports use no other clock.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Three NATS servers as one, set up as nats/cluster.conf says, each to be killed and started as the test wants."""
+"""A cluster of three NATS servers, set up as in nats/cluster.conf. A test can kill and start each of them."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ _CONFIG = Path(__file__).parents[1] / "nats" / "cluster.conf"
 
 
 class _Member(Server):
-    """One of the three. Where it listens is all that differs from the file."""
+    """One of the three. Only its addresses differ from the file."""
 
     def __init__(self, folder: Path, own: int, all_: list[int]) -> None:
         super().__init__(folder)
@@ -83,7 +83,7 @@ async def leader(connection: Connection, stream: str) -> str:
 
 
 async def is_whole(connection: Connection, stream: str) -> bool:
-    """Whether all its replicas are there and have all of it."""
+    """Whether all its replicas are up and complete."""
     info: dict[str, Any] = (await connection.api(f"STREAM.INFO.{stream}"))["cluster"]
     replicas = info.get("replicas", [])
     return len(replicas) == len(_NAMES) - 1 and all(

@@ -1,4 +1,4 @@
-"""compose.yaml as the tests read it: with what .env sets, as Compose itself would put it in."""
+"""compose.yaml as the tests read it: with the variables of .env filled in, as Compose does."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "compose.yaml").read_text()
 ROLES = ("operator", "worker", "viewer", "submitter", "notifier")
-# What .env.example leaves to its reader; passwords that the server's configuration would read as numbers.
+# What .env.example leaves empty: passwords that the server's configuration would read as numbers.
 FILLED_IN = {f"NATS_{role.upper()}_PASSWORD": f"{n}e5" for n, role in enumerate(ROLES, 1)} | {
     "MINIO_ROOT_PASSWORD": "12345678"
 }

@@ -14,7 +14,7 @@ from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 
-# A file's tests run in one process. The longest files come first, so that none is begun when the others are done.
+# A file's tests run in one process. The longest files come first, so that none starts when the others are done.
 _LONG: Final = {
     *("test_models", "test_fetch_host", "test_outages", "test_chaos", "test_faults", "test_nodes"),
     *("test_cli", "test_tui", "test_lists", "test_fleet", "test_bad_input"),
@@ -38,11 +38,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SHOWN] = []
-    # A shell that runs the tests in the background ignores Ctrl-C for all it starts, also where a test sends it.
+    # A shell that runs the tests in the background ignores Ctrl-C for all its children, even if a test sends it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Images of containers set it: each of the thousands of processes would compile all that it imports.
+    # Container images set it: then each of thousands of processes would compile all its imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    # How long an example takes says more of the machine than of what is tested.
+    # How long an example takes depends more on the machine than on the code.
     settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("any machine")
 
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def shown(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Says at the end of the run what a test of faults injected, and what it counted."""
+    """Prints at the end of the run what a fault test injected and counted."""
 
     def show(injected: str, counted: str) -> None:
         request.config.stash[_SHOWN].append(f"injected: {injected}; counted: {counted}")
@@ -86,7 +86,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 
 @pytest.fixture
 async def nats(tmp_path: Path) -> AsyncIterator[tuple[Server, Connection]]:
-    """A broker of the test's own, for what it does to it, and a connection to it."""
+    """A broker that the test may break, and a connection to it."""
     async with broker(tmp_path / "nats") as running:
         yield running
 

@@ -46,7 +46,7 @@ _CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 class _Daemon:
-    """A server's process, to be broken and mended as the test wants."""
+    """A server's process that a test can break and repair."""
 
     _process: subprocess.Popen[bytes] | None = None
 
@@ -54,7 +54,7 @@ class _Daemon:
         raise NotImplementedError
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """Like a power cut."""
         assert self._process
         self._process.kill()
         self._process.wait()
@@ -65,7 +65,7 @@ class _Daemon:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """It listens, and answers nothing."""
+        """While the block runs, it accepts connections but answers nothing."""
         assert self._process
         with frozen(self._process.pid):
             yield
@@ -76,13 +76,13 @@ class _Daemon:
             self._process.wait()
 
     def revive(self) -> None:
-        """Start it where it does not run."""
+        """Start it if it is not running."""
         if self._process is None or self._process.poll() is not None:
             self.start()
 
 
 class Server(_Daemon):
-    """A nats-server on a free port of loopback, which it keeps over restarts."""
+    """A nats-server on a free loopback port, which it keeps across restarts."""
 
     def __init__(self, folder: Path, extra: str = "", *, jetstream: bool = True) -> None:
         self.folder = folder
@@ -120,7 +120,7 @@ class Server(_Daemon):
 
 @contextlib.contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """Stop a child of ours, and let it go on at the end."""
+    """Stop one of our children while the block runs, then let it go on."""
     os.kill(pid, signal.SIGSTOP)
     os.waitpid(pid, os.WUNTRACED)  # until it has stopped
     try:
@@ -130,10 +130,10 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 class S3Server(_Daemon):
-    """A server that speaks S3 on a free port of loopback, which it keeps over restarts.
+    """An S3 server on a free loopback port, which it keeps across restarts.
 
-    `tells`: the URL of the broker that it tells of uploads, with a user where that has some; `authority`: the file
-    with the certificate that vouches for the broker, where that has TLS.
+    `tells`: the URL of the broker to which it announces uploads, with a user if that has users. `authority`: the file
+    with the certificate of the broker's authority, if it has TLS.
     """
 
     PROGRAM: ClassVar[str]
@@ -154,7 +154,7 @@ class S3Server(_Daemon):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process of ours needs to use it."""
+        """The variables that one of our processes needs to use it."""
         return {
             "MINIO_ENDPOINT": self.endpoint,
             "MINIO_ACCESS_KEY": self.access_key,
@@ -196,7 +196,7 @@ class S3Server(_Daemon):
 
 
 class VersityServer(S3Server):
-    """The Versity gateway on a folder: it tells of all buckets or none, and has no rules of what expires."""
+    """The Versity gateway on a folder. It announces all buckets or none, and has no lifecycle rules."""
 
     PROGRAM = "versitygw"
 
@@ -237,7 +237,7 @@ class MinioServer(S3Server):
 
 
 def s3_server(folder: Path, tells: str = "", *, authority: str = "") -> S3Server:
-    """That of V2T_TEST_S3 (versitygw or minio), or else the first that this machine has; skips the test without one."""
+    """The one of V2T_TEST_S3 (versitygw, minio), otherwise the first that is installed; skips the test without one."""
     wanted = os.environ.get("V2T_TEST_S3")
     kinds = [kind for kind in (VersityServer, MinioServer) if wanted in (None, "", kind.PROGRAM)]
     kind = next((kind for kind in kinds if _found(kind.PROGRAM)), kinds[0])
@@ -245,7 +245,7 @@ def s3_server(folder: Path, tells: str = "", *, authority: str = "") -> S3Server
 
 
 def program(name: str) -> str:
-    """The executable of this name; skips the test where there is none."""
+    """The executable of this name; skips the test if it is not installed."""
     get = "run .ci/gateway, which builds it once" if name == VersityServer.PROGRAM else "install it"
     return _found(name) or pytest.skip(f"this test needs {name}, which this machine does not have: {get}")
 
@@ -255,9 +255,9 @@ def _found(name: str) -> str | None:
 
 
 def free_ports(count: int = 1) -> int:
-    """The first of so many ports in a row that nobody listens on."""
+    """The first of `count` consecutive ports that nobody listens on."""
     for _ in range(100):
-        first = random.randrange(20_000, 30_000)  # others look for some too; connections take theirs above
+        first = random.randrange(20_000, 30_000)  # others look for ports too; connections use higher ones
         with contextlib.ExitStack() as stack:
             try:
                 for port in range(first, first + count):
@@ -269,7 +269,7 @@ def free_ports(count: int = 1) -> int:
 
 
 class Node:
-    """Stage processes of one machine, each to be killed and started as the test wants."""
+    """The stage processes of one machine. A test can kill and start each of them."""
 
     def __init__(self, url: str, home: Path, **environment: str) -> None:
         self.home = home
@@ -314,7 +314,7 @@ class Node:
         return self._stages[stage].poll() is None
 
     def revive(self) -> None:
-        """Start what does not run, and let go on what was stopped."""
+        """Start what is not running, and continue what was stopped."""
         for stage, process in list(self._stages.items()):
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
@@ -357,7 +357,7 @@ async def broker(folder: Path, extra: str = "") -> AsyncGenerator[tuple[Server, 
 
 @contextlib.contextmanager
 def shared_broker(folder: Path) -> Iterator[Server]:
-    """A server with our topology, for fixtures that many tests share."""
+    """A server with our topology, for fixtures shared by many tests."""
 
     async def create() -> None:
         async with await connect(server.url, name="test", patience=PATIENCE) as connection:
@@ -374,7 +374,7 @@ def shared_broker(folder: Path) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def node(url: str, home: Path, *stages: str, **environment: str) -> Iterator[Node]:
-    """A node with `stages` running, all where none is named."""
+    """A node with `stages` running; by default all."""
     machine = Node(url, home, **environment)
     try:
         machine.start(*(stages or ALL_STAGES))
@@ -386,7 +386,7 @@ def node(url: str, home: Path, *stages: str, **environment: str) -> Iterator[Nod
 class Simulated(NamedTuple):
     server: Server
     machine: Node
-    environment: dict[str, str]  # for more nodes of that kind
+    environment: dict[str, str]  # for more nodes like it
 
 
 @contextlib.contextmanager
@@ -421,7 +421,7 @@ async def until(connection: Connection, job_id: str, what: Callable[[Job], bool]
 
 
 async def transcribe(connection: Connection, request: SubmitRequest) -> tuple[Job, str]:
-    """Submit, wait for the end, and fetch the text (empty where there is none). It is done whatever was done before."""
+    """Submit, wait for the end, and fetch the text, which may be empty. Does the work even if it was done before."""
     job_id, _ = await submit(connection, msgspec.structs.replace(request, force=True))
     job = await ended(connection, job_id)
     if job.state != "completed":
@@ -431,14 +431,14 @@ async def transcribe(connection: Connection, request: SubmitRequest) -> tuple[Jo
 
 
 async def upload(connection: Connection, path: Path) -> str:
-    """Put a file into the store as `v2t convert` does; its key."""
+    """Put a file into the store as `v2t convert` does; returns its key."""
     return await store_file(JetStreamStore(connection), path)
 
 
 def bytes_in(folder: Path, pattern: str = "*") -> int:
-    """Of all files with such a name, while they and their folders come and go."""
+    """The size of all files with such a name, while they and their folders come and go."""
     size = 0
-    for path, _, names in os.walk(folder):  # unlike rglob it bears that a folder vanishes
+    for path, _, names in os.walk(folder):  # unlike rglob, it survives a folder that vanishes
         for name in fnmatch.filter(names, pattern):
             with contextlib.suppress(OSError):
                 size += (Path(path) / name).stat().st_size
@@ -452,7 +452,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def served(folder: Path, handler: type[http.server.SimpleHTTPRequestHandler] = _Quiet) -> Iterator[str]:
-    """Serve a folder over HTTP on loopback; gives the URL without a slash at its end."""
+    """Serve a folder over HTTP on loopback; yields the URL without a slash at its end."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

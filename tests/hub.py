@@ -1,4 +1,4 @@
-"""As much of the Hugging Face Hub on loopback as its client asks for when it fetches a model."""
+"""A Hugging Face Hub on loopback, with what its client needs to fetch a model."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from tests.patience import PATIENCE
 from v2t_stream.demo import model_path
 
 COMMIT = hashlib.sha1(b"a commit", usedforsecurity=False).hexdigest()
-_LARGE = 1_000_000  # bytes from which a file is in git's large file storage, which knows its SHA-256
+_LARGE = 1_000_000  # bytes; larger files are in git's large file storage, which knows their SHA-256
 
 # The demo model, under the names of real ones.
 _DEMO = {
@@ -25,7 +25,7 @@ _DEMO = {
 
 
 class Hub:
-    """What it has, how it errs, and what was asked of it."""
+    """Its files, its failures, and the requests it got."""
 
     url: str
 
@@ -39,20 +39,22 @@ class Hub:
             "ggml-base.bin": b"another",
         }
         self.files["mine/empty"] = {"README.md": b"no model"}
-        self.gets: list[tuple[str, int]] = []  # each file that was sent, and from which byte on
+        self.gets: list[tuple[str, int]] = []  # each file that was sent, and from which byte
         self.asked = 0
-        self.stop_after: int | None = None  # bytes of a file, after which nothing more comes
-        self.stopped = threading.Event()  # it came to that
-        self.damaged = 0  # large files still to be sent with a wrong byte
+        self.stop_after: int | None = None  # bytes of a file after which nothing more comes
+        self.stopped = threading.Event()  # that has happened
+        self.damaged = 0  # how many large files to send with a wrong byte
         self.closing = threading.Event()
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """For a machine that has this hub, and keeps what is the hub's client's in `folder`."""
+        """The variables for a machine with this hub, whose client keeps its files in `folder`."""
         return {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(folder / "hf"),
             "XDG_DATA_HOME": str(folder / "xdg"),
-            "HF_HUB_DOWNLOAD_TIMEOUT": str(int(PATIENCE)),  # else what stands still for ten seconds is sent once more
+            "HF_HUB_DOWNLOAD_TIMEOUT": str(
+                int(PATIENCE)
+            ),  # otherwise a ten-second stall repeats it
         }
 
     def size(self, repository: str) -> int:
@@ -60,7 +62,7 @@ class Hub:
 
 
 def no_hub(folder: Path) -> dict[str, str]:
-    """For a machine without internet."""
+    """The variables for a machine without internet."""
     return {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(folder / "hf"), "XDG_DATA_HOME": str(folder / "xdg")}
 
 

@@ -1,4 +1,4 @@
-"""A job that is watched through faults, and what must hold of it after them."""
+"""Watches a job through faults, and checks it afterwards."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ NOISE: Final = ("Traceback", "never retrieved", "was destroyed", "Warning:", "ne
 
 
 async def hasten(connection: Connection) -> None:
-    """Have the server deliver again after ACK_WAIT what a killed process had in hand; workers ask the server for it."""
+    """Let the server redeliver a killed process's messages after ACK_WAIT, which workers read from the server."""
     for row in STAGES:
         for consumer in row.consumers:
             name = f"{row.stream}.{consumer.durable}"
@@ -40,7 +40,7 @@ async def hasten(connection: Connection) -> None:
 
 
 async def pulled(puller: Puller) -> Msg:
-    """The next message, also where it takes so long that the puller takes the server for gone."""
+    """The next message, even if it takes so long that the puller believes the server is gone."""
     async with asyncio.timeout(PATIENCE):
         while not (message := await puller.next(PATIENCE)):
             pass  # it waits before it gives None
@@ -48,7 +48,7 @@ async def pulled(puller: Puller) -> Msg:
 
 
 async def resumed(connection: Connection, queue: str) -> None:
-    """Resume a queue, also where the broker was struck just now and does not answer well yet."""
+    """Resume a queue, even if the broker was just struck and does not answer reliably yet."""
     async with asyncio.timeout(PATIENCE):
         while True:
             with contextlib.suppress(BrokerError):
@@ -58,22 +58,22 @@ async def resumed(connection: Connection, queue: str) -> None:
 
 
 async def pulled_by(connection: Connection, stage: str, count: int) -> None:
-    """Until so many processes wait for the stage's next message."""
+    """Wait until `count` processes wait for the stage's next message."""
     await _until(connection, stage, lambda info: info["num_waiting"] == count)
 
 
 async def killed(connection: Connection, stage: str, *machines: Node) -> None:
-    """Kill -9 the machines' processes of the stage, until the server holds nothing any more that they asked for."""
+    """Kill -9 the machines' processes of the stage, and wait until the server has dropped their requests."""
     for machine in machines:
         machine.kill(stage)
     await pulled_by(connection, stage, 0)
 
 
 async def in_hand(connection: Connection, stage: str, *machines: Node) -> None:
-    """Start the machines' processes of the stage and have them stand still (SIGSTOP), each with work that waits for it.
+    """Start the machines' processes of the stage and stop them (SIGSTOP), each with work waiting for it.
 
-    The queue is paused while they start: what they ask for is kept by the server, for no longer than 30 s. Where that
-    was too short for one of them, all go on and are stopped again.
+    The queue is paused while they start: the server keeps their requests, for at most 30 s. If that was too short for
+    one of them, all go on and are stopped again.
     """
     queue = stage_row(stage).consumers[-1].durable
     await pause(connection, queue)
@@ -112,7 +112,7 @@ async def record(connection: Connection, job_id: str) -> Transcript:
 
 
 class Observed:
-    """All facts of one job, as they came."""
+    """All facts of one job, in the order they came."""
 
     def __init__(self, connection: Connection, job_id: str) -> None:
         self.id = job_id
@@ -136,7 +136,7 @@ class Observed:
             await self._more.wait_for(lambda: self.count(fact))
 
     async def completes_as(self, segments: tuple[Segment, ...]) -> None:
-        """The job completes once, with these segments and no gap; each chunk was done once."""
+        """Check that the job completes once, with these segments and no gap, and each chunk was done once."""
         async with asyncio.timeout(PATIENCE), self._more:
             await self._more.wait_for(lambda: fold(self.id, self._seen).ended)
         job = fold(self.id, self._seen)

@@ -1,4 +1,4 @@
-"""What must hold of jobs after faults, by their facts and files alone: each is as undisturbed."""
+"""Checks jobs after faults by their facts and files: each must be as if nothing had happened."""
 
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -28,7 +28,7 @@ _MODEL: Final = re.compile(r"\bx\d+-signed\b")  # as the simulated engine says i
 
 
 class Recording(NamedTuple):
-    """What is submitted again and again: a file that is uploaded, or a link to it."""
+    """What people submit repeatedly: an uploaded file, or a link to it."""
 
     title: str
     path: Path
@@ -36,14 +36,14 @@ class Recording(NamedTuple):
 
 
 class Undisturbed(NamedTuple):
-    """What comes of a recording by a model where nothing goes wrong."""
+    """A recording's result with a model if nothing goes wrong."""
 
     transcript: Transcript
     chunks: dict[int, ChunkDone]
 
 
 class Oracle:
-    """Knows what each of the `recordings` gives by each model, once it was shown that."""
+    """Knows the right result for each of the `recordings` and each model, once it has learned it."""
 
     def __init__(self, connection: Connection, recordings: Iterable[Recording]) -> None:
         self._connection = connection
@@ -54,7 +54,7 @@ class Oracle:
         self.gaps = 0  # in those
 
     async def learn(self, job: Job) -> None:
-        """Take what came of `job` for what must come of each with the same recording and model."""
+        """Take the result of `job` as the right one for its recording and model."""
         assert job.state == "completed", job.reason
         assert job.options.model
         written = await self._written(f"transcripts/{job.id}/transcript")
@@ -79,7 +79,7 @@ class Oracle:
         return found
 
     async def _stored_again(self) -> AsyncIterator[tuple[str, int]]:
-        """Facts that stand once were stored once; the stream keeps all that ever were."""
+        """Finds facts that should be stored once but were stored again; the stream keeps them all."""
         answer = await self._connection.api(f"STREAM.INFO.{JOBS}", {"subjects_filter": "v2t.job.>"})
         for subject, count in (answer["state"].get("subjects") or {}).items():
             kind = message_type(subject)
@@ -113,14 +113,14 @@ class Oracle:
         return self._known[title, job.options.model or ""].chunks
 
     def _expected(self, job: Job) -> dict[int, ChunkDone]:
-        """Each chunk by the model that the latest run which did it was asked for; what was given up stays a gap."""
+        """Each chunk by the model of the latest run that did it; chunks that were given up stay gaps."""
         return {
             n: chunk if chunk.error else self._known[_title(job), model_of(job, n)].chunks[n]
             for n, chunk in job.chunks.items()
         }
 
     async def _differs(self, prefix: str, owner: Job, chunks: dict[int, ChunkDone]) -> str:
-        """How what is stored is not what comes of these chunks; empty where it is, byte for byte."""
+        """How the stored files differ from the result of these chunks; empty if they match byte for byte."""
         self.compared += 1
         self.gaps += sum(bool(chunk.error) for chunk in chunks.values())
         models = {chunk.model for chunk in chunks.values() if chunk.model}
@@ -138,7 +138,7 @@ class Oracle:
         return ""
 
     async def _wrong_memory(self, jobs: dict[str, Job]) -> AsyncIterator[str]:
-        """What the next job would be given is whole, and by the one model that it asks for."""
+        """Checks that what the next job would get is complete, and by the one model that it asks for."""
         for title, model in self._known:
             wish = Options(model=model, language="en")
             if entry := await previous.find(self._connection, self._store, self._origins[title], wish):
@@ -148,27 +148,27 @@ class Oracle:
                     yield f"remembered as done before: {problem}"
 
     async def _wrong_files(self, jobs: dict[str, Job]) -> AsyncIterator[str]:
-        """Every file is of a transcript that something points to."""
+        """Checks that every file belongs to a transcript that something points to."""
         named = {decode_as(Done, data).transcript for data in await self._connection.latest(DONE, "v2t.done.*")}
         for job in jobs.values():
             named |= {run.completed.transcript for run in job.runs.values() if run.completed and run.completed.of}
             runs = [job.runs[job.run]] if job.state == "completed" else [*job.runs.values()]
             named |= {run.completed.transcript for run in runs if run.completed}
-            if job.state == "failed":  # whoever retries it begins another
+            if job.state == "failed":  # a retry begins another run
                 named.add(f"transcripts/{folder(job.id, job.run)}/transcript")
         for key in await self._store.keys("transcripts/"):
             if key.rpartition(".")[0] not in named:
                 yield f"nothing points to {key}"
 
     async def _written(self, prefix: str) -> dict[str, bytes]:
-        """In all formats; what is not there is empty."""
+        """The transcript in all formats; missing files are empty."""
         there = {*await self._store.keys(f"{prefix.rpartition('/')[0]}/")}
         names = {name: f"{prefix}.{name}" for name in FORMATS}
         return {name: await self._store.get(key) if key in there else b"" for name, key in names.items()}
 
 
 def model_of(job: Job, n: int) -> str:
-    """The model that chunk `n` of a job had to be done by."""
+    """The model that had to do chunk `n` of a job."""
     for number in range(job.run, 0, -1):
         rerun = job.runs[number].rerun
         if rerun and n not in rerun.keeps:
@@ -194,7 +194,7 @@ def _wrong_facts(job: Job) -> Iterator[str]:
 
 
 def _assembled(transcript: Transcript, chunks: dict[int, ChunkDone]) -> Transcript:
-    """The transcript of a job with these results, where each is as undisturbed or a gap."""
+    """The transcript of a job with these results, each undisturbed or a gap."""
     done_ = [chunk for _, chunk in sorted(chunks.items())]
     return replace(
         transcript,
@@ -209,7 +209,7 @@ def _assembled(transcript: Transcript, chunks: dict[int, ChunkDone]) -> Transcri
 
 
 def _comparable(name: str, text: bytes) -> bytes:
-    """Without what differs from job to job: of the record its id and its timings."""
+    """The text without what differs from job to job: the record's id and timings."""
     if name != "json":
         return text
     record = msgspec.json.decode(text)
@@ -219,7 +219,7 @@ def _comparable(name: str, text: bytes) -> bytes:
 
 
 def _title(job: Job) -> str:
-    """Of the recording that was submitted; empty where that was refused."""
+    """The title of the submitted recording; empty if it was refused."""
     return job.submitted.title if job.submitted else ""
 
 

@@ -1,4 +1,4 @@
-"""What people do to a pipeline at random, by a seed: they submit, retry, redrive and cancel while others do."""
+"""People who use a pipeline at random, by a seed: they submit, retry, redrive and cancel at the same time."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
 
-_RECENT: Final = 12  # jobs of which one is chosen
+_RECENT: Final = 12  # recent jobs to choose from
 _FORCED: Final = 0.75  # of the submissions
 _WAYS: Final = {  # with their weights
     "retry": 3,
@@ -34,7 +34,7 @@ _WAYS: Final = {  # with their weights
 
 
 class Offer(NamedTuple):
-    """What can be submitted, and where links lead."""
+    """What people can submit, and where links lead."""
 
     recordings: Sequence[Recording]
     models: Sequence[str]
@@ -50,7 +50,7 @@ class Retried(NamedTuple):
 
 
 class People:
-    """Many users as one, and what they were answered."""
+    """Many users in one, and the answers they got."""
 
     def __init__(self, connection: Connection, offer: Offer, home: Path, seed: int) -> None:
         self._connection = connection
@@ -59,14 +59,14 @@ class People:
         self._home = home
         self._random = random.Random(f"people {seed}")
         self._before: tuple[Recording, str] | None = None
-        self.jobs: list[str] = []  # that were submitted, each acknowledged
+        self.jobs: list[str] = []  # submitted and acknowledged
         self.retried: list[Retried] = []
         self.cancelled: list[str] = []
         self.counts: Counter[str] = Counter()
         self.refused = 0
 
     async def submit(self) -> str:
-        """Submit something; now and then what was submitted just before, by another model."""
+        """Submit something; sometimes what was submitted just before, with another model."""
         recording, model = self._random.choice(self._recordings), self._random.choice(self._models)
         again = self._random.random() < 0.25  # a share
         force = self._random.random() < _FORCED
@@ -78,7 +78,7 @@ class People:
         return await self.submit_as(recording, model, force=force)
 
     async def submit_as(self, recording: Recording, model: str, *, force: bool) -> str:
-        """As the command line does, again and again until it is stored, under one id."""
+        """Submit as the command line does, repeating it with one id until it is stored."""
         number, message_id = len(self.jobs), secrets.token_urlsafe()
         wish = SubmitRequest(title=recording.title, model=model, language="en", force=force)
         while True:
@@ -97,7 +97,7 @@ class People:
                 return job
 
     async def act(self) -> None:
-        """Do one thing to a recent job. It may be refused; where the broker gave no answer, it may be done or not."""
+        """Do one thing to a recent job. It may be refused; if the broker gave no answer, it may be done or not."""
         (way,) = self._random.choices([*_WAYS], [*_WAYS.values()])
         models = self._random.sample(self._models, 2)
         share = self._random.random()
@@ -146,10 +146,10 @@ class People:
         await redrive(self._connection, self._store, letters[int(share * len(letters))], self._home)
 
     async def redrive_all(self) -> int:
-        """Have all that was given up tried again, as an operator does; how many dead letters there were."""
+        """Redrive all dead letters, as an operator does; returns how many there were."""
         letters = await dead_letters(self._connection)
         for dead in letters:
-            with contextlib.suppress(V2TError):  # its job was cancelled, or retried since
+            with contextlib.suppress(V2TError):  # its job was cancelled or retried since
                 await redrive(self._connection, self._store, dead, self._home)
         return len(letters)
 

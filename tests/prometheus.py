@@ -1,4 +1,4 @@
-"""A real Prometheus, with the project's own configuration."""
+"""A real Prometheus with the project's own configuration."""
 
 import contextlib
 import json
@@ -23,14 +23,14 @@ MONITORING = Path(__file__).parents[1] / "monitoring"
 
 
 def program(name: str) -> str:
-    """The path of `prometheus` or `promtool`; skips the test where there is none."""
+    """The path of `prometheus` or `promtool`; skips the test if it is not installed."""
     if not (found := shutil.which(name)):
         pytest.skip(f"no {name} on PATH: install Debian's package prometheus")
     return found
 
 
 def fetch(url: str) -> tuple[int, str]:
-    """The status and the text of an answer; 0 where there is none."""
+    """The status and the text of an answer; 0 if there is none."""
     try:
         with urllib.request.urlopen(url, timeout=15) as answer:  # noqa: S310  # loopback
             return answer.status, answer.read().decode()
@@ -45,7 +45,7 @@ class Prometheus:
         self.url = url
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """What it finds at this moment, without what is not a number."""
+        """What it finds now, without values that are not numbers."""
         status, text = fetch(f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
         assert status == 200, f"{expression}: {text}"
         found: list[dict[str, Any]] = json.loads(text)["data"]["result"]
@@ -54,7 +54,7 @@ class Prometheus:
 
 @contextlib.contextmanager
 def prometheus(folder: Path, fleet: str, stages: list[str]) -> Iterator[Prometheus]:
-    """One that reads `fleet` and `stages`, host:port each, every second."""
+    """A Prometheus that reads `fleet` and `stages`, each host:port, every second."""
     path = program("prometheus")
     folder.mkdir()
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
@@ -62,7 +62,7 @@ def prometheus(folder: Path, fleet: str, stages: list[str]) -> Iterator[Promethe
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     port = free_ports()
     jobs["v2t-fleet"]["static_configs"] = [{"targets": [fleet]}]
-    del jobs["v2t-stages"]["dns_sd_configs"]  # there are no containers that DNS would know
+    del jobs["v2t-stages"]["dns_sd_configs"]  # there are no containers for DNS to find
     jobs["prometheus"]["static_configs"] = [{"targets": [f"127.0.0.1:{port}"]}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     (folder / "nodes.yml").write_text(yaml.safe_dump([{"targets": stages}]))

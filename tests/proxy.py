@@ -1,4 +1,4 @@
-"""A network that can be made to fail."""
+"""A network that a test can break."""
 
 import asyncio
 import contextlib
@@ -6,18 +6,18 @@ from typing import Self
 
 
 class Proxy:
-    """The network between a client and the server: it can swallow what travels, be silent for a while, or be cut.
+    """The network between a client and the server: it can lose data, be silent for a while, or be cut.
 
-    A double, because the loopback interface of a real machine cannot be made to lose anything on purpose.
+    A double, because a real loopback interface cannot lose data on purpose.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.swallow = asyncio.Event()
-        self.open = asyncio.Event()  # while it is not set nothing travels, and nothing is lost: as when a cable is out
+        self.open = asyncio.Event()  # while it is not set, nothing travels and nothing is lost: an unplugged cable
         self.open.set()
-        self.held = bytearray()  # what was sent while it was not
-        self.lost = bytearray()  # what was swallowed
+        self.held = bytearray()  # data sent while it was not set
+        self.lost = bytearray()  # lost data
         self.carried = 0  # bytes from the server to the client
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -37,13 +37,13 @@ class Proxy:
         return f"nats://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
-        """End all connections; new ones are taken."""
+        """End all connections; it accepts new ones."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
 
     def say(self, data: bytes) -> None:
-        """Tell the client something the server did not say."""
+        """Send the client something that the server did not say."""
         self._writers[0].write(data)
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,6 +1,6 @@
-"""Whisper tiny.en, the smallest real model: what the demo model's training cannot show is judged by it.
+"""Whisper tiny.en, the smallest real model, for what the demo model cannot show.
 
-A package of the test dependencies has it in CTranslate2's format. whisper.cpp gets the same weights in its own.
+A package of the test dependencies has it in CTranslate2's format. whisper.cpp gets the same weights in its own format.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def real_model(engine: str) -> Path:
 
 @cache
 def _for_whisper_cpp() -> Path:
-    """The model in 8 bits, made once for this user (43 MB), and again where what makes it has changed."""
+    """The model in 8 bits (43 MB), made once for this user, and again if the code that makes it changes."""
     sources = (_WRITER, Path(__file__))
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     cache_folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2t-stream"
@@ -51,13 +51,13 @@ def _convert(source: Path, target: Path) -> None:
     ggml = _load_writer()
     variables = _variables(source / "model.bin")
     heads = int(variables["encoder/num_heads"])
-    filters = ggml.read(model_path("whisper-cpp")).filters  # those of 80 bands are the same in every model
+    filters = ggml.read(model_path("whisper-cpp")).filters  # all models with 80 bands have the same
     model = ggml.WhisperFile(filters, _text_tokens(source / "tokenizer.json"), _weights(variables))
     ggml.write(target, model, heads)
 
 
 def _load_writer() -> ModuleType:
-    """The module that writes the demo model; it is a script's neighbour and in no package."""
+    """The module that writes the demo model; it lies beside a script, outside any package."""
     spec = spec_from_file_location("demo_model_ggml", _WRITER)
     assert spec
     assert spec.loader
@@ -104,7 +104,7 @@ def _text_tokens(tokenizer: Path) -> list[bytes]:
 
 
 def _weights(variables: Weights) -> Weights:
-    """Give the weights the names of OpenAI's checkpoint, and apart what CTranslate2 keeps as one matrix."""
+    """Give the weights the names of OpenAI's checkpoint, and split what CTranslate2 keeps as one matrix."""
     found = {
         "encoder.positional_embedding": variables["encoder/position_encodings/encodings"],
         "decoder.positional_embedding": variables["decoder/position_encodings/encodings"],

@@ -1,4 +1,4 @@
-"""Real speech whose words, and for a novel the times of its sentences, are known."""
+"""Real speech with known words and, for a novel, known times of its sentences."""
 
 import difflib
 import json
@@ -48,7 +48,7 @@ class Speech(NamedTuple):
 
 
 def recording(name: str) -> Speech:
-    """A recording of tests/data/real; one whose sentences have no known times is a single sentence."""
+    """A recording of tests/data/real; if the times of its sentences are not known, it is a single sentence."""
     path = REAL / name
     with MediaReader(path) as reader:
         sound = np.concatenate(list(reader.blocks()))
@@ -60,7 +60,7 @@ def recording(name: str) -> Speech:
 
 
 def joined(parts: Iterable[Speech], pauses: Sequence[float]) -> Speech:
-    """One recording after another with digital silence between them, of so many seconds in turn."""
+    """The recordings one after another, with digital silence of these lengths between them."""
     sounds: list[Sound] = []
     sentences: list[Sentence] = []
     at = 0.0
@@ -73,7 +73,7 @@ def joined(parts: Iterable[Speech], pauses: Sequence[float]) -> Speech:
 
 
 def parted(speech: Speech) -> list[Speech]:
-    """A recording cut in the middle of the pause between any two of its sentences."""
+    """The recording, cut in the middle of each pause between sentences."""
     cuts = [0.0, *((one.end + other.start) / 2 for one, other in pairwise(speech.sentences)), speech.seconds]
     edges = [round(cut * SAMPLE_RATE) for cut in cuts]
     return [
@@ -86,7 +86,7 @@ def parted(speech: Speech) -> list[Speech]:
 
 
 class Score(NamedTuple):
-    """The words of a transcript against those that were said."""
+    """The words of a transcript compared with those that were said."""
 
     errors: WordErrors
     said: int
@@ -111,7 +111,7 @@ class Score(NamedTuple):
 
 
 class Starts(NamedTuple):
-    """By how many seconds a transcript is late with each sentence, by its number; negative where it is early."""
+    """How many seconds late a transcript is with each sentence, by its number; negative if it is early."""
 
     offsets: dict[int, float]
     sentences: int  # in all
@@ -120,8 +120,8 @@ class Starts(NamedTuple):
     def of(cls, speech: Speech, segments: Iterable[Segment]) -> Self:
         """A sentence begins with its first word.
 
-        Left out are sentences whose first or second word was not heard right, for what stands in their place may have
-        been said elsewhere.
+        Leaves out sentences whose first or second word was misheard, because the words in their place may have been
+        said elsewhere.
         """
         heard = [(word, timed.start) for segment in segments for timed in segment.words for word in words(timed.text)]
         said = [words(sentence.text) for sentence in speech.sentences]
@@ -137,7 +137,7 @@ class Starts(NamedTuple):
         return cls(offsets, len(said))
 
     def within(self, share: float) -> float:
-        """So many seconds are enough for this share of the sentences."""
+        """The seconds that are enough for this share of the sentences."""
         return float(np.quantile(np.abs([*self.offsets.values()]), share))
 
     @property

@@ -1,9 +1,9 @@
-"""Records what this release says on the wire and stores, from a real run, for the releases to come.
+"""Records what this release sends and stores, from a real run, for later releases.
 
     PATH=$PATH:/where/minio/is uv run python -m tests.record_release
 
-writes tests/fixtures/release-<version>/. It is run once for each release, and its files are never changed afterwards:
-tests/unit/test_earlier_releases.py has each later release read them.
+writes tests/fixtures/release-<version>/. Run it once for each release and never change its files afterwards:
+tests/unit/test_earlier_releases.py checks that each later release can read them.
 """
 
 import asyncio
@@ -40,14 +40,14 @@ _OF_EACH = 3  # messages of one kind with the same fields
 
 
 class _Recorder:
-    """Some messages of each kind, as they were published."""
+    """Some messages of each kind, as published."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, ...], int] = {}
         self.messages: list[dict[str, Any]] = []
 
     async def hear(self, message: Msg) -> None:
-        if not message.data:  # a node says that it leaves
+        if not message.data:  # a node announces that it leaves
             return
         text = message.data.decode()
         fields = sorted(json.loads(text)) if text.startswith("{") else ["plain"]
@@ -58,7 +58,7 @@ class _Recorder:
 
 
 def _kind(subject: str) -> list[str]:
-    """What is left of a subject without the names that differ from job to job."""
+    """A subject without the names that differ from job to job."""
     tokens = subject.split(".")
     return tokens[:2] + tokens[3:4] if tokens[1] == "job" else tokens[:2]
 
@@ -81,7 +81,7 @@ async def _run(folder: Path) -> dict[str, Any]:
             await announce_uploads(minio.settings())
             with node(nats.url, folder / "home", **minio.environment, V2T_NODE="recorder"):
                 jobs = await _jobs(connection, minio, site.url)
-            # Facts as they stand when nobody works any more.
+            # The facts when all work is done.
             facts = await history(connection, ["v2t.job.>"])
             found = [await read(connection, job) for job in jobs]
             store = MinioStore(minio.settings())
@@ -101,7 +101,7 @@ async def _run(folder: Path) -> dict[str, Any]:
 
 
 async def _jobs(connection: Connection, minio: S3Server, site: str) -> list[str]:
-    """One job of each fate."""
+    """One job for each way to end."""
 
     async def sent(**fields: Any) -> Job:
         job, _ = await submit(connection, msgspec.convert(fields, SubmitRequest))

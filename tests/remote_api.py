@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that plays a transcription service and remembers what it was asked."""
+"""A real HTTP server on loopback that plays a transcription service and records its requests."""
 
 import contextlib
 import email.parser
@@ -29,7 +29,7 @@ class Answer:
 
 
 class Api:
-    """Gives `answers` in turn, the last one again and again."""
+    """Gives `answers` in turn, then repeats the last one."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -63,7 +63,7 @@ def remote_api() -> Iterator[Api]:
             with api.lock:
                 api.busy -= 1
             data = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-            with contextlib.suppress(OSError):  # whoever asked may have given up
+            with contextlib.suppress(OSError):  # the client may have given up
                 self.send_response(answer.status)
                 for name, value in (answer.headers | {"Content-Length": str(len(data))}).items():
                     self.send_header(name, value)
@@ -75,7 +75,7 @@ def remote_api() -> Iterator[Api]:
 
     class Server(http.server.ThreadingHTTPServer):
         def handle_error(self, *_: object) -> None:
-            """Whoever asked may hang up whenever it likes."""
+            """The client may hang up at any time."""
 
     server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

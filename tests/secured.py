@@ -1,4 +1,4 @@
-"""A broker as `v2t secrets init` sets it up: its own files, literally, on a free port."""
+"""A broker set up by `v2t secrets init`, with exactly its files, on a free port."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from v2t_stream.settings import Settings
 
 
 class Secured:
-    """The folder of its secrets, and its process."""
+    """The folder of the broker's secrets, and its process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,7 +53,7 @@ class Secured:
         return (self.folder / "server.log").read_text()
 
     def reload(self) -> None:
-        """Have it read its files again, and wait until it has."""
+        """Let it reload its files, and wait until it has."""
         before = self.log.count("Reloaded server configuration")
         pid = int((self.folder / credentials.PID).read_text())
         os.kill(pid, signal.SIGHUP)
@@ -63,7 +63,7 @@ class Secured:
             time.sleep(0.02)
 
     def environment(self, user: str) -> dict[str, str]:
-        """What its file sets."""
+        """The variables in the user's file."""
         text = (self.folder / f"{user}.env").read_text()
         return dict(re.findall(r"^(\w+)=(.+)$", text, re.MULTILINE))
 
@@ -74,7 +74,7 @@ class Secured:
 
 @contextlib.contextmanager
 def secured(folder: Path) -> Iterator[Secured]:
-    """One with our topology."""
+    """A secured broker with our topology."""
 
     async def create() -> None:
         async with await running.connect("operator") as connection:
@@ -82,7 +82,7 @@ def secured(folder: Path) -> Iterator[Secured]:
 
     running = Secured(folder)
     try:
-        with ThreadPoolExecutor() as pool:  # a test that calls this may have a loop that runs
+        with ThreadPoolExecutor() as pool:  # the calling test may already run an event loop
             pool.submit(asyncio.run, create()).result()
         yield running
     finally:

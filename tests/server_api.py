@@ -1,4 +1,4 @@
-"""All that a nats-server answers, read from the server itself."""
+"""All subjects that a nats-server answers, read from the server itself."""
 
 import functools
 import itertools
@@ -13,8 +13,7 @@ from v2t_stream.broker.embedded import server_path
 
 _SUBJECT: Final = re.compile(rb"\$(?:JS|SYS|JSC|NRG|G)((?:\.(?:[A-Z]+|\*|>|%s))+)")
 _HOLES: Final = ("*", "%s", ">")
-# What nats-py does not list: to look elsewhere in the stream, to have the server tell of a message's way, and what
-# servers tell each other.
+# Headers that nats-py does not list: to read elsewhere in the stream, to trace a message, and between servers.
 _MORE_HEADERS: Final = (
     "Nats-Expected-Last-Subject-Sequence-Subject",
     "Nats-Trace-Dest",
@@ -32,9 +31,9 @@ _MORE_HEADERS: Final = (
 
 @functools.cache
 def subjects() -> frozenset[str]:
-    """The patterns of all subjects that the server knows, as they stand in its program.
+    """The patterns of all subjects that the server knows, from its executable.
 
-    Nothing parts them there from what follows, so of each every beginning of its last word is one.
+    Nothing separates them there from what follows, so each prefix of a pattern's last word counts as one.
     """
     found = {match[0].decode() for match in _SUBJECT.finditer(Path(server_path()).read_bytes())}
     beginnings = {each[:end] for each in found for end in range(each.rindex(".") + 2, len(each) + 1)}
@@ -42,12 +41,12 @@ def subjects() -> frozenset[str]:
 
 
 def headers() -> list[str]:
-    """Those by which a message has the server do something."""
+    """The headers that make the server do something."""
     return [*(each.value for each in Header if each.value.startswith("Nats-")), *_MORE_HEADERS]
 
 
 def filled(pattern: str, consumers: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """`pattern` with streams and consumers in its holes; `consumers`: of each stream."""
+    """`pattern` with streams and consumers filled in; `consumers`: by stream."""
     tokens = pattern.split(".")
     holes = [place for place, token in enumerate(tokens) if token in _HOLES]
     for values in _values(len(holes), consumers):

@@ -1,8 +1,8 @@
-"""An engine that takes its time and says what it is told to, for tests of scheduling: no model, no words.
+"""An engine with a given speed and given words, for tests of scheduling: it has no model.
 
-Its model's name is what it does: "x30" is 30 times real time; "x30-de" also hears German; "x30-poison7" refuses every
-chunk that is about 7 s long; "x30-deaf" hears no words; "x30-signed" names itself in each sentence, so that words of
-two models are told apart. It is installed for a test as a third party's package would be.
+The name of its model says what it does: "x30" runs 30 times faster than real time; "x30-de" also hears German;
+"x30-poison7" refuses every chunk that is about 7 s long; "x30-deaf" hears no words; "x30-signed" names itself in each
+sentence, so that a test can tell the words of two models apart. A test installs it like a third party's package.
 """
 
 from pathlib import Path
@@ -42,7 +42,7 @@ class Simulated:
 
 
 def install(folder: Path) -> dict[str, str]:
-    """Install the engine `simulated` into `folder`; the environment with which a process has it."""
+    """Install the engine `simulated` into `folder`; returns the variables for a process that uses it."""
     package = folder / "simulated-1.dist-info"
     package.mkdir(parents=True, exist_ok=True)
     (folder / "simulated.py").write_text(_ENGINE)

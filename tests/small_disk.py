@@ -1,4 +1,4 @@
-"""A disk that is soon full."""
+"""A disk that fills up soon."""
 
 import contextlib
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 @contextlib.contextmanager
 def small_disk(path: Path, size: str) -> Iterator[Path]:
-    """Mount a disk of `size` (as in `64k`) on `path`; where only root may and we are not, the test is skipped."""
+    """Mount a disk of `size` (such as `64k`) on `path`; skips the test if we may not mount one."""
     path.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
     try:

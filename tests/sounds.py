@@ -1,4 +1,4 @@
-"""Sounds in which nobody says anything, made of numbers."""
+"""Computed sounds without speech."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from schemas.chunks import SAMPLE_RATE
 Waves = NDArray[np.float64]  # (samples,) at 16 kHz within ±1
 
 _BEAT = 0.5  # seconds: 120 beats a minute
-_CHORDS = ((57, 60, 64), (53, 57, 60), (48, 52, 55), (55, 59, 62))  # A minor, F, C, G as MIDI's notes, a bar each
+_CHORDS = ((57, 60, 64), (53, 57, 60), (48, 52, 55), (55, 59, 62))  # A minor, F, C, G as MIDI notes, a bar each
 _SCALE = (69, 72, 74, 76, 79, 81)  # A minor pentatonic
 
 
@@ -21,7 +21,7 @@ def white_noise(seconds: float) -> Waves:
 
 
 def pink_noise(seconds: float) -> Waves:
-    """Noise with as much power in each octave, as of wind or a fan."""
+    """Noise with equal power in each octave, like wind or a fan."""
     spectrum = np.fft.rfft(np.random.default_rng(2).standard_normal(round(seconds * SAMPLE_RATE)))
     spectrum /= np.sqrt(np.maximum(1, np.arange(spectrum.size)))
     noise = np.fft.irfft(spectrum, round(seconds * SAMPLE_RATE))
@@ -29,7 +29,7 @@ def pink_noise(seconds: float) -> Waves:
 
 
 def hum(seconds: float) -> Waves:
-    """Of a mains cable: 50 Hz and its harmonics."""
+    """Mains hum: 50 Hz and its harmonics."""
     return 0.2 * _tone(seconds, 50, (1, 0.5, 0.3, 0.2, 0.15, 0.1, 0.05))
 
 
@@ -84,7 +84,7 @@ def _note(number: int, seconds: float, *, slow: float) -> Waves:
 
 
 def _tone(seconds: float, pitch: float, strengths: tuple[float, ...]) -> Waves:
-    """A tone in Hz with harmonics of these strengths, the first being the tone itself."""
+    """A tone in Hz with harmonics of these strengths; the first is the tone itself."""
     times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     return sum(
         (strength * np.sin(2 * np.pi * n * pitch * times) for n, strength in enumerate(strengths, 1)), silence(seconds)
@@ -98,7 +98,7 @@ def _decay(seconds: float, slow: float) -> Waves:
 
 
 def _add(sound: Waves, at: float, part: Waves) -> None:
-    """Mix a part in from `at` seconds on, as far as there is room."""
+    """Mix in a part from `at` seconds on, as far as it fits."""
     first = round(at * SAMPLE_RATE)
     room = sound[first : first + part.size]
     room += part[: room.size]

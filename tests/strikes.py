@@ -1,4 +1,4 @@
-"""Kills and stops at random, by a seed, of what a pipeline consists of."""
+"""Kills and stops parts of a pipeline at random, by a seed."""
 
 import asyncio
 import contextlib
@@ -16,14 +16,14 @@ from v2t_stream.fleet.presence import fleet
 from v2t_stream.host.tasks import end
 from v2t_stream.topology.stages import stage_row
 
-_STARTS: Final = 10.0  # seconds that a process may take until it works
-_HAS_WORK: Final = 1.5  # seconds to wait for a moment at which a stage has work in hand
+_STARTS: Final = 10.0  # seconds that a process may take to start
+_HAS_WORK: Final = 1.5  # seconds to wait until a stage has work in progress
 _STOPPED: Final = 2  # processes at once, at most
 _KINDS: Final = {"broker": 1, "stop": 4, "kill": 8}  # with their weights
 
 
 class Strikes:
-    """Everything that can be struck, and how often it was."""
+    """The parts that can be struck, and how often each was."""
 
     def __init__(self, connection: Connection, server: Server, nodes: list[Node], seed: int) -> None:
         self._connection = connection
@@ -32,10 +32,10 @@ class Strikes:
         self._random = random.Random(f"strikes {seed}")
         self._stopped: dict[asyncio.Task[None], tuple[Node, str]] = {}
         self.counts: Counter[str] = Counter()
-        self.in_hand = 0  # strikes at which the stage had a message in hand
+        self.in_hand = 0  # strikes on a stage with a message in progress
 
     async def strike(self) -> None:
-        """Kill or stop one that runs, in a moment at which it has work, and let what was killed start again."""
+        """Kill or stop a running part while it has work, and restart what was killed."""
         (kind,) = self._random.choices([*_KINDS], [*_KINDS.values()])
         stage = self._random.choice(ALL_STAGES)
         node = self._random.choice(self.nodes)
@@ -60,7 +60,7 @@ class Strikes:
         self.revive()
 
     def revive(self) -> None:
-        """Start what does not run, as a supervisor does; what stands still goes on standing still."""
+        """Start what is not running, as a supervisor does; what is stopped stays stopped."""
         self._server.revive()
         for node in self.nodes:
             for stage in ALL_STAGES:
@@ -68,12 +68,12 @@ class Strikes:
                     node.start(stage)
 
     async def end(self) -> None:
-        """From here on nothing stands still any more."""
+        """From here on nothing is stopped any more."""
         await end(*self._stopped)
         self.revive()
 
     async def _is_up(self, node: Node, stage: str) -> None:
-        """Until a process works: who dies in its start has nothing to lose."""
+        """Wait until a process works, because one that dies while starting has nothing to lose."""
         give_up = time.monotonic() + _STARTS
         while time.monotonic() < give_up and (node, stage) not in self._stopped.values():
             with contextlib.suppress(BrokerError):
@@ -82,7 +82,7 @@ class Strikes:
             await asyncio.sleep(0.05)
 
     async def _has_work(self, stages: tuple[str, ...]) -> bool:
-        """Whether a message comes into the hands of one of the stages within a moment."""
+        """Whether one of the stages gets a message within a moment."""
         give_up = time.monotonic() + _HAS_WORK  # asyncio.timeout would be lost now and then in wait_for of nats-py
         while time.monotonic() < give_up:
             for stage in stages:
@@ -96,7 +96,7 @@ class Strikes:
 
 
 async def _stop(node: Node, stage: str, seconds: float) -> None:
-    """Let a process stand still for so long, unless it is killed meanwhile."""
+    """Stop a process for this long, unless it is killed meanwhile."""
     pid = node.pid(stage)
     node.signal(stage, signal.SIGSTOP)
     try:

@@ -1,4 +1,4 @@
-"""A web server on loopback, with all that a link can lead to."""
+"""A web server on loopback, with everything a link can lead to."""
 
 import base64
 import contextlib
@@ -34,20 +34,20 @@ _PLAYERS = ("talk", "list")  # pages with one and with two
 
 
 class Web:
-    """What was asked of the server, and how much it sent."""
+    """The requests that the server got, and how much it sent."""
 
     url: str
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
-        self.sent = 0  # bytes of bodies that declare more than they hold
-        self.missing: set[str] = set()  # names of files that are not there for now
+        self.sent = 0  # bytes of bodies that are shorter than declared
+        self.missing: set[str] = set()  # names of files that are missing for now
         self.closing = threading.Event()
 
 
 @contextlib.contextmanager
 def web(folder: Path) -> Iterator[Web]:
-    """Serve `folder`; besides its files, the PAGES by their names, and what the methods `to_…` of the handler do."""
+    """Serve `folder`: its files, the PAGES by name, and whatever the handler's methods `to_…` do."""
     state = Web()
 
     class Handler(_Handler):
@@ -88,7 +88,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.file(name)
 
     def to_feed(self, length: str) -> None:
-        """/feed/3: a podcast of so many episodes."""
+        """/feed/3: a podcast with this many episodes."""
         items = "".join(
             f"<item><title>Episode {n}</title><guid>{n}</guid>"
             f'<enclosure url="{self.web.url}/episode/{n}/20s-{n}.flac"/></item>'
@@ -108,7 +108,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.file(rest.partition("/")[2])
 
     def to_private(self, name: str) -> None:
-        """/private/FILE: the file for who says USER and PASSWORD, as HTTP has them; or for who has the token."""
+        """/private/FILE: the file, for requests with USER and PASSWORD (HTTP's basic way) or with the token."""
         login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         tokens = parse_qs(urlsplit(self.path).query).get("token", [""])
         if self.headers["Authorization"] == f"Basic {login}" or tokens[0].startswith(TOKEN):
@@ -117,7 +117,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.answer(401, b"no")
 
     def to_tokens(self, _: str) -> None:
-        """/tokens: a podcast whose episodes differ in nothing but their tokens, with one among what the feed says."""
+        """/tokens: a podcast whose episodes differ only in their tokens; one token is in the feed's text."""
         items = "".join(
             f"<item><title>Episode {n}</title><guid>{n}</guid>"
             f'<enclosure url="{self.web.url}/private/20s-1.flac?token={TOKEN}{n}"/></item>'
@@ -135,7 +135,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.redirect("/circle")
 
     def to_declares(self, name: str) -> None:
-        """/declares/2000000000.mp4: a header that declares so many bytes, then zeros until the client has enough."""
+        """/declares/2000000000.mp4: a header that declares this many bytes, then zeros until the client hangs up."""
         self.head(int(name.partition(".")[0]))
         while not self.web.closing.is_set():
             self.web.sent += self.wfile.write(bytes(65536))
@@ -147,7 +147,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.connection.close()
 
     def to_stumbles(self, name: str) -> None:
-        """/stumbles/FILE: a reset for the first download (yt-dlp asks before what it is), then the whole file."""
+        """/stumbles/FILE: a reset for the first download (yt-dlp probes it before that), then the whole file."""
         if self.times <= 2:
             self.to_resets(name)
         else:
@@ -159,20 +159,20 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.web.closing.wait(PATIENCE)
 
     def to_plays(self, _: str) -> None:
-        """/plays?to=URL: a page with a player of it."""
+        """/plays?to=URL: a page with a player for it."""
         self.answer(200, f'<html><video src="{self.to}"></video></html>'.encode(), "text/html")
 
     def to_hls(self, _: str) -> None:
-        """/hls?to=URL: a playlist of HLS with that one segment."""
+        """/hls?to=URL: an HLS playlist with that one segment."""
         text = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{self.to}\n#EXT-X-ENDLIST\n"
         self.answer(200, text.encode(), "application/x-mpegurl")
 
     def to_master(self, _: str) -> None:
-        """/master?to=URL: a playlist of HLS with that one variant."""
+        """/master?to=URL: an HLS playlist with that one variant."""
         self.answer(200, f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=64000\n{self.to}\n".encode(), "application/x-mpegurl")
 
     def to_locks(self, _: str) -> None:
-        """/locks?to=URL: a playlist of HLS whose key is there."""
+        """/locks?to=URL: an HLS playlist whose key is at that URL."""
         text = (
             f'#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXT-X-KEY:METHOD=AES-128,URI="{self.to}"\n#EXTINF:9,\n'
             f"{self.web.url}/5s.flac\n#EXT-X-ENDLIST\n"
@@ -180,7 +180,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.answer(200, text.encode(), "application/x-mpegurl")
 
     def to_dash(self, _: str) -> None:
-        """/dash?to=URL: a manifest of DASH with that one segment."""
+        """/dash?to=URL: a DASH manifest with that one segment."""
         text = (
             '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT5S"><Period>'
             '<AdaptationSet mimeType="audio/mp4"><Representation id="1" codecs="mp4a.40.2" bandwidth="64000">'
@@ -197,7 +197,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.wfile.write(b"<p>x</p>" * 131072)
 
     def to_bomb(self, _: str) -> None:
-        """/bomb: a page of 13 MB that is 8 GB."""
+        """/bomb: a page of 13 MB that unpacks to 8 GB."""
         squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
         block = squeezer.compress(b"<p>x</p>" * 131072) + squeezer.flush(zlib.Z_FULL_FLUSH)  # the same anywhere
         self.send_response(200)
@@ -211,7 +211,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.connection.close()
 
     def to_drips(self, name: str) -> None:
-        """/drips/FILE: its first byte again and again, now and then, as long as anybody listens."""
+        """/drips/FILE: its first byte, slowly repeated for as long as the client listens."""
         self.head(1 << 20)
         while not self.web.closing.wait(0.05):
             self.wfile.write(Path(self.directory, name).read_bytes()[:1])
