@@ -52,9 +52,7 @@ class Hub:
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(folder / "hf"),
             "XDG_DATA_HOME": str(folder / "xdg"),
-            "HF_HUB_DOWNLOAD_TIMEOUT": str(
-                int(PATIENCE)
-            ),  # otherwise a ten-second stall repeats it
+            "HF_HUB_DOWNLOAD_TIMEOUT": str(int(PATIENCE)),  # otherwise a ten-second stall repeats it
         }
 
     def size(self, repository: str) -> int:

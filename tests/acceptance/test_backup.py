@@ -121,7 +121,7 @@ async def test_a_damaged_copy_leaves_the_broker_as_empty_as_it_was(tmp_path: Pat
 
 
 def test_the_embedded_broker_is_copied_by_commands_or_by_its_folder(tmp_path: Path) -> None:
-    """Else who has nothing but Python loses all with the disk."""
+    """Else a user who has only Python loses everything with the disk."""
 
     def v2t(home: Path, *arguments: str | Path) -> str:
         bare = {name: text for name, text in os.environ.items() if not name.startswith(("V2T_", "NATS_", "MINIO_"))}

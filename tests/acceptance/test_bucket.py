@@ -461,7 +461,7 @@ async def test_minio_is_killed_in_the_middle_and_an_object_is_gone(tmp_path: Pat
 
 
 async def test_an_outage_of_the_store_is_no_jobs_failure_and_no_links_wait(tmp_path: Path) -> None:
-    """Else a restart of the store fails what is in hand, and who submits a link meanwhile waits behind uploads."""
+    """Else a restart of the store fails current work, and submitted links wait behind uploads."""
     with servers(tmp_path) as (nats, minio):
         await prepare(nats, minio)
         async with await connect(nats.url, name="test", patience=PATIENCE) as connection:
@@ -566,7 +566,7 @@ async def test_what_may_not_be_read_fails_at_once_and_once(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("length", [251, 255])
 async def test_a_long_name_is_no_hindrance(intake: Place, length: int) -> None:
-    """Else an upload fails as the object with options that is not beside it would have too long a name."""
+    """Else an upload fails because its options file, which does not exist, would have too long a name."""
     async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
         upload = put(intake.client, "in/" + "n" * (length - 5) + ".flac")
         await submitted(connection, [upload])
@@ -574,7 +574,7 @@ async def test_a_long_name_is_no_hindrance(intake: Place, length: int) -> None:
 
 
 async def test_the_commands_say_what_is_missing(tmp_path: Path) -> None:
-    """Else who has not set MinIO up, or not to announce, waits for transcripts that never come."""
+    """Else a user who has not set up MinIO, or its announcements, waits for transcripts that never come."""
     minio = s3_server(tmp_path / "minio")  # without notifications
     nats = Server(tmp_path / "nats")
     nats.start()

@@ -174,7 +174,7 @@ def _recordings(folder: Path, times: int) -> list[Recording]:
 async def test_whatever_dies_sleeps_and_is_asked_for_no_words_are_lost_doubled_or_mixed(
     tmp_path: Path, seed: int, request: pytest.FixtureRequest, shown: Callable[[str, str], None]
 ) -> None:
-    """Else who runs this for weeks, on machines that come and go, finds jobs that hang and words that are false."""
+    """Else users who run this for weeks, on machines that come and go, find hanging jobs and wrong words."""
     size = LONG if request.config.getoption("--chaos") else SHORT
     recordings = _recordings(tmp_path / "media", size.long)
     async with _running(tmp_path, seed, size, recordings) as chaos, asyncio.timeout(LIMIT):

@@ -173,7 +173,7 @@ async def test_what_only_the_leader_has_is_not_taken_for_stored(stream: str, tmp
 
 
 async def test_reading_begins_though_a_server_has_just_died(tmp_path: Path) -> None:
-    """Else who follows a job has to ask again: the consumer was made on the dead server, which never tells so."""
+    """Else a command that follows a job must ask again, because its consumer died with the server."""
     async with cluster(tmp_path) as (servers, connection):
         await connection.publish(Cancelled(job="a"))
         leading = await leader(connection, JOBS)
@@ -197,7 +197,7 @@ async def test_replicas_without_a_cluster_are_refused_with_what_to_do(tmp_path: 
 
 
 async def test_the_other_servers_take_the_same_user(tmp_path: Path) -> None:
-    """Else who names one server of a cluster is locked out by the others, of which it heard from that one."""
+    """Else a client that names one server of a cluster is locked out by the others that it learns of."""
     user = "authorization { user: u, password: right }"
     first = Server(tmp_path / "one", f'cluster {{ name: c, listen: "127.0.0.1:-1" }}\n{user}', jetstream=False)
     first.start()

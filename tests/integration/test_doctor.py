@@ -62,7 +62,7 @@ async def retype(connection: Connection, path: str, **fields: object) -> None:
 
 
 def test_without_a_broker_it_looks_at_the_machine_and_says_so(tmp_path: Path) -> None:
-    """Else who has not started anything yet cannot find out why nothing starts."""
+    """Else a new user cannot find out why nothing starts."""
     found = doctor(tmp_path / "home", "")
     assert set(found) == {"python", "accelerator", "engine", "providers", "downloads", "disk", "secrets", "broker"}
     assert "only this machine was checked" in found["broker"]["found"]
@@ -135,7 +135,7 @@ async def test_work_that_nobody_may_take_is_told(nats: tuple[Server, Connection]
 
 
 async def test_a_broker_that_nobody_set_up_is_set_up(tmp_path: Path) -> None:
-    """Else the first thing one is told is an error of JetStream."""
+    """Else the first thing a user sees is a JetStream error."""
     server = Server(tmp_path / "nats")
     server.start()
     try:
@@ -172,7 +172,7 @@ async def test_limits_that_are_too_low_are_told(tmp_path: Path, streams: int, ad
 
 
 async def test_what_the_user_may_not_see_is_told_and_not_a_crash(tmp_path: Path) -> None:
-    """Else who has a role of few rights cannot use it at all."""
+    """Else a user with few permissions cannot use it at all."""
     denied = '["$JS.API.>", "$SYS.REQ.>"]'
     server = Server(tmp_path / "nats", ACCOUNT.format(streams=20, denied=denied))
     server.start()

@@ -268,7 +268,7 @@ async def test_a_broker_that_does_not_start_is_told_with_its_log(tmp_path: Path)
 
 
 async def test_other_users_of_the_machine_are_refused(tmp_path: Path) -> None:
-    """Else whoever has a login there reads all transcripts, or has the machine work for them; a port has no owner."""
+    """Else every user of the machine can read all transcripts, or run jobs on it, because a port has no owner."""
     async with embedded_broker(tmp_path) as broker:
         url = urlsplit(broker.url)
         assert url.password

@@ -283,7 +283,7 @@ async def test_of_two_aggregators_either_is_killed(
     tmp_path: Path,
     shown: Callable[[str, str], None],
 ) -> None:
-    """Else the facts that the dead one had in hand are looked at by nobody, or the job is completed by both."""
+    """Else nobody handles the dead one's facts, or both complete the job."""
     with node(house.server.url, tmp_path, "aggregate", V2T_NODE="second") as second:
         for victim, other in ((house.machine, second), (second, house.machine)):
             await killed(connection, "aggregate", victim, other)

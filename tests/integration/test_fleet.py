@@ -212,7 +212,7 @@ async def test_everything_again_by_another_model_without_a_download(machines: Fl
 
 
 async def test_chunks_that_wait_are_done_by_the_model_that_a_retry_names(machines: Fleet) -> None:
-    """Else who named a model that no machine has must cancel and send it anew, or gets words by both."""
+    """Else a user who named a model that no machine has must submit again, or gets words by both."""
     job = await until(machines.connection, await machines.submit(model="sim/x900"), lambda job: bool(job.downloaded))
     await operations.retry(machines.connection, job, model="sim/x800")  # perhaps while it is still being cut
     job = await until(machines.connection, job.id, lambda job: bool(job.converted))

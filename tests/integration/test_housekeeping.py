@@ -60,7 +60,7 @@ async def keeping(connection: Connection, store: Swept, node: str) -> AsyncItera
 async def test_what_a_killed_writer_left_is_removed_by_the_product(
     connection: Connection, monkeypatch: pytest.MonkeyPatch, *, away: bool
 ) -> None:
-    """Else the disk fills with what no object names, and nobody knows what it is; or one outage ends the sweeping."""
+    """Else the disk fills with data that no object names, or one outage ends the sweeping."""
     monkeypatch.setattr(housekeeping, "_AGAIN", 0.01)
     store = Swept(connection, away=away)
     await store.put("transcripts/j/t", b"kept")

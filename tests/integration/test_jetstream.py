@@ -79,7 +79,7 @@ async def test_wrong_credentials_are_told_at_once_and_without_the_password(user:
 
 
 async def test_a_server_that_is_slow_to_answer_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a busy broker is called dead, and who believes it starts another one."""
+    """Else a busy broker looks dead, and a user starts another one."""
     monkeypatch.setattr("v2t_stream.broker.connect._ANSWERS", PATIENCE)
     server = Server(tmp_path)
     server.start()
@@ -94,7 +94,7 @@ async def test_a_server_that_is_slow_to_answer_is_waited_for(tmp_path: Path, mon
 
 
 async def test_a_server_too_old_is_told_with_its_version() -> None:
-    """Else an old server fails later and without a reason, at the first pull with a rank."""
+    """Else an old server fails later, without a reason, at the first pull with a priority."""
     left = asyncio.Event()
 
     async def old_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -149,7 +149,7 @@ async def test_a_fact_is_stored_once(connection: Connection) -> None:
 async def test_what_a_lagging_replica_still_has_is_not_believed(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a job that is retried is dropped as ended by whoever asked a replica that has not heard of the retry.
+    """Else a worker that asks a lagging replica believes that a retried job has ended, and drops it.
 
     The replica is a double: a real one lags for milliseconds, and not when it is told to.
     """
@@ -167,7 +167,7 @@ async def test_what_a_lagging_replica_still_has_is_not_believed(
 
 
 async def test_a_flush_that_is_given_up_costs_no_connection(nats: tuple[Server, Connection]) -> None:
-    """Else whoever asked a server that was slow for a moment waits for ever for all that comes after."""
+    """Else one slow answer makes a client wait for ever for all later ones."""
     server, connection = nats
     with server.frozen(), pytest.raises(FlushTimeoutError):
         await connection.client.flush(timeout=0.1)  # type: ignore[arg-type]  # any number of seconds does
@@ -380,7 +380,7 @@ async def test_watch_misses_nothing_that_the_network_lost(nats: tuple[Server, Co
 
 
 async def test_a_fact_that_a_stream_does_not_tell_of_is_found_all_the_same(nats: tuple[Server, Connection]) -> None:
-    """Else who follows a job on a broker that an older release has set up waits for ever."""
+    """Else a command that follows a job on a broker set up by an older release waits for ever."""
     _, connection = nats
     config = (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]
     del config["republish"]
@@ -394,7 +394,7 @@ async def test_a_fact_that_a_stream_does_not_tell_of_is_found_all_the_same(nats:
 
 
 async def test_a_watch_needs_nothing_of_which_the_server_has_so_many(connection: Connection) -> None:
-    """Else 1,200 links that are waited for, or a viewer with ill will, stop every job of everybody."""
+    """Else waiting for 1,200 links, or a malicious viewer, stops everybody's jobs."""
     jobs = [f"j{n}" for n in range(1200)]
     async with contextlib.AsyncExitStack() as stack:
         seen = [await stack.enter_async_context(watching(connection, f"v2t.job.{job}.>")) for job in jobs]
@@ -445,7 +445,7 @@ async def test_what_was_withdrawn_before_it_was_read_does_not_keep_a_watch_busy(
 
 
 async def test_what_a_publisher_says_in_headers_is_not_taken_for_the_servers_word(connection: Connection) -> None:
-    """Else a worker that was broken into has the facts of one job count as those of another."""
+    """Else a hacked worker can pass off the facts of one job as those of another."""
     forged = {"Nats-Subject": "v2t.job.other.completed", "Nats-Sequence": "9999", "Nats-Time-Stamp": "then"}
     await connection.store("v2t.job.a.submitted", encode(submitted("a")), forged)
     (stored,) = [stored async for stored in connection.watch(JOBS, "v2t.job.a.>", live=False) if stored]
@@ -543,7 +543,7 @@ async def test_of_two_that_wait_the_lower_rank_is_served(nats: tuple[Server, Con
 
 
 async def test_a_pull_does_not_wait_where_told_so(connection: Connection) -> None:
-    """Else a node's look into its own queue keeps it from the common one."""
+    """Else a node that polls its own queue misses work in the common one."""
     asked = await connection.client.subscribe(f"$JS.API.CONSUMER.MSG.NEXT.{CHUNKS}.transcribe-cpu")
     async with Puller(connection.client, CHUNKS, "transcribe-cpu") as puller:
         assert await puller.next(0) is None

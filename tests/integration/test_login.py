@@ -51,7 +51,7 @@ async def refused(environment: dict[str, str], kind: type[Exception] = BrokerErr
 
 @pytest.mark.parametrize("scheme", ["tls", "nats"])
 async def test_a_server_nobody_vouches_for_is_not_talked_to(broker: Secured, scheme: str) -> None:
-    """Else whoever stands in between hears all passwords."""
+    """Else anyone in between learns all passwords."""
     environment = broker.environment("viewer")
     environment.pop("NATS_CA")
     environment["NATS_URL"] = environment["NATS_URL"].replace("tls://", f"{scheme}://")
@@ -85,7 +85,7 @@ async def test_a_certificate_out_of_date_or_for_others_is_told(tmp_path: Path, m
 
 @pytest.mark.parametrize("environment", [{"scheme": "tls"}, {"scheme": "nats", "NATS_CA": "ca.pem"}], ids=str)
 async def test_no_password_is_sent_where_tls_was_taken_away(environment: dict[str, str], tmp_path: Path) -> None:
-    """Else whoever stands in between says "no TLS here", and is told the password in the clear. nats-py would."""
+    """Else anyone in between says "no TLS here" and gets the password in the clear, as nats-py would send it."""
     heard = b""
 
     async def without_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -180,7 +180,7 @@ async def test_of_many_who_claim_a_name_one_has_it(store: MinioStore) -> None:
     "name", ["n" * 256, "n" * 1025, "a/../b", "./a", "..", "a\0b", "talk.srt/x.mp4"], ids=lambda name: name[:8]
 )
 async def test_a_name_that_no_object_can_have_is_refused_at_once(store: MinioStore, name: str) -> None:
-    """Else what cannot be looked up is tried again and again."""
+    """Else a failed lookup is repeated for ever."""
     await store.put("transcripts/talk.srt", b"a file, and no folder")
     for attempt in (store.put_new(f"transcripts/{name}", b"x"), store.get(f"transcripts/{name}")):
         with pytest.raises((InvalidKey, ObjectMissing)) as error:
@@ -226,7 +226,7 @@ async def test_what_has_expired_is_removed_where_the_server_has_no_rules(
     ],
 )
 async def test_wrong_settings_are_named(server: S3Server, wrong: dict[str, str], says: str) -> None:
-    """Else who mistyped a key reads a page of XML."""
+    """Else a mistyped key shows the user a page of XML."""
     store = MinioStore(Settings.from_environment({**server.environment, **wrong}), timeout=4)
     for attempt in (store.create(media_max_age=HOUR), store.get("media/j/a"), store.size("media/j/a")):
         with pytest.raises(StoreError, match=says) as error:
@@ -235,7 +235,7 @@ async def test_wrong_settings_are_named(server: S3Server, wrong: dict[str, str],
 
 
 async def test_nobody_at_the_endpoint(tmp_path: Path) -> None:
-    """Else who forgot to start MinIO waits, and does not know for what."""
+    """Else a user who forgot to start MinIO waits and does not know why."""
     environment = {"MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "b"}
     port = free_ports()
     settings = Settings.from_environment({"MINIO_ENDPOINT": f"127.0.0.1:{port}", **environment})
@@ -259,7 +259,7 @@ async def test_many_calls_lose_patience_together() -> None:
 
 
 async def test_a_missing_bucket_is_named(server: S3Server) -> None:
-    """Else who forgot to set it up takes all media for lost."""
+    """Else a user who forgot to set it up believes that all media is lost."""
     store = MinioStore(server.settings(MINIO_BUCKET_PREFIX="nowhere-"), timeout=30)
     for attempt in (store.put("media/j/a", b"x"), store.get("media/j/a"), store.size("media/j/a")):
         with pytest.raises(StoreError, match=r"no bucket nowhere-media .* v2t topology apply"):

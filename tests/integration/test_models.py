@@ -226,7 +226,7 @@ def test_what_arrives_damaged_is_fetched_once_more(tmp_path: Path, web: Hub) -> 
 
 
 def test_what_was_damaged_on_the_disk_is_found_and_fetched_again(tmp_path: Path, web: Hub) -> None:
-    """Else nothing but a reinstallation helps."""
+    """Else only a reinstallation helps."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     machine.run("models", "pull", "tiny")
     model = machine.folder.place("faster-whisper/tiny") / "model.bin"
@@ -370,7 +370,7 @@ async def test_a_model_in_use_does_not_give_way(tmp_path: Path, web: Hub) -> Non
 
 
 async def test_what_the_hubs_own_cache_holds_is_used_where_it_lies(tmp_path: Path, web: Hub) -> None:
-    """Else who has a model already waits for it again, and has it twice."""
+    """Else a user who already has a model waits for it again and stores it twice."""
     fetch = "from huggingface_hub import snapshot_download; snapshot_download('Systran/faster-whisper-tiny')"
     environment = {**os.environ, **web.environment(tmp_path)}
     subprocess.run([sys.executable, "-c", fetch], env=environment, check=True, capture_output=True)

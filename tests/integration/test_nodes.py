@@ -251,7 +251,7 @@ async def test_a_machine_that_wakes_works_again_and_what_it_had_in_hand_is_forgo
 
 
 async def test_a_machine_that_wakes_to_another_store_forgets_the_old_one(tmp_path: Path) -> None:
-    """Else what it still had in hand disturbs the jobs of the new one, or those that it takes in get the wrong id."""
+    """Else its old work disturbs the new store's jobs, or new submissions get the wrong id."""
     async with rooms(tmp_path) as room:
         laptop = await room.machine("laptop", "x5")
         await room.seen(lambda nodes: alive(nodes, laptop) == {*ALL_STAGES})
@@ -313,7 +313,7 @@ async def test_a_node_that_is_stopped_leaves_nothing_in_its_hand(room: Room) -> 
 
 
 async def test_nothing_outlives_a_node_that_was_killed(room: Room) -> None:
-    """Else engines nobody knows of go on holding the memory of the card."""
+    """Else forgotten engines keep the card's memory."""
     machine = await room.machine("killed", "x5")
     await room.seen(lambda nodes: alive(nodes, machine) == {*ALL_STAGES})
     await room.submit()

@@ -57,7 +57,7 @@ def test_a_file_with_an_odd_suffix_is_sent(fleet: Simulated, folder: Path, tmp_p
 def test_what_nobody_expected_of_one_file_leaves_the_others(
     fleet: Simulated, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a bug that one file of a thousand sets off loses the other 999, and does not say which it was."""
+    """Else a bug triggered by one file of a thousand loses the other 999 and does not say which file it was."""
     as_ever = command._convert
 
     async def convert(pipeline: Any, wish: Any, file: Path, bars: Any) -> str:

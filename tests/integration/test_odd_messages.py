@@ -56,7 +56,7 @@ def send(server: Server, line: bytes) -> None:
     ],
 )
 async def test_no_message_deafens_who_reads_it(line: bytes, nats: tuple[Server, Connection]) -> None:
-    """Else one message, which a submitter can send to intake, ends all reading of a process for good."""
+    """Else one message that any submitter can send stops a process from reading for good."""
     server, connection = nats
     send(server, line)
     await connection.publish(Failed(job="after", stage="convert", reason="r"))
@@ -67,7 +67,7 @@ async def test_no_message_deafens_who_reads_it(line: bytes, nats: tuple[Server, 
 
 
 async def test_a_status_that_a_sender_made_up_is_none(nats: tuple[Server, Connection]) -> None:
-    """Else one message hides all nodes behind it, and stops all workers, who ask what is done."""
+    """Else one message hides all nodes after it and stops all workers."""
     server, connection = nats
     for status in (b"404", b"500"):
         headers = b"NATS/1.0 %s Nothing\r\nStatus: %s\r\n\r\n" % (status, status)
@@ -230,7 +230,7 @@ async def test_who_asks_what_is_done_always_hears_an_answer(
 
 
 async def test_a_task_on_the_subject_of_another_job_is_not_done(connection: Connection, tmp_path: Path) -> None:
-    """Else who may queue one chunk writes words into any job."""
+    """Else anyone who may queue one chunk can write words into any job."""
     stage = Doing(transcribing, tries=1)
     async with working(connection, stage, tmp_path):
         await connection.client.request("v2t.chunk.any.mine.0", encode(task(job="theirs")), timeout=PATIENCE)

@@ -197,7 +197,7 @@ async def test_what_is_there_keeps_its_own_unless_told(connection: Connection) -
 
 
 async def test_a_queue_that_is_made_anew_stays_paused(connection: Connection) -> None:
-    """Else an upgrade lets loose what its owner holds back."""
+    """Else an upgrade releases work that its owner has paused."""
     await older(connection, f"{CHUNKS}.transcribe-any", filter_subject="v2t.chunk.any.*.*")
     await pause(connection, "transcribe-any")
     await set_up(connection, Settings())

@@ -52,7 +52,7 @@ async def letters(connection: Connection, count: int) -> list[Dead]:
 
 
 async def test_a_paused_queue_holds_its_work_and_loses_none(connection: Connection) -> None:
-    """Else who needs a machine for an hour must end it, or loses what arrives meanwhile."""
+    """Else a user who needs a machine for an hour must stop it, or loses what arrives meanwhile."""
     before = time.time()
     await pause(connection, "transcribe-any")
     job = await until(connection, await start(connection), lambda job: job.converted is not None)
@@ -105,7 +105,7 @@ async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection
 
 
 async def test_a_submission_is_submitted_again(connection: Connection, tmp_path: Path) -> None:
-    """Else a refused message must be typed again by whoever sent it."""
+    """Else the sender must type a refused message again."""
     await connection.submit(SUBMIT_SUBJECT, b"gopher://nobody", "once")
     (letter,) = await letters(connection, 1)
     assert letter.letter.stage == "intake"

@@ -121,7 +121,7 @@ async def sent(connection: Connection, message: Message) -> int:
 async def test_of_many_who_see_a_lost_message_one_sends_it_again(
     facts: tuple[Message, ...], stage: str, again: Message, connection: Connection
 ) -> None:
-    """Else the job stands still for ever; or each node of a fleet has it begun once more."""
+    """Else the job hangs for ever, or each node of a fleet starts it again."""
     for each in facts:
         await connection.publish(each)
     for each in ("download", "convert", "aggregate"):
@@ -258,7 +258,7 @@ async def test_a_message_that_waits_for_its_next_try_is_not_sent_again(connectio
 async def test_one_that_is_lost_among_many_that_wait_is_seen_at_once(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else one of a channel with thousands of videos stands still until all others were looked at, a few at a time."""
+    """Else one video of a channel with thousands hangs until all others were checked, a few at a time."""
     monkeypatch.setattr(recovery, "_JOBS", 3)
 
     def of(job: str, *facts: Message) -> list[Message]:
@@ -323,7 +323,7 @@ async def test_what_cannot_be_put_right_fails_with_a_reason(connection: Connecti
 
 
 async def test_a_moment_between_two_stages_is_no_loss(connection: Connection) -> None:
-    """Else every job that a look happens to see between two stages has work done twice."""
+    """Else every job that is between two stages at the time of a look has its work done twice."""
     await connection.publish(SUBMITTED)
     await taken(connection, "download")
     looker = Recovery(connection)
@@ -335,7 +335,7 @@ async def test_a_moment_between_two_stages_is_no_loss(connection: Connection) ->
 async def test_what_was_converted_is_converted_again_where_that_is_asked_for(
     connection: Connection, tmp_path: Path
 ) -> None:
-    """Else chunks that were lost are never cut again; or else whatever comes twice is all done twice."""
+    """Else lost chunks are never cut again, or every repeated message repeats all the work."""
 
     async def convert(_: Downloaded) -> AsyncGenerator[Message]:
         yield CONVERTED

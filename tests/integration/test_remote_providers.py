@@ -81,7 +81,7 @@ async def test_openai(api: Api) -> None:
 
 
 async def test_openai_words_go_to_their_segments(api: Api) -> None:
-    """Else words that were asked for are paid for and dropped."""
+    """Else the user pays for word times and does not get them."""
     said = ("The", 0.0, 0.3), ("black", 0.3, 0.6), ("dog", 0.6, 0.95), ("In", 1.0, 1.2), ("the", 1.2, 1.3)
     words = [{"word": word, "start": start, "end": end} for word, start, end in said]
     api.answers = [Answer(VERBOSE | {"words": words})]

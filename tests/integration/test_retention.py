@@ -77,7 +77,7 @@ async def test_facts_dead_letters_and_media_expire_and_transcripts_stay(tmp_path
 
 
 async def test_transcripts_expire_where_they_are_told_to_and_are_then_made_again(tmp_path: Path) -> None:
-    """Else who must not keep what was said keeps it, or gets pointed to a transcript that is not there any more."""
+    """Else a user who must delete transcripts keeps them, or gets pointed to one that no longer exists."""
     async with broker(tmp_path) as (_, connection):
         await set_up(connection, Settings(transcript_days=MOMENT), told=True)
         store = JetStreamStore(connection)
@@ -90,7 +90,7 @@ async def test_transcripts_expire_where_they_are_told_to_and_are_then_made_again
 
 
 async def test_what_is_there_already_expires_too_once_it_is_told_to(tmp_path: Path) -> None:
-    """Else a setting that is made today counts for what comes, and the full disk stays full."""
+    """Else a setting made today applies only to new files, and the full disk stays full."""
     async with broker(tmp_path) as (_, connection):
         store = JetStreamStore(connection)
         await store_everything(connection, store)

@@ -227,7 +227,7 @@ FORBIDDEN = (
 
 @pytest.mark.parametrize("role", sorted(ANSWERED))
 async def test_the_server_cannot_be_had_to_publish_what_a_role_may_not(role: str, filled: Secured) -> None:
-    """Else who may ask for anything may do everything: the answer goes where the question says, in the server's name.
+    """Else any requester can do everything, because the server sends its answer wherever the request says.
 
     Within one account it does: there the "no message" to a worker's pull deletes a stream.
     """
@@ -243,7 +243,7 @@ async def test_the_server_cannot_be_had_to_publish_what_a_role_may_not(role: str
 
 
 async def test_a_worker_cancels_a_job_without_an_error_though_it_may_not_tidy_up(filled: Secured) -> None:
-    """Else it is told that it may not, about a job that is cancelled."""
+    """Else it gets a permission error about a job that is cancelled."""
     async with await filled.connect("worker") as worker:
         job, store = new(), JetStreamStore(worker)
         await worker.publish(Submitted(job=job, title="t", media="media/uploads/kept/source"))
@@ -253,7 +253,7 @@ async def test_a_worker_cancels_a_job_without_an_error_though_it_may_not_tidy_up
 
 
 async def test_nobody_hears_the_answers_to_another_role(filled: Secured) -> None:
-    """Else a viewer reads what only a worker or an operator is told, such as media."""
+    """Else a viewer reads what only a worker or an operator may read, such as media."""
     async with await filled.connect("viewer") as viewer, await filled.connect("worker") as worker:
         heard: list[str] = []
 
@@ -272,7 +272,7 @@ async def test_nobody_hears_the_answers_to_another_role(filled: Secured) -> None
 
 
 async def test_a_chunk_is_not_given_to_a_worker_that_was_killed(filled: Secured) -> None:
-    """Else what a killed machine had asked for goes to nobody, and waits half a minute to be delivered again.
+    """Else a message for a killed machine goes nowhere and waits half a minute for redelivery.
 
     An idle node is always asking, and the server must see through the accounts that nobody listens any more.
     """
@@ -341,7 +341,7 @@ async def test_minio_tells_of_uploads_as_the_notifier(filled: Secured, tmp_path:
 async def test_a_machine_is_let_in_and_thrown_out_without_a_restart(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else a laptop that was stolen works on, or to add one stops the work of all."""
+    """Else a stolen laptop keeps working, or adding a machine stops all others."""
     with secured(tmp_path / "secrets") as broker:
         for name in ("m4", "m2"):
             credentials.add(broker.folder, "worker", name)
@@ -380,7 +380,7 @@ async def test_a_renewed_certificate_is_taken_up_without_a_restart(tmp_path: Pat
 
 
 async def test_a_broker_that_was_open_keeps_its_jobs(tmp_path: Path) -> None:
-    """Else who follows docs/security.md loses what was transcribed."""
+    """Else a user who follows docs/security.md loses existing transcripts."""
     async with open_broker(tmp_path / "open") as (_, connection):
         await connection.publish(Submitted(job="kept", title="t", url="http://x"))
     streams = tmp_path / "secrets" / "nats-data" / "jetstream"
@@ -449,7 +449,7 @@ REFUSED = {
 def test_a_command_that_a_role_may_not_ends_with_a_sentence(
     role: str, command: tuple[str, ...], filled: Secured, tmp_path: Path
 ) -> None:
-    """Else it hangs for minutes and says that the server did not answer, and everybody looks at the network."""
+    """Else it hangs for minutes and blames the network."""
     code, _, err = v2t(filled, role, tmp_path, *command)
     assert code == 1
     *_, said = (line for line in err.splitlines() if "may not" in line)
@@ -458,7 +458,7 @@ def test_a_command_that_a_role_may_not_ends_with_a_sentence(
 
 
 async def test_a_job_goes_its_way_through_the_roles(tmp_path: Path) -> None:
-    """Else the roles are of paper: with TLS, a submitter's link becomes the transcript a viewer reads, by a worker."""
+    """Else the roles do not work in practice: a submitter's link must become a transcript that a viewer can read."""
     with secured(tmp_path / "secrets") as broker, served(DATA) as site:
         environment = broker.environment("worker")
         with node(environment.pop("NATS_URL"), tmp_path / "worker", *ALL_STAGES, **environment) as machine:

@@ -104,7 +104,7 @@ async def test_no_job_gets_an_id_that_was_used_before_a_rollback(nodes: str, hou
 
 @pytest.mark.parametrize("nodes", ["at work meanwhile", "started later"])
 async def test_what_is_sent_before_a_rollback_is_noticed_ends_for_who_waits(nodes: str, house: House) -> None:
-    """Else it is done under an id of which its sender never hears, and he waits for ever."""
+    """Else it runs under an id that its sender never learns, and the sender waits for ever."""
     if nodes == "started later":
         house.running.stop()
     house.go_back()
@@ -124,7 +124,7 @@ async def test_what_is_sent_before_a_rollback_is_noticed_ends_for_who_waits(node
 
 @pytest.mark.parametrize("more", [0, 2])
 async def test_who_waits_for_a_job_that_a_rollback_has_lost_hears_of_it(more: int, house: House) -> None:
-    """Else `v2t etl --wait` and `v2t convert` stand still for ever. `more`: sent before the one who waits is back."""
+    """Else `v2t etl --wait` and `v2t convert` hang for ever. `more`: sent before the waiting command is back."""
     house.running.stop()
     async with await connect(house.server.url, name="waits", patience=PATIENCE) as connection:
         await connection.hold_to(INBOX)
@@ -141,7 +141,7 @@ async def test_who_waits_for_a_job_that_a_rollback_has_lost_hears_of_it(more: in
 
 
 async def test_a_broker_that_was_not_rolled_back_keeps_its_ids(nats: tuple[Server, Connection], tmp_path: Path) -> None:
-    """Else who waits for a job waits for an id that never comes, after each start of a node."""
+    """Else after each start of a node, a command waits for a job id that never comes."""
     server, connection = nats
     epoch = await inbox_epoch(connection)
     _, _ = await submit(connection, SubmitRequest(url="http://127.0.0.1/x"))
@@ -198,7 +198,7 @@ async def test_what_is_sent_twice_is_sent_again_where_ids_were_renewed(nats: tup
 async def test_only_an_id_that_no_job_has_is_given_up_for_another(
     *, epoch: str, is_there: bool, nats: tuple[Server, Connection], tmp_path: Path
 ) -> None:
-    """Else whoever may submit ends the jobs of others, by a header that says they were his."""
+    """Else any submitter can end the jobs of others with a header that claims them."""
     server, connection = nats
     if is_there:
         await connection.publish(Submitted(job=f"{epoch}-1", title="mine", url="http://127.0.0.1/x"))

@@ -220,7 +220,7 @@ async def test_of_two_retries_at_the_same_moment_one_stands(connection: Connecti
 
 
 async def test_a_retry_while_chunks_are_still_cut_takes_over(connection: Connection) -> None:
-    """Else who chose the wrong model must wait for it, or gets words by both."""
+    """Else a user who chose the wrong model must wait for it, or gets words by both."""
     await pause(connection, "convert")
     job = await until(connection, await start(connection), lambda job: job.downloaded is not None)
     assert job.downloaded
@@ -325,7 +325,7 @@ OF_MINIO = {"minio_endpoint": "127.0.0.1:9"}
 
 
 async def test_the_copies_of_an_upload_are_of_the_latest_run(nats: tuple[Server, Connection]) -> None:
-    """Else who slept while it stored them leaves old words beside the upload, where people look for them."""
+    """Else an aggregator that slept while storing leaves old words beside the upload, where people look for them."""
     _, connection = nats
     store = OnS3(connection)
     resources = Resources(Settings(**OF_MINIO), connection, store, Presence("here", "aggregate"))
@@ -396,7 +396,7 @@ async def test_a_transcript_that_was_only_begun_is_swept(nats: tuple[Server, Con
 
 
 async def test_the_transcript_of_a_forgotten_job_is_that_of_its_latest_run(nats: tuple[Server, Connection]) -> None:
-    """Else a month after a retry nobody comes by the words any more, or gets the old ones."""
+    """Else a month after a retry nobody can read the words any more, or users get the old ones."""
     store = JetStreamStore(nats[1])
     assert await last_prefix(store, "forgotten") is None
     for run in ("", "2/", "10/"):
@@ -405,7 +405,7 @@ async def test_the_transcript_of_a_forgotten_job_is_that_of_its_latest_run(nats:
 
 
 async def test_late_facts_of_an_older_run_are_kept_apart_by_the_stream(nats: tuple[Server, Connection]) -> None:
-    """Else a late result is refused as one that stands already, or stands and the new one is refused."""
+    """Else the stream refuses a late result of the old run, or keeps it and refuses the new one."""
     _, connection = nats
     rerun = Rerun(job="job", run=1, begins=MEDIA)
     facts: list[Message] = [Submitted(job="job", title="t", url="http://x"), MEDIA, rerun]

@@ -111,7 +111,7 @@ async def test_a_refused_password_is_shown_nowhere(there: Simulated, connection:
 async def test_a_refused_submission_is_sent_again_as_it_was_and_shown_without_its_password(
     there: Simulated, connection: Connection, site: Web
 ) -> None:
-    """Else a viewer reads it in the dead letter; or what is driven again has lost what its download needs."""
+    """Else a viewer reads it in the dead letter, or a redriven submission lacks the password for its download."""
     store = JetStreamStore(connection)
     sent = b'{"language": "klingon", "url": "' + with_login(site, "private\\/5s.flac").encode() + b'"}'
     await connection.submit(SUBMIT_SUBJECT, sent, "x")
@@ -134,7 +134,7 @@ async def test_a_refused_submission_is_sent_again_as_it_was_and_shown_without_it
 async def test_entries_of_a_list_that_differ_in_their_tokens_are_each_done(
     there: Simulated, connection: Connection, site: Web
 ) -> None:
-    """Else of a paid podcast only the first episode is transcribed, or its feed's tokens are shown to all."""
+    """Else only the first episode of a paid podcast is transcribed, or everyone sees the feed's tokens."""
     job = await through(connection, f"{site.url}/tokens?key=hush")
     assert [child.state for child in job.parts] == ["completed", "completed"], [child.reason for child in job.parts]
     assert [child.submitted and child.submitted.url for child in job.parts] == [f"{site.url}/private/20s-1.flac"] * 2

@@ -206,7 +206,7 @@ async def test_keys_are_listed_by_how_they_begin(store: ObjectStore) -> None:
 
 
 async def test_without_buckets(backend: Backend) -> None:
-    """Else who forgot to set it up does not learn what to do."""
+    """Else a user who forgot to set it up does not learn what to do."""
     store = backend.store(5)
     with pytest.raises(StoreError, match=r"no (such )?bucket"):
         await store.put("media/j/a", b"x")

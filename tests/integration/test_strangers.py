@@ -222,7 +222,7 @@ async def test_whatever_a_guest_does_the_work_and_the_words_of_others_stay(
 async def test_whatever_a_worker_does_there_is_only_what_it_must_be_trusted_with(
     broker: Secured, operator: Connection, secret: Secret
 ) -> None:
-    """Else a stolen laptop is an operator: it makes consumers, by which the server writes wherever their maker says.
+    """Else a stolen laptop is an operator: it creates consumers that make the server write wherever it likes.
 
     A worker stores facts, media and transcripts, so it can spoil those. It changes no stream, makes and removes no
     consumer, empties no stream of the work, submits nothing, and writes neither uploads nor shared models.
@@ -272,7 +272,7 @@ async def everything_tried(broker: Secured, user: str) -> bytes:
 async def test_a_guest_who_floods_the_broker_is_the_only_one_who_waits(
     guest: str, stream: str, broker: Secured, operator: Connection
 ) -> None:
-    """Else whoever may look on keeps the workers from working: a server that has 10,000 requests to do drops all."""
+    """Else a viewer can stop the workers: a server with 10,000 pending requests drops them all."""
     async with await broker.connect(guest) as connection:
         for _ in range(15_000):
             await connection.client.publish(f"$JS.API.STREAM.INFO.{stream}", reply="_INBOX.flood")
@@ -304,7 +304,7 @@ async def test_guests_take_a_part_of_the_servers_connections_and_are_told_so(bro
 
 
 async def test_an_upload_is_never_replaced(broker: Secured, operator: Connection, secret: Secret) -> None:
-    """Else who learns a key swaps what was sent between the submission and its download."""
+    """Else anyone who learns a key can swap the file between the submission and its download."""
     async with await broker.connect("submitter") as connection:
         with pytest.raises(StoreError, match="is stored already, and is never replaced"):
             await JetStreamStore(connection).put(secret.key, b"other")
@@ -315,7 +315,7 @@ async def test_an_upload_is_never_replaced(broker: Secured, operator: Connection
 async def test_what_is_written_behind_an_upload_counts_for_nothing(
     size: int, broker: Secured, operator: Connection
 ) -> None:
-    """Else who learns a key from a viewer and asks for nothing first has his own words in the sender's transcript."""
+    """Else anyone who learns a key can put their own words into the sender's transcript."""
     key, data = f"media/uploads/{secrets.token_hex(12)}/source.flac", os.urandom(size)
     store = JetStreamStore(operator)
     record_subject = f"$O.v2t_uploads.M.{base64.urlsafe_b64encode(key.encode()).decode()}"
@@ -370,7 +370,7 @@ def sha256(data: bytes) -> bytes:
 
 
 async def test_a_submission_is_not_swallowed_by_one_who_guesses_it(broker: Secured, tmp_path: Path) -> None:
-    """Else who knows what will be sent has it count as sent, and gives the sender the id of another job."""
+    """Else a stranger who guesses a submission makes it count as sent, and the sender gets the id of another job."""
     request = SubmitRequest(url="https://example.com/talk.mp3")
     async with await broker.connect("submitter") as thief, await broker.connect("submitter") as sender:
         stolen, _ = await submit(thief, request)

@@ -169,7 +169,7 @@ async def test_long_jobs_share(connection: Connection, tmp_path: Path) -> None:
 
 
 async def test_a_long_job_goes_on_while_short_ones_come(connection: Connection, tmp_path: Path) -> None:
-    """Else who sends a long recording on a busy day never gets it."""
+    """Else a long recording never finishes on a busy day."""
     coming = itertools.count()
 
     async def put_short() -> None:
@@ -194,7 +194,7 @@ async def test_a_long_job_goes_on_while_short_ones_come(connection: Connection, 
 
 
 async def test_a_job_that_is_cancelled_while_it_waits_is_let_go(connection: Connection, tmp_path: Path) -> None:
-    """Else what nobody wants any more goes on to fill the queue."""
+    """Else chunks that nobody wants fill the queue."""
     async with working(connection, converting(), tmp_path):
         await put(connection, "long", LONG)
         await waits_to_be_sent(connection, "long")

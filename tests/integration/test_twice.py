@@ -76,7 +76,7 @@ async def test_what_a_retry_removed_is_not_brought_back(connection: Connection, 
 async def test_a_submission_that_is_sent_again_is_no_second_one(
     connection: Connection, lose: Callable[..., None]
 ) -> None:
-    """Else whoever submits to a busy broker reads that it was submitted before, which it was not."""
+    """Else a user who submits to a busy broker reads, wrongly, that it was submitted before."""
     lose(SUBMIT_SUBJECT)
     assert (await connection.submit(SUBMIT_SUBJECT, b"https://example.org/a", "same"))[1] is False
     assert (await connection.submit(SUBMIT_SUBJECT, b"https://example.org/a", "same"))[1] is True

@@ -362,7 +362,7 @@ async def test_what_kills_its_worker_three_times_is_given_up(
 
 
 async def test_who_is_alive_has_not_died(mortal: Server, connection: Connection, tmp_path: Path) -> None:
-    """Else three hiccups of the network give up a long download that all the while goes on."""
+    """Else three network hiccups give up a long download that is still running."""
     await connection.publish(task())
     alive = Presence("there", "transcribe", since={task().subject: time.monotonic()})
     for _ in range(4):
@@ -375,7 +375,7 @@ async def test_who_is_alive_has_not_died(mortal: Server, connection: Connection,
 async def test_failures_after_deaths_have_all_their_tries(
     mortal: Server, connection: Connection, tmp_path: Path
 ) -> None:
-    """Else two restarts of machines and one hiccup of a site fail a download that the next try would have done."""
+    """Else two machine restarts and one hiccup of a site fail a download that would have worked on the next try."""
     await connection.publish(task())
     for _ in range(2):
         await dies(mortal, connection, tmp_path)
@@ -414,7 +414,7 @@ async def test_what_stops_give_back_is_no_death(mortal: Server, connection: Conn
 async def test_who_only_stood_beside_what_kills_is_not_blamed(
     mortal: Server, connection: Connection, tmp_path: Path
 ) -> None:
-    """Else one poisonous file takes all those down with it that a machine has in hand beside it."""
+    """Else one poisonous file takes down everything that a machine works on beside it."""
     await connection.publish(task(0))
     await connection.publish(task(1))
     for _ in range(2):
@@ -475,7 +475,7 @@ async def test_a_chunk_given_up_is_a_gap_in_a_transcript_that_completes(connecti
 async def test_work_for_a_run_that_ended_or_was_left_is_acked_without_work(
     end: Message, connection: Connection, tmp_path: Path
 ) -> None:
-    """Else a job that was cancelled goes on to occupy all machines, or its retry waits for what it has left behind."""
+    """Else a cancelled job keeps all machines busy, or its retry waits for the work it left behind."""
     await connection.publish(end)
     for n in range(3):
         await connection.publish(task(n))
@@ -677,7 +677,7 @@ async def test_stop_gives_back_what_takes_too_long(
 
 
 async def test_what_a_stage_yields_is_stored_before_it_goes_on(connection: Connection, tmp_path: Path) -> None:
-    """Else a stage that tidies up behind a result removes what the result was made of, and then the result is lost."""
+    """Else a stage removes the input of a result before the result is stored, and both are lost."""
     stored = []
 
     async def do(task: ChunkTask) -> AsyncGenerator[Message, bool | None]:
@@ -708,7 +708,7 @@ async def test_a_stage_learns_whether_what_it_yields_stands(connection: Connecti
 
 
 async def test_work_ends_where_its_run_was_ended_by_somebody_else(connection: Connection, tmp_path: Path) -> None:
-    """Else a machine that slept while another one finished works on for nothing, beside what comes next."""
+    """Else a machine that slept while another one finished keeps working for nothing."""
     went_on = False
 
     async def do(_: Converted) -> AsyncGenerator[Message, bool | None]:
@@ -887,7 +887,7 @@ async def test_questions_asked_together_are_answered_each(connection: Connection
 async def test_a_completion_that_comes_between_two_looks_is_the_only_one(
     connection: Connection, tmp_path: Path
 ) -> None:
-    """Else of two aggregators the second, which saw the first one's completion as a fact to rest on, adds its own."""
+    """Else the second of two aggregators builds on the first one's completion and adds its own."""
     await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
     await connection.publish(done(task()))
     await connection.publish(converted := Converted(job="job", chunks=1, duration=1, speech=1, seconds=1))
@@ -928,7 +928,7 @@ async def test_an_aggregator_that_dies_while_it_stores_is_replaced(connection: C
 
 
 async def test_a_worker_ends_when_its_queue_is_gone(connection: Connection, tmp_path: Path) -> None:
-    """Else, when the broker's disk was replaced, a stage waits for ever at a queue that is no more."""
+    """Else, after the broker's disk was replaced, a stage waits for ever at a queue that no longer exists."""
     stage = Doing(transcribing)
     settings = Settings(data_dir=str(tmp_path), node="here")
     resources = Resources(settings, connection, JetStreamStore(connection), Presence("test", "test"))
@@ -944,7 +944,7 @@ async def test_a_worker_ends_when_its_queue_is_gone(connection: Connection, tmp_
 async def test_a_worker_ends_when_its_connection_was_ended(
     nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
 ) -> None:
-    """Else a stage that the server sent away is a process that does nothing, and nobody starts it again."""
+    """Else a stage that the server disconnected becomes a process that does nothing, and nobody restarts it."""
     stage = Doing(transcribing)
     async with await connect(nats[0].url, name="sent away") as other:
         settings = Settings(data_dir=str(tmp_path), node="here")

@@ -41,7 +41,7 @@ def test_everything_is_for_its_owner_alone(folder: Path) -> None:
 
 
 def test_no_password_is_printed_or_kept_where_the_server_reads(tmp_path: Path) -> None:
-    """Else it stands in a terminal's history, or whoever reads the server's files is everybody."""
+    """Else it shows in a terminal's history, or anyone who reads the server's files can act as anybody."""
     folder = tmp_path / "secrets"
     said = run("init", folder, "--host", "hub").output + run("add", folder, "worker", "m4").output
     said += run("list", folder).output
@@ -137,7 +137,7 @@ def test_a_revoked_user_is_gone_and_the_others_stay(folder: Path) -> None:
 
 
 def test_the_authority_s_key_may_be_kept_elsewhere(folder: Path, tmp_path: Path) -> None:
-    """Else who keeps it in a safe can add no machine, or is told to make a new authority, which nobody trusts."""
+    """Else an owner who keeps it in a safe cannot add machines, or must make a new authority that nobody trusts."""
     key = folder / certificates.CA_KEY
     key.rename(tmp_path / "safe")
     for command in (("add", folder, "worker", "m4"), ("list", folder), ("revoke", folder, "m4")):
@@ -149,7 +149,7 @@ def test_the_authority_s_key_may_be_kept_elsewhere(folder: Path, tmp_path: Path)
 
 
 def test_a_renewed_certificate_is_for_the_same_names_or_those_that_are_told(folder: Path) -> None:
-    """Else renewing shuts out whoever uses the second name."""
+    """Else renewing locks out machines that use the second name."""
     assert certificates.hosts_of(folder) == ["hub.example", "10.0.0.1", "::1"]
     users, before = credentials.read(folder), (folder / "server.pem").read_bytes()
     done = run("renew", folder)

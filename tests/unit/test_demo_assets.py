@@ -32,7 +32,7 @@ def test_each_engine_has_a_model(engine: str) -> None:
 
 
 def test_an_engine_without_a_demo_model_is_told_in_a_sentence() -> None:
-    """Else who asks a third party's engine for the demo model gets a KeyError."""
+    """Else asking a third party's engine for the demo model gives a KeyError."""
     with pytest.raises(Reject, match=r"'parakeet' has no demo model"):
         demo.model_path("parakeet")
 

@@ -38,7 +38,7 @@ def test_the_servers_configuration_is_valid() -> None:
 
 
 def test_the_providers_example_is_read_and_every_setting_is_documented() -> None:
-    """Else who copies it gets an error, or cannot know what there is."""
+    """Else a user who copies it gets an error, or cannot find a setting."""
     page = (ROOT / "docs/providers.md").read_text()
     (example,) = re.findall(r"```yaml\n(.+?)```", page, re.DOTALL)
     providers = parse(example.encode(), "docs/providers.md")
@@ -51,7 +51,7 @@ def test_the_providers_example_is_read_and_every_setting_is_documented() -> None
 
 
 def test_every_option_of_a_job_is_documented_with_its_default() -> None:
-    """Else an option is found by nobody, or does something else when it is left out."""
+    """Else nobody finds an option, or its default is not what the page says."""
     page = (ROOT / "docs/options.md").read_text().partition("## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", page, re.MULTILINE))
     assert set(rows) == set(OPTIONS)
@@ -61,7 +61,7 @@ def test_every_option_of_a_job_is_documented_with_its_default() -> None:
 
 
 def test_what_each_provider_can_do_is_documented_as_it_is() -> None:
-    """Else somebody counts on a prompt that nobody reads, or pays for a service that does not translate."""
+    """Else a user relies on a prompt that nobody reads, or pays for a service that does not translate."""
     page = (ROOT / "docs/options.md").read_text().partition("## What each provider can do")[2]
     head, _, *rows = (
         [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")
@@ -90,7 +90,7 @@ def lacks(abilities: Abilities, option: str) -> bool:
 
 
 def test_every_placeholder_is_documented() -> None:
-    """Else who describes a service cannot know what its form may hold, or cannot have an option sent to it."""
+    """Else a user cannot describe the form of a service, or cannot pass an option to it."""
     words = {"word_timestamps": "words"}
     assert {words.get(name, name) for name in EngineOptions.__struct_fields__} | {"translate"} == set(PLACEHOLDERS)
     page = (ROOT / "docs/providers.md").read_text() + (ROOT / "docs/options.md").read_text()

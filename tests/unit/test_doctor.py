@@ -126,7 +126,7 @@ def test_a_secret_that_others_can_read_is_told_and_never_shown(tmp_path: Path, m
 async def test_a_slow_answer_makes_no_clock_wrong(
     off: float, status: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else who looks over a slow line is sent to mend two clocks that are right."""
+    """Else a user on a slow line is told to fix two correct clocks."""
     monkeypatch.setattr(broker, "_APART", 0.05)
 
     async def who(_: Connection) -> dict[str, Any]:

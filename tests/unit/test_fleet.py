@@ -83,7 +83,7 @@ def test_the_latest_comes_first() -> None:
 
 
 def test_what_is_pinned_is_done_again_by_nodes_of_that_kind_alone() -> None:
-    """Else who paid for a card, to have its words, gets those of the laptop that happened to idle."""
+    """Else a user who asked for a graphics card gets the words of an idle laptop."""
     busy = node("busy", 1.0, "cuda", job=5.0)
     plain, card = node("plain", 40.0, "cpu"), node("card", 40.0, "cuda")
     assert not stragglers([busy, plain, card], plain, CHUNK)

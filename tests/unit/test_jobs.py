@@ -189,7 +189,7 @@ def test_a_retry_leaves_behind_what_it_does_not_keep() -> None:
 
 
 def test_what_an_older_run_brings_late_changes_nothing() -> None:
-    """Else who slept through a retry by another model mixes old words into it, or ends it with a part of its chunks."""
+    """Else a node that slept through a retry with another model mixes old words into it, or ends it too early."""
     old = [CONVERTED, chunk(0, "old"), chunk(1, "old"), Progress(job="j", stage="convert", done=3.0), COMPLETED]
     job = fold("j", stored(*EVENTS[:2], rerun(1, model="other"), *old, Failed(job="j", stage="aggregate", reason="r")))
     assert (job.state, job.chunks, job.progress, job.converted, job.options.model) == (
@@ -291,7 +291,7 @@ LIST: list[Message] = [EVENTS[0], Listed(job="j", title="A channel", children=2)
     ],
 )
 def test_a_list_is_as_its_entries_are(facts: list[Message], state: str) -> None:
-    """Who waits for a list leaves too early, waits for ever, or takes it for done."""
+    """A command that waits for a list stops too early, waits for ever, or believes that it is done."""
     assert fold("j", stored(*facts)).state == state
 
 

@@ -90,7 +90,7 @@ def test_no_text_breaks_a_line(text: str) -> None:
 def test_on_a_terminal_a_line_is_for_people(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else who looks at `v2t up` reads braces."""
+    """Else a person reading `v2t up` sees braces."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
     logs.start("m4", "convert", form="auto", debug=False)

@@ -91,6 +91,6 @@ def test_uploads_are_announced_by_each_notifier_there_is(notifiers: tuple[str, .
 
 
 def test_a_server_that_tells_nobody_is_named() -> None:
-    """Else who started MinIO without its notifier waits for jobs."""
+    """Else a user who started MinIO without its notifier waits in vain for jobs."""
     with pytest.raises(S3Error, match="ARN does not exist"):
         minio_buckets.announce(client(), "b")

@@ -180,7 +180,7 @@ def test_a_fact_of_another_job_is_none_of_this_one() -> None:
 
 @given(st.binary(max_size=100) | st.sampled_from([DEEP, b'{"url":' + b"[" * 1500, b'{"url":"\\ud800"}']))
 def test_a_submission_of_any_bytes_is_read_or_refused(data: bytes) -> None:
-    """Else who submits nonsense is given no reason, and intake tries it again and again."""
+    """Else a user who submits nonsense gets no reason, and intake retries it for ever."""
     with contextlib.suppress(Reject):
         parse(data)
 
@@ -206,6 +206,6 @@ def test_chunks_beyond_the_last_do_not_make_a_job_whole() -> None:
 
 
 def test_brackets_within_brackets_are_told_as_unreadable() -> None:
-    """Else some kilobytes of brackets end whoever decodes them."""
+    """Else a few kilobytes of brackets crash every decoder."""
     with pytest.raises(msgspec.DecodeError, match="recursion"):
         decode_as(Converted, DEEP)

@@ -13,7 +13,7 @@ OTHER = SubmitRequest(url="https://example.com/other.mp3")
 
 
 def test_what_is_sent_twice_has_the_same_id(tmp_path: Path) -> None:
-    """Else who presses the key twice, or in two terminals, has two jobs."""
+    """Else pressing the key twice, or in two terminals, makes two jobs."""
     first, other = message_ids(tmp_path / "home", [LINK, OTHER])
     assert first != other
     assert message_ids(tmp_path / "home", [OTHER, LINK]) == [other, first]

@@ -44,7 +44,7 @@ async def test_a_burst_costs_two_looks() -> None:
 
 
 async def test_a_look_that_fails_fails_for_all_who_share_it_and_for_no_other() -> None:
-    """Else who waits for it waits for ever, or a server that is back is taken for one that is away."""
+    """Else callers wait for ever, or believe that a server is away after it has come back."""
     looks = Looks()
     shared = SharedCall(looks)
     looks.error = ValueError("away")

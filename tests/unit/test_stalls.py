@@ -45,7 +45,7 @@ def lack(
 def test_a_job_whose_message_is_lost_is_found(
     stage: Literal["download", "convert"], facts: tuple[Message, ...]
 ) -> None:
-    """Else it stands there for ever; and else one that waits or is in work is begun once more each minute."""
+    """Else it hangs for ever, or a job that waits or is in progress starts again each minute."""
     trigger = facts[-1].subject
     queues: dict[str, Queued]
     for queue, expected in (
@@ -80,7 +80,7 @@ def test_chunks_that_are_being_cut_again_are_left_alone() -> None:
 
 
 def test_a_job_that_nobody_puts_together_is_found() -> None:
-    """Else all words are there, and no transcript ever is."""
+    """Else all words exist but never become a transcript."""
     whole = (SUBMITTED, DOWNLOADED, CONVERTED, *CHUNKS)
     assert lack(*whole) == Stall("aggregate", 6)
     assert lack(*whole, aggregate=Queued(0, 5)) is None
@@ -96,7 +96,7 @@ def test_what_cannot_be_put_right_is_found() -> None:
 
 
 def test_a_retry_whose_message_is_lost_is_found() -> None:
-    """Else what stands of the run before hides that the new one does not go on, and it stands still for ever."""
+    """Else facts of the run before hide that the new one is stuck, and it hangs for ever."""
     failed = Failed(job="j", stage="convert", reason="bad")
     before = (SUBMITTED, DOWNLOADED, CONVERTED, failed)
     again = Rerun(job="j", run=1, begins=replace(DOWNLOADED, run=1), keeps=(0, 1))
@@ -112,7 +112,7 @@ def test_a_retry_whose_message_is_lost_is_found() -> None:
 
 
 def test_a_retry_that_release_0_1_broke_off_is_found() -> None:
-    """Else it took back how the job ended, and nothing ever comes of it."""
+    """Else the job loses its end and never gets a new one."""
     failed = Failed(job="j", stage="convert", reason="bad")
     assert lack(SUBMITTED, DOWNLOADED, failed, Retried(job="j", time=1, chunks=())) == Stall("convert", 2)
 

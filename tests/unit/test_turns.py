@@ -41,5 +41,5 @@ def test_nobody_gets_ahead_of_who_has_fewer(room: int, jobs: list[tuple[int, int
 
 
 def test_of_equals_the_older_comes_first() -> None:
-    """Else who came first may wait for all who came later."""
+    """Else the first job may wait for all later ones."""
     assert shares(4, [2, 2, 2], [9, 9, 9]) == [2, 1, 1]

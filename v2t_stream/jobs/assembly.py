@@ -56,7 +56,7 @@ def assemble(job: Job) -> Transcript:
 
 
 def _spoken(chunks: list[ChunkDone]) -> str | None:
-    """The language in which most was said; None if no chunk says one."""
+    """The language of most of the speech; None if no chunk names one."""
     spoken: Counter[str] = Counter()
     for chunk in chunks:
         if chunk.language:
@@ -65,8 +65,8 @@ def _spoken(chunks: list[ChunkDone]) -> str | None:
 
 
 def _timings(job: Job, chunks: list[ChunkDone]) -> dict[str, float]:
-    """The seconds of each stage, and of all from the first fact to the last."""
-    facts = [job.submitted, job.downloaded, job.converted, *chunks]  # and none that may come later, or of another run
+    """The seconds of each stage, and in total from the first fact to the last."""
+    facts = [job.submitted, job.downloaded, job.converted, *chunks]  # no later facts, no other runs
     times = [job.times[fact.subject] for fact in facts if fact and fact.subject in job.times]
     return {
         "download": job.downloaded.seconds if job.downloaded else 0.0,

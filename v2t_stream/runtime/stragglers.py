@@ -45,9 +45,9 @@ def stragglers(nodes: Iterable[NodeInfo], mine: NodeInfo, seconds: float) -> lis
 
 
 def _remaining(node: NodeInfo, elapsed: float, seconds: float) -> float:
-    """Seconds until `node` has done a chunk that it has had in work for `elapsed` seconds."""
+    """Seconds until `node` finishes a chunk that it began `elapsed` seconds ago."""
     theirs = seconds / node.speed - elapsed if node.speed else 0.0
-    # One that should be done by its own speed is stuck; who knows how long yet.
+    # A node that should be done by now, at its own speed, is stuck; nobody knows for how long.
     return theirs if theirs > 0 else elapsed
 
 
