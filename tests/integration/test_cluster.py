@@ -74,7 +74,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
 async def test_servers_of_a_cluster_die(
     running: Running, request: pytest.FixtureRequest, shown: Callable[[str, str], None]
 ) -> None:
-    """Else the broker is the one machine that everything hangs on."""
+    """Else everything depends on one machine, the broker."""
     leading = ALL_STREAMS if request.config.getoption("--chaos") else (JOBS,)
     for stream in leading:
         await pause(running.connection, "aggregate")  # it is struck in the middle, however late this process is
@@ -153,7 +153,7 @@ _ON_ITS_WAY: dict[str, Callable[[Connection, str], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("stream", _ON_ITS_WAY)
 async def test_what_only_the_leader_has_is_not_taken_for_stored(stream: str, tmp_path: Path) -> None:
-    """Else a submission is refused though it came through, and work is lost with the one server that had it."""
+    """Else a stored submission is refused, or work is lost with the only server that had it."""
     async with cluster(tmp_path) as (servers, connection), asyncio.timeout(PATIENCE):
         for name in map(str, itertools.count()):  # a server may hand over just before the two others are frozen
             leading = await leader(connection, stream)
@@ -187,7 +187,7 @@ async def test_reading_begins_though_a_server_has_just_died(tmp_path: Path) -> N
 
 
 async def test_replicas_without_a_cluster_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    """Else a setting that is left over from another broker shows a server's error code."""
+    """Else a setting left over from another broker shows only a server's error code."""
     async with broker(tmp_path) as (_, connection):
         await connection.api(f"STREAM.DELETE.{JOBS}")
         with pytest.raises(

@@ -79,7 +79,7 @@ def test_a_broker_that_is_not_there_is_one_failure_among_what_else_is_found(tmp_
 
 
 async def test_a_broker_at_work_is_found_well(tmp_path: Path) -> None:
-    """Else nobody believes it when it finds something."""
+    """Else nobody believes doctor when it finds something."""
     async with broker(tmp_path / "nats") as (server, connection):
         with node(server.url, tmp_path / "node"):
             for stage in ("intake", "download", "convert", "transcribe", "aggregate"):
@@ -95,7 +95,7 @@ async def test_a_broker_at_work_is_found_well(tmp_path: Path) -> None:
 
 
 async def test_drift_is_shown_and_fixed(tmp_path: Path) -> None:
-    """Else a broker that was changed by hand, or is of an older release, loses messages unseen."""
+    """Else a broker that was changed by hand, or by an older release, loses messages unnoticed."""
     async with broker(tmp_path / "nats") as (server, connection):
         await retype(connection, JOBS, max_age=5 * 86_400 * 10**9)
         await retype(connection, f"{JOBS}.convert", ack_wait=7 * 10**9)
@@ -122,7 +122,7 @@ async def test_drift_is_shown_and_fixed(tmp_path: Path) -> None:
 
 
 async def test_work_that_nobody_may_take_is_told(nats: tuple[Server, Connection]) -> None:
-    """Else a queue that was paused for an evening holds back all jobs for good, and all else is found well."""
+    """Else a queue that was paused for an evening holds back all jobs for good, and doctor reports nothing."""
     _, connection = nats
     assert (await waiting(connection)).status == "ok"
     await connection.publish(Submitted(job="j", title="t", url="http://x"))
@@ -222,7 +222,7 @@ async def test_minio_s_buckets_rules_and_announcements(minio: tuple[Server, S3Se
 
 
 def test_a_clock_that_is_wrong_is_told(minio: tuple[Server, S3Server], tmp_path: Path) -> None:
-    """Else S3 refuses everything, with a message about a signature."""
+    """Else S3 refuses everything with a message about a signature."""
     server, store = minio
     early = doctor(tmp_path, server.url, code=1, **store.environment, **wrong_by(3600, tmp_path / "clock"))
     assert early["clock"]["status"] == "warn"
@@ -232,7 +232,7 @@ def test_a_clock_that_is_wrong_is_told(minio: tuple[Server, S3Server], tmp_path:
 
 
 async def test_minio_that_is_away_is_told(minio: tuple[Server, S3Server], tmp_path: Path) -> None:
-    """Else doctor hangs just where it is needed."""
+    """Else doctor hangs just when it is needed."""
     server, store = minio
     store.kill()
     found = await look(server.url, **store.environment)

@@ -43,7 +43,7 @@ def stage(url: str, home: Path, port: int, *more: str, **environment: str) -> "s
 
 
 async def test_a_stage_without_its_broker_is_not_ready_and_with_it_again_is(tmp_path: Path) -> None:
-    """Else traffic is sent to, or a container restarted in place of, what only waits for its broker."""
+    """Else an orchestrator sends it traffic, or restarts it, while it only waits for its broker."""
     port = free_ports()
     async with broker(tmp_path / "nats") as (server, _):
         with stage(server.url, tmp_path / "home", port, "intake") as process:
@@ -61,7 +61,7 @@ async def test_a_stage_without_its_broker_is_not_ready_and_with_it_again_is(tmp_
 
 
 async def test_a_stage_that_loads_its_model_is_not_ready(tmp_path: Path) -> None:
-    """Else it is said to be at work while the first chunk would wait for minutes."""
+    """Else it counts as ready although the first chunk would wait for minutes."""
     (tmp_path / "slow").mkdir()
     (tmp_path / "slow" / "slow.py").write_text(
         "import time\nfrom pathlib import Path\nclass Slow:\n    def __init__(self, **_):\n"
@@ -86,7 +86,7 @@ async def test_a_stage_that_loads_its_model_is_not_ready(tmp_path: Path) -> None
 
 
 async def test_a_wedged_loop_is_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a stage that hangs for ever counts as well, as the thread that answers still turns."""
+    """Else a hanging stage counts as healthy, because the thread that answers still runs."""
     monkeypatch.setattr(endpoint, "_WEDGED", 1.5)
     port = free_ports()
     async with broker(tmp_path / "nats") as (_, connection):
@@ -108,7 +108,7 @@ def _ask_after(seconds: float, url: str) -> tuple[int, str]:
 
 
 async def test_a_broker_that_stays_away_makes_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else nobody is told that a node does nothing any more."""
+    """Else nobody learns that a node does nothing any more."""
     monkeypatch.setattr(endpoint, "_LOST", 1.0)
     port = free_ports()
     server = Server(tmp_path / "nats")

@@ -69,7 +69,7 @@ async def test_another_authority_is_not_trusted(broker: Secured, tmp_path: Path)
 
 
 async def test_a_certificate_out_of_date_or_for_others_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else two years after it was set up the fleet stands still and says that nobody answers."""
+    """Else the fleet stops two years after its set-up and only says that nobody answers."""
     with secured(tmp_path / "secrets") as own:
         credentials.renew(own.folder, ["other.example"])
         own.reload()
@@ -107,7 +107,7 @@ async def test_no_password_is_sent_where_tls_was_taken_away(environment: dict[st
 
 
 async def test_a_wrong_password_is_told_without_it(broker: Secured) -> None:
-    """Else it looks like a dead server, or stands in a log."""
+    """Else it looks like a dead server, or the password shows in a log."""
     environment = broker.environment("viewer")
     environment["NATS_URL"] = f"tls://viewer:hush-hush@localhost:{broker.port}"
     said = await refused(environment)
@@ -120,7 +120,7 @@ async def test_a_wrong_password_is_told_without_it(broker: Secured) -> None:
 
 @pytest.mark.parametrize("name", ["NATS_CA", "NATS_CERT", "NATS_KEY", "NATS_NKEY", "NATS_CREDS"])
 async def test_a_file_that_is_missing_or_none_is_told_with_its_variable(name: str, tmp_path: Path) -> None:
-    """Else the user sees "no such file" and not which, or the error of a library."""
+    """Else the user sees "no such file" without its name, or a library's error."""
     environment = {"NATS_URL": "tls://127.0.0.1:1", name: str(tmp_path / "missing")}
     if name in ("NATS_CERT", "NATS_KEY"):
         other = {"NATS_CERT": "NATS_KEY", "NATS_KEY": "NATS_CERT"}[name]
@@ -154,7 +154,7 @@ async def works(environment: dict[str, str]) -> None:
 
 
 async def test_a_server_may_ask_for_our_certificate(broker: Secured, tmp_path: Path) -> None:
-    """Else machines cannot be let in by their certificates alone."""
+    """Else machines cannot log in with only their certificates."""
     folder = broker.folder
     _client_certificate(folder, tmp_path)
     tls = f"cert_file: {folder}/server.pem, key_file: {folder}/server-key.pem, ca_file: {folder}/ca.pem, verify: true"
@@ -204,7 +204,7 @@ async def test_an_nkey_lets_us_in(tmp_path: Path) -> None:
 
 
 async def test_credentials_let_us_in(tmp_path: Path) -> None:
-    """Else a fleet on a server whose users have JWTs, as those of NATS' own cloud, cannot be used."""
+    """Else a server whose users have JWTs, such as NATS' own cloud, cannot be used."""
     operator, account, system, user = (_keys(getattr(nkeys, f"PREFIX_BYTE_{kind}")) for kind in _KINDS)
     unlimited = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1)
     storage = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), -1)

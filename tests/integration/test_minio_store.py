@@ -54,7 +54,7 @@ async def test_media_expires_after_whole_days_and_transcripts_stay(store: MinioS
 
 @pytest.mark.parametrize("size", [10, 20_000_000])
 async def test_damage_is_noticed(server: S3Server, store: MinioStore, tmp_path: Path, size: int) -> None:
-    """Else a broken file is transcribed as if nothing were."""
+    """Else a broken file is transcribed as if it were intact."""
     client = server.client()
     await store.put("media/j/a", os.urandom(size))
     metadata = client.stat_object(bucket_name="v2t-media", object_name="j/a").metadata
@@ -106,7 +106,7 @@ async def test_what_others_put_there_is_read(server: S3Server, store: MinioStore
 async def test_a_reader_gets_the_object_that_replaces_the_one_it_reads(
     store: MinioStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the first half of one file and the second of another make a third."""
+    """Else a reader gets half of one file and half of another."""
     new = os.urandom(9_000_000)
     await store.put("media/j/a", os.urandom(9_000_000))
     receive = minio_transfer._receive
@@ -148,7 +148,7 @@ async def test_no_other_version_is_read_than_the_one_asked_for(
 async def test_a_version_that_is_kept_is_read_after_it_was_replaced(
     server: S3Server, store: MinioStore, tmp_path: Path
 ) -> None:
-    """Else a bucket that keeps versions keeps them in vain."""
+    """Else keeping versions in a bucket is useless."""
     client = server.client()
     client.make_bucket(bucket_name="versions")
     client.set_bucket_versioning(bucket_name="versions", config=VersioningConfig(ENABLED))
@@ -169,7 +169,7 @@ async def test_a_version_that_is_kept_is_read_after_it_was_replaced(
 
 
 async def test_of_many_who_claim_a_name_one_has_it(store: MinioStore) -> None:
-    """Else two uploads of one stem each take the other's transcript for their own to replace."""
+    """Else two uploads with one stem replace each other's transcripts."""
     claims = await asyncio.gather(*(store.put_new("transcripts/t.json", str(n).encode()) for n in range(12)))
     assert sum(claims) == 1
     assert await store.get("transcripts/t.json") == str(claims.index(True)).encode()
@@ -190,7 +190,7 @@ async def test_a_name_that_no_object_can_have_is_refused_at_once(store: MinioSto
 
 @pytest.mark.parametrize("length", [256, 1025])
 async def test_a_name_that_is_too_long_is_known_by_a_look(store: MinioStore, length: int) -> None:
-    """Else an upload of such a name is taken for one that the server refuses for a while."""
+    """Else an upload with such a name looks like one that the server refuses only for a while."""
     await store.put("transcripts/long/a", b"the folder is there")
     with pytest.raises(InvalidKey):
         await store.look(f"transcripts/long/{'n' * length}")
@@ -248,7 +248,7 @@ async def test_nobody_at_the_endpoint(tmp_path: Path) -> None:
 
 
 async def test_many_calls_lose_patience_together() -> None:
-    """Else in an outage each upload waits for all those before it, until its stage gives it up as too slow."""
+    """Else in an outage each upload waits for all earlier ones, until its stage gives it up as too slow."""
     environment = {"MINIO_ENDPOINT": f"127.0.0.1:{free_ports()}", "MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "b"}
     store = MinioStore(Settings.from_environment(environment), timeout=1)
     for _ in range(2):  # also when it was away before
@@ -269,14 +269,14 @@ async def test_a_missing_bucket_is_named(server: S3Server) -> None:
 async def test_a_clock_that_is_wrong_is_named(
     server: S3Server, store: MinioStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a machine whose clock stands still fails with a riddle."""
+    """Else a machine whose clock has stopped fails with a confusing error."""
     monkeypatch.setattr(minio.api.time, "utcnow", lambda: datetime.now(UTC) + timedelta(hours=1))
     with pytest.raises(StoreError, match=r"clock and that of MinIO at .* more than 15 minutes apart"):
         await store.put("media/j/a", b"x")
 
 
 async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
-    """Else a full disk is a riddle, or harms what was stored before."""
+    """Else a full disk gives a confusing error, or damages what was stored before."""
     with small_disk(tmp_path / "small", "64m") as disk:
         server = s3_server(disk)
         server.start()
@@ -294,7 +294,7 @@ async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
 
 
 async def test_a_process_with_another_store_is_told(server: S3Server, tmp_path: Path) -> None:
-    """Else it looks for media where there are none, and stores transcripts where nobody looks."""
+    """Else it looks for media in the wrong place and stores transcripts where nobody looks."""
     async with broker(tmp_path / "nats") as (_, connection):
         for operation in (check_store, set_up):
             with pytest.raises(SettingsError, match=r"keep their files in NATS, but .* say MinIO \(v2t-\*\)"):

@@ -126,7 +126,7 @@ def test_a_node_without_internet_gets_its_model_from_the_fleet(
 
 
 async def test_a_chunk_whose_model_cannot_be_had_waits_and_says_so(tmp_path: Path) -> None:
-    """Else a job hangs, and nobody learns what it waits for."""
+    """Else a job hangs and nobody learns what it waits for."""
     async with broker(tmp_path / "nats") as (server, _):
         machine = Machine(tmp_path / "home", {"NATS_URL": server.url, **no_hub(tmp_path), "V2T_MODEL": "tiny"})
         with node(server.url, tmp_path / "home", **no_hub(tmp_path), V2T_MODEL="tiny") as stages:
@@ -140,7 +140,7 @@ async def test_a_chunk_whose_model_cannot_be_had_waits_and_says_so(tmp_path: Pat
 
 
 async def test_a_job_tells_that_its_model_is_on_its_way_and_survives_a_broken_line(tmp_path: Path, web: Hub) -> None:
-    """Else the first job with a large model looks as if it hung; or a router's hiccup costs the download."""
+    """Else the first job with a large model seems to hang, or a router's hiccup loses the download."""
     web.stop_after = 5_000_000
     async with broker(tmp_path / "nats") as (server, _):
         environment = {**web.environment(tmp_path), "V2T_MODEL": "tiny", "V2T_NODE": "m4"}
@@ -190,7 +190,7 @@ def test_a_pull_that_is_killed_goes_on_where_it_was(tmp_path: Path, web: Hub) ->
 
 
 def test_an_interrupted_pull_ends_at_once(tmp_path: Path, web: Hub) -> None:
-    """Else Ctrl-C on a line that stands still does nothing for a minute."""
+    """Else Ctrl-C during a stalled download does nothing for a minute."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     web.stop_after = 5_000_000
     with machine.start("models", "pull", "tiny") as process:
@@ -202,7 +202,7 @@ def test_an_interrupted_pull_ends_at_once(tmp_path: Path, web: Hub) -> None:
 
 
 def test_two_that_need_it_at_once_fetch_it_once(tmp_path: Path, web: Hub) -> None:
-    """Else each process of a machine fetches gigabytes, and they write into one another's files."""
+    """Else each process of a machine fetches gigabytes, and they overwrite each other's files."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     running = [machine.start("models", "pull", "tiny") for _ in range(3)]
     for process in running:
@@ -214,7 +214,7 @@ def test_two_that_need_it_at_once_fetch_it_once(tmp_path: Path, web: Hub) -> Non
 
 
 def test_what_arrives_damaged_is_fetched_once_more(tmp_path: Path, web: Hub) -> None:
-    """Else a wrong bit on the way is wrong words for ever."""
+    """Else one wrong bit in transfer gives wrong words for ever."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     web.damaged = 1
     machine.run("models", "pull", "tiny")
@@ -279,7 +279,7 @@ class Breaking:
 
 
 async def test_what_a_killed_share_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the broker's disk keeps gigabytes that no model names: workers, who keep house, may remove no models."""
+    """Else the broker's disk keeps gigabytes that no model names, because workers may not remove models."""
     async with fleet(tmp_path / "nats") as (store, _):
         assert isinstance(store, JetStreamStore)
         await store._buckets["models"]._client.jetstream().publish("$O.v2t_models.C.orphan", b"half of a model")
@@ -295,7 +295,7 @@ async def test_what_a_killed_share_left_is_removed_by_the_next(tmp_path: Path, m
 
 
 async def test_a_fetch_from_the_fleet_goes_on_with_the_next_part(tmp_path: Path) -> None:
-    """Else a node whose chunk is cancelled, or that is restarted, begins again with gigabytes."""
+    """Else a node that restarts, or whose chunk is cancelled, fetches gigabytes again."""
     async with fleet(tmp_path / "nats") as (store, _):
         files = tuple(ModelFile(path.name, *size_and_hash(path)) for path in sorted(DEMO.iterdir()))
         manifest = Manifest(engine="faster-whisper", name="tiny", files=files, source="here")
@@ -324,7 +324,7 @@ def size_and_hash(path: Path) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", ["../../../stolen", "/etc/stolen", ".hidden", "a/b", ""])
 async def test_a_manifest_cannot_write_outside_its_folder(tmp_path: Path, name: str) -> None:
-    """Else whoever may share a model may write any file of every machine."""
+    """Else anyone who may share a model can write any file on every machine."""
     async with fleet(tmp_path / "nats") as (store, environment):
         rogue = Manifest(engine="faster-whisper", name="tiny", files=(ModelFile(name, 5, "0" * 64),), source="")
         await store.put("models/faster-whisper/tiny/manifest.json", msgspec.json.encode(rogue))
@@ -335,7 +335,7 @@ async def test_a_manifest_cannot_write_outside_its_folder(tmp_path: Path, name: 
 
 
 def test_a_name_that_leads_elsewhere_is_no_name(tmp_path: Path, web: Hub) -> None:
-    """Else a slip of the hand removes what was never a model."""
+    """Else a typo removes something that was never a model."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     for command in ("pull", "rm", "share"):
         assert "'../../x' is no model of faster-whisper" in machine.run("models", command, "../../x", code=1)
@@ -343,7 +343,7 @@ def test_a_name_that_leads_elsewhere_is_no_name(tmp_path: Path, web: Hub) -> Non
 
 
 def test_the_least_recently_used_gives_way(tmp_path: Path, web: Hub) -> None:
-    """Else the disk fills; or what is used every day is fetched every day."""
+    """Else the disk fills, or a model that is used every day is fetched every day."""
     both = web.size("Systran/faster-whisper-tiny") * 2
     machine = Machine(tmp_path / "home", {**web.environment(tmp_path), "V2T_MODELS_BYTES": str(both + 200_000)})
     machine.run("models", "pull", "tiny")
@@ -387,7 +387,7 @@ async def test_what_the_hubs_own_cache_holds_is_used_where_it_lies(tmp_path: Pat
 
 
 async def test_another_version_takes_the_place_of_what_was_shared(tmp_path: Path) -> None:
-    """Else the store keeps every version there ever was, or a machine gets a mixture."""
+    """Else the store keeps every version, or a machine gets a mixture."""
     async with fleet(tmp_path / "nats") as (store, _):
         folder = tmp_path / "model"
         folder.mkdir()
@@ -422,7 +422,7 @@ async def test_without_a_fleet_the_sentence_speaks_of_none(tmp_path: Path) -> No
 
 
 def test_a_part_that_is_too_long_is_begun_again(tmp_path: Path, web: Hub) -> None:
-    """Else what a crash of the disk left behind keeps the model away for ever."""
+    """Else leftovers of a crash block the model for ever."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     web.stop_after = 5_000_000
     with machine.start("models", "pull", "tiny") as process:

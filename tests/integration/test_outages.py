@@ -159,7 +159,7 @@ async def test_media_that_is_gone_fails_the_job(house: House, shown: Shown) -> N
 async def test_the_store_is_away_for_a_while(
     how: str, house: House, request: pytest.FixtureRequest, shown: Shown
 ) -> None:
-    """Else an outage of the store, in the middle of what is written and read, costs a job or is never noticed.
+    """Else an outage of the store during reads and writes costs a job, or nobody notices it.
 
     The embedded store is the broker's: where it is away, so is all else. `--chaos` makes it a minute.
     """
@@ -205,7 +205,7 @@ def fill(folder: Path) -> Path:
 
 
 async def test_the_disk_of_the_broker_is_full_in_the_middle_of_a_job(tmp_path: Path, shown: Shown) -> None:
-    """Else a full disk costs what was accepted, even when there is room again."""
+    """Else a full disk loses accepted work, even when there is room again."""
     with small_disk(tmp_path / "nats", "128m") as disk:
         async with broker(disk) as (server, connection):
             await hasten(connection)
@@ -234,7 +234,7 @@ async def test_the_disk_of_the_broker_is_full_in_the_middle_of_a_job(tmp_path: P
 
 
 async def test_a_full_scratch_disk_that_is_freed_costs_nothing(house: House, shown: Shown) -> None:
-    """Else a machine that was full for a minute has to be looked after, or has failed all its jobs."""
+    """Else a machine that was full for a minute needs repair, or fails all its jobs."""
     connection = house.connection
     with (
         small_disk(house.folder / "small", "128k") as small,

@@ -72,13 +72,13 @@ async def test_a_paused_queue_holds_its_work_and_loses_none(connection: Connecti
 
 
 async def test_an_unknown_queue_is_named_with_those_there_are(connection: Connection) -> None:
-    """Else a typing error pauses nothing and says nothing."""
+    """Else a typo pauses nothing and says nothing."""
     with pytest.raises(V2TError, match=r"there is no queue 'transcribe-gpu': there are intake, .*transcribe-cuda"):
         await pause(connection, "transcribe-gpu")
 
 
 async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection, tmp_path: Path) -> None:
-    """Else what one bad engine could not do is missing for good, or the letter of it stays for ever."""
+    """Else a chunk that one bad engine could not do stays missing, or its dead letter stays for ever."""
     good = await ended(connection, await start(connection))
     lengths = {n: float(next(iter(chunk.segments)).text.split()[0]) for n, chunk in good.chunks.items()}
     n = max(lengths, key=lambda n: lengths[n])
@@ -116,7 +116,7 @@ async def test_a_submission_is_submitted_again(connection: Connection, tmp_path:
 
 
 async def test_a_forgotten_job_is_said(connection: Connection, tmp_path: Path) -> None:
-    """Else the letter of a job whose facts have expired seems to be tried again, and nothing happens."""
+    """Else redriving the letter of an expired job seems to work, and nothing happens."""
     await connection.submit(SUBMIT_SUBJECT, b"gopher://nobody", "once")
     (letter,) = await letters(connection, 1)
     stray = letter._replace(

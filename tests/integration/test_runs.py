@@ -156,7 +156,7 @@ async def drained(connection: Connection) -> None:
 
 @pytest.mark.parametrize("again", [{"model": NEW}, {"chunk": 1, "model": NEW}])
 async def test_who_slept_while_cutting_spoils_no_retry(connection: Connection, again: dict[str, Any]) -> None:
-    """Else its end of the old run is taken for the new one's and the job hangs, or old chunks are mixed into it."""
+    """Else the old run's end counts for the new one and the job hangs, or old chunks are mixed into it."""
     await pause(connection, "convert")
     job = await until(connection, await start(connection), lambda job: job.downloaded is not None)
     assert job.downloaded
@@ -178,7 +178,7 @@ async def test_who_slept_while_cutting_spoils_no_retry(connection: Connection, a
 
 
 async def test_who_slept_while_storing_spoils_no_transcript(connection: Connection) -> None:
-    """Else the files of a job that was retried are overwritten with old words, format by format, for good."""
+    """Else the files of a retried job are overwritten with old words for good."""
     await pause(connection, "aggregate")
     job = await until(connection, await start(connection, "20s-1.flac"), lambda job: job.is_whole)
     assert job.converted
@@ -204,7 +204,7 @@ async def test_who_slept_while_storing_spoils_no_transcript(connection: Connecti
 
 
 async def test_of_two_retries_at_the_same_moment_one_stands(connection: Connection) -> None:
-    """Else one of them is lost without a word, or both are mixed."""
+    """Else one of them is lost silently, or both are mixed."""
     job = await ended(connection, await start(connection, "20s-1.flac"))
     results = await asyncio.gather(
         *(operations.retry(connection, job, model=model) for model in (NEW, OTHER)), return_exceptions=True
@@ -237,7 +237,7 @@ async def test_a_retry_while_chunks_are_still_cut_takes_over(connection: Connect
 async def test_what_is_in_hand_stops_when_a_retry_begins(
     connection: Connection, machines: Simulated, tmp_path: Path
 ) -> None:
-    """Else the machines go on for minutes with what nobody wants any more, and the retry waits for them."""
+    """Else the machines spend minutes on work that nobody wants any more, and the retry waits for them."""
     machines.machine.kill("transcribe")
     try:
         async with asyncio.timeout(PATIENCE):
@@ -265,7 +265,7 @@ async def test_the_language_stays_with_the_chunks_that_are_kept(connection: Conn
 
 
 async def test_states_are_counted_as_they_are_shown(connection: Connection) -> None:
-    """Else the metrics say that a job is completed which is being done again."""
+    """Else the metrics count a job as completed that is being redone."""
     job = await ended(connection, await start(connection, "5s.flac"))
     await pause(connection, "convert")
     try:
@@ -280,7 +280,7 @@ async def test_states_are_counted_as_they_are_shown(connection: Connection) -> N
 
 
 async def test_no_retry_where_old_nodes_would_lose_it(connection: Connection) -> None:
-    """Else a node of the release before takes a chunk of the new run for one that is done, and the job hangs."""
+    """Else an older node believes that a chunk of the new run is done, and the job hangs."""
     job = await ended(connection, await start(connection, "5s.flac"))
     old = NodeInfo(node="attic", stage="transcribe", pid=1, version="0.1.0", state="ready")
     await connection.client.request(old.key, encode(old), timeout=PATIENCE)
@@ -290,7 +290,7 @@ async def test_no_retry_where_old_nodes_would_lose_it(connection: Connection) ->
 
 
 async def test_a_retry_that_release_0_1_has_begun_is_done(connection: Connection) -> None:
-    """Else a job that was retried just before the upgrade, or from a machine that has not had it, hangs for ever."""
+    """Else a job that an older release retried, during or before the upgrade, hangs for ever."""
     job = await ended(connection, await start(connection, "20s-1.flac"))
     assert job.downloaded
     await publish(connection, Retried(job=job.id, time=1, chunks=tuple(job.chunks)))
@@ -355,7 +355,7 @@ async def completed(connection: Connection, store: JetStreamStore, text: str, ru
 async def test_what_is_left_of_older_runs_is_swept_unless_something_points_to_it(
     nats: tuple[Server, Connection], points: str
 ) -> None:
-    """Else each retry whose machine died at its end leaves files for good, or another job loses its transcript."""
+    """Else each retry whose machine died near the end leaves files for good, or another job loses its transcript."""
     _, connection = nats
     store = JetStreamStore(connection)
     await publish(connection, Submitted(job="job", title="t", url="http://x"), MEDIA)
@@ -377,7 +377,7 @@ async def test_what_is_left_of_older_runs_is_swept_unless_something_points_to_it
 
 @pytest.mark.parametrize("then", ["retried", "cancelled"])
 async def test_a_transcript_that_was_only_begun_is_swept(nats: tuple[Server, Connection], then: str) -> None:
-    """Else half a transcript, of a job that was given up for another model or for good, stays for good."""
+    """Else half a transcript of a job that was given up, or retried with another model, stays for good."""
     _, connection = nats
     store = JetStreamStore(connection)
     await publish(connection, Submitted(job="job", title="t", url="http://x"), MEDIA, result("old"), converted())

@@ -90,7 +90,7 @@ async def through(connection: Connection, url: str) -> Job:
 async def test_a_link_with_a_password_is_fetched_and_shown_without(
     there: Simulated, connection: Connection, site: Web
 ) -> None:
-    """Else a file behind a password cannot be had, or everybody who may look on can have it."""
+    """Else a file behind a password cannot be fetched, or every viewer can fetch it."""
     job = await through(connection, with_login(site, "private/5s.flac"))
     assert (job.state, job.source) == ("completed", f"{site.url}/private/5s.flac"), job.reason
     assert job.submitted
@@ -99,7 +99,7 @@ async def test_a_link_with_a_password_is_fetched_and_shown_without(
 
 
 async def test_a_refused_password_is_shown_nowhere(there: Simulated, connection: Connection, site: Web) -> None:
-    """Else the dead letter of a link tells what the status leaves out."""
+    """Else the dead letter of a link reveals what the status hides."""
     job = await through(connection, with_login(site, "private/5s.flac", "hush/wrong"))
     assert (job.state, "401" in job.reason) == ("failed", True), job.reason
     job = await through(connection, f"{site.url}/status/404?v=1&access_token=hush")
@@ -145,7 +145,7 @@ async def test_entries_of_a_list_that_differ_in_their_tokens_are_each_done(
 
 
 async def test_the_secret_of_a_cancelled_job_goes_with_it(there: Simulated, connection: Connection, site: Web) -> None:
-    """Else a password lies there for days though nobody needs it."""
+    """Else a password is kept for days although nobody needs it."""
     store = JetStreamStore(connection)
     job, _ = await submit(connection, SubmitRequest(url=with_login(site, "stalls/5s.flac")))
     async with asyncio.timeout(PATIENCE):

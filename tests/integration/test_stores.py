@@ -168,7 +168,7 @@ async def test_putting_again_replaces_the_object(store: ObjectStore) -> None:
 
 
 async def test_what_is_missing(store: ObjectStore, folder: Path) -> None:
-    """Else a stage takes what is gone for what is broken, or leaves half a file."""
+    """Else a stage mistakes a missing object for a broken one, or leaves half a file."""
     assert await store.size("media/j/none") is None
     await store.delete("media/j/none")
     assert await store.delete_prefix("media/none/") == 0
@@ -195,7 +195,7 @@ async def test_delete_prefix_takes_all_of_one_job_and_nothing_else(store: Object
 
 
 async def test_keys_are_listed_by_how_they_begin(store: ObjectStore) -> None:
-    """Else nobody knows which models are shared, or what is left of an old one stays for ever."""
+    """Else nobody knows which models are shared, or leftovers of an old one stay for ever."""
     names = ["models/whisper-cpp/tiny/manifest.json", "models/whisper-cpp/tiny/ab/0", "models/whisper-cpp/tiny.en/x"]
     for name in names:
         await store.put(name, b"x")
@@ -234,7 +234,7 @@ async def test_memory_is_bounded(store: ObjectStore, folder: Path) -> None:
 
 
 async def test_a_server_killed_during_a_put_keeps_the_old_object(fragile: Backend, folder: Path) -> None:
-    """Else half a file is taken for a whole one."""
+    """Else half a file counts as a whole one."""
     store = fragile.store(10)
     await store.create(media_max_age=DAY)
     await store.put("media/j/source.mp4", b"old")
@@ -261,7 +261,7 @@ async def test_a_server_killed_during_a_put_keeps_the_old_object(fragile: Backen
 
 
 async def test_a_server_that_hangs_is_waited_for_in_bounded_time(fragile: Backend, folder: Path) -> None:
-    """Else a stage stands still with it for ever."""
+    """Else a stage hangs with it for ever."""
     store = fragile.store(10)
     await store.create(media_max_age=DAY)
     await store.put("media/j/a", b"here")
@@ -283,7 +283,7 @@ async def test_a_server_that_hangs_is_waited_for_in_bounded_time(fragile: Backen
 
 
 async def test_a_cancelled_put_leaves_nothing(store: ObjectStore, folder: Path) -> None:
-    """Else what a cancelled job sent turns up later, and stays."""
+    """Else data of a cancelled job turns up later and stays."""
     source = folder / "source"
     with source.open("wb") as file:
         file.truncate(200_000_000)
@@ -304,5 +304,5 @@ async def test_of_many_writers_of_one_key_one_stands(store: ObjectStore) -> None
 
 
 async def test_many_set_it_up_at_once(backend: Backend) -> None:
-    """Else creating the buckets twice, as two nodes that start do, is an error."""
+    """Else two nodes that start together fail, because both create the buckets."""
     await asyncio.gather(*(backend.store(10).create(media_max_age=DAY) for _ in range(4)))

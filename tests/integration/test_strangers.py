@@ -193,7 +193,7 @@ def published(of: Role) -> Iterator[str]:
 
 
 def test_the_list_of_what_the_server_answers_is_whole() -> None:
-    """Else the tests below try nothing, as the server's program is written otherwise."""
+    """Else the tests below check nothing, because the server's executable has a different form."""
     for known in ("STREAM.PURGE.*", "STREAM.MSG.DELETE.*", "CONSUMER.CREATE.*", "CONSUMER.RESET.%s.%s", "STREAM.LIST"):
         assert f"$JS.API.{known}" in server_api.subjects()
     assert "$SYS.REQ.SERVER.PING" in server_api.subjects()
@@ -283,7 +283,7 @@ async def test_a_guest_who_floods_the_broker_is_the_only_one_who_waits(
 
 
 async def test_guests_take_a_part_of_the_servers_connections_and_are_told_so(broker: Secured) -> None:
-    """Else a viewer who connects again and again shuts out the workers; or is told that nobody answers there."""
+    """Else a viewer who keeps connecting locks out the workers, or reads that no server answers."""
     limit = role("viewer").connections
     assert 0 < limit < 65_536 / 8  # of what a server takes by default
     async with contextlib.AsyncExitStack() as stack:
@@ -349,7 +349,7 @@ async def test_what_is_written_behind_an_upload_counts_for_nothing(
 async def test_a_forged_record_of_an_upload_leads_nowhere(
     forged: dict[str, Any], broker: Secured, operator: Connection, secret: Secret
 ) -> None:
-    """Else whoever cancels a stranger's job empties the bucket of all, by the stranger's own wildcard."""
+    """Else cancelling a stranger's job empties everyone's bucket, through a wildcard in the stranger's record."""
     key = f"media/uploads/{secrets.token_hex(12)}/source.flac"
     record = {"name": key, "nuid": "mine", "size": 1, "chunks": 1, "digest": digest_of(sha256(b"")), **forged}
     async with await broker.connect("submitter") as stranger:
@@ -381,7 +381,7 @@ async def test_a_submission_is_not_swallowed_by_one_who_guesses_it(broker: Secur
 async def test_what_a_submitter_could_not_send_leaves_no_warning(
     broker: Secured, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else one whose file could not be read is told of permissions on top."""
+    """Else a submitter whose file cannot be read also gets a warning about permissions."""
 
     class Broken:
         def read(self, _: int) -> bytes:
@@ -405,7 +405,7 @@ async def test_what_a_submitter_could_not_send_leaves_no_warning(
 async def test_what_is_refused_after_somebody_gave_up_leaves_no_warning(
     broker: Secured, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else of several requests that are refused at once one is told, and the others trouble the log."""
+    """Else only one of several refused requests is reported, and the others fill the log."""
     refused: asyncio.Queue[Exception] = asyncio.Queue()
     async with await broker.connect("viewer") as connection:
         hear = connection.client._error_cb

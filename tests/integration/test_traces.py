@@ -112,7 +112,7 @@ async def test_every_stage_is_a_span_of_one_trace(tmp_path: Path, receiver: Rece
 
 
 async def test_a_failure_is_seen_in_its_span(tmp_path: Path, receiver: Receiver) -> None:
-    """Else the trace of a job that failed looks as good as any."""
+    """Else the trace of a failed job looks like any other."""
     async with broker(tmp_path / "nats") as (server, connection):
         with node(
             server.url,
@@ -132,7 +132,7 @@ async def test_a_failure_is_seen_in_its_span(tmp_path: Path, receiver: Receiver)
 
 
 async def test_a_receiver_that_is_away_keeps_nobody_from_working(tmp_path: Path) -> None:
-    """Else a monitoring server that is down takes the pipeline with it."""
+    """Else the pipeline stops when a monitoring server is down."""
     async with broker(tmp_path / "nats") as (server, connection):
         with node(server.url, tmp_path / "home", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1") as machine:
             media = await upload(connection, DATA / "5s.flac")
@@ -142,7 +142,7 @@ async def test_a_receiver_that_is_away_keeps_nobody_from_working(tmp_path: Path)
 
 
 async def test_a_job_is_one_trace_without_opentelemetry_too(tmp_path: Path) -> None:
-    """Else logs and traces of others cannot be put together with it."""
+    """Else others cannot connect their logs and traces with it."""
     async with broker(tmp_path / "nats") as (server, connection):
         with node(server.url, tmp_path / "home"):
             media = await upload(connection, DATA / "20s-1.flac")

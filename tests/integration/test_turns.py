@@ -109,7 +109,7 @@ async def connection(nats: tuple[Server, Connection]) -> Connection:
 async def test_a_short_job_behind_a_long_one_waits_for_a_few_chunks_of_it(
     connection: Connection, tmp_path: Path
 ) -> None:
-    """Else a voice message waits for hours behind the recording of a conference, or is not even cut."""
+    """Else a voice message waits for hours behind a conference recording, or is not even cut."""
     async with working(connection, converting(), tmp_path):
         await put(connection, "long", LONG)
         await waits_to_be_sent(connection, "long")
@@ -121,7 +121,7 @@ async def test_a_short_job_behind_a_long_one_waits_for_a_few_chunks_of_it(
 
 
 async def test_a_job_that_waits_for_its_turn_is_not_taken_for_lost(connection: Connection, tmp_path: Path) -> None:
-    """Else a long job is cut anew every few minutes for as long as others go first."""
+    """Else a long job is cut again every few minutes while others go first."""
     presence, stop = Presence("here", "convert"), asyncio.Event()
     settings = Settings(data_dir=str(tmp_path), node="here")
     resources = Resources(settings, connection, JetStreamStore(connection), presence)
@@ -140,7 +140,7 @@ async def test_a_job_that_waits_for_its_turn_is_not_taken_for_lost(connection: C
 
 
 async def test_the_queue_is_as_long_as_the_fleet_needs_it(connection: Connection, tmp_path: Path) -> None:
-    """Else a large fleet stands idle while chunks wait, or a short job waits for all that a long one has put there."""
+    """Else a large fleet is idle while chunks wait, or a short job waits for all chunks of a long one."""
     slots = 40
     order = []
     async with transcriber(connection, slots) as puller, working(connection, converting(), tmp_path):
@@ -155,7 +155,7 @@ async def test_the_queue_is_as_long_as_the_fleet_needs_it(connection: Connection
 
 
 async def test_long_jobs_share(connection: Connection, tmp_path: Path) -> None:
-    """Else of two long recordings the second stands still until the first is done."""
+    """Else the second of two long recordings makes no progress until the first is done."""
     served: list[str] = []
     async with transcriber(connection, 8) as puller, working(connection, converting(), tmp_path):
         for job in ("one", "two"):
@@ -219,7 +219,7 @@ async def test_a_conversion_that_waits_stays_where_it_is(
 
 
 async def test_what_waits_is_sent_when_its_process_stops(connection: Connection, tmp_path: Path) -> None:
-    """Else every update of a machine costs the conversion of all that it holds, and twenty seconds."""
+    """Else every update of a machine takes twenty seconds more and repeats its conversions."""
     async with working(connection, converting(), tmp_path):
         await put(connection, "long", LONG)
         await waits_to_be_sent(connection, "long")
@@ -231,7 +231,7 @@ async def test_what_waits_is_sent_when_its_process_stops(connection: Connection,
 async def test_what_a_process_held_when_it_died_is_cut_again(
     nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
 ) -> None:
-    """Else a long job whose conversion was killed while it waited has its beginning only."""
+    """Else a long job whose conversion was killed while it waited has only its beginning."""
     async with await connect(nats[0].url, name="dying") as other:
         resources = Resources(Settings(), other, JetStreamStore(other), Presence("test", "test"))
         stop = asyncio.Event()
@@ -254,7 +254,7 @@ async def test_what_a_process_held_when_it_died_is_cut_again(
 async def test_who_holds_too_much_lets_the_shortest_go(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a machine is full of jobs for an accelerator that nobody has, and takes nothing else any more."""
+    """Else jobs for a missing accelerator fill a machine, and it takes nothing else."""
     monkeypatch.setattr(turns, "_HELD", 1)
     async with working(connection, converting(), tmp_path):
         await put(connection, "longer", LONG)
@@ -265,7 +265,7 @@ async def test_who_holds_too_much_lets_the_shortest_go(
 
 
 async def test_jobs_for_a_card_that_nobody_has_stop_no_others(connection: Connection, tmp_path: Path) -> None:
-    """Else a card that is switched off stops the whole fleet, as soon as a few recordings for it wait."""
+    """Else a few recordings that wait for a switched-off card stop the whole fleet."""
     async with transcriber(connection, 2) as puller, working(connection, converting(), tmp_path):
         for n in range(6):
             await put(connection, f"card{n}", LONG, CUDA)
@@ -323,7 +323,7 @@ async def silence(connection: Connection, folder: Path, name: str, minutes: int)
 async def test_short_files_overtake_a_long_one(
     nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
 ) -> None:
-    """Else it is fair in every part and not as a whole: decoding, cutting, queue and engine."""
+    """Else each part is fair (decoding, cutting, queue, engine), but the whole is not."""
 
     def is_begun(job: Job) -> bool:
         return len(job.chunks) > 4

@@ -61,7 +61,7 @@ def lose(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 
 
 async def test_what_a_retry_removed_is_not_brought_back(connection: Connection, lose: Callable[..., None]) -> None:
-    """Else a machine that stood still for a moment puts the gap back that a retry has just removed."""
+    """Else a machine that paused for a moment puts back the gap that a retry has just removed."""
 
     async def removed() -> None:
         await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": GAP.subject})
@@ -85,7 +85,7 @@ async def test_a_submission_that_is_sent_again_is_no_second_one(
 async def test_a_cluster_without_a_leader_is_asked_again(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else what is asked during an election fails at once, though the leader is there a moment later.
+    """Else a request during an election fails at once, although a leader is there a moment later.
 
     The refusal is a double: a real cluster gives it for seconds, and not when it is told to.
     """
@@ -119,7 +119,7 @@ async def test_a_cluster_without_a_leader_is_asked_again(
 
 
 async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection: Connection) -> None:
-    """Else the retry's chunk counts as waiting already, the ack of the old one removes it, and the job never ends."""
+    """Else the retry's chunk counts as already waiting, the ack of the old one removes it, and the job never ends."""
     for fact in (
         Submitted(job="job", title="Talk", media="media/a"),
         Downloaded(job="job", title="Talk", source="a", media="media/a", size=9, seconds=1),
@@ -158,7 +158,7 @@ async def test_a_retry_asks_for_the_same_options(connection: Connection, again: 
 
 
 async def test_who_was_not_answered_is_not_asked_twice(nats: tuple[Server, Connection]) -> None:
-    """Else after a hiccup of the broker a node is given more than it can work on, which then lies until it is late."""
+    """Else after a hiccup of the broker a node gets more than it can work on, and the rest waits there too long."""
     server, connection = nats
     async with Puller(connection.client, CHUNKS, ANY.durable, group=ANY.group) as puller:
         with server.frozen():
@@ -179,7 +179,7 @@ async def test_who_was_not_answered_is_not_asked_twice(nats: tuple[Server, Conne
 async def test_who_is_stopped_while_leaving_what_was_not_answered_ends(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a stage that is stopped just as its machine wakes up goes on for ever.
+    """Else a stage that is stopped just as its machine wakes up never ends.
 
     That a cancellation is swallowed is a double: nats-py does it where an answer comes at the same moment.
     """

@@ -75,7 +75,7 @@ def convert(path: Path, options: Options | None = None, **settings: Any) -> Resu
 def test_work_that_is_stopped_leaves_the_decoder_before_it_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, breaks: bool
 ) -> None:
-    """Else each cancelled job leaves an error of ours in the log, and a thread in a file that is closed under it."""
+    """Else each cancelled job logs an error, and its thread reads a file that is already closed."""
     events: list[str] = []
     entered = threading.Event()
 

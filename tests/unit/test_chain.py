@@ -104,13 +104,13 @@ async def test_the_first_that_works_is_the_last_asked() -> None:
 async def test_only_what_all_refuse_is_given_up(
     errors: tuple[Exception, ...], kind: type[Exception], text: str
 ) -> None:
-    """Else a chunk is lost because a service was away for a minute; or is tried for ever."""
+    """Else a chunk is lost because a service was away for a minute, or is retried for ever."""
     with pytest.raises(kind, match=text):
         await hear(chain(*((local(f"{n}"), Scripted("", error)) for n, error in enumerate(errors))))
 
 
 async def test_a_remote_provider_is_only_asked_with_permission() -> None:
-    """Else audio leaves the house, and money the account, unasked."""
+    """Else audio leaves the house, and money leaves the account, without permission."""
     paid, own = Scripted("paid"), Scripted("own")
     both = chain((remote(), paid), (local(), own))
     assert (await hear(both)).provider == "faster_whisper"
@@ -190,7 +190,7 @@ async def test_a_refused_key_is_not_tried_again() -> None:
 
 
 async def test_a_service_that_asks_to_wait_is_left_alone() -> None:
-    """Else it blocks the account; what it asks for is also true of the other chunks."""
+    """Else it blocks the account; its wait applies to the other chunks too."""
     first, second = Scripted("a", Retry("slow down", 30)), Scripted("b")
     made = chain((remote("a", retries=3), first), (local("b"), second))
     assert [(await hear(made, remote=True)).provider for _ in range(3)] == ["b", "b", "b"]
@@ -207,14 +207,14 @@ async def test_a_timeout_ends_the_call() -> None:
 
 
 async def test_the_way_of_a_model_is_not_the_engines_time() -> None:
-    """Else a large model on a slow line is given up again and again, and never arrives."""
+    """Else a large model never arrives over a slow line, because each download is given up."""
     engine = Scripted("a", 0.0)
     engine.preparing = 0.2
     assert (await hear(chain((local("a", timeout=0.1), engine)))).provider == "a"
 
 
 async def test_a_chunk_is_given_back_before_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else what only waits for its model counts as failed."""
+    """Else a chunk that only waits for its model counts as failed."""
 
     async def hold(*_: str) -> Held:
         await asyncio.sleep(60)
@@ -249,7 +249,7 @@ async def test_a_hung_engine_is_ended_and_the_next_asked(tmp_path: Path, monkeyp
 
 
 async def test_a_long_rest_does_not_keep_the_chunk_from_others() -> None:
-    """Else a chunk lies still for a day because one account is used up."""
+    """Else a chunk waits for a day because one account is used up."""
     with pytest.raises(Retry, match="used up") as caught:
         await hear(chain((remote(), Scripted("", Retry("used up", 86_400)))), remote=True)
     assert caught.value.delay == 300
@@ -265,7 +265,7 @@ async def test_no_more_calls_at_once_than_allowed(limit: int, most: int) -> None
 
 
 async def test_a_rate_limit_passes_chunks_on_or_makes_them_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a node either breaks the limit, or gives up chunks that had only to wait."""
+    """Else a node breaks the limit, or gives up chunks that only had to wait."""
     first, second = Scripted("a"), Scripted("b")
     made = chain((local("a", rate_limit_per_minute=2), first), (local("b"), second))
     assert [(await hear(made)).provider for _ in range(4)] == ["a", "a", "b", "b"]
@@ -277,7 +277,7 @@ async def test_a_rate_limit_passes_chunks_on_or_makes_them_wait(monkeypatch: pyt
 
 
 async def test_a_chain_offers_what_it_does() -> None:
-    """Else a job is refused that this machine could do, or taken up to fail."""
+    """Else a job is refused although this machine could do it, or accepted and then fails."""
     made = Chain([local(), remote()], Settings(device="cpu", model="large-v3"), Models(Settings()))
     told = {offer.engine: offer for offer in made.offers}
     assert (told["faster-whisper"].model, told["faster-whisper"].listed) == ("small", True)
@@ -296,7 +296,7 @@ def accelerators(*providers: Provider) -> set[str]:
 
 
 async def test_a_machine_takes_only_chunks_it_may_do() -> None:
-    """Else a machine with a paid service alone swallows the chunks that others must do."""
+    """Else a machine with only a paid service takes chunks that others must do."""
     assert accelerators(local()) == {"cpu", "any"}
     assert accelerators(local(), remote()) == {"cpu", "remote", "any"}
     assert accelerators(remote()) == {"remote"}

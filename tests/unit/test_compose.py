@@ -43,7 +43,7 @@ def test_it_is_valid() -> None:
     ],
 )
 def test_a_profile_starts_what_it_says(profiles: list[str], stages: set[str]) -> None:
-    """Else `up` gives no transcript, or a machine that was to serve others works itself."""
+    """Else `up` gives no transcript, or a machine that should only serve others does the work itself."""
     assert enabled(*profiles) & set(OURS) == stages | {"topology"}
     assert enabled(*profiles) >= {"nats", "minio"}
 
@@ -67,7 +67,7 @@ def test_every_variable_is_explained() -> None:
 
 
 def test_no_password_is_baked_in() -> None:
-    """Else it is everybody's."""
+    """Else everybody knows it."""
     secret = re.compile(r"PASSWORD|SECRET|TOKEN|_PASS\b")
     for name, service in yaml.safe_load(TEXT)["services"].items():
         for variable, value in service.get("environment", {}).items():
@@ -91,7 +91,7 @@ def test_our_settings_are_known(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_a_service_is_looked_after(name: str) -> None:
-    """Else nobody sees that it is sick, or it stays away after a crash, or is killed in its work."""
+    """Else nobody sees that it is unhealthy, or it stays down after a crash, or is killed while it works."""
     service = SERVICES[name]
     check = service["healthcheck"]
     assert check.get("test") or (check["disable"] and name == "topology")
@@ -124,7 +124,7 @@ def test_only_what_other_machines_need_can_leave_loopback() -> None:
 
 
 def test_the_images_are_pinned() -> None:
-    """Else another day brings another program."""
+    """Else each day may bring a different program."""
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     stages = set(re.findall(r" AS (\w+)", DOCKERFILE))
     for image in [*(service["image"] for service in SERVICES.values()), *(set(bases) - stages)]:

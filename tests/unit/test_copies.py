@@ -131,7 +131,7 @@ async def test_the_path_is_the_latest_uploads_whoever_ends_last(order: tuple[int
 
 
 async def test_the_path_is_the_latest_uploads_also_of_those_that_end_together() -> None:
-    """Else two that end at the same moment leave a mixture, or the older one."""
+    """Else two jobs that end at the same moment leave a mixture, or the older transcript."""
     house = House()
     uploads = [house.upload("talk.mp4", etag) for etag in "abcd"]
     jobs = await asyncio.gather(*map(house.finish, uploads))
@@ -185,7 +185,7 @@ async def test_a_late_repeat_of_an_old_announcement_changes_nothing() -> None:
 
 
 async def test_a_deleted_upload_leaves_the_transcript_that_is_there() -> None:
-    """Else a late finisher wins after all, once its upload is gone."""
+    """Else a late job wins after all, once its upload is gone."""
     house = House()
     first, second = house.upload("talk.mp4", "a"), house.upload("talk.mp4", "b")
     latest = await house.finish(second)
@@ -218,7 +218,7 @@ async def test_a_path_below_another_transcripts_name_stops_nothing(order: tuple[
 
 
 async def test_a_path_like_that_of_a_job_spares_the_jobs_own_transcript() -> None:
-    """Else an upload named after a job replaces what that one is read from."""
+    """Else an upload named after a job replaces that job's transcript."""
     house = House()
     job = await house.finish(house.upload("talk.mp4", "a"))
     await house.finish(house.upload(f"{job}/transcript.mp4", "b"))
@@ -226,7 +226,7 @@ async def test_a_path_like_that_of_a_job_spares_the_jobs_own_transcript() -> Non
 
 
 async def test_an_upload_that_came_back_before_its_job_could_read_it_has_another_job() -> None:
-    """Else the file lies there and is never transcribed, as its job failed while another was in its place."""
+    """Else the file is never transcribed, because its job failed while another file was in its place."""
     house = House()
     upload = house.upload("talk.mp4", "a")
     connection = cast("Connection", house.facts)

@@ -110,7 +110,7 @@ def test_what_cannot_be_is_told(folder: Path, arguments: tuple[str, ...], says: 
 
 
 def test_a_line_taken_out_by_hand_stays_out(folder: Path) -> None:
-    """Else the next user that is added brings back the one that was thrown out."""
+    """Else adding a user brings back one that was removed."""
     auth = folder / "auth.conf"
     auth.write_text("\n".join(line for line in auth.read_text().split("\n") if 'user: "viewer"' not in line))
     run("add", folder, "worker", "m4")
@@ -118,7 +118,7 @@ def test_a_line_taken_out_by_hand_stays_out(folder: Path) -> None:
 
 
 def test_a_user_written_by_hand_is_not_lost_without_a_word(folder: Path) -> None:
-    """Else the next user that is added throws out another."""
+    """Else adding a user removes another one."""
     auth = folder / "auth.conf"
     auth.write_text(auth.read_text().replace("    users: [", "    users: [\n      {user: me, password: mine}", 1))
     before = auth.read_bytes()
@@ -129,7 +129,7 @@ def test_a_user_written_by_hand_is_not_lost_without_a_word(folder: Path) -> None
 
 
 def test_a_revoked_user_is_gone_and_the_others_stay(folder: Path) -> None:
-    """Else a machine that was thrown out comes back."""
+    """Else a removed machine comes back."""
     before = credentials.read(folder)
     assert run("revoke", folder, "worker").exit_code == 0
     assert not (folder / "worker.env").exists()
@@ -181,7 +181,7 @@ def test_a_place_to_listen_that_is_none_is_told(tmp_path: Path, listen: str) -> 
 
 
 def test_a_host_that_is_none_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Else the corrected command is refused, as the folder is not empty."""
+    """Else the corrected command is refused because the folder is not empty."""
     done = run("init", tmp_path / "s", "--host", "hüb")
     assert isinstance(done.exception, SettingsError)
     assert "is no host name or address" in str(done.exception)

@@ -64,7 +64,7 @@ def test_the_times_of_the_clip_are_in_order() -> None:
 
 
 def test_every_evaluation_clip_has_its_reference() -> None:
-    """Else an accuracy test passes over a clip in silence, or against words that were never said."""
+    """Else an accuracy test silently skips a clip, or compares it with words that were never said."""
     references = json.loads((DATA / "references.json").read_text(encoding="utf-8"))
     assert set(references) == {path.name for path in DATA.iterdir() if path.suffix in (".flac", ".ogg")}
     said = {word for sentences in references.values() for sentence in sentences for word in words(sentence["text"])}

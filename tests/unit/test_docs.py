@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    """Else a user cannot find it, or believes something else."""
+    """Else a user cannot find a setting, or reads a wrong default."""
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE))
     fields = {variable(field): field for field in Settings.__struct_fields__}
     assert set(rows) == set(fields)

@@ -42,14 +42,14 @@ MAC = PLAIN._replace(apple=True)
     ],
 )
 def test_it_tells_why_a_better_accelerator_is_not_used(found: Machine, status: str, says: str) -> None:
-    """Else a card that cost a thousand idles, and its owner looks for the reason in the wrong place."""
+    """Else an expensive card is idle, and its owner looks for the reason in the wrong place."""
     finding = judge(found)
     assert finding.status == status
     assert says in f"{finding.found} {finding.advice}"
 
 
 def test_it_looks_at_this_machine_without_an_engine_s_help() -> None:
-    """Else doctor itself fails where a driver is broken."""
+    """Else doctor itself fails if a driver is broken."""
     assert accelerator.look(Settings()).status in ("ok", "warn")
 
 
@@ -84,7 +84,7 @@ async def test_what_goes_wrong_in_one_check_is_its_finding(monkeypatch: pytest.M
 
 
 def test_an_old_yt_dlp_is_told_with_how_to_update_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else YouTube fails for a reason that a minute would remove."""
+    """Else YouTube fails for a reason that takes a minute to fix."""
     for installed, status in (("2099.1.1", "ok"), ("2020.1.1", "warn")):
         monkeypatch.setattr(machine, "version", {"yt-dlp": installed, "yt-dlp-ejs": "0.8.0"}.__getitem__)
         finding = machine.downloads()
@@ -102,7 +102,7 @@ def test_a_full_disk_is_told_before_a_job_finds_it(tmp_path: Path) -> None:
 
 
 def test_a_secret_that_others_can_read_is_told_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else cookies of a logged-in browser lie open to every user of the machine."""
+    """Else every user of the machine can read the cookies of a logged-in browser."""
     cookies = tmp_path / "cookies.txt"
     settings = Settings(data_dir=str(tmp_path), cookies=str(cookies))
     assert machine.secrets(settings).status == "fail"
@@ -146,7 +146,7 @@ async def test_a_slow_answer_makes_no_clock_wrong(
 def test_a_store_that_tells_whole_seconds_has_no_wrong_clock(
     off: float, status: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else every second look warns of a clock that is right."""
+    """Else every second check warns about a correct clock."""
     monkeypatch.setattr(broker, "_APART", 0.05)
 
     def request(*_: object, **__: object) -> SimpleNamespace:

@@ -19,7 +19,7 @@ WANTED: dict[str, Any] = {
 
 
 def test_what_is_as_it_should_be_is_no_drift_whatever_else_there_is() -> None:
-    """Else doctor complains for ever about what the owner or the server added, or an order."""
+    """Else doctor complains for ever about additions by the owner or the server, or about an order."""
     found = {
         **WANTED,
         "subjects": ["b", "a"],
@@ -42,7 +42,7 @@ def test_what_is_as_it_should_be_is_no_drift_whatever_else_there_is() -> None:
     ],
 )
 def test_each_field_that_differs_is_told(changes: dict[str, Any], sentence: str) -> None:
-    """Else one cannot see what `topology apply` will change."""
+    """Else a user cannot see what `topology apply` will change."""
     assert [str(drift) for drift in compare("stream S", {**WANTED, **changes}, WANTED)] == [sentence]
 
 
@@ -59,7 +59,7 @@ def test_a_missing_one_is_told_once() -> None:
 
 
 def test_one_filter_is_the_same_however_it_is_written() -> None:
-    """Else a consumer is made anew for nothing, and all it had delivered comes again."""
+    """Else a consumer is recreated for nothing, and everything that it delivered comes again."""
     assert compare("consumer c", {"filter_subjects": ["a"]}, {"filter_subject": "a"}) == []
     (drift,) = compare("consumer c", {"filter_subject": "a"}, {"filter_subjects": ["b", "a"]})
     assert str(drift) == "consumer c: filters is a, should be a b"

@@ -73,7 +73,7 @@ def test_there_is_something_to_read() -> None:
 
 @releases
 def test_each_message_is_read_whole(release: Path) -> None:
-    """Else work that an old node put there is given up, or a part of what it said is lost."""
+    """Else an old node's work is given up, or part of its message is lost."""
     for subject, data in ours(release):
         message = decode(subject, json.dumps(data).encode())
         assert message
@@ -83,14 +83,14 @@ def test_each_message_is_read_whole(release: Path) -> None:
 
 @releases
 def test_facts_fold_to_the_state_they_had(release: Path) -> None:
-    """Else jobs look otherwise after an upgrade: open again, or without their transcript."""
+    """Else jobs look different after an upgrade: open again, or without their transcript."""
     expected = sorted(recorded(release, "jobs"), key=lambda job: job["id"])
     assert states(stored(release)) == expected
 
 
 @releases
 def test_dead_letters_submissions_uploads_and_nodes_are_read(release: Path) -> None:
-    """Else what lay in the inbox over the upgrade is refused, or old nodes are invisible."""
+    """Else submissions that waited during the upgrade are refused, or old nodes are invisible."""
     seen = dict.fromkeys(("submit", "bucket", "dead", "v2t_nodes"), 0)
     for message in recorded(release, "messages"):
         subject, data = message["subject"], message["data"].encode()
@@ -112,7 +112,7 @@ def test_dead_letters_submissions_uploads_and_nodes_are_read(release: Path) -> N
 
 @releases
 def test_stored_transcripts_are_read_and_written_in_every_format(release: Path) -> None:
-    """Else transcripts that stay for ever can be read for one release."""
+    """Else transcripts that are kept for ever can be read only by one release."""
     transcripts = recorded(release, "transcripts")
     assert transcripts
     for data in transcripts:
@@ -122,14 +122,14 @@ def test_stored_transcripts_are_read_and_written_in_every_format(release: Path) 
 
 
 def test_a_provider_file_of_an_earlier_release_is_read() -> None:
-    """Else every node with one stops at the upgrade."""
+    """Else every node with such a file stops at the upgrade."""
     for release in RELEASES:
         assert parse_providers((release / "providers.yaml").read_bytes(), "providers.yaml")
 
 
 @releases
 def test_what_a_later_release_adds_to_a_message_is_ignored(release: Path) -> None:
-    """Else the first new node of a fleet puts the old ones out of work."""
+    """Else the first new node of a fleet stops all old ones."""
     for subject, data in ours(release):
         assert decode(subject, json.dumps(data | NEWS).encode()) == decode(subject, json.dumps(data).encode())
     assert states(stored(release, news=True)) == states(stored(release))
@@ -161,7 +161,7 @@ def test_facts_that_only_a_later_release_knows_change_nothing(release: Path) -> 
 
 @releases
 def test_a_topology_that_changed_has_another_number(release: Path) -> None:
-    """Else an old node takes back what a new one has set up, at its next start."""
+    """Else an old node reverts a new node's set-up when it next starts."""
     then = recorded(release, "topology")
     fixed = ("max_age", "duplicate_window", "metadata", "num_replicas", "name")  # settings, or told by the server
     wanted = {place.durable or place.stream: place.wanted for place in _places("", Retention(), 1)}

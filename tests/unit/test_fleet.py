@@ -72,7 +72,7 @@ def test_what_somebody_does_again_already_is_left_to_them() -> None:
 
 
 def test_a_node_that_does_not_know_its_own_speed_keeps_out() -> None:
-    """Else a slow newcomer takes what would have been done before it is."""
+    """Else a slow new node takes a chunk that others would have finished sooner."""
     assert not stragglers([node("slow", 1.0, job=9.0)], node("me", None), CHUNK)
 
 

@@ -39,7 +39,7 @@ def test_a_stage_loads_no_engine_before_it_has_work(stage: str) -> None:
 
 @pytest.mark.parametrize("module", ["v2t_stream.cli.node", "v2t_stream.cli.metrics", "v2t_stream.runtime.worker"])
 def test_what_is_not_asked_for_is_not_loaded(module: str) -> None:
-    """Else every stage pays for metrics and traces that nobody reads, and for tables that it does not draw."""
+    """Else every stage loads metrics, traces and tables that it does not use."""
     assert not imported(f"import {module}") & {"prometheus_client", "opentelemetry", "rich"}
 
 

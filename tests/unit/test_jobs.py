@@ -108,7 +108,7 @@ def test_any_order_and_any_duplication_give_the_same_state(data: st.DataObject) 
 
 
 def test_states_follow_the_way_of_a_job() -> None:
-    """Else the user reads a state that is not so."""
+    """Else the user reads a wrong state."""
     job, seen = Job("j"), []
     submitted, downloaded, converted, *chunks = stored(
         EVENTS[0], EVENTS[1], EVENTS[2], chunk(0), chunk(1), chunk(2), EVENTS[7]
@@ -178,7 +178,7 @@ def test_jobs_are_kept_apart() -> None:
 
 
 def test_a_retry_leaves_behind_what_it_does_not_keep() -> None:
-    """Else a job that was set right still shows its old failure, or loses the chunks that were good."""
+    """Else a repaired job still shows its old failure, or loses its good chunks."""
     facts = [*EVENTS[:5], chunk(2, error="poison"), COMPLETED, rerun(1, keeps=(0, 1))]
     job = fold("j", stored(*facts))
     assert (job.state, sorted(job.chunks), job.gaps, job.retries) == ("transcribing", [0, 1], [], 1)
@@ -203,7 +203,7 @@ def test_what_an_older_run_brings_late_changes_nothing() -> None:
 
 
 def test_a_chunk_is_kept_through_several_retries() -> None:
-    """Else what was good at first is lost with the second retry, and the job waits for it for ever."""
+    """Else the second retry loses results that were good, and the job waits for them for ever."""
     facts = [*EVENTS[:6], rerun(1, keeps=(0, 2)), later(1, chunk(1, "second")), later(1, CONVERTED)]
     facts += [rerun(2, keeps=(0, 1)), later(2, chunk(2, "third")), later(2, CONVERTED)]
     job = fold("j", stored(*facts))
@@ -217,7 +217,7 @@ def test_a_cancellation_ends_all_runs() -> None:
 
 
 def test_who_was_given_a_transcript_sees_the_words_of_it() -> None:
-    """Else a job that had been done before shows other words than its transcript has, once that other was retried."""
+    """Else a job shows other words than its transcript, after the job that did it before was retried."""
     later_end = Completed(job="j", run=1, transcript="transcripts/j/1/transcript")
     job = fold("j", stored(*EVENTS[:6], COMPLETED, rerun(1), later(1, chunk(0, "new")), later_end))
     assert [segment.text for segment in job.segments()] == ["new"]
@@ -232,7 +232,7 @@ def test_a_retry_of_release_0_1_voids_what_came_before_it_and_nothing_else() -> 
 
 
 def test_what_was_not_heard_or_is_doubtful_is_told_by_time() -> None:
-    """Else the user is sent to the end of a recording first, or to one of two places only."""
+    """Else the user sees the last place first, or only one of two places."""
     job = fold("j", stored(audited(2, 70.0, 61.0), audited(0, 5.0), chunk(1, "b")))
     assert [stretch.start for stretch in job.unheard] == [5.0, 61.0, 70.0]
     assert [doubt.start for doubt in job.doubtful] == [5.0, 61.0, 70.0]

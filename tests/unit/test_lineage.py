@@ -31,7 +31,7 @@ def test_what_comes_again_or_later_is_of_the_same_past(seen: Mark, lineage: Line
 
 @pytest.mark.parametrize("seen", [Mark(3, 100.5), Mark(7, 100.5)])
 def test_a_message_in_the_place_of_an_older_one_is_of_another_past(seen: Mark, lineage: Lineage) -> None:
-    """Else an older copy that took as many messages as it had lost is taken for the stream of before."""
+    """Else an older copy that has since received as many messages as it lost passes for the original stream."""
     with pytest.raises(StoreChanged, match="an older copy of S"):
         lineage.saw("S", seen)
     with pytest.raises(StoreChanged):
@@ -58,6 +58,6 @@ def test_what_was_seen_before_a_restart_counts() -> None:
     ],
 )
 def test_a_stream_that_is_not_the_one_of_before_is_told(now: dict[str, Any], what: str, lineage: Lineage) -> None:
-    """Else what is in hand is acked in the place of what nobody has done."""
+    """Else a worker acks messages that nobody has worked on."""
     with pytest.raises(StoreChanged, match=what):
         lineage.check("S", now)

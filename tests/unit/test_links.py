@@ -11,7 +11,7 @@ from v2t_stream.store.protocol import ObjectStore
 
 @pytest.mark.parametrize("data", [DEEP, b"[" * 60_000, b"\xff", b"", b'{"url":"\\ud800"}'])
 async def test_what_nobody_can_read_can_be_given_up(data: bytes) -> None:
-    """Else a submission of brackets within brackets is tried again for ever, and kills who takes it."""
+    """Else a submission of nested brackets is retried for ever and kills each stage that takes it."""
     nowhere = cast("ObjectStore", None)
     assert await keep_submission(nowhere, "j", data) == (data, "")
 
@@ -27,7 +27,7 @@ async def test_what_nobody_can_read_can_be_given_up(data: bytes) -> None:
     ],
 )
 async def test_what_is_given_up_shows_no_password_however_it_is_written(data: bytes) -> None:
-    """Else a viewer reads in the dead letter what the status leaves out."""
+    """Else a viewer reads in the dead letter the password that the status hides."""
     kept: dict[str, bytes] = {}
 
     class Store:

@@ -43,7 +43,7 @@ def test_json_says_what_a_line_is_about(capsys: pytest.CaptureFixture[str]) -> N
 
 
 async def test_tasks_and_threads_keep_what_they_are_about(capsys: pytest.CaptureFixture[str]) -> None:
-    """Else lines of one job carry another's id, as many are in work at once."""
+    """Else lines of one job carry another job's id, because many run at once."""
     logs.start("m4", "convert", form="json", debug=False)
 
     async def work(job: str) -> None:
@@ -59,7 +59,7 @@ async def test_tasks_and_threads_keep_what_they_are_about(capsys: pytest.Capture
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_an_exception_keeps_its_traceback(form: logs.LogFormat, capsys: pytest.CaptureFixture[str]) -> None:
-    """Else a bug cannot be found; in JSON as one line, or a log collector takes it for many."""
+    """Else nobody can find a bug; in JSON it is one line, so that a log collector does not split it."""
     logs.start("m4", "convert", form=form, debug=False)
     try:
         _fail("what\x1b[31m\u202e is it")
@@ -81,7 +81,7 @@ def _fail(reason: str) -> None:
 
 @given(st.text())
 def test_no_text_breaks_a_line(text: str) -> None:
-    """Else a title from the internet writes lines of its own into the log, or moves the terminal's cursor."""
+    """Else a title from the internet adds its own lines to the log, or moves the terminal's cursor."""
     record = logging.LogRecord("x", logging.INFO, "", 0, "%s", (text,), None)
     for formatter in (logs._Json("n", "s"), logs._Text("s", color=False)):
         assert not HARMFUL.search(formatter.format(record))

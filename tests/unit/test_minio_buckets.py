@@ -68,7 +68,7 @@ def test_minio_is_given_the_rules_and_keeps_those_of_others(days: float) -> None
 
 
 def test_the_last_rule_goes_with_its_configuration() -> None:
-    """Else MinIO refuses a configuration without rules, and media go on expiring."""
+    """Else MinIO refuses a configuration without rules, and media still expires."""
     minio = client()
     minio_buckets.expire(minio, "b", "ours", DAY)
     minio_buckets.expire(minio, "b", "ours", 0)
@@ -78,7 +78,7 @@ def test_the_last_rule_goes_with_its_configuration() -> None:
 
 @pytest.mark.parametrize("notifiers", [NOTIFIERS, NOTIFIERS[:1]])
 def test_uploads_are_announced_by_each_notifier_there_is(notifiers: tuple[str, ...]) -> None:
-    """Else uploads start no jobs, or what the bucket's owner is told of is lost."""
+    """Else uploads start no jobs, or the bucket's owner loses other notifications."""
     minio = client(*notifiers)
     other = QueueConfig(queue="arn:minio:sqs::OTHER:nats", events=["s3:ObjectRemoved:*"], config_id="mine")
     minio.set_bucket_notification(bucket_name="b", config=NotificationConfig(queue_config_list=[other]))

@@ -129,7 +129,7 @@ def odd_facts(draw: st.DrawFn) -> tuple[str, bytes]:
 
 @given(st.lists(odd_facts(), max_size=12))
 def test_no_fact_breaks_what_shows_jobs(odd: list[tuple[str, bytes]]) -> None:
-    """Else one forged or damaged fact blinds everybody: lists, status, monitor and transcripts."""
+    """Else one forged or damaged fact breaks everything: lists, status, monitor and transcripts."""
     facts = [Stored(subject, data, n, 1000.0 + n) for n, (subject, data) in enumerate(odd, 1)]
     picture = Picture()
     picture.apply(facts)
@@ -167,7 +167,7 @@ def test_what_cannot_be_read_is_named(odd: list[tuple[str, bytes]]) -> None:
 
 @pytest.mark.parametrize("data", [DEEP, b"\xff\xfe", b'{"type":"nope","job":"j"}', b'{"type":"converted","job":"k"}'])
 def test_what_cannot_be_read_is_one_kind_of_error(data: bytes) -> None:
-    """Else each reader must know of each way in which bytes can be wrong, and one forgets."""
+    """Else each reader must know every way in which bytes can be wrong, and one forgets."""
     with pytest.raises(msgspec.DecodeError):
         decode("v2t.job.j.converted", data)
 
@@ -196,7 +196,7 @@ def test_no_subject_breaks_who_looks_for_its_job(subject: str) -> None:
 
 
 def test_chunks_beyond_the_last_do_not_make_a_job_whole() -> None:
-    """Else a stray result stands in for one that is missing, and a transcript with a hole says that it is whole."""
+    """Else a stray result replaces a missing one, and a transcript with a hole claims to be complete."""
     facts = stored(
         Converted(job="j", chunks=2, duration=60, speech=8, seconds=1),
         ChunkDone(job="j", n=0, start=0, end=30),

@@ -20,13 +20,13 @@ def test_what_is_sent_twice_has_the_same_id(tmp_path: Path) -> None:
 
 
 def test_another_sender_has_other_ids(tmp_path: Path) -> None:
-    """Else a stranger who guesses what will be sent takes its id, and the submission is swallowed."""
+    """Else a stranger who guesses a submission uses its id first, and the submission is lost."""
     assert message_ids(tmp_path / "one", [LINK]) != message_ids(tmp_path / "two", [LINK])
     assert (tmp_path / "one" / "sent.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_an_id_is_used_no_longer_than_the_stream_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a stranger whom the server told the id of the last message takes it when it is free again."""
+    """Else a stranger who learns the id of the last message from the server can reuse it."""
     now = 1000.0
     monkeypatch.setattr(once.time, "time", lambda: now)
     (first,) = message_ids(tmp_path, [LINK])

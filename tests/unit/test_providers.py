@@ -69,7 +69,7 @@ def test_the_providers_come_in_the_order_of_the_file() -> None:
     ],
 )
 def test_what_is_wrong_is_named(entry: str, reason: str) -> None:
-    """Else a setting is believed to hold that nobody reads."""
+    """Else a user relies on a setting that nothing reads."""
     with pytest.raises(SettingsError, match=f"p.yaml.*{reason}") as caught:
         read(entry)
     assert "secret" not in str(caught.value)
@@ -88,7 +88,7 @@ def test_what_is_wrong_is_named(entry: str, reason: str) -> None:
     ],
 )
 def test_a_file_of_another_form_is_told(text: bytes, reason: str) -> None:
-    """Else an older system's file is half understood, or its keys are shown."""
+    """Else an older system's file is half understood, or its keys are printed."""
     with pytest.raises(SettingsError, match=reason) as caught:
         parse(text, "p.yaml")
     assert "sk-1" not in str(caught.value)
@@ -108,7 +108,7 @@ def test_without_a_file_it_is_the_engine_of_the_settings(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "[::1]:80", "whisper.localhost"])
 def test_a_server_on_this_machine_needs_no_permission(host: str) -> None:
-    """Else one's own whisper-server is treated as if it cost money; and any other host must not be taken for it."""
+    """Else a user's own whisper-server is treated as if it cost money, or another host counts as the user's own."""
     for type_, setting in (("openai", "base_url"), ("custom_http", "url")):
         (here,) = read(f"- type: {type_}\n  {setting}: http://{host}/x")
         (there,) = read(f"- type: {type_}\n  {setting}: http://localhost.example.com/x")
@@ -132,7 +132,7 @@ def test_asking_for_remote_without_allowing_it_is_refused() -> None:
 
 
 def test_services_languages_are_ours() -> None:
-    """Else a transcript's language reads `english` or `eng`, by who did it."""
+    """Else a transcript's language reads `english` or `eng`, depending on the service."""
     assert {code_of(code) for code in LANGUAGES} == LANGUAGES
     said = ("English", "eng", "en-US", "Haitian Creole", "cmn", "klingon", "")
     assert [code_of(name) for name in said] == ["en", "en", "en", "ht", "zh", "", ""]

@@ -10,7 +10,7 @@ from v2t_stream.transcription.rate_limit import RateLimit
 
 @given(st.integers(1, 20), st.lists(st.floats(0, 30), max_size=80))
 def test_no_minute_holds_more_calls_than_allowed(limit: int, pauses: list[float]) -> None:
-    """Else the service answers 429, or bills what the user did not want."""
+    """Else the service answers 429, or bills the user for more than expected."""
     rate, now, starts = RateLimit(limit), 0.0, []
     for pause in pauses:
         now += pause

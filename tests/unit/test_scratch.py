@@ -9,7 +9,7 @@ from v2t_stream.host.scratch import scratch
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    """Else every crash in a download leaves gigabytes behind, or takes another's file from under it."""
+    """Else every crash in a download leaves gigabytes behind, or deletes a file that another process uses."""
     dead = subprocess.Popen(["true"])
     dead.wait()
     here = socket.gethostname()

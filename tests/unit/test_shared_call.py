@@ -58,7 +58,7 @@ async def test_a_look_that_fails_fails_for_all_who_share_it_and_for_no_other() -
 
 
 async def test_one_who_gives_up_takes_nobody_with_him() -> None:
-    """Else the stop of one job loses the messages beside it."""
+    """Else stopping one job loses other messages."""
     looks = Looks()
     shared = SharedCall(looks)
     gives_up, stays = asyncio.create_task(shared()), asyncio.create_task(shared())

@@ -121,7 +121,7 @@ def test_a_retry_that_release_0_1_broke_off_is_found() -> None:
     "end", [Completed(job="j", transcript="t"), Failed(job="j", stage="convert", reason="bad"), Cancelled(job="j")]
 )
 def test_a_job_that_has_ended_lacks_nothing(end: Message) -> None:
-    """Else what is over begins again."""
+    """Else a finished job starts again."""
     assert lack(SUBMITTED, DOWNLOADED, CONVERTED, end) is None
 
 

@@ -38,7 +38,7 @@ class Broker:
 async def test_jobs_are_counted_again_in_time(
     takes: float, first: float, next_: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the counting is all that the broker does, or one slow answer keeps old numbers on the screen for an hour."""
+    """Else counting keeps the broker busy, or one slow answer keeps old numbers on the screen for an hour."""
     broker = Broker()
     monkeypatch.setattr(survey, "jobs_by_state", broker.jobs)
     monkeypatch.setattr(survey, "fleet", broker.nothing)

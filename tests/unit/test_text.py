@@ -71,7 +71,7 @@ def test_what_does_harm_goes_and_what_belongs_to_a_script_stays(text: str, line:
     ],
 )
 def test_no_secret_of_a_url_is_shown(text: str, shown: str) -> None:
-    """Else status, lists, transcripts, dead letters and logs give away what a link opens."""
+    """Else status, lists, transcripts, dead letters and logs reveal a link's password."""
     assert without_secrets(text) == shown
 
 

@@ -82,7 +82,7 @@ def test_decoding_ends_with_the_media_and_not_with_the_last_chunk_s_turn() -> No
 
 
 def test_chunks_of_one_call_count_as_long_as_the_call() -> None:
-    """Else an engine that was at it all the time seems to have waited."""
+    """Else an engine that worked all the time seems to have waited."""
     found = timeline(job((0, SUBMITTED), (1, downloaded(1)), (9, chunk(0, 4)), (9, chunk(1, 4))))
     assert found
     (transcribing,) = (lane for lane in found.lanes if lane.step == "transcribing")
@@ -114,7 +114,7 @@ def test_of_a_job_that_was_retried_the_last_try_counts() -> None:
 
 
 def test_a_job_that_has_only_begun_waits() -> None:
-    """Else there is an error in place of what is known."""
+    """Else the page shows an error instead of what is known."""
     found = timeline(job((0, SUBMITTED)))
     assert found
     assert (found.seconds, found.shares) == (0, ())

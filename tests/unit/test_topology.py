@@ -96,7 +96,7 @@ def test_the_facts_without_chunks_are_all_others() -> None:
 
 
 def test_an_unknown_field_is_ignored_and_an_unknown_subject_is_nothing() -> None:
-    """Else an old node chokes on a new one's messages."""
+    """Else an old node fails on a new node's messages."""
     data = b'{"type":"submitted","job":"j","title":"t","from_the_future":1}'
     assert decode("v2t.job.j.submitted", data) == Submitted(job="j", title="t")
     assert message_type("v2t.job.j.polished") is None

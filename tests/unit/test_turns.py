@@ -15,7 +15,7 @@ def dealt(room: int, jobs: list[tuple[int, int]]) -> list[int]:
 
 @given(ROOM, JOBS)
 def test_all_the_room_is_used_and_no_more(room: int, jobs: list[tuple[int, int]]) -> None:
-    """Else machines stand idle beside work, or the queue grows as long as the longest recording."""
+    """Else machines are idle although there is work, or the queue grows as long as the longest recording."""
     given_ = dealt(room, jobs)
     starving = sum(queued == 0 and held > 0 for queued, held in jobs)
     held = sum(held for _, held in jobs)

@@ -25,7 +25,7 @@ def test_a_key_is_decoded_exactly_once(key: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/"), min_size=1).map("a/b/{}".format))
 def test_a_key_that_its_server_leaves_as_it_is_is_taken_so(key: str) -> None:
-    """Else "a+b.mp4", put into a Versity gateway, is looked for as "a b.mp4"."""
+    """Else "a+b.mp4" in a Versity gateway is looked up as "a b.mp4"."""
     object_ = {"key": key, "eTag": '"e"', "versionId": None}
     record = {
         "eventSource": "aws:s3",
@@ -37,7 +37,7 @@ def test_a_key_that_its_server_leaves_as_it_is_is_taken_so(key: str) -> None:
 
 
 def test_what_amazon_says_is_read() -> None:
-    """Else a bridge from S3 itself starts no job, or one of a key that is not there."""
+    """Else a bridge from S3 itself starts no job, or one for a key that does not exist."""
     record = {
         "eventSource": "aws:s3",
         "eventName": "ObjectCreated:Put",
@@ -48,7 +48,7 @@ def test_what_amazon_says_is_read() -> None:
 
 
 def test_what_minio_published_is_read() -> None:
-    """Else the next release understands no MinIO any more, and every test runs on another server."""
+    """Else the next release no longer understands MinIO, and no test notices because all use another server."""
     recorded = Path(__file__).parent.parent / "fixtures" / "release-0.1.0" / "messages.json"
     told = [entry["data"] for entry in json.loads(recorded.read_text()) if entry["subject"] == "v2t.bucket"]
     assert len(told) == 2  # by each notifier
@@ -68,7 +68,7 @@ def test_what_minio_published_is_read() -> None:
     ],
 )
 def test_versions_and_etags_are_read_as_servers_write_them(etag: str, version: str, upload: tuple[str, str]) -> None:
-    """Else an upload is told of and listed as two, and transcribed twice; or a null stops them all."""
+    """Else an upload that is announced and listed counts as two and is transcribed twice, or a null stops all."""
     object_ = f'{{"key":"a","eTag":{etag},"versionId":{version}}}'
     data = f'{{"Records":[{{"eventName":"s3:ObjectCreated:Put","s3":{{"bucket":{{"name":"b"}},"object":{object_}}}}}]}}'
     (found,) = msgspec.json.decode(data, type=Notification).created()
@@ -81,7 +81,7 @@ def test_a_server_that_tries_whether_we_listen_tells_of_nothing() -> None:
 
 
 def test_what_was_removed_starts_nothing_and_what_is_unknown_is_ignored() -> None:
-    """Else deleting an upload starts a job, or a newer MinIO stops all of them."""
+    """Else deleting an upload starts a job, or a newer MinIO stops all uploads."""
     record = '{"eventName":"%s","new":1,"s3":{"bucket":{"name":"b"},"object":{"key":"a%%2Bb+c","new":1,"eTag":"e"}}}'
     records = ",".join(record % name for name in ("s3:ObjectRemoved:Delete", "s3:ObjectCreated:Put"))
     notification = msgspec.json.decode(f'{{"Key":"b/a","Records":[{records}]}}', type=Notification)

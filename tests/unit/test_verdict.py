@@ -39,7 +39,7 @@ def test_what_is_nobodys_fault_uses_up_no_try(failures: int, waits: int) -> None
 
 
 def test_what_can_never_be_done_is_given_up_at_once() -> None:
-    """Else the user waits for minutes for what is certain."""
+    """Else the user waits minutes for a certain failure."""
     assert verdict(Reject("no audio"), tries(), ROW, PATIENCE) == GivenUp("no audio")
 
 

@@ -53,7 +53,7 @@ def process(stage: str, state: str = "ready", accelerator: str = "", node: str =
     ],
 )
 def test_a_job_waits_for_the_stages_that_have_its_work(facts: list[Event], stages: list[str]) -> None:
-    """Else the user is warned of a stage that the job does not need, or not of the one it does."""
+    """Else the user is warned about a stage that the job does not need, or not about the one it needs."""
     assert awaited(job(*facts)) == stages
 
 
@@ -98,7 +98,7 @@ def test_a_list_warns_of_what_its_entries_wait_for() -> None:
 
 
 def test_a_queue_that_nobody_serves_is_told() -> None:
-    """Else doctor finds all well where a machine is missing, or misses one that is there."""
+    """Else doctor overlooks a missing machine, or reports one that is there."""
     queue = Queue("transcribe-remote", "transcribe", "V2T_CHUNKS", 3, 0, 0, 0, 1.0, paused=False)
     assert unserved(queue, [process("convert")]) == "no transcribe runs anywhere"
     other = process("transcribe", accelerator="cuda")
