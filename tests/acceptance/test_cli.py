@@ -190,7 +190,7 @@ def test_a_failed_job_says_so_everywhere(terminal: Terminal, site: str) -> None:
         ),
         (
             ("convert", "--input", DATA, "--audio-track", "first one"),
-            "unknown audio track 'first one': name its number",
+            "unknown audio track 'first one': give its number",
         ),
         (("convert", "--input", DATA, "--format", "doc"), "unknown format 'doc': use json, "),
         (("convert", "--input", Path(__file__).parent), ".* contains no video or audio file"),

@@ -216,5 +216,5 @@ async def test_where_memory_is_short_fewer_chunks_are_heard_at_once(monkeypatch:
     assert list(map(text, engine.transcribe(chunks, wish))) == list(map(text, expected))
     assert tried == [5, 2, 2, 1, 2, 2, 1]
     room = 0
-    with pytest.raises(Full, match="the GPU has no room for the model 'faster-whisper' at present: end what else"):
+    with pytest.raises(Full, match="the GPU has no room for the model 'faster-whisper' at present: stop what else"):
         engine.transcribe(chunks, wish)

@@ -202,7 +202,7 @@ async def test_a_list_within_a_list_is_told(house: House) -> None:
     """A page of pages with players makes jobs without end."""
     job = await ended(house.connection, await house.url("pages"))
     assert [part.state for part in job.parts] == ["completed", "failed"]
-    assert "is a list within a list: submit its own link" in job.children[2].reason
+    assert "is a list within a list: submit its link on its own" in job.children[2].reason
 
 
 # -- what was done before

@@ -417,7 +417,7 @@ async def test_without_a_fleet_the_sentence_speaks_of_none(tmp_path: Path) -> No
     assert "'tiny' is not on this machine and cannot be had from the hub (http://127.0.0.1:9" in told
     machine.environment["NATS_URL"] = "nats://127.0.0.1:9"
     told = await asyncio.to_thread(machine.run, "models", "pull", "tiny", code=1)
-    assert "this leaves out the fleet: " in told
+    assert "this does not cover the fleet: " in told
     assert "cannot be had from the hub" in told
 
 

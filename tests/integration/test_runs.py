@@ -284,7 +284,7 @@ async def test_no_retry_where_old_nodes_would_lose_it(connection: Connection) ->
     job = await ended(connection, await start(connection, "5s.flac"))
     old = NodeInfo(node="attic", stage="transcribe", pid=1, version="0.1.0", state="ready")
     await connection.client.request(old.key, encode(old), timeout=PATIENCE)
-    with pytest.raises(V2TError, match=r"while nodes of release 0\.1 work: update attic first"):
+    with pytest.raises(V2TError, match=r"while nodes run release 0\.1: update attic first"):
         await operations.retry(connection, job, model=NEW)
     assert (await read(connection, job.id)).retries == 0
 

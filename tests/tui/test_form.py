@@ -79,8 +79,8 @@ async def test_a_form_that_is_left_as_it_is_asks_for_nothing() -> None:
     ("name", "typed", "says"),
     [
         ("beam_size", "many", "the submission's beam_size is not valid: .*; it must be a whole number from 1 to 20"),
-        ("vad_threshold", "1", "it is a number from 0 to less than 1"),
-        ("prompt", "x" * 1001, "it is text of at most 1000 characters"),
+        ("vad_threshold", "1", "it must be a number from 0 to less than 1"),
+        ("prompt", "x" * 1001, "it must be text of at most 1000 characters"),
     ],
 )
 async def test_an_option_that_does_not_fit_is_named_in_the_form(name: str, typed: str, says: str) -> None:

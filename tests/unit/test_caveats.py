@@ -69,7 +69,7 @@ def test_places_are_named_and_counted_and_the_sentence_stays_short() -> None:
         ),
         (
             [Track(number=2, language="deu"), Track(number=3, title="x")],
-            'audio tracks 2 (deu), 3 ("x") were not transcribed: --audio-track N takes another',
+            'audio tracks 2 (deu), 3 ("x") were not transcribed: --audio-track N picks another',
         ),
     ],
 )

@@ -167,7 +167,10 @@ def test_facts_of_a_newer_release_change_nothing() -> None:
     facts = [Stored("v2t.job.j.polished", b'{"job":"j"}', 1, 1.0), Stored("v2t.job.j.failed", b'{"job":1}', 2, 1.0)]
     job = fold("j", facts)
     assert (job.failed, job.retries) == (None, 0)
-    assert (job.state, job.reason) == ("failed", "the reason cannot be read: a newer release may")  # as workers see it
+    assert (job.state, job.reason) == (
+        "failed",
+        "this release cannot read the reason: a newer one may",
+    )  # as workers see it
 
 
 def test_jobs_are_kept_apart() -> None:
