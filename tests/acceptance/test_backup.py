@@ -77,7 +77,7 @@ async def test_what_waited_goes_on_and_what_was_done_is_there_in_another_broker(
 
 
 async def test_a_copy_that_does_not_hold_together_is_refused_and_removed(tmp_path: Path) -> None:
-    """Else a chunk that was done between two of its streams is in neither, and its job stands for ever."""
+    """Else a chunk that finishes between the copies of two streams is in neither, and its job hangs for ever."""
     async with broker(tmp_path / "nats") as (_, connection):
         enough = asyncio.Event()
 

@@ -146,7 +146,7 @@ def words(srt: str) -> str:
     "name", ["talk", "a b+c 100%", "a%20b", "会議/議事録", "😀 über", "x'\"&=#;!", "dots.in.it"], ids=str
 )
 async def test_an_upload_becomes_a_transcript_under_the_same_path(place: Place, name: str) -> None:
-    """Else what is dropped into the bucket is lost, or its transcript cannot be found."""
+    """Else a file dropped into the bucket is lost, or nobody finds its transcript."""
     put(place.client, f"talks/{name}.flac")
     srt = await appears(place.client, "v2t-transcripts", f"talks/{name}.srt")
     assert word_error_rate(reference(CLIP), words(srt)) < 0.1
@@ -184,7 +184,7 @@ async def test_a_path_below_another_transcripts_name_stops_no_job(place: Place, 
 
 
 async def test_a_job_has_the_words_of_the_version_that_was_announced(place: Place, connection: Connection) -> None:
-    """Else a file that is replaced at once gives its job, and every other one, the words of the last."""
+    """Else replacing a file at once gives every job the words of the last version."""
     clip = (DATA / CLIP).read_bytes()
     uploads = [put(place.client, "quick/talk.flac", clip + b"\0" * n) for n in range(8)]
     *earlier, last = [await ended(connection, upload_job_id(upload)) for upload in uploads]
@@ -210,7 +210,7 @@ async def test_a_file_that_is_put_back_gets_its_path_back(place: Place, connecti
 async def test_what_was_replaced_and_came_back_before_it_was_read_is_transcribed(
     place: Place, connection: Connection
 ) -> None:
-    """Else the file lies there for ever, and its job says that it was replaced."""
+    """Else the file is never transcribed, and its job says that it was replaced."""
     upload = Upload(bucket=UPLOADS, key="again/talk.flac", etag=put(place.client, "again/first.flac").etag)
     put(place.client, "again/talk.flac", b"another")
     await connection.client.jetstream().publish(BUCKET_SUBJECT, encode(Notification.of(upload)), timeout=PATIENCE)
@@ -290,7 +290,7 @@ async def test_a_presigned_link_is_read_and_its_signature_shown_nowhere(place: P
 
 
 async def test_an_object_of_any_bucket_is_read_with_the_credentials_here(place: Place) -> None:
-    """Else what lies in S3 already must be downloaded and uploaded by hand."""
+    """Else files that are already in S3 must be downloaded and uploaded by hand."""
     place.client.make_bucket(bucket_name="elsewhere")
     place.client.fput_object(bucket_name="elsewhere", object_name="a talk.flac", file_path=str(DATA / CLIP))
     environment = {**os.environ, **place.minio.environment, "NATS_URL": place.nats.url}
@@ -305,7 +305,7 @@ async def test_an_object_of_any_bucket_is_read_with_the_credentials_here(place: 
 
 
 async def test_what_nobody_told_of_is_taken_up_once(tmp_path: Path) -> None:
-    """Else what was uploaded before anything was set up never becomes a transcript, or each look does all again."""
+    """Else files uploaded before the set-up are never transcribed, or each look transcribes all of them again."""
     with servers(tmp_path, tells=False) as (nats, minio):
         await prepare(nats, minio)
         environment = {**os.environ, **minio.environment, "NATS_URL": nats.url}
@@ -342,7 +342,7 @@ async def test_a_name_that_a_list_cannot_show_becomes_no_job_of_another_name(tmp
 
 
 async def test_a_bucket_that_keeps_versions_has_one_job_for_each(tmp_path: Path) -> None:
-    """Else a version that is listed and told of differently is done twice, or one that was replaced is lost."""
+    """Else a version that is listed differently from its announcement is done twice, or a replaced one is lost."""
     with servers(tmp_path) as (nats, minio):
         await prepare(nats, minio)
         client = minio.client()
@@ -391,7 +391,7 @@ async def test_the_same_object_twice_is_one_job(intake: Place) -> None:
 
 
 async def test_fifty_objects_at_once_are_fifty_jobs(intake: Place) -> None:
-    """Else some of a folder that is dropped into the bucket are lost, or done twice."""
+    """Else some files of a folder dropped into the bucket are lost, or done twice."""
     async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
         uploads = await asyncio.gather(
             *(asyncio.to_thread(put, intake.client, f"in/fifty/{n}.flac", b"x" * n) for n in range(1, 51))
@@ -402,7 +402,7 @@ async def test_fifty_objects_at_once_are_fifty_jobs(intake: Place) -> None:
 
 
 async def test_only_what_is_wanted_starts_a_job(intake: Place) -> None:
-    """Else the rest of a bucket that others use too is transcribed as well."""
+    """Else other files in a shared bucket are transcribed too."""
     async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:
         for key in ("out/a.mp4", "in/a.mp3", "in/folder/", "in/a.mp4.json"):
             put(intake.client, key, b"")
@@ -415,7 +415,7 @@ async def test_only_what_is_wanted_starts_a_job(intake: Place) -> None:
 
 
 async def test_a_notification_of_several_records_and_one_that_cannot_be_read(intake: Place) -> None:
-    """Else uploads are lost where a server bundles them, or intake stands still on what somebody published."""
+    """Else uploads that a server bundles are lost, or intake hangs on a stranger's message."""
     uploads = [Upload(bucket=UPLOADS, key=f"in/bundle {n}.flac", etag=str(n)) for n in range(3)]
     records = tuple(record for upload in uploads for record in Notification.of(upload).records)
     async with await connect(intake.nats.url, name="test", patience=PATIENCE) as connection:

@@ -15,7 +15,7 @@ NEWS = {"from_the_future": {"deep": [1]}}
 
 
 async def test_a_job_with_facts_of_a_newer_release_is_done_by_this_one(connection: Connection) -> None:
-    """Else a fleet must be updated all at once, with nothing in work."""
+    """Else a fleet must be updated all at once, with no jobs running."""
     media = await upload(connection, DATA / "20s-3.flac")
     options = {"model": "demo", "language": "en", **NEWS}
     fact = {

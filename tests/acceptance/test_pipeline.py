@@ -41,7 +41,7 @@ async def test_url_becomes_the_right_words_in_every_format(engine: str, connecti
 
 
 async def test_words_have_times_when_asked(connection: Connection) -> None:
-    """Else subtitles by the word, and clips cut by it, are wrong."""
+    """Else word-by-word subtitles, and clips cut at words, are wrong."""
     media = await upload(connection, DATA / "20s-2.flac")
     job, _ = await transcribe(connection, SubmitRequest(media=media, language="en", word_timestamps=True))
     transcript = await record(connection, job.id)
@@ -74,7 +74,7 @@ async def test_the_same_submission_twice_is_one_job(connection: Connection, tmp_
 
 
 async def test_silence_is_an_empty_transcript(connection: Connection) -> None:
-    """Else a quiet recording counts as a failure, or is filled with invented words."""
+    """Else a silent recording counts as a failure, or gets invented words."""
     media = await upload(connection, DATA / "noise.flac")
     job, text = await transcribe(connection, SubmitRequest(media=media))
     assert (job.state, text) == ("completed", "")

@@ -40,7 +40,7 @@ async def record(connection: Connection, job: str) -> bytes:
 
 
 async def test_the_next_provider_does_what_the_first_does_not(tmp_path: Path) -> None:
-    """Else a paid service that is down fails jobs which the machine could have done; or is asked without leave."""
+    """Else an outage of a paid service fails jobs that the machine could do, or the service is used unasked."""
     async with broker(tmp_path / "nats") as (server, connection):
         media = await upload(connection, DATA / "5s.flac")
         with remote_api() as api:
@@ -97,7 +97,7 @@ async def test_a_remote_only_machine_asks_nobody_without_permission(tmp_path: Pa
 
 
 async def test_what_the_only_node_is_not_set_up_to_do_is_refused_at_once(tmp_path: Path) -> None:
-    """Else a translation by a model that writes down what is said is taken for one; or it fails after minutes."""
+    """Else plain speech passes for its translation, or the job fails after minutes."""
     async with broker(tmp_path / "nats") as (server, connection):
         media = await upload(connection, DATA / "5s.flac")
         with node(server.url, tmp_path / "home", V2T_MODEL="large-v3-turbo", V2T_NODE="studio"):
@@ -114,7 +114,7 @@ async def test_what_the_only_node_is_not_set_up_to_do_is_refused_at_once(tmp_pat
 
 @pytest.mark.parametrize("command", ["list", "test"])
 def test_the_providers_command(command: str, tmp_path: Path) -> None:
-    """Else nobody knows before the first job whether a chain works, or learns the key from the terminal."""
+    """Else nobody knows before the first job whether a chain works, or the terminal shows the key."""
     with remote_api() as api:
         api.answers = [Answer(b"", 401)]
         environment = {**os.environ, "V2T_DATA_DIR": str(tmp_path), **chain(tmp_path, api, local=True)}

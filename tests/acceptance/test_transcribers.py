@@ -148,7 +148,7 @@ async def test_the_language_is_detected_where_none_is_given(host: EngineHost) ->
 
 
 async def test_whisper_cpp_tells_how_sure_it_is_of_a_language(tmp_path: Path) -> None:
-    """Else a cough at the beginning decides the language of the whole job where this engine hears it first."""
+    """Else a cough at the beginning decides the language of the whole job, if this engine hears it first."""
     model = bytearray(Path(model_path("whisper-cpp")).read_bytes())
     name = b"decoder.token_embedding.weight"
     row = 128 // 32 * 34  # bytes: the model's width in ggml's blocks of 8 bits

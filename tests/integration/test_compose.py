@@ -67,7 +67,7 @@ def start(service: str, log: Path, **changed: str) -> subprocess.Popen[bytes]:
 
 
 async def test_every_stage_starts_and_its_health_check_tells_the_truth(tmp_path: Path) -> None:
-    """Else a container ends at once and is started for ever, or one that hangs is called healthy."""
+    """Else a container restarts for ever, or a hanging one counts as healthy."""
     stages = [row.name for row in STAGES]
     async with broker(tmp_path / "broker") as (server, connection):
         changed = {"NATS_URL": server.url, "V2T_DATA_DIR": str(tmp_path), "V2T_MODEL": "demo"}
@@ -135,7 +135,7 @@ def nats(tmp_path: Path) -> Iterator[dict[str, str]]:
 async def test_the_broker_has_a_user_for_each_role_and_keeps_its_streams_on_the_volume(
     nats: dict[str, str], tmp_path: Path
 ) -> None:
-    """Else every container and neighbour may submit and purge, or the streams go with the container."""
+    """Else every container and neighbour may submit and purge, or the streams vanish with the container."""
     with pytest.raises(BrokerError, match="refuses the user"):
         await connect(f"nats://{nats['nats']}", name="test")
     code, output = await asyncio.to_thread(

@@ -140,7 +140,7 @@ def remembered(url: str) -> list[str]:
 def test_a_second_command_uses_the_broker_of_the_first_which_waits_for_it(
     users: Callable[[Path], User], tmp_path: Path
 ) -> None:
-    """Else two commands at once ruin each other's files, or the first to end takes the broker from the other."""
+    """Else two commands at once damage each other's files, or the first to end stops the other's broker."""
     first = users(tmp_path)
     url = first.url()
     second = users(tmp_path)
@@ -168,7 +168,7 @@ def test_many_commands_started_at_once_share_one_broker(users: Callable[[Path], 
 def test_a_killed_owner_takes_its_broker_with_it_and_the_data_stays(
     users: Callable[[Path], User], tmp_path: Path
 ) -> None:
-    """Else after a crash a broker lives on that nobody knows of, or the next start finds an empty list of jobs."""
+    """Else a forgotten broker survives a crash, or the next start finds an empty list of jobs."""
     first = users(tmp_path)
     url = first.url()
     remember(url, "kept")
@@ -182,7 +182,7 @@ def test_a_killed_owner_takes_its_broker_with_it_and_the_data_stays(
 
 @linux
 def test_a_killed_broker_is_started_again_where_it_was(users: Callable[[Path], User], tmp_path: Path) -> None:
-    """Else all stages and commands wait for ever for a broker that nobody starts again."""
+    """Else all stages and commands wait for ever for a broker that nobody restarts."""
     first = users(tmp_path)
     url = first.url()
     second = users(tmp_path)
@@ -228,7 +228,7 @@ async def test_the_url_of_a_broker_that_is_gone_is_not_believed(tmp_path: Path) 
 
 
 async def test_a_broker_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:
-    """Else a command that starts while another ends is told that no broker answers."""
+    """Else a command that starts while another ends says that no broker answers."""
     folder = tmp_path / "broker"
     folder.mkdir()
     (folder / "url").write_text("nats://127.0.0.1:1")
@@ -259,7 +259,7 @@ async def test_a_directory_that_somebody_holds_without_a_broker_is_told(
 
 
 async def test_a_broker_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None:
-    """Else a full or forbidden disk shows as a hang."""
+    """Else a full or read-only disk looks like a hang."""
     (tmp_path / "broker").mkdir()
     (tmp_path / "broker" / "jetstream").write_text("a file where the server needs a directory")
     with pytest.raises(BrokerError, match=r"did not start: see .*nats-server\.log"):
@@ -291,7 +291,7 @@ def _content(path: Path) -> str:
 
 
 async def test_a_password_that_was_chosen_is_taken_and_kept_private(tmp_path: Path) -> None:
-    """Else MinIO, which starts first, cannot be told it; or one that was written carelessly stays open to all."""
+    """Else MinIO, which starts first, cannot know it, or a carelessly written password stays readable by all."""
     (tmp_path / "broker").mkdir()
     chosen = tmp_path / "broker" / "password"
     word = secrets.token_hex(8)
@@ -397,7 +397,7 @@ def test_a_stage_that_dies_is_started_again(up: Up) -> None:
 
 @linux
 def test_nothing_outlives_a_killed_supervisor(up: Up) -> None:
-    """Else a killed command leaves stages behind that go on to take work, with old settings."""
+    """Else a killed command leaves stages behind that keep taking work with old settings."""
     below = up.wait_for_all()
     wait_until(lambda: up.below() == below, "the stages do not stay")
     up.process.kill()
@@ -415,7 +415,7 @@ def _lives(pid: int) -> bool:
 async def test_a_stage_that_cannot_be_started_is_told_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else a machine short of memory for a moment is without that stage for ever, and nobody knows."""
+    """Else a machine that is short of memory for a moment loses that stage for ever, and nobody knows."""
     monkeypatch.setattr(supervisor, "_BACKOFF", (0.01,))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-such-python"))
     async with supervised(["intake"], url="nats://127.0.0.1:9", node="here"):

@@ -116,7 +116,7 @@ async def test_intake_is_killed_with_a_submission_in_hand(
 async def test_download_is_killed_half_way(
     house: House, connection: Connection, undisturbed: tuple[Segment, ...]
 ) -> None:
-    """Else a long download that was cut short is never done, or a part of it counts as all."""
+    """Else an interrupted long download never finishes, or part of it counts as all."""
     go, asked = threading.Event(), threading.Event()
 
     class Stalling(http.server.SimpleHTTPRequestHandler):
@@ -147,7 +147,7 @@ async def test_download_is_killed_half_way(
 async def test_convert_is_killed_between_its_chunks(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
-    """Else a conversion that died leaves half a transcript, or doubles the half that was sent."""
+    """Else a conversion that died leaves half a transcript, or repeats the half that it sent."""
     cut = await connection.client.subscribe("v2t.chunk.>")
     for n in itertools.count():  # the conversion may be over before it is stopped
         async with observed(connection, msgspec.structs.replace(clip, title=f"{clip.title} {n}")) as job:
@@ -168,7 +168,7 @@ async def test_convert_is_killed_between_its_chunks(
 async def test_transcribe_is_killed_between_its_chunks(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
-    """Else a machine that goes down takes its chunks with it."""
+    """Else a machine that goes down loses its chunks."""
     await pause(connection, "aggregate")  # the job is not done before it is struck, however late this process is
     async with observed(connection, clip) as job:
         await job.until("chunk.0")
@@ -182,7 +182,7 @@ async def test_transcribe_is_killed_between_its_chunks(
 async def test_aggregate_is_killed_with_all_facts_in_hand(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
-    """Else a job whose last step died is at 100 % for ever."""
+    """Else a job whose last step died stays at 100 % for ever."""
     await killed(connection, "aggregate", house.machine)
     async with observed(connection, clip) as job:
         await job.until("converted")
@@ -231,7 +231,7 @@ async def test_the_broker_is_killed(
 async def test_stages_come_back_by_themselves_to_a_broker_that_was_away(
     house: House, connection: Connection, undisturbed: tuple[Segment, ...]
 ) -> None:
-    """Else after every maintenance of the broker somebody has to walk around and restart the machines."""
+    """Else somebody must restart every machine after each maintenance of the broker."""
     pids = [house.machine.pid(stage) for stage in ALL_STAGES]
     house.server.stop()
     async with asyncio.timeout(PATIENCE):
@@ -249,7 +249,7 @@ async def test_stages_come_back_by_themselves_to_a_broker_that_was_away(
 async def test_all_stages_are_restarted_in_the_middle(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
-    """Else an update cannot be rolled out while there is work."""
+    """Else nobody can roll out an update while jobs run."""
     async with observed(connection, clip) as job:
         await job.until("chunk.0")
         for stage in ALL_STAGES:
@@ -263,7 +263,7 @@ async def test_all_stages_are_restarted_in_the_middle(
 async def test_two_of_each_stage(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...], tmp_path: Path
 ) -> None:
-    """Else more machines make more mistakes: two aggregators complete a job twice, two nodes double its words."""
+    """Else two aggregators complete a job twice, or two nodes double its words."""
     with node(house.server.url, tmp_path, V2T_BATCH="1", V2T_NODE="second") as second:
         async with contextlib.AsyncExitStack() as stack:
             requests = [msgspec.structs.replace(clip, title=f"{clip.title} {n}") for n in range(3)]
@@ -300,7 +300,7 @@ async def test_of_two_aggregators_either_is_killed(
 async def test_everything_is_killed_at_once(
     house: House, connection: Connection, clip: SubmitRequest, undisturbed: tuple[Segment, ...]
 ) -> None:
-    """Else a power cut costs the jobs in work."""
+    """Else a power cut loses running jobs."""
     async with observed(connection, clip) as job:
         await job.until("chunk.0")
         house.server.kill()

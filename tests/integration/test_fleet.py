@@ -137,7 +137,7 @@ async def test_many_languages_where_asked(machines: Fleet) -> None:
 
 
 async def test_cancel_ends_everything_at_once(machines: Fleet) -> None:
-    """Else a job that nobody wants keeps the machines busy, and comes back when a late result arrives."""
+    """Else an unwanted job keeps the machines busy, and comes back when a late result arrives."""
     machines.join("slow", "x0.5")
     job_id = await machines.submit()
     nodes = await machines.seen(lambda nodes: any(info.working for info in nodes))
@@ -158,7 +158,7 @@ async def test_cancel_ends_everything_at_once(machines: Fleet) -> None:
 
 
 async def test_a_poison_chunk_leaves_a_gap_and_retry_fills_it(machines: Fleet) -> None:
-    """Else one bad chunk costs the whole transcript, or its words for good."""
+    """Else one bad chunk loses the whole transcript, or its words for good."""
     probe = machines.join("probe", "x1000")
     good = await ended(machines.connection, await machines.submit())
     poison = (good.chunks[1].end - good.chunks[1].start, next(iter(good.chunks[1].segments)).text.split()[0])[1]
@@ -182,7 +182,7 @@ async def test_a_poison_chunk_leaves_a_gap_and_retry_fills_it(machines: Fleet) -
 
 
 async def test_a_job_is_completed_or_cancelled_and_never_both(machines: Fleet) -> None:
-    """Else a transcript that somebody was told of is cancelled a moment later, and its media removed."""
+    """Else a completed job is cancelled a moment later and its media removed."""
     machines.join("one", "x1000")
     job = await ended(machines.connection, await machines.submit("20s-1.flac"))
     for run in (0, 1):
@@ -196,7 +196,7 @@ async def test_a_job_is_completed_or_cancelled_and_never_both(machines: Fleet) -
 
 
 async def test_everything_again_by_another_model_without_a_download(machines: Fleet) -> None:
-    """Else a better model means finding and fetching everything anew."""
+    """Else using a better model means finding and fetching everything again."""
     machines.join("one", "x1000")
     job = await ended(machines.connection, await machines.submit())
     assert await operations.retry(machines.connection, job, model="x900") == len(job.chunks)
@@ -223,7 +223,7 @@ async def test_chunks_that_wait_are_done_by_the_model_that_a_retry_names(machine
 
 
 async def test_a_failed_download_is_tried_again_when_told(machines: Fleet) -> None:
-    """Else a job that failed for a reason that has passed must be submitted as a new one."""
+    """Else a job that failed for a temporary reason must be submitted again."""
     media = await upload(machines.connection, DATA / "5s.flac")
     await machines.store.delete(media)
     machines.join("one", "x1000")
@@ -245,7 +245,7 @@ async def test_nothing_to_retry_is_said(machines: Fleet) -> None:
 
 
 async def test_a_straggler_is_done_again_by_an_idle_faster_node(machines: Fleet) -> None:
-    """Else the slowest machine decides when the last words come."""
+    """Else the slowest machine decides when a job ends."""
     machines.join("snail", "x0.2")
     await machines.seen(lambda nodes: len(nodes) == 1)
     job_id = await machines.submit()
@@ -259,7 +259,7 @@ async def test_a_straggler_is_done_again_by_an_idle_faster_node(machines: Fleet)
 
 @pytest.mark.parametrize("accelerator", ["cuda", "metal"])
 async def test_a_job_goes_where_it_is_pinned(accelerator: Accelerator, machines: Fleet) -> None:
-    """Else the expensive card idles while a laptop does its work."""
+    """Else the expensive card is idle while a laptop does its work."""
     machines.join("plain", "x1000")
     machines.join("special", "x1000", V2T_DEVICE=accelerator)
     await machines.seen(lambda nodes: len(nodes) == 2)
@@ -269,7 +269,7 @@ async def test_a_job_goes_where_it_is_pinned(accelerator: Accelerator, machines:
 
 
 async def test_the_fleet_is_seen_and_forgotten(machines: Fleet) -> None:
-    """Else nobody knows which machines work, or a dead one is waited for."""
+    """Else nobody knows which machines work, or the fleet waits for a dead one."""
     machine = machines.join("one", "x50")
     await machines.seen(
         lambda nodes: [(info.node, info.engine, info.model) for info in nodes] == [("one", "simulated", "x50")]

@@ -64,7 +64,7 @@ async def test_a_url_that_is_none_is_told(url: str) -> None:
 
 @pytest.mark.parametrize("user", ["", "u:wrong@"])
 async def test_wrong_credentials_are_told_at_once_and_without_the_password(user: str, tmp_path: Path) -> None:
-    """Else a wrong password looks like a dead server, after a minute; or stands in a log."""
+    """Else a wrong password looks, after a minute, like a dead server, or shows in a log."""
     server = Server(tmp_path, "authorization { user: u, password: right }")
     server.start()
     try:
@@ -114,7 +114,7 @@ async def test_a_server_too_old_is_told_with_its_version() -> None:
 
 
 async def test_a_server_without_jetstream_is_told(tmp_path: Path) -> None:
-    """Else the most common misconfiguration of NATS is a timeout."""
+    """Else the most common misconfiguration of NATS shows only as a timeout."""
     server = Server(tmp_path, jetstream=False)
     server.start()
     try:
@@ -177,7 +177,7 @@ async def test_a_flush_that_is_given_up_costs_no_connection(nats: tuple[Server, 
 
 
 async def test_progress_replaces_what_was_said_before(connection: Connection) -> None:
-    """Else progress stands still at its first value, or a long job fills the stream."""
+    """Else progress stays at its first value, or a long job fills the stream."""
     for done in (1.0, 2.0):
         assert await connection.publish(Progress(job="job", stage="convert", done=done))
     assert await connection.subjects(JOBS, "v2t.job.>") == ["v2t.job.job.progress.convert"]
@@ -189,7 +189,7 @@ async def test_progress_replaces_what_was_said_before(connection: Connection) ->
 
 @pytest.mark.usefixtures("_sent_once")
 async def test_a_chunk_that_waits_is_not_queued_twice(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a conversion that is repeated after a crash doubles the work; or waits two minutes for each chunk."""
+    """Else a conversion that is repeated after a crash doubles the work, or waits two minutes for each chunk."""
     monkeypatch.setattr("v2t_stream.broker.connection._PUBLISH_PATIENCE", 3600)
     async with asyncio.timeout(PATIENCE):
         assert await connection.publish(task())
@@ -202,7 +202,7 @@ async def test_a_chunk_that_waits_is_not_queued_twice(connection: Connection, mo
 async def test_a_full_server_does_not_count_as_published(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a chunk that found no room is lost without a word, as the server's error has the same number."""
+    """Else a chunk that found no room is lost silently, because the server's error has the same number."""
     monkeypatch.setattr("v2t_stream.broker.connection._PUBLISH_PATIENCE", 0.3)
     config = {"name": CHUNKS, "storage": "file", "allow_direct": True, **STREAMS[CHUNKS], "max_bytes": 100}
     await connection.api(f"STREAM.UPDATE.{CHUNKS}", config)
@@ -211,7 +211,7 @@ async def test_a_full_server_does_not_count_as_published(
 
 
 async def test_publishing_outlasts_a_broker_that_is_killed(nats: tuple[Server, Connection]) -> None:
-    """Else a restart of the broker fails every job in work."""
+    """Else a restart of the broker fails every running job."""
     server, connection = nats
     server.kill()
     pending = [asyncio.create_task(connection.publish(submitted(f"job{n}"))) for n in range(10)]
@@ -223,13 +223,13 @@ async def test_publishing_outlasts_a_broker_that_is_killed(nats: tuple[Server, C
 
 
 async def test_a_message_too_large_is_told(connection: Connection) -> None:
-    """Else it is tried again for two minutes."""
+    """Else it is retried for two minutes."""
     with pytest.raises(BrokerError, match="could not publish"):
         await connection.publish(submitted(title="x" * (2 << 20)))
 
 
 async def test_what_is_forbidden_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Else a missing permission is only ever a timeout."""
+    """Else a missing permission shows only as a timeout."""
     user = '{ user: u, password: p, permissions: { publish: { deny: "v2t.>" } } }'
     server = Server(tmp_path, f"authorization {{ users: [ {user} ] }}")
     server.start()
@@ -274,7 +274,7 @@ async def watching(connection: Connection, *patterns: str) -> AsyncIterator["lis
 
 
 async def test_watch_gives_history_then_none_then_what_comes(connection: Connection) -> None:
-    """Else a monitor shows a job twice, not at all, or never knows that it shows all there is."""
+    """Else a monitor shows a job twice or not at all, or never knows that it is up to date."""
     await connection.publish(submitted("a"))
     await connection.publish(submitted("b"))
     async with watching(connection, "v2t.job.a.>", "v2t.job.b.>") as seen:
@@ -298,7 +298,7 @@ async def test_watch_of_nothing_ends_at_once(connection: Connection) -> None:
 
 
 async def test_coming_late_equals_having_watched(connection: Connection) -> None:
-    """Else the monitor opened late shows another state than the one that was open."""
+    """Else a monitor that opens late shows another state than one that was already open."""
     async with watching(connection, "v2t.job.>") as early:
         for n in range(300):
             job = f"job{n % 7}"
@@ -341,7 +341,7 @@ async def test_watch_survives_the_kill_of_the_broker_without_gap_or_double(nats:
 
 
 async def test_a_replay_cut_short_by_the_broker_is_still_whole(nats: tuple[Server, Connection]) -> None:
-    """Else an aggregator that reads a job while the broker dies takes a part of it for all, and never completes it."""
+    """Else an aggregator that reads a job while the broker dies sees only part of it, and never completes it."""
     server, connection = nats
     await asyncio.gather(
         *(connection.publish(ChunkDone(job="job", n=n, start=n, end=n + 1, error="x" * 2000)) for n in range(1000))
@@ -358,7 +358,7 @@ async def test_a_replay_cut_short_by_the_broker_is_still_whole(nats: tuple[Serve
 
 
 async def test_watch_misses_nothing_that_the_network_lost(nats: tuple[Server, Connection]) -> None:
-    """Else a laptop that changes its network shows an old state: the server believes it told everything."""
+    """Else a laptop that changes its network shows an old state, because the server believes it sent all."""
     server, connection = nats
     async with (
         Proxy(server.port) as network,
@@ -410,7 +410,7 @@ async def test_a_watch_needs_nothing_of_which_the_server_has_so_many(connection:
 
 
 async def test_a_watch_of_many_patterns_reads_what_is_new_on_any(connection: Connection) -> None:
-    """Else a list of 3,000 entries is shown without those at its end."""
+    """Else a list of 3,000 entries lacks its last ones."""
     patterns = [f"v2t.job.list_{n}.>" for n in range(3000)]
     await connection.publish(submitted("list_2999"))
     async with watching(connection, *patterns) as seen:
@@ -430,7 +430,7 @@ async def test_a_watch_of_many_patterns_reads_what_is_new_on_any(connection: Con
 
 
 async def test_what_was_withdrawn_before_it_was_read_does_not_keep_a_watch_busy(connection: Connection) -> None:
-    """Else a retry has every monitor ask the broker without a pause."""
+    """Else a retry makes every monitor ask the broker without a pause."""
     async with watching(connection, "v2t.job.a.>") as seen:
         for n in range(20):
             await connection.publish(ChunkDone(job="a", n=n, start=n, end=n + 1))
@@ -465,7 +465,7 @@ async def test_watch_ends_with_its_connection(connection: Connection, nats: tupl
 
 
 async def test_ten_thousand_facts_are_replayed(connection: Connection) -> None:
-    """Else opening the monitor of a busy installation takes minutes. The time is told, not judged."""
+    """Else opening the monitor of a busy installation takes minutes. The test prints the time and does not judge it."""
     facts = [encode(ChunkDone(job=f"job{n % 50}", n=n, start=n, end=n + 1)) for n in range(10_000)]
     for n, fact in enumerate(facts):
         await connection.client.publish(f"v2t.job.job{n % 50}.chunk.{n}", fact)
@@ -555,7 +555,7 @@ async def test_a_pull_does_not_wait_where_told_so(connection: Connection) -> Non
 
 
 async def test_what_waits_is_pulled_together(connection: Connection) -> None:
-    """Else a node with many free slots asks for each chunk by itself, or gets more than it has slots for."""
+    """Else a node with many free slots asks for each chunk separately, or gets more than it has slots for."""
     async with Puller(connection.client, CHUNKS, "transcribe-any", group="any") as puller:
         for n in range(5):
             await connection.publish(task(n))
@@ -571,7 +571,7 @@ async def test_what_waits_is_pulled_together(connection: Connection) -> None:
 
 
 async def test_one_who_stops_pulling_swallows_nothing(nats: tuple[Server, Connection]) -> None:
-    """Else work that was on its way to a stage at its end waits half a minute.
+    """Else work on its way to a stage that is ending waits half a minute.
 
     One in a while may, for the server itself can be sending just when it hears that nobody listens any more.
     """
@@ -605,7 +605,7 @@ async def test_one_who_stops_pulling_swallows_nothing(nats: tuple[Server, Connec
 
 
 async def test_an_outage_does_not_pile_up_pulls(nats: tuple[Server, Connection]) -> None:
-    """Else a node with one free slot is sent a dozen chunks after an outage, and all but one lie idle there."""
+    """Else a node with one free slot gets a dozen chunks after an outage, and all but one wait there."""
     server, connection = nats
     async with await connect(server.url, name="node") as node, Puller(node.client, CHUNKS, "transcribe-cpu") as puller:
         server.kill()
@@ -639,7 +639,7 @@ async def test_a_consumer_that_is_gone_is_told(connection: Connection) -> None:
 
 
 async def test_dead_letters_are_kept_side_by_side(connection: Connection) -> None:
-    """Else of two chunks of one job that were given up only the last can be tried again."""
+    """Else only the last of two dead chunks of a job can be retried."""
     for n in range(2):
         letter = DeadLetter(
             job="job", stage="transcribe", reason="r", original_subject=f"s{n}", data=b"", deliveries=1, node="n"

@@ -316,7 +316,7 @@ async def test_a_job_that_had_nothing_to_do_is_done_by_another_model_when_told(h
 
 
 async def test_an_old_submission_that_comes_again_during_a_retry_ends_nothing(house: House) -> None:
-    """Else a retry by another model ends at once with the words of the old one."""
+    """Else a retry with another model ends at once with the old model's words."""
     await house.file("5s.flac")
     old = await house.file("5s.flac")
     assert old.submitted

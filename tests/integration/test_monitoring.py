@@ -146,7 +146,7 @@ def test_the_rules_fire_when_they_should_and_only_then() -> None:
 
 
 def test_every_alert_has_a_case() -> None:
-    """Else one that can never fire passes."""
+    """Else an alert that can never fire passes."""
     cases = yaml.safe_load((MONITORING / "alerts.test.yml").read_text())["tests"]
     fired = {test["alertname"] for case in cases for test in case.get("alert_rule_test", ()) if test["exp_alerts"]} | {
         sample["labels"].split('alertname="')[1].split('"')[0]

@@ -162,7 +162,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Room]:
 
 
 async def test_a_crash_loop_is_told_and_forgotten_when_it_is_over(room: Room, tmp_path: Path) -> None:
-    """Else a stage dies every half minute for a week, and every job waits with no word of why."""
+    """Else a stage dies every half minute for a week, and every job waits without saying why."""
     (tmp_path / "ill").mkdir()
     (tmp_path / "ill" / "scratch").write_text("a file where the stages need a folder")
     machine = await room.machine("ill", "x1000")
@@ -226,7 +226,7 @@ async def done_by(room: Room, machine: Machine, job: str) -> None:
 async def test_a_machine_that_wakes_works_again_and_what_it_had_in_hand_is_forgotten(
     tmp_path: Path, extra: str
 ) -> None:
-    """Else a laptop that was closed once must be restarted by hand, or brings back half a job of yesterday.
+    """Else a laptop must be restarted by hand after sleep, or brings back half of yesterday's job.
 
     In a long sleep the broker ends the connection.
     """
@@ -297,7 +297,7 @@ async def none_in_hand(connection: Connection, stream: str, consumer: Consumer) 
 
 
 async def test_a_node_that_is_stopped_leaves_nothing_in_its_hand(room: Room) -> None:
-    """Else the last chunks of a job wait half a minute for a machine that was switched off in good order."""
+    """Else the last chunks of a job wait half a minute for a machine that was shut down properly."""
     machine = await room.machine("stopped", "x10")
     await room.seen(lambda nodes: alive(nodes, machine) == {*ALL_STAGES})
     await room.submit()

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_names_that_are_not_utf8_are_names_all_the_same(fleet: Simulated, folder: Path, tmp_path: Path) -> None:
-    """Else one file from an old disk ends the whole folder."""
+    """Else one file from an old disk stops the whole folder."""
     (folder / "broken.flac").write_bytes(b"no sound")
     terminal = Terminal(tmp_path / "home", fleet.server.url)
     out, err = terminal.run("convert", "--input", folder, "--force", code=1)
@@ -46,7 +46,7 @@ def test_names_that_are_not_utf8_are_names_all_the_same(fleet: Simulated, folder
 
 
 def test_a_file_with_an_odd_suffix_is_sent(fleet: Simulated, folder: Path, tmp_path: Path) -> None:
-    """Else the name under which it is stored ends the command with a traceback."""
+    """Else its stored name ends the command with a traceback."""
     odd = os.fsdecode(os.fsencode(folder) + b"/talk.\xff")
     shutil.copy(DATA / "5s.flac", odd)
     terminal = Terminal(tmp_path / "home", fleet.server.url)

@@ -134,7 +134,7 @@ async def put(connection: Connection, message: Message, job: str) -> None:
 
 
 async def test_metrics_and_status_agree_on_every_job(connection: Connection) -> None:
-    """Else an alert counts jobs as running that have ended, and the other way round."""
+    """Else an alert counts ended jobs as running, or running jobs as ended."""
     states: list[State] = []
     for n, way in enumerate(WAYS):
         for each in way:
@@ -159,7 +159,7 @@ async def test_metrics_and_status_agree_on_every_job(connection: Connection) -> 
 async def test_what_a_newer_release_sends_is_left_to_its_nodes(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else an old node, in the middle of an update, fails jobs that a new one could do."""
+    """Else during an update an old node fails jobs that a new one could do."""
     newer = NodeInfo(node="new", stage="transcribe", pid=1, version="99.0", state="ready")
     alive = [newer]
 
@@ -213,7 +213,7 @@ async def test_work_that_became_moot_in_another_store_is_not_acked_here(
 async def test_who_asks_what_is_done_always_hears_an_answer(
     error: Exception, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else one error of a kind that nobody thought of leaves all workers of a stage waiting for ever."""
+    """Else one unexpected kind of error leaves all workers of a stage waiting for ever."""
 
     async def fail(*_: object) -> bool:
         raise error

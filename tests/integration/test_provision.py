@@ -108,7 +108,7 @@ async def supervised(connection: Connection, stage: Any, home: Path) -> AsyncIte
 async def test_a_queue_of_an_older_release_is_brought_up_to_date_while_it_is_worked_on(
     connection: Connection, tmp_path: Path
 ) -> None:
-    """Else an upgrade costs the chunks that wait or are in work at that moment, or puts their results there twice."""
+    """Else an upgrade loses chunks that wait or are in progress, or stores their results twice."""
     await older(connection, f"{CHUNKS}.transcribe-any", filter_subject="v2t.chunk.any.*.*", ack_wait=7 * 10**9)
     await older(connection, f"{CHUNKS}.transcribe-cpu", filter_subject="v2t.chunk.cpu.*.*")
     await change(connection, JOBS, max_age=5 * DAY, subjects=["v2t.job.*.*", "v2t.job.*.chunk.*"])
@@ -148,7 +148,7 @@ async def test_a_queue_of_an_older_release_is_brought_up_to_date_while_it_is_wor
 
 
 async def test_a_fact_that_an_older_consumer_did_not_take_is_taken_up(connection: Connection, tmp_path: Path) -> None:
-    """Else a job that stood at the moment of the upgrade stands for ever."""
+    """Else a job that was stuck at the time of the upgrade stays stuck for ever."""
     await older(connection, f"{JOBS}.aggregate", filter_subject="v2t.job.*.chunk.*", filter_subjects=None)
     chunk = ChunkDone(job="job", n=0, start=0, end=1, segments=(Segment(start=0, end=1, text="words"),))
     settings = Settings(data_dir=str(tmp_path))
@@ -174,7 +174,7 @@ async def test_a_fact_that_an_older_consumer_did_not_take_is_taken_up(connection
 
 
 async def test_what_is_there_keeps_its_own_unless_told(connection: Connection) -> None:
-    """Else two nodes with different settings undo each other's at every start, and a paused queue goes on."""
+    """Else two nodes with different settings overwrite each other's at every start, and a paused queue resumes."""
     await change(connection, JOBS, max_age=5 * DAY, description="mine")
     await change(connection, f"{JOBS}.convert", ack_wait=7 * 10**9)
     await pause(connection, "download")
@@ -209,7 +209,7 @@ async def test_a_queue_that_is_made_anew_stays_paused(connection: Connection) ->
 async def test_a_stream_that_nats_cannot_change_is_refused_and_nothing_is_touched(
     connection: Connection, *, told: bool
 ) -> None:
-    """Else an upgrade stops half way, or throws away what is in the stream."""
+    """Else an upgrade stops halfway, or discards what is in the stream."""
     await change(connection, INBOX, max_msg_size=1000)
     made = await config(connection, CHUNKS)
     await connection.api(f"STREAM.DELETE.{CHUNKS}")
@@ -227,7 +227,7 @@ async def test_a_stream_that_nats_cannot_change_is_refused_and_nothing_is_touche
 async def test_an_older_release_leaves_alone_what_a_newer_has_set_up(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the first old node that starts after an upgrade takes it back for all."""
+    """Else the first old node that starts after an upgrade reverts it for all."""
     await change(connection, INBOX, max_msg_size=1000)
     metadata = (await config(connection, JOBS))["metadata"]
     await change(connection, JOBS, metadata={**metadata, "v2t_layout": str(LAYOUT + 1)})
@@ -238,7 +238,7 @@ async def test_an_older_release_leaves_alone_what_a_newer_has_set_up(
 
 
 async def test_what_is_missing_is_made_and_all_is_as_it_should_be_at_once(tmp_path: Path) -> None:
-    """Else doctor finds faults with a broker that was just set up, or does not see one that was not."""
+    """Else doctor finds faults in a broker that was just set up, or none in one that was not."""
     server = Server(tmp_path)
     server.start()
     try:

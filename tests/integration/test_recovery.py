@@ -139,7 +139,7 @@ async def test_of_many_who_see_a_lost_message_one_sends_it_again(
 
 @pytest.mark.usefixtures("hasty")
 async def test_what_waits_or_is_in_work_is_left_alone(connection: Connection) -> None:
-    """Else a long queue, a long download or a node that retries is taken for a hang, and begun anew without end."""
+    """Else a long queue, a long download or a retrying node counts as a hang and starts again and again."""
     await connection.publish(SUBMITTED)
     looker = Recovery(connection)
     await looker.look()
@@ -206,7 +206,7 @@ async def looks_until(looker: Recovery, connection: Connection, message: Message
 
 @pytest.mark.usefixtures("prompt")
 async def test_a_lost_message_behind_a_long_one_is_sent_again_where_somebody_is_free(connection: Connection) -> None:
-    """Else a job stands still for as long as another one of the same stage takes: hours."""
+    """Else a job hangs for as long as another one in the same stage takes: hours."""
     looker = Recovery(connection)
     async with behind_one_in_work(connection) as puller:
         free = asyncio.create_task(puller.next(PATIENCE))
@@ -219,7 +219,7 @@ async def test_a_lost_message_behind_a_long_one_is_sent_again_where_somebody_is_
 
 @pytest.mark.usefixtures("prompt")
 async def test_a_lost_message_behind_a_long_one_is_sent_again_where_others_are_served(connection: Connection) -> None:
-    """Else it stands still for as long as the stage has more to do than it can, which may be for days."""
+    """Else it hangs for as long as the stage is overloaded, which may be days."""
     looker = Recovery(connection)
     async with behind_one_in_work(connection) as puller:
         due = time.monotonic() + 1
@@ -235,7 +235,7 @@ async def test_a_lost_message_behind_a_long_one_is_sent_again_where_others_are_s
 
 @pytest.mark.usefixtures("prompt")
 async def test_a_message_that_waits_for_its_next_try_is_not_sent_again(connection: Connection, tmp_path: Path) -> None:
-    """Else a job that cannot be done is begun anew over and over, its tries counted from 0 each time."""
+    """Else an impossible job starts again and again, and its tries count from 0 each time."""
 
     async def fail(_: Submitted) -> AsyncGenerator[Message]:
         raise Retry("not now", delay=2.0)
@@ -296,7 +296,7 @@ async def test_one_that_is_lost_among_many_that_wait_is_seen_at_once(
 
 @pytest.mark.usefixtures("hasty")
 async def test_what_is_lost_over_and_over_fails_with_a_reason(connection: Connection) -> None:
-    """Else it is sent again for ever."""
+    """Else recovery sends it again for ever."""
     for each in (SUBMITTED, DOWNLOADED, CONVERTED):
         await connection.publish(each)
     looker = Recovery(connection)
@@ -313,7 +313,7 @@ async def test_what_is_lost_over_and_over_fails_with_a_reason(connection: Connec
 
 @pytest.mark.usefixtures("hasty")
 async def test_what_cannot_be_put_right_fails_with_a_reason(connection: Connection) -> None:
-    """Else it is shown as running for ever."""
+    """Else it shows as running for ever."""
     for each in (TASK, CHUNK):
         await connection.publish(each)
     await Recovery(connection).look()
@@ -392,7 +392,7 @@ async def test_a_job_recovers_from_the_loss_of_streams(
 async def test_a_job_fails_with_a_reason_where_its_media_is_gone(
     nats: tuple[Server, Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else it waits for what will never come back."""
+    """Else it waits for media that will never come back."""
     server, connection = nats
     environment = {**install(tmp_path / "simulated"), "V2T_MODEL": "x30"}
     media = await upload(connection, DATA / "3min.ogg")
@@ -413,7 +413,7 @@ async def test_a_job_fails_with_a_reason_where_its_media_is_gone(
 async def test_a_job_recovers_from_damage_on_the_broker_s_disk(
     stream: str, nats: tuple[Server, Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else two bytes that a disk has lost leave a job that never ends."""
+    """Else two bytes lost by a disk leave a job that never ends."""
     server, connection = nats
     environment = {**install(tmp_path / "simulated"), "V2T_MODEL": "x30"}
     media = await upload(connection, DATA / "3min.ogg")

@@ -54,7 +54,7 @@ async def taken(connection: Connection, request: SubmitRequest) -> list[str]:
 
 
 async def test_intake_refuses_what_no_node_is_set_up_to_do(connection: Connection) -> None:
-    """Else the job downloads, converts, and fails chunk by chunk; or waits for ever."""
+    """Else the job downloads, converts and then fails chunk by chunk, or waits for ever."""
     assert await taken(connection, TRANSLATE) == ["Submitted"]  # as long as nobody is there
     await announce(connection, "studio", "large-v3-turbo")
     with pytest.raises(
@@ -68,7 +68,7 @@ async def test_intake_refuses_what_no_node_is_set_up_to_do(connection: Connectio
 
 
 async def test_a_command_refuses_it_before_it_sends_a_file(connection: Connection, tmp_path: Path) -> None:
-    """Else a film of many gigabytes is uploaded, for a refusal."""
+    """Else a film of many gigabytes is uploaded and then refused."""
     await announce(connection, "studio", "large-v3-turbo")
     settings = Settings(nats_url=connection.url, data_dir=str(tmp_path / os.urandom(4).hex()))
     with pytest.raises(SettingsError, match="faster-whisper on studio can do"):
@@ -79,7 +79,7 @@ async def test_a_command_refuses_it_before_it_sends_a_file(connection: Connectio
 
 
 async def test_a_retry_by_another_model_is_refused_like_a_submission(connection: Connection) -> None:
-    """Else a job that is done ends up failed, by a model that cannot do what it asks."""
+    """Else a completed job ends up failed, because the new model cannot do it."""
     await connection.publish(Submitted(job="e1-1", title="talk", url=TRANSLATE.url, options=Options(task="translate")))
     await connection.publish(Failed(job="e1-1", stage="download", reason="gone"))
     job = await read(connection, "e1-1")

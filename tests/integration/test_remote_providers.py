@@ -60,7 +60,7 @@ def spoken(heard: Heard) -> list[tuple[float, float, str]]:
 
 
 async def test_openai(api: Api) -> None:
-    """Else the best known service gets a request it does not understand."""
+    """Else the best-known service gets a request that it does not understand."""
     api.answers = [Answer(VERBOSE)]
     heard = await hear(openai(api, prompt="Rover"), language="en")  # another server than OpenAI's: whisper-1
     (asked,) = api.asked
@@ -264,7 +264,7 @@ async def test_elevenlabs(api: Api) -> None:
 
 
 async def test_whisper_cpps_own_server(api: Api) -> None:
-    """Else one's own server in the cellar is of no use."""
+    """Else a user's own server cannot be used."""
     api.answers = [Answer(VERBOSE)]
     provider = CustomHttp(
         type="custom_http",
@@ -282,7 +282,7 @@ async def test_whisper_cpps_own_server(api: Api) -> None:
 
 
 async def test_whisper_asr_webservice_and_answers_of_another_shape(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a service that takes its options in the address, or nests its answer, cannot be used."""
+    """Else a service that takes its options in the URL, or nests its answer, cannot be used."""
     monkeypatch.setenv("ASR_KEY", KEY)
     words = [{"word": " The", "start": 0.1, "end": 0.2, "probability": 0.9}]
     segment = {"start": 0.0, "end": 0.5, "text": " The", "words": words}
@@ -346,7 +346,7 @@ async def test_a_service_that_cannot_be_asked_to_translate_is_not_asked(api: Api
 
 
 async def test_what_passes_is_tried_again(api: Api) -> None:
-    """Else a service's short breath moves the job elsewhere."""
+    """Else a short failure of a service moves the job elsewhere."""
     busy = Answer({"error": {"message": "slow down"}}, 429, {"Retry-After": "0"})
     api.answers = [busy, Answer(b"", 500), Answer(VERBOSE)]
     assert spoken(await hear(openai(api)))
@@ -397,7 +397,7 @@ async def test_a_hung_service_ends_with_the_timeout(api: Api) -> None:
 async def test_failures_are_told_in_a_sentence_without_the_key(
     answer: Answer, kind: type[Exception], reason: str, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else the chunk goes the wrong way, or the key stands in a log, a dead letter and a job's status."""
+    """Else the chunk goes the wrong way, or a log, a dead letter and a job's status show the key."""
     caplog.set_level(logging.DEBUG)
     api.answers = [answer]
     with pytest.raises(kind, match=reason) as caught:
@@ -408,7 +408,7 @@ async def test_failures_are_told_in_a_sentence_without_the_key(
 
 
 async def test_no_service_and_no_key(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a wrong address or a missing key is a riddle; and a damaged key is quoted by the HTTP library."""
+    """Else a wrong address or a missing key gives a confusing error, or the HTTP library quotes a damaged key."""
     with pytest.raises(Retry, match=r"house \(127\.0\.0\.1\) cannot be reached"):
         await hear(CustomHttp(type="custom_http", name="house", url="http://127.0.0.1:9/", retries=0))
     for broken in (f"{KEY}\nX-Other: 1", f"{KEY}ü"):
@@ -426,7 +426,7 @@ async def test_no_service_and_no_key(api: Api, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_limits_hold_over_real_calls(api: Api) -> None:
-    """Else the account's limits are broken by our own concurrency."""
+    """Else our own concurrency breaks the account's limits."""
     api.answers = [Answer(VERBOSE, hang=10 * PATIENCE)]
     chain = Chain([openai(api, max_concurrency=2)], Settings(), Models(Settings()))
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:

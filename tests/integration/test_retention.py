@@ -54,7 +54,7 @@ async def store_everything(connection: Connection, store: ObjectStore) -> None:
 
 
 async def test_facts_dead_letters_and_media_expire_and_transcripts_stay(tmp_path: Path) -> None:
-    """Else the disk fills, or what was transcribed a month ago is done again though its transcript is there."""
+    """Else the disk fills, or a recording is transcribed again although its transcript is still there."""
     async with broker(tmp_path) as (_, connection):
         settings = Settings(facts_days=MOMENT, dead_days=MOMENT, media_hours=MOMENT * 24)
         await set_up(connection, settings, told=True)
@@ -100,7 +100,7 @@ async def test_what_is_there_already_expires_too_once_it_is_told_to(tmp_path: Pa
 
 
 async def test_an_s3_server_is_told_how_long_and_keeps_to_what_it_was_told(tmp_path: Path) -> None:
-    """Else transcripts pile up in the bucket against the setting, or a node that starts changes what was chosen."""
+    """Else transcripts pile up in the bucket despite the setting, or a starting node changes the chosen value."""
     server = s3_server(tmp_path)
     server.start()
     try:
@@ -117,7 +117,7 @@ async def test_an_s3_server_is_told_how_long_and_keeps_to_what_it_was_told(tmp_p
 
 
 def test_the_settings_say_how_long() -> None:
-    """Else a unit is mistaken, and a month is half a minute."""
+    """Else units are mixed up, and a month lasts half a minute."""
     settings = Settings.from_environment(
         {"V2T_FACTS_DAYS": "7", "V2T_DEAD_DAYS": "0.5", "V2T_TRANSCRIPT_DAYS": "365", "V2T_MEDIA_HOURS": "1"}
     )

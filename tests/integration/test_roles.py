@@ -363,7 +363,7 @@ async def test_a_machine_is_let_in_and_thrown_out_without_a_restart(
 
 
 async def test_a_renewed_certificate_is_taken_up_without_a_restart(tmp_path: Path) -> None:
-    """Else after two years all machines are shut out until somebody restarts the broker."""
+    """Else after two years all machines are locked out until somebody restarts the broker."""
     with secured(tmp_path / "secrets") as broker:
         async with await broker.connect("viewer") as connection:
             before = (broker.folder / "server.pem").read_bytes()

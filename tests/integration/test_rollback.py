@@ -87,7 +87,7 @@ async def house(tmp_path: Path) -> AsyncGenerator[House]:
 
 @pytest.mark.parametrize("nodes", ["at work meanwhile", "started later"])
 async def test_no_job_gets_an_id_that_was_used_before_a_rollback(nodes: str, house: House) -> None:
-    """Else the transcript of a new recording replaces that of another."""
+    """Else the transcript of a new recording replaces another recording's."""
     if nodes == "started later":
         house.running.stop()
     house.go_back()
@@ -156,7 +156,7 @@ async def test_a_broker_that_was_not_rolled_back_keeps_its_ids(nats: tuple[Serve
 
 
 def test_what_was_seen_is_known_after_a_restart(tmp_path: Path) -> None:
-    """Else a rollback while nothing ran is never noticed."""
+    """Else a rollback while nothing runs is never noticed."""
     seen = Seen(tmp_path, "e")
     for number in (3, 1, 7, 5):
         seen.see(Mark(number, 100.5 + number))
@@ -169,7 +169,7 @@ def test_what_was_seen_is_known_after_a_restart(tmp_path: Path) -> None:
 
 
 async def test_a_backup_that_is_restored_gives_other_ids(nats: tuple[Server, Connection], tmp_path: Path) -> None:
-    """Else jobs that were made after the backup share their ids with those made after it was restored."""
+    """Else jobs made after the backup share ids with jobs made after it was restored."""
     server, connection = nats
     epoch = await inbox_epoch(connection)
     Terminal(tmp_path / "one", server.url).run("backup", tmp_path / "copy")
@@ -184,7 +184,7 @@ async def test_a_backup_that_is_restored_gives_other_ids(nats: tuple[Server, Con
 
 
 async def test_what_is_sent_twice_is_sent_again_where_ids_were_renewed(nats: tuple[Server, Connection]) -> None:
-    """Else the second sender waits for an id that is made of the first one's number, and belongs to nobody."""
+    """Else the second sender waits for an id made from the first one's number, which no job has."""
     _, connection = nats
     request = SubmitRequest(url="http://127.0.0.1/x")
     sent = [await submit(connection, request, message_id="mine") for _ in range(2)]

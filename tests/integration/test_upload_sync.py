@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 async def test_one_upload_that_cannot_be_looked_up_holds_up_no_other_of_its_message(
     server: S3Server, tmp_path: Path
 ) -> None:
-    """Else what a look into the bucket found together waits for ever behind one that the server refuses."""
+    """Else uploads found together wait for ever behind one that the server refuses."""
 
     class Picky(MinioStore):
         async def look(self, key: str, version: Version | None = None) -> Found | None:
@@ -62,7 +62,7 @@ async def test_one_upload_that_cannot_be_looked_up_holds_up_no_other_of_its_mess
 
 
 async def test_many_long_names_are_announced_in_messages_that_fit(server: S3Server, tmp_path: Path) -> None:
-    """Else a folder of long names is never taken up, as the broker takes no message of that length."""
+    """Else a folder of long names is never picked up, because the broker takes no message that long."""
     settings = server.settings(MINIO_BUCKET_PREFIX="long-")
     async with broker(tmp_path / "nats") as (_, connection):
         await set_up(connection, settings, change_store=True)

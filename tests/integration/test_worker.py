@@ -159,7 +159,7 @@ def raising(*errors: BaseException, then: Do | None = None) -> Do:
 
 
 async def test_work_done_is_published_and_acked(connection: Connection, tmp_path: Path) -> None:
-    """Else nothing is ever done, or everything twice."""
+    """Else no work is ever done, or all of it twice."""
     stage = Doing(transcribing)
     async with working(connection, stage, tmp_path):
         for n in range(5):
@@ -210,7 +210,7 @@ async def test_reject_is_a_dead_letter_and_a_gap(connection: Connection, tmp_pat
 
 
 async def test_reject_of_another_stage_fails_the_job(connection: Connection, tmp_path: Path) -> None:
-    """Else a link that leads nowhere shows as waiting for ever."""
+    """Else a dead link shows as waiting for ever."""
 
     async def do(_: Submission) -> AsyncGenerator[Message]:
         raise Reject("there is no such video")
@@ -263,7 +263,7 @@ async def test_what_is_on_its_way_or_taken_is_no_try(
 async def test_a_store_that_is_away_fails_nothing_however_long(
     connection: Connection, tmp_path: Path, away: float
 ) -> None:
-    """Else a night's outage of the store fails every job, or one failure after it is the last that is allowed."""
+    """Else a night's outage of the store fails every job, or uses up all tries but one."""
     patience = Patience(store_pauses=(0.001,), store_away=away, backoff=(0.01,))
     outage = [StoreAway("away") for _ in range(50)]
     stage = Doing(raising(*outage, ValueError("a fault of its own")), tries=4)
@@ -348,7 +348,7 @@ async def mortal(nats: tuple[Server, Connection]) -> Server:
 async def test_what_kills_its_worker_three_times_is_given_up(
     mortal: Server, connection: Connection, tmp_path: Path
 ) -> None:
-    """Else a file that crashes the process does so for ever, on one machine after the other."""
+    """Else a file that crashes the process does so for ever, on one machine after another."""
     await connection.publish(task())
     for _ in range(3):
         assert await dies(mortal, connection, tmp_path) == [0]
@@ -401,7 +401,7 @@ async def test_a_death_after_failures_takes_none_of_their_tries_away(
 
 
 async def test_what_stops_give_back_is_no_death(mortal: Server, connection: Connection, tmp_path: Path) -> None:
-    """Else a long download that an update of the fleet interrupts on one machine after the other is given up."""
+    """Else a fleet update, which interrupts a long download on each machine in turn, gives it up."""
     await connection.publish(task())
     for _ in range(5):
         stage = Doing(_hang, slots=1)
@@ -488,7 +488,7 @@ async def test_work_for_a_run_that_ended_or_was_left_is_acked_without_work(
 
 
 async def test_a_newer_release_s_message_is_no_trouble(connection: Connection, tmp_path: Path) -> None:
-    """Else nodes cannot be updated one after the other."""
+    """Else nodes cannot be updated one after another."""
     newer = msgspec.json.decode(msgspec.json.encode(task())) | {"mood": "new"}
     stage = Doing(transcribing)
     async with working(connection, stage, tmp_path):
@@ -505,7 +505,7 @@ async def test_a_newer_release_s_message_is_no_trouble(connection: Connection, t
 async def test_long_work_is_not_given_to_another(
     nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
 ) -> None:
-    """Else everything that takes longer than half a minute is done over and over.
+    """Else everything that takes longer than half a minute is repeated again and again.
 
     The workers believe in a short ack_wait, so that they are seen to tell in time; the server's own is longer than
     this process ever stands still.
@@ -551,7 +551,7 @@ async def test_work_of_a_worker_whose_loop_stands_still_goes_to_another(
 
 
 async def test_a_stage_that_hangs_is_ended(connection: Connection, tmp_path: Path) -> None:
-    """Else a thing that never ends takes a place for ever."""
+    """Else work that never ends occupies a slot for ever."""
     patience = Patience(backoff=(0.01,))
     ended = []
 
@@ -573,7 +573,7 @@ async def test_a_stage_that_hangs_is_ended(connection: Connection, tmp_path: Pat
 
 
 async def test_a_thread_that_does_not_come_back_ends_the_stage(connection: Connection, tmp_path: Path) -> None:
-    """Else one broken file that a library hangs in takes a place for ever, and a stop waits for it for ever."""
+    """Else one broken file that makes a library hang occupies a slot for ever, and a stop waits for it for ever."""
     patience = Patience(hung=0.1, leave=0.1, drain=1.0)
     await set_ack_wait(connection, CHUNKS, "transcribe-any", 0.3)
     forever = asyncio.Event()
@@ -598,7 +598,7 @@ async def test_a_thread_that_does_not_come_back_ends_the_stage(connection: Conne
 
 
 async def test_slots_bound_what_is_in_work(connection: Connection, tmp_path: Path) -> None:
-    """Else one node pulls a whole film and the others stand idle, or its memory is full."""
+    """Else one node pulls a whole film while the others are idle, or fills its memory."""
     at_once = most = 0
     go = asyncio.Event()
 
@@ -649,7 +649,7 @@ async def test_stop_finishes_what_is_in_hand_and_takes_no_more(connection: Conne
 async def test_stop_gives_back_what_takes_too_long(
     nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
 ) -> None:
-    """Else a node that is shut down keeps its work to itself for another half a minute."""
+    """Else a node that shuts down holds its work for another half minute."""
     patience = Patience(drain=0.3)
     await set_ack_wait(connection, CHUNKS, "transcribe-any", 3600)
 
@@ -693,7 +693,7 @@ async def test_what_a_stage_yields_is_stored_before_it_goes_on(connection: Conne
 
 
 async def test_a_stage_learns_whether_what_it_yields_stands(connection: Connection, tmp_path: Path) -> None:
-    """Else two machines each go on with the language that they found, and a transcript has two."""
+    """Else two machines each use the language that they detected, and a transcript has two."""
     heard = {}
 
     async def do(task: ChunkTask) -> AsyncGenerator[Message, bool | None]:
@@ -755,7 +755,7 @@ async def test_a_death_between_result_and_ack_is_harmless(
 
 
 async def test_a_death_between_results_repeats_what_is_idempotent(connection: Connection, tmp_path: Path) -> None:
-    """Else a conversion that died half-way sends its first chunks twice."""
+    """Else a conversion that died halfway sends its first chunks twice."""
     patience = Patience(backoff=(0.01,))
     await set_ack_wait(connection, JOBS, "convert", 3600)
     attempts = 0
@@ -819,7 +819,7 @@ async def test_a_death_while_giving_up_loses_nothing(
 async def test_the_broker_s_death_in_the_middle_of_work(
     nats: tuple[Server, Connection], connection: Connection, tmp_path: Path
 ) -> None:
-    """Else a restart of the broker costs what was being done, or fails it."""
+    """Else a restart of the broker loses current work, or fails it."""
     server, _ = nats
     in_work, go = asyncio.Event(), asyncio.Event()
 
@@ -868,7 +868,7 @@ async def test_an_ack_that_is_lost_fails_no_job(
 
 
 async def test_questions_asked_together_are_answered_each(connection: Connection) -> None:
-    """Else in a burst a chunk that is done is done again, or one that is not is thrown away."""
+    """Else in a burst a finished chunk is redone, or an unfinished one is thrown away."""
     await connection.publish(done(task(3)))
     settled = Settled(connection)
     subjects = [[ChunkDone.subject_of(job="job", n=n), Failed.subject_of(job="job")] for n in range(10)]
@@ -900,7 +900,7 @@ async def test_a_completion_that_comes_between_two_looks_is_the_only_one(
 
 
 async def test_an_aggregator_that_dies_while_it_stores_is_replaced(connection: Connection, tmp_path: Path) -> None:
-    """Else a job whose last step died is at 100 % for ever."""
+    """Else a job whose last step died stays at 100 % for ever."""
     await set_ack_wait(connection, JOBS, "aggregate", 0.3)
     await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
     await connection.publish(Downloaded(job="job", title="t", source="s", media="media/job/x", size=1, seconds=1))

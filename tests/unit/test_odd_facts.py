@@ -173,7 +173,7 @@ def test_what_cannot_be_read_is_one_kind_of_error(data: bytes) -> None:
 
 
 def test_a_fact_of_another_job_is_none_of_this_one() -> None:
-    """Else who may write one subject says what he likes of all jobs."""
+    """Else anyone who may write one subject can change what all jobs show."""
     with pytest.raises(msgspec.ValidationError, match=r"it belongs on v2t\.job\.k\.cancelled"):
         decode("v2t.job.j.cancelled", encode(Cancelled(job="k")))
 

@@ -128,7 +128,7 @@ def test_a_flag_out_of_range_is_refused_before_a_broker_is_asked(wrong: tuple[st
         ({"prompt": "Ishmael\nQueequeg"}, r"the submission's prompt 'Ishmael\\nQueequeg' has a line end or a control"),
         (
             {"hotwords": "Ishmael\x1b[31m"},
-            r"hotwords 'Ishmael\\x1b\[31m' has a line end or a control character: remove",
+            r"hotwords 'Ishmael\\x1b\[31m' has a line end or a control",
         ),
         ({"prompt": "\u202eleamhsI"}, "has a line end or a control character"),
         ({"prompt": "x" * 900 + "\0"}, "prompt 'x{100,}…' has a line end or a control character"),

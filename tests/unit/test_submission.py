@@ -94,7 +94,7 @@ def test_what_cannot_be_read_is_named(data: bytes, says: str) -> None:
         ({"url": "http://a..b/"}, "is not a URL"),
         (
             {"url": "http://a/" + "x" * 5000},
-            r"the submission's url has 5009 characters \('http://a/x.{30,40}…\): at most 4096",
+            r"url has 5009 characters \('http://a/x.{30,40}…\): at most 4096",
         ),
         ({"url": URL, "title": "x" * 5000}, "the submission's title has 5000 characters"),
         ({"url": "http://a/\0" + "x" * 500}, r"^'http://a/\\x00x{100,}…' is not a complete URL"),
