@@ -1,4 +1,4 @@
-"""A broker's streams copied and put into another: what waits goes on there, and what is done is there."""
+"""Copies a broker's streams to another one: waiting work goes on there, and finished work is there."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What the command line says of transcripts that are not whole. The test decodes and hears in place of two stages."""
+"""What the command line says about incomplete transcripts. The test stands in for two stages."""
 
 import asyncio
 import contextlib

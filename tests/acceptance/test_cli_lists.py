@@ -1,4 +1,4 @@
-"""The command line with more than one link or file, and with what was done before."""
+"""The command line with several links or files, and with work that was done before."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""An engine that loses words, in the real pipeline: what it loses is heard again, and what stays lost is marked."""
+"""An engine that loses words, in the real pipeline: lost words are heard again, or marked if they stay lost."""
 
 from pathlib import Path
 

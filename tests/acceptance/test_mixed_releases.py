@@ -1,4 +1,4 @@
-"""A fleet of two releases. There is no older one yet, so the newer one's messages are made up."""
+"""A fleet of two releases. No older release exists yet, so the test makes up the newer one's messages."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Three NATS servers, each with all of the data, of which one is killed: the one that leads, too."""
+"""Three NATS servers, each with all data, of which one is killed, even the leader."""
 
 import asyncio
 import contextlib

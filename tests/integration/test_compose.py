@@ -1,4 +1,4 @@
-"""What compose.yaml starts, started here without its containers: the same commands, settings and health checks."""
+"""Starts the services of compose.yaml without containers: the same commands, settings and health checks."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`v2t doctor` as its users call it, on brokers and stores in which something is wrong."""
+"""`v2t doctor` as users call it, on brokers and stores with something wrong."""
 
 import asyncio
 import json

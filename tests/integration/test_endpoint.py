@@ -1,4 +1,4 @@
-"""/healthz and /readyz tell the truth of a process, also when its loop is wedged or its broker is gone."""
+"""/healthz and /readyz tell the truth about a process, even if its loop hangs or its broker is gone."""
 
 import asyncio
 import os

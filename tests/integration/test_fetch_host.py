@@ -1,4 +1,4 @@
-"""The processes of downloads, and what keeps them in bounds: addresses, programs, time, memory, disk."""
+"""The processes of downloads and their limits: addresses, programs, time, memory, disk."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A recording that still runs is not sent as if it were whole."""
+"""A recording that is still being written is not sent as if it were complete."""
 
 import threading
 from pathlib import Path

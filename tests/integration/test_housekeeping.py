@@ -1,4 +1,4 @@
-"""What one of the intakes sees to for the fleet, on a real nats-server."""
+"""The housekeeping that one intake does for the fleet, on a real nats-server."""
 
 import asyncio
 import contextlib

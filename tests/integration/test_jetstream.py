@@ -1,4 +1,4 @@
-"""The connection, publishing, watching, pulling and the topology, against a real nats-server that is killed at will."""
+"""The connection, publishing, watching, pulling and the topology, on a real nats-server that tests may kill."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Playlists, feeds and what was transcribed before: real stages, and the real yt-dlp on a web server of loopback."""
+"""Playlists, feeds and earlier transcripts: real stages, and the real yt-dlp with a web server on loopback."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""TLS, nkeys and credentials, on real servers: whom we talk to, and how we show who we are."""
+"""TLS, nkeys and credentials, on real servers: which servers we trust, and how we log in."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""What MinioStore alone has, against a real S3 server."""
+"""What only MinioStore does, on a real S3 server."""
 
 import asyncio
 import io

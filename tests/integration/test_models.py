@@ -1,4 +1,4 @@
-"""Models on their way: from a hub on loopback and from the fleet's store, real ones, to machines that are killed."""
+"""Fetching models, from a hub on loopback and from the fleet's real store, on machines that get killed."""
 
 import asyncio
 import json

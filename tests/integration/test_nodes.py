@@ -1,4 +1,4 @@
-"""`v2t node` as a machine's owner meets it: it crashes, sleeps, wakes, is stopped and is killed."""
+"""`v2t node` as a machine's owner sees it: it crashes, sleeps, wakes, is stopped and is killed."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What JetStreamStore alone has, against a real nats-server; test_stores.py has what both stores do."""
+"""What only JetStreamStore does, on a real nats-server; test_stores.py has what both stores do."""
 
 import asyncio
 import errno

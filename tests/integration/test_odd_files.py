@@ -1,4 +1,4 @@
-"""Files whose names or contents are odd, each among others that are not."""
+"""Files with odd names or contents, among ordinary ones."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What nobody of ours would send: whatever bytes come, on whichever subject, everybody goes on."""
+"""Messages that v2t would never send: whatever bytes arrive, on any subject, everything goes on."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The oracle by which test_chaos judges sees what is false."""
+"""The oracle of test_chaos finds false results."""
 
 from collections.abc import Iterator
 from pathlib import Path

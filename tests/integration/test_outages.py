@@ -1,4 +1,4 @@
-"""What is away, full, missing or wrong around the pipeline: it recovers, or says in a sentence what happened."""
+"""Outages, full disks, missing files and wrong clocks: the pipeline recovers, or says what happened."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Streams and consumers of another release, or changed by hand, and what becomes of them and of what is in them."""
+"""Streams and consumers of another release, or changed by hand: what happens to them and their messages."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What is taken away in the middle of jobs: they recover, or fail with a reason, and none stands still."""
+"""Losses in the middle of jobs: the jobs recover, or fail with a reason, and none hangs."""
 
 import asyncio
 import contextlib

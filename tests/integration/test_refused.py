@@ -1,4 +1,4 @@
-"""Intake and commands refuse what the nodes that are up can never do, over a real broker."""
+"""Intake and commands refuse jobs that the running nodes can never do, on a real broker."""
 
 import os
 from collections.abc import AsyncIterator

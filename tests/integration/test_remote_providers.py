@@ -1,4 +1,4 @@
-"""The services as the chain calls them, over real HTTP to a server that plays each."""
+"""The services as the chain calls them, over real HTTP to a server that plays each of them."""
 
 import asyncio
 import logging

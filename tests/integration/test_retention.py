@@ -1,4 +1,4 @@
-"""How long things are kept, on a real server with ages short enough to wait for."""
+"""How long things are kept, on a real server with short ages."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What each role can and cannot do, on a real server that runs with the files of `v2t secrets init`."""
+"""What each role can and cannot do, on a real server with the files of `v2t secrets init`."""
 
 import asyncio
 import itertools

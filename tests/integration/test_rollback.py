@@ -1,4 +1,4 @@
-"""A broker whose streams go back to an older copy: it is noticed, and no job gets an id that another one had."""
+"""A broker whose streams go back to an older copy: nodes notice it, and no job gets another job's id."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""Retries beside work that was begun before them, and goes on after it.
+"""Retries, while work that began before them goes on.
 
 Who sleeps here is a real stage whose object store does not answer until the test lets it. Its results are then
 published as its worker would, which would also tell it that they are of no use any more: here it never hears of that.

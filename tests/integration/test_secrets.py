@@ -1,4 +1,4 @@
-"""What a link lets somebody in by: the download has it, and nobody who looks on sees it anywhere."""
+"""Passwords and keys in links: the download uses them, and no viewer sees them anywhere."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""What every ObjectStore does, against a real nats-server and a real MinIO server."""
+"""What every ObjectStore does, on a real nats-server and a real MinIO server."""
 
 import asyncio
 import contextlib

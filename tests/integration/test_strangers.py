@@ -1,4 +1,4 @@
-"""What somebody with ill will can do as any role but the operator: all that the server has is tried."""
+"""What an attacker can do in any role except the operator's: tries everything that the server offers."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""One trace for a job, over all its stages and processes, as a real OTLP receiver gets it."""
+"""One trace for a job, across all its stages and processes, as a real OTLP receiver gets it."""
 
 import asyncio
 import http.server

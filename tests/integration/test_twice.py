@@ -1,4 +1,4 @@
-"""What is sent twice, because an answer was lost or late: on a real nats-server, whose answers a double loses."""
+"""Messages sent twice because an answer was lost or late: a real nats-server behind a double that loses answers."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Uploads that are announced together, against a real S3 server and a real broker."""
+"""Uploads that are announced together, on a real S3 server and a real broker."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""The monitor without a broker, on fixed facts at a fixed time; and its screen as text that can be compared."""
+"""The monitor without a broker, with fixed facts at a fixed time; and its screen as comparable text."""
 
 import string
 import time

@@ -1,4 +1,4 @@
-"""What a bug in the monitor leaves on the terminal. It rests on private names of Textual: tui/bugs.py."""
+"""What a bug in the monitor leaves on the terminal. tui/bugs.py uses private names of Textual for this."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The form of a submission, as it is filled in."""
+"""Filling in the form of a submission."""
 
 from collections.abc import Sequence
 

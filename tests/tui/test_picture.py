@@ -1,4 +1,4 @@
-"""The table's state: the same whoever watches from when, and of a size that does not grow with what is said."""
+"""The table's state: the same for early and late viewers, and no larger for more words."""
 
 import random
 from collections.abc import Iterable

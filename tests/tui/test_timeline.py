@@ -1,4 +1,4 @@
-"""Where chunks are shown that nobody has done yet."""
+"""Where the timeline shows unfinished chunks."""
 
 from hypothesis import given
 from hypothesis import strategies as st

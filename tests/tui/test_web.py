@@ -1,4 +1,4 @@
-"""The monitor in a browser: who is let in, and that it is the monitor that is shown."""
+"""The monitor in a browser: who may open it, and that it shows the monitor."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Decoding: every form of media becomes 16 kHz mono on the media's own clock, and bad media one clear sentence."""
+"""Decoding: all media becomes 16 kHz mono on its own clock, and bad media gives one clear sentence."""
 
 import struct
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Files that were sent, and of which the transcript was empty or wrong: each with its right value."""
+"""Files from users whose transcripts were empty or wrong, each with its right result."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Packing: few, full chunks, in which every moment of speech stands exactly once."""
+"""Packing: few, full chunks that contain every moment of speech exactly once."""
 
 from itertools import accumulate, pairwise
 

@@ -1,4 +1,4 @@
-"""Files with holes and files of several parts: all of it is found, at its time, and the reader says what is missing."""
+"""Files with holes or several parts: the reader finds all of it, at its time, and says what is missing."""
 
 import io
 import os

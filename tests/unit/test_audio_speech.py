@@ -1,4 +1,4 @@
-"""Finding speech block by block gives what faster-whisper finds with the whole file in its hands."""
+"""Finding speech block by block gives what faster-whisper finds in the whole file."""
 
 from itertools import pairwise
 from pathlib import Path

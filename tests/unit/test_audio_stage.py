@@ -1,4 +1,4 @@
-"""The stage convert on files of all kinds: its chunks, and what it says of the media."""
+"""The stage convert with files of all kinds: its chunks, and what it says about the media."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Times: what timestamps say is honoured, and what they cannot mean is not."""
+"""Times: believable timestamps count, impossible ones do not."""
 
 from pathlib import Path
 

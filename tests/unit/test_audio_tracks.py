@@ -1,4 +1,4 @@
-"""Which track is transcribed: the one that is asked for, in the job's language, the main one, the spoken one."""
+"""Which track is transcribed: the requested one, one in the job's language, the main one, the spoken one."""
 
 from pathlib import Path
 

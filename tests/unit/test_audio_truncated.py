@@ -1,4 +1,4 @@
-"""Files that end early, or have holes: what is there is given, and it is said that it is not all."""
+"""Files that end early or have holes: we transcribe what is there, and say that it is incomplete."""
 
 import os
 import struct

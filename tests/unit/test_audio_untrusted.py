@@ -1,4 +1,4 @@
-"""Media that was made to do harm: it opens nothing else, decodes no pictures, and fits into memory."""
+"""Malicious media: it opens no other files, decodes no pictures, and fits into memory."""
 
 import io
 import socket

@@ -1,4 +1,4 @@
-"""What was not heard is found, and what perhaps was never said is marked."""
+"""Missed words are found, and doubtful words are marked."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Chunks that wait together share the calls of a real engine process, which is told by its chunks what to do."""
+"""Chunks that wait together share the calls of a real engine process. The chunks tell the engine what to do."""
 
 import asyncio
 from collections.abc import AsyncIterator

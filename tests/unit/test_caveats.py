@@ -1,4 +1,4 @@
-"""What is said of a transcript that is not whole."""
+"""What we say about an incomplete transcript."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The order of the chain and the limits of a link, with engines that do as the test says."""
+"""The order of the chain and the limits of a link, with engines that the test controls."""
 
 import asyncio
 import os

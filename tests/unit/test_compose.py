@@ -1,4 +1,4 @@
-"""What compose.yaml, the Dockerfile and monitoring/ say, as far as it can be known without a Docker engine."""
+"""compose.yaml, the Dockerfile and monitoring/, as far as tests can check them without Docker."""
 
 import json
 import re

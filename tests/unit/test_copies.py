@@ -1,4 +1,4 @@
-"""The transcripts of uploads under the uploads' own paths, whoever ends first and whatever the names are."""
+"""The transcripts of uploads under the uploads' paths, in any order of ending and with any names."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""The folder that `v2t secrets` keeps, by its command line."""
+"""The folder that `v2t secrets` manages, through the command line."""
 
 import re
 import ssl

@@ -1,4 +1,4 @@
-"""What the documents say is so."""
+"""What the documents say is true."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What doctor makes of what it finds on a machine, those included that no test can have."""
+"""How doctor judges a machine, including machines that no test can have."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What counts as the same, and so is not transcribed twice."""
+"""What counts as the same work, which is not done twice."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a broker's configuration lacks, in words."""
+"""How a broker's configuration differs from the expected one, in words."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What earlier releases said and stored, read by this one; and what later ones may say, which this one must bear.
+"""Reads what earlier releases sent and stored, and survives what later ones may send.
 
 The files are real: tests/record_release.py wrote them. They are never changed; each release adds its own.
 """

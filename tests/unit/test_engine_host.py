@@ -1,4 +1,4 @@
-"""The host with an engine of a third party's making, which does what its model is called."""
+"""The host with a third party's engine, whose model's name says what it does."""
 
 import asyncio
 import os

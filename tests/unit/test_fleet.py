@@ -1,4 +1,4 @@
-"""Who is to do what: ranks and stragglers, decided from what nodes tell about themselves."""
+"""Which node does what: ranks and stragglers, decided from what nodes report."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Every format is parsed back by a small reader of its own."""
+"""Each format has a small reader that parses it back."""
 
 import html
 import re

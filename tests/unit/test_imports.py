@@ -1,4 +1,4 @@
-"""What may be imported by what, in fresh interpreters."""
+"""What each module may import, in fresh interpreters."""
 
 import subprocess
 import sys

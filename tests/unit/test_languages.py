@@ -1,4 +1,4 @@
-"""The languages that are offered, and those that the engines know."""
+"""The languages that we offer, and those that the engines know."""
 
 import subprocess
 import sys

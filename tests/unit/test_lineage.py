@@ -1,4 +1,4 @@
-"""Which pasts of a stream contradict one another."""
+"""Which histories of a stream contradict each other."""
 
 from typing import Any
 

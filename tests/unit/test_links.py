@@ -1,4 +1,4 @@
-"""What lets somebody in, in what was sent: see also tests/integration/test_secrets.py."""
+"""Passwords and keys in submissions; see also tests/integration/test_secrets.py."""
 
 from typing import cast
 

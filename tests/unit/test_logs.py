@@ -1,4 +1,4 @@
-"""What a line of a log looks like, and what must not get into one."""
+"""What a log line looks like, and what must not get into it."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What our buckets are set up to do in MinIO, which keeps rules and announcements for each bucket."""
+"""How we set up our buckets in MinIO: rules and announcements."""
 
 import math
 from typing import Any, cast

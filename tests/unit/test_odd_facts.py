@@ -1,4 +1,4 @@
-"""Facts that nobody of ours would write: whatever stands on a subject, whoever reads it goes on."""
+"""Facts that v2t would never write: whatever a subject holds, its readers go on."""
 
 import contextlib
 from collections.abc import Iterator

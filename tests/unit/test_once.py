@@ -1,4 +1,4 @@
-"""The ids of what is sent: the same for the same, and known to nobody else."""
+"""Message ids: equal submissions get the same id, which nobody else knows."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The options of a job, as they are declared and as people are offered them."""
+"""The options of a job: how they are declared, and how people see them."""
 
 import shlex
 from collections.abc import Callable

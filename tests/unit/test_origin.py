@@ -1,4 +1,4 @@
-"""What a medium is known by where it comes from, as far as that needs no download."""
+"""How we identify media by its site, without a download."""
 
 import pytest
 

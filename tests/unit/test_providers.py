@@ -1,4 +1,4 @@
-"""What a providers.yaml may say."""
+"""What a providers.yaml may contain."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The rate limit, by its own clock."""
+"""The rate limit, with a clock of the test's own."""
 
 from itertools import pairwise
 

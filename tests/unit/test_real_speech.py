@@ -1,4 +1,4 @@
-"""What real speech is judged by."""
+"""The scores for real speech."""
 
 import numpy as np
 import pytest

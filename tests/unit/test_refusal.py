@@ -1,4 +1,4 @@
-"""What a fleet can never do is refused, with who could; what it may be able to do waits."""
+"""A job that a fleet can never do is refused, with a hint who could; a job that it may be able to do waits."""
 
 import msgspec
 import pytest

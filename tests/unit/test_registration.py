@@ -1,4 +1,4 @@
-"""An engine is one file and one line, a service too, and both are known everywhere at once."""
+"""An engine or a service takes one file and one line, and is then known everywhere."""
 
 import os
 import subprocess

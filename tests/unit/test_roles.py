@@ -1,4 +1,4 @@
-"""The roles as they are declared, against nats/auth.conf and against what is said of a denial."""
+"""The declared roles, compared with nats/auth.conf and with the errors for denied requests."""
 
 import re
 from pathlib import Path

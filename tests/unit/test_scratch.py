@@ -1,4 +1,4 @@
-"""The folders of work in hand."""
+"""The folders of current work."""
 
 import os
 import socket

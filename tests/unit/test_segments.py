@@ -1,4 +1,4 @@
-"""Segments made from words: what a viewer reads at once."""
+"""Segments made from words: what a viewer reads at a time."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""The settings of a machine, as its environment gives them."""
+"""The settings of a machine, from its environment."""
 
 from pathlib import Path
 

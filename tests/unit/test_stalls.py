@@ -1,4 +1,4 @@
-"""What a job lacks so that it can end, from its facts and what waits: pure, so that all ways are tried."""
+"""What a job lacks to be able to end, from its facts and waiting messages: pure, so all cases can be tested."""
 
 from typing import Literal
 

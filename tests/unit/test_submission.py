@@ -1,4 +1,4 @@
-"""What anybody may publish to v2t.submit, and what it is taken for."""
+"""What anyone may publish to v2t.submit, and how it is read."""
 
 import contextlib
 from collections.abc import Iterator

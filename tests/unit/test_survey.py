@@ -1,4 +1,4 @@
-"""The fleet in numbers: how often what takes long is counted."""
+"""The fleet in numbers: how often slow counts are repeated."""
 
 from types import SimpleNamespace
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Text from strangers, where people read it."""
+"""Text from strangers that people read."""
 
 import re
 from urllib.parse import quote

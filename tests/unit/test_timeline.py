@@ -1,4 +1,4 @@
-"""Where the time of a job went, as its facts tell."""
+"""Where the time of a job went, from its facts."""
 
 from hypothesis import given
 from hypothesis import strategies as st

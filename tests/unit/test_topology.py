@@ -1,4 +1,4 @@
-"""The table of wire names."""
+"""The table of names on the wire."""
 
 from hypothesis import given
 from hypothesis import strategies as st

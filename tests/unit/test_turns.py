@@ -1,4 +1,4 @@
-"""Who may add how many chunks to the queue."""
+"""How many chunks each job may add to the queue."""
 
 from hypothesis import given
 from hypothesis import strategies as st

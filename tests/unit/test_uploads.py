@@ -1,4 +1,4 @@
-"""Uploads: what MinIO says of them, which are wanted, and what is shown of a link that opens one."""
+"""Uploads: MinIO's announcements, which uploads start jobs, and how presigned links are shown."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What becomes of a message whose work has failed."""
+"""What happens to a message whose work failed."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What `v2t job status` warns of, from a job's facts and what the fleet tells."""
+"""The warnings of `v2t job status`, from a job's facts and the fleet's reports."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""What this project relies on in yt-dlp beyond its documentation: v2t_stream/fetch/ytdlp.py gathers it.
+"""What this project uses of yt-dlp beyond its documentation, collected in v2t_stream/fetch/ytdlp.py.
 
 yt-dlp is not capped, as sites change. So a release that lacks one of these pieces must fail here, by its name.
 """
