@@ -31,7 +31,7 @@ ENGLISH = {"model": "demo", "language": "en"}
 
 @contextlib.asynccontextmanager
 async def empty(folder: Path) -> AsyncIterator[tuple[Server, Connection]]:
-    """A server with nothing in it."""
+    """An empty server."""
     server = Server(folder)
     server.start()
     try:

@@ -47,7 +47,7 @@ SPEECH = flac.decode((DATA / "5s.flac").read_bytes())  # 16 kHz mono
 def sound(
     path: Path, speech: np.ndarray, codec: str, *, rate: int = 16_000, layout: str = "mono", **options: str
 ) -> Path:
-    """Write `speech` with the codec that a file of that kind has."""
+    """Write `speech` with the usual codec for that kind of file."""
     with av.open(path, "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         resampler = av.AudioResampler(stream.format, layout, rate, frame_size=stream.codec_context.frame_size or 0)
@@ -83,7 +83,7 @@ def shortened(path: Path) -> Path:
 
 
 def endless_silence(path: Path) -> Path:
-    """Twice as long as is allowed in some kilobytes, which do not declare how long they are."""
+    """Twice the allowed length in a few kilobytes, without a declared length."""
     sound(path, np.zeros(2 * MAX_DURATION * 16_000, np.float32), "flac")
     data = bytearray(path.read_bytes())
     data[21] &= 0xF0  # the count of samples in STREAMINFO, of 36 bits
@@ -92,7 +92,7 @@ def endless_silence(path: Path) -> Path:
 
 
 class Bad(NamedTuple):
-    """What is sent, and the sentence that comes back; $ stands for the web server's address."""
+    """A submission and the sentence that it gets; $ stands for the web server's address."""
 
     sent: str | Callable[[Path], Path]  # the bytes of a submission, or what makes a file to upload in a folder
     stage: str  # that gives it up
@@ -226,7 +226,7 @@ async def outcome(connection: Connection, job: str) -> Outcome:
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_fails_with_a_sentence(name: str, outcomes: dict[str, Outcome]) -> None:
-    """The user is left with a job that never ends, or with an error that says neither what is wrong nor with what."""
+    """The user gets a job that never ends, or an error that does not say what is wrong with which input."""
     job, _, dead = outcomes[name]
     assert job.state == "failed"
     assert job.failed
@@ -243,7 +243,7 @@ def test_bad_input_fails_with_a_sentence(name: str, outcomes: dict[str, Outcome]
 
 @pytest.mark.parametrize("name", GOOD)
 def test_strange_media_is_transcribed(name: str, outcomes: dict[str, Outcome]) -> None:
-    """A phone's or a studio's recording, or one whose name somebody made up, has to be converted by hand first."""
+    """Users must convert recordings from phones, studios, or with odd names by hand."""
     job, text, dead = outcomes[f"good: {name}"]
     assert job.state == "completed", job.reason
     assert word_error_rate(reference("5s.flac"), text) <= 0.1
@@ -266,7 +266,7 @@ def test_a_good_job_behind_all_that_completes(outcomes: dict[str, Outcome]) -> N
 
 
 async def test_silence_and_a_snippet_complete(connection: Connection, tmp_path: Path) -> None:
-    """A recording in which nobody speaks, or hardly anything lies, counts as a failure."""
+    """A recording without speech, or almost empty, counts as a failure."""
     silence = sound(tmp_path / "silence.wav", np.zeros(5 * 16_000, np.float32), "pcm_s16le")
     snippet = sound(tmp_path / "snippet.m4a", SPEECH[8_000:12_800], "aac")
     wishes = [SubmitRequest(media=await upload(connection, file)) for file in (silence, snippet)]
@@ -276,7 +276,7 @@ async def test_silence_and_a_snippet_complete(connection: Connection, tmp_path: 
 
 
 async def test_half_a_file_is_transcribed_and_said_to_be_half(connection: Connection, tmp_path: Path) -> None:
-    """A download that stopped is refused although most of it is there, or passes for all that was said."""
+    """A partial download is refused although most of it is there, or counts as complete."""
     half = shortened(sound(tmp_path / "fast.mp4", np.tile(SPEECH, 6), "aac", movflags="faststart"))
     job, text = await transcribe(connection, SubmitRequest(media=await upload(connection, half)))
     assert job.state == "completed"
@@ -288,7 +288,7 @@ async def test_half_a_file_is_transcribed_and_said_to_be_half(connection: Connec
 
 
 async def test_a_full_scratch_disk_fails_the_job_and_not_the_machine(tmp_path: Path) -> None:
-    """A full disk stops a machine without a word, or with a word about something else."""
+    """A full disk stops a machine silently, or with a misleading error."""
     written(tmp_path / "large.wav", bytes(3_000_000))
     with small_disk(tmp_path / "home", "2m") as home, web(tmp_path) as site:
         (tmp_path / "small.flac").symlink_to(DATA / "5s.flac")

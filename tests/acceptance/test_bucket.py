@@ -78,7 +78,7 @@ def servers(folder: Path, *, tells: bool = True) -> Iterator[tuple[Server, S3Ser
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Everything running, for the tests that break nothing."""
+    """A running pipeline, for tests that break nothing."""
     folder = tmp_path_factory.mktemp("bucket")
     with servers(folder) as (nats, minio):
         asyncio.run(prepare(nats, minio))
@@ -123,12 +123,12 @@ async def appears(client: Minio, bucket: str, key: str) -> str:
 
 
 async def jobs(connection: Connection) -> dict[str, Job]:
-    """Those there are."""
+    """The existing jobs."""
     return fold_all([stored async for stored in connection.watch(JOBS, "v2t.job.*.*", live=False) if stored])
 
 
 async def submitted(connection: Connection, uploads: list[Upload]) -> list[Submitted]:
-    """The facts of these uploads' jobs, when they are all there."""
+    """The facts of these uploads' jobs, once all exist."""
     async with asyncio.timeout(PATIENCE):
         while True:
             states = await jobs(connection)
@@ -364,7 +364,7 @@ async def test_a_bucket_that_keeps_versions_has_one_job_for_each(tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def intake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """With intake alone, for what becomes of events."""
+    """A pipeline with only intake, to see what happens to events."""
     folder = tmp_path_factory.mktemp("intake")
     with servers(folder) as (nats, minio):
         asyncio.run(prepare(nats, minio))
@@ -507,13 +507,13 @@ async def test_a_name_that_cannot_be_looked_up_is_rejected_once(intake: Place, k
 
 
 class _Guarded(VersityServer):
-    """With users of their own rights."""
+    """A server with users of different rights."""
 
     def _arguments(self) -> list[str]:
         return ["--iam-dir", str(self.folder / "queue"), *super()._arguments()]
 
     def reader(self) -> dict[str, str]:
-        """What a process needs that may read all uploads but those under secret/."""
+        """The variables of a process that may read all uploads except those under secret/."""
         who = {"MINIO_ACCESS_KEY": "reader", "MINIO_SECRET_KEY": "of-little-trust"}
         command = [self._path, "admin", "--access", self.access_key, "--secret", self.secret_key, "--endpoint-url"]
         user = ["--access", who["MINIO_ACCESS_KEY"], "--secret", who["MINIO_SECRET_KEY"], "--role", "user"]

@@ -23,7 +23,7 @@ DEMO = ("--model", "demo", "--language", "en")
 
 
 class Terminal:
-    """Runs `v2t` with a data directory and, where there is one, a broker of the test."""
+    """Runs `v2t` with a data directory and, if there is one, the test's broker."""
 
     def __init__(self, home: Path, url: str = "") -> None:
         self._environment = {
@@ -45,7 +45,7 @@ class Terminal:
         )
 
     def run(self, *arguments: str | Path, code: int = 0, **environment: str) -> tuple[str, str]:
-        """Its stdout and stderr, after it exited with `code` and without a traceback."""
+        """Its stdout and stderr, after checking that it exited with `code` and no traceback."""
         with self.start(*arguments, **environment) as process:
             out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, err
@@ -115,7 +115,7 @@ def test_convert_of_a_folder_names_the_bad_file_and_does_the_others(terminal: Te
 
 @pytest.mark.timeout(900)  # twenty commands
 def test_etl_and_job_commands_together(terminal: Terminal, site: str, tmp_path: Path) -> None:
-    """The way of a job cannot be seen, or its transcript not be had, from a script."""
+    """A script cannot follow a job, or get its transcript."""
     asked = (*DEMO, "--temperature", "0", "--beam-size", "4")
     terminal.run("queue", "pause", "download")
     try:
@@ -153,7 +153,7 @@ def test_etl_and_job_commands_together(terminal: Terminal, site: str, tmp_path: 
 
 
 def test_follow_prints_segments_in_their_order(terminal: Terminal, site: str) -> None:
-    """Who reads along reads sentences out of order, or progress among them."""
+    """A reader who follows a job sees sentences out of order, or progress among them."""
     out, err = terminal.run("etl", "--url", f"{site}/3min.ogg?follow", *DEMO, "--follow")
     lines = [re.fullmatch(r"\[(\d\d:\d\d) - \d\d:\d\d\] (.+)", line) for line in out.splitlines()]
     assert len(lines) > 30
@@ -201,7 +201,7 @@ def test_a_failed_job_says_so_everywhere(terminal: Terminal, site: str) -> None:
     ],
 )
 def test_a_wrong_wish_is_refused_with_a_sentence(arguments: tuple[str, ...], says: str, terminal: Terminal) -> None:
-    """The user is shown a traceback, or waits for a job that cannot be."""
+    """The user sees a traceback, or waits for an impossible job."""
     assert re.match(says, terminal.complaint(*arguments))
 
 
@@ -249,7 +249,7 @@ def test_help_imports_nothing_heavy(alone: Terminal) -> None:
 
 
 def test_ctrl_c_leaves_at_once_and_leaves_nothing_behind(alone: Terminal, site: str, tmp_path: Path) -> None:
-    """Engines go on using the machine after the user stopped them, or the terminal is stuck."""
+    """Engines keep using the machine after the user stopped them, or the terminal is stuck."""
     with alone.start("etl", "--url", f"{site}/3min.ogg", *DEMO, "--wait") as process:
         assert process.stderr
         first = process.stderr.readline()
@@ -343,7 +343,7 @@ def processes(home: Path) -> list[int]:
 
 
 def of_process(pid: int, name: str) -> bytes:
-    """A file of /proc about it; nothing where it has gone."""
+    """A file of /proc about it; empty if it has ended."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/{name}").read_bytes()
     return b""

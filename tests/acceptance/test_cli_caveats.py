@@ -90,7 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 async def connection(server: Server) -> AsyncIterator[Connection]:
-    """Whatever is downloaded is decoded and heard as ENDS says by its title."""
+    """Decodes and transcribes each download as ENDS says for its title."""
     async with await connect(server.url, name="test", patience=PATIENCE) as connection:
         hearing = asyncio.create_task(hear(connection))
         yield connection
@@ -112,7 +112,7 @@ def terminal(server: Server, connection: Connection, tmp_path: Path) -> Terminal
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of recordings that nobody has heard before."""
+    """Requests for recordings that nobody has transcribed before."""
     folder = tmp_path / "talks"
     folder.mkdir()
     for name in ENDS:
@@ -127,7 +127,7 @@ async def ran(terminal: Terminal, *arguments: str | Path, code: int = 0) -> tupl
 async def test_convert_writes_what_there_is_of_a_recording_that_is_cut_off_and_fails(
     terminal: Terminal, folder: Path
 ) -> None:
-    """Half a recording passes for all of it; or what there is of it is lost."""
+    """Half a recording passes for all of it, or is lost."""
     arguments = ("convert", "--input", folder / "cut.wav", "--format", "srt,json")
     out, err = await ran(terminal, *arguments, code=3)
     assert out == f"{folder}/cut.srt\n{folder}/cut.json\n"
@@ -159,7 +159,7 @@ async def test_convert_of_the_same_again_says_the_same_again(terminal: Terminal,
 
 
 async def test_convert_of_a_folder_names_those_that_are_not_whole(terminal: Terminal, folder: Path) -> None:
-    """One of a hundred is cut off, and nobody knows which; or a failure is taken for that."""
+    """One of a hundred is cut off and nobody knows which, or a failure looks like a cut-off recording."""
     out, err = await ran(terminal, "convert", "--input", folder, code=1)
     assert len(out.splitlines()) == 3
     assert f"v2t: {folder}/cut.wav: {CUT}\n" in err
@@ -172,7 +172,7 @@ async def test_convert_of_a_folder_names_those_that_are_not_whole(terminal: Term
 
 
 async def test_convert_of_a_recording_with_nothing_to_hear(terminal: Terminal, folder: Path) -> None:
-    """Success with nothing, and no word of why."""
+    """The command succeeds with nothing and does not say why."""
     out, err = await ran(terminal, "convert", "--input", folder / "empty.wav")
     assert out == f"{folder}/empty.srt\n"
     assert (folder / "empty.srt").read_text() == ""
@@ -206,7 +206,7 @@ async def test_etl_tells_of_what_it_waited_for(terminal: Terminal, folder: Path)
 
 
 def test_half_a_file_is_told_by_all_stages_together(pipeline: Pipeline, tmp_path: Path) -> None:
-    """What one stage finds out is lost in the next."""
+    """The next stage loses what one stage finds out."""
     half = tmp_path / "half.flac"
     whole = (DATA / "20s-1.flac").read_bytes()
     half.write_bytes(whole[: len(whole) // 2])
@@ -225,7 +225,7 @@ def test_half_a_file_is_told_by_all_stages_together(pipeline: Pipeline, tmp_path
 
 
 async def test_the_status_of_a_job_says_what_its_transcript_lacks(terminal: Terminal, folder: Path) -> None:
-    """Weeks later nobody knows that it was half a recording; nor of a job that rests on it."""
+    """Weeks later nobody knows that the job, or one that reuses it, has only half a recording."""
     with served(folder) as site:
         for link in ("cut.wav", "cut.wav?before", "empty.wav"):
             await ran(terminal, "etl", "--url", f"{site}/{link}", "--wait", "--allow-truncated")

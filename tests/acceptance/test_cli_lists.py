@@ -28,7 +28,7 @@ def site() -> Iterator[Web]:
 
 
 def test_a_playlist_is_followed_and_read_entry_by_entry(terminal: Terminal, site: Web) -> None:
-    """A user cannot see how far a channel is, which video failed, or read what there is."""
+    """A user cannot see how far a channel is, which video failed, or read the finished ones."""
     site.missing.add("20s-2.flac")
     out, err = terminal.run("etl", "--url", f"{site.url}/feed/3", "--limit", "2", *DEMO, "--force", "--wait", code=1)
     last = re.fullmatch(r"v2t: job (\S+) failed: 1 of 2 entries failed, the first because .*", err.splitlines()[-1])
@@ -59,7 +59,7 @@ def test_a_playlist_is_followed_and_read_entry_by_entry(terminal: Terminal, site
 
 
 def test_several_links_and_a_file_of_them(terminal: Terminal, site: Web, tmp_path: Path) -> None:
-    """Links must be sent one by one; or the words of one talk are taken for another's."""
+    """Users must send links one by one, or one talk's words look like another's."""
     (tmp_path / "links.txt").write_text(f"\ufeff# talks\n\n  {site.url}/5s.flac\r\n{site.url}/missing.mp4\n")
     arguments = ("etl", "--url", f"{site.url}/20s-2.flac", "--file", tmp_path / "links.txt", *DEMO)
     out, _ = terminal.run(*arguments)
@@ -84,7 +84,7 @@ def test_several_links_and_a_file_of_them(terminal: Terminal, site: Web, tmp_pat
 def test_a_bad_line_is_named_before_anything_is_sent(
     content: bytes, says: str, terminal: Terminal, site: Web, tmp_path: Path
 ) -> None:
-    """Half of the links are sent before the user hears of a slip in the others."""
+    """Half of the links are sent before the user learns of a mistake in the others."""
     (tmp_path / "links.txt").write_bytes(content.replace(b"$", site.url.encode()))
     before = terminal.run("job", "list", "--json")[0]
     assert re.match(says, terminal.complaint("etl", "--file", tmp_path / "links.txt"))
@@ -92,7 +92,7 @@ def test_a_bad_line_is_named_before_anything_is_sent(
 
 
 def test_a_folder_is_not_done_twice(terminal: Terminal, tmp_path: Path) -> None:
-    """Who runs the same command over a growing folder pays for all of it each time, or is left without its files."""
+    """Running the same command over a growing folder costs everything each time, or leaves files out."""
     folder = tmp_path / "talks"
     folder.mkdir()
     for name in ("5s", "20s-3"):
@@ -114,7 +114,7 @@ def test_a_folder_is_not_done_twice(terminal: Terminal, tmp_path: Path) -> None:
 
 
 def test_a_job_that_was_done_before_says_so(terminal: Terminal, site: Web) -> None:
-    """A job that took no time, and has no chunks, looks like a fault."""
+    """A job that took no time and has no chunks looks broken."""
     one, other = (
         terminal.run("etl", "--url", f"{site.url}/5s.flac?{n}", *DEMO, "--word-timestamps", "--wait")[0] for n in (1, 2)
     )
@@ -133,6 +133,6 @@ def test_a_job_that_was_done_before_says_so(terminal: Terminal, site: Web) -> No
 
 
 def test_distributed_needs_a_broker(tmp_path: Path) -> None:
-    """One machine does for days what was meant for ten."""
+    """One machine spends days on work that was meant for ten machines."""
     said = Terminal(tmp_path / "home").complaint("convert", "--input", DATA, "--distributed")
     assert said == "--distributed needs a broker: set NATS_URL, for example to nats://host:4222"

@@ -15,7 +15,7 @@ def terminal(pipeline: Pipeline, tmp_path: Path) -> Terminal:
 
 
 def test_a_queue_is_paused_and_goes_on(terminal: Terminal) -> None:
-    """Who wants the graphics card for an evening cannot hold the work back."""
+    """A user who wants the graphics card for an evening cannot pause the work."""
     try:
         assert terminal.run("queue", "pause", "transcribe-cuda")[0] == (
             "paused transcribe-cuda; resume it with v2t queue resume transcribe-cuda\n"
@@ -35,7 +35,7 @@ def rows(terminal: Terminal) -> list[str]:
 
 
 def test_a_dead_letter_is_shown_with_its_reason_and_done_again(terminal: Terminal) -> None:
-    """What nobody could do is only in a stream that nobody reads."""
+    """Failed work is only in a stream that nobody reads."""
     terminal.run("etl", "--url", "http://127.0.0.1:1/gone.mp3", "--wait", "--force", code=1)
     number, *_ = next(line for line in terminal.run("dead", "list")[0].splitlines() if "/gone.mp3" in line).split()
     out, _ = terminal.run("dead", "redrive", number)

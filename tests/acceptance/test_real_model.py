@@ -54,7 +54,7 @@ def text(heard: Transcription) -> str:
 
 
 async def test_a_speech_is_heard_word_for_word(ears: Ears) -> None:
-    """Real speech is judged by a model whose weights were mixed up on the way from one format to the other."""
+    """Tests with real speech use a model whose weights were mixed up by the conversion."""
     heard = await ears.hear(sound(SPEECH), word_timestamps=True)
     said = words(SPEECH.with_suffix(".txt").read_text())
     assert words(text(heard)) == said
@@ -68,7 +68,7 @@ async def test_a_speech_is_heard_word_for_word(ears: Ears) -> None:
 
 @pytest.mark.parametrize("option", ["hotwords", "prompt"])
 async def test_names_that_the_user_gives_are_heard(ears: Ears, option: str) -> None:
-    """Each name of a meeting is spelled anew in each transcript, whatever the user says."""
+    """Each transcript spells a meeting's names differently, although the user gives them."""
     passage = sound(NOVEL, 85, 110)
     assert "Coenties Slip" not in text(await ears.hear(passage))
     assert "Coenties Slip" in text(await ears.hear(passage, **{option: "Corlears Hook, Coenties Slip"}))
@@ -122,7 +122,7 @@ print(" ".join(segment.text for segment in heard.segments))
 
 
 async def test_two_test_runs_may_make_the_model_at_once(tmp_path: Path) -> None:
-    """One run loads what another has half written, or fails for what the other has moved away."""
+    """One run loads a file that another has half written, or fails because another moved it away."""
     command = [sys.executable, "-c", "from tests.real_model import real_model; print(real_model('whisper-cpp'))"]
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=DATA.parents[1]) for _ in range(2)]

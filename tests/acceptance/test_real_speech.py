@@ -35,7 +35,7 @@ async def hear(connection: Connection, engine: str, path: Path) -> Transcript:
 
 
 def assert_heard(speech: Speech, heard: Transcript, best: tuple[float, float]) -> None:
-    """`best`: shares of words that are wrong and lost in the best of the library's own ways."""
+    """`best`: the shares of wrong and lost words with the library's own best method."""
     score = Score.of(speech, heard.segments)
     # The benchmark has half as much room; here it is two or three words, by which processors of two makers may differ.
     assert score.wrong <= best[0] + 0.01, score
@@ -55,7 +55,7 @@ def assert_in_time(speech: Speech, heard: Transcript) -> None:
 async def test_old_words_read_by_a_person_are_heard(
     engine: str, best: tuple[float, float], connection: Connection, tmp_path: Path
 ) -> None:
-    """What people speak is lost, though the job says it is completed."""
+    """Spoken words are lost, although the job says that it is completed."""
     speech = joined(map(recording, SONNETS), [1])
     heard = await hear(connection, engine, written(tmp_path, "sonnets", speech))
     assert_heard(speech, heard, best)
@@ -76,7 +76,7 @@ async def test_a_novel_is_heard_sentence_by_sentence(
 async def test_a_sentence_is_never_shown_before_the_pause_in_front_of_it(
     engine: str, connection: Connection, tmp_path: Path
 ) -> None:
-    """After ten minutes of silence the next sentence has stood on the screen for ten minutes."""
+    """During ten minutes of silence the next sentence is already on the screen."""
     speech = joined(parted(recording(NOVEL))[:6], [2, 600, 1, 60, 5, 0])
     heard = await hear(connection, engine, written(tmp_path, "pauses", speech))
     assert_in_time(speech, heard)
@@ -89,7 +89,7 @@ async def test_a_sentence_is_never_shown_before_the_pause_in_front_of_it(
 async def test_nothing_is_heard_where_nobody_speaks(
     engine: str, sound: str, connection: Connection, tmp_path: Path
 ) -> None:
-    """Words that nobody said stand in the transcript."""
+    """The transcript contains words that nobody said."""
     quiet = Speech(samples(NOTHING_SAID[sound](20)), ())
     heard = await hear(connection, engine, written(tmp_path, sound.replace(" ", "-"), quiet))
     assert heard.segments == ()

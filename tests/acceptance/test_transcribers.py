@@ -37,7 +37,7 @@ def sound(name: str) -> Samples:
 
 
 def made(transcription: Transcription, chunk: Samples) -> tuple[Segment, ...]:
-    """The segments that the pipeline makes of what an engine heard in a chunk without pauses that were cut out."""
+    """The segments that the pipeline makes of a chunk without removed pauses."""
     samples, finder = (chunk * 32_768).astype(np.int16), SpeechFinder()
     speech = [*finder.feed(SileroVad().feed(samples)), *finder.finish(samples.size)]
     layout = Layout([Span(0, chunk.size)], [Span(mark.onset, mark.offset - mark.onset) for mark in speech])
@@ -79,7 +79,7 @@ async def test_the_words_and_their_times_are_right(host: EngineHost) -> None:
 
 @pytest.mark.parametrize("word_timestamps", [False, True])
 async def test_chunks_together_are_as_chunks_alone(host: EngineHost, *, word_timestamps: bool) -> None:
-    """A transcript depends on what else the machine had to do, or a chunk's words have a neighbour's times."""
+    """A transcript depends on the machine's other work, or a chunk's words get a neighbour's times."""
     # Unlike ones, so that padding or an empty one in between could shift the others.
     chunks = [sound(CLIPS[0]), sound("5s.flac"), np.zeros(0, np.float32), sound(CLIPS[1]), sound("noise.flac")[:80_000]]
     together = await hear(host, chunks, word_timestamps=word_timestamps)
@@ -109,7 +109,7 @@ async def test_words_lie_within_their_segment_and_where_they_were_said(host: Eng
 
 
 async def test_nothing_is_heard_in_silence_and_noise(host: EngineHost) -> None:
-    """Words that nobody said stand in the transcript."""
+    """The transcript contains words that nobody said."""
     silence = np.zeros(10 * 16_000, np.float32)
     assert [t.segments for t in await hear(host, [silence, sound("noise.flac")[: 30 * 16_000]])] == [(), ()]
 
@@ -126,13 +126,13 @@ async def test_chunks_of_every_length_do(host: EngineHost, length: int) -> None:
 
 
 async def test_an_empty_chunk_after_another_hears_nothing(host: EngineHost) -> None:
-    """whisper.cpp gives back what it heard last when it is given next to nothing."""
+    """For a nearly empty chunk, whisper.cpp repeats what it heard last."""
     await hear(host, [sound("5s.flac")])
     assert (await hear(host, [np.zeros(10, np.float32)]))[0].segments == ()
 
 
 async def test_what_is_said_over_and_over_is_kept(host: EngineHost) -> None:
-    """The guard against an engine's loops takes a refrain for one."""
+    """The guard against an engine's loops removes a refrain."""
     first = REFERENCES["5s.flac"][0]
     sentence = sound("5s.flac")[: round((first["end"] + 0.4) * 16_000)]
     (heard,) = await hear(host, [np.tile(sentence, 10)])
@@ -140,7 +140,7 @@ async def test_what_is_said_over_and_over_is_kept(host: EngineHost) -> None:
 
 
 async def test_the_language_is_detected_where_none_is_given(host: EngineHost) -> None:
-    """A job without --language is transcribed as if in some other one, into nonsense."""
+    """A job without --language is transcribed in a wrong language, as nonsense."""
     heard = await hear(host, [sound(CLIPS[0]), np.zeros(0, np.float32), sound("5s.flac")], language=None)
     assert [heard[0].language, heard[2].language] == ["en", "en"]
     assert min(heard[0].confidence, heard[2].confidence) > SURE
@@ -163,20 +163,20 @@ async def test_whisper_cpp_tells_how_sure_it_is_of_a_language(tmp_path: Path) ->
 
 
 async def test_the_language_asked_for_is_the_one_told(host: EngineHost) -> None:
-    """The transcript says it is in another language than the user said."""
+    """The transcript claims another language than the user's."""
     for language in ("fr", "yue"):
         (heard,) = await hear(host, [np.zeros(1_600, np.float32)], language=language)
         assert heard.language == language
 
 
 async def test_an_unknown_language_is_rejected(host: EngineHost) -> None:
-    """A spelling mistake ends the engine, or is quietly taken for English."""
+    """A typo stops the engine, or silently means English."""
     with pytest.raises(Reject, match=r"knows no language 'xx'"):
         await hear(host, [sound("5s.flac")], language="xx")
 
 
 async def test_a_model_that_is_none_is_rejected(host: EngineHost, tmp_path: Path) -> None:
-    """A wrong path ends in a crash, or is tried again and again."""
+    """A wrong path crashes, or is retried again and again."""
     (tmp_path / "file.bin").write_bytes(b"not a model")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "model.bin").write_bytes(b"not a model")
@@ -196,7 +196,7 @@ async def test_a_part_of_a_model_is_rejected(tmp_path: Path, share: float) -> No
 
 
 async def test_where_memory_is_short_fewer_chunks_are_heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a large model on a small GPU every call fails, though its chunks would fit one by one."""
+    """With a large model on a small GPU every call fails, although single chunks would fit."""
     engine = FasterWhisper(model="demo", device="cpu", threads=2)
     chunks = [sound(clip) for clip in (*CLIPS, *CLIPS[:2])]
     wish = Request(language="en")

@@ -71,7 +71,7 @@ class Chaos(NamedTuple):
     size: Size
 
     async def undisturbed(self, recordings: list[Recording]) -> None:
-        """Show the oracle what comes of each recording by each model."""
+        """Let the oracle learn the result of each recording with each model."""
         for recording in recordings:
             for model in MODELS:
                 await self.people.submit_as(recording, model, force=True)
@@ -102,7 +102,7 @@ class Chaos(NamedTuple):
         await self.strikes.end()
 
     async def ended(self) -> dict[str, Job]:
-        """All jobs when each has ended, and nobody has any work; fails with what the others stand at."""
+        """All jobs, once all have ended and no work is left; on a timeout, fails with the states of the others."""
         give_up = time.monotonic() + _SETTLES
         while True:
             self.strikes.revive()
@@ -126,13 +126,13 @@ class Chaos(NamedTuple):
         return "\n".join(["did not end:", *lines, f"unknown: {sorted(unknown)}", *waits])
 
     async def holds(self) -> None:
-        """Nothing is wrong with any job, nor with any file once what is left of killed processes is swept."""
+        """Check that all jobs are right, and all files after sweeping what killed processes left."""
         await sweep_superseded(self.connection, JetStreamStore(self.connection))
         problems = await self.oracle.problems()
         assert not problems, "\n".join(problems)
 
     async def redriven(self) -> int:
-        """Have what was given up done again, without faults, until all is complete; how many letters that took."""
+        """Redrive what was given up, without faults, until all is complete; returns how many letters that took."""
         count = 0
         for _ in range(_ROUNDS):
             count += await self.people.redrive_all()
@@ -143,7 +143,7 @@ class Chaos(NamedTuple):
 
 
 def _can_be_complete(job: Job) -> bool:
-    """A submission that was given up has become another job, and what is cancelled stays so."""
+    """Check that a redriven submission became another job, and cancelled jobs stay cancelled."""
     return job.submitted is not None and not job.cancelled
 
 
@@ -156,7 +156,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 def _recordings(folder: Path, times: int) -> list[Recording]:
-    """Of several lengths, uploaded and by links; the longest has many chunks."""
+    """Recordings of several lengths, uploaded and as links; the longest has many chunks."""
     folder.mkdir()
     long = folder / "long.flac"
     samples = read(DATA / "3min.ogg")
@@ -207,7 +207,7 @@ async def test_whatever_dies_sleeps_and_is_asked_for_no_words_are_lost_doubled_o
 
 
 def _answers_hold(people: People, jobs: dict[str, Job]) -> None:
-    """What people were told was accepted has happened."""
+    """Check that everything that people were told was accepted has happened."""
     assert {*people.jobs} <= jobs.keys()
     for id_, number, model in people.retried:
         rerun = jobs[id_].runs[number].rerun
@@ -248,6 +248,6 @@ async def _running(folder: Path, seed: int, size: Size, recordings: list[Recordi
 
 
 async def _keep_all(connection: Connection) -> None:
-    """Have facts not replace one another, so that all that were ever stored can be counted."""
+    """Stop facts from replacing each other, so that the test can count all that were ever stored."""
     config = (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]
     await connection.api(f"STREAM.UPDATE.{JOBS}", {**config, "max_msgs_per_subject": -1})

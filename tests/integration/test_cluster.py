@@ -36,7 +36,7 @@ ALL_STREAMS = (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcript
 
 
 class Running(NamedTuple):
-    """A cluster with a node on it, and what a job makes of the clip where nothing goes wrong."""
+    """A cluster with a node, and the clip's result when nothing goes wrong."""
 
     servers: Cluster
     connection: Connection

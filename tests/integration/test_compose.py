@@ -30,14 +30,14 @@ SERVICES = services()
 
 
 def environment(service: str, **changed: str) -> dict[str, str]:
-    """A service's own on top of this machine's, with no store but the broker's."""
+    """A service's variables on top of this machine's, with only the broker's store."""
     own = {name: value for name, value in SERVICES[service]["environment"].items() if not name.startswith("MINIO_")}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("V2T_")}
     return inherited | own | changed
 
 
 def v2t(service: str, command: list[str], **changed: str) -> tuple[int, str]:
-    """Run the image's entry point with `command` to its end; the exit code and what it said."""
+    """Run the image's entry point with `command` to its end; returns the exit code and the output."""
     run = subprocess.run(
         [sys.executable, "-m", "v2t_stream", *command],
         env=environment(service, **changed),
@@ -107,7 +107,7 @@ async def test_the_topology_is_made_by_a_command_that_ends(tmp_path: Path) -> No
 
 @pytest.fixture
 def nats(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The broker of compose.yaml, on free ports; the addresses it tells."""
+    """The broker of compose.yaml, on free ports; yields its addresses."""
     service = SERVICES["nats"]
     folder = tmp_path / "nats"
     shutil.copytree(ROOT / "nats", folder)
@@ -159,7 +159,7 @@ async def test_the_broker_has_a_user_for_each_role_and_keeps_its_streams_on_the_
 
 
 def url_of(service: str, nats: dict[str, str]) -> str:
-    """The broker's, as a service has it; with a password that looks like a number."""
+    """The broker's variables, as a service has them; with a password that looks like a number."""
     url: str = SERVICES[service]["environment"]["NATS_URL"]
     assert re.search(r":\de5@", url)
     return url.replace("nats:4222", nats["nats"])

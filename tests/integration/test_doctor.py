@@ -39,7 +39,7 @@ def v2t(home: Path, url: str, *arguments: str, **environment: str) -> subprocess
 
 
 def doctor(home: Path, url: str, *options: str, code: int | None = 0, **environment: str) -> dict[str, dict[str, Any]]:
-    """What it found, by name, after it exited with `code`, None for any."""
+    """Its findings by name, after it exited with `code`; None for any."""
     done = v2t(home, url, "doctor", "--json", *options, **environment)
     assert code is None or done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -47,7 +47,7 @@ def doctor(home: Path, url: str, *options: str, code: int | None = 0, **environm
 
 
 async def look(url: str, **environment: str) -> dict[str, Finding]:
-    """What is found in the broker and the store, by name."""
+    """The findings in the broker and the store, by name."""
     settings = Settings.from_environment({"NATS_URL": url, **environment})
     async with await connect(url, name="test") as connection:
         return {finding.name: finding for finding in await examine(checks(connection, settings))}

@@ -50,7 +50,7 @@ except ValueError:
 
 
 class User:
-    """A process that uses the embedded broker until it is told to leave, or killed."""
+    """A process that uses the embedded broker until asked to leave, or killed."""
 
     def __init__(self, home: Path) -> None:
         self.process = subprocess.Popen(
@@ -405,7 +405,7 @@ def test_nothing_outlives_a_killed_supervisor(up: Up) -> None:
 
 
 def _lives(pid: int) -> bool:
-    """Whether the process runs; an orphan that has ended and that nobody took note of does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -22,7 +22,7 @@ from v2t_stream.settings import Settings
 
 
 async def until(url: str, status: int, says: str = "") -> None:
-    """Until the answer is as wanted."""
+    """Wait until the answer is the expected one."""
     last: tuple[int, str] = (0, "")
     try:
         async with asyncio.timeout(PATIENCE):
@@ -128,7 +128,7 @@ async def test_a_broker_that_stays_away_makes_unhealthy(tmp_path: Path, monkeypa
 
 
 async def told(url: str) -> dict[str, float]:
-    """How many processes of each stage the metrics tell of."""
+    """How many processes of each stage the metrics show."""
     _, text = await asyncio.to_thread(fetch, url)
     samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
     return {one.labels["stage"]: one.value for one in samples if one.name == "v2t_node_processes"}

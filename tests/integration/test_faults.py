@@ -60,7 +60,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture
 def house(running: House) -> Iterator[House]:
-    """Whole at the start, whatever the test before did; and at the end without noise in its logs."""
+    """Restores the pipeline before each test, and checks its logs for noise afterwards."""
     running.server.revive()
     running.machine.revive()
     read = {stage: len(running.machine.log(stage)) for stage in ALL_STAGES}
@@ -80,7 +80,7 @@ async def connection(house: House) -> AsyncIterator[Connection]:
 
 @pytest.fixture(scope="module")
 def undisturbed(pipeline: Pipeline) -> tuple[Segment, ...]:
-    """The clip's segments where nothing goes wrong."""
+    """The clip's segments when nothing goes wrong."""
 
     async def run() -> tuple[Segment, ...]:
         async with await connect(pipeline.url, name="test") as connection:

@@ -43,7 +43,7 @@ def site() -> Iterator[Web]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Fetch]:
-    """Fetches a URL into a folder of its own; of a list it only reads what is in it."""
+    """Fetches a URL into its own folder; for a list, only reads its entries."""
 
     def run(url: str, *, place: int | None = None, limit: int | None = None, **settings: float) -> Fetch:
         folder = tmp_path / "scratch"
@@ -68,7 +68,7 @@ def run(tmp_path: Path) -> Callable[..., Fetch]:
     ],
 )
 def test_what_is_there_is_had(path: str, title: str, site: Web, run: Callable[..., Fetch]) -> None:
-    """A link that a browser plays is refused, or half of the file is taken for all of it."""
+    """A link that a browser plays is refused, or half of the file counts as all of it."""
     done = run(f"{site.url}/{path}")
     assert done.media.path.read_bytes() == CLIP
     assert done.media.title == title
@@ -103,7 +103,7 @@ def test_what_cannot_be_had_is_given_up_with_a_sentence(
 
 
 def test_a_circle_of_redirects_ends(site: Web, run: Callable[..., Fetch]) -> None:
-    """A worker goes round for ever."""
+    """A worker follows redirects for ever."""
     with pytest.raises(Reject, match="redirects in a circle"):
         run(f"{site.url}/circle")
 
@@ -133,7 +133,7 @@ def test_a_server_that_is_not_there_is_asked_again_later(url: str, says: str, ru
 
 
 def test_a_connection_that_breaks_each_time_is_tried_again_later(site: Web, run: Callable[..., Fetch]) -> None:
-    """A bad line fails the job for good, or a half file becomes a half transcript."""
+    """A bad connection fails the job for good, or half a file becomes half a transcript."""
     url = f"{site.url}/resets/5s.flac"
     with pytest.raises(Retry, match=r"broke off after 0\.0 of 0\.1 MB.*check the network") as caught:
         run(url)
@@ -214,7 +214,7 @@ def _untrusted(_: InfoExtractor) -> NoReturn:
 def test_what_a_site_refuses_is_said_in_a_sentence(
     trouble: Callable[[InfoExtractor], NoReturn], says: str, run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A private or removed video is tried again and again, or the user is told of options that v2t has not."""
+    """A private or removed video is retried again and again, or the error names options that v2t does not have."""
     monkeypatch.setattr(GenericIE, "_real_extract", lambda extractor, _: trouble(extractor))
     url = "https://video.example/watch?v=1"
     with pytest.raises(Reject, match=says) as caught:
@@ -242,7 +242,7 @@ def test_what_the_site_declares_is_held_against_the_limits(
 
 
 def test_media_without_links_of_their_own_are_had_by_their_place(site: Web, run: Callable[..., Fetch]) -> None:
-    """Of a page with several players none can be had, or all give the first."""
+    """A page with several players gives none of them, or only the first."""
     listing = run(f"{site.url}/list").listing
     assert listing
     assert listing.title == "Two talks"
@@ -256,7 +256,7 @@ def test_media_without_links_of_their_own_are_had_by_their_place(site: Web, run:
 
 
 def test_a_feed_is_a_list_of_links(site: Web, run: Callable[..., Fetch]) -> None:
-    """A podcast's feed is no list, or its episodes go by yt-dlp's own addresses."""
+    """A podcast's feed is not a list, or its episodes have yt-dlp's internal addresses."""
     listing = run(f"{site.url}/feed/3").listing
     assert listing
     assert listing.title == "A podcast"
@@ -266,7 +266,7 @@ def test_a_feed_is_a_list_of_links(site: Web, run: Callable[..., Fetch]) -> None
 
 
 def test_lists_in_a_list_are_read_through(run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A channel's tabs become two jobs that fail; or lists that hold each other are read for ever."""
+    """A channel's tabs become two failing jobs, or lists that contain each other are read for ever."""
     link, video = InfoExtractor.url_result, "https://www.youtube.com/watch?v=aaaaaaaaaa"
     asked = 0
 
@@ -297,7 +297,7 @@ def test_lists_in_a_list_are_read_through(run: Callable[..., Fetch], monkeypatch
 def test_an_inner_list_that_cannot_be_read_costs_no_other(
     run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One private playlist on a channel costs all of the channel; its own job will tell why."""
+    """One private playlist fails a whole channel; its own job should say why."""
 
     def extract(extractor: InfoExtractor, url: str) -> dict[str, object]:
         if "hidden" in url:
@@ -327,7 +327,7 @@ def test_a_list_without_end_needs_a_limit(run: Callable[..., Fetch], monkeypatch
 def test_a_sites_own_id_is_told_and_a_links_end_is_none(
     site: Web, run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two files of the same name on the web count as one, or a video is downloaded to see that it is known."""
+    """Two web files with the same name count as one, or a known video is downloaded just to recognize it."""
     assert run(f"{site.url}/5s.flac").origin == ""
     info = {"id": "x1", "title": "A talk", "url": f"{site.url}/5s.flac", "ext": "flac"}
     monkeypatch.setattr(YoutubeIE, "_real_extract", lambda *_: info)

@@ -36,7 +36,7 @@ def site() -> Iterator[Web]:
 
 
 class Elsewhere:
-    """A server on all addresses of this machine, which links must not reach by any but 127.0.0.1."""
+    """A server on all addresses of this machine. Links may reach it only through 127.0.0.1."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("", 0))
@@ -135,7 +135,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 @pytest.mark.parametrize("path", ["5s.flac", "redirect?to=/5s.flac", "talk", "hls?to=/5s.flac", "dash?to=/5s.flac"])
 async def test_what_is_there_is_had(path: str, site: Web, house: House) -> None:
-    """The guard stands in the way of what it is to let through."""
+    """The guard blocks what it should let through."""
     assert await house.fetch(f"{site.url}/{path}") == CLIP
 
 
@@ -158,7 +158,7 @@ WAYS = {
 async def test_no_way_leads_to_an_address_that_is_not_public(
     way: str, site: Web, elsewhere: Elsewhere, house: House
 ) -> None:
-    """Whoever may submit a link has the router's page, or a cloud's keys, as a transcript or in an error."""
+    """Any submitter can read the router's page, or a cloud's keys, in a transcript or an error."""
     url = WAYS[way].replace("SITE", site.url).replace("PORT", str(elsewhere.port))
     with pytest.raises(Reject, match=r"leads to .*, which is not a public address: .*V2T_ALLOW_ADDRESSES") as caught:
         await house.fetch(url)
@@ -168,7 +168,7 @@ async def test_no_way_leads_to_an_address_that_is_not_public(
 
 
 async def test_an_address_that_is_allowed_is_reached(elsewhere: Elsewhere, house: House) -> None:
-    """A NAS at home cannot be read, though its address is in the setting."""
+    """A NAS at home cannot be read, although its address is allowed."""
     url = f"http://127.0.0.2:{elsewhere.port}/talk.flac"
     assert await house.fetch(url, allow_addresses="127.0.0.0/8") == b"secret"
 
@@ -176,7 +176,7 @@ async def test_an_address_that_is_allowed_is_reached(elsewhere: Elsewhere, house
 async def test_a_name_that_resolves_otherwise_the_second_time_is_refused_then(
     site: Web, elsewhere: Elsewhere, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name server of the attacker's answers who checks with a public address, and who connects with a private one."""
+    """An attacker's name server gives a public address for the check and a private one for the connection."""
     (tmp_path / "sitecustomize.py").write_text(
         "import socket\n"
         "resolve, asked = socket.getaddrinfo, []\n"
@@ -195,7 +195,7 @@ async def test_a_name_that_resolves_otherwise_the_second_time_is_refused_then(
 
 
 async def test_a_proxy_of_the_operators_is_used(site: Web, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where everything goes through a proxy in the own network, nothing can be downloaded."""
+    """Behind a proxy in the local network, nothing can be downloaded."""
     monkeypatch.setenv("http_proxy", site.url)
     monkeypatch.delenv("no_proxy", raising=False)
     assert await house.fetch("http://127.0.0.9:1/recovers/200/5s.flac", allow_addresses="") == b"later"
@@ -225,7 +225,7 @@ async def test_a_download_that_takes_too_long_is_given_up(site: Web, house: Hous
 async def test_a_server_that_takes_its_time_is_left(
     limit: str, path: str, says: str, *, site: Web, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same, in hours where it could be in minutes."""
+    """The same, but over hours instead of minutes."""
     monkeypatch.setattr(fetch_host, limit, 1.0)
     with pytest.raises(Retry, match=says):
         await house.fetch(f"{site.url}/{path}")
@@ -243,7 +243,7 @@ async def test_one_whose_process_dies_is_tried_again(site: Web, house: House) ->
 
 
 async def test_a_download_that_nobody_waits_for_ends(site: Web, house: House) -> None:
-    """A cancelled job goes on to fill the disk."""
+    """A cancelled job keeps filling the disk."""
     async with house.host(max_bytes=4e9).fetching(f"{site.url}/declares/{2 * 1024**3}.mp4", house.folder) as one:
         async for _ in one.look():
             pass
@@ -256,7 +256,7 @@ async def test_a_download_that_nobody_waits_for_ends(site: Web, house: House) ->
 
 
 async def test_those_at_once_have_a_process_each_and_one_stays(site: Web, house: House) -> None:
-    """Of two downloads one gets what the other asked for; or yt-dlp stays in memory once for each."""
+    """One of two downloads gets the other's file, or each keeps its own yt-dlp in memory."""
     host = house.host()
     before, _ = await house.turn(host, f"{site.url}/5s.flac")
     names = ("5s.flac", "20s-1.flac", "20s-2.flac")
@@ -269,7 +269,7 @@ async def test_those_at_once_have_a_process_each_and_one_stays(site: Web, house:
 
 
 async def test_links_in_turn_share_a_process(site: Web, house: House) -> None:
-    """A thousand links keep a core from the engine for twenty minutes, or one gets what the one before has left."""
+    """A thousand links cost the engine a core for twenty minutes, or a link gets what the one before left."""
     host = house.host()
     first, given = await house.turn(host, f"{site.url}/5s.flac")
     assert given == CLIP
@@ -284,7 +284,7 @@ async def test_links_in_turn_share_a_process(site: Web, house: House) -> None:
 async def test_a_process_whose_link_was_given_up_gets_no_other(
     how: str, site: Web, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next link waits for the server of the one before, which nobody wants any more."""
+    """The next link waits for the server of a link that nobody wants any more."""
     host, slow = house.host(), f"{site.url}/drips/5s.flac"
     first, _ = await house.turn(host, f"{site.url}/5s.flac")
     if how == "late":
@@ -309,7 +309,7 @@ async def test_a_process_whose_link_was_given_up_gets_no_other(
 async def test_a_process_that_dies_between_two_links_is_replaced(
     *, is_known: bool, site: Web, house: House, started: list[Process]
 ) -> None:
-    """The machine is short of memory for a moment, and a link hours later fails of that."""
+    """The machine is short of memory for a moment, and a link fails because of it hours later."""
     host = house.host()
     await house.turn(host, f"{site.url}/5s.flac")
     os.kill(started[0].pid, signal.SIGKILL)
@@ -335,7 +335,7 @@ async def test_a_process_ends_after_so_many_links(site: Web, house: House) -> No
 async def test_a_process_with_a_thread_left_gets_no_other_link(
     site: Web, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What runs on of one link reaches the addresses, and is told as the bytes, of the next."""
+    """A link's leftover thread may use the next link's addresses, and counts towards its bytes."""
     (tmp_path / "sitecustomize.py").write_text(
         "import threading, time; threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()"
     )
@@ -352,7 +352,7 @@ async def test_a_process_with_a_thread_left_gets_no_other_link(
 async def test_a_link_that_is_refused_is_named_and_not_the_one_before(
     site: Web, elsewhere: Elsewhere, house: House
 ) -> None:
-    """Who sent a good link is told that it leads into the own network."""
+    """A user with a good link reads that it leads into the local network."""
     host, bad = house.host(), f"{site.url}/redirect?to=http://127.0.0.2:{elsewhere.port}/talk.flac"
     first, _ = await house.turn(host, f"{site.url}/5s.flac")
     with pytest.raises(Reject, match="not a public address") as caught:
@@ -403,7 +403,7 @@ async def test_no_process_outlives_its_host(
 async def test_a_download_that_finds_no_room_does_not_begin(
     site: Web, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is filled to the last byte before it is known that it cannot hold the file."""
+    """The disk fills to the last byte before anyone notices that the file does not fit."""
     free = shutil.disk_usage(house.folder).free
     if free > 1 << 42:
         pytest.skip("no file is larger than this disk")
@@ -414,7 +414,7 @@ async def test_a_download_that_finds_no_room_does_not_begin(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_the_process_has_none_of_our_secrets(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hole in one of a thousand extractors opens the store and the paid services too."""
+    """A flaw in one of a thousand extractors also exposes the store and the paid services."""
     monkeypatch.setenv("MINIO_SECRET_KEY", "a-secret")
     monkeypatch.setenv("OPENAI_API_KEY", "a-secret")
     host = house.host(minio_secret_key="a-secret", nats_url="nats://u:a-secret@h")  # noqa: S106  none
@@ -425,7 +425,7 @@ async def test_the_process_has_none_of_our_secrets(house: House, monkeypatch: py
 
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
-    """Each crash of a stage leaves a download that runs on."""
+    """Each crash of a stage leaves a running download."""
     script = (
         "import asyncio, sys; from v2t_stream.fetch.fetch_host import _started\n"
         "async def main():\n"
@@ -441,7 +441,7 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
 
 
 def test_it_ends_without_a_word_where_nobody_hears_its_answer(tmp_path: Path) -> None:
-    """Each crash of a stage leaves a traceback in its log, cut off in the middle, that looks like a bug of ours."""
+    """Each crash of a stage leaves a truncated traceback in its log that looks like our bug."""
     order = Order(url="http://127.0.0.1:9/", folder=str(tmp_path), settings=Settings(allow_addresses="127.0.0.1"))
     process = subprocess.Popen(
         [sys.executable, "-m", "v2t_stream.fetch.fetch_child"],
@@ -476,7 +476,7 @@ def test_it_ends_without_a_word_where_nobody_hears_its_answer(tmp_path: Path) ->
     ],
 )
 def test_what_a_process_that_is_guarded_cannot_do(attempt: str, says: str) -> None:
-    """A program that is installed, and follows whatever a playlist names, does what the guard is there to prevent."""
+    """An installed program follows whatever a playlist names, which the guard should prevent."""
     code = f"from v2t_stream.fetch.guard import Guard; Guard().turn_to('a link', ''); {attempt}"
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
@@ -486,7 +486,7 @@ def test_what_a_process_that_is_guarded_cannot_do(attempt: str, says: str) -> No
 async def test_the_first_process_comes_when_it_is_wanted_or_when_it_is_quiet(
     site: Web, house: House, started: list[Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every start of a machine loads yt-dlp beside the engine; or the first link of the day waits for it."""
+    """Every start of a machine loads yt-dlp together with the engine, or the first link of the day waits for it."""
     host = house.host()
     await asyncio.sleep(0)  # so that a task of its has run
     assert not started

@@ -43,7 +43,7 @@ SHARED = ("intake", "download", "convert", "aggregate")
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
-    """A broker, and one node with all stages but transcribe: what all tests here share."""
+    """A broker, and one node with all stages except transcribe, shared by all tests here."""
     with simulated(tmp_path_factory.mktemp("fleet"), *SHARED, V2T_NODE="hub") as hub:
         yield hub
 

@@ -93,7 +93,7 @@ def seconds(request: pytest.FixtureRequest) -> float:
 
 
 def mutated(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
-    """`data` after one to six small disasters."""
+    """`data` after one to six random changes."""
     new = bytearray(data)
     for _ in range(chance.randint(1, 6)):
         # Half of them in the head, where formats keep what they are about.
@@ -123,7 +123,7 @@ def mutated(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
 
 
 class Decoder:
-    """The process that decodes, started again where an input was its end."""
+    """The decoding process, restarted if an input kills it."""
 
     def __init__(self) -> None:
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -144,7 +144,7 @@ class Decoder:
         self._answers.put("")
 
     def decode(self, path: Path) -> str:
-        """What becomes of the file: ok, long, or a sentence; empty where it was the process's end."""
+        """The result for the file: ok, long, or a sentence; empty if it killed the process."""
         assert self._process.stdin
         print(path, file=self._process.stdin, flush=True)
         try:
@@ -245,7 +245,7 @@ def mutations(
 
 
 def test_mutated_submissions(chance: random.Random, seconds: float, tmp_path: Path) -> None:
-    """A message that anybody may send ends intake."""
+    """A message that anyone may send stops intake."""
     whole = SubmitRequest(
         url="https://example.org/a?b=c", title="Talk", language="en", model="small", engine="faster-whisper", limit=3
     )
@@ -292,7 +292,7 @@ FACTS: Final[list[Message]] = [
 
 
 def test_mutated_facts(chance: random.Random, seconds: float, tmp_path: Path) -> None:
-    """One odd fact in the stream, and no command, monitor or aggregator can read the job any more, or any job."""
+    """One odd fact in the stream stops every command, monitor and aggregator from reading the job, or any job."""
     valid = {fact.subject: encode(fact) for fact in FACTS}
     subjects = list(valid)
     until = time.monotonic() + seconds * (1 - MEDIA) / KINDS
@@ -334,7 +334,7 @@ def look(history: list[Stored]) -> None:
 
 
 def test_mutated_notifications(chance: random.Random, seconds: float, tmp_path: Path) -> None:
-    """An odd upload ends intake, and no other upload is taken."""
+    """An odd upload stops intake, and no other upload is taken."""
     upload = Upload(bucket="v2t-uploads", key="talks/a b.mp4", etag="e", version="v")
 
     def do(data: bytes) -> None:
@@ -350,7 +350,7 @@ def test_mutated_notifications(chance: random.Random, seconds: float, tmp_path: 
 
 
 def test_mutated_sidecars(chance: random.Random, seconds: float, tmp_path: Path) -> None:
-    """The options beside an upload end intake."""
+    """The options beside an upload stop intake."""
 
     def do(data: bytes) -> None:
         try:
@@ -364,7 +364,7 @@ def test_mutated_sidecars(chance: random.Random, seconds: float, tmp_path: Path)
 
 
 def test_mutated_provider_files(chance: random.Random, seconds: float, tmp_path: Path) -> None:
-    """A slip in providers.yaml is a Python traceback in the log of a stage that starts again and again."""
+    """A mistake in providers.yaml gives only a Python traceback in the log of a stage that keeps restarting."""
     page = (ROOT / "docs/providers.md").read_text()
     example = page.partition("```yaml\n")[2].partition("```")[0]
     valid = [example.encode(), b"providers:\n- type: faster_whisper\n  model: demo\n"]

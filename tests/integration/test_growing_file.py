@@ -13,7 +13,7 @@ from v2t_stream.store.jetstream_store import JetStreamStore
 
 
 async def test_a_file_that_grows_while_it_is_sent_is_refused(connection: Connection, tmp_path: Path) -> None:
-    """Half a meeting is transcribed and taken for the whole."""
+    """Half a meeting is transcribed and counts as all of it."""
     path, over = tmp_path / "meeting.ogg", threading.Event()
     data = (DATA / "3min.ogg").read_bytes()
     path.write_bytes(data[:100_000])

@@ -40,7 +40,7 @@ class Running(NamedTuple):
 
 
 class House:
-    """What all tests here share; what one of them sends counts as done before for no other."""
+    """Shared by all tests here; work that one of them sends never counts as done before for another."""
 
     def __init__(self, running: Running, connection: Connection, language: str) -> None:
         self.machine = running.machine
@@ -89,7 +89,7 @@ async def house(running: Running) -> AsyncIterator[House]:
 
 
 async def test_a_feed_sent_by_any_client_is_a_job_for_each_episode(house: House) -> None:
-    """A playlist works with our command line only; or its videos are downloaded in one piece."""
+    """A playlist works only with our command line, or its videos become one download."""
     ack = await house.connection.client.jetstream().publish(SUBMIT_SUBJECT, f"{house.site.url}/feed/3".encode())
     job = await ended(house.connection, job_id(await inbox_epoch(house.connection), ack.seq))
     assert (job.state, job.title, job.reason) == ("completed", "A podcast", "")
@@ -100,7 +100,7 @@ async def test_a_feed_sent_by_any_client_is_a_job_for_each_episode(house: House)
 
 
 async def test_a_limit_holds_and_a_page_with_players_is_a_list(house: House) -> None:
-    """Who wants the latest two of a channel gets all of it; or of two players on a page the first is taken twice."""
+    """A user who wants a channel's latest two gets all of it, or the first of two players on a page counts twice."""
     feed, page = await house.url("feed/3", limit=2), await house.url("list", force=True)
     assert [part.id for part in (await ended(house.connection, feed)).parts] == [f"{feed}_1", f"{feed}_2"]
     job = await ended(house.connection, page)
@@ -109,7 +109,7 @@ async def test_a_limit_holds_and_a_page_with_players_is_a_list(house: House) -> 
 
 
 async def test_what_fails_in_a_list_fails_alone_and_is_tried_again_alone(house: House) -> None:
-    """One private video costs a whole channel, or to have it again costs all others again."""
+    """One private video fails a whole channel, or retrying it repeats all others."""
     house.site.missing.add("20s-2.flac")
     job = await ended(house.connection, await house.url("feed/3"))
     assert (job.state, job.counts) == ("failed", {"completed": 2, "failed": 1})
@@ -123,7 +123,7 @@ async def test_what_fails_in_a_list_fails_alone_and_is_tried_again_alone(house: 
 
 
 async def test_a_list_that_was_read_by_a_process_that_died_gets_each_entry_once(house: House) -> None:
-    """A killed process leaves half a list, or two jobs for one video; one that came meanwhile is lost."""
+    """A killed process leaves half a list, or two jobs for one video, or loses a new video."""
     house.machine.kill("intake")
     house.machine.kill("download")
     job = await house.url("feed/3")
@@ -143,7 +143,7 @@ async def test_a_list_that_was_read_by_a_process_that_died_gets_each_entry_once(
 
 
 async def test_a_list_whose_reader_is_killed_is_read_to_its_end(house: House) -> None:
-    """A channel of which half is there looks complete, or its first half is done twice."""
+    """Half a channel looks complete, or its first half is done twice."""
     await shorten(house.connection, "download", 2)
     house.machine.kill("download")
     for stage in ("convert", "transcribe"):
@@ -185,7 +185,7 @@ async def test_a_cancelled_list_leaves_nothing_running(house: House) -> None:
 
 
 async def test_an_entry_that_comes_after_its_list_was_cancelled_ends_itself(house: House) -> None:
-    """Who cancels a list while it is read finds some of its videos in work afterwards."""
+    """Cancelling a list while it is read leaves some of its videos running."""
     house.machine.kill("download")
     job_id = await house.url("feed/3")
     job = await until(house.connection, job_id, lambda job: job.submitted is not None)
@@ -209,7 +209,7 @@ async def test_a_list_within_a_list_is_told(house: House) -> None:
 
 
 async def test_a_file_is_not_done_twice_but_for_other_settings_or_when_forced(house: House) -> None:
-    """Who sends a folder again pays for all of it again; or gets the words of another model or language."""
+    """Sending a folder again costs everything again, or gives the words of another model or language."""
     first = await house.file("5s.flac")
     again = await house.file("5s.flac", accelerator="cpu")
     assert again.completed
@@ -226,7 +226,7 @@ async def test_a_file_is_not_done_twice_but_for_other_settings_or_when_forced(ho
 
 
 async def test_a_link_is_known_by_what_it_leads_to(house: House) -> None:
-    """A link whose file has changed gives the old words; or the same file under two links is done twice."""
+    """A link whose file has changed gives the old words, or the same file under two links is done twice."""
     first = await ended(house.connection, await house.url("5s.flac"))
     again = await ended(house.connection, await house.url("redirect?to=/5s.flac"))
     assert again.completed
@@ -237,7 +237,7 @@ async def test_a_link_is_known_by_what_it_leads_to(house: House) -> None:
 
 
 async def test_entries_of_a_list_that_were_done_are_skipped(house: House) -> None:
-    """Who sends a channel every week pays for all of it every week."""
+    """Sending a channel every week costs all of it every week."""
     first = await ended(house.connection, await house.url("feed/1"))
     job = await ended(house.connection, await house.url("feed/2"))
     assert [part.completed.of for part in job.parts if part.completed] == [f"{first.id}_1", ""]
@@ -246,7 +246,7 @@ async def test_entries_of_a_list_that_were_done_are_skipped(house: House) -> Non
 
 
 async def test_a_transcript_that_is_gone_is_made_again(house: House) -> None:
-    """A job points to words that nobody has any more."""
+    """A job points to a transcript that no longer exists."""
     first = await house.file("5s.flac")
     await house.store.delete_prefix(f"transcripts/{first.id}/")
     again = await house.file("5s.flac")
@@ -255,7 +255,7 @@ async def test_a_transcript_that_is_gone_is_made_again(house: House) -> None:
 
 
 async def test_a_retry_by_another_model_makes_it_that_model_s(house: House) -> None:
-    """Words by another model are given out for those that were asked for."""
+    """A job gets another model's words instead of those that the user asked for."""
     first = await house.file("5s.flac", model="sim/x1000")
     await operations.retry(house.connection, first, model="sim/x900")
     await ended(house.connection, first.id)
@@ -278,7 +278,7 @@ async def models(house: House, job: Job) -> tuple[str, ...]:
 
 
 async def test_a_transcript_to_which_nothing_points_any_more_is_removed(house: House) -> None:
-    """Each retry leaves its words behind for good; or takes those away that another job has."""
+    """Each retry leaves its transcript behind for good, or removes one that another job uses."""
     first = await house.file("5s.flac")
     assert first.completed
     given = await house.file("5s.flac")
@@ -305,7 +305,7 @@ async def again(house: House, job: Job) -> Job:
 
 
 async def test_a_job_that_had_nothing_to_do_is_done_by_another_model_when_told(house: House) -> None:
-    """What was skipped cannot be had any other way than as a new job."""
+    """A skipped job can only be redone as a new job."""
     await house.file("5s.flac")
     again = await house.file("5s.flac")
     with pytest.raises(V2TError, match=r"was done before as job .*: pass --model NAME"):
