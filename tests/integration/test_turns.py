@@ -286,7 +286,7 @@ async def test_a_long_job_without_a_node_to_transcribe_says_so_and_stops_no_othe
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Else it is shown as being converted for ever, and nobody learns that there is just no machine for it."""
+    """Else it shows as being converted for ever, and nobody learns that no machine can do it."""
     monkeypatch.setattr(bars_module, "_PATIENCE", 0.5)
     others = [stage for stage in ALL_STAGES if stage != "transcribe"]
     terminal = Terminal(tmp_path / "terminal", nats[0].url)
