@@ -272,7 +272,7 @@ async def test_a_retry_by_another_model_makes_it_that_model_s(house: House) -> N
 
 
 async def models(house: House, job: Job) -> tuple[str, ...]:
-    """By which the words were made that a job ended with."""
+    """The models that made the words of a completed job."""
     assert job.completed
     return (await stored(house.store, job.completed.transcript)).models
 
@@ -295,7 +295,7 @@ async def test_a_transcript_to_which_nothing_points_any_more_is_removed(house: H
 
 
 async def again(house: House, job: Job) -> Job:
-    """Its first chunk done once more, until the tidying that follows is done too."""
+    """Redo its first chunk, and wait until the cleanup after it is done too."""
     await operations.retry(house.connection, job, chunk=0)
     job = await ended(house.connection, job.id)
     async with asyncio.timeout(PATIENCE):

@@ -39,7 +39,7 @@ def web() -> Iterator[Hub]:
 
 
 class Machine:
-    """Where `v2t` is called, with a data directory of its own."""
+    """A place to call `v2t`, with its own data directory."""
 
     def __init__(self, home: Path, environment: dict[str, str]) -> None:
         self.home = home
@@ -60,7 +60,7 @@ class Machine:
         )
 
     def run(self, *arguments: str, code: int = 0) -> str:
-        """What it says."""
+        """The output."""
         with self.start(*arguments) as process:
             out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, out + err
@@ -74,7 +74,7 @@ class Machine:
 
 @asynccontextmanager
 async def fleet(folder: Path) -> AsyncIterator[tuple[ObjectStore, dict[str, str]]]:
-    """A broker's store, and how a machine reaches it."""
+    """A broker's store, and the variables to reach it."""
     async with broker(folder) as (server, connection):
         yield JetStreamStore(connection), {"NATS_URL": server.url}
 
@@ -262,7 +262,7 @@ async def test_what_lies_damaged_in_the_fleet_comes_from_the_hub(tmp_path: Path,
 
 
 class Breaking:
-    """The fleet's store, in which the second part of a file hangs until it may come."""
+    """The fleet's store, where the second part of a file hangs until the test releases it."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store

@@ -31,7 +31,7 @@ ALERTS = {
 
 @contextlib.contextmanager
 def v2t(log: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command of ours that runs until it is stopped."""
+    """One of our commands that runs until stopped."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("V2T_")}
     with (
         log.open("wb") as output,
@@ -56,7 +56,7 @@ class Monitored(NamedTuple):
     media: str  # where DATA is served
 
     async def until_found(self, expression: str, **labels: str) -> None:
-        """Until Prometheus finds something; with `labels` one thing alone, which has these."""
+        """Wait until Prometheus finds something; with `labels`, exactly one series with these."""
         async with asyncio.timeout(PATIENCE):
             while not (found := await asyncio.to_thread(self.prometheus.query, expression)) or (
                 labels and [labels] != [{name: one["metric"].get(name) for name in labels} for one in found]
@@ -64,7 +64,7 @@ class Monitored(NamedTuple):
                 await asyncio.sleep(0.2)
 
     async def until_quiet(self) -> None:
-        """Until no alert's expression finds anything; what is read a moment late makes one do so for that moment."""
+        """Wait until no alert's expression finds anything; a late reading may make one find something for a moment."""
         give_up = time.monotonic() + PATIENCE
         while firing := [name for name, rule in ALERTS.items() if await asyncio.to_thread(self.prometheus.query, rule)]:
             assert time.monotonic() < give_up, firing
@@ -73,7 +73,7 @@ class Monitored(NamedTuple):
 
 @pytest.fixture
 async def monitored(tmp_path: Path) -> AsyncIterator[Monitored]:
-    """A broker that tells of itself, a node with metrics, those of the fleet, and a Prometheus that reads them all."""
+    """A broker with monitoring, a node with metrics, the fleet's metrics, and a Prometheus that reads them all."""
     program("prometheus")
     port = free_ports(8)
     async with broker(tmp_path / "nats", f"http: 127.0.0.1:{port + 7}") as (server, connection):

@@ -37,7 +37,7 @@ RESTARTING = re.compile(r"restarting( in \d+ s)?, \d+ failures? in a row")
 
 
 class Machine:
-    """A `v2t node` and all the processes below it."""
+    """A `v2t node` and all its processes."""
 
     def __init__(self, url: str, home: Path, **environment: str) -> None:
         self.home = home
@@ -70,12 +70,12 @@ class Machine:
         return (self.home / "node.log").read_text()
 
     def processes(self) -> list[int]:
-        """All of it that runs: the node, its stages and their engines, and what they left behind."""
+        """All running processes: the node, its stages and their engines, and what they left behind."""
         mark = f"V2T_DATA_DIR={self.home}\0".encode()
         return [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _carries(folder, mark)]
 
     def signal(self, number: signal.Signals) -> None:
-        """To the whole tree, as when the lid is closed."""
+        """Send a signal to the whole tree, as when a laptop's lid closes."""
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -103,7 +103,7 @@ class Room:
         self._jobs = 0
 
     async def machine(self, name: str, model: str, **environment: str) -> Machine:
-        """One that has been started, but for its stages."""
+        """A started machine, without its stages."""
         settings = {**self._engine, "V2T_MODEL": model, **environment}
         machine = Machine(self.server.url, self._folder / name, **settings)
         self._stack.callback(machine.end)
@@ -131,7 +131,7 @@ class Room:
         return nodes
 
     async def at_work(self, machine: Machine) -> list[NodeInfo]:
-        """Until the machine has a chunk in hand."""
+        """Wait until the machine works on a chunk."""
         return await self.seen(lambda nodes: any(has_chunk(info, machine) for info in nodes))
 
 
@@ -140,13 +140,13 @@ def has_chunk(info: NodeInfo, machine: Machine) -> bool:
 
 
 def alive(nodes: list[NodeInfo], machine: Machine) -> set[str]:
-    """The stages of the machine that run."""
+    """The running stages of the machine."""
     return {info.stage for info in nodes if info.is_alive and info.node == machine.home.name}
 
 
 @contextlib.asynccontextmanager
 async def rooms(folder: Path, extra: str = "") -> AsyncGenerator[Room]:
-    """`extra`: of the server's configuration."""
+    """`extra`: more of the server's configuration."""
     async with broker(folder / "nats", extra) as (server, connection):
         with ExitStack() as stack:
             yield Room(server, connection, folder, stack)
@@ -184,20 +184,20 @@ async def test_a_crash_loop_is_told_and_forgotten_when_it_is_over(room: Room, tm
 
 
 async def says(machine: Machine, *arguments: str, what: Callable[[str], object]) -> None:
-    """Until what a command prints is as `what` says: a process that is silent for a while is left out."""
+    """Wait until `what` accepts a command's output, which leaves out a process that is silent for a while."""
     async with asyncio.timeout(PATIENCE):
         while not what(await asyncio.to_thread(machine.command, *arguments)):
             await asyncio.sleep(0.1)
 
 
 def shows_convert_down(table: str) -> bool:
-    """Whether a table of processes has convert once, with the reason why it is down."""
+    """Whether a table of processes shows convert once, with the reason why it is down."""
     rows = [line for line in table.splitlines() if " convert " in line]
     return len(rows) == 1 and all(re.search(part, rows[0]) for part in (RESTARTING, "ended with code 1: ", "scratch"))
 
 
 def lists_convert_down(listed: str) -> bool:
-    """Whether a list of processes has convert once, as one that is down, and others as well."""
+    """Whether a list of processes shows convert once, as down, and others too."""
     states = {stage: [info["state"] for info in json.loads(listed) if info["stage"] == stage] for stage in ALL_STAGES}
     return (
         len(states["convert"]) == 1
@@ -210,7 +210,7 @@ def lists_convert_down(listed: str) -> bool:
 
 
 async def facts(connection: Connection, job: str) -> dict[str, int]:
-    """The facts of a job, with where in the stream each stands; not its progress, which is for display only."""
+    """The facts of a job with their places in the stream, without progress, which is only for display."""
     found = connection.watch(JOBS, f"v2t.job.{job}.*", f"v2t.job.{job}.chunk.*", live=False)
     return {stored.subject: stored.sequence async for stored in found if stored}
 
@@ -279,7 +279,7 @@ CONSUMERS = [(row.stream, consumer) for row in STAGES for consumer in row.consum
 
 
 async def keep_in_hand(connection: Connection) -> None:
-    """Have the server wait for an hour until it delivers again what is in somebody's hand."""
+    """Let the server wait an hour before it redelivers work in progress."""
     for stream, consumer in CONSUMERS:
         name = f"{stream}.{consumer.durable}"
         config = (await connection.api(f"CONSUMER.INFO.{name}"))["config"] | {"ack_wait": 3600 * 10**9}
@@ -287,7 +287,7 @@ async def keep_in_hand(connection: Connection) -> None:
 
 
 async def none_in_hand(connection: Connection, stream: str, consumer: Consumer) -> None:
-    """Nobody has a message of this consumer: each was finished, or is there for who asks."""
+    """No process holds a message of this consumer: each is finished or waits."""
     async with Puller(connection.client, stream, consumer.durable, group=consumer.group) as puller:
         give_up = time.monotonic() + PATIENCE
         while in_hand := (await connection.api(f"CONSUMER.INFO.{stream}.{consumer.durable}"))["num_ack_pending"]:

@@ -35,7 +35,7 @@ async def connection(nats: tuple[Server, Connection]) -> Connection:
 
 
 def send(server: Server, line: bytes) -> None:
-    """To the server as it stands, past all that a client would refuse."""
+    """Send this to the server unchanged, bypassing the client's checks."""
     with (
         socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as plain,
         plain.makefile("rb") as answers,
@@ -128,7 +128,7 @@ WAYS = [WAY[:end] for end in range(1, len(WAY) + 1)]
 
 
 async def put(connection: Connection, message: Message, job: str) -> None:
-    """The same of another job, whatever stands there."""
+    """The same subject for another job."""
     of_job = msgspec.structs.replace(message, job=job)
     await connection.store(of_job.subject, encode(of_job), {})
 

@@ -36,7 +36,7 @@ Shown = Callable[[str, str], None]
 
 
 class House(NamedTuple):
-    """A broker without stages, and with what a node has the simulated engine."""
+    """A broker without stages, and the variables for a node with the simulated engine."""
 
     server: Server
     connection: Connection
@@ -195,7 +195,7 @@ async def test_the_store_is_away_for_a_while(
 
 
 def fill(folder: Path) -> Path:
-    """Take all that is left on the disk of `folder`; the file that holds it."""
+    """Fill the disk of `folder`; returns the file that fills it."""
     path = folder / "other data"
     with path.open("wb") as file, contextlib.suppress(OSError):
         while True:

@@ -46,7 +46,7 @@ async def config(connection: Connection, path: str) -> dict[str, Any]:
 
 
 async def change(connection: Connection, path: str, **fields: object) -> None:
-    """As somebody would by hand."""
+    """Change it by hand."""
     changed = {**await config(connection, path), **fields}
     if "." in path:
         request = {"stream_name": path.split(".", maxsplit=1)[0], "config": changed}
@@ -85,7 +85,7 @@ class Transcribing:
 
 @contextlib.asynccontextmanager
 async def supervised(connection: Connection, stage: Any, home: Path) -> AsyncIterator[None]:
-    """A worker that runs `stage`, started again where it ends by an error, as the supervisor does."""
+    """A worker that runs `stage`, restarted after errors, as the supervisor does."""
     settings = Settings(data_dir=str(home), node="here")
     stop = asyncio.Event()
     resources = Resources(settings, connection, JetStreamStore(connection), Presence("here", "test"))

@@ -24,7 +24,7 @@ from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 @pytest.fixture
 async def connection(tmp_path: Path) -> AsyncIterator[Connection]:
-    """Of a broker on which all stages run, with an engine that takes no time."""
+    """The connection to a broker with all stages running, and an engine that takes no time."""
     async with broker(tmp_path / "nats") as (server, connection):
         environment = {**install(tmp_path / "simulated"), "V2T_MODEL": "x1000"}
         with node(server.url, tmp_path / "home", **environment):
@@ -32,7 +32,7 @@ async def connection(tmp_path: Path) -> AsyncIterator[Connection]:
 
 
 async def start(connection: Connection, clip: str = "3min.ogg", model: str = "x1000") -> str:
-    """Submit by a plain message: the engine is known to the nodes, and not to this process."""
+    """Submit with a plain message, because only the nodes know the engine."""
     media = await upload(connection, DATA / clip)
     wish = SubmitRequest(media=media, force=True, engine="simulated", model=model)
     sequence, _ = await connection.submit(SUBMIT_SUBJECT, encode(wish), secrets.token_hex())
@@ -44,7 +44,7 @@ async def queue(connection: Connection, name: str) -> Queue:
 
 
 async def letters(connection: Connection, count: int) -> list[Dead]:
-    """The dead letters when there are so many."""
+    """The dead letters, once there are that many."""
     async with asyncio.timeout(PATIENCE):
         while len(found := await dead_letters(connection)) < count:
             await asyncio.sleep(0.05)

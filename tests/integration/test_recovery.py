@@ -62,7 +62,7 @@ async def connection(nats: tuple[Server, Connection]) -> Connection:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is found lacking is put right at the next look."""
+    """Recovery repairs what it finds missing at the next look."""
     monkeypatch.setattr(recovery, "_PATIENCE", 0.0)
 
 
@@ -79,7 +79,7 @@ async def recovering(connection: Connection, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def taken(connection: Connection, stage: str) -> None:
-    """Have everything that waits for a stage taken and acked, and nothing done: its messages are lost."""
+    """Take and ack everything that waits for a stage without doing it, so its messages are lost."""
     (consumer,) = stage_row(stage).consumers
     async with Puller(connection.client, JOBS, consumer.durable) as puller:
         async with asyncio.timeout(PATIENCE):
@@ -89,7 +89,7 @@ async def taken(connection: Connection, stage: str) -> None:
 
 
 async def left(connection: Connection, durable: str) -> int:
-    """Messages that wait or are not acked."""
+    """How many messages wait or are not acked."""
     info = await connection.api(f"CONSUMER.INFO.{JOBS}.{durable}")
     return int(info["num_pending"] + info["num_ack_pending"])
 
@@ -161,7 +161,7 @@ async def test_what_waits_or_is_in_work_is_left_alone(connection: Connection) ->
 
 @pytest.fixture
 def prompt(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what may come again is due at once, where its worker has died or its pause is over."""
+    """Make redeliveries due at once, if the worker died or the pause is over."""
     monkeypatch.setattr(stalls, "_LATE", 0.0)
 
 
@@ -171,7 +171,7 @@ def named(job: str) -> Submitted:
 
 @contextlib.asynccontextmanager
 async def behind_one_in_work(connection: Connection) -> AsyncIterator[Puller]:
-    """A download that goes on, and the job "lost" behind it, of which nobody has the message any more."""
+    """A running download, and behind it the job "lost", whose message is gone."""
     await set_ack_wait(connection, JOBS, "download", 0.5)
     for job in ("long", "lost"):
         await connection.publish(named(job))
@@ -198,7 +198,7 @@ async def behind_one_in_work(connection: Connection) -> AsyncIterator[Puller]:
 
 
 async def looks_until(looker: Recovery, connection: Connection, message: Message, sequence: int) -> None:
-    """Until a look has sent it again."""
+    """Wait until a look has sent it again."""
     async with asyncio.timeout(PATIENCE):
         while await sent(connection, message) == sequence:
             await looker.look()

@@ -37,7 +37,7 @@ async def connection(tmp_path: Path) -> AsyncIterator[Connection]:
 
 
 async def announce(connection: Connection, node: str, model: str) -> None:
-    """A transcribe process with faster-whisper and this model says that it is there."""
+    """Announce a transcribe process with faster-whisper and this model."""
     providers = parse(f"providers: [{{type: faster_whisper, model: {model}}}]".encode(), "p")
     presence = Presence(node, "transcribe", takes=("any", "cpu"), offers=offers(providers, "small"))
     info = presence.info()
@@ -47,7 +47,7 @@ async def announce(connection: Connection, node: str, model: str) -> None:
 
 
 async def taken(connection: Connection, request: SubmitRequest) -> list[str]:
-    """What intake publishes for it, by the names of the facts."""
+    """The facts that intake publishes for it, by name."""
     intake = Intake(Resources(Settings(), connection, JetStreamStore(connection), Presence("hub", "intake")))
     message = Submission("e1-1", SUBMIT_SUBJECT, encode(request))
     return [type(fact).__name__ async for fact in intake.process(message)]

@@ -111,7 +111,7 @@ async def test_openai_models_without_times_and_translation(api: Api) -> None:
 
 
 async def test_gpt_transcribe_is_asked_in_its_own_words(api: Api) -> None:
-    """It refuses each call that names a `language` or asks for times, or that has a bracket in a keyword."""
+    """Refuses each call that names a `language`, asks for times, or has a bracket in a keyword."""
     api.answers = [Answer({"text": "The black dog.", "languages": [{"code": "en"}, {"code": "fr"}]})]
     wish = {"language": "en", "prompt": "Ahab.", "hotwords": "Queequeg, <Tashtego>,, Queequeg", "temperature": 0.5}
     heard = await hear(openai(api, model="gpt-transcribe", prompt="Rover."), **wish)
@@ -133,7 +133,7 @@ async def test_gpt_transcribe_is_asked_in_its_own_words(api: Api) -> None:
 
 
 async def test_a_model_that_tells_speakers_apart_takes_no_prompt(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """It refuses each call that has one."""
+    """Refuses each call that has a prompt."""
     api.answers = [Answer({"text": "The black dog."})]
     await hear(openai(api, model="gpt-4o-transcribe-diarize", prompt="Rover"), prompt="Ahab", hotwords="Queequeg")
     assert {name for name, _ in api.asked[0].fields} == {"model", "response_format"}
@@ -141,7 +141,7 @@ async def test_a_model_that_tells_speakers_apart_takes_no_prompt(api: Api, caplo
 
 
 def test_the_default_model_is_one_that_the_server_has() -> None:
-    """OpenAI's servers withdraw whisper-1, which other servers call what they have."""
+    """OpenAI withdraws whisper-1, a name that other servers use for their own models."""
     assert OpenAI(type="openai").model == "gpt-transcribe"
     assert OpenAI(type="openai", base_url="http://localhost:8000/v1").model == "whisper-1"
     assert OpenAI(type="openai", model="whisper-1").model == "whisper-1"
@@ -154,7 +154,7 @@ GONE = {"error": {"message": "The model `whisper-1` has been deprecated", "code"
 async def test_a_withdrawn_model_is_named_with_what_to_use_instead(
     api: Api, status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On 26 February 2027 a chain stops working, with an error that names the address; or each chunk counts as bad."""
+    """On 26 February 2027 a chain stops working, with an error that only names the address, or rejects each chunk."""
     monkeypatch.setattr(OpenAI, "HOST", "127.0.0.1")  # where the API is played
     api.answers = [Answer(GONE, status)]
     with pytest.raises(Unusable, match=f"answered {status}: .* withdr.* 'whisper-1' on 26 February 2027: use 'gpt-tr"):
@@ -166,14 +166,14 @@ async def test_a_withdrawn_model_is_named_with_what_to_use_instead(
 
 
 async def test_another_server_may_keep_what_openai_withdraws(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """One's own server is warned of for the end of a model that it has under this name."""
+    """A user's own server with a model of this name gets a false warning."""
     api.answers = [Answer(VERBOSE)]
     await hear(openai(api, model="whisper-1"))
     assert not caplog.records
 
 
 async def test_openai_is_told_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """Names that were asked for are spelt as ever; or what the service cannot do is dropped without a word."""
+    """The user's names are misspelt, or hints that the service cannot use are dropped silently."""
     api.answers = [Answer(VERBOSE)]
     provider = openai(api, prompt=" Rover. ")
     chain = Chain([provider], Settings(), Models(Settings()))
@@ -197,7 +197,7 @@ async def test_openai_is_told_the_hints_of_a_job(api: Api, caplog: pytest.LogCap
 
 
 async def test_a_server_with_hotwords_of_its_own_gets_them_there(api: Api) -> None:
-    """A server of faster-whisper, which has a better way for them, takes them for what was said before."""
+    """A faster-whisper server gets hotwords as a prompt, although it has a better way for them."""
     api.answers = [Answer(VERBOSE)]
     provider = openai(api, prompt="Rover", hotwords_field="hotwords")
     await hear(provider, hotwords="Queequeg, Tashtego")
@@ -208,7 +208,7 @@ async def test_a_server_with_hotwords_of_its_own_gets_them_there(api: Api) -> No
 
 
 async def test_elevenlabs_is_told_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """Names that were asked for are spelt as ever; or one of them that is too long fails every chunk."""
+    """The user's names are misspelt, or one that is too long fails every chunk."""
     api.answers = [Answer({"text": ""})]
     provider = ElevenLabs(type="elevenlabs", name="labs", base_url=api.url)
     await hear(provider, hotwords="Ishmael,  the  white whale ,, Ishmael", temperature=0.5)
@@ -305,7 +305,7 @@ async def test_whisper_asr_webservice_and_answers_of_another_shape(api: Api, mon
 
 
 async def test_a_service_of_ones_own_is_told_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """One's own server cannot be told what the engines here can; or braces in a prompt break its form."""
+    """A user's own server cannot get the hints that our engines can, or braces in a prompt break its form."""
     api.answers = [Answer(VERBOSE)]
     provider = CustomHttp(
         type="custom_http",
@@ -335,7 +335,7 @@ async def test_a_service_of_ones_own_is_told_the_hints_of_a_job(api: Api, caplog
 
 
 async def test_a_service_that_cannot_be_asked_to_translate_is_not_asked(api: Api) -> None:
-    """A transcript in the speaker's language says that it is the English translation."""
+    """A transcript in the speaker's language claims to be the English translation."""
     api.answers = [Answer(VERBOSE)]
     url = f"{api.url}/asr"
     with pytest.raises(Retry, match="house does not translate as it is set up"):
@@ -440,7 +440,7 @@ async def test_limits_hold_over_real_calls(api: Api) -> None:
 
 
 def everything(error: BaseException | None) -> str:
-    """All that a log, a traceback or a debugger's message could show of an error."""
+    """Everything that a log, a traceback or a debugger could show of an error."""
     text = ""
     while error is not None:
         text += f"{error!r} {error.args!r} "

@@ -56,7 +56,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 
 def new() -> str:
-    """A name nobody has used."""
+    """An unused name."""
     return f"n{next(_numbers)}-{secrets.token_hex(4)}"
 
 
@@ -151,7 +151,7 @@ _REMADE = {"stream_name": JOBS, "config": {"durable_name": "convert", "ack_polic
 
 @pytest.fixture(scope="module")
 def filled(broker: Secured) -> Secured:
-    """With something to read, and to take."""
+    """A broker with something to read and to take."""
 
     async def fill() -> None:
         async with await broker.connect("operator") as connection:
@@ -193,7 +193,7 @@ async def test_a_role_may_do_what_it_needs_and_nothing_else(role: str, filled: S
 
 
 async def state(connection: Connection) -> dict[str, tuple[object, ...]]:
-    """What each stream is and holds, but for what some may put into the inbox, and the age of what nodes tell."""
+    """Each stream's configuration and contents, except what some roles may send, and the age of nodes' reports."""
     found = {}
     for stream in (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcripts", "OBJ_v2t_models"):
         info = await connection.api(f"STREAM.INFO.{stream}")
@@ -397,7 +397,7 @@ async def test_a_broker_that_was_open_keeps_its_jobs(tmp_path: Path) -> None:
 
 
 def v2t(broker: Secured, user: str, home: Path, *arguments: str) -> tuple[int, str, str]:
-    """A command of that user; its exit code, and what it said."""
+    """Run a command as that user; its exit code and output."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("V2T_", "NATS_"))}
     done = subprocess.run(
         [sys.executable, "-m", "v2t_stream", *arguments],

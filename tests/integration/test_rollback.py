@@ -33,7 +33,7 @@ from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 
 async def done(connection: Connection, title: str) -> str:
-    """A job that was submitted and has ended; its id."""
+    """Submit a job and wait for its end; returns its id."""
     media = await upload(connection, DATA / "5s.flac")
     job, _ = await submit(connection, SubmitRequest(media=media, title=title, force=True))
     assert (await ended(connection, job)).title == title
@@ -41,14 +41,14 @@ async def done(connection: Connection, title: str) -> str:
 
 
 async def supervised(running: Node) -> None:
-    """Start again what ends, as `v2t node` does; until cancelled."""
+    """Restart what ends, as `v2t node` does, until cancelled."""
     while True:
         running.revive()
         await asyncio.sleep(0.2)
 
 
 class House(NamedTuple):
-    """A broker, a copy of its store from after one job, and a node that has done two more since."""
+    """A broker, a copy of its store after one job, and a node that has done two more jobs since."""
 
     server: Server
     running: Node
@@ -57,7 +57,7 @@ class House(NamedTuple):
     used: list[str]  # the ids of the three jobs
 
     def go_back(self) -> None:
-        """Put the copy in the place of the store."""
+        """Replace the store with the copy."""
         store = self.server.folder / "jetstream"
         self.server.kill()
         shutil.rmtree(store)

@@ -49,7 +49,7 @@ _COUNT = itertools.count()
 
 
 class OnS3(JetStreamStore):
-    """As on an S3 server, in whose buckets an upload lies and stays as it is."""
+    """A store whose buckets hold an upload unchanged, as on an S3 server."""
 
     async def look(self, key: str, version: Version | None = None) -> Found | None:
         return Found(1, version or Version(etag="e"), {})
@@ -68,7 +68,7 @@ class OnS3(JetStreamStore):
 
 
 class Sleepy(OnS3):
-    """Stores the first object whose key ends so, and then nothing until it is woken."""
+    """Stores the first object whose key ends with this, then sleeps until woken."""
 
     def __init__(self, connection: Connection, at: str) -> None:
         super().__init__(connection)
@@ -84,7 +84,7 @@ class Sleepy(OnS3):
 
 
 class Sleeper:
-    """A stage at work on one message, asleep in the middle of it."""
+    """A stage that sleeps in the middle of a message."""
 
     def __init__(self, connection: Connection, store: Sleepy, stage: Stage, work: Message) -> None:
         self._connection, self._store, self._stage = connection, store, stage
@@ -97,7 +97,7 @@ class Sleeper:
         await self._stage.close()
 
     async def die(self) -> None:
-        """Do nothing any more."""
+        """Put it to sleep."""
         await end(self._working)
 
     async def wake(self) -> None:
@@ -137,7 +137,7 @@ async def start(connection: Connection, clip: str = "3min.ogg", **options: Any) 
 
 
 async def words(connection: Connection, job: Job) -> Transcript:
-    """What the job has ended with; each format says the same."""
+    """The transcript of an ended job; checks that each format says the same."""
     assert job.completed, job.reason
     store = JetStreamStore(connection)
     transcript = await stored(store, job.completed.transcript)
@@ -148,7 +148,7 @@ async def words(connection: Connection, job: Job) -> Transcript:
 
 
 async def drained(connection: Connection) -> None:
-    """Until nobody has a chunk to do."""
+    """Wait until no chunk is left to do."""
     async with asyncio.timeout(PATIENCE):
         while await connection.messages(CHUNKS):
             await asyncio.sleep(0.02)
@@ -344,7 +344,7 @@ async def test_the_copies_of_an_upload_are_of_the_latest_run(nats: tuple[Server,
 
 
 async def completed(connection: Connection, store: JetStreamStore, text: str, run: int) -> None:
-    """A run ends, and whoever stored its transcript is killed in that moment."""
+    """A run ends, and its aggregator is killed at that moment."""
     resources = Resources(Settings(), connection, store, Presence("here", "aggregate"))
     await publish(connection, result(text, run), converted(run))
     async with contextlib.aclosing(Aggregate(resources).process(converted(run))) as facts:

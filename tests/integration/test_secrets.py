@@ -53,7 +53,7 @@ def with_login(site: Web, path: str, password: str = PASSWORD) -> str:
 
 
 async def shown(there: Simulated, connection: Connection) -> str:
-    """All that a viewer can read, what commands say, and what is logged."""
+    """Everything that a viewer can read, commands print, and logs contain."""
     store = JetStreamStore(connection)
     seen = [
         stored.subject + stored.data.decode()

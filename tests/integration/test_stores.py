@@ -54,14 +54,14 @@ async def nats(folder: Path) -> AsyncIterator[Backend]:
 
 
 def minio(server: S3Server) -> Backend:
-    """With buckets of its own in a server that others may use too."""
+    """A store with its own buckets on a server that other tests may use too."""
     settings = server.settings(MINIO_BUCKET_PREFIX=f"t{secrets.token_hex(6)}-")
     return Backend(server, lambda timeout: MinioStore(settings, timeout=timeout))
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], S3Server]]:
-    """One MinIO server for the tests that leave it alone, started for the first of them."""
+    """One MinIO server for all tests that do not break it, started for the first of them."""
     with contextlib.ExitStack() as stack:
         started: list[S3Server] = []
 
@@ -88,7 +88,7 @@ async def backend(
 
 @pytest.fixture(params=["nats", "minio"])
 async def fragile(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
-    """One whose server the test may break."""
+    """A store whose server the test may break."""
     if request.param == "nats":
         async with nats(tmp_path / "server") as backend:
             yield backend

@@ -46,14 +46,14 @@ TRUSTED: Final = ("OBJ_v2t_media", "OBJ_v2t_transcripts")  # what a worker repla
 
 
 class Secret(NamedTuple):
-    """What nobody else is to hear of."""
+    """The secrets that nobody else may learn."""
 
     key: str  # of what was sent
     data: bytes
     link: str
 
     def marks(self, guest: str) -> list[bytes]:
-        """By what one recognizes it, however it is wrapped. A viewer knows the keys, from the facts of jobs."""
+        """Marks to recognize it by, however it is wrapped. A viewer knows the keys from the facts of jobs."""
         plain = [self.data[:48], self.link.encode(), *([self.key.encode()] if guest != "viewer" else [])]
         return [*plain, *(base64.b64encode(each)[4:-4] for each in plain)]
 
@@ -72,7 +72,7 @@ async def operator(broker: Secured) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 async def secret(broker: Secured, operator: Connection) -> Secret:
-    """A submitter's upload and link, which wait; and somewhere something of everything."""
+    """A submitter's waiting upload and link, and one of everything else."""
     mine = Secret(
         f"media/uploads/{secrets.token_hex(12)}/source.flac",
         secrets.token_hex(1_000_000).encode(),
@@ -94,7 +94,7 @@ async def secret(broker: Secured, operator: Connection) -> Secret:
 
 
 async def held(connection: Connection) -> dict[str, Any]:
-    """What each stream is and holds, down to its bytes, and how far each consumer is."""
+    """Each stream's configuration and contents, to the byte, and each consumer's progress."""
     found: dict[str, Any] = {}
     for stream in EVERY_STREAM:
         info = await connection.api(f"STREAM.INFO.{stream}", {"subjects_filter": ">"})
@@ -110,7 +110,7 @@ async def held(connection: Connection) -> dict[str, Any]:
 
 
 class Attacker:
-    """Sends whatever it likes, and keeps whatever comes back."""
+    """Sends arbitrary data, and keeps all answers."""
 
     def __init__(self, connection: Connection) -> None:
         self._client = connection.client
@@ -144,13 +144,13 @@ class Attacker:
             await self.rest()
 
     async def rest(self) -> None:
-        """Until the server has seen all of it, and said what it says at once."""
+        """Wait until the server has read all of it and sent its immediate answers."""
         await self._client.flush(int(PATIENCE))
         await asyncio.sleep(0.02)
 
 
 def api_subjects() -> list[str]:
-    """Every subject of the API and of the system, of every stream and consumer, by both its names here."""
+    """Every subject of the API and the system, for every stream and consumer, under both names used here."""
     plain = {each for pattern in server_api.subjects() for each in server_api.filled(pattern, DURABLES)}
     plain |= {f"$JS.API.DIRECT.GET.{stream}.{subject}" for stream in EVERY_STREAM for subject in (">", "$O.*.M.*", "*")}
     plain |= {f"$JS.API.DIRECT.GET.{UPLOADS}.$O.v2t_uploads.{kind}.{last}" for kind in "CM" for last in "*>x"}
@@ -159,7 +159,7 @@ def api_subjects() -> list[str]:
 
 
 def payloads(subject: str, reply: str) -> Iterator[bytes]:
-    """All kinds of questions and orders, whatever they are meant for."""
+    """All kinds of requests and commands, for any purpose."""
     yield b""
     stream = next((each for each in EVERY_STREAM if each in subject.split(".")), JOBS)
     consumer: dict[str, Any] = {"name": "evil", "durable_name": "evil", "ack_policy": "none"}
@@ -185,7 +185,7 @@ def payloads(subject: str, reply: str) -> Iterator[bytes]:
 
 
 def published(of: Role) -> Iterator[str]:
-    """Subjects on which a role may publish, and such as are wildcards to a server that takes them for some."""
+    """Subjects on which a role may publish, including some that a server might read as wildcards."""
     for pattern in of.publishes:
         yield pattern
         yield pattern.replace("*", "x").replace(">", "x")
@@ -245,7 +245,7 @@ async def test_whatever_a_worker_does_there_is_only_what_it_must_be_trusted_with
 
 
 async def everything_tried(broker: Secured, user: str) -> bytes:
-    """Do as that user whatever the server may know; what came back."""
+    """Try everything as that user; returns the answers."""
     async with await broker.connect(user) as connection, Attacker(connection) as attacker:
         subjects = api_subjects()
         for subject in subjects:

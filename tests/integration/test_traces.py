@@ -21,7 +21,7 @@ from v2t_stream.topology.streams import JOBS
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Takes what OpenTelemetry's exporters send over HTTP."""
+    """Receives what OpenTelemetry's exporters send over HTTP."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -68,7 +68,7 @@ async def connection(running: Running) -> AsyncIterator[Connection]:
 
 
 class User:
-    """Somebody at the keyboard of a monitor."""
+    """A person at the keyboard of a monitor."""
 
     def __init__(self, app: Monitor, pilot: Pilot[None]) -> None:
         self.app = app
@@ -83,7 +83,7 @@ class User:
         app.notify = noted  # type: ignore[method-assign]  # what was said vanishes after some seconds
 
     async def press(self, *keys: str) -> None:
-        """One key after the other, each when what the one before set off is done.
+        """Press one key after another, each when the effect of the one before is complete.
 
         The pilot takes a process for idle that uses no processor, which one that the system holds up does not either.
         """
@@ -101,24 +101,24 @@ class User:
         await self.sees(lambda: not isinstance(self.app.screen, Confirm))
 
     async def comes_to(self, kind: type[AnyScreen]) -> AnyScreen:
-        """The screen of that kind, when it is open and whole."""
+        """The screen of that kind, once it is open and complete."""
         await self.sees(lambda: isinstance(self.app.screen, kind) and self.app.screen.is_mounted)
         screen = self.app.screen
         assert isinstance(screen, kind)
         return screen
 
     async def is_told(self, text: str) -> None:
-        """What is wrong, in the form that is open."""
+        """The error in the open form."""
         await self.sees(lambda: text in str(self.app.screen.query_one("#wrong").render()))
 
     async def sees(self, what: Callable[[], object]) -> None:
-        """Wait until it is so, and drawn: keys act on what is on the screen."""
+        """Wait until the condition holds and is drawn, because keys act on the screen."""
         async with asyncio.timeout(PATIENCE):
             while not what() or self.app.known.is_new:
                 await self.pilot.pause(0.05)
 
     def row(self, title: str) -> Row | None:
-        """Of the latest job of this title."""
+        """The latest job with this title."""
         rows = [row for row in self.app.known.picture.rows() if row.title == title]
         return max(rows, key=lambda row: row.started_at or 0.0, default=None)
 
@@ -134,7 +134,7 @@ class User:
         await self.sees(lambda: table.select(job) or table.selected == job)
 
     def said(self) -> str:
-        """What was notified."""
+        """The notifications."""
         return "\n".join(self._said)
 
     async def fills_in(self, lines: str, language: str = "", model: str = "") -> None:
@@ -148,7 +148,7 @@ class User:
 
 @contextlib.asynccontextmanager
 async def user(url: str, home: Path, size: tuple[int, int] = (120, 40)) -> AsyncIterator[User]:
-    """At a monitor that has joined."""
+    """A person at a monitor that has joined."""
     app = Monitor(Settings(nats_url=url, data_dir=str(home)))
     async with app.run_test(size=size, notifications=True) as pilot:
         person = User(app, pilot)
@@ -158,7 +158,7 @@ async def user(url: str, home: Path, size: tuple[int, int] = (120, 40)) -> Async
 
 
 async def test_a_link_is_submitted_watched_read_and_exported(running: Running, tmp_path: Path) -> None:
-    """What the monitor is for does not work."""
+    """The monitor does not do its main job."""
     async with user(running.server.url, tmp_path) as person:
         await person.fills_in(f"{running.site.url}/20s-1.flac?export", language="EN")
         row = await person.sees_state("20s-1", "completed")
@@ -191,7 +191,7 @@ async def test_a_link_is_submitted_watched_read_and_exported(running: Running, t
 
 
 async def test_several_lines_and_files_are_submitted(running: Running, tmp_path: Path) -> None:
-    """Of several links one is taken, or a file of this machine cannot be sent."""
+    """Only one of several links is taken, or a local file cannot be sent."""
     clip = tmp_path / "my clip.flac"
     clip.write_bytes((DATA / "5s.flac").read_bytes())
     async with user(running.server.url, tmp_path) as person:
@@ -203,7 +203,7 @@ async def test_several_lines_and_files_are_submitted(running: Running, tmp_path:
 
 
 async def test_what_is_wrong_in_a_form_is_said_there(running: Running, tmp_path: Path) -> None:
-    """A misspelt model is found out by a job that failed."""
+    """A misspelt model shows only when a job fails."""
     async with user(running.server.url, tmp_path) as person:
         await person.fills_in("https://example.com/talk.mp3", model="smal")
         await person.is_told("unknown model 'smal': did you mean small")
@@ -227,7 +227,7 @@ async def test_a_job_is_cancelled_after_a_question(running: Running, connection:
 
 
 async def test_a_failed_job_is_retried(running: Running, tmp_path: Path) -> None:
-    """A link that was dead for a moment has to be put in again."""
+    """A link that was dead for a moment must be entered again."""
     running.site.missing.add("20s-3.flac")
     async with user(running.server.url, tmp_path) as person:
         await person.fills_in(f"{running.site.url}/episode/1/20s-3.flac?retried", language="es")
@@ -249,7 +249,7 @@ async def test_a_failed_job_is_retried(running: Running, tmp_path: Path) -> None
 async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
     running: Running, connection: Connection, tmp_path: Path
 ) -> None:
-    """What could not be done stays undone; or a retry of one chunk does all of them again."""
+    """Failed work stays undone, or retrying one chunk redoes all of them."""
     lengths = {}
     media = await upload(connection, DATA / "3min.ogg")
     first, _ = await submit(connection, SubmitRequest(media=media, title="lengths", language="it", force=True))
@@ -299,7 +299,7 @@ async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
 async def test_speech_that_nobody_heard_is_shown_and_can_be_heard_again(
     running: Running, connection: Connection, tmp_path: Path
 ) -> None:
-    """An engine that hears nothing passes for a recording in which nobody speaks."""
+    """An engine that hears nothing looks like a silent recording."""
     media = await upload(connection, DATA / "20s-3.flac")
     wish = SubmitRequest(media=media, title="deaf", language="it", model="sim/x1000-deaf", force=True)
     job, _ = await submit(connection, wish)
@@ -328,7 +328,7 @@ async def letter_about(connection: Connection, job: str, chunk: int) -> str:
 
 
 async def test_a_queue_is_paused_and_resumed(running: Running, connection: Connection, tmp_path: Path) -> None:
-    """A stage cannot be held back, or never be let go again."""
+    """A stage cannot be paused, or never resumed."""
 
     async def paused() -> bool:
         return next(queue.paused for queue in await queues(connection) if queue.name == "convert")
@@ -426,7 +426,7 @@ async def test_the_broker_goes_away_and_comes_back(tmp_path: Path) -> None:
 
 
 async def test_a_broker_that_lost_its_store_is_seen_as_it_is_now(tmp_path: Path) -> None:
-    """Jobs are shown that nobody has, and new ones are not."""
+    """The monitor shows jobs that no longer exist, and not the new ones."""
     async with broker(tmp_path / "one") as (server, connection), user(server.url, tmp_path) as person:
         with node(server.url, tmp_path / "home", "intake", **install(tmp_path / "simulated")):
             await submit(connection, SubmitRequest(url="https://example.com/a.mp3"))
@@ -442,7 +442,7 @@ async def test_a_broker_that_lost_its_store_is_seen_as_it_is_now(tmp_path: Path)
 
 
 async def test_a_broker_that_is_not_there_yet_is_joined_when_it_is(tmp_path: Path) -> None:
-    """Who starts the monitor first has to start it again."""
+    """A user who starts the monitor before the broker must start it again."""
     server = Server(tmp_path / "nats")
     server.start()
     server.kill()
@@ -461,7 +461,7 @@ async def test_a_broker_that_is_not_there_yet_is_joined_when_it_is(tmp_path: Pat
 
 
 async def test_without_a_broker_the_embedded_one_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has nothing set up gets an error."""
+    """A user without any set-up gets an error."""
     for name, value in install(tmp_path / "simulated").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("V2T_MODEL", "x1000")

@@ -47,7 +47,7 @@ ANY, CUDA = Options(), Options(accelerator="cuda")
 
 
 async def cutting(media: Downloaded) -> AsyncGenerator[Message]:
-    """As many chunks as the media's size says."""
+    """Yields as many chunks as the media's size says."""
     for n in range(media.size):
         yield structs.replace(task(n, media.job), options=media.options)
     yield Converted(job=media.job, chunks=media.size, duration=media.size, speech=media.size, seconds=1)
@@ -68,19 +68,19 @@ async def queued(connection: Connection, job: str) -> int:
 
 
 async def has_queued(connection: Connection, job: str, chunks: int) -> None:
-    """Until so many of its chunks are in the queue."""
+    """Wait until that many of its chunks are in the queue."""
     async with asyncio.timeout(PATIENCE):
         while await queued(connection, job) != chunks:
             await asyncio.sleep(0.01)
 
 
 async def waits_to_be_sent(connection: Connection, job: str) -> None:
-    """Until as much of a long job is in the queue as may wait there for the first node to come."""
+    """Wait until the queue holds as much of a long job as may wait for the first node."""
     await has_queued(connection, job, turns._UNSEEN)
 
 
 async def in_hand(connection: Connection, messages: int) -> None:
-    """Until conversions have so many messages in hand."""
+    """Wait until conversions work on that many messages."""
     async with asyncio.timeout(PATIENCE):
         while (await connection.api(f"CONSUMER.INFO.{JOBS}.convert"))["num_ack_pending"] != messages:
             await asyncio.sleep(0.01)
@@ -88,7 +88,7 @@ async def in_hand(connection: Connection, messages: int) -> None:
 
 @contextlib.asynccontextmanager
 async def transcriber(connection: Connection, slots: int) -> AsyncIterator[Puller]:
-    """A node that has so many slots, as all see it."""
+    """Announce a node with that many slots."""
     presence = Presence("node", "transcribe", slots=slots, queues=("transcribe-any",))
     telling = asyncio.create_task(announce(connection, presence))
     try:
@@ -312,7 +312,7 @@ async def test_a_long_job_without_a_node_to_transcribe_says_so_and_stops_no_othe
 
 
 async def silence(connection: Connection, folder: Path, name: str, minutes: int) -> str:
-    """The job of a recording of silence, all of which is transcribed."""
+    """The job for a silent recording, transcribed without the detector."""
     path = folder / f"{name}.flac"
     path.write_bytes(flac.encode(np.zeros(minutes * 60 * SAMPLE_RATE, np.int16)))
     key = await upload(connection, path)

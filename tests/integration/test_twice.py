@@ -39,7 +39,7 @@ async def connection(nats: tuple[Server, Connection]) -> Connection:
 
 @pytest.fixture
 def lose(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lose the first answer to what is sent on a subject; what is to happen in between, happens."""
+    """Lose the first answer to a message on a subject, and do something in between."""
 
     def lose(subject: str, meanwhile: Callable[[], Awaitable[object]] | None = None) -> None:
         request = connection.client.request
@@ -140,7 +140,7 @@ async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection:
 
 @pytest.mark.parametrize("again", [{}, {"chunk": 0}, {"model": "demo"}])
 async def test_a_retry_asks_for_the_same_options(connection: Connection, again: dict[str, Any]) -> None:
-    """What is done again has another beam, track or prompt than the rest of the transcript."""
+    """A redone chunk has another beam, track or prompt than the rest of the transcript."""
     asked = Options(prompt="Call me Ishmael.", hotwords="Ishmael", beam_size=3, audio_track="2", vad_threshold=0.0)
     for fact in (
         Submitted(job="job", title="Talk", media="media/a", options=asked),

@@ -53,7 +53,7 @@ Fact = TypeVar("Fact", bound=Message)
 
 
 class Doing:
-    """A stage that does what it is told to."""
+    """A stage that does what the test says."""
 
     def __init__(self, do: Do, row: StageRow | None = None, **changes: object) -> None:
         self.row = (row or stage_row("transcribe"))._replace(**changes)  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ async def fact(connection: Connection, message: type[Fact], **names: object) -> 
 
 
 async def drained(connection: Connection, stream: str = CHUNKS, left: int = 0) -> None:
-    """Until no message waits in the work queue, or as many as are to be left there."""
+    """Wait until the work queue is empty, or holds only the given number of messages."""
     async with asyncio.timeout(PATIENCE):
         while await connection.messages(stream) != left:
             await asyncio.sleep(0.01)
@@ -143,7 +143,7 @@ async def transcribing(task: ChunkTask) -> AsyncGenerator[Message]:
 
 
 def raising(*errors: BaseException, then: Do | None = None) -> Do:
-    """Raise these in their order, then do the work, or `then`."""
+    """Raise these in order, then do the work, or `then`."""
     left = list(errors)
 
     async def do(task: ChunkTask) -> AsyncGenerator[Message]:
@@ -302,7 +302,7 @@ MORTAL = Patience(backoff=(0.01,), drain=0.01)  # of workers that end at once
 
 
 class Mortal(Worker):
-    """Remembers by which subjects its messages could be answered."""
+    """Remembers the reply subjects of its messages."""
 
     def __init__(self, stage: Stage, resources: Resources) -> None:
         super().__init__(stage, resources, MORTAL)
@@ -320,7 +320,7 @@ async def dies(
     begun: Callable[[Presence, Doing], bool] = lambda _, stage: bool(stage.asked),
     slots: int = 1,
 ) -> list[int]:
-    """Have a worker die with work in hand as soon as it is as `begun` says; the chunks that its stage had begun.
+    """Let a worker die during work as soon as `begun` accepts; returns the chunks that its stage had begun.
 
     Its connection ends before it does, so that nothing of what it would still say reaches the broker. A nak stands for
     the end of ack_wait: to the next worker it is the same, and nothing comes again by the clock.
@@ -340,7 +340,7 @@ async def dies(
 
 @pytest.fixture
 async def mortal(nats: tuple[Server, Connection]) -> Server:
-    """A broker that delivers nothing again by itself."""
+    """A broker that redelivers nothing by itself."""
     await set_ack_wait(nats[1], CHUNKS, "transcribe-any", 3600)
     return nats[0]
 

@@ -47,7 +47,7 @@ class StillKnown(Known):
 
 
 class Still(Monitor):
-    """Joins no broker: the test posts what the workers would."""
+    """Joins no broker: the test posts the facts that workers would."""
 
     def __init__(self, *, debug: bool = False) -> None:
         super().__init__(Settings(data_dir="/nowhere"), known=StillKnown(), debug=debug)
@@ -57,7 +57,7 @@ class Still(Monitor):
         """There is no broker."""
 
     def tell(self, facts: Iterable[tuple[float, Message]], origin: str = "") -> None:
-        """Post facts that were stored so many seconds ago, and that this is the end of the history."""
+        """Post facts of that many seconds ago, then the end of the history."""
         message = Facts(origin, [*stored(facts), None])
         (self.screen if origin else self).post_message(message)
 
@@ -141,7 +141,7 @@ def converted(job: str, chunks: int) -> Converted:
 
 
 def done(job: str, title: str, ago: float, *, gaps: int = 0) -> list[tuple[float, Message]]:
-    """A job that was submitted so many seconds ago and completed a little later."""
+    """A job that was submitted that many seconds ago and completed a little later."""
     return [
         (ago, submitted(job, title)),
         (ago - 5, downloaded(job, title)),
@@ -174,7 +174,7 @@ def incomplete(job: str = "cut-8") -> list[tuple[float, Message]]:
 
 
 def empty(job: str = "void-9") -> list[tuple[float, Message]]:
-    """A recording in which nothing was heard, whose other track was not listened to."""
+    """A recording without any words, whose other track was left out."""
     tracks = (Track(number=1, taken=True), Track(number=2, language="en", title="The lecture"))
     return [
         (60, submitted(job, "A quiet recording")),
@@ -188,7 +188,7 @@ def empty(job: str = "void-9") -> list[tuple[float, Message]]:
 
 
 def running(job: str = "sea-3") -> list[tuple[float, Message]]:
-    """Six chunks were cut by now, of which four are done, one of them as a gap, by two nodes."""
+    """Six chunks are cut so far and four done by two nodes, one of them as a gap."""
     title = "A talk about the sea, the moon and [everything] in between"
     return [
         (60, submitted(job, title)),

@@ -18,7 +18,7 @@ TYPED = {"language": " DE ", "model": "demo", "engine": "openai", "audio_track":
 
 
 class Sent:
-    """Takes what the form submits."""
+    """Receives what the form submits."""
 
     def __init__(self) -> None:
         self.requests: list[SubmitRequest] = []
@@ -45,7 +45,7 @@ def fill_in(form: Submit, option: Option) -> str | bool:
 
 
 async def test_every_option_is_sent_as_it_was_put_in() -> None:
-    """An option of the form is drawn and does nothing, or one of the command line is missing in it."""
+    """An option in the form does nothing, or one of the command line is missing there."""
     app = Still()
     app.desk.actions = sent = Sent()  # type: ignore[assignment]  # all that the form asks of them
     async with app.run_test() as pilot:
@@ -63,7 +63,7 @@ async def test_every_option_is_sent_as_it_was_put_in() -> None:
 
 
 async def test_a_form_that_is_left_as_it_is_asks_for_nothing() -> None:
-    """Who only puts in a link gets another transcript than from the command line, and nothing counts as done before."""
+    """Entering only a link gives another transcript than the command line, and nothing counts as done before."""
     app = Still()
     app.desk.actions = sent = Sent()  # type: ignore[assignment]  # as above
     async with app.run_test() as pilot:
@@ -84,7 +84,7 @@ async def test_a_form_that_is_left_as_it_is_asks_for_nothing() -> None:
     ],
 )
 async def test_an_option_that_does_not_fit_is_named_in_the_form(name: str, typed: str, says: str) -> None:
-    """The form closes, and the wrong number is found out by a job that failed."""
+    """The form closes, and the wrong number shows only when the job fails."""
     with pytest.raises(Reject, match=says):
         requests_of(Wish(URL, {name: typed}, files=False))
     app = Still()

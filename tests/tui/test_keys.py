@@ -26,7 +26,7 @@ from tui.screens.submit import Submit
 async def test_keys_that_come_before_a_screen_has_its_widgets_do_no_harm(
     screen: Callable[[Desk], Screen[None]],
 ) -> None:
-    """Over a slow line, where several keys arrive at once, the monitor ends with a traceback."""
+    """Over a slow line, where several keys arrive at once, the monitor crashes with a traceback."""
     app = Still()
     async with app.run_test() as pilot:
         opened = screen(app.desk)
