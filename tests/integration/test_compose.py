@@ -159,7 +159,7 @@ async def test_the_broker_has_a_user_for_each_role_and_keeps_its_streams_on_the_
 
 
 def url_of(service: str, nats: dict[str, str]) -> str:
-    """The broker's variables, as a service has them; with a password that looks like a number."""
+    """The broker's URL, as a service has it; with a password that looks like a number."""
     url: str = SERVICES[service]["environment"]["NATS_URL"]
     assert re.search(r":\de5@", url)
     return url.replace("nats:4222", nats["nats"])

@@ -128,7 +128,7 @@ WAYS = [WAY[:end] for end in range(1, len(WAY) + 1)]
 
 
 async def put(connection: Connection, message: Message, job: str) -> None:
-    """The same subject for another job."""
+    """Put the same message on another job's subject, whatever is there."""
     of_job = msgspec.structs.replace(message, job=job)
     await connection.store(of_job.subject, encode(of_job), {})
 

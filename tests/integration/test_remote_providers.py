@@ -111,7 +111,7 @@ async def test_openai_models_without_times_and_translation(api: Api) -> None:
 
 
 async def test_gpt_transcribe_is_asked_in_its_own_words(api: Api) -> None:
-    """Refuses each call that names a `language`, asks for times, or has a bracket in a keyword."""
+    """The service refuses each call that names a `language`, asks for times, or has a bracket in a keyword."""
     api.answers = [Answer({"text": "The black dog.", "languages": [{"code": "en"}, {"code": "fr"}]})]
     wish = {"language": "en", "prompt": "Ahab.", "hotwords": "Queequeg, <Tashtego>,, Queequeg", "temperature": 0.5}
     heard = await hear(openai(api, model="gpt-transcribe", prompt="Rover."), **wish)
@@ -133,7 +133,7 @@ async def test_gpt_transcribe_is_asked_in_its_own_words(api: Api) -> None:
 
 
 async def test_a_model_that_tells_speakers_apart_takes_no_prompt(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """Refuses each call that has a prompt."""
+    """The service refuses each call that has a prompt."""
     api.answers = [Answer({"text": "The black dog."})]
     await hear(openai(api, model="gpt-4o-transcribe-diarize", prompt="Rover"), prompt="Ahab", hotwords="Queequeg")
     assert {name for name, _ in api.asked[0].fields} == {"model", "response_format"}

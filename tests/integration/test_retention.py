@@ -32,7 +32,7 @@ async def gone(what: Callable[[], Awaitable[object]]) -> None:
 
 
 async def store_everything(connection: Connection, store: ObjectStore) -> None:
-    """One of each thing that is kept."""
+    """Store one of each thing that is kept."""
     settings = Options(model="demo")
     await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
     await connection.publish(

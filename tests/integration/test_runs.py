@@ -97,7 +97,7 @@ class Sleeper:
         await self._stage.close()
 
     async def die(self) -> None:
-        """Put it to sleep."""
+        """End it while it sleeps."""
         await end(self._working)
 
     async def wake(self) -> None:

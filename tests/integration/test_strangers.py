@@ -46,7 +46,7 @@ TRUSTED: Final = ("OBJ_v2t_media", "OBJ_v2t_transcripts")  # what a worker repla
 
 
 class Secret(NamedTuple):
-    """The secrets that nobody else may learn."""
+    """A secret that nobody else may learn."""
 
     key: str  # of what was sent
     data: bytes
