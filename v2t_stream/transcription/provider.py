@@ -74,7 +74,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return ""
 
     def offer(self, *, listed: bool = True) -> Offer:
-        """What it offers to jobs; without its hints, for want of which nothing is refused."""
+        """What it offers to jobs, without its hints, because no job is refused for lack of a hint."""
         able = self.able(self.model)
         return Offer(
             engine=self.engine,

@@ -1,1 +1,1 @@
-"""Services that transcribe, called over HTTP: a file each, with its settings, its descriptor and its calls."""
+"""Services that transcribe, called over HTTP. Each has one file, with its settings, its descriptor and its calls."""

@@ -18,7 +18,7 @@ _UNSURE = -1.0
 
 
 class HeardWord(msgspec.Struct):
-    """A word as services of Whisper return it."""
+    """A word as Whisper services return it."""
 
     word: str
     start: float
@@ -42,11 +42,11 @@ class HeardSegment(msgspec.Struct):
 
 
 def convert(data: Any, kind: Any, name: str) -> Any:
-    """`data` as `kind`. Raises Retry: a service that answers like this is broken, and the chunk is not."""
+    """`data` as `kind`. Raises Retry: if the answer does not fit, the service is broken, not the chunk."""
     try:
         return msgspec.convert(data, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise Retry(f"{name} answered in a form that is not understood: {error}") from None
+        raise Retry(f"{name} gave an answer that cannot be read: {error}") from None
 
 
 def transcription(
@@ -58,7 +58,7 @@ def transcription(
     seconds: float,
     request: Request,
 ) -> Transcription:
-    """Put together what a service heard in a chunk of `seconds`. Text without segments becomes one segment."""
+    """The transcription of a chunk of `seconds`. Text without segments becomes one segment."""
     spoken = "en" if request.task == "translate" else request.language or code_of(language)
     if not segments and text.strip():
         segments = [HeardSegment(text=text, start=0.0, end=seconds)]
@@ -76,9 +76,9 @@ def transcription(
 
 
 def _shared_out(segments: Sequence[HeardSegment], words: Iterable[HeardWord]) -> list[list[HeardWord]]:
-    """The words of each segment, where a service lists them apart.
+    """The words of each segment, if a service lists them separately.
 
-    A word that lies between two segments goes to the later one, and none is lost.
+    A word between two segments goes to the later one, and none is lost.
     """
     later = [segment.start for segment in segments[1:]]
     shared: list[list[HeardWord]] = [[] for _ in segments]

@@ -42,7 +42,7 @@ class CustomHttp(Http, frozen=True, kw_only=True):
     response: Response = Response()
 
     def able(self, model: str) -> Abilities:  # noqa: ARG002  what it is asked for depends on the form alone
-        """As its form says: it can be asked for what has a placeholder."""
+        """What its form has placeholders for."""
         query, form = _templates(self)
         named = {name for _, text in (*query, *form) for name in _placeholders(text)}
         return Abilities(translates=bool(named & {"task", "translate"}), hints=frozenset(HINTS) & named)
@@ -53,11 +53,11 @@ class CustomHttp(Http, frozen=True, kw_only=True):
             try:
                 named = _placeholders(text)
             except ValueError:
-                raise SettingsError(f"{text!r} has a brace too many: one that is meant is written twice") from None
+                raise SettingsError(f"{text!r} has an unmatched brace: write a literal brace twice") from None
             for name in named:
                 if name not in PLACEHOLDERS:
                     near = get_close_matches(name, PLACEHOLDERS, n=1)
-                    advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(PLACEHOLDERS)}"
+                    advice = f"did you mean {near[0]}?" if near else f"use one of {', '.join(PLACEHOLDERS)}"
                     raise SettingsError(f"unknown placeholder {{{name}}}: {advice}")
 
 

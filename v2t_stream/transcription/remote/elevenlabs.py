@@ -1,4 +1,4 @@
-"""ElevenLabs' speech to text (Scribe). It answers with words, from which segments are made here."""
+"""ElevenLabs' speech to text (Scribe). It returns words; we make segments of them."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -89,7 +89,7 @@ def _terms(request: Request) -> list[str]:
 
 
 def _fitting(request: Request) -> list[str]:
-    """The job's hotwords that the service takes: one that is too long would make it refuse the whole call."""
+    """The job's hotwords that the service accepts: it refuses the whole call if one is too long."""
     terms = _terms(request)
     return [term for term in terms if len(term) <= _LONGEST_TERM and len(term.split()) <= _MOST_WORDS][:_MOST_TERMS]
 
@@ -115,7 +115,7 @@ def _segments(tokens: Iterable[_Token]) -> Iterator[HeardSegment]:
         yield HeardSegment(text=text, start=words[0].start, end=words[-1].end, words=words)
 
 
-# It has a field for neither a prompt nor a beam, and it transcribes alone.
+# It has no field for a prompt or a beam, and it does not translate.
 SERVICE: Final = ServiceDescriptor(
     settings=ElevenLabs,
     hear=hear,

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class RemoteEngine:
-    """See v2t_stream.transcription.link.Hears. Nothing runs here but one thread for each call."""
+    """See v2t_stream.transcription.link.Hears. It runs only one thread for each call."""
 
     def __init__(self, provider: Http) -> None:
         self._provider = provider
@@ -28,12 +28,12 @@ class RemoteEngine:
             connections=provider.max_concurrency,
             withdrawn=provider.withdrawn,
         )
-        self._told = set[str]()  # of what it leaves out
+        self._told = set[str]()  # the hints that it leaves out
         if provider.enabled and (soon := provider.withdrawn(provider.model)):
             _log.warning("%s: %s", provider.name, soon)
 
     async def prepare(self, model: str) -> None:
-        """A service has its models."""
+        """Nothing to do: the service has its models."""
 
     async def hear(self, samples: Samples, audio: bytes, request: Request) -> tuple[Transcription, float]:
         service = descriptor(self._provider.engine)
@@ -52,14 +52,14 @@ class RemoteEngine:
         """Its threads end with their calls, or with the process."""
 
     def _left_out(self, service: ServiceDescriptor, request: Request) -> set[str]:
-        """What the job asks for that this service cannot be given, though it can do the job."""
+        """The job's hints that this service cannot use, although it can do the job."""
         unknown = hints(request).keys() - self._provider.able(request.model).hints
         return unknown | service.left_out(self._provider, request)
 
     def _check_key(self) -> None:
-        """A missing key is an error before any audio leaves this machine."""
+        """Raises Unusable if the key is missing, before any audio leaves this machine."""
         provider = self._provider
         if provider.needs_key and not provider.key:
             raise Unusable(f"{provider.name} needs a key: set {provider.key_variable} in the environment")
         if not (provider.key.isascii() and provider.key.isprintable()):  # HTTP's own error would quote it
-            raise Unusable(f"{provider.name}: {provider.key_variable} holds characters that no key has: set it anew")
+            raise Unusable(f"{provider.name}: {provider.key_variable} has characters that no key has: set it again")

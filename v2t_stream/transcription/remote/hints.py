@@ -4,7 +4,7 @@ from schemas.options import HINTS, Request
 
 
 def hints(request: Request) -> dict[str, str]:
-    """Those that the job gives, by their names."""
+    """The hints that the job gives, by name."""
     given = {name: getattr(request, name) for name in HINTS}
     return {
         name: f"{value:g}" if isinstance(value, float) else str(value)

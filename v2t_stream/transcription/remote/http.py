@@ -1,4 +1,4 @@
-"""One form POST to a service. Its failures become what the chain expects, and none of them shows the key."""
+"""One form POST to a service. It raises the errors that the chain expects, and none of them shows the key."""
 
 import contextlib
 import time
@@ -26,7 +26,7 @@ class Caller:
     def __init__(
         self, name: str, *, key_variable: str, timeout: float, connections: int, withdrawn: Callable[[str], str]
     ) -> None:
-        """`withdrawn`: says of a model that its service withdraws it; nothing of all others."""
+        """`withdrawn`: says that the service withdraws a model; empty for all others."""
         self._name = name
         self._withdrawn = withdrawn
         self._key_variable = key_variable
@@ -36,16 +36,16 @@ class Caller:
     def post(self, url: str, fields: Fields, headers: Mapping[str, str], secret: str, *, model: str = "") -> Any:
         """The JSON of the answer. Raises Reject, Retry or Unusable, in which `secret` is masked.
 
-        `model`: the one that is asked for, so that a refusal says that it was withdrawn.
+        `model`: the requested one, so that a refusal can say that it was withdrawn.
         """
         try:
             status, heads, body = self._exchange(url, fields, headers)
         except urllib3.exceptions.NewConnectionError:  # before the next, which is its base class
-            raise Retry(f"{self._at(url)} cannot be reached: check the address, and whether it runs") from None
+            raise Retry(f"{self._at(url)} cannot be reached: check the address, and that the service runs") from None
         except (urllib3.exceptions.TimeoutError, TimeoutError):
             raise Retry(f"{self._at(url)} gave no answer within {self._timeout:g} s") from None
         except urllib3.exceptions.HTTPError as error:
-            # Its text holds the whole URL, and a chain of causes the whole request.
+            # Its text contains the whole URL, and its causes the whole request.
             raise Retry(f"{self._at(url)} cannot be reached ({type(error).__name__}): check the address") from None
         if not 200 <= status < 300:
             raise self._failure(status, heads, _words(body, secret), url, model)
@@ -71,7 +71,7 @@ class Caller:
                 body += piece
                 if len(body) > _LARGEST:
                     raise Retry(f"{self._at(url)} answered with more than {_LARGEST >> 20} MiB")
-                if time.monotonic() > until:  # the library limits each read alone
+                if time.monotonic() > until:  # the library limits only each read
                     raise TimeoutError
             response.release_conn()  # read to its end, so the connection can be used again
             return response.status, response.headers, bytes(body)

@@ -16,7 +16,7 @@ from v2t_stream.transcription.result import Transcription
 if TYPE_CHECKING:  # urllib3 takes a while to import
     from v2t_stream.transcription.remote.http import Caller
 
-_NEW: Final = "gpt-transcribe"  # and its dated versions; its fields have other names than those of all models before
+_NEW: Final = "gpt-transcribe"  # and its dated versions; its fields have other names than earlier models'
 _ELSEWHERE: Final = "whisper-1"  # a name that other servers give the model they have
 
 
@@ -30,7 +30,7 @@ class OpenAI(Http, frozen=True, kw_only=True):
     model: str = ""  # empty: what the server has
     base_url: str = "https://api.openai.com/v1"
     prompt: str = ""  # words and names it should expect
-    # The form field for a job's hotwords, where a server has one of its own; otherwise the prompt ends in them.
+    # The form field for a job's hotwords, if the server has one; otherwise they go to the end of the prompt.
     hotwords_field: str = ""
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ def _fields(provider: OpenAI, request: Request) -> Iterator[tuple[str, str]]:
 
 
 def _hints(provider: OpenAI, request: Request) -> Iterator[tuple[str, str]]:
-    """What helps. Whisper forgets the beginning of a prompt that is too long, so the job's own words end it."""
+    """The hints. Whisper forgets the beginning of a long prompt, so the job's own words come last."""
     known = SERVICE.able(request.model).hints
     hotwords = request.hotwords if "hotwords" in known else None
     texts = [provider.prompt, request.prompt]
@@ -93,7 +93,7 @@ def _hints(provider: OpenAI, request: Request) -> Iterator[tuple[str, str]]:
 
 
 def _keywords(hotwords: str) -> list[str]:
-    """Each of a job's hotwords; angle brackets, or an end of a line, in one of them would refuse the whole call."""
+    """Each of a job's hotwords, without angle brackets and line ends: the service refuses the whole call for these."""
     words = (" ".join(word.replace("<", " ").replace(">", " ").split()) for word in hotwords.split(","))
     return list(dict.fromkeys(filter(None, words)))
 
