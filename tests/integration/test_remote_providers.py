@@ -388,8 +388,8 @@ async def test_a_hung_service_ends_with_the_timeout(api: Api) -> None:
         (Answer(b"", 413), Reject, "413"),
         (Answer(b"<html>", 502), Retry, "502"),
         (Answer(b"<html>ok</html>"), Retry, "not JSON"),
-        (Answer({"segments": [{"text": "x"}]}), Retry, "not understood"),
-        (Answer([1]), Retry, "not understood"),
+        (Answer({"segments": [{"text": "x"}]}), Retry, "cannot be read"),
+        (Answer([1]), Retry, "cannot be read"),
         (Answer(b"", 302, {"Location": "http://127.0.0.1:1/"}), Unusable, "302"),
         (Answer(b"x" * (9 << 20)), Retry, "more than 8 MiB"),
     ],
@@ -413,7 +413,7 @@ async def test_no_service_and_no_key(api: Api, monkeypatch: pytest.MonkeyPatch) 
         await hear(CustomHttp(type="custom_http", name="house", url="http://127.0.0.1:9/", retries=0))
     for broken in (f"{KEY}\nX-Other: 1", f"{KEY}ü"):
         monkeypatch.setenv("OPENAI_API_KEY", broken)
-        with pytest.raises(Unusable, match="OPENAI_API_KEY holds characters") as caught:
+        with pytest.raises(Unusable, match="OPENAI_API_KEY has characters") as caught:
             await hear(openai(api))
         assert KEY not in everything(caught.value)
     monkeypatch.delenv("OPENAI_API_KEY")

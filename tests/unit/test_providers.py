@@ -64,7 +64,7 @@ def test_the_providers_come_in_the_order_of_the_file() -> None:
         ("- type: faster_whisper\n  device: gpu", "the setting device is wrong: .*: it must be one of auto, cuda"),
         ("- type: custom_http", "missing required field `url`"),
         ("- type: custom_http\n  url: http://x/?a={lang}", r"unknown placeholder \{lang\}: did you mean language"),
-        ("- type: custom_http\n  url: http://x/\n  fields: {a: '{'}", "a brace too many"),
+        ("- type: custom_http\n  url: http://x/\n  fields: {a: '{'}", "an unmatched brace"),
         ("- type: custom_http\n  url: http://x/\n  response: {txt: a}", "the setting response is wrong.*`txt`"),
     ],
 )
