@@ -89,7 +89,7 @@ class Aggregate:
             job, transcript = now, await stored(self._store, now.completed.transcript)
 
     async def _read(self, job_id: str, run: int) -> Job | None:
-        """The job with all its chunks; None where there is nothing to do. Raises Reject where it has no transcript."""
+        """The job with all its chunks; None if there is nothing to do. Raises Reject if it has no transcript."""
         job = fold(job_id, await history(self._connection, [facts_of(job_id)]))
         if job.run < run:
             raise Retry("not all facts of the job can be read yet", delay=1)  # the replica lags behind

@@ -124,9 +124,9 @@ BAD = {
     "gone upload": Bad(
         '{"media": "media/uploads/gone", "title": "x"}', "download", "'x' is no longer in the object store"
     ),
-    "a local file": Bad("file:///etc/passwd", "intake", "^'file:///etc/passwd' cannot be fetched: only URLs that"),
-    "a path": Bad("/etc/passwd", "intake", "^'/etc/passwd' cannot be fetched: only URLs that"),
-    "ftp": Bad("ftp://127.0.0.1/talk.mp4", "intake", "cannot be fetched: only URLs that begin with http"),
+    "a local file": Bad("file:///etc/passwd", "intake", "^'file:///etc/passwd' cannot be fetched: use a URL that"),
+    "a path": Bad("/etc/passwd", "intake", "^'/etc/passwd' cannot be fetched: use a URL that"),
+    "ftp": Bad("ftp://127.0.0.1/talk.mp4", "intake", "cannot be fetched: use a URL that begins with http"),
     "nothing": Bad("", "intake", "^the submission is empty: send a URL"),
     "broken JSON": Bad('{"url": "$/5s.flac"', "intake", "^the submission is not valid JSON"),
     "wrong type": Bad('{"url": ["$/5s.flac"]}', "intake", "^the submission's url is not valid: .*got `array`"),

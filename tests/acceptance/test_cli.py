@@ -181,7 +181,7 @@ def test_a_failed_job_says_so_everywhere(terminal: Terminal, site: str) -> None:
     [
         (("job", "status", "nope"), "there is no job 'nope': v2t job list shows all jobs"),
         (("job", "transcript", "nope"), "there is no job 'nope': v2t job list shows all jobs"),
-        (("etl", "--url", "file:///etc/passwd"), "'file:///etc/passwd' cannot be fetched: only URLs that begin with"),
+        (("etl", "--url", "file:///etc/passwd"), "'file:///etc/passwd' cannot be fetched: use a URL that begins with"),
         (("etl", "--url", "http://a/", "--language", "xx"), "unknown language 'xx': use an ISO 639 code"),
         (("etl", "--url", "http://a/", "--model", "smal"), "unknown model 'smal': did you mean small"),
         (

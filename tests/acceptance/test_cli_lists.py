@@ -77,7 +77,7 @@ def test_several_links_and_a_file_of_them(terminal: Terminal, site: Web, tmp_pat
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"$/5s.flac\n\nftp://b/c\n", r"line 3 of \S+links\.txt: 'ftp://b/c' cannot be fetched: only URLs"),
+        (b"$/5s.flac\n\nftp://b/c\n", r"line 3 of \S+links\.txt: 'ftp://b/c' cannot be fetched: use a URL"),
         (b"$/5s.flac\n\xff\n", r"line 2 of \S+links\.txt is not UTF-8 text: put one link on each line"),
     ],
 )

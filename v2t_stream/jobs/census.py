@@ -8,9 +8,9 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.topology.streams import JOBS
 from v2t_stream.topology.subjects import first_run_of, job_of, message_type, run_of
 
-# Of which later runs have facts of their own, and which decide what state a job is in.
+# These decide the state of a job; each run has its own.
 _BY_RUN: Final = (Completed, Failed, Listed, Converted, Downloaded, Progress)
-_OF_ALL_RUNS: Final = "downloaded"  # media that is there is not downloaded again
+_OF_ALL_RUNS: Final = "downloaded"  # a retry does not download the media again
 
 
 async def latest_runs(connection: Connection) -> dict[str, int]:

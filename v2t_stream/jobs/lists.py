@@ -18,7 +18,7 @@ async def children(connection: Connection, job: str) -> list[Job]:
 
 
 async def read(connection: Connection, job: str) -> Job:
-    """A job as it is now, with the jobs of its entries where it is a list. Raises BrokerError."""
+    """A job's current state, with its entries' jobs if it is a list. Raises BrokerError."""
     state = fold(job, await history(connection, [facts_of(job)]))
     if state.sequences and not state.downloaded:
         for child in await children(connection, job):

@@ -36,8 +36,8 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
     if not job.downloaded and job.submitted and job.submitted.url:  # it may be a list
         await _cancel_entries(connection, store, job.id)
     if job.state == "queued" and not (job.submitted and (job.submitted.media or job.submitted.link)):
-        return  # there is nothing of it yet
-    with contextlib.suppress(BrokerError):  # who takes them up finds that the job was cancelled
+        return  # it has nothing to clean up yet
+    with contextlib.suppress(BrokerError):  # a stage that takes them sees that the job was cancelled
         for tasks in any_run(ChunkTask, queue="*", job=job.id, n="*"):
             await _drop(connection, tasks)
     if store:

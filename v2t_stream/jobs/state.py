@@ -16,9 +16,9 @@ from v2t_stream.topology.subjects import ends, fact_of, job_of
 
 State = Literal["queued", "downloading", "listed", "converting", "transcribing", "completed", "failed", "cancelled"]
 
-ENDED: Final[tuple[State, ...]] = ("failed", "completed", "cancelled")  # what a list comes to, the strongest first
+ENDED: Final[tuple[State, ...]] = ("failed", "completed", "cancelled")  # the end of a list, the strongest first
 
-# What a job is where it has such a fact, the strongest first: an end outlives whatever arrives late.
+# The state of a job that has such a fact, the strongest first: once a job has ended, late facts change nothing.
 _STATES: Final[dict[str, State]] = {
     "cancelled": "cancelled",
     "completed": "completed",

@@ -21,9 +21,9 @@ from v2t_stream.topology.subjects import ALL_TASKS, but_chunks, chunk_of, first_
 
 Lack = Literal["beginning", "download", "convert", "chunks", "aggregate"]
 
-_ENDED: Final = (*ENDED, "listed")  # of a list the entries are looked at
-_AT_ONCE: Final = 16  # questions
-_MOMENT: Final = 1.0  # seconds in which a message gets from one stage to the next
+_ENDED: Final = (*ENDED, "listed")  # a list's entries are looked at instead
+_AT_ONCE: Final = 16  # requests
+_MOMENT: Final = 1.0  # seconds for a message to get from one stage to the next
 _SHOWN: Final = 3  # of a list
 _LATE: Final = 5.0  # seconds that a message may be late
 
@@ -231,7 +231,7 @@ async def _paused(connection: Connection, job: Job, stall: Stall) -> Stall:
 
 
 def _patterns(job: str, run: int) -> list[str]:
-    """Of the facts that say what a job lacks: few, as there may be many jobs."""
+    """The subjects of the facts that show what a job lacks; few, because there may be many jobs."""
     return but_chunks(job) if run else [first_run_of(job), Retried.subject_of(job=job, time="*")]
 
 
