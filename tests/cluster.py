@@ -11,7 +11,7 @@ from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, StoreError
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 
 _NAMES = ("one", "two", "three")

@@ -36,7 +36,7 @@ from v2t_stream.cli.follow import states
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import store_file, submit
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.stages import STAGES

@@ -28,7 +28,8 @@ from v2t_stream.jobs import operations
 from v2t_stream.jobs.lists import history, read
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
-from v2t_stream.runtime.session import announce_uploads, set_up
+from v2t_stream.runtime.set_up import set_up
+from v2t_stream.runtime.stores import announce_uploads
 from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.topology.ids import inbox_epoch, job_id
 from v2t_stream.topology.stages import STAGES

@@ -18,7 +18,7 @@ from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import server_path
 from v2t_stream.broker.login import Login
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 
 

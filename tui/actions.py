@@ -19,7 +19,8 @@ from v2t_stream.jobs.once import message_ids
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import check, check_fleet, of_fields, store_file, submit
 from v2t_stream.models import problem
-from v2t_stream.runtime.session import check_store, open_store
+from v2t_stream.runtime.set_up import check_store
+from v2t_stream.runtime.stores import open_store
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.text import one_line, path_text

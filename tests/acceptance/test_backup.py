@@ -21,7 +21,7 @@ from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.errors import BrokerError
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.backup import backup, restore
-from v2t_stream.runtime.session import drifted, set_up
+from v2t_stream.runtime.set_up import drifted, set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import CHUNKS, JOBS

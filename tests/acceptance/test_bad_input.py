@@ -32,7 +32,7 @@ from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.errors import StoreError
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.ids import inbox_epoch, job_id

@@ -31,7 +31,8 @@ from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.jobs.submission import submit
 from v2t_stream.jobs.upload_sync import UploadSync
-from v2t_stream.runtime.session import announce_uploads, set_up
+from v2t_stream.runtime.set_up import set_up
+from v2t_stream.runtime.stores import announce_uploads
 from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.topology.ids import inbox_epoch, job_id, upload_job_id
 from v2t_stream.topology.streams import DEAD, INBOX, JOBS

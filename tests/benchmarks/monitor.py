@@ -28,7 +28,7 @@ from tests.benchmarks.report import Row, load, say
 from tests.harness import Server
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 
 JOBS: Final = 10_000

@@ -18,7 +18,7 @@ from tests.harness import DATA, broker, free_ports, node
 from tests.prometheus import fetch
 from v2t_stream.broker.connection import Connection
 from v2t_stream.jobs.submission import submit
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import JOBS

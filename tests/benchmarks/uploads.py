@@ -21,7 +21,8 @@ from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.host.tasks import end
 from v2t_stream.jobs.upload_sync import UploadSync
-from v2t_stream.runtime.session import announce_uploads, set_up
+from v2t_stream.runtime.set_up import set_up
+from v2t_stream.runtime.stores import announce_uploads
 from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.topology.ids import upload_job_id
 from v2t_stream.topology.streams import JOBS

@@ -27,7 +27,7 @@ from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.jobs.submission import submit
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology.queues import pause
 from v2t_stream.topology.streams import CHUNKS, INBOX, JOBS, STREAMS

@@ -25,7 +25,7 @@ from tests.observed import NOISE, hasten, in_hand, killed, observed, record, res
 from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology.queues import pause
 

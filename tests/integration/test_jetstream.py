@@ -25,7 +25,7 @@ from v2t_stream.broker.puller import Puller
 from v2t_stream.broker.requests import Stored
 from v2t_stream.errors import BrokerError
 from v2t_stream.host.tasks import end
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology.provision import apply
 from v2t_stream.topology.stages import STAGES

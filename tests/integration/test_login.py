@@ -25,7 +25,7 @@ from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError, SettingsError
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 
 

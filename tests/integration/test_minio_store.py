@@ -21,7 +21,7 @@ from tests.harness import S3Server, broker, free_ports, s3_server
 from tests.patience import PATIENCE
 from tests.small_disk import small_disk
 from v2t_stream.errors import InvalidKey, ObjectMissing, SettingsError, StoreAway, StoreError, VersionGone
-from v2t_stream.runtime.session import check_store, set_up
+from v2t_stream.runtime.set_up import check_store, set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store import minio_buckets, minio_transfer
 from v2t_stream.store.minio_store import MinioStore

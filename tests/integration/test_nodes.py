@@ -27,7 +27,7 @@ from v2t_stream.broker.puller import Puller
 from v2t_stream.errors import StoreAway
 from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs.submission import submit
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology.stages import STAGES, Consumer
 from v2t_stream.topology.streams import JOBS

@@ -21,7 +21,7 @@ from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import Presence
-from v2t_stream.runtime.session import drifted, set_up, store_drifted
+from v2t_stream.runtime.set_up import drifted, set_up, store_drifted
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings

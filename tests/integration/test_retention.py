@@ -15,7 +15,7 @@ from tests.harness import broker, s3_server
 from tests.patience import PATIENCE
 from v2t_stream.broker.connection import Connection
 from v2t_stream.jobs import previous
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.minio_store import MinioStore

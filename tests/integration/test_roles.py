@@ -36,7 +36,7 @@ from v2t_stream.jobs.dead_letters import dead_letters
 from v2t_stream.jobs.lists import history, read
 from v2t_stream.jobs.operations import cancel
 from v2t_stream.monitoring.survey import Surveyor
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.minio_store import MinioStore

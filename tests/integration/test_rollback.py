@@ -24,7 +24,7 @@ from v2t_stream.cli.follow import follow
 from v2t_stream.errors import StoreChanged
 from v2t_stream.host.tasks import end
 from v2t_stream.jobs.submission import submit
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology.epochs import Seen, renew, renew_if_rolled_back
 from v2t_stream.topology.ids import inbox_epoch, job_id

@@ -16,7 +16,7 @@ from tests.harness import S3Server, broker, s3_server
 from v2t_stream.errors import StoreError
 from v2t_stream.fleet.presence import Presence
 from v2t_stream.jobs.upload_sync import UploadSync
-from v2t_stream.runtime.session import set_up
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.runtime.stage import Resources, Submission
 from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.store.protocol import Found

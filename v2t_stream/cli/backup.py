@@ -13,7 +13,8 @@ from v2t_stream.broker.embedded import embedded_broker
 from v2t_stream.broker.login import Login
 from v2t_stream.errors import SettingsError
 from v2t_stream.runtime import backup as copies
-from v2t_stream.runtime.session import session, set_up
+from v2t_stream.runtime.session import session
+from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)

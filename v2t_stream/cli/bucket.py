@@ -5,7 +5,8 @@ import uvloop
 
 from v2t_stream.jobs.upload_sync import UploadSync
 from v2t_stream.runtime.housekeeping import promise
-from v2t_stream.runtime.session import minio_store, session
+from v2t_stream.runtime.session import session
+from v2t_stream.runtime.stores import minio_store
 from v2t_stream.settings import Settings
 
 

@@ -16,7 +16,8 @@ from v2t_stream.broker.login import Login
 from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.doctor import Finding, Status, examine
 from v2t_stream.errors import BrokerError, SettingsError, V2TError
-from v2t_stream.runtime.session import announce_uploads, drifted, open_store, set_up, store_drifted
+from v2t_stream.runtime.set_up import drifted, set_up, store_drifted
+from v2t_stream.runtime.stores import announce_uploads, open_store
 from v2t_stream.settings import Settings
 
 _MARKS: Final[dict[Status, tuple[str, str]]] = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}

@@ -27,8 +27,10 @@ from v2t_stream.host.memory import share_heaps
 from v2t_stream.host.tasks import end
 from v2t_stream.runtime.housekeeping import keep_house
 from v2t_stream.runtime.recovery import recover
-from v2t_stream.runtime.session import announce_uploads, make_ready, open_store, session
+from v2t_stream.runtime.session import session
+from v2t_stream.runtime.set_up import make_ready
 from v2t_stream.runtime.stage import Resources, load_stage
+from v2t_stream.runtime.stores import announce_uploads, open_store
 from v2t_stream.runtime.stragglers import help_out
 from v2t_stream.runtime.supervisor import supervised
 from v2t_stream.runtime.worker import Worker

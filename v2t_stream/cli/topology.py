@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from v2t_stream.runtime.housekeeping import promise
-from v2t_stream.runtime.session import announce_uploads, drifted, minio_store, session, store_drifted
+from v2t_stream.runtime.session import session
+from v2t_stream.runtime.set_up import drifted, store_drifted
+from v2t_stream.runtime.stores import announce_uploads, minio_store
 from v2t_stream.settings import Settings
 from v2t_stream.topology.applied import store_in_use
 from v2t_stream.topology.drift import age

@@ -13,8 +13,9 @@ from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs.progress import counted
 from v2t_stream.monitoring.waiting import unserved
 from v2t_stream.runtime.housekeeping import promise
-from v2t_stream.runtime.session import check_store, drifted, minio_store, open_store, store_drifted
+from v2t_stream.runtime.set_up import check_store, drifted, store_drifted
 from v2t_stream.runtime.stalls import ADVICE, confirmed, resting, unfinished
+from v2t_stream.runtime.stores import minio_store, open_store
 from v2t_stream.settings import Settings
 from v2t_stream.topology.drift import Drift, age
 from v2t_stream.topology.queues import queues

@@ -16,8 +16,9 @@ from schemas.message import Message
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, SettingsError, StoreError
 from v2t_stream.jobs.state import Job
-from v2t_stream.runtime.session import drifted, open_store, set_up, store_drifted
+from v2t_stream.runtime.set_up import drifted, set_up, store_drifted
 from v2t_stream.runtime.stalls import Stall, resting, stalls, trigger_of, unfinished
+from v2t_stream.runtime.stores import open_store
 from v2t_stream.settings import Settings
 from v2t_stream.topology.applied import layout_in_use
 from v2t_stream.topology.streams import LAYOUT
