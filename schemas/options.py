@@ -33,25 +33,23 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     Each option is declared here alone: its limits, its default, and in a few words what it means to people.
     """
 
-    language: Annotated[str, Meta(description="ISO 639 code, as en; detected where not given")] | None = None
-    model: Annotated[str, Meta(description="as small, a path, or demo; else the node's own")] | None = None
-    task: Annotated[Task, Meta(description="what is said, or what it means in English")] = "transcribe"
-    word_timestamps: Annotated[bool, Meta(description="keep the time of every word, in the JSON transcript")] = False
+    language: Annotated[str, Meta(description="ISO 639 code such as en; detected if not given")] | None = None
+    model: Annotated[str, Meta(description="such as small, a path, or demo; default: the node's")] | None = None
+    task: Annotated[Task, Meta(description="transcribe, or translate into English")] = "transcribe"
+    word_timestamps: Annotated[bool, Meta(description="time of every word, in the JSON transcript")] = False
     prompt: (
-        Annotated[
-            str, Meta(max_length=1000, description="text taken as said before: names, spelling, style", extra=_HINT)
-        ]
+        Annotated[str, Meta(max_length=1000, description="text that sets names, spelling and style", extra=_HINT)]
         | None
     ) = None  # Whisper keeps its last 223 tokens
     hotwords: (
-        Annotated[str, Meta(max_length=1000, description="words to expect, as in: Ishmael, Queequeg", extra=_HINT)]
+        Annotated[str, Meta(max_length=1000, description="words to expect, such as: Ishmael, Queequeg", extra=_HINT)]
         | None
     ) = None
     beam_size: (
-        Annotated[int, Meta(ge=1, le=20, description="hypotheses followed at once; 1 is greedy", extra=_HINT)] | None
+        Annotated[int, Meta(ge=1, le=20, description="hypotheses kept in parallel; 1 is greedy", extra=_HINT)] | None
     ) = None
     temperature: (
-        Annotated[float, Meta(ge=0, le=1, description="of the first try; 0 takes the likeliest word", extra=_HINT)]
+        Annotated[float, Meta(ge=0, le=1, description="for the first try; 0 picks the likeliest word", extra=_HINT)]
         | None
     ) = None
 
@@ -71,17 +69,15 @@ class Options(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
     """How a job is to be transcribed. None means: the node's own default, or detected."""
 
     # An entry-point name of the group v2t.transcribers, or the type of a remote provider.
-    engine: Annotated[str, Meta(description="as faster-whisper or openai; else the node's order")] | None = None
-    accelerator: Annotated[Accelerator, Meta(description="the kind of hardware, or remote for services")] = "any"
-    multilingual: Annotated[bool, Meta(description="each chunk in its own language, instead of one for the job")] = (
-        False
-    )
-    remote: Annotated[bool, Meta(description="allow providers that are paid, or on machines of others")] = False
+    engine: Annotated[str, Meta(description="such as faster-whisper; default: the node's order")] | None = None
+    accelerator: Annotated[Accelerator, Meta(description="kind of hardware, or remote for services")] = "any"
+    multilingual: Annotated[bool, Meta(description="detect the language of each chunk, not of the job")] = False
+    remote: Annotated[bool, Meta(description="allow providers that cost money or run elsewhere")] = False
     audio_track: (
-        Annotated[str, Meta(max_length=32, description="number, from 1, or language of the track, as 2 or de")] | None
+        Annotated[str, Meta(max_length=32, description="track number, from 1, or language, such as 2 or de")] | None
     ) = None
     vad_threshold: (
-        Annotated[float, Meta(ge=0, lt=1, description="speech from this probability on; 0 takes everything")] | None
+        Annotated[float, Meta(ge=0, lt=1, description="lowest speech probability kept; 0 keeps everything")] | None
     ) = None
 
 

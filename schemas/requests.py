@@ -16,4 +16,4 @@ class SubmitRequest(Options, frozen=True, kw_only=True, omit_defaults=True, forb
     media: str | None = None  # object store key of a file that was uploaded before
     title: str | None = None
     limit: Annotated[int, Meta(ge=1)] | None = None  # where the URL is a list: only so many of its entries
-    force: Annotated[bool, Meta(description="also what was transcribed with the same settings before")] = False
+    force: Annotated[bool, Meta(description="transcribe again even if a transcript exists")] = False

@@ -107,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in sorted(environment.keys() - names.keys()):
             if name.startswith("V2T_") and environment[name]:
                 near = get_close_matches(name.removeprefix("V2T_").lower(), names.values(), n=1)
-                advice = f"did you mean {variable(near[0])}?" if near else "see docs/settings.md for those there are"
+                advice = f"did you mean {variable(near[0])}?" if near else "see docs/settings.md for the full list"
                 raise SettingsError(f"unknown setting {name}: {advice}")
         try:
             settings = msgspec.convert(values, cls, strict=False)
@@ -115,7 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             reason, _, path = str(error).partition(" - at `$.")
             field = path.rstrip("`")
             kind = get_type_hints(cls)[field]
-            wanted = f"it is one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else reason.lower()
+            wanted = f"use one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else reason.lower()
             raise SettingsError(f"the setting {variable(field)}={values[field]!r} is wrong: {wanted}") from None
         _check_addresses(settings)
         _check_minio(settings)
@@ -133,8 +133,8 @@ def _check_addresses(settings: Settings) -> None:
         networks(settings.allow_addresses)
     except ValueError as error:
         raise SettingsError(
-            f"the setting V2T_ALLOW_ADDRESSES={settings.allow_addresses!r} is wrong: {error}; it is addresses or "
-            "networks such as 192.168.1.0/24, several by commas"
+            f"the setting V2T_ALLOW_ADDRESSES={settings.allow_addresses!r} is wrong: {error}; use addresses or "
+            "networks such as 192.168.1.0/24, separated by commas"
         ) from None
 
 
@@ -143,7 +143,7 @@ def _check_minio(settings: Settings) -> None:
         return
     if "/" in settings.minio_endpoint:
         raise SettingsError(
-            f"the setting MINIO_ENDPOINT={settings.minio_endpoint!r} is wrong: it is host:port alone; for https set "
+            f"the setting MINIO_ENDPOINT={settings.minio_endpoint!r} is wrong: use host:port alone; for https set "
             "MINIO_SECURE=true"
         )
     for field in ("minio_access_key", "minio_secret_key"):

@@ -54,7 +54,8 @@ def _provider(node: str, stage: str) -> "TracerProvider | None":
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError:
-        log.warning("%s is set, but no spans are sent: install v2t-stream[otel]", " or ".join(_RECEIVERS))
+        names = " or ".join(_RECEIVERS)
+        log.warning("%s is set, but no spans are sent without OpenTelemetry: install v2t-stream[otel]", names)
         return None
     whose = Resource.create({"service.name": f"v2t-{stage}", "host.name": node})
     provider = TracerProvider(resource=whose, shutdown_on_exit=False)

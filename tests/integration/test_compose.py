@@ -136,7 +136,7 @@ async def test_the_broker_has_a_user_for_each_role_and_keeps_its_streams_on_the_
     nats: dict[str, str], tmp_path: Path
 ) -> None:
     """Else every container and neighbour may submit and purge, or the streams go with the container."""
-    with pytest.raises(BrokerError, match="refuses the user"):
+    with pytest.raises(BrokerError, match="rejects the user"):
         await connect(f"nats://{nats['nats']}", name="test")
     code, output = await asyncio.to_thread(
         v2t, "topology", SERVICES["topology"]["command"], NATS_URL=url_of("topology", nats), V2T_DATA_DIR=str(tmp_path)

@@ -73,7 +73,7 @@ async def test_a_paused_queue_holds_its_work_and_loses_none(connection: Connecti
 
 async def test_an_unknown_queue_is_named_with_those_there_are(connection: Connection) -> None:
     """Else a typing error pauses nothing and says nothing."""
-    with pytest.raises(V2TError, match=r"there is no queue 'transcribe-gpu': there are intake, .*transcribe-cuda"):
+    with pytest.raises(V2TError, match=r"unknown queue 'transcribe-gpu': use one of intake, .*transcribe-cuda"):
         await pause(connection, "transcribe-gpu")
 
 

@@ -294,7 +294,7 @@ async def test_guests_take_a_part_of_the_servers_connections_and_are_told_so(bro
         try:
             for _ in range(3):
                 await stack.enter_async_context(await broker.connect("viewer"))
-            with pytest.raises(BrokerError, match="takes no more connections of this user's role"):
+            with pytest.raises(BrokerError, match="takes no more connections for this user's role"):
                 await broker.connect("viewer")
             async with await broker.connect("worker") as worker:
                 assert await worker.messages(JOBS) >= 0
@@ -306,7 +306,7 @@ async def test_guests_take_a_part_of_the_servers_connections_and_are_told_so(bro
 async def test_an_upload_is_never_replaced(broker: Secured, operator: Connection, secret: Secret) -> None:
     """Else who learns a key swaps what was sent between the submission and its download."""
     async with await broker.connect("submitter") as connection:
-        with pytest.raises(StoreError, match="is stored already, and is never replaced"):
+        with pytest.raises(StoreError, match="is already stored and cannot be replaced"):
             await JetStreamStore(connection).put(secret.key, b"other")
     assert await JetStreamStore(operator).get(secret.key) == secret.data
 
@@ -358,7 +358,7 @@ async def test_a_forged_record_of_an_upload_leads_nowhere(
         job, _ = await submit(stranger, SubmitRequest(media=key))
     store = JetStreamStore(operator)
     for read in (store.size, store.sha256, store.get, store.delete):
-        with pytest.raises(StoreError, match="its record in the store is not readable"):
+        with pytest.raises(StoreError, match="its record in the store cannot be read"):
             await read(key)
     await operator.publish(Submitted(job=job, title="t", media=key))
     await cancel(operator, store, await read_job(operator, job))

@@ -57,13 +57,13 @@ def test_only_the_operator_changes_streams(verb: str) -> None:
     ("subject", "what"),
     [
         ("v2t.submit", "submit"),
-        ("v2t.bucket", "tell of uploads"),
+        ("v2t.bucket", "announce uploads"),
         ("v2t.job.x.cancelled", "change jobs"),
         ("$KV.v2t_nodes.a.b.1", "work as a node"),
         ("$JS.API.CONSUMER.MSG.NEXT.V2T_CHUNKS.transcribe-cpu", "take work"),
         ("$JS.API.DIRECT.GET.V2T_JOBS", "read jobs"),
         ("$JS.API.CONSUMER.CREATE.V2T_JOBS.x", "set up consumers"),
-        ("$JS.API.STREAM.MSG.GET.V2T_INBOX", "read what is sent"),
+        ("$JS.API.STREAM.MSG.GET.V2T_INBOX", "read submissions"),
         ("$JS.API.CONSUMER.CREATE.V2T_INBOX.x", "set up consumers"),
         ("$JS.API.STREAM.CREATE.V2T_JOBS", "set up streams"),
         ("$JS.API.STREAM.PURGE.V2T_CHUNKS", "change jobs"),
@@ -87,7 +87,7 @@ def test_a_denial_says_what_it_is_about_and_whose_credentials_would_do(subject: 
 
 def test_an_unknown_role_is_told_with_those_there_are() -> None:
     """Else a typing error makes a user who may do nothing."""
-    with pytest.raises(SettingsError, match="unknown role 'wroker': there are operator, worker, viewer, submitter"):
+    with pytest.raises(SettingsError, match="unknown role 'wroker': use one of operator, worker, viewer, submitter"):
         role("wroker")
 
 

@@ -51,10 +51,10 @@ def make_server_certificate(folder: Path, hosts: x509.SubjectAlternativeName) ->
         authority_key = serialization.load_pem_private_key((folder / CA_KEY).read_bytes(), None)
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{folder} lacks the authority's {CA} or {CA_KEY} ({error}): put both there as v2t secrets init made them"
+            f"{folder} lacks the authority's {CA} or {CA_KEY} ({error}): put back both that v2t secrets init made"
         ) from error
     if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-        raise SettingsError(f"{folder / CA_KEY} is none of v2t secrets init: have its owner sign the certificate")
+        raise SettingsError(f"{folder / CA_KEY} is not from v2t secrets init: ask its owner to sign the certificate")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "v2t-stream broker")])
     builder = (
@@ -87,7 +87,7 @@ def _server(folder: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate((folder / SERVER).read_bytes())
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{folder / SERVER} is no certificate ({error}): make it by v2t secrets init") from error
+        raise SettingsError(f"{folder / SERVER} is not a certificate ({error}): run v2t secrets init") from error
 
 
 def _builder(
@@ -124,7 +124,7 @@ def _general(host: str) -> x509.GeneralName:
     try:
         return x509.DNSName(host)
     except ValueError as error:
-        raise SettingsError(f"--host {host!r} is no host name or address: write it as NATS_URL will") from error
+        raise SettingsError(f"--host {host!r} is not a host name or address: write it as in NATS_URL") from error
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> str:

@@ -111,7 +111,7 @@ ROLES: Final = (
     ),
     Role(
         "viewer",
-        "looks on: jobs, queues, the fleet, transcripts",
+        "watches jobs, queues and the fleet, and reads transcripts",
         "V2T_VIEWERS",
         asks=(
             *_LOOK,
@@ -126,7 +126,7 @@ ROLES: Final = (
     ),
     Role(
         "submitter",
-        "sends links and files, and sees nothing of what becomes of them",
+        "submits links and files, and cannot see their jobs",
         "V2T_SUBMITTERS",
         publishes=(SUBMIT_SUBJECT, f"$O.{UPLOADS}.C.*", f"$O.{UPLOADS}.M.*"),
         # Of what is sent nothing can be read, as the server takes a wildcard in a subject that it is asked for.
@@ -135,7 +135,7 @@ ROLES: Final = (
     ),
     Role(
         "notifier",
-        "tells of uploads to MinIO",
+        "publishes MinIO's upload notifications",
         "V2T_NOTIFIERS",
         publishes=(BUCKET_SUBJECT,),
         connections=_GUESTS,
@@ -144,17 +144,17 @@ ROLES: Final = (
 
 
 _HEAD: Final = """\
-# Who may do what: an account for each role, for a nats-server to include.
-# v2t_stream/access/roles.py makes it, and says why:
+# Who may do what: one account for each role. nats-server.conf includes this file.
+# v2t_stream/access/roles.py generates it and explains why:
 #
 #   uv run python -m v2t_stream.access.roles > nats/auth.conf
 #
-# Here each role has one user, whose password the server takes from its environment, with quotes of its own as in
-# NATS_WORKER_PASSWORD='"secret"' (without, it would read 12e3 as a number). v2t secrets writes the same accounts with
-# a user for each machine, with hashes instead of passwords and with TLS: docs/security.md.
+# Here each role has one user. The server takes its password from its environment, with quotes inside the value, such
+# as NATS_WORKER_PASSWORD='"secret"' (without them it would read 12e3 as a number). v2t secrets writes the same accounts
+# with a user for each machine, with hashes instead of passwords and with TLS: docs/security.md.
 #
-# What is to be read here: an account sees what it imports of V2T, where the streams are, and nothing else of it. `to:`
-# and `mappings` lead the JetStream API of V2T to where clients look for it.
+# How to read this: the account V2T has the streams, and another account sees only what it imports from V2T. `to:` and
+# `mappings` put the JetStream API of V2T where clients look for it.
 
 """
 
@@ -164,7 +164,7 @@ def role(name: str) -> Role:
     for each in ROLES:
         if each.name == name:
             return each
-    raise SettingsError(f"unknown role {name!r}: there are {', '.join(each.name for each in ROLES)}")
+    raise SettingsError(f"unknown role {name!r}: use one of {', '.join(each.name for each in ROLES)}")
 
 
 def template() -> str:

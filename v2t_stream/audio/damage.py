@@ -45,10 +45,10 @@ def check_form(name: str, rate: int, channels: int) -> None:
     """Raises Reject for audio in a form that nothing records in: a second of it could be more than memory holds."""
     if rate not in _RATES or not 0 < channels * rate <= _MOST:
         raise Reject(
-            f"{name} has audio in a form that cannot be right ({channels} channels, {rate} samples a second): check "
+            f"{name} has an impossible audio format ({channels} channels, {rate} samples per second): check "
             "that it plays in a media player"
         )
 
 
 def unreadable(name: str) -> Reject:
-    return Reject(f"{name} has an audio track, but nothing in it can be decoded: check that it plays in a media player")
+    return Reject(f"{name} has an audio track, but none of it can be decoded: check that it plays in a media player")

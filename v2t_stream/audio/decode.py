@@ -109,7 +109,7 @@ class MediaReader:
             raise unreadable(self.name)
         if _state(self._path) != self._state:
             raise Reject(
-                f"{self.name} changed while it was read, as a recording does that still runs: send it again when it "
+                f"{self.name} changed while it was being read, such as a recording in progress: send it again when it "
                 "is finished"
             )
         self.truncated = self._verdict()

@@ -18,7 +18,7 @@ LEVEL = 3
 def encode(samples: NDArray[np.int16]) -> bytes:
     """Make FLAC of mono 16 kHz `samples`, shape (samples,), at least one."""
     if samples.ndim != 1 or samples.dtype != np.int16 or not samples.size:
-        raise ValueError(f"one row of int16 samples is wanted, not {samples.dtype} of shape {samples.shape}")
+        raise ValueError(f"expected one row of int16 samples, not {samples.dtype} of shape {samples.shape}")
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="flac") as container:
         stream = container.add_stream(
@@ -44,5 +44,5 @@ def decode(data: bytes) -> NDArray[np.float32]:
         raise Reject("a chunk's audio is damaged: convert the media again") from error
     samples = np.concatenate(rows) if rows else np.zeros(0, np.int16)
     if len(samples) != declared or form != (SAMPLE_RATE, 1, "s16"):
-        raise Reject("a chunk's audio is cut off, or not 16 kHz mono: convert the media again")
+        raise Reject("a chunk's audio is cut off or is not 16 kHz mono: convert the media again")
     return samples.astype(np.float32) / np.float32(32768)

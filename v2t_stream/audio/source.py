@@ -77,7 +77,7 @@ def look_at(path: Path, name: str) -> Survey:
             raise Reject(f"{name} is empty (0 bytes): copy or download it again")
         return survey(path)
     except OSError as error:
-        raise Reject(f"{name} cannot be opened ({error.strerror}): check that it exists and may be read") from error
+        raise Reject(f"{name} cannot be opened ({error.strerror}): check that it exists and is readable") from error
 
 
 def open_media(path: Path, part: Part, name: str) -> Media:
@@ -103,7 +103,7 @@ def read_only(container: InputContainer, *streams: Stream) -> None:
 def _unknown(name: str, head: bytes) -> Reject:
     if head[4:] == b"ftyp":
         return Reject(
-            f"{name} cannot be read: it is cut off before its index, which an MP4 often has at its end; "
+            f"{name} cannot be read: it is cut off before its index, which is often at the end of an MP4; "
             "copy, download or record it again"
         )
     return Reject(f"{name} is not audio or video of a known kind, or is damaged: check that it plays in a media player")

@@ -54,7 +54,7 @@ def eligible(
     """
     everything = _audio(container)
     if not everything:
-        raise Reject(f"{name} has no audio track: there is nothing to transcribe in it")
+        raise Reject(f"{name} has no audio track, so there is nothing to transcribe")
     wanted = everything if track is None else _asked_for(track, everything)
     if not wanted:
         raise Reject(
@@ -63,12 +63,12 @@ def eligible(
         )
     decodable = [stream for stream in wanted if isinstance(stream, AudioStream) and is_decodable(stream)]
     if not decodable:
-        raise Reject(f"{name} has audio that this program cannot decode: convert it to AAC, MP3 or FLAC first")
+        raise Reject(f"{name} has audio that v2t cannot decode: convert it to AAC, MP3 or FLAC first")
     return _likeliest(decodable, container.streams.best("audio"), language)
 
 
 def _likeliest(tracks: list[AudioStream], best: Stream | None, language: str | None) -> list[AudioStream]:
-    """Those in the language, if there are any, and of them those that are no commentary; `best`, FFmpeg's, first."""
+    """The tracks in the language, if any, without commentaries; `best`, FFmpeg's choice, first."""
     spoken = [stream for stream in tracks if language and _code(stream) == language]
     main = [stream for stream in spoken or tracks if not _is_aside(stream)]
     return sorted(main or spoken or tracks, key=lambda stream: best is None or stream.index != best.index)

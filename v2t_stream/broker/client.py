@@ -132,7 +132,7 @@ class NatsClient(Client):
             try:
                 told: dict[str, str] | None = await super()._process_headers(headers)
             except (ValueError, IndexError) as error:
-                log.warning("the headers of a message cannot be read: %s", error)
+                log.warning("cannot read the headers of a message: %s", error)
             else:
                 return told
         lines = (line.partition(":") for line in headers.decode(errors="replace").split("\r\n"))

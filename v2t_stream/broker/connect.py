@@ -68,7 +68,7 @@ async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = 
                 log.error("%s", tells[1])
             told.add(tells)
         if client.is_connected and denied_subject(error) and not client.hear(error):
-            log.warning("the NATS server at %s forbids something: %s", where, words(error))
+            log.warning("the NATS server at %s denied permission: %s", where, words(error))
         if not any(login.refusal(each, where) for each in trouble):  # the connection's end may follow as its own error
             trouble[:] = [error]
         limit.hear(error, is_final=bool(login.refusal(error, where)))

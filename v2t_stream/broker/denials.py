@@ -16,7 +16,7 @@ _OPERATORS: Final = "an operator's"
 # By the beginning of a subject, the first that fits: what it is for, and whose credentials allow it.
 _WORDS: Final = (
     (SUBMIT_SUBJECT, "submit", "a submitter's or an operator's"),
-    (BUCKET_SUBJECT, "tell of uploads", "a notifier's or an operator's"),
+    (BUCKET_SUBJECT, "announce uploads", "a notifier's or an operator's"),
     (Submitted.SUBJECT.partition("{")[0], "change jobs", _OPERATORS),
     ("v2t.", "work", "a worker's"),
     ("$kv.v2t_nodes", "work as a node", "a worker's"),
@@ -31,7 +31,7 @@ _WORDS: Final = (
     ("$js.api.stream.update.", "set up streams", _OPERATORS),
     ("$js.api.stream.delete.", "delete streams", _OPERATORS),
     ("$js.api.stream.info.obj_", "read files", "a viewer's or an operator's"),
-    ("$js.api.stream.msg.get.v2t_inbox", "read what is sent", _OPERATORS),
+    ("$js.api.stream.msg.get.v2t_inbox", "read submissions", _OPERATORS),
     ("$js.api.stream.msg.get.obj_", "read files", "a viewer's or an operator's"),
     ("$js.api.direct.get.obj_", "read files", "a viewer's or an operator's"),
     ("$js.api.", "look at jobs and queues", "a viewer's or an operator's"),

@@ -195,7 +195,7 @@ def _password(folder: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         password = path.read_text().strip()
         if not _PASSWORD.fullmatch(password):
-            raise BrokerError(f"{path} holds no password: write one of letters and digits, or remove the file")
+            raise BrokerError(f"{path} holds no password: write letters and digits into it, or remove the file")
         path.chmod(0o600)
         return password
     password = secrets.token_urlsafe(24)
@@ -228,7 +228,7 @@ async def _running(folder: Path, owner: int) -> str:
                 return url
         if time.monotonic() > give_up:
             raise BrokerError(
-                f"another process holds {folder} but no broker answers there: end it, or set V2T_DATA_DIR"
+                f"another process holds {folder} but no broker answers there: stop that process, or set V2T_DATA_DIR"
             )
         await asyncio.sleep(0.05)
     (folder / "url").unlink(missing_ok=True)  # of one that was killed

@@ -93,7 +93,7 @@ class Lineage:
 
     def _break(self, what: str) -> None:
         self._broken = what
-        raise StoreChanged(f"the NATS server at {self._url} came back with {what}, without what was done there since")
+        raise StoreChanged(f"the NATS server at {self._url} came back with {what}: later changes are missing")
 
 
 def epoch_of(info: dict[str, Any]) -> str | None:

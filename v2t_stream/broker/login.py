@@ -41,7 +41,7 @@ class Login(NamedTuple):
         options: dict[str, Any] = {}
         if self.creds:
             if _SEED not in _text("nats_creds", self.creds):
-                raise SettingsError(f"NATS_CREDS={self.creds} holds no credentials: it is a file as nsc writes it")
+                raise SettingsError(f"NATS_CREDS={self.creds} is not a credentials file: use one that nsc wrote")
             options["user_credentials"] = self.creds
         elif self.nkey:
             _check_seed(self.nkey)
@@ -58,10 +58,10 @@ class Login(NamedTuple):
         try:
             context = ssl.create_default_context(cafile=self.ca or None)
         except (ssl.SSLError, OSError) as error:
-            raise SettingsError(f"NATS_CA={self.ca} holds no certificate in PEM: name the authority's") from error
+            raise SettingsError(f"NATS_CA={self.ca} holds no PEM certificate: use the authority's") from error
         if bool(self.cert) != bool(self.key):
             there, missing = ("NATS_CERT", "NATS_KEY") if self.cert else ("NATS_KEY", "NATS_CERT")
-            raise SettingsError(f"{there} is set, but {missing} is not: a certificate of our own needs both")
+            raise SettingsError(f"{there} is set, but {missing} is not: a client certificate needs both")
         if self.cert:
             _text("nats_cert", self.cert)
             _text("nats_key", self.key)
@@ -69,8 +69,8 @@ class Login(NamedTuple):
                 context.load_cert_chain(self.cert, self.key)
             except (ssl.SSLError, OSError) as error:
                 raise SettingsError(
-                    f"NATS_CERT={self.cert} and NATS_KEY={self.key} are no certificate and the key that belongs to it, "
-                    "in PEM"
+                    f"NATS_CERT={self.cert} and NATS_KEY={self.key} are not a PEM certificate and its key: set both to "
+                    "files that belong together"
                 ) from error
         return context
 
@@ -80,32 +80,30 @@ class Login(NamedTuple):
             return f"the certificate of the NATS server at {where} {self._mistrust(error)}"
         if isinstance(error, nats.errors.SecureConnWantedError):
             return (
-                f"the NATS server at {where} speaks no TLS, and without it nothing is sent there: set it up, or use "
+                f"the NATS server at {where} does not offer TLS, so nothing was sent to it: set up TLS there, or use "
                 "nats:// and unset NATS_CA"
             )
         said = str(error).lower()
         if "certificate required" in said or "bad certificate" in said:  # an SSLError, or the server's own word
-            return f"the NATS server at {where} asks for a certificate of ours: set NATS_CERT and NATS_KEY"
+            return f"the NATS server at {where} requires a client certificate: set NATS_CERT and NATS_KEY"
         if "maximum" in said and "connections exceeded" in said:  # of the server, or of the account
-            whose = " of this user's role" if "account" in said else ""
-            return (
-                f"the NATS server at {where} takes no more connections{whose}: end some, or raise max_connections there"
-            )
+            whose = " for this user's role" if "account" in said else ""
+            return f"the NATS server at {where} takes no more connections{whose}: close some, or raise max_connections"
         if "authorization violation" in said:
             what = "NATS_CREDS" if self.creds else "NATS_NKEY" if self.nkey else ""
             advice = (
                 f"is {what} the right one?"
                 if what
-                else "put the right user and password, or token, into NATS_URL, as in nats://user:password@host:4222"
+                else "put the right user and password, or token, into NATS_URL, such as nats://user:password@host:4222"
             )
-            return f"the NATS server at {where} refuses the user (authorization violation): {advice}"
+            return f"the NATS server at {where} rejects the user (authorization violation): {advice}"
         return ""
 
     def _mistrust(self, error: ssl.SSLCertVerificationError) -> str:
         if error.verify_code in _EXPIRED:
-            return f"is out of date ({error.verify_message}): have it renewed there"
+            return f"is not valid now ({error.verify_message}): renew it there"
         if error.verify_code in _OTHER_NAME:
-            return f"is for other names ({error.verify_message}): use one of those in NATS_URL"
+            return f"is for other host names ({error.verify_message}): use one of those in NATS_URL"
         advice = f"is NATS_CA={self.ca} its authority's?" if self.ca else "set NATS_CA to its authority's certificate"
         return f"is not trusted ({error.verify_message}): {advice}"
 
@@ -135,8 +133,8 @@ def _text(field: str, path: str) -> str:
     try:
         return Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise SettingsError(f"{variable(field)}={path} cannot be read ({why}): name a file that is there") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{variable(field)}={path} cannot be read ({why}): use a readable file") from error
 
 
 def _check_seed(path: str) -> None:
@@ -146,4 +144,4 @@ def _check_seed(path: str) -> None:
     try:
         nkeys.from_seed(seed).wipe()
     except Exception as error:
-        raise SettingsError(f"NATS_NKEY={path} holds no seed of an nkey: it begins with SU") from error
+        raise SettingsError(f"NATS_NKEY={path} holds no nkey seed: use a file that starts with SU") from error

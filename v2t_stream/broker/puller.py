@@ -119,7 +119,7 @@ class Puller:
             self._due = 0
             if status in ("404", "408"):
                 return None
-            raise BrokerError(f"no work can be pulled: {status} {headers.get('Description')}")
+            raise BrokerError(f"cannot pull work: {status} {headers.get('Description')}")
 
     async def _renew(self) -> None:
         """Ask from now on as somebody else, else the server would serve the old request and the new one."""

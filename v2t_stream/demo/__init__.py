@@ -15,7 +15,7 @@ def model_path(engine: str) -> Path:
     """The demo model as `engine` loads it; raises Reject where there is none for it."""
     if path := _MODELS.get(engine):
         return path
-    raise Reject(f"the engine {engine!r} has no demo model: use {' or '.join(_MODELS)}, or name a model of its own")
+    raise Reject(f"the engine {engine!r} has no demo model: use {' or '.join(_MODELS)}, or choose a model of its own")
 
 
 def reference() -> str:

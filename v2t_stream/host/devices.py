@@ -68,7 +68,7 @@ def cuda_problem() -> str | None:
     """Why the NVIDIA GPU of this machine cannot be used, as a sentence; None where it can or where there is none."""
     if cuda_count() == 0 or preload_cuda():
         return None
-    return "an NVIDIA GPU is here but cuBLAS 12 is not: pip install 'v2t-stream[cuda]', or install CUDA 12"
+    return "this machine has an NVIDIA GPU but no cuBLAS 12: pip install 'v2t-stream[cuda]', or install CUDA 12"
 
 
 def preload_cuda() -> bool:

@@ -79,9 +79,9 @@ def problem(model: str, engine: str | None) -> str | None:
     if model in mine:
         return None
     if others := [other for other, theirs in known.items() if model in theirs]:
-        return f"{engine} has no model {model!r}: {' and '.join(others)} has"
+        return f"{engine} has no model {model!r}, but {' and '.join(others)} has"
     near = get_close_matches(model, sorted(mine | {DEMO_MODEL}), n=3)
-    advice = f"did you mean {' or '.join(near)}?" if near else "`v2t models list` shows those there are"
+    advice = f"did you mean {' or '.join(near)}?" if near else "`v2t models list` shows the known ones"
     return f"unknown model {quoted(model)}: {advice}"
 
 

@@ -108,7 +108,7 @@ class Models:
             return []
         lock = self.folder.lock(wanted.key)
         if not lock:
-            raise Retry(f"the model {wanted.name!r} is damaged and in use: stop who uses it, then pull it again")
+            raise Retry(f"the model {wanted.name!r} is damaged and in use: stop its users, then pull it again")
         with lock:
             self.folder.remove(wanted.key)
         return damaged
@@ -122,7 +122,7 @@ class Models:
                     return
             except SourceFailed as error:
                 failed = str(error)
-                _log.warning("the model %s cannot be had from the fleet: %s", wanted.name, failed)
+                _log.warning("cannot fetch the model %s from the fleet: %s", wanted.name, failed)
             await self._from_hub(wanted, failed)
         finally:
             self._report(None)
@@ -140,19 +140,19 @@ class Models:
             await self._take(wanted, await HubModel.find(wanted), "from the hub")
         except Reject as error:
             if failed:
-                raise Retry(f"{error}, and the fleet cannot be asked ({failed})", _AGAIN) from error
+                raise Retry(f"{error}; the fleet did not answer either ({failed})", _AGAIN) from error
             raise
         except SourceFailed as error:
             which = f"{wanted.name} --engine {wanted.engine}"
             if not self._store:
                 raise Retry(
-                    f"the model {wanted.name!r} is not on this machine and cannot be had from the hub ({error}): check "
-                    f"the network, or run v2t models pull {which} with NATS_URL set to a fleet that shares it",
+                    f"cannot fetch the model {wanted.name!r} from the hub ({error}): check the network, or run v2t "
+                    f"models pull {which} with NATS_URL set to a fleet that shares it",
                     _AGAIN,
                 ) from error
             raise Retry(
-                f"the model {wanted.name!r} can be had neither from the fleet ({failed or 'it is not shared there'}) "
-                f"nor from the hub ({error}): on a machine with internet run v2t models pull {which}, then v2t models "
+                f"cannot fetch the model {wanted.name!r} from the fleet ({failed or 'it is not shared there'}) or from "
+                f"the hub ({error}): on a machine with internet run v2t models pull {which}, then v2t models "
                 f"share {which}",
                 _AGAIN,
             ) from error
@@ -162,7 +162,7 @@ class Models:
         staging = self.folder.staging(wanted.key)
         here = sum(path.stat().st_size for path in staging.glob("*"))
         await in_thread(lambda: self.folder.make_room(wanted.key, max(0, size - here), self._limit))
-        _log.info("the model %s comes %s: %.1f MB", wanted.name, way, size / 1e6)
+        _log.info("fetching the model %s %s: %.1f MB", wanted.name, way, size / 1e6)
         report = self._report
         files = await gather(model, staging, lambda arrived: report(Transfer(wanted.name, way, arrived, size)))
         manifest = Manifest(

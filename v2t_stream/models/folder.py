@@ -135,14 +135,14 @@ class ModelFolder:
                     freed += each.size
             if freed < excess:
                 raise Retry(
-                    f"the models in use and this one would take {amount(limit + excess - freed)}, and V2T_MODELS_BYTES "
+                    f"the models in use and this one need {amount(limit + excess - freed)}, but V2T_MODELS_BYTES "
                     f"allows {amount(limit)}: raise it",
                     _BUSY_DELAY,
                 )
             if (free := shutil.disk_usage(self._root).free + freed) < missing:
                 raise Retry(
                     f"the model needs {amount(missing)} more, and the disk of {self._root} has {amount(free)} left: "
-                    "free some there, for example with v2t models rm",
+                    "free space there, for example with v2t models rm",
                     _BUSY_DELAY,
                 )
             for other in leaving:

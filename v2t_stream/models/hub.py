@@ -57,12 +57,12 @@ class HubModel:
             info = api.model_info(origin.repository, files_metadata=True, timeout=_PATIENCE)
         except errors.GatedRepoError:
             raise Reject(
-                f"the model {origin.name!r} is kept behind a form: accept it at {address}, "
+                f"the model {origin.name!r} requires consent: accept its terms at {address}, "
                 "then log in with `hf auth login`"
             ) from None
         except (errors.RepositoryNotFoundError, errors.HFValidationError):
             raise Reject(
-                f"there is no model {origin.name!r}: neither a path here, nor a known name, nor public at {address}"
+                f"unknown model {origin.name!r}: it is not a path here, a known name or public at {address}"
             ) from None
         except Exception as error:  # the hub's client lets its HTTP library's errors through
             raise SourceFailed(f"{api.endpoint}: {_innermost(error)}") from error
@@ -72,7 +72,7 @@ class HubModel:
             if _is_part_of(origin, file.rfilename)
         )
         if origin.file not in [file.name for file in files]:
-            raise Reject(f"{address} holds no {origin.file}: it is no model of {origin.engine}")
+            raise Reject(f"{address} holds no {origin.file}: it is not a model of {origin.engine}")
         return cls(origin, address, info.sha or "", files)
 
     def _fetch(self, file: Wanted, sink: "_Sink") -> None:

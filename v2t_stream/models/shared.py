@@ -60,7 +60,7 @@ async def find(store: ObjectStore, key: str) -> SharedModel | None:
     except StoreError as error:
         raise SourceFailed(str(error)) from error
     except msgspec.DecodeError as error:
-        raise SourceFailed(f"its manifest is not readable ({error}): share it again") from error
+        raise SourceFailed(f"its manifest cannot be read ({error}): share it again") from error
     return SharedModel(store, key, manifest)
 
 

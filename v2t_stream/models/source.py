@@ -82,7 +82,7 @@ async def _arrive(source: Source, file: Wanted, path: Path, on_bytes: OnBytes) -
             return
         part.unlink(missing_ok=True)
         if again:
-            _log.warning("%s arrived damaged (its checksum does not match): it is fetched once more", file.name)
+            _log.warning("%s arrived damaged (its checksum does not match): fetching it once more", file.name)
     raise SourceFailed(f"its {file.name} arrived damaged twice")
 
 

@@ -45,18 +45,18 @@ class Health:
         """What is wrong, in words; empty where nothing is."""
         now = time.monotonic()
         if now - self._turned > _WEDGED:
-            return f"the event loop has not turned for {now - self._turned:.0f} s"
+            return f"the event loop has been stuck for {now - self._turned:.0f} s"
         if self.client.is_closed:
             return "the connection to the broker is closed"
         if now - self._connected > _LOST:
-            return f"there has been no broker for {now - self._connected:.0f} s"
+            return f"the broker has been away for {now - self._connected:.0f} s"
         return ""
 
     def not_ready(self) -> str:
         """Why it does not take work at this moment, in words; empty where it does."""
         if reason := self.ill():
             return reason
-        return self.unready() if self.client.is_connected else "there is no broker at present"
+        return self.unready() if self.client.is_connected else "the broker is away"
 
 
 @contextlib.contextmanager
@@ -70,8 +70,7 @@ def served(host: str, port: int, health: Health, *collectors: Collector) -> Iter
         server = _Server((host, port), registry, health)
     except OSError as error:
         raise SettingsError(
-            f"metrics cannot be served at {host}:{port} ({error.strerror}): choose another "
-            "--metrics-port or --metrics-host"
+            f"cannot serve metrics at {host}:{port} ({error.strerror}): choose another --metrics-port or --metrics-host"
         ) from error
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -110,7 +109,7 @@ class _Server(ThreadingHTTPServer):
                     return _verdict(self._health.not_ready())
         except Exception as error:  # noqa: BLE001  # as where the broker is away: who asks is told
             return _verdict(str(error) or type(error).__name__)
-        return _Answer(404, "there are /metrics, /healthz and /readyz\n")
+        return _Answer(404, "try /metrics, /healthz or /readyz\n")
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -36,20 +36,20 @@ class StageCollector(Collector):
         outcomes = dict(tally.outcomes)  # a copy, as the loop goes on
         stage = {"node": here.node, "stage": here.stage}
         known = stage | {"version": version(), "accelerator": here.accelerator, "engine": here.engine}
-        yield _gauge("v2t_stage_info", "What runs in this process.", known | {"model": here.model}, 1)
-        yield _gauge("v2t_slots", "Messages it takes at once.", stage, here.slots)
-        yield _gauge("v2t_slots_used", "Messages in work.", stage, len(here.since))
-        yield _outcomes("v2t_messages", "Messages by what became of them.", stage, outcomes)
-        yield _counter("v2t_retries", "Tries that failed and are made again.", stage, outcomes.get("retried", 0))
+        yield _gauge("v2t_stage_info", "Always 1; the labels describe this process.", known | {"model": here.model}, 1)
+        yield _gauge("v2t_slots", "Messages that it takes at once.", stage, here.slots)
+        yield _gauge("v2t_slots_used", "Messages in progress.", stage, len(here.since))
+        yield _outcomes("v2t_messages", "Messages by outcome.", stage, outcomes)
+        yield _counter("v2t_retries", "Failed tries that are repeated.", stage, outcomes.get("retried", 0))
         if here.stage == "download":
-            yield _counter("v2t_download_bytes", "Bytes fetched from elsewhere.", stage, tally.downloaded)
+            yield _counter("v2t_download_bytes", "Bytes downloaded.", stage, tally.downloaded)
         if here.stage == "transcribe":
             engine = {"node": here.node, "accelerator": here.accelerator}
-            yield _outcomes("v2t_chunks", "Chunks by what became of them.", engine, outcomes)
-            yield _counter("v2t_audio_seconds", "Seconds of media heard by an engine.", engine, tally.audio)
-            yield _counter("v2t_engine_busy_seconds", "Seconds that an engine was at it.", engine, tally.busy)
+            yield _outcomes("v2t_chunks", "Chunks by outcome.", engine, outcomes)
+            yield _counter("v2t_audio_seconds", "Seconds of media transcribed by an engine.", engine, tally.audio)
+            yield _counter("v2t_engine_busy_seconds", "Seconds that an engine was busy.", engine, tally.busy)
             factor = HistogramMetricFamily(
-                "v2t_real_time_factor", "Engine seconds for a second of media, by chunk.", labels=[*engine]
+                "v2t_real_time_factor", "Engine seconds per second of media, by chunk.", labels=[*engine]
             )
             edges = zip((*map(str, FACTORS), "+Inf"), accumulate(tally.factors), strict=True)
             factor.add_metric([*engine.values()], list(edges), tally.factor_sum)
@@ -59,7 +59,7 @@ class StageCollector(Collector):
         with contextlib.suppress(OSError):
             disk = shutil.disk_usage(self._home)
             yield _gauge("v2t_disk_size_bytes", "Size of the disk with the data directory.", stage, disk.total)
-            yield _gauge("v2t_disk_free_bytes", "What is free there.", stage, disk.free)
+            yield _gauge("v2t_disk_free_bytes", "Free space on that disk.", stage, disk.free)
 
 
 class FleetCollector(Collector):
@@ -82,11 +82,11 @@ class FleetCollector(Collector):
         for state, count in found.jobs.items():
             jobs.add_metric([state], count)
         yield jobs
-        yield _gauge("v2t_dead_letters", "Dead letters that lie there.", {}, found.dead)
-        yield _counter("v2t_dead_lettered", "Dead letters there ever were.", {}, found.dead_ever)
-        yield _gauge("v2t_broker_storage_bytes", "What the broker stores.", {}, found.storage)
+        yield _gauge("v2t_dead_letters", "Dead letters now.", {}, found.dead)
+        yield _counter("v2t_dead_lettered", "Dead letters ever written.", {}, found.dead_ever)
+        yield _gauge("v2t_broker_storage_bytes", "Bytes that the broker stores.", {}, found.storage)
         if limit := found.storage_limit or self._limit():
-            yield _gauge("v2t_broker_storage_limit_bytes", "What it may store.", {}, limit)
+            yield _gauge("v2t_broker_storage_limit_bytes", "Bytes that the broker may store.", {}, limit)
 
     def _limit(self) -> int:
         """Bytes; 0 where it is not known."""
@@ -100,9 +100,9 @@ class FleetCollector(Collector):
 def _of_queues(found: Survey) -> Iterator[Metric]:
     messages = GaugeMetricFamily("v2t_queue_messages", "Messages in a queue.", labels=["queue", "state"])
     oldest = GaugeMetricFamily("v2t_queue_oldest_seconds", "Age of its oldest message.", labels=["queue"])
-    redelivered = GaugeMetricFamily("v2t_queue_redelivered", "In work for the second time or more.", labels=["queue"])
-    paused = GaugeMetricFamily("v2t_queue_paused", "1: nothing may be taken.", labels=["queue"])
-    workers = GaugeMetricFamily("v2t_queue_workers", "Live processes that take from it.", labels=["queue"])
+    redelivered = GaugeMetricFamily("v2t_queue_redelivered", "Messages in progress again.", labels=["queue"])
+    paused = GaugeMetricFamily("v2t_queue_paused", "1 while the queue is paused.", labels=["queue"])
+    workers = GaugeMetricFamily("v2t_queue_workers", "Live processes that take from the queue.", labels=["queue"])
     for queue in found.queues:
         messages.add_metric([queue.name, "waiting"], queue.waiting)
         messages.add_metric([queue.name, "in_work"], queue.in_work)
@@ -115,12 +115,12 @@ def _of_queues(found: Survey) -> Iterator[Metric]:
 
 def _of_nodes(found: Survey) -> Iterator[Metric]:
     labels = ["node", "stage"]
-    processes = GaugeMetricFamily("v2t_node_processes", "Processes that are alive.", labels=labels)
-    restarting = GaugeMetricFamily("v2t_node_restarting", "Stages that died and wait to be started.", labels=labels)
-    slots = GaugeMetricFamily("v2t_node_slots", "Messages they take at once.", labels=labels)
-    used = GaugeMetricFamily("v2t_node_slots_used", "Messages in work.", labels=labels)
+    processes = GaugeMetricFamily("v2t_node_processes", "Live processes.", labels=labels)
+    restarting = GaugeMetricFamily("v2t_node_restarting", "Stages that died and are about to restart.", labels=labels)
+    slots = GaugeMetricFamily("v2t_node_slots", "Messages that the live processes take at once.", labels=labels)
+    used = GaugeMetricFamily("v2t_node_slots_used", "Messages in progress.", labels=labels)
     done = CounterMetricFamily("v2t_node_messages", "Messages done.", labels=labels)
-    speed = GaugeMetricFamily("v2t_node_speed", "Seconds of media a second, when it works.", labels=["node"])
+    speed = GaugeMetricFamily("v2t_node_speed", "Seconds of media per second of work.", labels=["node"])
     for (node, stage), infos in found.nodes.items():
         alive = [info for info in infos if info.is_alive]
         processes.add_metric([node, stage], len(alive))

@@ -44,7 +44,7 @@ def unserved(queue: Queue, nodes: Iterable[NodeInfo]) -> str:
         return ""
     alive = [info for info in nodes if info.is_alive and info.stage == queue.stage]
     if not alive:
-        return f"no {queue.stage} runs anywhere"
+        return f"no machine runs the stage {queue.stage}"
     if not queue.accelerator or any(_serves(info, queue.accelerator) for info in alive):
         return ""
     return f"no node with {queue.accelerator} is alive"

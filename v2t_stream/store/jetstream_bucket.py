@@ -161,7 +161,7 @@ class Bucket:
                 old = standing
             else:
                 return old
-        raise StoreError(f"{record.name} is being written from too many places at once: try again")
+        raise StoreError(f"too many writers are storing {record.name} at once: try again")
 
     async def _commit_once(self, record: Record) -> None:
         may_be_ours = False
@@ -171,7 +171,7 @@ class Bucket:
                 await self._write(record, headers)
             except Refused as error:
                 if error.code == error_codes.WRONG_SEQUENCE and not may_be_ours:
-                    raise StoreError(f"{record.name} is stored already, and is never replaced") from error
+                    raise StoreError(f"{record.name} is already stored and cannot be replaced") from error
                 if error.code == error_codes.WRONG_SEQUENCE:
                     return
                 if error.code not in (*error_codes.IN_PROCESS, error_codes.NO_LEADER):
@@ -180,7 +180,7 @@ class Bucket:
                 await asyncio.sleep(_PAUSE)
             else:
                 return
-        raise StoreError(f"the NATS server does not say whether it stored {record.name}: try again")
+        raise StoreError(f"the NATS server did not say whether it stored {record.name}: try again")
 
     async def _write(self, record: Record, headers: dict[str, str]) -> None:
         """Publish the record. Raises Refused, and nats-py's Error where nobody says what became of it."""

@@ -111,7 +111,7 @@ class JetStreamStore:
     def _bucket(self, key: str) -> Bucket:
         top, slash, _ = key.partition("/")
         if top not in self._buckets or not slash:
-            raise StoreError(f"{key!r} is no key of this store: keys begin with media/, transcripts/ or models/")
+            raise StoreError(f"invalid key {key!r}: it must start with media/, transcripts/ or models/")
         return self._buckets[UPLOADED if key.startswith(f"{UPLOADED}/") else top]
 
     async def _download(self, key: str, sink: BinaryIO) -> None:
@@ -120,7 +120,7 @@ class JetStreamStore:
         for of_leader in (False, True):
             record, _ = await bucket.record(key, of_leader=of_leader)
             if not record or record.deleted:
-                raise ObjectMissing(f"there is no object {key} in the store: it expired, was deleted or never stored")
+                raise ObjectMissing(f"the store has no object {key}: it expired, was deleted or was never stored")
             copy = Copy(sink)
             async with aclosing(bucket.data(record)) as batches:
                 async for batch in batches:
@@ -132,7 +132,7 @@ class JetStreamStore:
                 if copy.digest() != record.digest:
                     raise StoreError(f"{key} is damaged in the store (its SHA-256 does not match): store it again")
                 return
-        raise StoreError(f"{key} was replaced while it was read, or some of its data is lost: read it again")
+        raise StoreError(f"{key} was replaced during the read, or some of its data is lost: read it again")
 
 
 @contextmanager
@@ -154,10 +154,10 @@ def _told(action: str) -> Iterator[None]:
     except nats.errors.Error as error:
         raise StoreAway(f"could not {action}: {str(error).removeprefix('nats: ')}") from error
     except OSError as error:
-        what = ": free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        what = ": free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise StoreError(f"could not {action}: {error.strerror or error}{what}") from error
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StoreError(f"could not {action}: its record in the store is not readable ({error})") from error
+        raise StoreError(f"could not {action}: its record in the store cannot be read ({error})") from error
 
 
 def _why(error: Refused) -> str:

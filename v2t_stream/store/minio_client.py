@@ -36,13 +36,13 @@ _UNKNOWN_KEY: Final = "{where} does not know the access key: correct MINIO_ACCES
 _REFUSALS: Final = {
     "InvalidAccessKeyId": _UNKNOWN_KEY,
     "XAdminUserNotFound": _UNKNOWN_KEY,
-    "SignatureDoesNotMatch": "{where} finds the secret key wrong: correct MINIO_SECRET_KEY",
-    "AccessDenied": "{where} forbids it to the user of MINIO_ACCESS_KEY: allow it there, or use another",
+    "SignatureDoesNotMatch": "{where} rejects the secret key: correct MINIO_SECRET_KEY",
+    "AccessDenied": "{where} does not allow this to the user of MINIO_ACCESS_KEY: allow it there, or use another user",
     "RequestTimeTooSkewed": (
-        "this machine's clock and that of {where} are more than 15 minutes apart: set the wrong one right"
+        "this machine's clock and that of {where} are more than 15 minutes apart: correct the wrong one"
     ),
     # It has dropped what it had, and may have told another part why.
-    "NoSuchUpload": "{where} ended the upload, as it does where it has no room left (it does not say): free some there",
+    "NoSuchUpload": "{where} ended the upload without a reason, usually because its disk is full: free space there",
 }
 
 
@@ -115,13 +115,13 @@ def told(action: str, endpoint: str) -> Iterator[None]:
         raise _refused(error, action, endpoint) from error
     except (ServerError, InvalidResponseError) as error:
         if isinstance(error, ServerError) and error.status_code in _AGAIN[1:]:
-            raise StoreAway(f"could not {action}: {where} cannot do it now ({error}): try again later") from error
-        why = f"what answers at {endpoint} does not speak S3: check MINIO_ENDPOINT and MINIO_SECURE"
+            raise StoreAway(f"could not {action}: {where} is busy or failing ({error}): try again later") from error
+        why = f"the server at {endpoint} does not speak S3: check MINIO_ENDPOINT and MINIO_SECURE"
         raise StoreError(f"could not {action}: {why}") from error
     except HTTPError as error:
         raise _unreachable(error, action, where) from error
     except OSError as error:
-        what = ": free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        what = ": free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise StoreError(f"could not {action}: {error.strerror or error}{what}") from error
     except (MinioException, ValueError) as error:  # ValueError: a name or an endpoint that cannot be one
         raise StoreError(f"could not {action}: {error}") from error
@@ -133,23 +133,23 @@ def _refused(error: S3Error, action: str, endpoint: str) -> StoreError:
     match error.code:
         case "NoSuchKey":
             return ObjectMissing(
-                f"could not {action}: there is no object {what} in the store: it expired, was deleted or never stored"
+                f"could not {action}: the store has no object {what}: it expired, was deleted or was never stored"
             )
         case "NoSuchVersion":
-            return VersionGone(f"could not {action}: {what} was replaced, or this version of it deleted")
+            return VersionGone(f"could not {action}: {what} was replaced, or this version was deleted")
         case "NoSuchBucket":
             return no_bucket(error.bucket_name or "", endpoint)
         case code if code in _NO_NAME:
-            return InvalidKey(f"could not {action}: {where} can have no object of that name ({error.message})")
+            return InvalidKey(f"could not {action}: {where} does not accept that object name ({error.message})")
         case code if code in _BUSY:
-            return StoreAway(f"could not {action}: {where} cannot do it now ({error.message}): try again later")
+            return StoreAway(f"could not {action}: {where} is busy or failing ({error.message}): try again later")
     kind = Forbidden if error.code == "AccessDenied" else StoreError
     return kind(f"could not {action}: {_said(error, where)}")
 
 
 def no_bucket(bucket: str, endpoint: str) -> StoreError:
     return Forbidden(
-        f"there is no bucket {bucket} in MinIO at {endpoint}: create ours with v2t topology apply, or correct "
+        f"MinIO at {endpoint} has no bucket {bucket}: create the buckets with v2t topology apply, or correct "
         "MINIO_BUCKET_PREFIX"
     )
 
@@ -157,7 +157,7 @@ def no_bucket(bucket: str, endpoint: str) -> StoreError:
 def _said(error: S3Error, where: str) -> str:
     """What the server's refusal means, and what to do."""
     if error.code in _NO_SPACE:
-        return f"{where} has no room left ({error.message}): free some there"
+        return f"{where} has no room left ({error.message}): free space there"
     if names_no_notifier(error):
         return f"{where} is not set up to announce uploads to NATS: start it with MINIO_NOTIFY_NATS_ENABLE_V2T=on"
     known = _REFUSALS.get(error.code or "")
@@ -174,11 +174,11 @@ def _unreachable(error: HTTPError, action: str, where: str) -> StoreError:
         reason = error.reason
     if isinstance(reason, SSLError):
         return StoreError(
-            f"could not {action}: {where} has no TLS, or a certificate that cannot be trusted: check MINIO_SECURE and "
-            "the certificate"
+            f"could not {action}: {where} does not offer TLS, or its certificate is not trusted: check MINIO_SECURE "
+            "and the certificate"
         )
     if isinstance(reason, ResponseError):
-        why = f"{where} cannot do it now ({reason}): try again later"
+        why = f"{where} is busy or failing ({reason}): try again later"
     elif isinstance(reason, ReadTimeoutError):
         why = f"{where} did not answer: is it up?"
     else:

@@ -84,7 +84,7 @@ class MinioStore:
 
     async def announces_uploads(self) -> minio_buckets.Announces:
         """What is published to NATS of what is put into the upload bucket."""
-        with self._told(f"look up what {self._uploads} announces"):
+        with self._told(f"look up the notifications of {self._uploads}"):
             return await self._ask(minio_buckets.announces, self._uploads)
 
     async def announce_uploads(self) -> None:
@@ -92,7 +92,7 @@ class MinioStore:
 
         Raises StoreError where the server is not set up to publish to NATS.
         """
-        with self._told(f"have MinIO announce what is put into {self._uploads}"):
+        with self._told(f"have MinIO announce uploads to {self._uploads}"):
             await self._ask(minio_buckets.announce, self._uploads)
 
     async def uploads(self) -> AsyncGenerator[list[Upload]]:
@@ -197,7 +197,7 @@ class MinioStore:
 
     async def sweep(self, top: str, *, idle: float = 0) -> int:  # noqa: ARG002  # half an object is the server's own affair
         """Remove what has expired, where the server has no rules for that."""
-        with self._told("remove what has expired"):
+        with self._told("remove expired objects"):
             bucket = self._bucket(top)
             return await self._threads.run(
                 lambda _: self._delete(bucket, list(minio_buckets.expired(self._client, bucket)))
@@ -220,11 +220,11 @@ class MinioStore:
         bucket, _, name = key.removeprefix("s3://").partition("/")
         if not key.startswith("s3://"):
             if bucket not in _TOPS or "/" not in key:
-                raise StoreError(f"{key!r} is no key of this store: keys begin with {' or '.join(_TOPS)} and /")
+                raise StoreError(f"invalid key {key!r}: it must start with {', '.join(f'{top}/' for top in _TOPS)}")
             bucket = self._bucket(bucket)
         if "\0" in name or {".", ".."} & set(name.split("/")) or len(name.encode(errors="replace")) > _LONGEST:
             raise InvalidKey(
-                f"{key[:200]!r} names no object: names have no steps . and .., and {_LONGEST} bytes at most"
+                f"invalid object name {key[:200]!r}: it must not contain . or .. steps or exceed {_LONGEST} bytes"
             )
         return Place(bucket, name, key)
 

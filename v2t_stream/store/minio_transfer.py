@@ -154,7 +154,7 @@ def download(client: Minio, place: Place, file: BinaryIO, stopped: threading.Eve
             if sink.is_damaged():
                 raise StoreError(f"{place.key} is damaged (its checksum does not match): store it again")
             return
-    raise StoreError(f"{place.key} was replaced again and again while it was read: read it again")
+    raise StoreError(f"{place.key} was replaced several times during the read: read it again")
 
 
 def beginning(client: Minio, place: Place, length: int) -> bytes:
@@ -210,7 +210,7 @@ def kept_version(client: Minio, place: Place, version: Version) -> Version | Non
 
 
 def _gone(place: Place) -> VersionGone:
-    return VersionGone(f"{place.key} was replaced by another upload since it was submitted: that one has its own job")
+    return VersionGone(f"{place.key} was replaced by a later upload, which has its own job")
 
 
 def _content_type(place: Place) -> str:

@@ -66,14 +66,14 @@ async def renew_after_rollback(connection: Connection, epoch: str) -> None:
     if await inbox_epoch(connection) != epoch:
         return
     log.warning(
-        "the broker at %s has gone back to an older copy of its streams: jobs get other ids from now on", connection.url
+        "the broker at %s went back to an older copy of its streams: new jobs get a new series of ids", connection.url
     )
     try:
         await renew(connection)
     except Denied as error:
         raise BrokerError(
-            f"the broker at {connection.url} has gone back to an older copy of its streams, so new jobs would get the "
-            f"ids of old ones: have an operator run {_RENEW}"
+            f"the broker at {connection.url} went back to an older copy of its streams, so new jobs would get the ids "
+            f"of old ones: ask an operator to run {_RENEW}"
         ) from error
 
 

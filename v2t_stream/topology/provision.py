@@ -72,8 +72,8 @@ async def apply(
     if newest > LAYOUT:
         newer = f"the streams at {connection.url} were set up by a newer release (layout {newest}, this has {LAYOUT})"
         if told:
-            raise BrokerError(f"{newer}: update v2t-stream on this machine, and apply then")
-        log.warning("%s: they are left as they are", newer)
+            raise BrokerError(f"{newer}: update v2t-stream on this machine, then apply again")
+        log.warning("%s: leaving them unchanged", newer)
         return
     for place in places:
         _refuse_what_cannot_be(place, found[place.path])
@@ -186,8 +186,8 @@ def _refuse_what_cannot_be(place: _Place, config: Mapping[str, Any] | None) -> N
     for one in compare(place.what, config, place.wanted):
         if one.field in _FIXED:
             raise BrokerError(
-                f"{one}, which NATS cannot change in a stream that is there, so nothing was changed: let what is in it "
-                f"be done, keep it by v2t backup, remove it by nats stream rm {place.stream}, and apply again"
+                f"{one}; NATS cannot change that in an existing stream, so nothing was changed: let its work finish, "
+                f"save it with v2t backup, remove it with nats stream rm {place.stream}, then apply again"
             )
 
 

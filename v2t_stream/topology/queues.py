@@ -59,7 +59,7 @@ def _stream(name: str) -> str:
     """The stream of a queue; raises V2TError naming those there are."""
     streams = {consumer.durable: row.stream for row in STAGES for consumer in row.consumers}
     if name not in streams:
-        raise V2TError(f"there is no queue {name!r}: there are {', '.join(streams)}")
+        raise V2TError(f"unknown queue {name!r}: use one of {', '.join(streams)}")
     return streams[name]
 
 

@@ -89,4 +89,4 @@ def stage_row(name: str) -> StageRow:
     for row in STAGES:
         if row.name == name:
             return row
-    raise BrokerError(f"unknown stage {name!r}: there are {', '.join(row.name for row in STAGES)}")
+    raise BrokerError(f"unknown stage {name!r}: use one of {', '.join(row.name for row in STAGES)}")
