@@ -1,4 +1,4 @@
-"""How this machine shows who it is to NATS, and makes sure whom it talks to: user, nkey or credentials, and TLS."""
+"""How this machine proves its identity to NATS and verifies the server: user, nkey or credentials, and TLS."""
 
 import ssl
 from pathlib import Path
@@ -9,11 +9,11 @@ import nats.errors
 from v2t_stream.errors import SettingsError
 from v2t_stream.settings import Settings, variable
 
-_SEED: Final = "BEGIN USER NKEY SEED"  # in a file of credentials
+_SEED: Final = "BEGIN USER NKEY SEED"  # marks a credentials file
 
 
 class Login(NamedTuple):
-    """Files; each may be none. What the URL says, user and password or token, is beside it."""
+    """Paths of files; each may be empty. The user and password or token are in the URL instead."""
 
     creds: str = ""
     nkey: str = ""
@@ -23,21 +23,21 @@ class Login(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Those of `settings`; none where it names no broker, as the embedded one asks for none."""
+        """The login of `settings`; empty if they name no broker, because the embedded one needs none."""
         if not settings.nats_url:
             return cls()
         paths: list[str] = [getattr(settings, f"nats_{name}") for name in cls._fields]
         return cls(*(str(Path(path).expanduser()) if path else "" for path in paths))
 
     def __repr__(self) -> str:
-        """Which there are, and not where."""
+        """Show which files are set, but not their paths."""
         return f"Login({', '.join(name for name in self._fields if getattr(self, name))})"
 
     def needs_tls(self, urls: list[str]) -> bool:
         return bool(self.ca or self.cert) or any(url.startswith("tls://") for url in urls)
 
     def options(self, urls: list[str]) -> dict[str, Any]:
-        """What nats-py is to be told. Raises SettingsError where a file does not serve."""
+        """Options for nats-py. Raises SettingsError if a file is unusable."""
         options: dict[str, Any] = {}
         if self.creds:
             if _SEED not in _text("nats_creds", self.creds):
@@ -75,7 +75,7 @@ class Login(NamedTuple):
         return context
 
     def refusal(self, error: BaseException, where: str) -> str:
-        """The sentence for an error with which it makes no sense to try again; empty for any other."""
+        """The sentence for an error that a retry cannot fix; empty for any other."""
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"the certificate of the NATS server at {where} {self._mistrust(error)}"
         if isinstance(error, nats.errors.SecureConnWantedError):
@@ -84,9 +84,9 @@ class Login(NamedTuple):
                 "nats:// and unset NATS_CA"
             )
         said = str(error).lower()
-        if "certificate required" in said or "bad certificate" in said:  # an SSLError, or the server's own word
+        if "certificate required" in said or "bad certificate" in said:  # from an SSLError or the server
             return f"the NATS server at {where} requires a client certificate: set NATS_CERT and NATS_KEY"
-        if "maximum" in said and "connections exceeded" in said:  # of the server, or of the account
+        if "maximum" in said and "connections exceeded" in said:  # the server's limit, or the account's
             whose = " for this user's role" if "account" in said else ""
             return f"the NATS server at {where} takes no more connections{whose}: close some, or raise max_connections"
         if "authorization violation" in said:
@@ -114,7 +114,7 @@ _OTHER_NAME: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMA
 
 
 def of_url(urls: list[str]) -> dict[str, Any]:
-    """The first URL's user, as options: else nats-py has none for a server that it hears of from the cluster."""
+    """The first URL's user, as options: nats-py has no user for a server that it discovers from the cluster."""
     for url in urls:
         login, at, _ = url.rpartition("://")[2].rpartition("@")
         user, colon, password = login.partition(":")
@@ -139,7 +139,7 @@ def _text(field: str, path: str) -> str:
 
 def _check_seed(path: str) -> None:
     seed = bytearray(_text("nats_nkey", path).strip().encode())
-    import nkeys  # type: ignore[import-untyped]  # noqa: PLC0415  # hardly anybody has one
+    import nkeys  # type: ignore[import-untyped]  # noqa: PLC0415  # few people use nkeys
 
     try:
         nkeys.from_seed(seed).wipe()
