@@ -1,7 +1,7 @@
-"""The folder of `v2t secrets`: the broker's configuration, its certificates, and who may do what there.
+"""The folder of `v2t secrets`: the broker's configuration, its certificates, its users and their permissions.
 
-auth.conf is the list of users: a line each, with a bcrypt hash and never a password. It is written anew with each
-change, by the permissions of this release; a line that is taken out is a user who may do nothing any more.
+auth.conf lists one user per line, with a bcrypt hash and never a password. Every change rewrites it with this
+release's permissions; to shut out a user, remove the line.
 """
 
 import json
@@ -23,15 +23,15 @@ _SERVER: Final = "server.conf"
 PID: Final = "nats-server.pid"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _USER: Final = re.compile(r'^ *\{user: "([^"]+)", password: ("[^"]+")\}  # (\w+)$', re.MULTILINE)
-# A hash is slow so that a password that people think of is not guessed. These are of 192 random bits, and a thousand
-# clients that come back at once after a restart are each checked by the server.
+# Slow hashes protect passwords that people invent. These have 192 random bits, and after a restart the server may have
+# to check a thousand clients at once.
 _ROUNDS: Final = 5
 
 
 def create(folder: Path, hosts: Sequence[str], listen: str) -> list[User]:
-    """Make all of it, with a user of each role; `listen`: the address and port of the broker.
+    """Create the folder with one user of each role; `listen`: the address and port of the broker.
 
-    Raises SettingsError where the folder holds something already.
+    Raises SettingsError if the folder is not empty.
     """
     port = _port(listen)
     names = certificates.names(hosts)
@@ -54,7 +54,7 @@ def create(folder: Path, hosts: Sequence[str], listen: str) -> list[User]:
 
 
 def add(folder: Path, role_name: str, name: str) -> Path:
-    """Add a user; the file with what its machine needs. Raises SettingsError where there is one of that name."""
+    """Add a user and return the file that its machine needs. Raises SettingsError if the user already exists."""
     role(role_name)
     if not _NAME.fullmatch(name):
         raise SettingsError(f"invalid user name {name!r}: use letters, digits, - and _, but no - or _ at the start")
@@ -68,7 +68,7 @@ def add(folder: Path, role_name: str, name: str) -> Path:
 
 
 def revoke(folder: Path, name: str) -> None:
-    """Take a user out. Raises SettingsError where there is none of that name."""
+    """Remove a user. Raises SettingsError if the user does not exist."""
     users = read(folder)
     left = [user for user in users if user.name != name]
     if len(left) == len(users):
@@ -78,14 +78,14 @@ def revoke(folder: Path, name: str) -> None:
 
 
 def renew(folder: Path, hosts: Sequence[str]) -> None:
-    """A new certificate for the server, and the permissions of this release. No `hosts`: those it had."""
+    """Write a new server certificate and this release's permissions. No `hosts`: keep the present ones."""
     users = read(folder)
     certificates.make_server_certificate(folder, certificates.names(hosts or certificates.hosts_of(folder)))
     _write_users(folder, users)
 
 
 def read(folder: Path) -> list[User]:
-    """Who may come in. Raises SettingsError where `folder` is none of ours."""
+    """The users. Raises SettingsError if `folder` is not from v2t secrets init."""
     try:
         text = (folder / _AUTH).read_text()
     except OSError as error:
@@ -115,7 +115,7 @@ def _with_password(folder: Path, name: str, role_name: str, host: str, port: int
 
 
 def _anywhere(path: Path) -> str:
-    """`path` as it can be the same on other machines, whatever their users are called: below ~, where it is that."""
+    """`path` in a form that fits other machines and users: relative to ~ if it is below the home directory."""
     absolute = path.absolute()
     return f"~/{absolute.relative_to(Path.home())}" if absolute.is_relative_to(Path.home()) else str(absolute)
 
@@ -155,7 +155,7 @@ include {_AUTH}
 
 
 def _address(folder: Path) -> tuple[str, int]:
-    """Where users are told to find the broker: the first of the certificate's names, and the port."""
+    """The broker's address for users: the first name in the certificate, and the port."""
     try:
         found = re.search(r'^listen: "?([^"\n]+)', (folder / _SERVER).read_text(), re.MULTILINE)
     except OSError as error:

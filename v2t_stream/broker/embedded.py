@@ -187,7 +187,7 @@ async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.sub
 
 
 def _password(folder: Path) -> str:
-    """This folder's password. It never changes, because other programs may know it; the owner may choose it.
+    """The password of this folder. It never changes, because other programs may know it; the owner may choose it.
 
     Raises BrokerError if the file holds something else.
     """
