@@ -1,4 +1,4 @@
-"""The client of MinIO's SDK as we use it: how long it is patient, and what its exceptions mean to people."""
+"""Our set-up of MinIO's SDK client: its patience, and what its exceptions mean to people."""
 
 import errno
 import math
@@ -20,7 +20,7 @@ from v2t_stream.settings import Settings
 
 _CONNECT: Final = 5.0  # seconds
 _PAUSE: Final = 2.0  # seconds between two tries, at most
-_AGAIN: Final = (500, 502, 503, 504)  # what a server says that starts, ends or has too much to do
+_AGAIN: Final = (500, 502, 503, 504)  # a server that is starting, ending or overloaded
 _BUSY: Final = ("SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "XMinioServerNotInitialized")
 _NO_SPACE: Final = (
     *("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "EntityTooLarge"),
@@ -28,10 +28,10 @@ _NO_SPACE: Final = (
 )
 _NO_NAME: Final = (
     *("KeyTooLongError", "KeyTooLong", "InvalidURI", "XMinioInvalidObjectName", "XMinioInvalidResourceName"),
-    # A file cannot be a folder at the same time, where a server keeps objects as files.
+    # On a server that keeps objects as files, a file cannot also be a folder.
     *("ObjectParentIsFile", "ExistingObjectIsDirectory", "XMinioParentIsObject", "XMinioObjectExistsAsDirectory"),
 )
-UNSUPPORTED: Final = ("NotImplemented", "MethodNotAllowed")  # the SDK's word for an answer 501 without a body
+UNSUPPORTED: Final = ("NotImplemented", "MethodNotAllowed")  # the SDK's names for a 501 without a body
 _UNKNOWN_KEY: Final = "{where} does not know the access key: correct MINIO_ACCESS_KEY"
 _REFUSALS: Final = {
     "InvalidAccessKeyId": _UNKNOWN_KEY,
@@ -41,7 +41,7 @@ _REFUSALS: Final = {
     "RequestTimeTooSkewed": (
         "this machine's clock and that of {where} are more than 15 minutes apart: correct the wrong one"
     ),
-    # It has dropped what it had, and may have told another part why.
+    # It has dropped the upload, and may have told another part why.
     "NoSuchUpload": "{where} ended the upload without a reason, usually because its disk is full: free space there",
 }
 
@@ -49,7 +49,7 @@ _REFUSALS: Final = {
 def open_client(settings: Settings, *, connections: int, timeout: float) -> Minio:
     """The client of MINIO_ENDPOINT. `timeout`: seconds without an answer until a call fails.
 
-    Raises ValueError where the endpoint or the region cannot be one.
+    Raises ValueError if the endpoint or the region is invalid.
     """
     return Minio(
         endpoint=settings.minio_endpoint,
@@ -66,7 +66,7 @@ def open_client(settings: Settings, *, connections: int, timeout: float) -> Mini
 
 
 class _Patience(urllib3.Retry):
-    """Tries again while the server is away, until `seconds` after the first failure. One that hangs is left at once."""
+    """Retries while the server is away, until `seconds` after the first failure; gives up on a hung one at once."""
 
     def __init__(self, *, seconds: float = 30.0, until: float = math.inf, **options: Any) -> None:
         options |= {
@@ -74,9 +74,9 @@ class _Patience(urllib3.Retry):
             "backoff_factor": 0.05,
             "backoff_max": _PAUSE,
             "status_forcelist": _AGAIN,
-            "allowed_methods": None,  # all: each request can be sent twice
-            "respect_retry_after_header": False,  # MinIO says 60 s where it takes one
-            "raise_on_status": False,  # so that the server's own words are read
+            "allowed_methods": None,  # all of them: each request is safe to repeat
+            "respect_retry_after_header": False,  # MinIO says 60 s but needs one
+            "raise_on_status": False,  # to get the server's own words
         }
         super().__init__(**options)
         self._seconds = seconds
@@ -105,7 +105,7 @@ class _Patience(urllib3.Retry):
 
 @contextmanager
 def told(action: str, endpoint: str) -> Iterator[None]:
-    """Foreign exceptions as StoreError: what could not be done, why, and what to do."""
+    """Turn foreign exceptions into StoreError: what could not be done, why, and what to do."""
     where = f"MinIO at {endpoint}"
     try:
         yield
@@ -123,7 +123,7 @@ def told(action: str, endpoint: str) -> Iterator[None]:
     except OSError as error:
         what = ": free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise StoreError(f"could not {action}: {error.strerror or error}{what}") from error
-    except (MinioException, ValueError) as error:  # ValueError: a name or an endpoint that cannot be one
+    except (MinioException, ValueError) as error:  # ValueError: an invalid name or endpoint
         raise StoreError(f"could not {action}: {error}") from error
 
 
