@@ -1,7 +1,7 @@
-"""The metrics of a process and of the fleet, in Prometheus' words.
+"""The metrics of a process and of the fleet, for Prometheus.
 
-Nothing here is imported without `--metrics-port`, and nothing is computed but for who asks: the counters of a stage are
-those that its worker keeps anyway, and the fleet is looked up.
+v2t imports this only with `--metrics-port`, and computes only on request: a stage's counters are those that its worker
+keeps anyway, and the fleet's are looked up.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ from v2t_stream.fleet.presence import Presence, version
 from v2t_stream.fleet.tally import FACTORS, Outcome
 from v2t_stream.monitoring.survey import Survey
 
-_PATIENCE: Final = 10.0  # seconds; Prometheus waits as long by default
+_PATIENCE: Final = 10.0  # seconds; Prometheus' default
 
 
 class StageCollector(Collector):
-    """What one stage has done, as its Presence has it."""
+    """What one stage has done, from its Presence."""
 
     def __init__(self, presence: Presence, home: Path) -> None:
         self._presence, self._home = presence, home
 
     def collect(self) -> Iterator[Metric]:
         here, tally = self._presence, self._presence.tally
-        outcomes = dict(tally.outcomes)  # a copy, as the loop goes on
+        outcomes = dict(tally.outcomes)  # a copy, because the loop goes on
         stage = {"node": here.node, "stage": here.stage}
         known = stage | {"version": version(), "accelerator": here.accelerator, "engine": here.engine}
         yield _gauge("v2t_stage_info", "Always 1; the labels describe this process.", known | {"model": here.model}, 1)
@@ -63,9 +63,9 @@ class StageCollector(Collector):
 
 
 class FleetCollector(Collector):
-    """What the broker knows of queues, jobs and nodes, looked up by `look` in `loop` for whoever asks.
+    """What the broker knows of queues, jobs and nodes; each request runs `look` in `loop`.
 
-    `monitor`: the URL of nats-server's own monitoring, which knows how much it may store; empty where there is none.
+    `monitor`: the URL of nats-server's own monitoring, which knows the storage limit; empty if unknown.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FleetCollector(Collector):
         self._look, self._loop, self._monitor = look, loop, monitor
 
     def collect(self) -> Iterator[Metric]:
-        """Raises BrokerError, and TimeoutError where the loop or the broker hangs."""
+        """Raises BrokerError, and TimeoutError if the loop or the broker hangs."""
         found = asyncio.run_coroutine_threadsafe(self._look(), self._loop).result(_PATIENCE)
         yield from _of_queues(found)
         yield from _of_nodes(found)
@@ -89,10 +89,10 @@ class FleetCollector(Collector):
             yield _gauge("v2t_broker_storage_limit_bytes", "Bytes that the broker may store.", {}, limit)
 
     def _limit(self) -> int:
-        """Bytes; 0 where it is not known."""
+        """Bytes; 0 if unknown."""
         if not self._monitor:
             return 0
-        with urllib.request.urlopen(f"{self._monitor}/jsz", timeout=_PATIENCE) as answer:  # noqa: S310  # the owner's
+        with urllib.request.urlopen(f"{self._monitor}/jsz", timeout=_PATIENCE) as answer:  # noqa: S310  # the owner's URL
             limit: int = json.load(answer)["config"]["max_storage"]
         return limit
 
@@ -153,7 +153,7 @@ def _outcomes(name: str, text: str, labels: Mapping[str, str], counts: Mapping[O
 
 
 def _children_memory() -> int:
-    """Bytes; 0 where there are none, or no /proc."""
+    """Bytes; 0 without child processes or /proc."""
     pages = 0
     for children in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError, ValueError, IndexError):  # one has just ended
