@@ -21,9 +21,7 @@ from v2t_stream.store.minio_client import UNSUPPORTED, names_no_notifier
 _KEPT: Final = "arn:minio:sqs::V2T:nats"
 _AT_ONCE_TOO: Final = "arn:minio:sqs::V2TNOW:nats"
 
-_DAYS: Final = (
-    "v2t-days"  # a bucket's tag on a server without lifecycle rules: the days until `expired` names an object
-)
+_DAYS: Final = "v2t-days"  # a bucket's tag on a server without lifecycle rules: days until `expired` names an object
 
 # The uploads that a server announces: those of the bucket; or those of all buckets or none, depending on its start
 # options, which we cannot query; or none.
