@@ -1,4 +1,4 @@
-"""Which audio track of a file is the one to transcribe."""
+"""Chooses the audio track to transcribe."""
 
 import re
 from typing import Final, cast
@@ -13,7 +13,7 @@ from v2t_stream.errors import Reject
 from v2t_stream.languages import code_of
 from v2t_stream.text import one_line, quoted
 
-# Tracks that go with a main one: for the blind, for the hard of hearing, of the people who made the film, to sing to.
+# Companion tracks: for the blind, for the hard of hearing, film-makers' commentary, karaoke.
 _ASIDE: Final = (
     Disposition.comment
     | Disposition.visual_impaired
@@ -47,10 +47,10 @@ def describe(container: InputContainer) -> tuple[Track, ...]:
 def eligible(
     container: InputContainer, name: str, *, track: str | None = None, language: str | None = None
 ) -> list[AudioStream]:
-    """Return the tracks that may be meant, the likeliest first; at least one.
+    """Return the candidate tracks, the likeliest first; at least one.
 
-    `track`: a number, from 1, or a language, which must be there; `language`: one that decides where it is tagged.
-    Raises Reject, with `name`, where the file has no such track, or none that can be decoded.
+    `track`: a number, from 1, or a language, which must exist; `language`: decides if a track has that tag.
+    Raises Reject, with `name`, if the file has no such track, or none that can be decoded.
     """
     everything = _audio(container)
     if not everything:
@@ -79,7 +79,7 @@ def _audio(container: InputContainer) -> list[Stream]:
 
 
 def is_decodable(stream: Stream) -> bool:
-    return cast("CodecContext | None", stream.codec_context) is not None  # the stubs promise one
+    return cast("CodecContext | None", stream.codec_context) is not None  # the stubs promise that it is set
 
 
 def _asked_for(track: str, streams: list[Stream]) -> list[Stream]:
