@@ -133,7 +133,7 @@ class _Sink:
         return len(data)
 
     def seek(self, offset: int) -> int:
-        """Does nothing: writes go to the end, and only truncate follows a seek."""
+        """Only records the place for truncate, the one call that follows: writes go to the end."""
         self._here = offset
         return offset
 

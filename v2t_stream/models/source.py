@@ -18,7 +18,7 @@ OnBytes = Callable[[int], None]  # gets the number of bytes so far; from any thr
 
 
 class SourceFailed(V2TError):
-    """This source cannot provide the model, at least for now; the text says why, without naming the model."""
+    """The source cannot provide the model, at least for now; the text says why, without naming the model."""
 
 
 class Wanted(NamedTuple):

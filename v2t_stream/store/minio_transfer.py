@@ -1,8 +1,8 @@
 """One object to or from an S3 server, its bytes checked.
 
 Each object carries the XXH3 hash of its bytes as metadata. It comes from the source before the upload, and each read
-checks it. Unlike an ETag it does not depend on the size of parts or on encryption. It finds damage, not malice: whoever can
-write an object can write its metadata too. A SHA-256 would cost a tenth of the whole transfer each way, besides the
+checks it. Unlike an ETag it does not depend on the size of parts or on encryption. It finds damage, not malice: writers
+of objects can write metadata too. A SHA-256 would cost a tenth of the whole transfer each way, besides the
 SDK's own for every part, which the server checks; if the caller has one anyway, it is stored too.
 
 All functions block, and end when `stopped` is set.
