@@ -12,8 +12,7 @@ Accelerator = Literal[Device, "remote", "any"]
 DEFAULT_MODEL = "small"
 DEMO_MODEL = "demo"
 
-# Marks an option that helps an engine: one that has no use for it can do the job all the same. The other options are
-# the job itself.
+# Marks an option that only helps: an engine without it can still do the job. The other options define the job.
 _HINT: Final = {"hint": True}
 
 # The languages of Whisper's multilingual models, as ISO 639 codes in the order of its vocabulary
@@ -28,9 +27,9 @@ LANGUAGES = frozenset(
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The options that an engine needs; they travel to it unopened. None means the node's or the engine's default.
+    """The options for engines; they travel there unopened. None means the node's or the engine's default.
 
-    Each option is declared here alone: its limits, its default, and in a few words what it means to people.
+    Each option is declared only here: its limits, its default, and a short description.
     """
 
     language: Annotated[str, Meta(description="ISO 639 code such as en; detected if not given")] | None = None
@@ -55,7 +54,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 def declared(hint: Any) -> tuple[Any, Meta]:
-    """The type of an option that is set, and what is declared of it, from its annotation."""
+    """The type of an option and its declaration, from its annotation."""
     kind, meta = get_args(hint if get_origin(hint) is Annotated else get_args(hint)[0])  # the other half is None
     return kind, meta
 
@@ -66,7 +65,7 @@ HINTS: Final = tuple(
 
 
 class Options(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
-    """How a job is to be transcribed. None means: the node's own default, or detected."""
+    """How to transcribe a job. None means the node's default, or detected."""
 
     # An entry-point name of the group v2t.transcribers, or the type of a remote provider.
     engine: Annotated[str, Meta(description="such as faster-whisper; default: the node's order")] | None = None
@@ -82,13 +81,13 @@ class Options(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Request(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
-    """What an engine is asked to do with some chunks."""
+    """A request to an engine for some chunks."""
 
     model: str = ""
-    careful: bool = False  # hear what an ordinary call missed: window by window, at rising temperatures
+    careful: bool = False  # find what an ordinary call missed: window by window, at rising temperatures
 
     @classmethod
     def of(cls, options: EngineOptions, *, model: str, careful: bool = False) -> Self:
-        """Those of `options` that an engine needs, with the model that is to be used."""
+        """The options for an engine from `options`, with the model to use."""
         wanted = {name: getattr(options, name) for name in EngineOptions.__struct_fields__}
         return cls(**wanted | {"model": model}, careful=careful)
