@@ -50,7 +50,7 @@ def choose_track(
 def spoken_track(container: InputContainer, tracks: Sequence[AudioStream], name: str) -> AudioStream:
     """Return the first of `tracks` unless it has no speech, or little, and another has more.
 
-    It reads `container` at several places, which makes it unusable afterwards. At most half a minute of each is decoded.
+    Reading `container` at several places makes it unusable afterwards. At most half a minute of each is decoded.
     """
     tracks = tracks[:TRACKS]
     if len(tracks) == 1:
