@@ -301,7 +301,7 @@ async def test_a_password_that_was_chosen_is_taken_and_kept_private(tmp_path: Pa
         assert urlsplit(broker.url).password == word
         assert chosen.stat().st_mode & 0o777 == 0o600
     chosen.write_text("two words\n")
-    with pytest.raises(BrokerError, match="holds no password: write one of letters and digits"):
+    with pytest.raises(BrokerError, match="holds no password: write letters and digits into it"):
         async with embedded_broker(tmp_path):
             pytest.fail("it started")
 

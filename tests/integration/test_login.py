@@ -74,7 +74,7 @@ async def test_a_certificate_out_of_date_or_for_others_is_told(tmp_path: Path, m
         credentials.renew(own.folder, ["other.example"])
         own.reload()
         said = await refused(own.environment("viewer"))
-        assert f"the NATS server at tls://localhost:{own.port} is for other names (" in said
+        assert f"the NATS server at tls://localhost:{own.port} is for other host names (" in said
         monkeypatch.setattr(certificates, "_SERVER_DAYS", -1)
         monkeypatch.setattr(certificates, "_EARLIER", timedelta(days=2))
         credentials.renew(own.folder, ["localhost"])
@@ -130,7 +130,7 @@ async def test_a_file_that_is_missing_or_none_is_told_with_its_variable(name: st
         (tmp_path / "other").write_text("x")
         environment[other] = str(tmp_path / "other")
     said = await refused(environment, SettingsError)
-    assert said == f"{name}={tmp_path}/missing cannot be read (No such file or directory): name a file that is there"
+    assert said == f"{name}={tmp_path}/missing cannot be read (No such file or directory): use a readable file"
     (tmp_path / "missing").write_text("hush, this is none")
     said = await refused(environment, SettingsError)
     assert f"{name}={tmp_path}/missing" in said
