@@ -262,7 +262,7 @@ async def test_a_missing_bucket_is_named(server: S3Server) -> None:
     """Else who forgot to set it up takes all media for lost."""
     store = MinioStore(server.settings(MINIO_BUCKET_PREFIX="nowhere-"), timeout=30)
     for attempt in (store.put("media/j/a", b"x"), store.get("media/j/a"), store.size("media/j/a")):
-        with pytest.raises(StoreError, match=r"no bucket nowhere-media .* v2t topology apply"):
+        with pytest.raises(StoreError, match=r"no bucket nowhere-media: .* v2t topology apply"):
             await attempt
 
 
