@@ -45,7 +45,7 @@ def facts_of(job: str) -> str:
 
 
 def first_run_of(job: str) -> str:
-    """A pattern of the facts of a job's first run, but for those of which there are several, such as of each chunk."""
+    """A pattern of the facts of a job's first run, except those that occur several times, such as once per chunk."""
     return f"{_OF_JOBS}{job}.*"
 
 
