@@ -1,1 +1,1 @@
-"""Everything that travels between processes, as msgspec Structs. This package imports nothing of ours."""
+"""Everything that travels between processes, as msgspec Structs. It imports no other package of ours."""

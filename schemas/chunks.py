@@ -1,4 +1,4 @@
-"""A chunk: at most 30 s of speech, cut out of a job's audio and sent to whoever is free."""
+"""A chunk: at most 30 s of speech, cut from a job's audio and sent to any free worker."""
 
 from typing import ClassVar
 
@@ -7,12 +7,12 @@ import msgspec
 from schemas.message import Message
 from schemas.options import Options
 
-SAMPLE_RATE = 16_000  # Hz; what Whisper and Silero VAD take
+SAMPLE_RATE = 16_000  # Hz, for Whisper and Silero VAD
 CHUNK_SECONDS = 30  # Whisper's window
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
-    """One stretch of the source that stands in a chunk, in samples at SAMPLE_RATE. A JSON pair."""
+    """One stretch of the source in a chunk, in samples at SAMPLE_RATE. A JSON pair."""
 
     start: int  # first sample, counted from the start of the source
     length: int
@@ -26,8 +26,7 @@ class ChunkTask(Message, frozen=True, kw_only=True, tag="chunk-task"):
     n: int  # place in the job, from 0
     audio: str  # the object store key of the mono 16 kHz FLAC
     spans: tuple[Span, ...]
-    # What the voice detector takes for speech, without the padding that the spans have. None: not told, as by a
-    # release before.
+    # Detected speech, without the padding of the spans. None: unknown, from an older release.
     speech: tuple[Span, ...] | None = None
     options: Options
 
@@ -43,10 +42,10 @@ class ChunkTask(Message, frozen=True, kw_only=True, tag="chunk-task"):
 
     @property
     def start(self) -> float:
-        """Where the chunk starts in the source, in seconds."""
+        """The chunk's start in the source, in seconds."""
         return self.spans[0].start / SAMPLE_RATE
 
     @property
     def end(self) -> float:
-        """Where the chunk ends in the source, in seconds."""
+        """The chunk's end in the source, in seconds."""
         return (self.spans[-1].start + self.spans[-1].length) / SAMPLE_RATE

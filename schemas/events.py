@@ -1,7 +1,7 @@
 """The facts of a job. Each has one subject and one writer; the latest on each subject is the job's state.
 
-A retry begins a new run of the job, and what is made for a run has subjects of that run: nobody who was asleep or cut
-off can put a result of an older run in the place of a newer one's.
+A retry begins a new run of the job, and the results of a run have that run's subjects. So a process that was asleep or
+cut off cannot put an older run's result in the place of a newer one's.
 """
 
 from typing import Annotated, ClassVar, Final, Literal
@@ -13,30 +13,30 @@ from schemas.objects import Version
 from schemas.options import Options
 from schemas.transcript import Doubt, Seconds, Segment, Sound, Truncated, Unheard
 
-MOST: Final = 1_000_000  # chunks of a job, which are a year of media; and entries of a list
+MOST: Final = 1_000_000  # chunks of a job, a year of media; and entries of a list
 
 
 class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):
-    """Intake took the job. Exactly one of `url` and `media` says where the media is."""
+    """Intake took the job. Exactly one of `url` and `media` locates the media."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.submitted"
     BY_RUN: ClassVar[bool] = False
 
     title: str
-    url: str | None = None  # http or https, without what lets somebody in
-    link: str = ""  # object store key of the whole link, where `url` leaves something out
-    media: str | None = None  # object store key of a file that was uploaded with the request
+    url: str | None = None  # http or https, without secrets
+    link: str = ""  # object store key of the whole link, if `url` leaves something out
+    media: str | None = None  # object store key of a file uploaded with the request
     options: Options = Options()
-    limit: int | None = None  # of the entries of a list
-    force: bool = False  # although the same was transcribed with the same settings before
-    parent: str | None = None  # the job whose list this is an entry of
-    entry: int | None = None  # the place in the list at `url`, from 1, of what has no link of its own
-    origin: str = ""  # as in Downloaded, where the list told it
-    version: Version | None = None  # of the object at `url`, where that is in a bucket and was told with it
+    limit: int | None = None  # of a list's entries
+    force: bool = False  # even if a transcript with the same settings exists
+    parent: str | None = None  # the job of the list that has this entry
+    entry: int | None = None  # place in the list at `url`, from 1, for an entry without its own link
+    origin: str = ""  # as in Downloaded, if the list gave it
+    version: Version | None = None  # of the object at `url`, if it is in a bucket and its version is known
 
 
 class Downloaded(Message, frozen=True, kw_only=True, tag="downloaded"):
-    """The media lies in the object store."""
+    """The media is in the object store."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.downloaded"
 
@@ -46,12 +46,12 @@ class Downloaded(Message, frozen=True, kw_only=True, tag="downloaded"):
     size: int  # bytes
     seconds: Seconds  # time the download took
     options: Options = Options()
-    origin: str = ""  # what the media is, whoever asks for it: the site's own id, or the hash of the bytes
-    version: Version | None = None  # of the object `media`, where that lies in a bucket of somebody else
+    origin: str = ""  # the media's identity: the site's own id, or the hash of the bytes
+    version: Version | None = None  # of the object `media`, if it is in somebody else's bucket
 
 
 class Listed(Message, frozen=True, kw_only=True, tag="listed"):
-    """The URL was a list, and all its entries are jobs of their own by now: <job>_1 to <job>_<children>."""
+    """The URL was a list, and all its entries are now separate jobs: <job>_1 to <job>_<children>."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.listed"
 
@@ -66,14 +66,14 @@ class Converted(Message, frozen=True, kw_only=True, tag="converted"):
 
     chunks: Annotated[int, Meta(ge=0, le=MOST)]
     duration: Seconds  # seconds of audio decoded
-    speech: Seconds  # seconds of it that stand in chunks
+    speech: Seconds  # seconds of it in chunks
     seconds: Seconds  # time the conversion took
     truncated: Truncated | None = None
     sound: Sound | None = None
 
 
 class Language(Message, frozen=True, kw_only=True, tag="language"):
-    """The job's language, decided by the first chunk in which somebody was sure; it holds for every chunk."""
+    """The job's language, from the first chunk with a confident detection; it applies to every chunk."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.language"
 
@@ -81,12 +81,12 @@ class Language(Message, frozen=True, kw_only=True, tag="language"):
 
 
 class ChunkDone(Message, frozen=True, kw_only=True, tag="chunk"):
-    """One chunk's segments, in source times; or, with `error`, a chunk that was given up."""
+    """One chunk's segments, in source times; with `error`, a chunk that was given up."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.chunk.{n}"
 
     n: Annotated[int, Meta(ge=0, le=MOST)]
-    start: Seconds  # where in the source, seconds
+    start: Seconds  # seconds in the source
     end: Seconds
     segments: tuple[Segment, ...] = ()
     language: str | None = None
@@ -100,18 +100,18 @@ class ChunkDone(Message, frozen=True, kw_only=True, tag="chunk"):
 
 
 class Completed(Message, frozen=True, kw_only=True, tag="completed"):
-    """The transcript of a run is stored. Published once, by whichever aggregator was first."""
+    """The transcript of a run is stored. The first aggregator publishes this, once."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.completed"
 
-    transcript: str  # object store prefix, of the run of the job that did it; what lies there is never written again
+    transcript: str  # object store prefix of the job and run that made it; written only once
     language: str | None = None
     segments: int = 0
     gaps: int = 0
     unheard: int = 0  # stretches of speech without words
     truncated: bool = False  # the media ended before its declared length
-    of: str = ""  # the job that had done the same before, where this one had nothing to do
-    title: str = ""  # what that one found out
+    of: str = ""  # the earlier job whose transcript this job points to
+    title: str = ""  # that job's title
     after: int = 0  # release 0.1 fenced it by this sequence; nothing reads it
 
 
@@ -120,20 +120,21 @@ class Failed(Message, frozen=True, kw_only=True, tag="failed"):
 
     stage: str
     reason: str  # one sentence for the user: what, with which input, what to do
-    gone: bool = False  # the version of the upload that it was to transcribe is there no more
-    moved: str = ""  # the job that does it in place of this one, of which nobody will hear anything more
+    gone: bool = False  # the upload's version no longer exists
+    moved: str = ""  # the job that replaces this one
 
     @property
     def excluded_by(self) -> str:
-        """Only an id that no job has is given up for another."""
+        """Only an unused id is given up for another."""
         return f"v2t.job.{self.job}.>" if self.moved else self.subject
 
 
 class Cancelled(Message, frozen=True, kw_only=True, tag="cancelled"):
-    """The user wants nothing more of the job. `run` is the one that was seen; all end.
+    """The user cancelled the job. `run` is the latest one that the user saw; all runs end.
 
-    Refused where that run has completed: so a job never turns from completed to cancelled. The other way round nothing
-    is refused, as a completion is to be stored once and the server checks one subject; it changes nothing any more.
+    The server refuses this if that run has completed, so a job never turns from completed to cancelled. It does not
+    refuse a later completion, because it can check only one subject and a completion's must be its own; that
+    completion has no effect.
     """
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.cancelled"
@@ -145,43 +146,43 @@ class Cancelled(Message, frozen=True, kw_only=True, tag="cancelled"):
 
 
 class Rerun(Message, frozen=True, kw_only=True, tag="rerun"):
-    """The user wants it done again: the run `run` begins. Of what was made for older runs only what is named counts.
+    """The user retries the job: the run `run` begins. Only the named results of older runs still count.
 
-    This one message is all that a retry is, and of two at the same moment the first stands.
+    This one message is the whole retry; of two at the same moment the first stands.
     """
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.rerun.{run}"
     BY_RUN: ClassVar[bool] = False
 
-    begins: Submitted | Downloaded  # what the stage that is the first to have something to do works on
-    keeps: tuple[int, ...] = ()  # the chunks whose results of the run before count in this one too
-    language: str | None = None  # which was decided for those; None where none was, or none are kept
+    begins: Submitted | Downloaded  # the input of the first stage with work
+    keeps: tuple[int, ...] = ()  # the chunks whose results from the run before still count
+    language: str | None = None  # decided for those chunks; None if undecided, or if none are kept
 
 
 class Retried(Message, frozen=True, kw_only=True, tag="retried"):
-    """As release 0.1 retried, without runs: how the job ended before this fact, and the named results, are void."""
+    """Release 0.1's retry, without runs: it voids the earlier end of the job and the named results."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.retried.{time}"
     BY_RUN: ClassVar[bool] = False
 
-    time: int  # the how manieth retry of the job, from 1
+    time: int  # retry number, from 1
     chunks: tuple[int, ...]  # whose results are void
 
 
 class Progress(Message, frozen=True, kw_only=True, tag="progress"):
-    """How far a stage is with the job; for display only, nothing depends on it."""
+    """A stage's progress with the job; for display only, nothing depends on it."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.progress.{stage}"
     ONCE: ClassVar[bool] = False
 
     stage: Literal["download", "convert"]
     done: float  # bytes downloaded, or seconds of audio decoded
-    total: float | None = None  # of the same, where it is known
+    total: float | None = None  # of the same, if known
     chunks: int = 0  # cut so far
 
 
 class Tries(Message, frozen=True, kw_only=True, tag="tries"):
-    """What became of a message that was delivered before. Only one that failed, or whose worker died, has this fact."""
+    """Earlier deliveries of a message. Only a message that failed, or whose worker died, has this fact."""
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.tries.{stage}.{message}"
     BY_RUN: ClassVar[bool] = False
@@ -190,10 +191,10 @@ class Tries(Message, frozen=True, kw_only=True, tag="tries"):
     stage: str
     message: int  # its sequence in the stage's stream
     failures: int = 0
-    waits: int = 0  # times that what it needs was away or taken, which is no failure of it
-    deaths: int = 0  # of workers that had it in work
-    begun: bool = False  # a worker has it in work: who finds this in a later delivery knows that the worker died
-    pause: float = 60.0  # seconds until its next try; where a release before does not say it, the longest there is
+    waits: int = 0  # times that its resources were away or occupied, which is not its failure
+    deaths: int = 0  # deaths of its workers
+    begun: bool = False  # a worker has begun; if this is set in a later delivery, that worker died
+    pause: float = 60.0  # seconds until its next try; the default, for older releases, is the longest
 
 
 Event = (
@@ -214,10 +215,10 @@ Event = (
 
 
 class Done(Message, frozen=True, kw_only=True, tag="done"):
-    """The latest job to transcribe this media with these settings, without a gap.
+    """The latest job that transcribed this media with these settings, without a gap.
 
-    The same bytes end at the same place again, and speech that an engine heard twice in vain stays unheard: both are
-    remembered, and said of every job that rests on this one.
+    The same bytes end at the same place again, and speech that an engine missed twice stays unheard. So this remembers
+    both, and every job that points to this one repeats them.
     """
 
     SUBJECT: ClassVar[str] = "v2t.done.{key}"
@@ -225,7 +226,7 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
     ONCE: ClassVar[bool] = False
 
     key: str  # see v2t_stream.jobs.previous
-    transcript: str  # as in Completed, like what follows
+    transcript: str  # this and the following as in Completed
     language: str | None = None
     segments: int = 0
     unheard: int = 0
@@ -234,7 +235,7 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
 
 
 class DeadLetter(Message, frozen=True, kw_only=True, tag="dead"):
-    """A message that could not be done, with the reason; it can be sent to its subject again."""
+    """A message that failed, with the reason; it can be sent to its subject again."""
 
     SUBJECT: ClassVar[str] = "v2t.dead.{stage}.{job}"
     BY_RUN: ClassVar[bool] = False
@@ -243,7 +244,7 @@ class DeadLetter(Message, frozen=True, kw_only=True, tag="dead"):
     stage: str
     reason: str
     original_subject: str
-    data: bytes  # of a submission, without what lets somebody in
-    kept: str = ""  # object store key of all of it, where `data` leaves something out
+    data: bytes  # a submission's is without secrets
+    kept: str = ""  # object store key of the whole message, if `data` leaves something out
     deliveries: int
     node: str

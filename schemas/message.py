@@ -1,4 +1,4 @@
-"""The base of every message, and the way messages become bytes and come back."""
+"""The base of every message, its encoding and decoding."""
 
 from typing import ClassVar, TypeVar
 
@@ -15,8 +15,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
     SUBJECT: ClassVar[str]
     ONCE: ClassVar[bool] = True  # the first message on the subject stands; a later one is refused
-    # Whether each run of a job has a subject of its own for it: the template's in the first run, as the only one that
-    # old nodes know, and with the run's number at its end in later ones.
+    # Whether each run of a job has its own subject: in the first run the template's, which alone old nodes know, and in
+    # later runs the same with the run's number at the end.
     BY_RUN: ClassVar[bool] = True
 
     job: str
@@ -24,7 +24,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
     @classmethod
     def subject_of(cls, *, run: int | str = 0, **names: object) -> str:
-        """The subject of such a message; `names` are the placeholders of the template, "*" for all."""
+        """The subject of such a message; `names` fill the template's placeholders, "*" matches all."""
         return cls._by_run(cls.SUBJECT.format(run=run, **names), run)
 
     @property
@@ -37,12 +37,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
     @property
     def excluded_by(self) -> str:
-        """The subject on which no message may stand where this one is ONCE: its own, unless a class says otherwise."""
+        """The subject that must be empty for a ONCE message: its own, unless a class says otherwise."""
         return self.subject
 
 
 class _Fields(dict[str, object]):
-    """Looks placeholders up on the message itself, so that only those named are read."""
+    """Looks up placeholders on the message, so that only the named ones are read."""
 
     def __init__(self, message: Message) -> None:
         super().__init__()
@@ -61,11 +61,11 @@ def encode(message: msgspec.Struct) -> bytes:
 
 
 def decode_as(kind: type[Kind], data: bytes) -> Kind:
-    """What `data`, JSON of whatever origin, says of a `kind`.
+    """Decode `data`, JSON of any origin, as a `kind`.
 
-    Raises msgspec.DecodeError; of it ValidationError where it is JSON that does not fit, as from a newer release.
+    Raises msgspec.DecodeError, or its ValidationError for JSON that does not fit, such as from a newer release.
     """
     try:
         return msgspec.json.decode(data, type=kind)
-    except (RecursionError, UnicodeDecodeError) as error:  # brackets within brackets, of which a megabyte holds many
+    except (RecursionError, UnicodeDecodeError) as error:  # a megabyte of nested brackets
         raise msgspec.DecodeError(str(error)) from error

@@ -1,4 +1,4 @@
-"""What S3 servers publish when something is put into a bucket: S3's event notification, as far as it is used here."""
+"""S3's event notification about an upload to a bucket, as far as we use it."""
 
 import re
 from typing import Final, Self
@@ -11,16 +11,16 @@ from schemas.objects import Version
 BUCKET_SUBJECT: Final = "v2t.bucket"  # where MinIO announces uploads
 
 _CREATED: Final = re.compile(r"(s3:)?ObjectCreated:")  # Amazon leaves the prefix out
-_ESCAPED: Final = re.compile(r"(?:[A-Za-z0-9._~*/+()!'-]|%[0-9A-Fa-f]{2})*")  # all that escaping leaves of a key
+_ESCAPED: Final = re.compile(r"(?:[A-Za-z0-9._~*/+()!'-]|%[0-9A-Fa-f]{2})*")  # a key with valid escapes
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
     """One version of one object."""
 
     bucket: str
-    key: str  # as its uploader named it
+    key: str  # the uploader's name for it
     etag: str
-    version: str = ""  # empty where the bucket keeps no versions, or it is not told
+    version: str = ""  # empty if the bucket keeps no versions, or if unknown
 
     @property
     def url(self) -> str:
@@ -50,9 +50,9 @@ class _Entity(msgspec.Struct, frozen=True):
     def key(self) -> str:
         """The key as its uploader named it.
 
-        MinIO and Amazon escape it as in a query, where a space is a plus. The Versity gateway does not, and names the
-        same key in the bucket's ARN too, which elsewhere ends with the bucket. As it keeps objects as files, it lists
-        a//b as a/b.
+        MinIO and Amazon escape it like a query, with a plus for a space. The Versity gateway does not escape it, and
+        repeats the key in the bucket's ARN, which elsewhere ends with the bucket. It keeps objects as files, so it
+        lists a//b as a/b.
         """
         key = self.object.key
         if (self.bucket.arn or "").endswith(f"{self.bucket.name}/{key}"):
@@ -66,16 +66,16 @@ class _Record(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """Unknown fields, of which there are many, are ignored.
+    """It ignores unknown fields, which are many.
 
-    A server that only tries whether somebody listens sends one without records.
+    A server's test message has no records.
     """
 
     records: tuple[_Record, ...] = msgspec.field(name="Records", default=())
 
     @classmethod
     def of(cls, *uploads: Upload) -> Self:
-        """What MinIO would have published."""
+        """The notification that MinIO would publish."""
         entries = (
             _Entity(
                 _Bucket(upload.bucket),
@@ -86,7 +86,7 @@ class Notification(msgspec.Struct, frozen=True):
         return cls(tuple(_Record("s3:ObjectCreated:Put", entry) for entry in entries))
 
     def created(self) -> list[Upload]:
-        """What was put into a bucket, and not what was removed from one."""
+        """The uploads, without the deletions."""
         return [
             Upload(
                 bucket=record.s3.bucket.name,
@@ -100,5 +100,5 @@ class Notification(msgspec.Struct, frozen=True):
 
 
 def version_of(version_id: str | None) -> str:
-    """A version's id as we keep it: what was put while a bucket kept no versions has the id null."""
+    """Our form of a version's id: uploads to a bucket without versions have the id null."""
     return "" if version_id in (None, "null") else version_id

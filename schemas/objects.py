@@ -1,10 +1,10 @@
-"""What the store and the facts say of one object."""
+"""Object versions, for the store and the facts."""
 
 import msgspec
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which bytes a name stood for: what is put under the same name later has another."""
+    """Identifies the bytes under a name; a later upload of that name has another version."""
 
-    etag: str = ""  # as the server has it, without quotes; empty where it is not known
-    id: str = ""  # empty where the bucket keeps no versions
+    etag: str = ""  # the server's, without quotes; empty if unknown
+    id: str = ""  # empty if the bucket keeps no versions

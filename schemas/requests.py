@@ -1,4 +1,4 @@
-"""What is published to `v2t.submit`: the plain text of a URL, or this as JSON."""
+"""A message on `v2t.submit`: the plain text of a URL, or this as JSON."""
 
 from typing import Annotated, Final
 
@@ -10,10 +10,10 @@ SUBMIT_SUBJECT: Final = "v2t.submit"
 
 
 class SubmitRequest(Options, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A wish for a transcript. Unknown fields are refused, so that a misspelt option is not silently ignored."""
+    """A request for a transcript. Unknown fields are errors, so that a misspelt option is not silently ignored."""
 
     url: str | None = None
-    media: str | None = None  # object store key of a file that was uploaded before
+    media: str | None = None  # object store key of an uploaded file
     title: str | None = None
-    limit: Annotated[int, Meta(ge=1)] | None = None  # where the URL is a list: only so many of its entries
-    force: Annotated[bool, Meta(description="also what was transcribed with the same settings before")] = False
+    limit: Annotated[int, Meta(ge=1)] | None = None  # for a list: at most this many entries
+    force: Annotated[bool, Meta(description="transcribe again even if a transcript exists")] = False

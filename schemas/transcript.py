@@ -1,4 +1,4 @@
-"""The transcript: the canonical record from which every format is written."""
+"""The transcript: the canonical record for every format."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.options import Task
 
-# A time within the media, or a length of time: no more than 30 years, so that it can be written as hours and minutes.
+# A time in the media, or a duration: at most 30 years, so that it fits hours and minutes.
 Seconds = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 
 
@@ -28,7 +28,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """A chunk that could not be transcribed, so that the reader knows words are missing here."""
+    """A chunk that could not be transcribed; it tells the reader that words are missing here."""
 
     chunk: int
     start: Seconds
@@ -37,7 +37,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unheard(msgspec.Struct, frozen=True, kw_only=True):
-    """Speech, by the voice detector, in which no word was heard, though it was heard twice."""
+    """Detected speech in which an engine found no word in two passes."""
 
     start: Seconds
     end: Seconds
@@ -52,7 +52,7 @@ class Doubt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Truncated(msgspec.Struct, frozen=True, kw_only=True):
-    """The media ends before the length that it declares."""
+    """The media ends before its declared length."""
 
     declared: Seconds  # seconds
     decoded: Seconds
@@ -62,28 +62,28 @@ class Track(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One audio track of the media."""
 
     number: int  # from 1, in the order of the file
-    language: str = ""  # as the file tags it
+    language: str = ""  # the file's tag
     title: str = ""
     channels: int = 0
-    taken: bool = False  # whether it is the one that was transcribed
+    taken: bool = False  # whether this track was transcribed
 
 
 class Sound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What there was to hear, so that an empty transcript explains itself."""
+    """The sound of the media; it explains an empty transcript."""
 
     peak: float | None = None  # dBFS of the loudest sample; None for digital silence
     level: float | None = None  # dBFS, root mean square over all of it
-    speech: float | None = None  # seconds that the voice detector took for speech; None where it was not asked
+    speech: float | None = None  # seconds of detected speech; None without voice detection
     tracks: tuple[Track, ...] = ()
 
 
 class Transcript(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     job: str
     title: str
-    source: str  # the URL, or the name of the file, it was made from
+    source: str  # the URL or file name of the media
     duration: float  # seconds of media
     task: Task
-    language: str | None  # None where nothing was said
+    language: str | None  # None if nobody spoke
     engines: tuple[str, ...]
     models: tuple[str, ...]
     segments: tuple[Segment, ...]

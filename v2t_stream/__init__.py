@@ -1,4 +1,4 @@
-"""The pipeline: the ways of its messages, its broker and store, its command line."""
+"""The pipeline: its messages' paths, its broker and store, its command line."""
 
 import sys
 from importlib import import_module
@@ -6,7 +6,7 @@ from types import ModuleType
 
 
 class _Later(ModuleType):
-    """Stands for a module until something of it is used; importlib's LazyLoader loads it when it is imported again."""
+    """Stands for a module until its first use; importlib's LazyLoader would load it at the next import."""
 
     def __getattr__(self, name: str) -> object:
         if sys.modules.get(self.__name__) is self:
@@ -14,6 +14,6 @@ class _Later(ModuleType):
         return getattr(import_module(self.__name__), name)
 
 
-# nats-py imports it where it is installed, for WebSockets: a third of the time in which a command or a stage starts,
-# and 10 MB in each of them.
+# nats-py imports it for WebSockets if it is installed: a third of the start time of a command or a stage, and 10 MB in
+# each.
 sys.modules.setdefault("aiohttp", _Later("aiohttp"))

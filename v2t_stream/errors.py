@@ -7,31 +7,31 @@
     │   ├── Denied         this user may not do that
     │   └── Refused        the server says no, with its code
     ├── StoreError         the object store failed
-    │   ├── ObjectMissing  there is no such object
-    │   │   └── VersionGone    there is one of that name, but not that version of it
+    │   ├── ObjectMissing  no such object
+    │   │   └── VersionGone    the object exists, but not in that version
     │   ├── InvalidKey     no object can have that name
-    │   ├── Forbidden      this user may not, or there is no such bucket
-    │   └── StoreAway      it cannot be reached at present
-    ├── Unready            what the work needs is still on its way to this machine
+    │   ├── Forbidden      this user may not, or no such bucket
+    │   └── StoreAway      the store cannot be reached now
+    ├── Unready            this machine is still fetching what the work needs
     ├── Hung               work does not end, and holds a thread of this process
     ├── Moot               nobody needs the result of this work any more
     ├── Reject             a stage: this message can never be done
     └── Retry              a stage: not now, try again after a delay
-        ├── Full           what it needs of this machine is taken by others at present
-        ├── Unusable       a provider cannot work as it is set up
-        └── Elsewhere      this machine is not set up for it, another may be
+        ├── Full           other work occupies what it needs on this machine
+        ├── Unusable       a provider's set-up is wrong
+        └── Elsewhere      this machine is not set up for it, but another may be
 
-Foreign exceptions are translated where they enter; what a stage raises beside these counts as a bug and is retried.
+Modules translate foreign exceptions where they catch them. Any other exception of a stage is a bug, and is retried.
 """
 
 from typing import ClassVar
 
 
 class V2TError(Exception):
-    """The root: its text is shown to the user as it is."""
+    """The root: users see its text unchanged."""
 
-    EXIT_CODE: ClassVar[int] = 1  # of a command that ends with it
-    BLAMELESS: ClassVar[bool] = False  # no failure of what was asked: it is tried for longer
+    EXIT_CODE: ClassVar[int] = 1  # the exit code of a command that ends with it
+    BLAMELESS: ClassVar[bool] = False  # not the request's fault: retry for longer
 
 
 class SettingsError(V2TError):
@@ -39,77 +39,77 @@ class SettingsError(V2TError):
 
 
 class BrokerError(V2TError):
-    """NATS cannot be reached, is too old for what we need, or refused."""
+    """NATS cannot be reached, is too old, or refused."""
 
 
 class StoreChanged(BrokerError):
-    """After a reconnect the streams are not those we worked on: nothing in hand belongs there."""
+    """After a reconnect the streams are not those we worked on: our work in hand does not belong there."""
 
 
 class Denied(BrokerError):
-    """NATS does not allow this user what was asked; it will not change its mind."""
+    """NATS does not allow this user's request; it will not change its mind."""
 
 
 class Refused(BrokerError):
     """The NATS server refused a request."""
 
     def __init__(self, message: str, code: int = 0, description: str = "") -> None:
-        """`code`: the server's err_code (broker/error_codes.py), 0 where it gave none; `description`: its own words."""
+        """`code`: the server's err_code (broker/error_codes.py), 0 if it gave none; `description`: its own words."""
         super().__init__(message)
         self.code = code
         self.description = description
 
 
 class StoreError(V2TError):
-    """The object store could not do what was asked."""
+    """The object store could not fulfil a request."""
 
 
 class ObjectMissing(StoreError):
-    """There is no object of that name."""
+    """The store has no object of that name."""
 
 
 class VersionGone(ObjectMissing):
-    """The object was replaced, or that version of it removed."""
+    """The object was replaced, or that version was removed."""
 
 
 class InvalidKey(StoreError):
-    """No object can have that name, or none beside those that are there."""
+    """No object can have that name, or an existing one rules it out."""
 
 
 class Forbidden(StoreError):
-    """It is not for this user, or there is no such bucket: that will not change by itself."""
+    """The user may not access it, or the bucket does not exist: neither changes by itself."""
 
 
 class StoreAway(StoreError):
-    """The object store cannot be reached at present."""
+    """The object store cannot be reached now."""
 
     BLAMELESS = True
 
 
 class Unready(V2TError):
-    """What the work needs is still on its way to this machine, such as a large model."""
+    """The machine is still fetching what the work needs, such as a large model."""
 
     BLAMELESS = True
 
 
 class Hung(V2TError):
-    """Work that was cancelled does not end: this process must."""
+    """Cancelled work does not end, so this process must."""
 
 
 class Moot(V2TError):
-    """What the work has made does not stand, as its run was ended by somebody else meanwhile."""
+    """The result does not count, because somebody else ended its run meanwhile."""
 
 
 class Reject(V2TError):
-    """Raised by a stage for what can never succeed: the message goes to the dead letters."""
+    """A stage raises this for a message that can never succeed: it goes to the dead letters."""
 
 
 class Foreign(V2TError):
-    """A message that is well formed and not as this release knows it: a node of another may."""
+    """A well-formed message that this release does not know; a node of another release may."""
 
 
 class Retry(V2TError):
-    """Raised by a stage for what may succeed later: the message is delivered again after `delay` seconds."""
+    """A stage raises this for a message that may succeed later: it comes again after `delay` seconds."""
 
     def __init__(self, message: str, delay: float | None = None) -> None:
         super().__init__(message)
@@ -117,16 +117,16 @@ class Retry(V2TError):
 
 
 class Full(Retry):
-    """What the work needs is taken by others at present, such as a GPU's memory."""
+    """Other work occupies what this work needs, such as a GPU's memory."""
 
     BLAMELESS = True
 
 
 class Unusable(Retry):
-    """A provider cannot work as it is set up, as without a key: trying it again at once changes nothing."""
+    """A provider's set-up is wrong, such as a missing key: an immediate retry changes nothing."""
 
 
 class Elsewhere(Retry):
-    """The work needs a machine that is set up for it, as this one is not and another may be."""
+    """The work needs a machine with another set-up than this one's."""
 
     BLAMELESS = True

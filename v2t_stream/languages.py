@@ -1,9 +1,9 @@
-"""The languages as files and services call them: with English names, or by ISO 639-2 or 639-3."""
+"""Other names of languages, in files and services: English names, ISO 639-2 and 639-3."""
 
 from functools import cache
 from typing import Final
 
-# Code, ISO 639-3 and the bibliographic ones of 639-2, names (openai/whisper, whisper/tokenizer.py, LANGUAGES and
+# Code, codes of ISO 639-3 and (bibliographic) 639-2, names (openai/whisper, whisper/tokenizer.py, LANGUAGES and
 # TO_LANGUAGE_CODE).
 _TABLE: Final = """
     en eng english; zh zho,chi,cmn chinese,mandarin; de deu,ger german; es spa spanish,castilian; ru rus russian
@@ -29,7 +29,7 @@ _TABLE: Final = """
 
 
 def code_of(name: str) -> str:
-    """The code a job would use, of "ger", "deu", "de-AT" or "German"; empty where there is none that we know."""
+    """A job's language code for names such as "ger", "deu", "de-AT" or "German"; empty if unknown."""
     return _codes().get(name.strip().lower().replace(" ", "_").partition("-")[0], "")
 
 

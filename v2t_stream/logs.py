@@ -1,4 +1,4 @@
-"""How a process logs: lines for people on a terminal, JSON elsewhere, and on each of them what it is about."""
+"""Logging: plain lines on a terminal, JSON elsewhere, each with its job and chunk."""
 
 import contextvars
 import functools
@@ -16,7 +16,7 @@ from v2t_stream.text import one_line, printable, without_secrets
 
 log = logging.getLogger(__name__)
 
-# What the task is about that logs; the tasks and threads that it starts have it too.
+# The job and chunk of the logging task; the tasks and threads that it starts inherit them.
 _job: contextvars.ContextVar[str] = contextvars.ContextVar("job", default="")
 _chunk: contextvars.ContextVar[int | None] = contextvars.ContextVar("chunk", default=None)
 
@@ -42,7 +42,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def about(job: str, chunk: int | None = None) -> None:
-    """Say on every line that this task logs from now on what it is about."""
+    """Add the job and chunk to every line that this task logs from now on."""
     _job.set(job)
     _chunk.set(chunk)
 
@@ -52,7 +52,7 @@ def start(node: str, stage: str = "", *, form: LogFormat, debug: bool) -> None:
     form = resolved(form)
     handler = logging.StreamHandler()
     handler.setFormatter(_Json(node, stage) if form == "json" else _Text(stage, color=form == "color"))
-    # What no line has is not looked for either (see "Optimization" in Python's logging HOWTO): a fifth of the cost.
+    # Do not collect unused fields (see "Optimization" in Python's logging HOWTO): a fifth of the cost.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001
     logging.root.addHandler(handler)
@@ -60,7 +60,7 @@ def start(node: str, stage: str = "", *, form: LogFormat, debug: bool) -> None:
 
 
 def resolved(form: LogFormat) -> LogFormat:
-    """`form`, where `auto` is what fits stderr."""
+    """`form`, with `auto` replaced by the one that fits stderr."""
     if form != "auto":
         return form
     if not sys.stderr.isatty():
@@ -74,7 +74,7 @@ def is_json() -> bool:
 
 
 def said(line: str) -> str:
-    """What a line of a log says to people, whatever its format."""
+    """The readable text of a log line in any format."""
     try:
         logged = msgspec.json.decode(line, type=Line)
     except (msgspec.DecodeError, UnicodeEncodeError):
@@ -85,7 +85,7 @@ def said(line: str) -> str:
 
 class _Formatter(logging.Formatter):
     def _trace(self, record: logging.LogRecord) -> list[str]:
-        """The lines of the traceback, where there is one."""
+        """The lines of the traceback, if any."""
         if not record.exc_info:
             return []
         return [printable(line) for line in without_secrets(self.formatException(record.exc_info)).split("\n")]

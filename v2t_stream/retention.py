@@ -7,9 +7,9 @@ DAY: Final = 24 * HOUR
 
 
 class Retention(NamedTuple):
-    """Ages in seconds at which things are forgotten; 0: never."""
+    """Ages in seconds at which things expire; 0: never."""
 
-    media: float = 72 * HOUR  # and the chunks cut from them
+    media: float = 72 * HOUR  # and their chunks
     facts: float = 30 * DAY  # of jobs
     dead: float = 30 * DAY  # letters
-    transcripts: float = 0.0  # with what tells that something was transcribed before
+    transcripts: float = 0.0  # and the memory that something was transcribed

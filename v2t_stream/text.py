@@ -1,63 +1,63 @@
-"""Text from outside, made fit for one line of a terminal, a log or a message."""
+"""Makes outside text safe for one line of a terminal, a log or a message."""
 
 import os
 import re
 from typing import Final
 from urllib.parse import unquote
 
-# What moves the cursor, ends a line somewhere, or has what follows it shown backwards; and halves of characters, which
-# cannot be written. What joins and parts letters in Persian and Hindi is invisible too, and stays.
+# Characters that move the cursor, end a line, or reverse the following text; and surrogates, which cannot be encoded.
+# Invisible characters that join and separate letters in Persian and Hindi stay.
 HARMFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
-# A URL in a text; a password may hold the quotes at which it ends otherwise.
+# A URL in a text; quotes end it, except in a password.
 _URL: Final = re.compile(r"\w[\w+.-]{0,20}://(?:[^\s/?#@]*@)?(?:(?!,\w{1,20}://)[^\s'\"<>])+")
-# Where its parts end: RFC 3986, section 3.
+# Its parts: RFC 3986, section 3.
 _AUTHORITY: Final = re.compile(r"[^/?#]*")
 _PORT: Final = re.compile(r"(?:\[.*\]|[^:]*)(?::\d*)?")
 _PARAMETER: Final = re.compile(r"[?&;#]([^=&;#?]+)=")
-_LOGIN: Final = re.compile(r"//[^/?#\s]*@")  # of a link within a link
-# Words that end so name what lets somebody in, as by those by which S3, Google, Azure, Akamai and others sign a link.
+_LOGIN: Final = re.compile(r"//[^/?#\s]*@")  # in a link inside a link
+# Endings of secret parameters' names, including the signatures of S3, Google, Azure, Akamai and others.
 _SECRET: Final = re.compile(
     r"(?:token|key|passw(?:or)?d|pwd|secret|signature|credentials?|session(?:id)?|authorization)$"
     r"|^(?:auth|sig|sign|hmac|md5|pass|pw|jwt|bearer|ticket|otp|tok|sid|st|hdnea|hdnts|hdntl)$"
 )
 
-_QUOTED: Final = 200  # characters of the same in a sentence
+_QUOTED: Final = 200  # characters of quoted text in a sentence
 
 
 def one_line(text: str, longest: int = 500) -> str:
-    """`text` without line ends, characters that do harm, and runs of blanks, cut off after `longest` characters."""
+    """`text` without line ends, harmful characters, and runs of blanks, cut off after `longest` characters."""
     plain = " ".join(printable(text).split())
     return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
-    """A path, or a part of one, that can be written as text: what is not UTF-8 in it becomes U+FFFD."""
+    """A path, or a part of one, as valid text: bytes that are not UTF-8 become U+FFFD."""
     return os.fsencode(path).decode(errors="replace")
 
 
 def quoted(text: str) -> str:
-    """`text` in quotes, for a sentence: so much of it that one sees which it is."""
+    """`text` in quotes, for a sentence, shortened but recognizable."""
     quoted = repr(text)
     return quoted if len(quoted) <= _QUOTED else f"{quoted[: _QUOTED - 2]}…{quoted[-1]}"
 
 
 def printable(text: str) -> str:
-    """`text` with a blank in place of each line end and each character that does harm."""
+    """`text` with a blank in place of each line end and harmful character."""
     return HARMFUL.sub(" ", text)
 
 
 def without_secrets(text: str) -> str:
-    """`text` for people, logs and whoever may look on: its URLs let nobody in.
+    """`text` for people and logs, without the secrets in its URLs.
 
-    Of each the user and password are left out, and with a parameter that lets somebody in all parameters.
+    This removes each user and password, and all parameters if one of them is secret.
     """
     return _URL.sub(lambda url: _shown(url[0]), text) if "://" in text else text
 
 
 def _shown(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    if scheme == "s3":  # its key may be anything, and means nothing without a user of that server
+    if scheme == "s3":  # any key is harmless without a user of that server
         return url
     authority = _AUTHORITY.match(rest)[0]  # type: ignore[index]  # it matches anything
     if "@" in rest and "@" not in authority and not _PORT.fullmatch(authority):
@@ -70,7 +70,7 @@ def _shown(url: str) -> str:
 
 
 def _lets_in(path: str) -> bool:
-    """Whether what follows the host of a URL holds a secret, also in a link that it holds in turn."""
+    """Whether the part after a URL's host holds a secret, also inside a nested link."""
     plain = unquote(unquote(path))
     words = (word for name in _PARAMETER.findall(plain) for word in re.split(r"[\W_]+", name.lower()))
     return any(map(_SECRET.search, words)) or bool(_LOGIN.search(plain))

@@ -1,7 +1,7 @@
-"""The trace that a job leaves: one id in the headers of every message on its way, as W3C's Trace Context has it.
+"""A job's trace: one id in the headers of all its messages, in the format of W3C's Trace Context.
 
-Where OpenTelemetry is installed and told of a receiver, the work on each message is a span there; without, the header
-is passed on as it came.
+If OpenTelemetry is installed and has a receiver, the work on each message becomes a span; otherwise the header passes
+through unchanged.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 HEADER: Final = "traceparent"
 _VALID: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _RECEIVERS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-_LAST: Final = 3.0  # seconds that the last spans may take, where the receiver is away
+_LAST: Final = 3.0  # seconds for the last spans if the receiver is away
 
 _parent: contextvars.ContextVar[str] = contextvars.ContextVar("traceparent", default="")
 _tracer: "Tracer | None" = None
@@ -31,8 +31,8 @@ _tracer: "Tracer | None" = None
 
 @contextlib.contextmanager
 def sent(node: str, stage: str) -> Iterator[None]:
-    """Send the block's spans to where the environment says, if it does. It costs the import of OpenTelemetry."""
-    global _tracer  # noqa: PLW0603  # one for the process, as with logging
+    """Send the block's spans to the environment's receiver, if set. Only then it imports OpenTelemetry."""
+    global _tracer  # noqa: PLW0603  # one per process, like logging
     if not (provider := _provider(node, stage)):
         yield
         return
@@ -54,7 +54,8 @@ def _provider(node: str, stage: str) -> "TracerProvider | None":
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError:
-        log.warning("%s is set, but no spans are sent: install v2t-stream[otel]", " or ".join(_RECEIVERS))
+        names = " or ".join(_RECEIVERS)
+        log.warning("%s is set, but no spans are sent without OpenTelemetry: install v2t-stream[otel]", names)
         return None
     whose = Resource.create({"service.name": f"v2t-{stage}", "host.name": node})
     provider = TracerProvider(resource=whose, shutdown_on_exit=False)
@@ -63,29 +64,29 @@ def _provider(node: str, stage: str) -> "TracerProvider | None":
 
 
 def header() -> dict[str, str]:
-    """What this task's messages carry; nothing where it belongs to no trace."""
+    """The headers for this task's messages; empty if it belongs to no trace."""
     parent = _parent.get()
     return {HEADER: parent} if parent else {}
 
 
 def begin() -> dict[str, str]:
-    """What a message carries that begins a trace, unless this task belongs to one."""
+    """The headers for a message that begins a trace; this task's own trace if it has one."""
     return header() or {HEADER: _new()}
 
 
 def take(headers: Mapping[str, str] | None) -> None:
-    """Let this task belong to the trace of a message with these headers, or to a new one."""
+    """Join this task to the trace of a message with these headers, or to a new one."""
     came = (headers or {}).get(HEADER, "")
     _parent.set(came if _VALID.fullmatch(came) else _new())
 
 
 @contextlib.contextmanager
 def span(name: str, **attributes: str | int) -> Iterator[None]:
-    """The block as a span of this task's trace; what the task publishes from then on comes from it."""
+    """Run the block as a span of this task's trace; messages that it publishes belong to the span."""
     if _tracer is None:
         yield
         return
-    from opentelemetry.trace import SpanKind, format_span_id, format_trace_id  # noqa: PLC0415  # as in start
+    from opentelemetry.trace import SpanKind, format_span_id, format_trace_id  # noqa: PLC0415  # an extra
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
     parent = TraceContextTextMapPropagator().extract(header())

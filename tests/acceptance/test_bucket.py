@@ -192,7 +192,7 @@ async def test_a_job_has_the_words_of_the_version_that_was_announced(place: Plac
     assert last.state == "completed"
     for job in earlier:
         if job.state == "failed":  # else it was quicker than its successor
-            assert "quick/talk.flac was replaced by another upload since it was submitted" in job.reason
+            assert "quick/talk.flac was replaced by a later upload" in job.reason
     assert json.loads(read(place.client, "v2t-transcripts", "quick/talk.json"))["job"] == last.id
 
 
@@ -544,7 +544,10 @@ async def test_what_may_not_be_read_fails_at_once_and_once(tmp_path: Path) -> No
                 await submitted(connection, [secret, read])
                 job = (await jobs(connection))[upload_job_id(secret)]
                 assert job.state == "failed"
-                assert "forbids it to the user of MINIO_ACCESS_KEY: allow it there, or use another" in job.reason
+                assert (
+                    "does not allow this to the user of MINIO_ACCESS_KEY: allow it there, or use another user"
+                    in job.reason
+                )
                 assert (await jobs(connection))[upload_job_id(read)].state == "queued"
                 sync = UploadSync(connection, MinioStore(minio.settings()), minio.settings())
                 assert await sync.run() == (0, 2)
@@ -557,7 +560,7 @@ async def test_what_may_not_be_read_fails_at_once_and_once(tmp_path: Path) -> No
                     BUCKET_SUBJECT, encode(Notification.of(late)), timeout=PATIENCE
                 )
                 await submitted(connection, [late])
-                assert f"there is no bucket {UPLOADS}" in (await jobs(connection))[upload_job_id(late)].reason
+                assert f"has no bucket {UPLOADS}" in (await jobs(connection))[upload_job_id(late)].reason
                 assert "again in" not in machine.log("intake")  # it was not tried twice
             assert not [letter async for letter in connection.watch(DEAD, "v2t.dead.>", live=False) if letter]
     finally:

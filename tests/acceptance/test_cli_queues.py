@@ -25,9 +25,7 @@ def test_a_queue_is_paused_and_goes_on(terminal: Terminal) -> None:
         assert terminal.run("queue", "resume", "transcribe-cuda")[0] == "resumed transcribe-cuda\n"
     told = json.loads(terminal.run("queue", "list", "--json")[0])
     assert [one["paused"] for one in told if one["name"] == "transcribe-cuda"] == [False]
-    assert terminal.complaint("queue", "pause", "cuda").startswith(
-        "there is no queue 'cuda': there are intake, download"
-    )
+    assert terminal.complaint("queue", "pause", "cuda").startswith("unknown queue 'cuda': use one of intake, download")
 
 
 def rows(terminal: Terminal) -> list[str]:

@@ -218,7 +218,7 @@ async def test_the_other_servers_take_the_same_user(tmp_path: Path) -> None:
                 while not (url := connection.client.connected_url) or url.port != second.port:
                     await asyncio.sleep(0.05)
                 await connection.client.flush(int(PATIENCE))
-        with pytest.raises(BrokerError, match="refuses the user") as caught:
+        with pytest.raises(BrokerError, match="rejects the user") as caught:
             await connect(f"nats://127.0.0.1:1,nats://u:wrong@127.0.0.1:{second.port}", name="test")
         assert "wrong" not in str(caught.value)
     finally:

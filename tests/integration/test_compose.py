@@ -1,4 +1,4 @@
-"""Starts the services of compose.yaml without containers: the same commands, settings and health checks."""
+"""What compose.yaml starts, started here without its containers: the same commands, settings and health checks."""
 
 import asyncio
 import json
@@ -30,14 +30,14 @@ SERVICES = services()
 
 
 def environment(service: str, **changed: str) -> dict[str, str]:
-    """A service's variables on top of this machine's, with only the broker's store."""
+    """A service's own on top of this machine's, with no store but the broker's."""
     own = {name: value for name, value in SERVICES[service]["environment"].items() if not name.startswith("MINIO_")}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("V2T_")}
     return inherited | own | changed
 
 
 def v2t(service: str, command: list[str], **changed: str) -> tuple[int, str]:
-    """Run the image's entry point with `command` to its end; returns the exit code and the output."""
+    """Run the image's entry point with `command` to its end; the exit code and what it said."""
     run = subprocess.run(
         [sys.executable, "-m", "v2t_stream", *command],
         env=environment(service, **changed),
@@ -67,7 +67,7 @@ def start(service: str, log: Path, **changed: str) -> subprocess.Popen[bytes]:
 
 
 async def test_every_stage_starts_and_its_health_check_tells_the_truth(tmp_path: Path) -> None:
-    """Else a container restarts for ever, or a hanging one counts as healthy."""
+    """Else a container ends at once and is started for ever, or one that hangs is called healthy."""
     stages = [row.name for row in STAGES]
     async with broker(tmp_path / "broker") as (server, connection):
         changed = {"NATS_URL": server.url, "V2T_DATA_DIR": str(tmp_path), "V2T_MODEL": "demo"}
@@ -107,7 +107,7 @@ async def test_the_topology_is_made_by_a_command_that_ends(tmp_path: Path) -> No
 
 @pytest.fixture
 def nats(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The broker of compose.yaml, on free ports; yields its addresses."""
+    """The broker of compose.yaml, on free ports; the addresses it tells."""
     service = SERVICES["nats"]
     folder = tmp_path / "nats"
     shutil.copytree(ROOT / "nats", folder)
@@ -135,8 +135,8 @@ def nats(tmp_path: Path) -> Iterator[dict[str, str]]:
 async def test_the_broker_has_a_user_for_each_role_and_keeps_its_streams_on_the_volume(
     nats: dict[str, str], tmp_path: Path
 ) -> None:
-    """Else every container and neighbour may submit and purge, or the streams vanish with the container."""
-    with pytest.raises(BrokerError, match="refuses the user"):
+    """Else every container and neighbour may submit and purge, or the streams go with the container."""
+    with pytest.raises(BrokerError, match="rejects the user"):
         await connect(f"nats://{nats['nats']}", name="test")
     code, output = await asyncio.to_thread(
         v2t, "topology", SERVICES["topology"]["command"], NATS_URL=url_of("topology", nats), V2T_DATA_DIR=str(tmp_path)
@@ -159,7 +159,7 @@ async def test_the_broker_has_a_user_for_each_role_and_keeps_its_streams_on_the_
 
 
 def url_of(service: str, nats: dict[str, str]) -> str:
-    """The broker's URL, as a service has it; with a password that looks like a number."""
+    """The broker's, as a service has it; with a password that looks like a number."""
     url: str = SERVICES[service]["environment"]["NATS_URL"]
     assert re.search(r":\de5@", url)
     return url.replace("nats:4222", nats["nats"])

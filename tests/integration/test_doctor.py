@@ -129,7 +129,7 @@ async def test_work_that_nobody_may_take_is_told(nats: tuple[Server, Connection]
     async with asyncio.timeout(PATIENCE):  # the server counts what waits a moment later
         while (found := await waiting(connection)).status == "ok":
             await asyncio.sleep(0.01)
-    assert found.found == "1 message in download, and no download runs anywhere"
+    assert found.found == "1 message in download, and no machine runs the stage download"
     await pause(connection, "download")
     assert (await waiting(connection)).found == "download is paused (v2t queue resume download)"
 

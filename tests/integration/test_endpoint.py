@@ -51,7 +51,7 @@ async def test_a_stage_without_its_broker_is_not_ready_and_with_it_again_is(tmp_
                 await until(f"http://127.0.0.1:{port}/readyz", 200)
                 await until(f"http://127.0.0.1:{port}/healthz", 200)
                 server.kill()
-                await until(f"http://127.0.0.1:{port}/readyz", 503, "there is no broker at present")
+                await until(f"http://127.0.0.1:{port}/readyz", 503, "the broker is away")
                 await until(f"http://127.0.0.1:{port}/healthz", 200)  # it may well come back
                 server.start()
                 await until(f"http://127.0.0.1:{port}/readyz", 200)
@@ -98,7 +98,7 @@ async def test_a_wedged_loop_is_unhealthy(tmp_path: Path, monkeypatch: pytest.Mo
                 while not asking.done():  # as a bug would: without giving the loop back
                     time.sleep(0.1)  # noqa: ASYNC251
             status, text = asking.result()
-            assert (status, text.startswith("the event loop has not turned for")) == (503, True)
+            assert (status, text.startswith("the event loop has been stuck for")) == (503, True)
             await until(f"http://127.0.0.1:{port}/healthz", 200)
 
 
@@ -118,7 +118,7 @@ async def test_a_broker_that_stays_away_makes_unhealthy(tmp_path: Path, monkeypa
             presence = Presence("m4", "intake", queues=("intake",))
             async with stage_served(Where("127.0.0.1", port), connection, presence, Settings(data_dir=str(tmp_path))):
                 server.kill()
-                await until(f"http://127.0.0.1:{port}/healthz", 503, "there has been no broker for")
+                await until(f"http://127.0.0.1:{port}/healthz", 503, "the broker has been away for")
                 server.start()
                 await until(f"http://127.0.0.1:{port}/healthz", 200)
                 await connection.close()

@@ -74,13 +74,13 @@ async def test_a_certificate_out_of_date_or_for_others_is_told(tmp_path: Path, m
         credentials.renew(own.folder, ["other.example"])
         own.reload()
         said = await refused(own.environment("viewer"))
-        assert f"the NATS server at tls://localhost:{own.port} is for other names (" in said
+        assert f"the NATS server at tls://localhost:{own.port} is for other host names (" in said
         monkeypatch.setattr(certificates, "_SERVER_DAYS", -1)
         monkeypatch.setattr(certificates, "_EARLIER", timedelta(days=2))
         credentials.renew(own.folder, ["localhost"])
         own.reload()
         said = await refused(own.environment("viewer"))
-        assert "is out of date (certificate has expired): have it renewed there" in said
+        assert "is not valid now (certificate has expired): renew it there" in said
 
 
 @pytest.mark.parametrize("environment", [{"scheme": "tls"}, {"scheme": "nats", "NATS_CA": "ca.pem"}], ids=str)
@@ -102,7 +102,7 @@ async def test_no_password_is_sent_where_tls_was_taken_away(environment: dict[st
         if "NATS_CA" in environment:
             settings["NATS_CA"] = str(tmp_path / "ca.pem")
         said = await refused(settings)
-    assert "speaks no TLS, and without it nothing is sent there" in said
+    assert "does not offer TLS, so nothing was sent to it" in said
     assert heard == b""
 
 
@@ -111,7 +111,7 @@ async def test_a_wrong_password_is_told_without_it(broker: Secured) -> None:
     environment = broker.environment("viewer")
     environment["NATS_URL"] = f"tls://viewer:hush-hush@localhost:{broker.port}"
     said = await refused(environment)
-    assert "refuses the user (authorization violation): put the right user and password" in said
+    assert "rejects the user (authorization violation): put the right user and password" in said
     assert "hush" not in said
 
 
@@ -125,12 +125,12 @@ async def test_a_file_that_is_missing_or_none_is_told_with_its_variable(name: st
     if name in ("NATS_CERT", "NATS_KEY"):
         other = {"NATS_CERT": "NATS_KEY", "NATS_KEY": "NATS_CERT"}[name]
         assert await refused(environment, SettingsError) == (
-            f"{name} is set, but {other} is not: a certificate of our own needs both"
+            f"{name} is set, but {other} is not: a client certificate needs both"
         )
         (tmp_path / "other").write_text("x")
         environment[other] = str(tmp_path / "other")
     said = await refused(environment, SettingsError)
-    assert said == f"{name}={tmp_path}/missing cannot be read (No such file or directory): name a file that is there"
+    assert said == f"{name}={tmp_path}/missing cannot be read (No such file or directory): use a readable file"
     (tmp_path / "missing").write_text("hush, this is none")
     said = await refused(environment, SettingsError)
     assert f"{name}={tmp_path}/missing" in said
@@ -162,7 +162,7 @@ async def test_a_server_may_ask_for_our_certificate(broker: Secured, tmp_path: P
     server.start()
     try:
         environment = {"NATS_URL": f"tls://localhost:{server.port}", "NATS_CA": str(folder / "ca.pem")}
-        assert "asks for a certificate of ours: set NATS_CERT and NATS_KEY" in await refused(environment)
+        assert "requires a client certificate: set NATS_CERT and NATS_KEY" in await refused(environment)
         await works({**environment, "NATS_CERT": f"{tmp_path}/me.pem", "NATS_KEY": f"{tmp_path}/me-key.pem"})
     finally:
         server.stop()
@@ -197,7 +197,7 @@ async def test_an_nkey_lets_us_in(tmp_path: Path) -> None:
         await works({"NATS_URL": server.url, "NATS_NKEY": str(tmp_path / "seed")})
         (tmp_path / "other").write_text(other)
         said = await refused({"NATS_URL": server.url, "NATS_NKEY": str(tmp_path / "other")})
-        assert said.endswith("refuses the user (authorization violation): is NATS_NKEY the right one?")
+        assert said.endswith("rejects the user (authorization violation): is NATS_NKEY the right one?")
         assert other not in said
     finally:
         server.stop()

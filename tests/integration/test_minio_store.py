@@ -221,7 +221,7 @@ async def test_what_has_expired_is_removed_where_the_server_has_no_rules(
     ("wrong", "says"),
     [
         ({"MINIO_ACCESS_KEY": "nobody"}, "does not know the access key: correct MINIO_ACCESS_KEY"),
-        ({"MINIO_SECRET_KEY": "not-the-secret"}, "finds the secret key wrong: correct MINIO_SECRET_KEY"),
+        ({"MINIO_SECRET_KEY": "not-the-secret"}, "rejects the secret key: correct MINIO_SECRET_KEY"),
         ({"MINIO_SECURE": "true"}, "check MINIO_SECURE"),
     ],
 )
@@ -262,7 +262,7 @@ async def test_a_missing_bucket_is_named(server: S3Server) -> None:
     """Else a user who forgot to set it up believes that all media is lost."""
     store = MinioStore(server.settings(MINIO_BUCKET_PREFIX="nowhere-"), timeout=30)
     for attempt in (store.put("media/j/a", b"x"), store.get("media/j/a"), store.size("media/j/a")):
-        with pytest.raises(StoreError, match=r"no bucket nowhere-media .* v2t topology apply"):
+        with pytest.raises(StoreError, match=r"no bucket nowhere-media: .* v2t topology apply"):
             await attempt
 
 
@@ -285,7 +285,7 @@ async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
             await store.create(media_max_age=HOUR)
             await store.put("media/j/a", b"small")
             with pytest.raises(
-                StoreError, match=r"could not store media/j/a: MinIO at .* no room left.*: free some there"
+                StoreError, match=r"could not store media/j/a: MinIO at .* no room left.*: free space there"
             ):
                 await store.put("media/j/a", bytes(100_000_000))
             assert await store.get("media/j/a") == b"small"

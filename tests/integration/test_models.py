@@ -1,4 +1,4 @@
-"""Fetching models, from a hub on loopback and from the fleet's real store, on machines that get killed."""
+"""Models on their way: from a hub on loopback and from the fleet's store, real ones, to machines that are killed."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ def web() -> Iterator[Hub]:
 
 
 class Machine:
-    """A place to call `v2t`, with its own data directory."""
+    """Where `v2t` is called, with a data directory of its own."""
 
     def __init__(self, home: Path, environment: dict[str, str]) -> None:
         self.home = home
@@ -60,7 +60,7 @@ class Machine:
         )
 
     def run(self, *arguments: str, code: int = 0) -> str:
-        """The output."""
+        """What it says."""
         with self.start(*arguments) as process:
             out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, out + err
@@ -74,7 +74,7 @@ class Machine:
 
 @asynccontextmanager
 async def fleet(folder: Path) -> AsyncIterator[tuple[ObjectStore, dict[str, str]]]:
-    """A broker's store, and the variables to reach it."""
+    """A broker's store, and how a machine reaches it."""
     async with broker(folder) as (server, connection):
         yield JetStreamStore(connection), {"NATS_URL": server.url}
 
@@ -102,7 +102,7 @@ def test_a_node_without_internet_gets_its_model_from_the_fleet(
             here = Machine(tmp_path / "second", second)
             here.run("convert", "--input", str(DATA / "20s-1.flac"), "--language", "en", "--format", "txt",
                      "--output", str(tmp_path), "--distributed")  # fmt: skip
-            assert "comes from the fleet" in machine.log("transcribe")
+            assert "fetching the model tiny from the fleet" in machine.log("transcribe")
             # It is loaded, and stays where it is for as long.
             assert "in use" in here.run("models", "rm", "tiny", code=1)
             rows = json.loads(here.run("models", "list", "--json"))
@@ -117,7 +117,7 @@ def test_a_node_without_internet_gets_its_model_from_the_fleet(
         assert "shares no model tiny" in here.run("models", "rm", "tiny", "--fleet", code=1)
         assert json.loads(here.run("models", "list", "--json")) == []
         told = here.run("models", "pull", "tiny", code=1)
-        assert "neither from the fleet (it is not shared there) nor from the hub (http://127.0.0.1:9: " in told
+        assert "from the fleet (it is not shared there) or from the hub (http://127.0.0.1:9: " in told
         assert f"on a machine with internet run v2t models pull tiny --engine {engine}" in told
     finally:
         server.stop()
@@ -126,13 +126,13 @@ def test_a_node_without_internet_gets_its_model_from_the_fleet(
 
 
 async def test_a_chunk_whose_model_cannot_be_had_waits_and_says_so(tmp_path: Path) -> None:
-    """Else a job hangs and nobody learns what it waits for."""
+    """Else a job hangs, and nobody learns what it waits for."""
     async with broker(tmp_path / "nats") as (server, _):
         machine = Machine(tmp_path / "home", {"NATS_URL": server.url, **no_hub(tmp_path), "V2T_MODEL": "tiny"})
         with node(server.url, tmp_path / "home", **no_hub(tmp_path), V2T_MODEL="tiny") as stages:
             with machine.start("convert", "--input", str(DATA / "5s.flac"), "--output", str(tmp_path)) as command:
                 give_up = time.monotonic() + PATIENCE
-                while "'tiny' can be had neither from the fleet" not in stages.log("transcribe"):
+                while "cannot fetch the model 'tiny' from the fleet" not in stages.log("transcribe"):
                     assert time.monotonic() < give_up, stages.log("transcribe")
                     await asyncio.sleep(0.1)
                 command.terminate()
@@ -140,7 +140,7 @@ async def test_a_chunk_whose_model_cannot_be_had_waits_and_says_so(tmp_path: Pat
 
 
 async def test_a_job_tells_that_its_model_is_on_its_way_and_survives_a_broken_line(tmp_path: Path, web: Hub) -> None:
-    """Else the first job with a large model seems to hang, or a router's hiccup loses the download."""
+    """Else the first job with a large model looks as if it hung; or a router's hiccup costs the download."""
     web.stop_after = 5_000_000
     async with broker(tmp_path / "nats") as (server, _):
         environment = {**web.environment(tmp_path), "V2T_MODEL": "tiny", "V2T_NODE": "m4"}
@@ -190,7 +190,7 @@ def test_a_pull_that_is_killed_goes_on_where_it_was(tmp_path: Path, web: Hub) ->
 
 
 def test_an_interrupted_pull_ends_at_once(tmp_path: Path, web: Hub) -> None:
-    """Else Ctrl-C during a stalled download does nothing for a minute."""
+    """Else Ctrl-C on a line that stands still does nothing for a minute."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     web.stop_after = 5_000_000
     with machine.start("models", "pull", "tiny") as process:
@@ -202,7 +202,7 @@ def test_an_interrupted_pull_ends_at_once(tmp_path: Path, web: Hub) -> None:
 
 
 def test_two_that_need_it_at_once_fetch_it_once(tmp_path: Path, web: Hub) -> None:
-    """Else each process of a machine fetches gigabytes, and they overwrite each other's files."""
+    """Else each process of a machine fetches gigabytes, and they write into one another's files."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     running = [machine.start("models", "pull", "tiny") for _ in range(3)]
     for process in running:
@@ -214,7 +214,7 @@ def test_two_that_need_it_at_once_fetch_it_once(tmp_path: Path, web: Hub) -> Non
 
 
 def test_what_arrives_damaged_is_fetched_once_more(tmp_path: Path, web: Hub) -> None:
-    """Else one wrong bit in transfer gives wrong words for ever."""
+    """Else a wrong bit on the way is wrong words for ever."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     web.damaged = 1
     machine.run("models", "pull", "tiny")
@@ -226,7 +226,7 @@ def test_what_arrives_damaged_is_fetched_once_more(tmp_path: Path, web: Hub) -> 
 
 
 def test_what_was_damaged_on_the_disk_is_found_and_fetched_again(tmp_path: Path, web: Hub) -> None:
-    """Else only a reinstallation helps."""
+    """Else nothing but a reinstallation helps."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     machine.run("models", "pull", "tiny")
     model = machine.folder.place("faster-whisper/tiny") / "model.bin"
@@ -250,7 +250,7 @@ async def test_what_lies_damaged_in_the_fleet_comes_from_the_hub(tmp_path: Path,
         await store.put(part, bytes(await store.size(part) or 0))
         alone = Machine(tmp_path / "second", {**environment, **no_hub(tmp_path / "second")})
         told = await asyncio.to_thread(alone.run, "models", "pull", "tiny", code=1)
-        assert "neither from the fleet (its model.bin arrived damaged twice) nor from the hub" in told
+        assert "from the fleet (its model.bin arrived damaged twice) or from the hub" in told
         with_hub = Machine(tmp_path / "second", {**environment, **web.environment(tmp_path / "second")})
         await asyncio.to_thread(with_hub.run, "models", "pull", "tiny")
         assert with_hub.has_whole()
@@ -262,7 +262,7 @@ async def test_what_lies_damaged_in_the_fleet_comes_from_the_hub(tmp_path: Path,
 
 
 class Breaking:
-    """The fleet's store, where the second part of a file hangs until the test releases it."""
+    """The fleet's store, in which the second part of a file hangs until it may come."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -279,7 +279,7 @@ class Breaking:
 
 
 async def test_what_a_killed_share_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the broker's disk keeps gigabytes that no model names, because workers may not remove models."""
+    """Else the broker's disk keeps gigabytes that no model names: workers, who keep house, may remove no models."""
     async with fleet(tmp_path / "nats") as (store, _):
         assert isinstance(store, JetStreamStore)
         await store._buckets["models"]._client.jetstream().publish("$O.v2t_models.C.orphan", b"half of a model")
@@ -295,7 +295,7 @@ async def test_what_a_killed_share_left_is_removed_by_the_next(tmp_path: Path, m
 
 
 async def test_a_fetch_from_the_fleet_goes_on_with_the_next_part(tmp_path: Path) -> None:
-    """Else a node that restarts, or whose chunk is cancelled, fetches gigabytes again."""
+    """Else a node whose chunk is cancelled, or that is restarted, begins again with gigabytes."""
     async with fleet(tmp_path / "nats") as (store, _):
         files = tuple(ModelFile(path.name, *size_and_hash(path)) for path in sorted(DEMO.iterdir()))
         manifest = Manifest(engine="faster-whisper", name="tiny", files=files, source="here")
@@ -324,18 +324,18 @@ def size_and_hash(path: Path) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", ["../../../stolen", "/etc/stolen", ".hidden", "a/b", ""])
 async def test_a_manifest_cannot_write_outside_its_folder(tmp_path: Path, name: str) -> None:
-    """Else anyone who may share a model can write any file on every machine."""
+    """Else whoever may share a model may write any file of every machine."""
     async with fleet(tmp_path / "nats") as (store, environment):
         rogue = Manifest(engine="faster-whisper", name="tiny", files=(ModelFile(name, 5, "0" * 64),), source="")
         await store.put("models/faster-whisper/tiny/manifest.json", msgspec.json.encode(rogue))
         machine = Machine(tmp_path / "home", {**environment, **no_hub(tmp_path)})
         told = await asyncio.to_thread(machine.run, "models", "pull", "tiny", code=1)
-        assert "its manifest is not readable" in told
+        assert "its manifest cannot be read" in told
         assert not list(tmp_path.rglob("stolen*"))
 
 
 def test_a_name_that_leads_elsewhere_is_no_name(tmp_path: Path, web: Hub) -> None:
-    """Else a typo removes something that was never a model."""
+    """Else a slip of the hand removes what was never a model."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     for command in ("pull", "rm", "share"):
         assert "'../../x' is no model of faster-whisper" in machine.run("models", command, "../../x", code=1)
@@ -343,7 +343,7 @@ def test_a_name_that_leads_elsewhere_is_no_name(tmp_path: Path, web: Hub) -> Non
 
 
 def test_the_least_recently_used_gives_way(tmp_path: Path, web: Hub) -> None:
-    """Else the disk fills, or a model that is used every day is fetched every day."""
+    """Else the disk fills; or what is used every day is fetched every day."""
     both = web.size("Systran/faster-whisper-tiny") * 2
     machine = Machine(tmp_path / "home", {**web.environment(tmp_path), "V2T_MODELS_BYTES": str(both + 200_000)})
     machine.run("models", "pull", "tiny")
@@ -353,7 +353,7 @@ def test_the_least_recently_used_gives_way(tmp_path: Path, web: Hub) -> None:
     assert [kept.key for kept in machine.folder.kept()] == ["faster-whisper/tiny", "whisper-cpp/tiny"]
     machine.environment["V2T_MODELS_BYTES"] = "5000000"
     told = machine.run("models", "pull", "mine/tuned", code=1)
-    assert "this one would take 10.2 MB, and V2T_MODELS_BYTES allows 5.0 MB: raise it" in told
+    assert "this one need 10.2 MB, but V2T_MODELS_BYTES allows 5.0 MB: raise it" in told
     assert len(machine.folder.kept()) == 2  # nothing is removed for nothing
 
 
@@ -370,7 +370,7 @@ async def test_a_model_in_use_does_not_give_way(tmp_path: Path, web: Hub) -> Non
 
 
 async def test_what_the_hubs_own_cache_holds_is_used_where_it_lies(tmp_path: Path, web: Hub) -> None:
-    """Else a user who already has a model waits for it again and stores it twice."""
+    """Else who has a model already waits for it again, and has it twice."""
     fetch = "from huggingface_hub import snapshot_download; snapshot_download('Systran/faster-whisper-tiny')"
     environment = {**os.environ, **web.environment(tmp_path)}
     subprocess.run([sys.executable, "-c", fetch], env=environment, check=True, capture_output=True)
@@ -387,7 +387,7 @@ async def test_what_the_hubs_own_cache_holds_is_used_where_it_lies(tmp_path: Pat
 
 
 async def test_another_version_takes_the_place_of_what_was_shared(tmp_path: Path) -> None:
-    """Else the store keeps every version, or a machine gets a mixture."""
+    """Else the store keeps every version there ever was, or a machine gets a mixture."""
     async with fleet(tmp_path / "nats") as (store, _):
         folder = tmp_path / "model"
         folder.mkdir()
@@ -407,22 +407,22 @@ async def test_a_disk_that_is_full_is_told(tmp_path: Path, web: Hub) -> None:
     with small_disk(tmp_path / "disk", "6m") as disk:
         machine = Machine(disk / "home", web.environment(tmp_path))
         told = await asyncio.to_thread(machine.run, "models", "pull", "tiny", code=1)
-    assert "left: free some there" in told
+    assert "left: free space there" in told
 
 
 async def test_without_a_fleet_the_sentence_speaks_of_none(tmp_path: Path) -> None:
     """Else a user with one machine is told to share models."""
     machine = Machine(tmp_path / "home", no_hub(tmp_path))
     told = await asyncio.to_thread(machine.run, "models", "pull", "tiny", code=1)
-    assert "'tiny' is not on this machine and cannot be had from the hub (http://127.0.0.1:9" in told
+    assert "cannot fetch the model 'tiny' from the hub (http://127.0.0.1:9" in told
     machine.environment["NATS_URL"] = "nats://127.0.0.1:9"
     told = await asyncio.to_thread(machine.run, "models", "pull", "tiny", code=1)
     assert "this does not cover the fleet: " in told
-    assert "cannot be had from the hub" in told
+    assert "from the hub" in told
 
 
 def test_a_part_that_is_too_long_is_begun_again(tmp_path: Path, web: Hub) -> None:
-    """Else leftovers of a crash block the model for ever."""
+    """Else what a crash of the disk left behind keeps the model away for ever."""
     machine = Machine(tmp_path / "home", web.environment(tmp_path))
     web.stop_after = 5_000_000
     with machine.start("models", "pull", "tiny") as process:

@@ -245,7 +245,7 @@ async def test_a_full_scratch_disk_that_is_freed_costs_nothing(house: House, sho
         media = await upload(connection, DATA / "3min.ogg")
         async with observed(connection, SubmitRequest(force=True, media=media)) as job:
             async with asyncio.timeout(PATIENCE):
-                while "free some space there" not in full.log("convert"):
+                while "free space there" not in full.log("convert"):
                     await asyncio.sleep(0.05)
             subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
             await job.until("completed")

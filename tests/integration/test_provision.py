@@ -218,7 +218,7 @@ async def test_a_stream_that_nats_cannot_change_is_refused_and_nothing_is_touche
         {"name": CHUNKS, "subjects": made["subjects"], "retention": "limits", "storage": "file"},
     )
     await connection.publish(task(0))
-    with pytest.raises(BrokerError, match=r"V2T_CHUNKS: retention is limits, should be workqueue, .* nats stream rm"):
+    with pytest.raises(BrokerError, match=r"V2T_CHUNKS: retention is limits, should be workqueue; .* nats stream rm"):
         await set_up(connection, Settings(), told=told)
     assert (await config(connection, INBOX))["max_msg_size"] == 1000
     assert (await connection.api(f"STREAM.INFO.{CHUNKS}"))["state"]["messages"] == 1

@@ -24,7 +24,7 @@ from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
 @pytest.fixture
 async def connection(tmp_path: Path) -> AsyncIterator[Connection]:
-    """The connection to a broker with all stages running, and an engine that takes no time."""
+    """Of a broker on which all stages run, with an engine that takes no time."""
     async with broker(tmp_path / "nats") as (server, connection):
         environment = {**install(tmp_path / "simulated"), "V2T_MODEL": "x1000"}
         with node(server.url, tmp_path / "home", **environment):
@@ -32,7 +32,7 @@ async def connection(tmp_path: Path) -> AsyncIterator[Connection]:
 
 
 async def start(connection: Connection, clip: str = "3min.ogg", model: str = "x1000") -> str:
-    """Submit with a plain message, because only the nodes know the engine."""
+    """Submit by a plain message: the engine is known to the nodes, and not to this process."""
     media = await upload(connection, DATA / clip)
     wish = SubmitRequest(media=media, force=True, engine="simulated", model=model)
     sequence, _ = await connection.submit(SUBMIT_SUBJECT, encode(wish), secrets.token_hex())
@@ -44,7 +44,7 @@ async def queue(connection: Connection, name: str) -> Queue:
 
 
 async def letters(connection: Connection, count: int) -> list[Dead]:
-    """The dead letters, once there are that many."""
+    """The dead letters when there are so many."""
     async with asyncio.timeout(PATIENCE):
         while len(found := await dead_letters(connection)) < count:
             await asyncio.sleep(0.05)
@@ -52,7 +52,7 @@ async def letters(connection: Connection, count: int) -> list[Dead]:
 
 
 async def test_a_paused_queue_holds_its_work_and_loses_none(connection: Connection) -> None:
-    """Else a user who needs a machine for an hour must stop it, or loses what arrives meanwhile."""
+    """Else who needs a machine for an hour must end it, or loses what arrives meanwhile."""
     before = time.time()
     await pause(connection, "transcribe-any")
     job = await until(connection, await start(connection), lambda job: job.converted is not None)
@@ -72,13 +72,13 @@ async def test_a_paused_queue_holds_its_work_and_loses_none(connection: Connecti
 
 
 async def test_an_unknown_queue_is_named_with_those_there_are(connection: Connection) -> None:
-    """Else a typo pauses nothing and says nothing."""
-    with pytest.raises(V2TError, match=r"there is no queue 'transcribe-gpu': there are intake, .*transcribe-cuda"):
+    """Else a typing error pauses nothing and says nothing."""
+    with pytest.raises(V2TError, match=r"unknown queue 'transcribe-gpu': use one of intake, .*transcribe-cuda"):
         await pause(connection, "transcribe-gpu")
 
 
 async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection, tmp_path: Path) -> None:
-    """Else a chunk that one bad engine could not do stays missing, or its dead letter stays for ever."""
+    """Else what one bad engine could not do is missing for good, or the letter of it stays for ever."""
     good = await ended(connection, await start(connection))
     lengths = {n: float(next(iter(chunk.segments)).text.split()[0]) for n, chunk in good.chunks.items()}
     n = max(lengths, key=lambda n: lengths[n])
@@ -105,7 +105,7 @@ async def test_a_chunk_that_is_driven_again_fills_its_gap(connection: Connection
 
 
 async def test_a_submission_is_submitted_again(connection: Connection, tmp_path: Path) -> None:
-    """Else the sender must type a refused message again."""
+    """Else a refused message must be typed again by whoever sent it."""
     await connection.submit(SUBMIT_SUBJECT, b"gopher://nobody", "once")
     (letter,) = await letters(connection, 1)
     assert letter.letter.stage == "intake"
@@ -116,7 +116,7 @@ async def test_a_submission_is_submitted_again(connection: Connection, tmp_path:
 
 
 async def test_a_forgotten_job_is_said(connection: Connection, tmp_path: Path) -> None:
-    """Else redriving the letter of an expired job seems to work, and nothing happens."""
+    """Else the letter of a job whose facts have expired seems to be tried again, and nothing happens."""
     await connection.submit(SUBMIT_SUBJECT, b"gopher://nobody", "once")
     (letter,) = await letters(connection, 1)
     stray = letter._replace(

@@ -306,7 +306,9 @@ async def test_a_long_job_without_a_node_to_transcribe_says_so_and_stops_no_othe
                 status, _ = await asyncio.to_thread(terminal.run, "job", "status", long)
                 assert "the stage transcribe runs nowhere: start v2t" in status
                 assert "\neta " not in status
-                assert "in transcribe-any, and no transcribe runs anywhere" in (await waiting(connection)).found
+                assert (
+                    "in transcribe-any, and no machine runs the stage transcribe" in (await waiting(connection)).found
+                )
                 with node(nats[0].url, tmp_path / "other", "transcribe", **install(tmp_path / "x"), V2T_MODEL="x150"):
                     assert [job.state for job in await watching] == ["completed", "completed"]
 

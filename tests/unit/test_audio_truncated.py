@@ -119,7 +119,7 @@ def test_a_file_that_changes_is_not_taken_for_whole(change: str, tmp_path: Path)
                 file.write(bytes(3_200))
         else:
             os.utime(path, (1, 1))
-        with pytest.raises(Reject, match=r"^a\.wav changed while it was read, as a recording does that still runs"):
+        with pytest.raises(Reject, match=r"^a\.wav changed while it was being read, such as a recording in progress"):
             list(blocks)
 
 

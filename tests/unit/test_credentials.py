@@ -64,7 +64,7 @@ def test_what_is_there_is_never_overwritten(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.iterdir()}
     again = run("init", folder, "--host", "other")
     assert isinstance(again.exception, SettingsError)
-    assert str(again.exception).startswith(f"{folder} is not empty, and what is in it may be in use: ")
+    assert str(again.exception).startswith(f"{folder} is not empty, and its files may be in use: ")
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -93,10 +93,10 @@ def test_a_folder_in_the_home_is_found_in_any_home(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("add", "worker", "viewer"), "there is a user viewer already: choose another name"),
-        (("add", "worker", "a b"), "'a b' cannot be a user's name"),
-        (("add", "worker", "x@y"), "'x@y' cannot be a user's name"),
-        (("revoke", "nobody"), r"there is no user nobody in .+auth\.conf: v2t secrets list shows them"),
+        (("add", "worker", "viewer"), "the user viewer already exists: choose another name"),
+        (("add", "worker", "a b"), "invalid user name 'a b'"),
+        (("add", "worker", "x@y"), "invalid user name 'x@y'"),
+        (("revoke", "nobody"), r"unknown user nobody in .+auth\.conf: list the users"),
     ],
 )
 def test_what_cannot_be_is_told(folder: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -124,7 +124,7 @@ def test_a_user_written_by_hand_is_not_lost_without_a_word(folder: Path) -> None
     before = auth.read_bytes()
     done = run("add", folder, "worker", "m4")
     assert isinstance(done.exception, SettingsError)
-    assert "in other words than v2t secrets writes" in str(done.exception)
+    assert "has a user line that v2t secrets did not write" in str(done.exception)
     assert auth.read_bytes() == before
 
 
@@ -142,7 +142,7 @@ def test_the_authority_s_key_may_be_kept_elsewhere(folder: Path, tmp_path: Path)
     key.rename(tmp_path / "safe")
     for command in (("add", folder, "worker", "m4"), ("list", folder), ("revoke", folder, "m4")):
         assert run(*command).exit_code == 0
-    with pytest.raises(SettingsError, match=r"lacks .+ca-key\.pem.+: put both there as v2t secrets init made them"):
+    with pytest.raises(SettingsError, match=r"lacks .+ca-key\.pem.+: put back both that v2t secrets init made"):
         credentials.renew(folder, [])
     (tmp_path / "safe").rename(key)
     assert run("renew", folder).exit_code == 0
@@ -168,7 +168,7 @@ def test_a_folder_that_is_none_of_ours_is_told(tmp_path: Path) -> None:
     for command in (("list", tmp_path), ("add", tmp_path, "worker", "m4"), ("renew", tmp_path)):
         done = run(*command)
         assert isinstance(done.exception, SettingsError)
-        assert "is it a folder of v2t secrets init?" in str(done.exception)
+        assert "is this a folder from v2t secrets init?" in str(done.exception)
 
 
 @pytest.mark.parametrize("listen", ["4222", "hub", "here:there"])
@@ -176,7 +176,7 @@ def test_a_place_to_listen_that_is_none_is_told(tmp_path: Path, listen: str) -> 
     """Else the broker does not start, and says why in its own words."""
     done = run("init", tmp_path / "s", "--host", "hub", "--listen", listen)
     assert isinstance(done.exception, SettingsError)
-    assert str(done.exception).startswith(f"--listen {listen!r} is no address with a port")
+    assert str(done.exception).startswith(f"--listen {listen!r} is not an address with a port")
     assert not (tmp_path / "s").exists()
 
 
@@ -184,5 +184,5 @@ def test_a_host_that_is_none_leaves_nothing_behind(tmp_path: Path) -> None:
     """Else the corrected command is refused because the folder is not empty."""
     done = run("init", tmp_path / "s", "--host", "hüb")
     assert isinstance(done.exception, SettingsError)
-    assert "is no host name or address" in str(done.exception)
+    assert "is not a host name or address" in str(done.exception)
     assert not (tmp_path / "s").exists()

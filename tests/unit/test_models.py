@@ -44,7 +44,7 @@ def test_a_misspelt_name_is_answered_with_near_ones() -> None:
 
 def test_another_engines_model_is_answered_with_that_engine() -> None:
     """A name from the other engine's manual looks like a spelling mistake."""
-    assert problem("small-q5_1", "faster-whisper") == "faster-whisper has no model 'small-q5_1': whisper-cpp has"
+    assert problem("small-q5_1", "faster-whisper") == "faster-whisper has no model 'small-q5_1', but whisper-cpp has"
 
 
 @pytest.mark.parametrize("model", ["/models/mine", "./mine", "~/mine", "org/name", "C:\\models\\mine"])

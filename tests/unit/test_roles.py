@@ -1,4 +1,4 @@
-"""The declared roles, compared with nats/auth.conf and with the errors for denied requests."""
+"""The roles as they are declared, against nats/auth.conf and against what is said of a denial."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ def _matches(pattern: str, subject: str) -> bool:
 
 
 def test_auth_conf_says_what_the_roles_are() -> None:
-    """Else nats/auth.conf, and so Compose, gives other permissions than v2t secrets."""
+    """Else who reads nats/auth.conf, or runs Compose, has other permissions than v2t secrets gives."""
     assert (ROOT / "nats/auth.conf").read_text() == template()
 
 
@@ -48,7 +48,7 @@ def test_a_worker_may_take_from_every_consumer_and_nobody_else_may() -> None:
 
 @pytest.mark.parametrize("verb", ["CREATE", "UPDATE", "DELETE", "PURGE"])
 def test_only_the_operator_changes_streams(verb: str) -> None:
-    """Else a hacked machine can empty the queues."""
+    """Else a machine that was broken into empties the queues."""
     for stream in STREAMS:
         assert [each.name for each in ROLES if may(each.name, f"{API}STREAM.{verb}.{stream}")] == ["operator"]
 
@@ -57,13 +57,13 @@ def test_only_the_operator_changes_streams(verb: str) -> None:
     ("subject", "what"),
     [
         ("v2t.submit", "submit"),
-        ("v2t.bucket", "tell of uploads"),
+        ("v2t.bucket", "announce uploads"),
         ("v2t.job.x.cancelled", "change jobs"),
         ("$KV.v2t_nodes.a.b.1", "work as a node"),
         ("$JS.API.CONSUMER.MSG.NEXT.V2T_CHUNKS.transcribe-cpu", "take work"),
         ("$JS.API.DIRECT.GET.V2T_JOBS", "read jobs"),
         ("$JS.API.CONSUMER.CREATE.V2T_JOBS.x", "set up consumers"),
-        ("$JS.API.STREAM.MSG.GET.V2T_INBOX", "read what is sent"),
+        ("$JS.API.STREAM.MSG.GET.V2T_INBOX", "read submissions"),
         ("$JS.API.CONSUMER.CREATE.V2T_INBOX.x", "set up consumers"),
         ("$JS.API.STREAM.CREATE.V2T_JOBS", "set up streams"),
         ("$JS.API.STREAM.PURGE.V2T_CHUNKS", "change jobs"),
@@ -86,13 +86,13 @@ def test_a_denial_says_what_it_is_about_and_whose_credentials_would_do(subject: 
 
 
 def test_an_unknown_role_is_told_with_those_there_are() -> None:
-    """Else a typo creates a user who may do nothing."""
-    with pytest.raises(SettingsError, match="unknown role 'wroker': there are operator, worker, viewer, submitter"):
+    """Else a typing error makes a user who may do nothing."""
+    with pytest.raises(SettingsError, match="unknown role 'wroker': use one of operator, worker, viewer, submitter"):
         role("wroker")
 
 
 def test_a_user_is_one_line() -> None:
-    """Else removing a machine takes more than deleting a line."""
+    """Else to throw out a machine is more than to take out a line."""
     without = configuration([]).splitlines()
     lines = configuration([User("m4", "worker", '"hash"')]).splitlines()
     assert [line for line in lines if line not in without] == ['      {user: "m4", password: "hash"}  # worker']

@@ -100,7 +100,7 @@ def test_a_list_warns_of_what_its_entries_wait_for() -> None:
 def test_a_queue_that_nobody_serves_is_told() -> None:
     """Else doctor overlooks a missing machine, or reports one that is there."""
     queue = Queue("transcribe-remote", "transcribe", "V2T_CHUNKS", 3, 0, 0, 0, 1.0, paused=False)
-    assert unserved(queue, [process("convert")]) == "no transcribe runs anywhere"
+    assert unserved(queue, [process("convert")]) == "no machine runs the stage transcribe"
     other = process("transcribe", accelerator="cuda")
     assert unserved(queue, [other]) == "no node with remote is alive"
     assert not unserved(queue, [replaced(other, queues=("transcribe-remote", "transcribe-any"))])

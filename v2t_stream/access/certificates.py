@@ -1,4 +1,4 @@
-"""A certificate authority of one's own, and the broker's certificate by it: enough for TLS within a fleet."""
+"""A private certificate authority and the broker's certificate from it: enough for TLS within a fleet."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ from v2t_stream.errors import SettingsError
 from v2t_stream.host.private_file import write_private
 
 _AUTHORITY_DAYS: Final = 3650
-_SERVER_DAYS: Final = 730  # `v2t secrets renew` before they are over; `v2t secrets list` tells
+_SERVER_DAYS: Final = 730  # run `v2t secrets renew` before; `v2t secrets list` shows the days left
 _PEM: Final = serialization.Encoding.PEM
-_EARLIER: Final = timedelta(hours=1)  # by which clocks of machines may differ
+_EARLIER: Final = timedelta(hours=1)  # clocks of machines may differ by this
 CA, CA_KEY, SERVER, SERVER_KEY = "ca.pem", "ca-key.pem", "server.pem", "server-key.pem"
 
 
@@ -37,24 +37,24 @@ def make_authority(folder: Path) -> None:
 
 
 def names(hosts: Iterable[str]) -> x509.SubjectAlternativeName:
-    """Host names and addresses, for a certificate. Raises SettingsError naming one that is neither."""
+    """Host names and addresses, for a certificate. Raises SettingsError for anything else."""
     return x509.SubjectAlternativeName([_general(host) for host in hosts])
 
 
 def make_server_certificate(folder: Path, hosts: x509.SubjectAlternativeName) -> None:
-    """Write server.pem and server-key.pem for these names and addresses, by the authority in `folder`.
+    """Write server.pem and server-key.pem for these names and addresses, signed by the authority in `folder`.
 
-    Those that were there are replaced. Raises SettingsError where the authority's files are not there.
+    Replaces existing ones. Raises SettingsError if the authority's files are missing.
     """
     try:
         authority = x509.load_pem_x509_certificate((folder / CA).read_bytes())
         authority_key = serialization.load_pem_private_key((folder / CA_KEY).read_bytes(), None)
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{folder} lacks the authority's {CA} or {CA_KEY} ({error}): put both there as v2t secrets init made them"
+            f"{folder} lacks the authority's {CA} or {CA_KEY} ({error}): put back both that v2t secrets init made"
         ) from error
     if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-        raise SettingsError(f"{folder / CA_KEY} is none of v2t secrets init: have its owner sign the certificate")
+        raise SettingsError(f"{folder / CA_KEY} is not from v2t secrets init: ask its owner to sign the certificate")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "v2t-stream broker")])
     builder = (
@@ -65,13 +65,13 @@ def make_server_certificate(folder: Path, hosts: x509.SubjectAlternativeName) ->
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
     )
-    # A server that reloads between the two refuses the pair, and keeps what it has.
+    # A server that reloads between the two writes refuses the pair and keeps its old one.
     write_private(folder / SERVER_KEY, _pem(key))
     write_private(folder / SERVER, builder.sign(authority_key, hashes.SHA256()).public_bytes(_PEM).decode())
 
 
 def hosts_of(folder: Path) -> list[str]:
-    """The names and addresses that the server's certificate is for. Raises SettingsError where there is none."""
+    """The names and addresses in the server's certificate. Raises SettingsError if it is missing."""
     return [
         str(name.value)
         for name in _server(folder).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -79,7 +79,7 @@ def hosts_of(folder: Path) -> list[str]:
 
 
 def days_left(folder: Path) -> int:
-    """Until the server's certificate is out of date. Raises SettingsError where there is none."""
+    """Days until the server's certificate expires. Raises SettingsError if it is missing."""
     return (_server(folder).not_valid_after_utc - datetime.now(UTC)).days
 
 
@@ -87,7 +87,7 @@ def _server(folder: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate((folder / SERVER).read_bytes())
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{folder / SERVER} is no certificate ({error}): make it by v2t secrets init") from error
+        raise SettingsError(f"{folder / SERVER} is not a certificate ({error}): run v2t secrets init") from error
 
 
 def _builder(
@@ -124,7 +124,7 @@ def _general(host: str) -> x509.GeneralName:
     try:
         return x509.DNSName(host)
     except ValueError as error:
-        raise SettingsError(f"--host {host!r} is no host name or address: write it as NATS_URL will") from error
+        raise SettingsError(f"--host {host!r} is not a host name or address: write it as in NATS_URL") from error
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> str:

@@ -1,8 +1,8 @@
-"""Who may do what on the broker: the roles, and the server's configuration that says so (nats/auth.conf is this one's).
+"""The roles on the broker, and the server configuration that enforces them (it generates nats/auth.conf).
 
-Each role but the operator's has an account of its own, which sees of the account V2T what it imports and nothing else.
-Permissions within one account would not hold: where a request names a reply subject, the server publishes its answer
-there in its own name, so that who may ask for the next message only could have the "there is none" sent to
+Each role except the operator has its own account, which sees only what it imports from the account V2T. Permissions
+within one account would not hold: the server publishes an answer on the reply subject of the request, in its own
+name. So a client that may only ask for the next message could have the answer "no message" sent to
 `$JS.API.STREAM.DELETE.V2T_JOBS`. From another account, such an answer stays in that account.
 """
 
@@ -24,53 +24,53 @@ API: Final = "$JS.API."
 _HOME: Final = "V2T"  # the account of the streams
 
 
-_GUESTS: Final = 1000  # connections, where a server takes 65,536 by default and must have room for workers
+_GUESTS: Final = 1000  # connections; a server takes 65,536 by default and must have room for workers
 
 
 class Role(NamedTuple):
-    """What a role may do beside asking and getting answers. Subjects as NATS has them, with wildcards."""
+    """What a role may do, in NATS subjects with wildcards. Every role may receive answers."""
 
     name: str
     does: str
     account: str
     publishes: tuple[str, ...] = ()
-    asks: tuple[str, ...] = ()  # of the JetStream API, what follows `$JS.API.`
-    hears: tuple[str, ...] = ()  # as it is published
+    asks: tuple[str, ...] = ()  # JetStream API requests, without `$JS.API.`
+    hears: tuple[str, ...] = ()  # subjects to subscribe to
     serves: tuple[str, ...] = ()  # requests that it answers
-    connections: int = 0  # at once, of all its users together; 0: as many as the server takes
+    connections: int = 0  # at once, for all its users together; 0: the server's limit
 
 
 class User(NamedTuple):
     name: str
     role: str
-    password: str  # as the configuration has it: a bcrypt hash, or a variable
+    password: str  # in the configuration's form: a bcrypt hash, or a variable
 
 
 def _to_take(stream: str) -> tuple[str, ...]:
-    """To take work from `stream`."""
+    """The requests to take work from `stream`."""
     durables = [consumer.durable for row in STAGES if row.stream == stream for consumer in row.consumers]
     return tuple(f"CONSUMER.MSG.NEXT.{stream}.{durable}" for durable in durables)
 
 
 def _bucket(name: str) -> tuple[str, ...]:
-    """To read a bucket of the object store (ADR-20)."""
+    """The requests to read a bucket of the object store (ADR-20)."""
     stream = f"OBJ_{name}"
     return (f"STREAM.INFO.{stream}", f"STREAM.MSG.GET.{stream}", f"DIRECT.GET.{stream}", f"DIRECT.GET.{stream}.>")
 
 
-# To read the facts of jobs. Nobody needs a consumer for that, and nobody but an operator may make one: a stream can
-# have only so many, and the server publishes what a consumer delivers on whatever subject its maker has named, in the
-# account of the streams and in its own name.
+# To read the facts of jobs. That needs no consumer, and only an operator may create one: a stream limits them, and the
+# server publishes a consumer's messages on any subject that its creator names, in the account of the streams and in
+# its own name.
 _READ: Final = tuple(
     request for stream in (JOBS, DEAD) for request in (f"STREAM.MSG.GET.{stream}", f"DIRECT.GET.{stream}")
 )
 _LOOK: Final = (
     *(f"STREAM.INFO.{stream}" for stream in STREAMS),
     *(f"CONSUMER.INFO.{stream}.*" for stream in (INBOX, JOBS, CHUNKS)),
-    "INFO",  # how much is stored
+    "INFO",  # how much the broker stores
     f"STREAM.MSG.GET.{DONE}",
     f"DIRECT.GET.{DONE}",
-    f"STREAM.MSG.GET.{CHUNKS}",  # since when the oldest waits
+    f"STREAM.MSG.GET.{CHUNKS}",  # the age of the oldest
     f"DIRECT.GET.{NODES}",
 )
 
@@ -85,7 +85,7 @@ ROLES: Final = (
         "runs stages: takes work, publishes results, reads and writes media and transcripts",
         "V2T_WORKERS",
         publishes=(
-            BUCKET_SUBJECT,  # of uploads that the server did not tell of
+            BUCKET_SUBJECT,  # for uploads that the server did not announce
             ALL_FACTS,
             ALL_TASKS,
             ALL_DONE,
@@ -103,7 +103,7 @@ ROLES: Final = (
             *_bucket(UPLOADS),
             *_bucket(TRANSCRIPTS),
             *_bucket(MODELS),
-            f"STREAM.PURGE.OBJ_{MEDIA}",  # what is replaced, or of no use any more
+            f"STREAM.PURGE.OBJ_{MEDIA}",  # replaced and useless objects
             f"STREAM.PURGE.OBJ_{TRANSCRIPTS}",
         ),
         hears=(Cancelled.subject_of(job="*"), Rerun.subject_of(job="*", run="*"), STORED_FACTS),
@@ -111,14 +111,14 @@ ROLES: Final = (
     ),
     Role(
         "viewer",
-        "looks on: jobs, queues, the fleet, transcripts",
+        "watches jobs, queues and the fleet, and reads transcripts",
         "V2T_VIEWERS",
         asks=(
             *_LOOK,
             *_READ,
             *_bucket(TRANSCRIPTS),
             *_bucket(MODELS),
-            f"STREAM.INFO.OBJ_{MEDIA}",  # how much there is, how long it is kept, under which keys; not what
+            f"STREAM.INFO.OBJ_{MEDIA}",  # sizes, ages and keys; no content
             f"STREAM.INFO.OBJ_{UPLOADS}",
         ),
         hears=(ALL_FACTS, STORED_FACTS, ALL_DEAD, *STREAMS[NODES]["subjects"]),
@@ -126,16 +126,16 @@ ROLES: Final = (
     ),
     Role(
         "submitter",
-        "sends links and files, and sees nothing of what becomes of them",
+        "submits links and files, and cannot see their jobs",
         "V2T_SUBMITTERS",
         publishes=(SUBMIT_SUBJECT, f"$O.{UPLOADS}.C.*", f"$O.{UPLOADS}.M.*"),
-        # Of what is sent nothing can be read, as the server takes a wildcard in a subject that it is asked for.
+        # No reads of submissions: a request may name a wildcard, so it would read others' too.
         asks=(f"STREAM.INFO.{INBOX}",),
         connections=_GUESTS,
     ),
     Role(
         "notifier",
-        "tells of uploads to MinIO",
+        "publishes MinIO's upload notifications",
         "V2T_NOTIFIERS",
         publishes=(BUCKET_SUBJECT,),
         connections=_GUESTS,
@@ -144,37 +144,37 @@ ROLES: Final = (
 
 
 _HEAD: Final = """\
-# Who may do what: an account for each role, for a nats-server to include.
-# v2t_stream/access/roles.py makes it, and says why:
+# Who may do what: one account for each role. nats-server.conf includes this file.
+# v2t_stream/access/roles.py generates it and explains why:
 #
 #   uv run python -m v2t_stream.access.roles > nats/auth.conf
 #
-# Here each role has one user, whose password the server takes from its environment, with quotes of its own as in
-# NATS_WORKER_PASSWORD='"secret"' (without, it would read 12e3 as a number). v2t secrets writes the same accounts with
-# a user for each machine, with hashes instead of passwords and with TLS: docs/security.md.
+# Here each role has one user. The server takes its password from its environment, with quotes inside the value, such
+# as NATS_WORKER_PASSWORD='"secret"' (without them it would read 12e3 as a number). v2t secrets writes the same accounts
+# with a user for each machine, with hashes instead of passwords and with TLS: docs/security.md.
 #
-# What is to be read here: an account sees what it imports of V2T, where the streams are, and nothing else of it. `to:`
-# and `mappings` lead the JetStream API of V2T to where clients look for it.
+# How to read this: the account V2T has the streams, and another account sees only what it imports from V2T. `to:` and
+# `mappings` put the JetStream API of V2T where clients look for it.
 
 """
 
 
 def role(name: str) -> Role:
-    """The role called `name`; raises SettingsError naming those that exist."""
+    """The role called `name`; raises SettingsError with the known roles."""
     for each in ROLES:
         if each.name == name:
             return each
-    raise SettingsError(f"unknown role {name!r}: there are {', '.join(each.name for each in ROLES)}")
+    raise SettingsError(f"unknown role {name!r}: use one of {', '.join(each.name for each in ROLES)}")
 
 
 def template() -> str:
-    """nats/auth.conf: a user of each role, whose password stands in the environment."""
+    """nats/auth.conf: one user of each role, with its password in the environment."""
     users = [User(each.name, each.name, f"$NATS_{each.name.upper()}_PASSWORD") for each in ROLES]
     return _HEAD + configuration(users)
 
 
 def configuration(users: Iterable[User]) -> str:
-    """The accounts of all roles with `users`, one on each line, for a nats-server to include."""
+    """The accounts of all roles with `users`, one per line, for a nats-server to include."""
     everyone = list(users)
     return "\n".join(["accounts {", *(line for each in ROLES for line in _account(each, everyone)), "}", ""])
 
@@ -219,7 +219,7 @@ def _guest(of: Role) -> Iterator[str]:
 
 
 def _kind(service: str) -> str:
-    """Of the services those that answer more than once: the server remembers each request to them for minutes."""
+    """Marks services that answer more than once; the server remembers each request to them for minutes."""
     tokens = service.split(".")
     is_batch = tokens[:4] == ["$JS", "API", "DIRECT", "GET"] and len(tokens) == 5
     return ", response_type: stream" if is_batch or "NEXT" in tokens else ""
@@ -238,7 +238,7 @@ def _listed(name: str, entries: list[str]) -> Iterator[str]:
 
 
 def _permissions(of: Role) -> Iterator[str]:
-    """What else would be in vain is refused with a word, so that a program need not wait for an answer."""
+    """Deny everything else explicitly, so that a program gets an error instead of waiting for an answer."""
     yield "    default_permissions {"
     yield "      publish: {"
     yield "        allow: ["

@@ -15,11 +15,11 @@ from v2t_stream.audio.vad import Everything, SileroVad
 
 
 def cut(reader: MediaReader, *, threshold: float = THRESHOLD) -> Iterator[tuple[Chunk, ...]]:
-    """Give the chunks of `reader` as they are cut: one tuple for every few seconds of audio, mostly an empty one.
+    """Yield the chunks of `reader` as they are cut: one tuple, mostly empty, for every few seconds of audio.
 
-    `threshold`: the probability from which on sound is speech; 0: all of it goes into chunks, which tell nothing of
-    speech then. The empty tuples let the caller show progress (`reader.position`) and stop, through hours of silence
-    too. Raises Reject where the media cannot be read to its end; chunks may have gone out before.
+    `threshold`: the lowest probability that counts as speech; 0: all sound goes into chunks, without marks of
+    speech. The empty tuples let the caller show progress (`reader.position`) and stop, even during hours of silence.
+    Raises Reject if the media cannot be read to its end; chunks may have gone out before.
     """
     for chunks in _cut(reader, threshold):
         yield chunks if threshold else tuple(chunk._replace(speech=None) for chunk in chunks)
@@ -49,19 +49,19 @@ def _cut(reader: MediaReader, threshold: float) -> Iterator[tuple[Chunk, ...]]:
 
 
 class Tape:
-    """The last stretch of a stream of samples, by their place in the stream."""
+    """The last stretch of a stream of samples, indexed by place in the stream."""
 
     def __init__(self) -> None:
         self._blocks: deque[Block] = deque()
-        self.start = 0  # the first sample that is held
-        self.end = 0  # the first that has not come yet
+        self.start = 0  # the first held sample
+        self.end = 0  # the first sample still to come
 
     def append(self, block: Block) -> None:
         self._blocks.append(block)
         self.end += len(block)
 
     def read(self, start: int, end: int) -> NDArray[np.int16]:
-        """Copy the samples from `start` to `end`, which must not be forgotten."""
+        """Copy the samples from `start` to `end`, which must still be held."""
         parts, at = [], self.start
         for block in self._blocks:
             parts.append(block[max(0, start - at) : max(0, end - at)])
@@ -69,13 +69,13 @@ class Tape:
         return np.concatenate(parts) if parts else np.zeros(0, np.int16)
 
     def forget(self, before: int) -> None:
-        """Drop the blocks that lie wholly before the sample."""
+        """Drop the blocks that end before the sample."""
         while self._blocks and self.start + len(self._blocks[0]) <= before:
             self.start += len(self._blocks.popleft())
 
 
 def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Decode the next block in a thread while this one is looked at: decoding and detection both leave the GIL."""
+    """Decode the next block in a thread while the caller works on this one: both release the GIL."""
     with ThreadPoolExecutor(1, "decode") as thread:
         coming = thread.submit(next, blocks, None)
         while (block := coming.result()) is not None:

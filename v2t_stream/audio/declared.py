@@ -1,4 +1,4 @@
-"""How long a file says that it is, where it says so: FFmpeg's own figure is often a guess from what is there."""
+"""A file's declared length, if it has one: FFmpeg's own figure is often a guess from the data."""
 
 import os
 import struct
@@ -10,26 +10,26 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-# Formats in whose head the length of the sound stands,
+# Formats whose header has the length of the sound,
 _OF_STREAM: Final = frozenset(
     (
         *("mov", "flac", "mp3", "aiff", "au", "wv", "tta", "ape", "mpc", "mpc8", "tak", "shn", "dsf", "gxf", "mxf"),
         *("caf", "w64", "avi", "sox"),
     )
 )
-_OF_FILE: Final = frozenset(("matroska", "flv", "rm", "wtv"))  # and that of everything, pictures too
+_OF_FILE: Final = frozenset(("matroska", "flv", "rm", "wtv"))  # and of everything, pictures too
 _ASF_PROPERTIES: Final = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
-_TOLERANCE: Final = 0.02  # of the declared length: rounding, and the run-up and filling of codecs
-_LEAST: Final = 0.25  # seconds; the same where a file is short
-# Sizes that writers to a pipe leave: shortly below 2 or 4 GiB (0x7FFFFFFF, 0xFFFFFFFF less a head), or as sox does.
+_TOLERANCE: Final = 0.02  # share of the declared length: rounding, and the run-up and padding of codecs
+_LEAST: Final = 0.25  # seconds; the same for a short file
+# Sizes that writers to a pipe leave: just below 2 or 4 GiB (0x7FFFFFFF, 0xFFFFFFFF less a header), or sox's own.
 _NEAR: Final = 1 << 17
 _OPEN: Final = range(0x7F00_0000, 0x7F01_0000)
 
 
 def declared(path: Path, container: InputContainer, stream: AudioStream) -> float | None:
-    """Return the timestamp, in seconds, at which the sound ends by the file's own word.
+    """Return the timestamp, in seconds, at which the file declares that the sound ends.
 
-    None where the file does not say so, or left it open.
+    None if the file does not declare it, or left it open.
     """
     names = set(container.format.name.split(","))
     with path.open("rb", buffering=0) as file:
@@ -54,12 +54,12 @@ def _by_ffmpeg(names: set[str], container: InputContainer, stream: AudioStream) 
 
 
 def falls_short(decoded: float, of: float) -> bool:
-    """Whether so many seconds are fewer than the declared ones by more than rounding."""
+    """Whether these seconds fall short of the declared ones by more than rounding."""
     return of - decoded > max(_TOLERANCE * of, _LEAST)
 
 
 def _of_tag(stream: AudioStream) -> float | None:
-    """The end of a Matroska track, where its writer noted it for each: the pictures may go on for longer."""
+    """The end of a Matroska track, if its writer recorded one for each track: the pictures may last longer."""
     hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
     minutes, _, seconds = rest.partition(":")
     try:
@@ -69,15 +69,15 @@ def _of_tag(stream: AudioStream) -> float | None:
 
 
 def first_missing(stream: AudioStream, size: int) -> float | None:
-    """Find the timestamp, in seconds, from which packets lie beyond the file's `size`; None where all are there.
+    """Find the timestamp, in seconds, from which packets are beyond the file's `size`; None if all are inside.
 
-    An MP4's index says where every packet is; FFmpeg would go on asking for each of those that are not there.
+    An MP4's index gives the place of every packet; FFmpeg would try to read each missing one.
     """
     entries = stream.index_entries
     low, high = 0, len(entries)
     if not high or stream.time_base is None or entries[-1].pos + entries[-1].size <= size:
         return None
-    while low < high:  # the packets of one stream lie in order
+    while low < high:  # the packets of one stream are in order
         middle = (low + high) // 2
         if entries[middle].pos + entries[middle].size > size:
             high = middle
@@ -86,11 +86,11 @@ def first_missing(stream: AudioStream, size: int) -> float | None:
     return float(entries[low].timestamp * stream.time_base)
 
 
-# What follows reads a file's head by its descriptor and size. First how many seconds it declares; None: it does not.
+# The functions below read a file's header by descriptor and size. First the declared seconds; None: not declared.
 
 
 def _of_wav(descriptor: int, size: int) -> float | None:
-    """By the bytes of the chunk `data`; by the samples of `fact`, which compressed sound has, where it fits them."""
+    """From the bytes of the chunk `data`, or for compressed sound from the samples of `fact`, if they agree."""
     large = os.pread(descriptor, 4, 0) in (b"RF64", b"BW64")
     rate = bytes_a_second = samples = large_size = 0
     for at, kind, length in _riff(descriptor):
@@ -112,7 +112,7 @@ def _of_wav(descriptor: int, size: int) -> float | None:
 
 
 def _of_asf(descriptor: int, size: int) -> float | None:
-    """By the file's properties (ASF 1.20, section 3.2), of which FFmpeg makes less where data is missing."""
+    """From the file's properties (ASF 1.20, section 3.2); FFmpeg reports less if data is missing."""
     head = os.pread(descriptor, min(size, 1 << 16), 0)
     at = head.find(_ASF_PROPERTIES)
     if at < 0 or len(head) < at + 92:
@@ -121,7 +121,7 @@ def _of_asf(descriptor: int, size: int) -> float | None:
     return None if flags & 1 else duration / 1e7 - preroll / 1e3
 
 
-# Then how much of what is declared FFmpeg tells, from 0 to 1, as it goes by what is there; 0: nothing is declared.
+# Then the share of the declared length that FFmpeg reports from the data, from 0 to 1; 0: nothing is declared.
 
 
 def _of_avi(descriptor: int, size: int) -> float:
@@ -158,7 +158,7 @@ def _of_caf(descriptor: int, size: int) -> float:
 
 
 def _of_flac(descriptor: int, _: int) -> float:
-    """A head that was written before the end was known has no number of samples (RFC 9639, section 8.2)."""
+    """A header written before the end was known has no number of samples (RFC 9639, section 8.2)."""
     head = os.pread(descriptor, 42, 0)
     return 1.0 if not head.startswith(b"fLaC") or head[21] & 15 or any(head[22:26]) else 0.0
 
@@ -182,7 +182,7 @@ def _of_au(descriptor: int, size: int) -> float:
 
 
 def _of_mp3(descriptor: int, _: int) -> float:
-    """Only an encoder's own first frame tells the length; otherwise FFmpeg guesses it from the first bit rate."""
+    """Only an encoder's own first frame has the length; otherwise FFmpeg guesses it from the first bit rate."""
     head = os.pread(descriptor, 10, 0)
     start = 0
     if head.startswith(b"ID3") and len(head) == 10:
@@ -199,7 +199,7 @@ def _of_sox(descriptor: int, size: int) -> float:
 
 
 def _riff(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
-    """The first chunks of a WAV or AVI: where their content starts, their kind and length."""
+    """The first chunks of a WAV or AVI: the start of their content, their kind and length."""
     at = 12
     for _ in range(100):
         head = os.pread(descriptor, 8, at)
@@ -215,7 +215,7 @@ def _share(start: int, length: int, size: int) -> float:
 
 
 def _is_open(length: int) -> bool:
-    """Whether it stands for a size that was not known when it was written."""
+    """Whether it marks a size that was unknown at the time of writing."""
     return length <= 0 or length in _OPEN or (length > _NEAR and (length + _NEAR) % (1 << 31) <= _NEAR)
 
 

@@ -1,4 +1,4 @@
-"""A media file's audio as a stream of 16 kHz mono blocks: memory stays flat whatever the length."""
+"""A media file's audio as a stream of 16 kHz mono blocks: memory stays flat at any length."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,25 +24,24 @@ from v2t_stream.audio.source import look_at, open_media
 from v2t_stream.audio.tracks import is_decodable
 from v2t_stream.errors import Reject
 
-_NOTICEABLE: Final = 5.0  # seconds that are known to be missing, which is a sentence, however long the file
+_NOTICEABLE: Final = 5.0  # missing seconds that matter at any length: a whole sentence
 _WITHOUT_GAPS: Final = ("flac",)  # formats that number their frames one by one
 
 
 class MediaReader:
-    """Opens `path` and decodes the audio track that is meant; a context manager.
+    """Opens `path` and decodes the right audio track; a context manager.
 
-    `name` is what the file is called in errors. `track` (a number from 1, or a language) chooses the track; otherwise
-    it is the one in `language`, the main one, the one with speech. Every input that cannot be read raises Reject, on
-    opening where it shows by then; of one that ends early all is given that is there, and `truncated` says so.
-    Times count from the start of the media, which is not always that of its audio: silence stands for what lies before
-    and for gaps within, so that sample n of the blocks was heard at n/16000 s.
+    `name` is the file's name in errors. `track` (a number from 1, or a language) chooses the track; otherwise it is
+    the one in `language`, the main one, the one with speech. Unreadable input raises Reject, on opening if possible;
+    a file that ends early yields all its sound, and `truncated` says so. Times count from the start of the media,
+    which may be before its audio: silence fills that and any gaps, so sample n of the blocks is at n/16000 s.
     """
 
     def __init__(
         self, path: Path, name: str | None = None, *, track: str | None = None, language: str | None = None
     ) -> None:
         self.name = name or path.name
-        self.position = 0.0  # seconds given out so far; any thread may read it
+        self.position = 0.0  # seconds yielded so far; any thread may read it
         self.truncated: Truncated | None = None  # after the last block
         self._path, self._state = path, _state(path)
         self._lock, self._closed = Lock(), False
@@ -56,13 +55,13 @@ class MediaReader:
         except BaseException:
             self.close()
             raise
-        self.title: str | None = container.metadata.get("title") or None  # what the file says of itself
+        self.title: str | None = container.metadata.get("title") or None  # by the file's metadata
         start = container.start_time
         self._clock = Clock(None if start is None else start / av.time_base)
         self._clock.end = None if later else declared(path, container, self._stream)
-        # Seconds, as far as one can tell before decoding; None where one cannot.
+        # Seconds, as known before decoding; None if unknown.
         self.duration = None if later or not container.duration else container.duration / av.time_base
-        self._decoded = 0.0  # seconds of sound, without what stands for gaps
+        self._decoded = 0.0  # seconds of sound, without filled gaps
         self._damage = Damage(self.name)
 
     def __enter__(self) -> Self:
@@ -74,21 +73,21 @@ class MediaReader:
         self.close()
 
     def close(self) -> None:
-        """Close the file, after the block that another thread may be decoding."""
+        """Close the file, after any block that another thread is decoding."""
         with self._lock:
             self._closed = True
             self._media.closing.close()
 
     @property
     def sound(self) -> Sound:
-        """What there was to hear so far, but for the speech."""
+        """The sound so far, without the seconds of speech."""
         return Sound(peak=self._leveller.peak, level=self._leveller.level, tracks=self.tracks)
 
     def blocks(self) -> Iterator[Block]:
-        """Decode the audio from start to end, once, in blocks of seconds; raises Reject where it cannot go on."""
+        """Decode the audio from start to end, once, in blocks of seconds; raises Reject if it cannot go on."""
         blocks = self._blocks()
         while True:
-            with self._lock:  # FFmpeg crashes the process when a file is closed under it
+            with self._lock:  # FFmpeg crashes the process if its file is closed
                 if self._closed:
                     raise RuntimeError(f"{self.name} was closed before its end")
                 try:
@@ -109,7 +108,7 @@ class MediaReader:
             raise unreadable(self.name)
         if _state(self._path) != self._state:
             raise Reject(
-                f"{self.name} changed while it was read, as a recording does that still runs: send it again when it "
+                f"{self.name} changed while it was being read, such as a recording in progress: send it again when it "
                 "is finished"
             )
         self.truncated = self._verdict()
@@ -145,7 +144,7 @@ class MediaReader:
                 damage.passed(0)
 
     def _verdict(self) -> Truncated | None:
-        """Whether less was decoded than the file declares, and not only because its pictures go on for longer."""
+        """Whether less was decoded than declared, for another reason than longer pictures."""
         zero, end = self._clock.origin or 0.0, self._clock.end
         declared = self.position if end is None else end - zero
         missing = self._missing()
@@ -157,14 +156,14 @@ class MediaReader:
         return Truncated(declared=declared, decoded=decoded)
 
     def _missing(self) -> float:
-        """Seconds up to here that were there once; other gaps are silence, which is how some media leave it out."""
+        """Seconds up to here that existed once; other gaps are silence, which some media leave out."""
         has_holes = self._survey.holes or self._media.container.format.name in _WITHOUT_GAPS
         gaps = max(self.position - self._decoded, 0.0)
         return gaps if has_holes else min(gaps, self._damage.undecoded)
 
 
 class _State(NamedTuple):
-    """By what one sees that a file has changed."""
+    """Values that show whether a file has changed."""
 
     size: int
     changed: int
@@ -173,13 +172,13 @@ class _State(NamedTuple):
 def _state(path: Path) -> _State:
     try:
         status = path.stat()
-    except OSError:  # it is said where the file is opened; or it was removed while it was open, and is still whole
+    except OSError:  # opening reports it; or the file was removed while open, and is still whole
         return _State(0, 0)
     return _State(status.st_size, status.st_mtime_ns)
 
 
 def _with_times(frames: Iterator[AudioFrame]) -> Iterator[tuple[AudioFrame, float | None, float | None]]:
-    """Each frame with its timestamp and that of the next, in seconds, where they have one."""
+    """Each frame with its timestamp and that of the next, in seconds, if they have one."""
     frame = next(frames, None)
     at = frame.time if frame else None
     while frame is not None:

@@ -1,4 +1,4 @@
-"""From an open container to the decoded frames of one track; what is damaged is skipped, as players do."""
+"""From an open container to the decoded frames of one track; skips damage, as players do."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -15,7 +15,7 @@ from v2t_stream.audio.clock import Clock
 from v2t_stream.audio.damage import Damage
 from v2t_stream.audio.source import read_only
 
-# Of sound that is read before the first picture is found: some seconds of packets, and what memory has room for.
+# Limits for sound before the first picture: some seconds of packets, and what memory can hold.
 _PACKETS: Final = 500
 _BYTES: Final = 1 << 24
 
@@ -23,9 +23,9 @@ _BYTES: Final = 1 << 24
 def frames_of(
     container: InputContainer, stream: AudioStream, damage: Damage, clock: Clock, until: float | None = None
 ) -> Iterator[AudioFrame]:
-    """Every frame that can be decoded, of packets before the timestamp `until`; raises Reject for too much damage.
+    """Every decodable frame of packets before the timestamp `until`; raises Reject for too much damage.
 
-    It also starts the clock, at the first timestamp of any stream.
+    This also starts the clock, at the first timestamp of any stream.
     """
     pictures = _pictures(container)
     read_only(container, stream, *pictures)
@@ -66,8 +66,8 @@ def goes_on(container: InputContainer, stream: AudioStream, after: float, until:
 
 
 def _pictures(container: InputContainer) -> list[Stream]:
-    """Streams whose start FFmpeg may not know: it would have to decode them, which it is not allowed to."""
-    if "mov" in container.format.name.split(","):  # of whose packets an index has the times
+    """Streams whose start FFmpeg may not know, because it is not allowed to decode them."""
+    if "mov" in container.format.name.split(","):  # its index has the times of all packets
         return []
     return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
@@ -93,9 +93,9 @@ def _packets(
     while True:
         try:
             yield from container.demux(streams)
-        except IndexError:  # a packet of a stream that came up later: PyAV knows those of the start alone
+        except IndexError:  # a packet of a late stream: PyAV knows only those at the start
             continue
-        except av.FFmpegError:  # the container is damaged here, and its reader looks for the next sound place
+        except av.FFmpegError:  # the container is damaged here, and its reader resyncs
             damage.skip(1.0, clock.now)
         else:
             return

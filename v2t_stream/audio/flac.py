@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from schemas.chunks import SAMPLE_RATE
 from v2t_stream.errors import Reject
 
-# Of 0 to 12. Measured on speech: 3 takes 11 ms for 30 s and leaves 61.5 %; 5, the default, 12 ms and 61.3 %; 12 takes
-# 121 ms and leaves 60.4 %; below 3 the blocks are small, and it is slower as well as bigger.
+# 0 to 12. Measured on 30 s of speech: 3 takes 11 ms and leaves 61.5 %; 5, the default, 12 ms and 61.3 %; 12 takes
+# 121 ms and leaves 60.4 %; below 3 the blocks are small, and the result is slower and bigger.
 LEVEL = 3
 
 
 def encode(samples: NDArray[np.int16]) -> bytes:
-    """Make FLAC of mono 16 kHz `samples`, shape (samples,), at least one."""
+    """Encode mono 16 kHz `samples`, shape (samples,), at least one."""
     if samples.ndim != 1 or samples.dtype != np.int16 or not samples.size:
-        raise ValueError(f"one row of int16 samples is wanted, not {samples.dtype} of shape {samples.shape}")
+        raise ValueError(f"expected one row of int16 samples, not {samples.dtype} of shape {samples.shape}")
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="flac") as container:
         stream = container.add_stream(
@@ -32,8 +32,8 @@ def encode(samples: NDArray[np.int16]) -> bytes:
 
 
 def decode(data: bytes) -> NDArray[np.float32]:
-    """Return the samples within ±1, shape (samples,). Raises Reject where `data` is not what `encode` makes."""
-    if not data.startswith(b"fLaC"):  # told that it is FLAC, FFmpeg takes anything
+    """Return the samples within ±1, shape (samples,). Raises Reject if `data` is not from `encode`."""
+    if not data.startswith(b"fLaC"):  # FFmpeg accepts anything as FLAC when the format is given
         raise Reject("a chunk's audio is not FLAC: convert the media again")
     try:
         with av.open(io.BytesIO(data), "r", format="flac") as container:
@@ -44,5 +44,5 @@ def decode(data: bytes) -> NDArray[np.float32]:
         raise Reject("a chunk's audio is damaged: convert the media again") from error
     samples = np.concatenate(rows) if rows else np.zeros(0, np.int16)
     if len(samples) != declared or form != (SAMPLE_RATE, 1, "s16"):
-        raise Reject("a chunk's audio is cut off, or not 16 kHz mono: convert the media again")
+        raise Reject("a chunk's audio is cut off or is not 16 kHz mono: convert the media again")
     return samples.astype(np.float32) / np.float32(32768)

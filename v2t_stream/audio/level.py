@@ -1,4 +1,4 @@
-"""Loudness: measured as the file has it, and brought to where a voice detector hears it."""
+"""Loudness: measures the file's, and raises it to a level that a voice detector hears."""
 
 from collections import deque
 from typing import Final, NamedTuple
@@ -13,26 +13,26 @@ Block = NDArray[np.int16]  # the same in 16 bit
 
 _FRAME: Final = SAMPLE_RATE // 50  # 20 ms
 _REMEMBERED: Final = 15  # blocks, of four seconds: a minute
-# dBFS of the loudest 20 ms. Silero VAD hears speech down to -48 as it does at -8, half of it at -58, none at -68
-# (measured on a speech of 1961, a novel and a sonnet); 16 bits are then 10 to 5.
+# dBFS of the loudest 20 ms. Silero VAD hears all speech down to -48, half of it at -58, none at -68 (measured on a
+# speech of 1961, a novel and a sonnet); 16 bits are then 10 to 5.
 _QUIET: Final = -38.0
 _WANTED: Final = -20.0
-_FAINT: Final = -95.0  # dBFS of the same: what lies lower is the last bit of 16, and of 24 the noise of any microphone
-_CONTRAST: Final = 10.0  # dB between the loudest 20 ms and the quietest tenth: steady noise has 1 to 4, speech 25 to 60
+_FAINT: Final = -95.0  # dBFS of the same: below is the last bit of 16, or in 24 bits any microphone's noise
+_CONTRAST: Final = 10.0  # dB from the quietest tenth to the loudest 20 ms: steady noise has 1 to 4, speech 25 to 60
 
 
 class _Loudness(NamedTuple):
-    """What a block of sound is like, in dBFS."""
+    """The levels of a block of sound, in dBFS."""
 
     loudest: float  # 20 ms
-    contrast: float  # dB; rumble and hum left out of the account, and 0 where it is loud enough
+    contrast: float  # dB, without rumble and hum; 0 if the block is loud enough
 
 
 class Leveller:
-    """Feed it a file's sound in blocks of seconds; it makes 16 bits of it.
+    """Feed it a file's sound in blocks of seconds; it converts them to 16 bits.
 
-    Sound of which the loudest of the last minute is very quiet is amplified, so that of a clean recording at -80 dBFS
-    more than three steps are left. Steady noise and digital silence are not.
+    It amplifies sound whose loudest moment of the last minute is very quiet, so that a clean recording at -80 dBFS
+    keeps more than three steps. It does not amplify steady noise or digital silence.
     """
 
     def __init__(self) -> None:
@@ -50,24 +50,24 @@ class Leveller:
         if peak:
             self._past.append(_loudness(wave))
         if self._is_quiet:
-            wave = wave - wave.mean()  # a recorder's direct current may be louder than what it recorded
+            wave = wave - wave.mean()  # a recorder's DC offset may be louder than its recording
             wave = wave * np.float32(min(self._gain(), 0.9 / max(float(np.abs(wave).max()), 1e-9)))
         block: Block = np.rint(wave * np.float32(32_768)).clip(-32_768, 32_767).astype(np.int16)
         return block
 
     @property
     def peak(self) -> float | None:
-        """The loudest sample so far, as it came, in dBFS; None for digital silence."""
+        """The loudest sample of the input so far, in dBFS; None for digital silence."""
         return _decibels(self._peak) if self._peak else None
 
     @property
     def level(self) -> float | None:
-        """The root mean square so far, as it came, in dBFS; None for digital silence."""
+        """The root mean square of the input so far, in dBFS; None for digital silence."""
         return _decibels((self._energy / self._count) ** 0.5) if self._energy else None
 
     @property
     def _is_quiet(self) -> bool:
-        """Whether there is something to be amplified."""
+        """Whether the sound is worth amplifying."""
         return _FAINT < self._loudest < _QUIET and max((past.contrast for past in self._past), default=0.0) > _CONTRAST
 
     @property
@@ -90,7 +90,7 @@ def _contrast(wave: Wave) -> float:
 
 
 def _energies(wave: Wave) -> NDArray[np.float32]:
-    """The mean square of each 20 ms, without direct current; of a shorter wave that of all of it."""
+    """The mean square of each 20 ms, without DC offset; for a shorter wave, of the whole."""
     if len(wave) < _FRAME:
         return np.array([wave.var()] if wave.size else [0.0], np.float32)
     frames = wave[: len(wave) // _FRAME * _FRAME].reshape(-1, _FRAME)

@@ -1,4 +1,4 @@
-"""Sound as one line of samples, of which the last moment can still be taken back."""
+"""Sound as one line of samples; the last moment can still be replaced."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -8,21 +8,21 @@ import numpy as np
 from schemas.chunks import SAMPLE_RATE
 from v2t_stream.audio.level import Wave
 
-_HELD: Final = SAMPLE_RATE * 2 // 5  # 0.4 s: the overlaps that joined files have, and the last frame before one
+_HELD: Final = SAMPLE_RATE * 2 // 5  # 0.4 s: the overlap of joined files, and the frame before it
 _SILENCE: Final = 4 * SAMPLE_RATE  # samples at a time
 
 
 class Line:
-    """Feed it blocks by `add`; they come out in order, each sample once."""
+    """Feed it blocks with `add`; they come out in order, each sample once."""
 
     def __init__(self) -> None:
         self._held: Wave = np.zeros(0, np.float32)
         self._given = 0
-        self._skip = 0  # samples to come that others have taken the place of
+        self._skip = 0  # coming samples to drop, because others replaced them
 
     @property
     def end(self) -> int:
-        """How many samples there are by now."""
+        """The number of samples so far."""
         return self._given + len(self._held) - self._skip
 
     def add(self, wave: Wave) -> Iterator[Wave]:
@@ -34,7 +34,7 @@ class Line:
         yield from self._give(line[:ready])
 
     def move_to(self, end: int) -> Iterator[Wave]:
-        """Have what comes start at sample `end`: after silence, or in place of what is there."""
+        """Start the next samples at `end`: after silence, or in place of held ones."""
         surplus = self.end - end
         if surplus > 0:
             kept = max(0, len(self._held) - surplus)
@@ -46,7 +46,7 @@ class Line:
                 yield from self._give(np.zeros(min(_SILENCE, end - start), np.float32))
 
     def finish(self) -> Iterator[Wave]:
-        """Give out what is held."""
+        """Yield the held samples."""
         held, self._held = self._held, np.zeros(0, np.float32)
         yield from self._give(held)
 

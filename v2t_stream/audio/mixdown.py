@@ -1,4 +1,4 @@
-"""From several channels to one: mixed as usual, unless the speech is lost in the mix."""
+"""From several channels to one: a normal mix, unless the mix loses the speech."""
 
 from functools import cache
 from typing import Any, Final
@@ -12,27 +12,27 @@ from schemas.chunks import SAMPLE_RATE
 from v2t_stream.audio.level import Leveller, Wave
 from v2t_stream.audio.vad import SileroVad
 
-Planes = list[NDArray[Any]]  # a channel each, shape (samples,), as the decoder gives them
-Weights = NDArray[np.float32]  # how much of each channel, shape (channels,)
+Planes = list[NDArray[Any]]  # one array per channel, shape (samples,), from the decoder
+Weights = NDArray[np.float32]  # weight of each channel, shape (channels,)
 
-_STRIDE: Final = 97  # of the samples by which channels are compared: a few thousand of a block
-_AUDIBLE: Final = 1e-4  # of the loudest channel's energy, 40 dB below; a quieter channel is noise
-_ALIKE: Final = 0.5  # correlation of channels from which on their mix has what each has
-_FAINT: Final = 1e-9  # of full scale, which is -90 dBFS; below is rounding
-_SHORT: Final = 0.5  # seconds; a shorter block tells nothing
-_CLEARLY: Final = 0.8  # the mix is good enough with so much of the speech that the best has
-_PATIENT: Final = 150  # blocks without speech that are looked at in full, which are ten minutes; then every 8th
-_SELDOM: Final = 32  # blocks between two looks where the mix is good
-_SEPARATE: Final = 8  # channels that are tried each by itself
-_KINDS: Final = {"u8": "u", "s16": "i", "s32": "i", "s64": "i", "flt": "f", "dbl": "f"}  # FFmpeg's forms, as numpy's
+_STRIDE: Final = 97  # channels are compared by every 97th sample: a few thousand of a block
+_AUDIBLE: Final = 1e-4  # share of the loudest channel's energy, 40 dB below; a quieter channel is noise
+_ALIKE: Final = 0.5  # from this correlation of channels on, their mix has the sound of each
+_FAINT: Final = 1e-9  # energy, -90 dBFS; below is rounding
+_SHORT: Final = 0.5  # seconds; a shorter block shows nothing
+_CLEARLY: Final = 0.8  # the mix is good enough with this share of the best candidate's speech
+_PATIENT: Final = 150  # blocks without speech to check one by one (ten minutes); then every 8th
+_SELDOM: Final = 32  # blocks between checks of a good mix
+_SEPARATE: Final = 8  # channels to try individually
+_KINDS: Final = {"u8": "u", "s16": "i", "s32": "i", "s64": "i", "flt": "f", "dbl": "f"}  # FFmpeg to numpy
 
 
 class Mixdown:
-    """Makes one channel of the blocks of one form: `layout` with `channels` channels, at `rate`.
+    """Reduces blocks of one format to one channel: `layout` with `channels` channels, at `rate`.
 
-    In most recordings the channels are alike, or all but one are silent, which a look at some thousand samples of a
-    block tells. Elsewhere the voice detector hears the mix, each channel and the difference of two: a cable with
-    crossed wires leaves nothing of a voice in the mix, and loud music beside it too little.
+    In most recordings the channels are alike, or all but one are silent; some thousand samples of a block show that.
+    In others the voice detector hears the mix, each channel and the difference of two: a cable with crossed wires
+    leaves nothing of a voice in the mix, and loud music beside it too little.
     """
 
     def __init__(self, layout: str, channels: int, rate: int) -> None:
@@ -41,11 +41,11 @@ class Mixdown:
         sides = [np.array([0.5, -0.5], np.float32)] if channels == 2 else []
         single = list(np.eye(channels, dtype=np.float32)) if channels <= _SEPARATE else []
         self._candidates: list[Weights] = [mix, *sides, *single]
-        self._speech = np.zeros(len(self._candidates))  # seconds in each, older ones counting less
+        self._speech = np.zeros(len(self._candidates))  # seconds in each, weighted to the latest
         self._taken = 0
-        self._wait = 0  # blocks until the next look
-        self._pause = 1  # how many that were the last time
-        self._fruitless = 0  # looks at which nobody was heard
+        self._wait = 0  # blocks until the next check
+        self._pause = 1  # its last value
+        self._fruitless = 0  # checks without speech
 
     def mix(self, planes: Planes) -> Wave:
         """Return the one channel, at the rate of the planes."""
@@ -55,7 +55,7 @@ class Mixdown:
         return weighted(planes, self._candidates[taken])
 
     def _look(self, planes: Planes) -> int:
-        """Hear who speaks in which candidate, and take the best."""
+        """Detect the speech in each candidate, and take the best."""
         if self._wait:
             self._wait -= 1
             return self._taken
@@ -74,7 +74,7 @@ class Mixdown:
 
 
 def _is_plain(planes: Planes) -> bool:
-    """Whether the mix has, by all signs, what there is to hear."""
+    """Whether the mix appears to have all the sound."""
     some = np.array([plane[::_STRIDE] for plane in planes], np.float64)
     some -= some.mean(axis=1, keepdims=True)
     products = some @ some.T
@@ -86,9 +86,9 @@ def _is_plain(planes: Planes) -> bool:
 
 
 def planes_of(frame: AudioFrame) -> Planes:
-    """The channels of a frame, as views where that can be."""
+    """The channels of a frame, as views if possible."""
     channels = frame.layout.nb_channels
-    if frame.format.is_planar and channels >= 8:  # of so many PyAV does not know the number, and reads beyond them
+    if frame.format.is_planar and channels >= 8:  # PyAV miscounts these, and reads out of bounds
         (frame,) = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate).resample(frame)
     dtype = np.dtype(f"{_KINDS[frame.format.name.removesuffix('p')]}{frame.format.bytes}")
     if frame.format.is_planar:
@@ -107,7 +107,7 @@ def weighted(planes: Planes, weights: Weights) -> Wave:
 
 
 def speech_seconds(wave: Wave, rate: int) -> float:
-    """Hear how many seconds of speech there are, whatever the loudness."""
+    """Count the seconds of speech, at any loudness."""
     frame = av.AudioFrame.from_ndarray(wave[np.newaxis], format="flt", layout="mono")
     frame.sample_rate = rate
     resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
@@ -117,15 +117,15 @@ def speech_seconds(wave: Wave, rate: int) -> float:
 
 @cache
 def mix_weights(layout: str, channels: int) -> Weights:
-    """How FFmpeg makes mono of this layout, so that full scale stays full scale.
+    """FFmpeg's mono weights for this layout, so that full scale stays full scale.
 
-    FFmpeg calls a layout that the file does not name "6 channels": it refuses 9 of them and takes the last of 3 for a
-    subwoofer, whose sound it drops. They are microphones as often as loudspeakers, so all count the same.
+    FFmpeg calls an unnamed layout "6 channels": it refuses 9 of them, and treats the last of 3 as a subwoofer and drops
+    its sound. They are microphones as often as loudspeakers, so all get the same weight.
     """
     nameless = "channels" in layout and (channels > 2 or "(" in layout)
     if nameless or layout.startswith("ambisonic"):
         return np.full(channels, 1 / channels, np.float32)
-    # One channel after the other at full scale, 64 samples each: what comes out is how much each counts.
+    # One channel after the other at full scale, 64 samples each: the output is each one's weight.
     steps = np.repeat(np.eye(channels, dtype=np.float32), 64, axis=0)
     frame = av.AudioFrame.from_ndarray(steps.reshape(1, -1), format="flt", layout=layout)
     frame.sample_rate = SAMPLE_RATE
@@ -145,5 +145,5 @@ def _scaled(plane: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _full_scale(dtype: np.dtype[Any]) -> float:
-    """How far samples go to either side of silence."""
+    """The largest distance of samples from silence."""
     return 1.0 if dtype.kind == "f" else 2.0 ** (8 * dtype.itemsize - 1)

@@ -1,4 +1,4 @@
-"""Stretches of speech packed into chunks: as full as they go, in order, cut only where one is too long for any."""
+"""Packs stretches of speech into chunks: in order, as full as possible, cutting only a stretch that is too long."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,9 +10,9 @@ from schemas.chunks import CHUNK_SECONDS, SAMPLE_RATE, Span
 from v2t_stream.audio.speech import Stretch
 
 LIMIT = CHUNK_SECONDS * SAMPLE_RATE  # samples in a chunk
-SEARCH = 6 * SAMPLE_RATE  # before the limit, where the quietest point is looked for: a few phrases long
+SEARCH = 6 * SAMPLE_RATE  # the last part before the limit, to search for the quietest point: a few phrases
 HOP = SAMPLE_RATE // 100  # 10 ms
-PAUSE = 16  # hops whose loudness counts together: longer than the closure of a "t" (under 0.1 s), short for a pause
+PAUSE = 16  # hops averaged together: longer than the closure of a "t" (under 0.1 s), short for a pause
 
 
 class Chunk(NamedTuple):
@@ -20,16 +20,16 @@ class Chunk(NamedTuple):
 
     spans: tuple[Span, ...]  # sorted, never touching
     samples: NDArray[np.int16]  # mono, 16 kHz, shape (samples,)
-    # Within the spans: speech without its padding, sorted, never touching. None: nobody looked for speech.
+    # Speech without its padding, inside the spans, sorted, never touching. None: no voice detection.
     speech: tuple[Span, ...] | None
 
 
 class Packer:
-    """Feed it stretches in order by `add`, then `flush`.
+    """Feed it stretches in order with `add`, then `flush`.
 
-    Whisper takes as long for a window however full it is, so a stretch is held back until it is known whether the
-    next one fits beside it. That holds for a job's first chunk too: one sent out early with 8 s in it brought the first
-    words 0.1 s sooner, as decoding is hundreds of times faster than speech, and cost accuracy.
+    Whisper needs the same time for a window however full it is, so this holds back a stretch until it knows whether
+    the next one fits too. That includes a job's first chunk: sending it early with 8 s brought the first words only
+    0.1 s sooner, because decoding is hundreds of times faster than speech, and cost accuracy.
     """
 
     def __init__(self, *, limit: int = LIMIT, search: int = SEARCH) -> None:
@@ -40,12 +40,12 @@ class Packer:
         self._pieces: list[NDArray[np.int16]] = []
         self._speech: list[Span] = []
         self._total = 0
-        self.taken = 0  # every sample before this one is in a chunk, or was not speech
+        self.taken = 0  # every sample before this is in a chunk or was not speech
 
     def add(self, stretch: Stretch, samples: NDArray[np.int16], *, complete: bool = True) -> Iterator[Chunk]:
-        """Take the stretch, whose samples these are; one that was begun earlier starts at `taken`.
+        """Take the stretch with these samples; a stretch begun earlier starts at `taken`.
 
-        Of a stretch that is not complete only that is taken which must be cut off in any case.
+        From an incomplete stretch, take only what must be cut off in any case.
         """
         start = stretch.start
         while len(samples) > self._limit:
@@ -53,7 +53,7 @@ class Packer:
             if room < self._search:
                 yield from self.flush()
                 room = self._limit
-            # One more for the very end: a cut at 0 would leave the loop where it was.
+            # At least one: a cut at 0 would loop for ever.
             low = max(1, room - self._search)
             cut = low + quietest(samples[low:room])
             self._take(start, samples[:cut], stretch)
@@ -65,7 +65,7 @@ class Packer:
             self._take(start, samples, stretch)
 
     def flush(self) -> Iterator[Chunk]:
-        """Close the chunk that is being filled."""
+        """Close the current chunk."""
         if self._spans:
             yield Chunk(tuple(self._spans), np.concatenate(self._pieces), tuple(self._speech))
             self._spans, self._pieces, self._speech, self._total = [], [], [], 0
@@ -85,7 +85,7 @@ class Packer:
 
 
 def quietest(samples: NDArray[np.int16]) -> int:
-    """Find the middle of the quietest 160 ms, as an index, the last of equals; the end where there is less."""
+    """Find the index of the middle of the quietest 160 ms, the last of equals; the end if there is less."""
     hops = len(samples) // HOP
     if hops < PAUSE:
         return len(samples)

@@ -1,4 +1,4 @@
-"""What FFmpeg must not be shown in one piece: Ogg files of several links, and fragmented MP4 with holes."""
+"""Splits files that FFmpeg must not see in one piece: Ogg files of several links, and fragmented MP4 with holes."""
 
 import io
 import os
@@ -9,24 +9,24 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_BEGIN: Final = 2  # the flag of an Ogg page with which a stream begins (RFC 3533, section 6)
+_BEGIN: Final = 2  # the flag of an Ogg page that begins a stream (RFC 3533, section 6)
 _PAGE: Final = 27 + 255  # bytes of the longest page header
-_SEEK: Final = 1 << 20  # bytes looked through at a time
+_SEEK: Final = 1 << 20  # bytes searched at a time
 _BOXES: Final = frozenset(
-    # What may stand beside fragments on the top level (ISO/IEC 14496-12 and 23009-1).
+    # Top-level boxes allowed beside fragments (ISO/IEC 14496-12 and 23009-1).
     b"ftyp styp moov moof mdat mfra sidx ssix free skip wide meta emsg prft pdin udta uuid".split()
 )
 _SEGMENT: Final = b"\x18\x53\x80\x67"
 _ELEMENTS: Final = frozenset(
-    # EBML's head, the segment, what is in it, and what may be between.
+    # EBML's header, the segment, its contents, and allowed filler.
     bytes.fromhex(kind)
     for kind in (
         *("1A45DFA3", "18538067", "114D9B74", "1549A966", "1654AE6B", "1F43B675", "1C53BB6B", "1254C367"),
         *("1941A469", "1043A770", "EC", "BF"),
     )
 )
-_MOST: Final = 1 << 20  # pages, boxes or elements that are looked at, in seconds: five hours of the shortest
-_LINKS: Final = 10_000  # of a chain, a song each for weeks; what comes behind them is one
+_MOST: Final = 1 << 20  # limit of pages, boxes or elements: five hours of the shortest, read in seconds
+_LINKS: Final = 10_000  # limit of links in a chain, weeks of songs; the rest counts as one
 _PATCHES: Final = 100_000
 _LONGEST_PATCH: Final = 16  # bytes
 
@@ -34,18 +34,18 @@ _LONGEST_PATCH: Final = 16  # bytes
 class Part(NamedTuple):
     """A part of a file that is media by itself."""
 
-    start: int  # bytes from the start of the file, as below
+    start: int  # bytes from the start of the file, like those below
     end: int
-    patches: tuple[tuple[int, bytes], ...] = ()  # what is to be read at some places instead of what is there
+    patches: tuple[tuple[int, bytes], ...] = ()  # replacement bytes by position
 
 
 class Survey(NamedTuple):
     parts: tuple[Part, ...]
-    holes: bool = False  # whether something within the file is missing or overwritten
+    holes: bool = False  # whether bytes inside the file are missing or overwritten
 
 
 def survey(path: Path) -> Survey:
-    """Look how the file is built, by the heads of its pages or boxes; raises OSError."""
+    """Find the structure of the file from the headers of its pages or boxes; raises OSError."""
     with path.open("rb", buffering=0) as file:
         descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
         head = os.pread(descriptor, 8, 0)
@@ -60,7 +60,7 @@ def survey(path: Path) -> Survey:
 
 
 def _links(descriptor: int, size: int) -> Iterator[int]:
-    """Where the links of a chained Ogg file start: where streams begin after others have run."""
+    """The starts of the links of a chained Ogg file: where streams begin after others have run."""
     yield 0
     at, running = 0, False
     for _ in range(_MOST):
@@ -78,7 +78,7 @@ def _links(descriptor: int, size: int) -> Iterator[int]:
 
 
 def _box(head: bytes) -> tuple[int, bytes]:
-    """The length in bytes and the kind of a box, by its first 16 bytes; empty where it has not begun."""
+    """The length in bytes and the kind of a box, from its first 16 bytes; empty if they are too few."""
     if len(head) < 8:
         return 0, b""
     length, kind = struct.unpack_from(">I4s", head)
@@ -88,13 +88,13 @@ def _box(head: bytes) -> tuple[int, bytes]:
 
 
 def _fragments(descriptor: int, size: int) -> Survey:
-    """Lay an empty box over what is no box between two fragments, so that the later ones are found.
+    """Cover garbage between two fragments with an empty box, so that the later ones are found.
 
-    FFmpeg goes from box to box and gives up where there is none, although each fragment says its own time.
+    FFmpeg goes from box to box and gives up at garbage, although each fragment has its own time.
     """
     patches: list[tuple[int, bytes]] = []
     numbers: list[int] = []
-    from_itself = True  # whether fragments count their places in the file from where they say that they stand
+    from_itself = True  # whether fragments give their positions in the file themselves
     at = 0
     for _ in range(_MOST):
         head = os.pread(descriptor, 24, at)
@@ -102,26 +102,26 @@ def _fragments(descriptor: int, size: int) -> Survey:
         if not kind or len(patches) > _PATCHES:
             break
         if kind not in _BOXES or length < 8:
-            if not numbers or (length == 0 and kind in _BOXES):  # not in fragments; or a last box, up to the end
+            if not numbers or (length == 0 and kind in _BOXES):  # not fragmented, or a last box that reaches to the end
                 break
             end = _next_fragment(descriptor, at + 8, size)
             patches.append((at, _filler(end - at)))
             at = end
             continue
         if kind == b"moof" and len(head) == 24:
-            numbers += struct.unpack_from(">I", head, 20)  # of the box mfhd, which is its first
+            numbers += struct.unpack_from(">I", head, 20)  # from its first box, mfhd
             places = dict(_places(os.pread(descriptor, min(length, _SEEK), at)))
             moved = [(at + offset, struct.pack(">Q", at)) for offset, place in places.items() if place != at]
             if len(numbers) == 1:
                 from_itself = not moved
-            elif from_itself:  # where bytes are missing before it, it stands elsewhere than it says
+            elif from_itself:  # missing bytes before it make its stated position wrong
                 patches += moved
         at += length
     return Survey((Part(0, size, tuple(patches)),), any((patches, _are_missing(numbers))))
 
 
 def _clusters(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
-    """The top-level elements of a Matroska file (RFC 9559, section 4.5): where each starts, its kind and its end."""
+    """The top-level elements of a Matroska file (RFC 9559, section 4.5): the start, kind and end of each."""
     at = 0
     for _ in range(_MOST):
         head = os.pread(descriptor, 12, at)
@@ -138,17 +138,17 @@ def _clusters(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
         unknown = length == (1 << 7 * width) - 1
         yield at, kind, -1 if unknown else start + length
         if unknown and kind != _SEGMENT:
-            return  # a live recording, of which only all that is within would tell
+            return  # a live recording; only its whole contents would show the end
         at = start if kind == _SEGMENT else start + length
 
 
 def _are_whole(elements: Iterator[tuple[int, bytes, int]], size: int) -> bool:
-    """Whether one known element follows on the other, but for the last: a file that is cut off is another matter."""
+    """Whether a known element follows each one but the last; a file that is cut off is not checked here."""
     return all(kind in _ELEMENTS or at >= size for at, kind, _ in elements)
 
 
 def _places(fragment: bytes) -> Iterator[tuple[int, int]]:
-    """Where in the file a fragment says that its tracks are counted from (box tfhd), by the place where it says so."""
+    """The base offset that a fragment states for its tracks (box tfhd), by the position of that statement."""
     at = -1
     while (at := fragment.find(b"tfhd", at + 1)) >= 0:
         if len(fragment) >= at + 20 and fragment[at + 7] & 1:
@@ -161,7 +161,7 @@ def _filler(length: int) -> bytes:
 
 
 def _next_fragment(descriptor: int, at: int, size: int) -> int:
-    """Find the start of the next fragment; the end of the file where there is none."""
+    """Find the start of the next fragment; the end of the file if there is none."""
     while (found := _find(descriptor, at, b"moof")) < size:
         if os.pread(descriptor, 4, found + 8) == b"mfhd" and found - 4 >= at:
             return found - 4
@@ -170,14 +170,14 @@ def _next_fragment(descriptor: int, at: int, size: int) -> int:
 
 
 def _are_missing(numbers: list[int]) -> bool:
-    """Whether numbered fragments leave some out. Of two tracks that were parted each may have every second number."""
+    """Whether numbers of fragments are missing. Each of two separated tracks may have every second number."""
     steps = [later - earlier for earlier, later in pairwise(numbers)]
     usual = max(1, min(steps)) if len(steps) > 2 else 1
     return any(step > usual for step in steps)
 
 
 def _find(descriptor: int, at: int, mark: bytes) -> int:
-    """Find the next place of `mark`; beyond the end of the file where there is none."""
+    """Find the next `mark`; beyond the end of the file if there is none."""
     while block := os.pread(descriptor, _SEEK, at):
         found = block.find(mark)
         if found >= 0:
@@ -187,7 +187,7 @@ def _find(descriptor: int, at: int, mark: bytes) -> int:
 
 
 class PartReader(io.RawIOBase):
-    """A part of a file as a file of its own; takes the descriptor over."""
+    """A part of a file as a separate file; it takes over the descriptor."""
 
     def __init__(self, file: io.FileIO, part: Part) -> None:
         self._file, self._part, self._at = file, part, 0
@@ -208,7 +208,7 @@ class PartReader(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # BufferedReader gives nothing else
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # BufferedReader passes nothing else
         start = self._part.start + self._at
         data = os.pread(self._file.fileno(), max(0, min(len(buffer), self._part.end - start)), start)
         buffer[: len(data)] = data

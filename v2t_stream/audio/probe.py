@@ -1,4 +1,4 @@
-"""Listening into the tracks of a file at some places, to find the one with the speech."""
+"""Samples the tracks of a file at some places to find the one with the speech."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -20,24 +20,24 @@ from v2t_stream.audio.vad import SileroVad
 from v2t_stream.errors import Reject
 
 PLACES = 8  # spread over the file
-SECONDS = 4.0  # of each track at each place
-FIRST = 30.0  # seconds at the start of a file in which one cannot go to a place
-ENOUGH = 1.0  # seconds of speech, after which the likeliest track is taken without hearing further
-PACKETS = 5_000  # that are read at one place at most
-TRACKS = 8  # that are compared, the likeliest ones
+SECONDS = 4.0  # per track and place
+FIRST = 30.0  # seconds to sample at the start of a file that cannot seek
+ENOUGH = 1.0  # seconds of speech after which the likeliest track wins
+PACKETS = 5_000  # limit per place
+TRACKS = 8  # limit of compared tracks, the likeliest ones
 
 
 def choose_track(
     path: Path, part: Part, container: InputContainer, name: str, *, track: str | None, language: str | None
 ) -> tuple[AudioStream, tuple[Track, ...]]:
-    """Return the track of `container`, opened from this part of `path`, that is meant, and all there are.
+    """Return the right track of `container`, opened from this part of `path`, and all its tracks.
 
-    `track`, `language`, `name` and what is raised: as in `eligible`.
+    `track`, `language`, `name` and exceptions: like `eligible`.
     """
     tracks = eligible(container, name, track=track, language=language)
     chosen = tracks[0]
     if len(tracks) > 1:
-        media = open_media(path, part, name)  # for what is decoded here and there cannot be decoded in order
+        media = open_media(path, part, name)  # reopened, because sampling breaks the order
         with media.closing:
             again = {stream.index: stream for stream in media.container.streams.audio}
             index = spoken_track(media.container, [again[stream.index] for stream in tracks], name).index
@@ -48,9 +48,9 @@ def choose_track(
 
 
 def spoken_track(container: InputContainer, tracks: Sequence[AudioStream], name: str) -> AudioStream:
-    """Return the first of `tracks` unless there is no speech in it, or little, and more in another.
+    """Return the first of `tracks` unless it has no speech, or little, and another has more.
 
-    It reads `container` here and there, which is of no other use afterwards. At most half a minute of each is decoded.
+    Reading `container` at several places makes it unusable afterwards. At most half a minute of each is decoded.
     """
     tracks = tracks[:TRACKS]
     if len(tracks) == 1:
@@ -67,7 +67,7 @@ def spoken_track(container: InputContainer, tracks: Sequence[AudioStream], name:
 
 
 def _places(container: InputContainer) -> Iterator[float]:
-    """Go from place to place, and tell how many seconds are to be heard there."""
+    """Seek from place to place, and yield how many seconds to decode there."""
     if not container.duration:
         yield FIRST
         return
@@ -85,7 +85,7 @@ def _places(container: InputContainer) -> Iterator[float]:
 def _sound(
     container: InputContainer, tracks: Sequence[AudioStream], seconds: float, name: str
 ) -> Iterator[tuple[int, Wave]]:
-    """What is heard in each track from here on."""
+    """The speech in each track from here on."""
     resamplers = {track.index: MonoResampler(name) for track in tracks}
     waves: dict[int, list[Wave]] = {track.index: [] for track in tracks}
     missing = {track.index: seconds for track in tracks}
@@ -97,7 +97,7 @@ def _sound(
             if max(missing.values()) <= 0:
                 break
     except (av.FFmpegError, IndexError, Reject):
-        pass  # damaged here; what was heard until then counts
+        pass  # damaged here; the sound so far counts
     for index, resampler in resamplers.items():
         wave = np.concatenate([*waves[index], *resampler.flush(), np.zeros(0, np.float32)])
         if wave.size:

@@ -1,4 +1,4 @@
-"""Decoded frames of whatever rate, format and layout, turned into 16 kHz mono."""
+"""Turns decoded frames of any rate, format and layout into 16 kHz mono."""
 
 from collections.abc import Iterator
 
@@ -13,17 +13,17 @@ from v2t_stream.audio.damage import check_form
 from v2t_stream.audio.level import Wave
 from v2t_stream.audio.mixdown import Mixdown, planes_of
 
-# Frames are 20 to 100 ms; a filter graph call for each would cost as much again as the decoding (measured: 490 times
-# real time frame by frame, 1,050 times in blocks of seconds, for AAC).
+# Frames are 20 to 100 ms; a filter graph call for each would double the cost of decoding (measured for AAC: 490 times
+# real time frame by frame, 1,050 times in blocks of seconds).
 BLOCK_SECONDS = 4
 
 
 class MonoResampler:
-    """Feed it frames by `push`, then `flush`; both give blocks of floats, all the frames' samples and no more.
+    """Feed it frames with `push`, then `flush`; both yield blocks of floats, all the frames' samples and no more.
 
-    The form of the frames may change on the way (a broadcast's advertisements, a late SBR header): each form has its
-    own resampler, because FFmpeg's are for one form only and PyAV's fifo reads past its buffers on a change of layout.
-    `name` is what the media is called in errors; a form that cannot be right raises Reject.
+    The format of the frames may change midway (a broadcast's advertisements, a late SBR header). Each format gets its
+    own resampler, because FFmpeg's handle only one and PyAV's fifo reads past its buffers on a change of layout.
+    `name` is the media's name in errors; an impossible format raises Reject.
     """
 
     def __init__(self, name: str) -> None:
@@ -43,13 +43,13 @@ class MonoResampler:
             check_form(self._name, frame.sample_rate, channels)
             self._form = form
             self._mixdown = Mixdown(frame.layout.name, channels, frame.sample_rate) if channels > 1 else None
-        frame.pts = None  # the reader keeps the time; the fifo would refuse the least rounding in it
+        frame.pts = None  # the reader keeps the time; the fifo refuses any rounding
         self._fifo.write(frame)
         while self._fifo.samples >= BLOCK_SECONDS * frame.sample_rate:
             yield from self._drain(BLOCK_SECONDS * frame.sample_rate)
 
     def flush(self) -> Iterator[Wave]:
-        """Give out everything, the resampler's own delay too."""
+        """Yield everything, including the resampler's own delay."""
         if self._form is None:
             return
         yield from self._drain()
@@ -57,7 +57,7 @@ class MonoResampler:
         self._begin()  # a flushed filter graph takes no more frames
 
     def _drain(self, samples: int = 0) -> Iterator[Wave]:
-        """Resample so many, or all: a frame can be of hours."""
+        """Resample this many samples, or all: a frame can last hours."""
         frame = self._fifo.read(samples)
         if frame is not None:
             frame.pts = None

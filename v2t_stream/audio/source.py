@@ -1,4 +1,4 @@
-"""Opening a media file, and saying what is wrong with it where that cannot be done."""
+"""Opens a media file, or says what is wrong with it."""
 
 import io
 from contextlib import ExitStack
@@ -14,23 +14,23 @@ from av.stream import Discard, Stream
 from v2t_stream.audio.parts import Part, PartReader, Survey, survey
 from v2t_stream.errors import Reject
 
-# What recordings, films and voice come in. What reads lists of other resources (HLS, ffconcat, SDP, DASH …) is not
-# here, nor are pictures, subtitles and the formats of old games, of which each is more code to attack.
+# Formats of recordings, films and voice. Formats that list other resources (HLS, ffconcat, SDP, DASH …) are left out,
+# and so are pictures, subtitles and old games' formats, because each is more code to attack.
 FORMATS: Final = (
     *("aac", "ac3", "act", "aiff", "amr", "ape", "asf", "au", "avi", "avr", "caf", "dhav", "dsf", "dss", "dts"),
     *("dtshd", "dv", "eac3", "flac", "flv", "gxf", "iff", "kux", "live_flv", "loas", "matroska", "mov", "mp3", "mpc"),
     *("mpc8", "mpeg", "mpegts", "mxf", "nistsphere", "nut", "ogg", "oma", "pva", "qcp", "rm", "shn", "sox", "tak"),
     *("truehd", "tta", "ty", "voc", "vqf", "w64", "wav", "wtv", "wv", "xwma"),
 )
-BUFFER = 1 << 17  # bytes that FFmpeg asks of the file at a time; its default of 32 KiB asks Python too often
+BUFFER = 1 << 17  # bytes per read of FFmpeg; its default of 32 KiB calls Python too often
 
 
 @cache
 def _options() -> dict[str, str]:
-    """A file must make this machine read no other file, fetch no address, and decode no picture.
+    """FFmpeg's options: a file must not make this machine read another file, fetch an address, or decode a picture.
 
-    FFmpeg gets the open file, and no protocol to open another by. To learn what is in a file it would decode the
-    first pictures too, however large they are, where it may use their decoders.
+    FFmpeg gets the open file, and no protocol to open another. With their decoders it would decode the first pictures,
+    however large, to learn what is in a file.
     """
     sound = [name for name in sorted(av.codecs_available) if _is_of_sound(name)]
     return {
@@ -38,7 +38,7 @@ def _options() -> dict[str, str]:
         "format_whitelist": ",".join(FORMATS),
         "codec_whitelist": ",".join(sound),
         "max_streams": "100",
-        # A transport stream whose timestamps jump back is no clock that ran over after 26.5 hours.
+        # If a transport stream's timestamps jump back, its clock has not wrapped after 26.5 hours.
         "correct_ts_overflow": "0",
     }
 
@@ -51,7 +51,7 @@ def _is_of_sound(codec: str) -> bool:
 
 
 class _File(io.BufferedReader):
-    """A file as C has it, whatever a damaged header asks of it; PyAV would raise the exceptions of Python's."""
+    """A file with C semantics for a damaged header's requests; PyAV would raise Python's exceptions."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         return super().read(BUFFER if size is None or not 0 <= size <= BUFFER else size)  # Python allocates it first
@@ -59,7 +59,7 @@ class _File(io.BufferedReader):
     def seek(self, offset: int, whence: int = 0, /) -> int:
         try:
             return super().seek(offset, whence)
-        except (OSError, ValueError):  # before its start, as a damaged index asks for
+        except (OSError, ValueError):  # before its start, from a damaged index
             return -1
 
 
@@ -71,17 +71,17 @@ class Media(NamedTuple):
 
 
 def look_at(path: Path, name: str) -> Survey:
-    """Look how the file is built. Raises Reject, with `name`, where it cannot be read or is empty."""
+    """Find the structure of the file. Raises Reject, with `name`, if it is unreadable or empty."""
     try:
         if not path.stat().st_size:
             raise Reject(f"{name} is empty (0 bytes): copy or download it again")
         return survey(path)
     except OSError as error:
-        raise Reject(f"{name} cannot be opened ({error.strerror}): check that it exists and may be read") from error
+        raise Reject(f"{name} cannot be opened ({error.strerror}): check that it exists and is readable") from error
 
 
 def open_media(path: Path, part: Part, name: str) -> Media:
-    """Open a part of `path`. Raises Reject, with `name`, where it is not media, or is cut off before its index."""
+    """Open a part of `path`. Raises Reject, with `name`, if it is not media, or is cut off before its index."""
     with ExitStack() as stack:
         file = stack.enter_context(_File(PartReader(io.FileIO(path), part)))
         head = file.peek(8)[:8]
@@ -94,7 +94,7 @@ def open_media(path: Path, part: Part, name: str) -> Media:
 
 
 def read_only(container: InputContainer, *streams: Stream) -> None:
-    """Leave all other streams out, so that the pictures are not even read where the container has an index."""
+    """Discard all other streams, so that a container with an index does not even read the pictures."""
     wanted = {stream.index for stream in streams}
     for stream in container.streams:
         stream.discard = Discard.default if stream.index in wanted else Discard.all
@@ -103,7 +103,7 @@ def read_only(container: InputContainer, *streams: Stream) -> None:
 def _unknown(name: str, head: bytes) -> Reject:
     if head[4:] == b"ftyp":
         return Reject(
-            f"{name} cannot be read: it is cut off before its index, which an MP4 often has at its end; "
+            f"{name} cannot be read: it is cut off before its index, which is often at the end of an MP4; "
             "copy, download or record it again"
         )
     return Reject(f"{name} is not audio or video of a known kind, or is damaged: check that it plays in a media player")

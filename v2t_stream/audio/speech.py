@@ -1,8 +1,8 @@
 """From speech probabilities to stretches of speech: pure logic, one probability at a time.
 
-The same stretches as faster_whisper.vad.get_speech_timestamps gives for a whole file with the parameters of its
-BatchedInferencePipeline (threshold 0.5, min_silence_duration_ms 160, speech_pad_ms 400), but as they become known,
-and of any length: cutting the long ones is the packer's work.
+It finds the same stretches as faster_whisper.vad.get_speech_timestamps for a whole file with the parameters of its
+BatchedInferencePipeline (threshold 0.5, min_silence_duration_ms 160, speech_pad_ms 400), but as they become known, and
+at any length: the packer cuts the long ones.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,20 +11,20 @@ from typing import NamedTuple
 from schemas.chunks import SAMPLE_RATE
 
 WINDOW = 512  # samples per probability; Silero VAD's at 16 kHz
-THRESHOLD = 0.5  # speech starts at this probability, where nothing else is asked for,
-HYSTERESIS = 0.15  # and ends below the one that is so much lower (snakers4/silero-vad, neg_threshold),
-LOWEST = 0.01  # but for this
-MIN_SILENCE = SAMPLE_RATE * 160 // 1000  # that lasts this long
+THRESHOLD = 0.5  # speech starts at this probability by default,
+HYSTERESIS = 0.15  # and ends below the start probability minus this (snakers4/silero-vad, neg_threshold),
+LOWEST = 0.01  # but never below this
+MIN_SILENCE = SAMPLE_RATE * 160 // 1000  # if the silence lasts this long
 PAD = SAMPLE_RATE * 400 // 1000  # kept on either side, at most half of the silence
 
 
 class Stretch(NamedTuple):
-    """Speech with its padding, in samples from the start of the source; no end is in it."""
+    """Speech with its padding, in samples from the start of the source; ends are exclusive."""
 
     start: int
     end: int
-    onset: int  # of the speech itself: where the first window at the threshold starts,
-    offset: int  # and where the last one that counts as speech ends
+    onset: int  # of the speech itself: start of the first window at the threshold,
+    offset: int  # and end of the last window that counts as speech
 
 
 class SpeechFinder:
@@ -36,11 +36,11 @@ class SpeechFinder:
         self._at = 0  # where the next window starts
         self._start: int | None = None  # of the running stretch, padded
         self._onset = 0  # of the same, without the padding
-        self._quiet: int | None = None  # since when the running stretch is silent
-        self._held: Stretch | None = None  # the last stretch, whose end waits to be padded
+        self._quiet: int | None = None  # start of the running stretch's silence
+        self._held: Stretch | None = None  # the last stretch; its end is not padded yet
 
     def feed(self, probabilities: Iterable[float]) -> Iterator[Stretch]:
-        """Give the stretches that are complete with these windows."""
+        """Yield the stretches that these windows complete."""
         for probability in probabilities:
             if probability >= self._threshold:
                 self._quiet = None
@@ -54,7 +54,7 @@ class SpeechFinder:
             self._at += WINDOW
 
     def finish(self, total: int) -> Iterator[Stretch]:
-        """Give the last stretches, in a source of `total` samples."""
+        """Yield the last stretches, in a source of `total` samples."""
         if self._start is not None and self._start < total:
             offset = min(self._quiet or self._at, total)
             yield Stretch(self._start, total, min(self._onset, offset), offset)
@@ -63,7 +63,7 @@ class SpeechFinder:
 
     @property
     def running(self) -> Stretch | None:
-        """The stretch that is not complete yet, as far as it is certain."""
+        """The certain part of the incomplete stretch."""
         if self._start is None:
             return None
         end = self._quiet or self._at
@@ -91,7 +91,7 @@ class SpeechFinder:
             self._start = self._quiet = None
 
     def _release(self, pad: int) -> Stretch:
-        assert self._held is not None  # noqa: S101  # for the type checker: every caller has looked
+        assert self._held is not None  # noqa: S101  # for the type checker: every caller has checked
         stretch = self._held._replace(end=self._held.end + pad)
         self._held = None
         return stretch

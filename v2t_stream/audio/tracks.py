@@ -1,4 +1,4 @@
-"""Which audio track of a file is the one to transcribe."""
+"""Chooses the audio track to transcribe."""
 
 import re
 from typing import Final, cast
@@ -13,7 +13,7 @@ from v2t_stream.errors import Reject
 from v2t_stream.languages import code_of
 from v2t_stream.text import one_line, quoted
 
-# Tracks that go with a main one: for the blind, for the hard of hearing, of the people who made the film, to sing to.
+# Companion tracks: for the blind, for the hard of hearing, film-makers' commentary, karaoke.
 _ASIDE: Final = (
     Disposition.comment
     | Disposition.visual_impaired
@@ -47,14 +47,14 @@ def describe(container: InputContainer) -> tuple[Track, ...]:
 def eligible(
     container: InputContainer, name: str, *, track: str | None = None, language: str | None = None
 ) -> list[AudioStream]:
-    """Return the tracks that may be meant, the likeliest first; at least one.
+    """Return the candidate tracks, the likeliest first; at least one.
 
-    `track`: a number, from 1, or a language, which must be there; `language`: one that decides where it is tagged.
-    Raises Reject, with `name`, where the file has no such track, or none that can be decoded.
+    `track`: a number, from 1, or a language, which must exist; `language`: decides if a track has that tag.
+    Raises Reject, with `name`, if the file has no such track, or none that can be decoded.
     """
     everything = _audio(container)
     if not everything:
-        raise Reject(f"{name} has no audio track: there is nothing to transcribe in it")
+        raise Reject(f"{name} has no audio track, so there is nothing to transcribe")
     wanted = everything if track is None else _asked_for(track, everything)
     if not wanted:
         raise Reject(
@@ -63,12 +63,12 @@ def eligible(
         )
     decodable = [stream for stream in wanted if isinstance(stream, AudioStream) and is_decodable(stream)]
     if not decodable:
-        raise Reject(f"{name} has audio that this program cannot decode: convert it to AAC, MP3 or FLAC first")
+        raise Reject(f"{name} has audio that v2t cannot decode: convert it to AAC, MP3 or FLAC first")
     return _likeliest(decodable, container.streams.best("audio"), language)
 
 
 def _likeliest(tracks: list[AudioStream], best: Stream | None, language: str | None) -> list[AudioStream]:
-    """Those in the language, if there are any, and of them those that are no commentary; `best`, FFmpeg's, first."""
+    """The tracks in the language, if any, without commentaries; `best`, FFmpeg's choice, first."""
     spoken = [stream for stream in tracks if language and _code(stream) == language]
     main = [stream for stream in spoken or tracks if not _is_aside(stream)]
     return sorted(main or spoken or tracks, key=lambda stream: best is None or stream.index != best.index)
@@ -79,7 +79,7 @@ def _audio(container: InputContainer) -> list[Stream]:
 
 
 def is_decodable(stream: Stream) -> bool:
-    return cast("CodecContext | None", stream.codec_context) is not None  # the stubs promise one
+    return cast("CodecContext | None", stream.codec_context) is not None  # the stubs promise that it is set
 
 
 def _asked_for(track: str, streams: list[Stream]) -> list[Stream]:

@@ -1,4 +1,4 @@
-"""Silero VAD over a stream: the model that faster-whisper brings, with its state carried from block to block."""
+"""Silero VAD over a stream: faster-whisper's model, with its state carried from block to block."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -12,39 +12,40 @@ from schemas.chunks import SAMPLE_RATE
 from v2t_stream.audio.speech import THRESHOLD, WINDOW
 
 MODEL = "silero_vad_v6.onnx"  # in faster_whisper/assets
-CONTEXT = 64  # samples of the window before that the model sees again (snakers4/silero-vad, at 16 kHz)
-STATE = (1, 1, 128)  # of the model's LSTM, twice
+CONTEXT = 64  # samples of the previous window that the model sees again (snakers4/silero-vad, at 16 kHz)
+STATE = (1, 1, 128)  # the model's two LSTM states
 MEMORY = 4 * SAMPLE_RATE // WINDOW  # windows
-SILENT = 0.2  # a probability under which there is nobody who is speaking
+SILENT = 0.2  # below this probability nobody speaks
 
 
 class SileroVad:
     """Speech probabilities of consecutive windows of WINDOW samples at 16 kHz.
 
     All windows of a block go into one call: 8 or more cost half as much each as one alone (measured: 230 times real
-    time one by one, 470 from 32 on). One thread: the model is too small for more, and the cores belong to the engines.
+    time one by one, 470 from 32 on). It uses one thread: the model is too small for more, and the engines need the
+    cores.
 
-    After half a minute of silence the model does not hear the first second of what is said (measured on three voices,
-    behind digital silence and noise; up to 1.2 s behind five minutes), so it forgets four seconds without speech.
+    After half a minute of silence the model misses the first second of speech (measured on three voices, after digital
+    silence and noise; up to 1.2 s after five minutes), so this resets it after four seconds without speech.
     """
 
     def __init__(self) -> None:
         self._session = _session()
         self._h = self._c = np.zeros(STATE, np.float32)
         self._at = 0  # windows so far
-        self._highest = 0.0  # probability since the last look at whether to forget
-        # The last window's end, then what does not fill a window yet.
+        self._highest = 0.0  # highest probability since the last check for a reset
+        # The last window's end, then samples that do not fill a window yet.
         self._tail: NDArray[np.float32] = np.zeros(CONTEXT, np.float32)
 
     def feed(self, samples: NDArray[np.int16]) -> NDArray[np.float32]:
-        """Return the probabilities, shape (windows,), of the windows that are full with these samples."""
+        """Return the probabilities, shape (windows,), of the windows that these samples fill."""
         audio: NDArray[np.float32] = np.concatenate((self._tail, samples.astype(np.float32) / np.float32(32768)))
         count = (len(audio) - CONTEXT) // WINDOW
         self._tail = audio[count * WINDOW :]
         if not count:
             return np.zeros(0, np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(audio, CONTEXT + WINDOW)[::WINDOW][:count]
-        # Looked at by the place in the stream, so that the size of blocks does not matter.
+        # Check by place in the stream, so that the size of blocks does not matter.
         first = MEMORY - self._at % MEMORY
         return np.concatenate([self._run(part) for part in np.split(windows, range(first, count, MEMORY))])
 
@@ -62,17 +63,17 @@ class SileroVad:
         return probabilities
 
     def finish(self) -> NDArray[np.float32]:
-        """Return the probability of the last window, filled up with silence."""
+        """Return the probability of the last window, padded with silence."""
         return self.feed(np.zeros(WINDOW - (len(self._tail) - CONTEXT) % WINDOW, np.int16))
 
     def speech_seconds(self, samples: NDArray[np.int16]) -> float:
-        """Return how many seconds of these samples, and what came before, are in windows that are speech."""
+        """Return the seconds of speech windows in these samples and the pending ones."""
         probabilities = np.concatenate((self.feed(samples), self.finish()))
         return float(np.count_nonzero(probabilities >= THRESHOLD) * WINDOW / SAMPLE_RATE)
 
 
 class Everything:
-    """Takes all sound for speech: what there is in place of SileroVad for those who want to do without."""
+    """Treats all sound as speech: replaces SileroVad if voice detection is off."""
 
     def __init__(self) -> None:
         self._count = 0  # samples that do not fill a window yet
@@ -87,18 +88,18 @@ class Everything:
 
 @cache
 def _session() -> Any:
-    """The model, which has no state of its own; it takes 30 ms to load."""
-    import onnxruntime  # noqa: PLC0415  # takes a while, and only convert needs it
+    """The model, which keeps no state; it takes 30 ms to load."""
+    import onnxruntime  # noqa: PLC0415  # slow, and only convert needs it
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # it would keep the largest block's memory for good
+    options.enable_cpu_mem_arena = False  # it would keep the largest block's memory for ever
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(str(_model_path()), sess_options=options, providers=["CPUExecutionProvider"])
 
 
 def _model_path() -> Path:
-    """Where the model lies, without importing faster_whisper (0.7 s)."""
+    """The path of the model, without importing faster_whisper (0.7 s)."""
     spec = find_spec("faster_whisper")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder, "assets", MODEL)

@@ -1,4 +1,4 @@
-"""Many answers to what is sent on one subject, each waited for no longer than the connection on which it was asked."""
+"""Receives many answers to messages on one subject. Waiting ends when the connection that sent them is lost."""
 
 import asyncio
 from contextlib import suppress
@@ -11,19 +11,19 @@ from nats.aio.msg import Msg
 from v2t_stream.broker.client import NatsClient
 from v2t_stream.errors import Denied
 
-_GLANCE: Final = 0.5  # seconds until one who waits looks whether the server is still there
+_GLANCE: Final = 0.5  # seconds between checks that the server is still there
 
 
 class Answers:
-    """An inbox for the answers to `asked`. None is dropped: never ask for more than memory can hold."""
+    """An inbox for the answers to `asked`. It drops none: never ask for more than memory can hold."""
 
     def __init__(self, client: NatsClient, asked: str, timeout: float) -> None:
         """`timeout`: seconds that one answer may take."""
         self._client = client
         self._asked = asked
         self._timeout = timeout
-        self._denied: Denied | None = None  # the first refusal, of several
-        self._life: int | None = None  # of the connection
+        self._denied: Denied | None = None  # the first of several refusals
+        self._life: int | None = None  # which connection this is, by its reconnects
 
     async def __aenter__(self) -> Self:
         inbox = self._client.new_inbox()
@@ -44,11 +44,11 @@ class Answers:
 
     @property
     def subject(self) -> str:
-        """Where answers are to be sent."""
+        """The reply subject."""
         return self._inbox.subject
 
     async def next(self) -> Msg:
-        """The next answer. Raises nats-py's Error where it is lost or late, and Denied where it is forbidden to ask."""
+        """The next answer. Raises nats-py's Error if it is lost or late, and Denied if the request is forbidden."""
         waiting = asyncio.create_task(self._inbox.next_msg(self._timeout))
         try:
             while not (await asyncio.wait({waiting}, timeout=_GLANCE))[0]:
@@ -64,13 +64,13 @@ class Answers:
         return answer
 
     async def hear_out(self, due: int) -> None:
-        """Wait for `due` answers, whatever they are; no longer than until the first that does not come."""
+        """Wait for `due` answers, whatever they say; stop at the first that does not come."""
         with suppress(nats.errors.Error, TimeoutError):
             for _ in range(due):
                 await self.next()
 
     def _is_lost(self) -> bool:
-        """Whether it is another connection than the first; what is asked before there is one is sent when it comes."""
+        """Whether the first connection has been replaced; requests made before the first are sent when it comes."""
         life = self._client.stats["reconnects"] if self._client.is_connected else None
         if self._life is None:
             self._life = life

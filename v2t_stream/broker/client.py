@@ -1,9 +1,9 @@
-"""nats-py's client with what it lacks.
+"""nats-py's client with the features it lacks.
 
-A forbidden request fails at once, TLS that is wanted is insisted on, a flush may be given up, and no message, whatever
-it holds, ends the reading of all later ones.
+A forbidden request fails at once, the client insists on TLS if it is set, a caller can give up a flush, and no message
+can stop the client from reading later ones.
 
-The methods below that begin with an underscore are nats-py's own, as read in 2.16; pyproject.toml caps it there.
+The methods below that begin with an underscore override nats-py's own, as of 2.16; pyproject.toml caps the version.
 """
 
 import asyncio
@@ -24,42 +24,42 @@ from v2t_stream.errors import Denied
 
 log = logging.getLogger(__name__)
 
-# As the server separates them: nats-py takes vertical tabs and form feeds for blanks too, which a subject may hold.
+# The server's separators: nats-py also splits at vertical tabs and form feeds, which a subject may contain.
 nats.protocol.parser.MSG_RE = re.compile(rb"\AMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)\r\n")
 nats.protocol.parser.HMSG_RE = re.compile(
     rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n"
 )
 
-_REMEMBERED = 1024  # requests that nobody waits for any more
+_REMEMBERED = 1024  # abandoned requests
 _PLAIN = b"NATS/1.0\r\n"  # begins headers without a status
 
 
 def _is_told(record: logging.LogRecord) -> bool:
-    """Not what asyncio says of the way in which nats-py ends each connection with TLS."""
+    """Drops asyncio's warning about the way nats-py ends each TLS connection."""
     return "eof_received" not in record.getMessage()
 
 
 class NatsClient(Client):
-    """The server tells a connection that a subject is forbidden, and never the request that waits for its answer."""
+    """The server reports a forbidden subject to the connection, not to the waiting request; this class links them."""
 
     def __init__(
         self, user: str = "", *, insists_on_tls: bool = False, reached: Callable[[], None] | None = None
     ) -> None:
-        """`reached` is called where somebody took a connection, whether or not it is a server and answers."""
+        """`reached` is called when a peer accepts a connection, even before it proves to be a server."""
         super().__init__()
         self._user = user
         self._reached = reached
         self._insists_on_tls = insists_on_tls
         logging.getLogger("asyncio").addFilter(_is_told)
-        self._asking: dict[str, tuple[str, Callable[[Denied], None]]] = {}  # by the subject of the answer
-        # Of several requests at once the first refusal may end all, and those of the others come later.
+        self._asking: dict[str, tuple[str, Callable[[Denied], None]]] = {}  # by reply subject
+        # The first refusal may end several requests at once; the refusals of the others come later.
         self._left: deque[str] = deque(maxlen=_REMEMBERED)  # subjects, in lower case
         self._answers: dict[str, asyncio.Future[Msg]] = {}
         self._inbox = ""
         self._count = itertools.count()
 
     def expect(self, answer: str, subject: str, denied: Callable[[Denied], None]) -> None:
-        """Call `denied` where `subject` turns out to be forbidden, until `answer` is expected no more."""
+        """Call `denied` if `subject` turns out to be forbidden, until `expect_no_more`."""
         self._asking[answer] = subject, denied
 
     def expect_no_more(self, answer: str) -> None:
@@ -67,7 +67,7 @@ class NatsClient(Client):
             self._left.append(asked[0].lower())
 
     def hear(self, error: Exception) -> bool:
-        """Take what the server says aside of any answer; whether it is for somebody who waits, or does no more."""
+        """Take an error that the server sent outside any answer; returns whether one of our requests caused it."""
         found = denied_subject(error)
         if not found or found[0] != "publish":
             return False
@@ -84,7 +84,7 @@ class NatsClient(Client):
         old_style: bool = False,  # noqa: ARG002, FBT001, FBT002
         headers: dict[str, Any] | None = None,
     ) -> Msg:
-        """As nats-py's; raises Denied where the server forbids it."""
+        """Like nats-py's; raises Denied if the server forbids it."""
         if not self._inbox:
             self._inbox = self.new_inbox()
             await self.subscribe(f"{self._inbox}.*", cb=self._answered)
@@ -116,15 +116,15 @@ class NatsClient(Client):
             future.set_result(message)
 
     async def _process_pong(self) -> None:
-        """Also for a flush that was given up: nats-py would end its reading, and the connection be silent for good."""
+        """Accepts the pong of an abandoned flush too: nats-py would stop reading, and the connection go silent."""
         if self._pongs and self._pongs[0].done():
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
 
     async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
-        """Of headers that are none, what the server wrote behind them; and in a quarter of nats-py's time.
+        """Reads malformed headers as far as possible, in a quarter of nats-py's time.
 
-        Anybody can send such, and nats-py would read nothing more for good. Of 10,000 facts it took half of the time.
+        Anybody can send such headers, and nats-py would stop reading. Headers took it half the time of 10,000 facts.
         """
         if not headers:
             return None
@@ -132,7 +132,7 @@ class NatsClient(Client):
             try:
                 told: dict[str, str] | None = await super()._process_headers(headers)
             except (ValueError, IndexError) as error:
-                log.warning("the headers of a message cannot be read: %s", error)
+                log.warning("cannot read the headers of a message: %s", error)
             else:
                 return told
         lines = (line.partition(":") for line in headers.decode(errors="replace").split("\r\n"))
@@ -141,7 +141,7 @@ class NatsClient(Client):
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
     ) -> Msg:
-        """Also of a subject that is not UTF-8, for the same reason; it is then nobody's."""
+        """Accepts a subject that is not UTF-8 too, for the same reason; nobody then handles it."""
         return Msg(
             _client=self,
             subject=subject.decode(errors="replace"),
@@ -157,7 +157,7 @@ class NatsClient(Client):
         await super()._process_connect_init()
 
     def _connect_command(self) -> bytes:
-        """Where TLS is wanted and the server offers none, the password is not sent; nats-py would."""
+        """Refuses to send the password if TLS is required and the server offers none; nats-py would send it."""
         if self._insists_on_tls and not self._server_info.get("tls_required"):
             raise nats.errors.SecureConnWantedError
         command: bytes = super()._connect_command()

@@ -1,4 +1,4 @@
-"""Connecting to a NATS server: how long it is tried, and what is said where it does not come to it."""
+"""Connects to a NATS server: how long it tries, and what it says if it fails."""
 
 import asyncio
 import contextlib
@@ -18,11 +18,11 @@ from v2t_stream.errors import BrokerError
 log = logging.getLogger(__name__)
 
 OLDEST_SERVER: Final = (2, 12)  # consumer priority groups with ranks
-_ANSWERS: Final = 20.0  # seconds in which a server that takes a connection must answer on it
+_ANSWERS: Final = 20.0  # seconds in which a server must answer after it accepts a connection
 
 
 class _Limit:
-    """How long `connect` tries: shorter where it is refused, longer where somebody took the connection."""
+    """How long `connect` tries: shorter after a refusal, longer after a peer accepted the connection."""
 
     def __init__(self, patience: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -34,24 +34,24 @@ class _Limit:
         self._until(self._begun + max(self._patience, _ANSWERS))
 
     def hear(self, error: Exception, *, is_final: bool) -> None:
-        """`is_final`: it will not change its mind."""
+        """`is_final`: the server will not change its mind."""
         if is_final:
             self._until(self._loop.time() + 0.1)  # a moment later, so that the client has closed its socket
         elif not isinstance(error, TimeoutError):
             self._until(self._begun + self._patience)
 
     def _until(self, when: float) -> None:
-        with contextlib.suppress(RuntimeError):  # it is over: connected, or given up
+        with contextlib.suppress(RuntimeError):  # already connected or given up
             self.timeout.reschedule(when)
 
 
 async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = NO_LOGIN) -> Connection:
-    """Connect to the NATS server at `url`, trying for `patience` seconds; afterwards it reconnects for ever.
+    """Connect to the NATS server at `url`, trying for `patience` seconds; after that it reconnects for ever.
 
-    One that takes a connection and is slow to answer is waited for longer.
-    `url` may be several, separated by commas, of which one that answers is taken. Raises SettingsError where a file of
-    `login` does not serve, and BrokerError with one sentence: nobody answers there, credentials refused, the server's
-    certificate is not trusted, server too old.
+    A server that accepts a connection but answers slowly gets more time.
+    `url` may hold several, separated by commas; the first that answers is used. Raises SettingsError if a file of
+    `login` is unusable, and BrokerError with one sentence: no answer, credentials rejected, certificate not trusted,
+    server too old.
     """
     urls = [part.strip() for part in url.split(",")]
     where = ",".join(map(without_secret, urls))
@@ -62,14 +62,14 @@ async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = 
 
     async def on_error(error: Exception) -> None:
         if connected:
-            # Once for each time that it is lost: it is tried on, as somebody may mend it.
+            # Log it once per lost connection; reconnecting goes on because somebody may fix the cause.
             tells = (client.stats["reconnects"], login.refusal(error, where))
             if tells[1] and tells not in told:
                 log.error("%s", tells[1])
             told.add(tells)
         if client.is_connected and denied_subject(error) and not client.hear(error):
-            log.warning("the NATS server at %s forbids something: %s", where, words(error))
-        if not any(login.refusal(each, where) for each in trouble):  # the connection's end may follow as its own error
+            log.warning("the NATS server at %s denied permission: %s", where, words(error))
+        if not any(login.refusal(each, where) for each in trouble):  # the connection's end may add an error
             trouble[:] = [error]
         limit.hear(error, is_final=bool(login.refusal(error, where)))
 
@@ -90,7 +90,7 @@ async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = 
             )
             connected = True
     except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
-        with contextlib.suppress(AssertionError):  # a URL that could not be read
+        with contextlib.suppress(AssertionError):  # an invalid URL
             await client.close()
         cause = trouble[0] if trouble else error
         raise BrokerError(
@@ -104,7 +104,7 @@ async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = 
 
 
 async def _check_version(connection: Connection) -> None:
-    """Closes the connection and raises BrokerError where the server is too old."""
+    """Closes the connection and raises BrokerError if the server is too old."""
     version = connection.client.connected_server_version
     if (version.major, version.minor) < OLDEST_SERVER:
         await connection.close()

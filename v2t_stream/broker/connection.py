@@ -1,4 +1,4 @@
-"""The connection to NATS: reads as Reader does, and publishes with an ack."""
+"""The connection to NATS: reads like Reader, and publishes with an ack."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,8 @@ from v2t_stream.traces import begin, header
 
 log = logging.getLogger(__name__)
 
-_PUBLISH_PATIENCE: Final = 120.0  # seconds a publish outlasts a broker that is away
-_FLUSH: Final = 2  # seconds at the end of a connection; a server that goes at that moment never answers
+_PUBLISH_PATIENCE: Final = 120.0  # seconds that a publish waits for an absent broker
+_FLUSH: Final = 2  # seconds for the last flush; a server that goes down then never answers
 
 
 class Connection(Reader):
@@ -41,13 +41,13 @@ class Connection(Reader):
             await self.client.close()
 
     async def publish(self, message: Message, *, dedupe: str = "", replaces: int = 0) -> bool:
-        """Publish `message` on its subject and wait until it is stored; False where one stands there already.
+        """Publish `message` on its subject and wait until it is stored; False if the subject already has a message.
 
-        That one may be our own, where the answer to it was lost. A message whose class says ONCE is stored only where
-        nothing stands on the subject that excludes it, for most their own. While the broker is away this tries again
-        for two minutes, then it raises BrokerError. What is sent again carries the same id, so it is stored once, also
-        where somebody has removed it since. `dedupe`: the id where a later call is to count as the same within two
-        minutes. `replaces`: the sequence of what must stand on the message's own subject.
+        That one may be our own if its answer was lost. A message whose class says ONCE is stored only if nothing is on
+        the subject that excludes it, which for most is their own. While the broker is away this tries again for two
+        minutes, then raises BrokerError. Each try carries the same id, so the message is stored once, even if somebody
+        has removed it since. `dedupe`: an id under which a later call within two minutes counts as the same.
+        `replaces`: the sequence that the message's own subject must have now.
         """
         headers = {"Nats-Msg-Id": dedupe or secrets.token_urlsafe(9), **header()}
         if replaces or message.ONCE:
@@ -66,7 +66,7 @@ class Connection(Reader):
     async def submit(
         self, subject: str, data: bytes, dedupe: str, headers: dict[str, str] | None = None
     ) -> tuple[int, bool]:
-        """Put bytes into the inbox; their sequence number, and whether the same `dedupe` id was there already."""
+        """Put bytes into the inbox; returns their sequence number, and whether this `dedupe` id was already there."""
         answer = await self.store(subject, data, {"Nats-Msg-Id": dedupe, **(headers or {}), **begin()}, patient=False)
         if error := answer.get("error"):
             raise self.refusal(subject, error)
@@ -76,10 +76,10 @@ class Connection(Reader):
     async def store(
         self, subject: str, data: bytes, headers: dict[str, str], *, patient: bool = True
     ) -> dict[str, Any]:
-        """Publish on a subject of a stream until the server says what became of it; its answer, perhaps an error.
+        """Publish on a subject of a stream until the server answers; returns the answer, perhaps an error.
 
-        A duplicate in the answer is one of another call. `patient`: also where there is no room. Raises BrokerError
-        where two minutes did not do.
+        A duplicate in the answer comes from another call. `patient`: also wait for room. Raises BrokerError after two
+        minutes without success.
         """
         give_up = time.monotonic() + _PUBLISH_PATIENCE
         sent = 0
@@ -92,12 +92,12 @@ class Connection(Reader):
             except (nats.errors.ConnectionClosedError, nats.errors.MaxPayloadError) as error:
                 raise BrokerError(f"could not publish {subject}: {words(error)}") from error
             except (nats.errors.Error, TimeoutError) as error:
-                # No responders also means: the server is up again and has not recovered its streams yet.
+                # No responders also means that a restarted server has not recovered its streams yet.
                 if time.monotonic() > give_up:
                     raise BrokerError(f"no answer from the NATS server at {self.url} to {subject}") from error
                 await asyncio.sleep(0.2)
             else:
-                # 503: JetStream is up but the stream has no leader, or no room, at this moment.
+                # 503: JetStream is up, but the stream has no leader or no room right now.
                 refusal = answer.get("error", {})
                 code = refusal.get("err_code")
                 if (refusal.get("code") != 503 and code not in error_codes.IN_PROCESS) or time.monotonic() > give_up:
@@ -110,7 +110,7 @@ class Connection(Reader):
                 await asyncio.sleep(0.2)
 
     async def tell(self, message: Message) -> None:
-        """Publish for display only, waiting for nothing."""
+        """Publish for display only, without waiting."""
         if self.is_checked:
-            with contextlib.suppress(nats.errors.Error):  # progress that nobody sees costs nothing
+            with contextlib.suppress(nats.errors.Error):  # lost progress does no harm
                 await self.client.publish(message.subject, encode(message))

@@ -1,4 +1,4 @@
-"""What a user of NATS may not do, in words: the server tells the subject, and nobody but the connection."""
+"""Puts a NATS permission error into words: the server names only the subject, and only to the connection."""
 
 import re
 from typing import Final
@@ -9,14 +9,14 @@ from schemas.requests import SUBMIT_SUBJECT
 from v2t_stream.errors import Denied
 
 _VIOLATION: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
-# Where a role's account has the API: its own `$JS.API` is the server's, for its own streams.
+# The API in a role's account, where `$JS.API` is for the account's own streams.
 MAPPED: Final = "v2t.api."
 _OPERATORS: Final = "an operator's"
 
-# By the beginning of a subject, the first that fits: what it is for, and whose credentials allow it.
+# By subject prefix, the first match counts: what the subject is for, and which credentials allow it.
 _WORDS: Final = (
     (SUBMIT_SUBJECT, "submit", "a submitter's or an operator's"),
-    (BUCKET_SUBJECT, "tell of uploads", "a notifier's or an operator's"),
+    (BUCKET_SUBJECT, "announce uploads", "a notifier's or an operator's"),
     (Submitted.SUBJECT.partition("{")[0], "change jobs", _OPERATORS),
     ("v2t.", "work", "a worker's"),
     ("$kv.v2t_nodes", "work as a node", "a worker's"),
@@ -31,7 +31,7 @@ _WORDS: Final = (
     ("$js.api.stream.update.", "set up streams", _OPERATORS),
     ("$js.api.stream.delete.", "delete streams", _OPERATORS),
     ("$js.api.stream.info.obj_", "read files", "a viewer's or an operator's"),
-    ("$js.api.stream.msg.get.v2t_inbox", "read what is sent", _OPERATORS),
+    ("$js.api.stream.msg.get.v2t_inbox", "read submissions", _OPERATORS),
     ("$js.api.stream.msg.get.obj_", "read files", "a viewer's or an operator's"),
     ("$js.api.direct.get.obj_", "read files", "a viewer's or an operator's"),
     ("$js.api.", "look at jobs and queues", "a viewer's or an operator's"),
@@ -41,18 +41,18 @@ _WORDS: Final = (
 
 
 def denied_subject(error: BaseException) -> tuple[str, str] | None:
-    """What the server forbids: publish or subscription, and the subject in lower case, as nats-py has it; or None."""
+    """What the server forbids: publish or subscription, and the subject in lower case as nats-py has it; or None."""
     found = _VIOLATION.search(str(error))
     return (found[1], unmapped(found[2])) if found else None
 
 
 def unmapped(subject: str) -> str:
-    """The subject as it was asked for."""
+    """The subject as the client requested it."""
     return f"$js.api.{subject.removeprefix(MAPPED)}" if subject.startswith(MAPPED) else subject
 
 
 def denial(user: str, subject: str) -> Denied:
-    """The sentence for what `user` may not publish."""
+    """The sentence that says what `user` may not publish."""
     what, whose = next(
         ((what, whose) for beginning, what, whose in _WORDS if subject.lower().startswith(beginning)),
         ("do this", _OPERATORS),

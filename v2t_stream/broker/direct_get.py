@@ -1,6 +1,6 @@
-"""Reading a stream by direct gets: no consumer is made, of which a stream has only so many, so any number may read.
+"""Reads a stream with direct gets: they need no consumer, which a stream limits, so any number of clients may read.
 
-What is stored is heard of by the stream's own word (`republish` in topology), which says the subject and the sequence.
+The stream announces each stored message (`republish` in topology) with its subject and sequence.
 """
 
 import asyncio
@@ -19,33 +19,33 @@ from nats.aio.subscription import Subscription
 from v2t_stream.broker.client import NatsClient
 from v2t_stream.errors import BrokerError, Denied
 
-_PAGE: Final = 1024  # messages asked for together
-_PAGE_BYTES: Final = 4 << 20  # the same in bytes
-_LOOK: Final = 1.0  # seconds until one who waits looks whether the connection is still the same
-_DOUBT: Final = 5.0  # seconds until what said nothing is read all the same: an older release's stream does not tell
-_DOUBTED: Final = 64  # patterns that are read so at a time
-_LAG: Final = 0.01  # seconds, doubled each time, until a replica that has not yet stored what was told is asked again
+_PAGE: Final = 1024  # messages per request
+_PAGE_BYTES: Final = 4 << 20  # bytes per request
+_LOOK: Final = 1.0  # seconds between checks that the connection is still the same
+_DOUBT: Final = 5.0  # seconds until silent patterns are read anyway: an older release's stream announces nothing
+_DOUBTED: Final = 64  # such patterns read at a time
+_LAG: Final = 0.01  # seconds, doubled each time, until a replica that lags behind an announcement is asked again
 _TRIES: Final = 7  # times
 
 
 def stored_subject(pattern: str) -> str:
-    """On which a stream says that it has stored a message: v2t.job.x becomes v2t.stored.job.x."""
+    """The subject on which a stream announces a stored message: v2t.job.x becomes v2t.stored.job.x."""
     first, _, rest = pattern.partition(".")
     return f"{first}.stored.{rest}"
 
 
 class Page(NamedTuple):
-    """What one direct get gave."""
+    """The result of one direct get."""
 
     messages: list[Msg]
     has_more: bool
-    status: str  # 204: the end; 404: there is nothing; 503: there is no such stream, or not yet
+    status: str  # 204: the end; 404: no message; 503: no such stream, or not yet
 
 
 async def page(client: NatsClient, stream: str, pattern: str, after: int, patience: float) -> Page:
-    """The next messages on `pattern` behind the sequence `after`, as any replica has them.
+    """The next messages on `pattern` after the sequence `after`, from any replica.
 
-    Raises Denied, TimeoutError where nothing comes for `patience` seconds, and BrokerError where the server refuses.
+    Raises Denied, TimeoutError if nothing comes for `patience` seconds, and BrokerError if the server refuses.
     """
     inbox = client.new_inbox()
     answers: asyncio.Queue[Msg | Denied] = asyncio.Queue()
@@ -60,7 +60,7 @@ async def page(client: NatsClient, stream: str, pattern: str, after: int, patien
             if answers.empty():
                 async with asyncio.timeout(patience):
                     message = await answers.get()
-            else:  # without a timer, which would cost as much as the message
+            else:  # no timer, which would cost as much as the message
                 message = answers.get_nowait()
             if isinstance(message, Denied):
                 raise message
@@ -79,19 +79,19 @@ async def page(client: NatsClient, stream: str, pattern: str, after: int, patien
 
 
 def status_of(answer: Msg) -> str:
-    """What the server says in place of a message; empty where it is one, whatever headers its sender gave it."""
+    """The server's status in place of a message; empty for a message, whatever headers its sender set."""
     headers = answer.headers or {}
     return "" if "Nats-Sequence" in headers else headers.get("Status", "")
 
 
 class Bells:
-    """Tells which of some patterns have something new in their stream."""
+    """Knows which of some patterns have new messages in their stream."""
 
     def __init__(self, client: NatsClient, patterns: Sequence[str]) -> None:
         self._client = client
         self._turns = deque(patterns)
         self._due: dict[str, int] = {}  # the latest sequence by pattern
-        self._tries: Counter[str] = Counter()  # how often it was read in vain
+        self._tries: Counter[str] = Counter()  # reads in vain
         self._rung = asyncio.Event()
         self._subscriptions: list[Subscription] = []
         self._life = client.stats["reconnects"]
@@ -119,9 +119,9 @@ class Bells:
         )
 
     async def next(self, reached: Mapping[str, int]) -> list[str]:
-        """The patterns to read, once there are some; `reached`: the sequence up to which each was read.
+        """Wait for patterns to read, and return them; `reached`: the sequence up to which each was read.
 
-        Raises BrokerError where the connection was closed.
+        Raises BrokerError if the connection was closed.
         """
         while not (behind := self._behind(reached)):
             self._rung.clear()
@@ -133,13 +133,13 @@ class Bells:
         return behind
 
     def suspect(self) -> None:
-        """Have all patterns read, whether or not something is told."""
+        """Have all patterns read, announced or not."""
         self._life = -1
 
     def _behind(self, reached: Mapping[str, int]) -> list[str]:
-        """Those that were told of and not read so far.
+        """The patterns that were announced and not read yet.
 
-        A replica that lags behind is asked again. Of what was withdrawn meanwhile nothing comes however often.
+        A replica that lags behind is asked again, but only so often: the message may have been removed meanwhile.
         """
         for pattern, told in list(self._due.items()):
             if told <= reached[pattern] or self._tries[pattern] > _TRIES:
@@ -147,7 +147,7 @@ class Bells:
         return list(self._due)
 
     async def _wait(self) -> list[str]:
-        """Wait until one is told of; those that may have something new all the same."""
+        """Wait for an announcement; returns patterns that may have new messages without one."""
         loop = asyncio.get_running_loop()
         until = loop.time() + _DOUBT
         while not self._rung.is_set():

@@ -1,4 +1,4 @@
-"""The embedded broker: the nats-server of the wheel as a child process, one for each data directory."""
+"""The embedded broker: the wheel's nats-server as a child process, one for each data directory."""
 
 import asyncio
 import contextlib
@@ -25,8 +25,8 @@ from v2t_stream.host.private_file import write_private
 
 log = logging.getLogger(__name__)
 
-_PAUSE: Final = 1.0  # seconds until a server that ended is started again
-_PATIENCE: Final = 60.0  # seconds until a server that was started must answer, on however busy a machine
+_PAUSE: Final = 1.0  # seconds until a restart after the server ended
+_PATIENCE: Final = 60.0  # seconds for a started server to answer, even on a busy machine
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 USER: Final = "v2t"
 _PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -37,17 +37,17 @@ class Broker:
 
     def __init__(self, url: str, users: int) -> None:
         self.url = url
-        self._users = users  # a file on which every process that uses the broker holds a shared lock
+        self._users = users  # every process that uses the broker holds a shared lock on this file
 
     @contextlib.asynccontextmanager
     async def shared(self, ours: Callable[[], bool]) -> AsyncGenerator[None]:
-        """For what others use too, where it is `ours` by the end.
+        """Keep a broker that is `ours` until others have finished with it.
 
         The block then ends when no other process uses the broker, or at once if cancelled.
         """
         try:
             yield
-        except Exception:  # a command whose job failed must not take the broker from the others
+        except Exception:  # a failed command must not stop the broker for the others
             if ours():
                 await self._until_unused()
             raise
@@ -55,36 +55,36 @@ class Broker:
             await self._until_unused()
 
     async def _until_unused(self) -> None:
-        """Stop using it and wait until no other process does."""
+        """Stop using the broker and wait until no other process uses it."""
         fcntl.flock(self._users, fcntl.LOCK_UN)
-        while not try_lock(self._users):  # noqa: ASYNC110  # other processes set no Event of ours
+        while not try_lock(self._users):  # noqa: ASYNC110  # other processes cannot set our Event
             await asyncio.sleep(0.2)
 
 
 @contextlib.asynccontextmanager
 async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenerator[Broker]:
-    """The broker that keeps its streams in `home`/broker: started here, or used where another process runs it.
+    """The broker with its streams in `home`/broker: started here, or shared if another process runs it.
 
-    It listens on loopback, where other users of this machine come too: so it asks for the password that is in
-    `home`/broker/password, as is its URL in `home`/broker/url, for the eyes of this user alone.
-    `port`: the port to prefer; None: any free one. Raises BrokerError where it does not start.
+    It listens on loopback, which other users of this machine can reach, so it asks for the password in
+    `home`/broker/password. Its URL is in `home`/broker/url. Only this user can read both files.
+    `port`: the preferred port; None: any free one. Raises BrokerError if the broker does not start.
     """
     folder = home / "broker"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)  # one that an earlier release made
+    folder.chmod(0o700)  # an earlier release may have created it
     with contextlib.ExitStack() as stack:
         users = stack.enter_context((folder / "users.lock").open("w"))
-        # Two servers on one store would both take writes and ruin each other's files.
+        # Two servers on one store would ruin each other's files.
         owner = stack.enter_context((folder / "owner.lock").open("w"))
         fcntl.flock(users, fcntl.LOCK_SH)
         keeper = stack.enter_context((folder / "keeper.lock").open("w"))
         process: asyncio.subprocess.Process | None = None
         if not (url := await _running(folder, owner.fileno())):
-            fcntl.flock(keeper, fcntl.LOCK_EX)  # unlike the other, the server does not inherit it: see _running
+            fcntl.flock(keeper, fcntl.LOCK_EX)  # the server does not inherit this lock, unlike the other: see _running
             process, url = await _start(folder, owner.fileno(), port)
 
         async def keep() -> None:
-            """Start the server again where it ends, also another command's that was killed: all wait for it there."""
+            """Restart the server when it ends, also for other commands: if theirs was killed, they wait at this URL."""
             nonlocal process
             while True:
                 if process:
@@ -96,7 +96,7 @@ async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenera
                 fcntl.flock(keeper, fcntl.LOCK_EX)
                 with contextlib.suppress(BrokerError, OSError):
                     process, again = await _start(folder, owner.fileno(), urlsplit(url).port)
-                    if again != url:  # somebody else has the port for the moment
+                    if again != url:  # another process has the port for the moment
                         process.terminate()
 
         keeping = asyncio.create_task(keep())
@@ -115,12 +115,12 @@ async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenera
 
 
 def url_file(home: Path) -> Path:
-    """Where the URL of the broker stands while it runs on `home`, with its password."""
+    """The file with the broker's URL and password while it runs on `home`."""
     return home / "broker" / "url"
 
 
 def find_running(home: Path) -> str | None:
-    """The URL of the broker that runs on `home`, or None."""
+    """The URL of the broker that runs on `home`; None if none does."""
     try:
         return url_file(home).read_text() or None
     except OSError:
@@ -128,7 +128,7 @@ def find_running(home: Path) -> str | None:
 
 
 def server_path() -> str:
-    """The nats-server executable of this environment; raises BrokerError where there is none."""
+    """The nats-server executable of this environment; raises BrokerError if it is missing."""
     path = Path(sysconfig.get_path("scripts")) / "nats-server"
     found = str(path) if path.exists() else shutil.which("nats-server")
     if not found:
@@ -148,7 +148,7 @@ async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.sub
         f"ports_file_dir: {json.dumps(str(folder))}\n"
         f"pid_file: {json.dumps(str(folder / 'pid'))}\n"
         f"log_file: {json.dumps(str(folder / 'nats-server.log'))}\n"
-        # Acknowledged means on the disk: the default syncs every two minutes.
+        # Acknowledged must mean on the disk; the default syncs every two minutes.
         f"jetstream {{ store_dir: {json.dumps(str(folder))}, sync_interval: always }}\n",
     )
     for stale in folder.glob("nats-server_*.ports"):
@@ -156,7 +156,7 @@ async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.sub
     me = os.getpid()
 
     def die_with_parent() -> None:
-        """Runs in the child before exec (Linux): no broker outlives a command that was killed."""
+        """Runs in the child before exec (Linux): the broker must not outlive a killed command."""
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != me:
             os._exit(1)
@@ -168,8 +168,8 @@ async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.sub
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C in the terminal is for us; the broker goes last
-        # The server keeps the lock as long as it lives, also where we are killed and it is not.
+        start_new_session=True,  # Ctrl-C is for us; the broker stops last
+        # The server keeps the lock while it lives, even if only we are killed.
         pass_fds=(lock,),
         preexec_fn=die_with_parent if sys.platform == "linux" else None,
     )
@@ -187,15 +187,15 @@ async def _start(folder: Path, lock: int, port: int | None) -> tuple[asyncio.sub
 
 
 def _password(folder: Path) -> str:
-    """The one of this folder for good, as other programs may have been told it; whoever runs the broker may choose it.
+    """The password of this folder. It never changes, because other programs may know it; the owner may choose it.
 
-    Raises BrokerError where what stands there is none.
+    Raises BrokerError if the file holds something else.
     """
     path = folder / "password"
     with contextlib.suppress(FileNotFoundError):
         password = path.read_text().strip()
         if not _PASSWORD.fullmatch(password):
-            raise BrokerError(f"{path} holds no password: write one of letters and digits, or remove the file")
+            raise BrokerError(f"{path} holds no password: write letters and digits into it, or remove the file")
         path.chmod(0o600)
         return password
     password = secrets.token_urlsafe(24)
@@ -204,7 +204,7 @@ def _password(folder: Path) -> str:
 
 
 async def _address(process: asyncio.subprocess.Process, folder: Path) -> str:
-    """Wait until the server tells where it listens. Raises BrokerError where it ends instead."""
+    """Wait until the server reports its address. Raises BrokerError if it ends instead."""
     ports = folder / f"nats-server_{process.pid}.ports"
     while process.returncode is None:
         with contextlib.suppress(OSError, ValueError, LookupError):
@@ -215,28 +215,28 @@ async def _address(process: asyncio.subprocess.Process, folder: Path) -> str:
 
 
 async def _running(folder: Path, owner: int) -> str:
-    """The URL of the broker that another process runs here; empty where none does, and then we hold the lock `owner`.
+    """The URL of the broker that another process runs here; if none does, it is empty and we hold the lock `owner`.
 
-    One that is starting or ending is waited for.
+    It waits for a broker that is starting or ending.
     """
     give_up = time.monotonic() + _PATIENCE
     while not try_lock(owner):
         with contextlib.suppress(OSError, ValueError):
             url = (folder / "url").read_text()
-            # On Linux a server whose keeper was killed is about to end; elsewhere it stays, and is as good as any.
+            # On Linux a server whose parent was killed is about to end; elsewhere it stays usable.
             if url and await _answers(url) and (sys.platform != "linux" or _is_kept(folder)):
                 return url
         if time.monotonic() > give_up:
             raise BrokerError(
-                f"another process holds {folder} but no broker answers there: end it, or set V2T_DATA_DIR"
+                f"another process holds {folder} but no broker answers there: stop that process, or set V2T_DATA_DIR"
             )
         await asyncio.sleep(0.05)
-    (folder / "url").unlink(missing_ok=True)  # of one that was killed
+    (folder / "url").unlink(missing_ok=True)  # left by a killed broker
     return ""
 
 
 def _is_kept(folder: Path) -> bool:
-    """Whether the process lives that started the server."""
+    """Whether the process that started the server is alive."""
     with (folder / "keeper.lock").open("w") as keeper:
         try:
             fcntl.flock(keeper, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -246,7 +246,7 @@ def _is_kept(folder: Path) -> bool:
 
 
 async def _answers(url: str) -> bool:
-    """Whether something listens at `url`. The file it stands in outlives a broker that was killed."""
+    """Whether something listens at `url`. The file that holds it outlives a killed broker."""
     address = urlsplit(url)
     try:
         async with asyncio.timeout(1):
@@ -258,7 +258,7 @@ async def _answers(url: str) -> bool:
 
 
 def try_lock(file: int) -> bool:
-    """Take the file's exclusive lock, if nobody holds any; it is held until the file is closed."""
+    """Take the file's exclusive lock if it is free; closing the file releases it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

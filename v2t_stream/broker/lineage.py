@@ -1,4 +1,4 @@
-"""Whether a server's streams are still those that we worked on: it may come back with others, or with an older copy."""
+"""Checks that a server still has the streams we worked on: it may come back with others, or with an older copy."""
 
 import math
 from typing import Any, Final, NamedTuple, Self
@@ -7,41 +7,41 @@ from nats.aio.msg import Msg
 
 from v2t_stream.errors import StoreChanged
 
-EPOCH_KEY: Final = "v2t_epoch"  # in the metadata of the inbox, where its jobs were given other ids
-_SKEW: Final = 0.01  # seconds by which the clocks of a cluster's servers may differ; none is put back as quickly
+EPOCH_KEY: Final = "v2t_epoch"  # metadata of an inbox whose jobs got a new series of ids
+_SKEW: Final = 0.01  # seconds by which a cluster's clocks may differ; no rollback is that quick
 
 
 class Mark(NamedTuple):
     """A message that was in a stream."""
 
     sequence: int = 0
-    at: float = math.inf  # Unix seconds by the server's clock; inf where that is not known
+    at: float = math.inf  # Unix seconds by the server's clock; inf if unknown
 
     @classmethod
     def of(cls, message: Msg) -> Self:
-        """The mark of a message that a consumer has delivered."""
+        """The mark of a message from a consumer."""
         return cls(message.metadata.sequence.stream, message.metadata.timestamp.timestamp())
 
     def rules_out(self, other: "Mark") -> bool:
-        """Whether a stream that held this message cannot come to hold `other`.
+        """Whether a stream that held this message can never hold `other`.
 
-        A stream counts upwards in time. So an older copy shows itself by the first message that takes the place of a
-        lost one, however many have come since.
+        Sequence numbers rise with time. So the first message in the place of a lost one reveals an older copy, however
+        many have come since.
         """
         return other.sequence <= self.sequence and other.at > self.at + _SKEW
 
 
 class Lineage:
-    """What we know of the streams that we work for: one that contradicts it has another past than the one we saw."""
+    """What we know of the streams we work for. A stream that contradicts it has another past."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._held = ""  # the stream that must stay the same
         self._identity: tuple[str, str] = ("", "")
-        self._last: dict[str, int] = {}  # by stream, the highest sequence there was
-        self._seen: dict[str, Mark] = {}  # by stream, the latest message that was here
-        self._recalled: dict[str, Mark] = {}  # the same of before this process
-        self._broken = ""  # what contradicts
+        self._last: dict[str, int] = {}  # highest sequence by stream
+        self._seen: dict[str, Mark] = {}  # latest message seen by this process, by stream
+        self._recalled: dict[str, Mark] = {}  # the same from before this process
+        self._broken = ""  # the contradiction, in words
 
     @property
     def is_held(self) -> bool:
@@ -53,24 +53,24 @@ class Lineage:
 
     @property
     def streams(self) -> list[str]:
-        """Those of which something is known."""
+        """The streams we know something about."""
         return list(self._last)
 
     def hold(self, stream: str, info: dict[str, Any]) -> None:
-        """Work for the streams of now alone; all of them were set up, and go back, together with `stream`."""
+        """Accept only the present streams from now on; all of them were created, and are rolled back, with `stream`."""
         self._held, self._identity = stream, _identity(info)
         self._last[stream] = info["state"]["last_seq"]
 
     def stored(self, stream: str, sequence: int) -> None:
-        """Remember that a message was stored."""
+        """Remember a stored message."""
         self._last[stream] = max(sequence, self._last.get(stream, 0))
 
     def recall(self, stream: str, seen: Mark) -> None:
-        """Remember what was seen before this process."""
+        """Remember a message seen before this process started."""
         self._recalled[stream] = seen
 
     def saw(self, stream: str, seen: Mark) -> None:
-        """Remember a message. Raises StoreChanged where one that was seen before rules it out, and from then on."""
+        """Remember a message. Raises StoreChanged if an earlier message rules it out, and from then on always."""
         self._raise_broken()
         before = self._seen.get(stream, Mark())
         if before.rules_out(seen) or self._recalled.get(stream, Mark()).rules_out(seen):
@@ -79,7 +79,7 @@ class Lineage:
         self.stored(stream, seen.sequence)
 
     def check(self, stream: str, info: dict[str, Any]) -> None:
-        """Raises StoreChanged where `stream` as it is now, by its `info`, is not the one that we knew."""
+        """Raises StoreChanged if `info` shows that `stream` is no longer the one we knew."""
         self._raise_broken()
         if stream == self._held and _identity(info)[0] != self._identity[0]:
             self._break("other streams")
@@ -93,11 +93,11 @@ class Lineage:
 
     def _break(self, what: str) -> None:
         self._broken = what
-        raise StoreChanged(f"the NATS server at {self._url} came back with {what}, without what was done there since")
+        raise StoreChanged(f"the NATS server at {self._url} came back with {what}: later changes are missing")
 
 
 def epoch_of(info: dict[str, Any]) -> str | None:
-    """The epoch that an inbox was given, where it was given one."""
+    """The epoch set on an inbox, if any."""
     epoch: str | None = (info["config"].get("metadata") or {}).get(EPOCH_KEY)
     return epoch
 

@@ -1,4 +1,4 @@
-"""Pulling from a JetStream consumer, one request at a time."""
+"""Pulls from a JetStream consumer, one request at a time."""
 
 import asyncio
 import contextlib
@@ -14,16 +14,16 @@ from nats.aio.subscription import Subscription
 from v2t_stream.broker.client import NatsClient
 from v2t_stream.errors import BrokerError, Denied
 
-# What nats-py raises at a connection that is being lost; the last is uvloop's, of a socket that was closed.
+# What nats-py raises while a connection is being lost; the last is uvloop's for a closed socket.
 GONE: Final = (nats.errors.Error, OSError, RuntimeError)
-_AWAY: Final = 0.2  # seconds until a puller looks again whether the server is back
-_FAREWELL: Final = 2.0  # seconds to wait for the last messages of a pull that ends
+_AWAY: Final = 0.2  # seconds between checks that the server is back
+_FAREWELL: Final = 2.0  # seconds to wait for the last messages of a pull
 
 
 class Puller:
-    """A pull consumer's messages, asked for only while somebody waits for them.
+    """A pull consumer's messages, requested only while a caller waits for them.
 
-    nats-py's own fetch knows no priority groups and does not notice a lost server; its pull request and
+    nats-py's own fetch has no priority groups and does not notice a lost server; the pull request and
     status messages are simple enough to write here (ADR-13 describes both).
     """
 
@@ -36,14 +36,14 @@ class Puller:
         group: str | None = None,
         rank: int = 0,
     ) -> None:
-        """`group`, `rank`: of a consumer with a priority group; of those that wait, the lowest rank is served."""
+        """`group`, `rank`: for a consumer with a priority group; it serves the waiting client with the lowest rank."""
         self._client = client
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self.rank = rank  # may be changed between two calls of `next`
+        self.rank = rank  # may change between calls of `next`
         self._group = group
         self._due = 0  # messages the server still owes us
-        self._has_missed = False  # it owed us something and fell silent: what it was asked for may still come
-        self._leaving: asyncio.Task[None] | None = None  # until what is on its way of that has been heard
+        self._has_missed = False  # the server fell silent while it owed us messages; they may still come
+        self._leaving: asyncio.Task[None] | None = None  # receives the rest of them
         self._queue: asyncio.Queue[Msg | Denied] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
@@ -56,13 +56,13 @@ class Puller:
         self._client.expect(self._inbox, self._subject, self._queue.put_nowait)
 
     async def _hear(self, message: Msg) -> None:
-        if _is_work(message) or message.subject == self._inbox:  # else it is about an older request
+        if _is_work(message) or message.subject == self._inbox:  # otherwise it is about an older request
             self._queue.put_nowait(message)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop pulling; what came in the meantime goes back at once, for somebody else."""
+        """Stop pulling; messages that came in the meantime go back at once, for other workers."""
         self._client.expect_no_more(self._inbox)
         try:
             await self._end(self._subscription)
@@ -73,10 +73,10 @@ class Puller:
                 if isinstance(message, Msg) and _is_work(message):
                     await message.nak()
         except GONE:
-            return  # the server is away and will deliver again by itself
+            return  # the server is away and will redeliver by itself
 
     async def _end(self, subscription: Subscription) -> None:
-        """Listen no more, so that the server forgets what it was asked for; what is on its way comes before that."""
+        """Unsubscribe, so that the server drops the request; messages under way still arrive first."""
         if self._client.is_connected:
             async with asyncio.timeout(_FAREWELL):
                 await subscription.drain()  # type: ignore[no-untyped-call]
@@ -84,16 +84,16 @@ class Puller:
             await subscription.unsubscribe()
 
     async def waiting(self, limit: int) -> AsyncGenerator[Msg]:
-        """What waits at this moment, `limit` messages at most, each as it comes. Raises BrokerError as `next` does."""
+        """The messages that wait now, at most `limit`, each as it comes. Raises BrokerError like `next`."""
         while limit and (message := await self.next(0, batch=limit)):
             limit -= 1
             yield message
 
     async def next(self, wait: float = 30.0, *, batch: int = 1) -> Msg | None:
-        """The next message; None where none came within `wait` seconds (0: do not wait) or the server went away.
+        """The next message; None if none came within `wait` seconds (0: do not wait) or the server went away.
 
-        Where the server is asked, it is for `batch` messages, of which the calls to come get the others. Raises
-        BrokerError where the consumer does not exist any more, or Denied where this user may not take from it.
+        A request to the server asks for `batch` messages; later calls get the others. Raises BrokerError if the
+        consumer no longer exists, and Denied if this user may not take from it.
         """
         heartbeat = min(2.0, wait * 0.4)
         if self._due <= 0 and self._queue.empty() and not await self._ask(wait, heartbeat, batch):
@@ -119,10 +119,10 @@ class Puller:
             self._due = 0
             if status in ("404", "408"):
                 return None
-            raise BrokerError(f"no work can be pulled: {status} {headers.get('Description')}")
+            raise BrokerError(f"cannot pull work: {status} {headers.get('Description')}")
 
     async def _renew(self) -> None:
-        """Ask from now on as somebody else, else the server would serve the old request and the new one."""
+        """Use a new inbox from now on; otherwise the server would serve both the old request and the new one."""
         before = self._subscription
         self._client.expect_no_more(self._inbox)
         await self._listen()
@@ -131,13 +131,13 @@ class Puller:
         await asyncio.wait({self._leaving})  # a task of its own: nats-py's wait_for can swallow a cancellation (3.11)
 
     async def _leave(self, subscription: Subscription) -> None:
-        with contextlib.suppress(*GONE):  # the server is away, and forgets by itself
+        with contextlib.suppress(*GONE):  # the server is away and forgets by itself
             await self._end(subscription)
 
     async def _ask(self, wait: float, heartbeat: float, batch: int) -> bool:
-        """Have something come: False where the server is away."""
+        """Request messages; False if the server is away."""
         if not self._client.is_connected:
-            # The client would keep this request until it is connected, and the next one too: more than was wanted.
+            # The client would queue this request until it reconnects, and the next one too: too many messages.
             await asyncio.sleep(_AWAY)
             return False
         if self._has_missed:
@@ -160,7 +160,7 @@ class Puller:
 
 
 def _is_work(message: Msg) -> bool:
-    """Whether it is a message of the stream, which can be acked, and not what the server says of a request."""
+    """Whether this is a message of the stream, which can be acked, and not a status of the server."""
     return message.reply.startswith("$JS.ACK")
 
 

@@ -1,4 +1,4 @@
-"""Reading streams without a consumer, of which a stream has only so many: any number of people may read."""
+"""Reads streams without a consumer, which a stream limits, so any number of clients may read."""
 
 import asyncio
 from collections import deque
@@ -13,15 +13,15 @@ from v2t_stream.broker.requests import Stored
 from v2t_stream.broker.same_store import SameStore
 from v2t_stream.errors import BrokerError, Denied, StoreChanged
 
-_PAGES: Final = 32  # pages of a stream that are read side by side
-_RECOVERS: Final = 0.2  # seconds until a server that has not recovered a stream yet is asked again
+_PAGES: Final = 32  # pages read in parallel
+_RECOVERS: Final = 0.2  # seconds until a server that is still recovering a stream is asked again
 
 
 class Reader(SameStore):
-    """What requests are put together to: whole histories, and what comes after them."""
+    """Combines requests into whole histories, and follows them."""
 
     async def any_of(self, stream: str, subjects: list[str]) -> bool:
-        """Whether a message stands on at least one of `subjects`, as the stream's leader has it."""
+        """Whether at least one of `subjects` has a message, by the stream's leader."""
         if not await self.seems_any_of(stream, subjects):
             return False
         for subject in subjects:
@@ -30,31 +30,31 @@ class Reader(SameStore):
         return False
 
     async def seems_any_of(self, stream: str, subjects: list[str]) -> bool:
-        """The same by whichever replica answers: one request, whatever the number of subjects, at most 1,024.
+        """The same from any replica: one request for all subjects, at most 1,024.
 
-        Of one that lags behind, "none" makes for work done twice, which is harmless; "there is", where a retry has
-        just removed it, would lose the work, which is why `any_of` asks the leader about it.
+        A lagging replica that says no causes work to be done twice, which is harmless. One that says yes just after a
+        retry removed the message would lose the work, so `any_of` then asks the leader.
         """
         return await self.direct(stream, multi_last=subjects, batch=1) is not None
 
     async def latest(self, stream: str, pattern: str) -> list[bytes]:
-        """The latest message on each subject that matches, in a stream that keeps one of each. Raises BrokerError."""
+        """The latest message on each matching subject, in a stream that keeps one each. Raises BrokerError."""
         return [stored.data async for stored in self._read(stream, [pattern], {pattern: 0})]
 
     async def messages(self, stream: str) -> int:
-        """How many messages `stream` holds."""
+        """The number of messages in `stream`."""
         count: int = (await self.api(f"STREAM.INFO.{stream}"))["state"]["messages"]
         return count
 
     async def watch(
         self, stream: str, *patterns: str, live: bool = True, after: int = 0
     ) -> AsyncGenerator[Stored | None]:
-        """The stream's messages on `patterns`: first what stands there, then None, then (if `live`) what comes.
+        """The stream's messages on `patterns`: first the present ones, then None, then (if `live`) new ones.
 
-        `after`: only what has a higher sequence. On each pattern they come in the stream's order, without a gap or a
-        double, also where the server goes away meanwhile; what is replaced before it was read is left out. The server
-        makes nothing for that, so there can be as many watches as one likes. Raises BrokerError where it is away at the
-        start, and StoreChanged as `hold_to` says.
+        `after`: only messages with a higher sequence. On each pattern they come in the stream's order, without a gap or
+        a duplicate, even if the server goes away meanwhile; a message replaced before it was read is left out. The
+        server keeps no state for this, so any number of watches can run. Raises BrokerError if the server is away at
+        the start, and StoreChanged like `hold_to`.
         """
         reached = dict.fromkeys(patterns, after)
         async for stored in self._read(stream, list(patterns), reached):
@@ -63,7 +63,7 @@ class Reader(SameStore):
             yield None
             return
         async with Bells(self.client, patterns) as bells:
-            async for stored in self._read(stream, list(patterns), reached):  # what came before it could be heard of
+            async for stored in self._read(stream, list(patterns), reached):  # what came before the bells
                 yield stored
             yield None
             while True:
@@ -82,7 +82,7 @@ class Reader(SameStore):
                     bells.suspect()
 
     async def _read(self, stream: str, patterns: list[str], reached: dict[str, int]) -> AsyncGenerator[Stored]:
-        """What stands on `patterns` behind the sequence that each has `reached`, which this moves on."""
+        """The messages on `patterns` after the sequence that each has `reached`; updates `reached`."""
         waiting = deque(patterns)
         while waiting:
             asked = [waiting.popleft() for _ in range(min(_PAGES, len(waiting)))]
@@ -99,7 +99,7 @@ class Reader(SameStore):
         async def ask(seconds: float) -> direct_get.Page:
             page = await direct_get.page(self.client, stream, pattern, after, seconds)
             if page.status == "503":
-                await self._ask(f"STREAM.INFO.{stream}", None, seconds)  # raises where there is no such stream
+                await self._ask(f"STREAM.INFO.{stream}", None, seconds)  # raises if the stream does not exist
                 await asyncio.sleep(_RECOVERS)
                 raise nats.errors.TimeoutError
             return page

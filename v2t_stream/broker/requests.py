@@ -1,4 +1,4 @@
-"""Requests of the JetStream API: asked again where a server or a leader went, and refused with the server's code.
+"""Requests of the JetStream API: repeated if a server or leader went away, refused with the server's code.
 
 This module translates nats-py's exceptions into ours; nothing above it sees them.
 """
@@ -22,9 +22,9 @@ from v2t_stream.broker.direct_get import status_of
 from v2t_stream.broker.puller import words
 from v2t_stream.errors import BrokerError, Refused
 
-AGAIN: Final = 2.0  # seconds until what nobody answered is sent again
-PATIENCE: Final = 30.0  # seconds until a request is given up: an election takes twenty on a busy machine
-_LAST: Final = 10.0  # of these, for the last time that it is sent
+AGAIN: Final = 2.0  # seconds until an unanswered request is sent again
+PATIENCE: Final = 30.0  # seconds until a request is given up: an election takes 20 on a busy machine
+_LAST: Final = 10.0  # of these, for the last try
 
 Answer = TypeVar("Answer")
 
@@ -39,17 +39,17 @@ class Stored(NamedTuple):
 
     @classmethod
     def of(cls, message: Msg) -> Self:
-        """What a direct get answered with, whose headers are the server's where the publisher wrote the same ones."""
+        """From the answer of a direct get; the server's headers override the publisher's of the same name."""
         headers: dict[str, str] = message.headers or {}
         at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
         return cls(headers["Nats-Subject"], message.data, int(headers["Nats-Sequence"]), at)
 
 
 class Requests:
-    """What can be asked of the JetStream behind one client."""
+    """Requests to the JetStream behind one client."""
 
     def __init__(self, client: NatsClient, url: str, *, patience: float = PATIENCE) -> None:
-        """`patience`: seconds that a request may take in all."""
+        """`patience`: seconds that a request may take in total."""
         self.client = client
         self.url = url
         self._patience = patience
@@ -57,13 +57,13 @@ class Requests:
     async def api(self, name: str, request: object = None) -> dict[str, Any]:
         """The answer to one request, such as STREAM.INFO.V2T_JOBS.
 
-        Raises Refused with the server's code and description, and BrokerError where nobody answers.
+        Raises Refused with the server's code and description, and BrokerError if nobody answers.
         """
         with self._translated(name):
             return await self.patiently(lambda seconds: self._ask(name, request, seconds))
 
     async def find(self, name: str, request: object = None) -> dict[str, Any] | None:
-        """The same, and None where there is no such stream, consumer or message."""
+        """The same, but None if the stream, consumer or message does not exist."""
         try:
             return await self.api(name, request)
         except Refused as error:
@@ -72,10 +72,10 @@ class Requests:
             return None
 
     async def direct(self, stream: str, subject: str = "", **request: Any) -> Stored | None:
-        """One message by whichever replica answers, which may lag behind; None where that has none.
+        """One message from any replica, which may lag behind; None if that replica has none.
 
-        It is the last on `subject`, or what `request` asks for (ADR-31). Raises Refused, also where there is no such
-        stream, and BrokerError where nobody answers.
+        It is the last on `subject`, or the one that `request` names (ADR-31). Raises Refused, also if the stream does
+        not exist, and BrokerError if nobody answers.
         """
         name = f"DIRECT.GET.{stream}" + (f".{subject}" if subject else "")
         payload = json.dumps(request).encode() if request else b""
@@ -95,7 +95,7 @@ class Requests:
     async def subjects(self, stream: str, pattern: str) -> list[str]:
         """The subjects in `stream` that match `pattern` and hold a message. Raises BrokerError."""
         found: dict[str, int] = {}
-        while True:  # the server answers at most 100,000 subjects at a time
+        while True:  # the server returns at most 100,000 subjects at a time
             answer = await self.api(f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": len(found)})
             page = answer["state"].get("subjects") or {}
             found |= page
@@ -103,11 +103,11 @@ class Requests:
                 return list(found)
 
     async def last(self, stream: str, subject: str) -> Stored | None:
-        """The latest message on `subject`, or None; from the stream's leader, for another replica may lag behind."""
+        """The latest message on `subject`, or None; from the stream's leader, because a replica may lag behind."""
         return await self.message(stream, last_by_subj=subject)
 
     async def message(self, stream: str, **which: Any) -> Stored | None:
-        """The message that `which` asks for as STREAM.MSG.GET takes it, or None; from the stream's leader."""
+        """The message that `which` names, in the form of STREAM.MSG.GET, or None; from the stream's leader."""
         answer = await self.find(f"STREAM.MSG.GET.{stream}", which)
         if answer is None:
             return None
@@ -116,7 +116,7 @@ class Requests:
         return Stored(message["subject"], base64.b64decode(message.get("data", "")), message["seq"], at)
 
     async def user_info(self, seconds: float) -> dict[str, Any] | None:
-        """What the server says of this user and of itself; None where it does not within so many seconds."""
+        """What the server says about this user and itself; None if it does not answer within `seconds`."""
         try:
             reply = await self.client.request("$SYS.REQ.USER.INFO", b"", timeout=seconds)
         except (nats.errors.Error, TimeoutError):
@@ -125,22 +125,22 @@ class Requests:
         return info
 
     def refusal(self, name: str, error: dict[str, Any]) -> Refused:
-        """`error`: as it stands in an answer."""
+        """`error`: from the server's answer."""
         description = error.get("description") or f"status {error.get('code')}"
         code = error.get("err_code") or 0
         return Refused(f"the NATS server at {self.url} refused {name}: {description}", code, description)
 
     def read(self, name: str, data: bytes) -> dict[str, Any]:
-        """The answer that `data` is; raises Refused where it is an error."""
+        """Decode an answer; raises Refused if it is an error."""
         answer: dict[str, Any] = json.loads(data)
         if error := answer.get("error"):
             raise self.refusal(name, error)
         return answer
 
     async def patiently(self, ask: Callable[[float], Awaitable[Answer]]) -> Answer:
-        """What `ask` gives; asked again where that takes longer than the seconds that it is given.
+        """The result of `ask`; calls it again if it takes longer than the seconds it gets.
 
-        So what was on its way when the server or a leader went is not waited for long. The last time raises
+        So a request that was under way when the server or a leader went down does not wait long. The last try raises
         TimeoutError.
         """
         last = min(_LAST, self._patience)
@@ -163,7 +163,7 @@ class Requests:
 
     @contextlib.contextmanager
     def _translated(self, name: str) -> Iterator[None]:
-        """That a request has no answer, as BrokerError."""
+        """Turn a missing answer into BrokerError."""
         try:
             yield
         except nats.errors.NoRespondersError:

@@ -1,4 +1,4 @@
-"""Requests to one and the same store: a server that comes back with other streams, or older ones, is noticed."""
+"""Requests to one and the same store: they notice a server that comes back with other streams, or older ones."""
 
 import asyncio
 import contextlib
@@ -14,30 +14,30 @@ from v2t_stream.broker.client import NatsClient
 from v2t_stream.broker.lineage import Lineage
 from v2t_stream.broker.requests import Requests
 
-_DOUBT: Final = 60.0  # seconds after a reconnect in which readers ask again whether the streams are the same
-_RECHECK: Final = 2.0  # seconds between two such questions
+_DOUBT: Final = 60.0  # seconds after a reconnect in which readers check again that the streams are the same
+_RECHECK: Final = 2.0  # seconds between two such checks
 
 
 class SameStore(Requests):
-    """Requests, and the streams that they are about."""
+    """Requests, and the streams they depend on."""
 
     def __init__(self, client: NatsClient, url: str) -> None:
         super().__init__(client, url)
         self.lineage = Lineage(url)
-        self._checked = 0  # the reconnects after which the streams were found to be the same
-        self._doubted = -math.inf  # when that was, by the monotonic clock
+        self._checked = 0  # the number of reconnects at the last successful check
+        self._doubted = -math.inf  # the time of that check, by the monotonic clock
 
     async def hold_to(self, stream: str) -> None:
-        """Work for the streams of now alone: where `stream` is another one after a reconnect, publishing raises.
+        """Accept only the present streams: if `stream` is another one after a reconnect, publishing raises.
 
-        A message of a store that was lost has the number of another message in the next: its ack would remove work
+        A message of a lost store shares its number with another message in the next: its ack would remove work
         that nobody has done, and its job may have the id of another job. Raises BrokerError.
         """
         self._checked = self.client.stats["reconnects"]
         self.lineage.hold(stream, await self.api(f"STREAM.INFO.{stream}"))
 
     async def check_store(self) -> None:
-        """Raises StoreChanged as `hold_to` says, and nats.errors.Error while that cannot be told."""
+        """Raises StoreChanged like `hold_to`, and nats.errors.Error while it cannot find out."""
         if self.is_checked:
             return
         if not self.client.is_connected:
@@ -50,21 +50,21 @@ class SameStore(Requests):
         for stream in self.lineage.streams:
             ask = partial(self.client.request, f"$JS.API.STREAM.INFO.{stream}", b"")
             info = json.loads((await self.patiently(ask)).data)
-            if "created" not in info:  # the server has not recovered it yet, or nobody has made it anew
+            if "created" not in info:  # not recovered or not created again yet
                 raise nats.errors.ConnectionReconnectingError
             self.lineage.check(stream, info)
 
     @property
     def is_checked(self) -> bool:
-        """Whether this is the connection on which the streams were last found to be the same."""
+        """Whether the last successful check was on this connection."""
         is_same = self.client.is_connected and self.client.stats["reconnects"] == self._checked
         return not self.lineage.is_held or (is_same and not self.lineage.is_broken)
 
     async def check_history(self) -> None:
-        """For readers: raises StoreChanged where what they have read is no more what was.
+        """For readers: raises StoreChanged if the history they have read is no longer true.
 
-        An older copy may have taken as many messages as it had lost before we are connected again. Then a stage that
-        saw these notices it, and the inbox says so a moment later.
+        Before we reconnect, an older copy may take as many messages as it had lost. Then a stage that saw those
+        notices it, and the inbox says so a moment later.
         """
         with contextlib.suppress(nats.errors.Error):
             await self.check_store()

@@ -12,13 +12,13 @@ _MODELS = {"faster-whisper": HERE / "faster-whisper", "whisper-cpp": HERE / "whi
 
 
 def model_path(engine: str) -> Path:
-    """The demo model as `engine` loads it; raises Reject where there is none for it."""
+    """The demo model's path for `engine`; raises Reject if the engine has none."""
     if path := _MODELS.get(engine):
         return path
-    raise Reject(f"the engine {engine!r} has no demo model: use {' or '.join(_MODELS)}, or name a model of its own")
+    raise Reject(f"the engine {engine!r} has no demo model: use {' or '.join(_MODELS)}, or choose a model of its own")
 
 
 def reference() -> str:
-    """What is said in the clip."""
+    """The words spoken in the clip."""
     text: str = json.loads((HERE / "clip.json").read_text(encoding="utf-8"))["text"]
     return text

@@ -1,4 +1,4 @@
-"""How many words a transcript gets wrong: the word error rate that speech recognition is measured by."""
+"""The word error rate, the usual measure of speech recognition."""
 
 import unicodedata
 from typing import NamedTuple
@@ -7,20 +7,20 @@ import numpy as np
 
 
 def words(text: str) -> list[str]:
-    """Return the words of `text` as they are compared: lower case, without punctuation and symbols.
+    """Return the words of `text` in comparable form: lower case, without punctuation and symbols.
 
-    Apostrophes inside a word stay (don't), hyphens part words. Languages written without spaces give one word per
-    stretch between punctuation marks; part their characters with spaces before comparing.
+    Apostrophes inside a word stay (don't), hyphens split words. Languages written without spaces give one word per
+    stretch between punctuation marks; separate their characters with spaces before comparing.
     """
     return [word for part in _plain(text).split() if (word := part.strip("'"))]
 
 
 class WordErrors(NamedTuple):
-    """The words to change to turn a reference into what was heard."""
+    """The word changes that turn a reference into a hypothesis."""
 
     substituted: int
-    deleted: int  # of the reference: lost
-    inserted: int  # invented
+    deleted: int  # missing words
+    inserted: int  # invented words
 
     @property
     def total(self) -> int:
@@ -30,20 +30,20 @@ class WordErrors(NamedTuple):
 def split_errors(reference: list[str], hypothesis: list[str]) -> WordErrors:
     """Return the fewest words to substitute, delete and insert to turn one into the other (Levenshtein).
 
-    Several ways may take as few words; of these the one that deletes and inserts fewest counts.
+    Among several minimal ways, the one with the fewest deletions and insertions counts.
 
-    One row of the usual table at a time, each in a few numpy operations: a cell depends on its left neighbour only by
-    the same cost at every step, so that dependency is a running minimum once the column's share is taken off.
+    It computes one row of the usual table at a time, in a few numpy operations: a cell depends on its left neighbour
+    only by a constant cost, so that dependency is a running minimum after the column's share is subtracted.
     """
     numbers: dict[str, int] = {}
     rows, columns = (
         np.array([numbers.setdefault(word, len(numbers)) for word in side], dtype=np.int32)
         for side in (reference, hypothesis)
     )
-    substitution = len(rows) + len(columns) + 1  # more than all deletions and insertions there can be
-    indel = substitution + 1  # as many errors, and one that decides between equals
+    substitution = len(rows) + len(columns) + 1  # more than all possible deletions and insertions
+    indel = substitution + 1  # the same, plus one that decides between equals
     steps = np.arange(len(columns) + 1, dtype=np.int64) * indel
-    above = steps.copy()  # of the table's row 0: all of the hypothesis is inserted
+    above = steps.copy()  # row 0 of the table: the whole hypothesis is inserted
     row = np.empty_like(above)
     for number, word in enumerate(rows, 1):
         row[0] = number * indel
@@ -63,7 +63,7 @@ def word_errors(reference: list[str], hypothesis: list[str]) -> int:
 
 
 def word_error_rate(reference: str, hypothesis: str) -> float:
-    """Return errors per word of the reference: 0 for the same words, more than 1 where much was added.
+    """Return errors per word of the reference: 0 for the same words, more than 1 if much was added.
 
     Against a reference without words, each word of the hypothesis counts as one.
     """

@@ -1,1 +1,1 @@
-"""Which processes are alive, and what each of them does."""
+"""The live processes, and what each of them is doing."""

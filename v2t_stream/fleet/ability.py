@@ -1,4 +1,4 @@
-"""Whether anybody in the fleet can do a job, from what its nodes announce."""
+"""Whether any node in the fleet can do a job, by the nodes' announcements."""
 
 from collections.abc import Iterable
 
@@ -9,12 +9,12 @@ from v2t_stream.fleet.presence import NodeInfo, fleet
 
 
 async def refused(connection: Connection, options: Options) -> str | None:
-    """Why no node that is up can do such a job, and who could; None if one can or may. Raises BrokerError."""
+    """Why no live node can do such a job, and which could; None if one can or may. Raises BrokerError."""
     return judged(await fleet(connection, "transcribe"), options)
 
 
 def judged(nodes: Iterable[NodeInfo], options: Options) -> str | None:
-    """See `refused`. A node that says nothing of its offers may be able: an older one, or one that starts again."""
+    """See `refused`. A node without announced offers may be able: an older one, or one that is restarting."""
     found = list(nodes)
     if not all(info.is_alive and info.offers for info in found):
         return None

@@ -1,4 +1,4 @@
-"""Who is there: every process tells about itself once a second, and is forgotten when it stops."""
+"""Live processes: each announces itself once a second, and expires when it stops."""
 
 import asyncio
 import contextlib
@@ -23,64 +23,64 @@ from v2t_stream.fleet.tally import Tally
 from v2t_stream.topology.streams import LAYOUT, NODES
 
 ANNOUNCE_EVERY: Final = 1.0  # seconds
-FETCHING: Final = "fetching"  # what the state of a process begins with while a model is on its way to it
-_SLOWEST: Final = 9  # the last rank JetStream's priority groups know; 0 is served first
-_DELETED: Final = {"KV-Operation": "DEL"}  # as a key-value bucket marks it (ADR-8)
+FETCHING: Final = "fetching"  # prefix of a process's state while it fetches a model
+_SLOWEST: Final = 9  # the last rank of JetStream's priority groups; 0 is served first
+_DELETED: Final = {"KV-Operation": "DEL"}  # a key-value bucket's mark (ADR-8)
 _REMEMBERED: Final = 20  # chunks whose speed counts
 
 
-@functools.cache  # it reads a file, and is told every second
+@functools.cache  # it reads a file, and is needed every second
 def version() -> str:
-    """That of this release."""
+    """The version of this release."""
     return version_of("v2t-stream")
 
 
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a process tells about itself, or a supervisor about a stage of its that is down."""
+    """What a process announces about itself, or a supervisor about its stage that is down."""
 
     node: str
     stage: str
-    pid: int  # of the process that tells
+    pid: int  # of the process that announces
     version: str
-    layout: int = 0  # of its topology; 0 from release 0.1
-    state: str = ""  # ready, busy, loading, fetching …, or how long until a restart; empty from an older release
+    layout: int = 0  # its topology's; 0 from release 0.1
+    state: str = ""  # ready, busy, loading, fetching …, or the time until a restart; empty from an older release
     accelerator: str = ""
     engine: str = ""
     model: str = ""
     slots: int = 0
     queues: tuple[str, ...] = ()  # consumers that it pulls from; empty from an older release
-    takes: tuple[str, ...] = ()  # accelerators whose chunks it takes; empty from an older release, as the next
+    takes: tuple[str, ...] = ()  # accelerators whose chunks it takes; this and the next are empty from an older release
     offers: tuple[Offer, ...] = ()  # what its providers can do
-    working: dict[str, float] = {}  # subjects in work, with the seconds that each has been
-    sending: tuple[str, ...] = ()  # subjects whose results wait for their turn to be sent
-    speed: float | None = None  # seconds of media transcribed in a second
+    working: dict[str, float] = {}  # seconds in progress by subject
+    sending: tuple[str, ...] = ()  # subjects whose results wait to be sent
+    speed: float | None = None  # seconds of media transcribed per second
     done: int = 0  # messages since it started
     uptime: float = 0.0  # seconds
     last_error: str = ""
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs; of one that has died its supervisor tells."""
+        """Whether the process runs; its supervisor announces a dead one."""
         return not self.state.startswith("restarting")
 
     def holds(self, subject: str) -> bool:
-        """Whether it has this in work, or has still to send what came of it."""
+        """Whether the process works on this subject, or still has to send its results."""
         return subject in self.working or subject in self.sending
 
     @property
     def key(self) -> str:
-        """The subject on which it is told."""
+        """The subject of the announcement."""
         return key(self.node, self.stage, self.pid)
 
 
 def key(node: str, stage: str, pid: int) -> str:
-    """The subject on which the process `pid` tells about `stage`."""
+    """The subject on which the process `pid` announces `stage`."""
     return f"$KV.v2t_nodes.{re.sub(r'[^A-Za-z0-9_=-]', '_', node)}.{stage}.{pid}"
 
 
 @dataclass
 class Presence:
-    """The state of this process as others are to see it; the worker and its stage keep it up to date."""
+    """The state that this process announces; the worker and its stage keep it up to date."""
 
     node: str
     stage: str
@@ -93,21 +93,21 @@ class Presence:
     offers: tuple[Offer, ...] = ()  # of its providers
     tally: Tally = field(default_factory=Tally)
     last_error: str = ""
-    loading: bool = False  # the model, ahead of the first chunk
-    fetching: str = ""  # which model, and how much of it is here
-    since: dict[str, float] = field(default_factory=dict)  # subjects in work, by the monotonic clock
+    loading: bool = False  # the model, before the first chunk
+    fetching: str = ""  # the model, and how much of it has arrived
+    since: dict[str, float] = field(default_factory=dict)  # start of work by subject, by the monotonic clock
     sending: set[str] = field(default_factory=set)  # subjects whose results wait for their turn
     _born: float = field(default_factory=time.monotonic)
     _runs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     def measured(self, audio: float, seconds: float) -> None:
-        """Take note of a chunk: its seconds of media, and its share of the engine's seconds."""
+        """Record a chunk: its seconds of media, and its share of the engine's seconds."""
         self._runs.append((audio, seconds))
         self.tally.heard(audio, seconds)
 
     @property
     def speed(self) -> float | None:
-        """Seconds of media in a second of engine, over the latest chunks; None before the first."""
+        """Seconds of media per engine second, over the latest chunks; None before the first."""
         spent = sum(seconds for _, seconds in self._runs)
         return sum(audio for audio, _ in self._runs) / spent if spent else None
 
@@ -149,9 +149,9 @@ class Presence:
 
 
 def rank(speed: float | None) -> int:
-    """The rank in a priority group of a node of this speed: one for each doubling, from 0.5 times real time up.
+    """The priority group rank of a node of this speed: one for each doubling, from 0.5 times real time up.
 
-    A node that has not measured itself yet stands in the middle: its first chunks tell.
+    A node without measurements starts in the middle, until its first chunks.
     """
     if not speed:
         return _SLOWEST // 2
@@ -159,7 +159,7 @@ def rank(speed: float | None) -> int:
 
 
 async def announce(connection: Connection, presence: Presence) -> None:
-    """Tell about this process until cancelled: in the bucket, and as a NATS micro service for `nats micro ls`."""
+    """Announce this process until cancelled: in the bucket, and as a NATS micro service for `nats micro ls`."""
     service = Service(
         connection.client,
         ServiceConfig(
@@ -170,7 +170,7 @@ async def announce(connection: Connection, presence: Presence) -> None:
         ),
     )
     try:
-        with contextlib.suppress(nats.errors.Error):  # where the broker just went, it hears of it when it is back
+        with contextlib.suppress(nats.errors.Error):  # an absent broker gets it when it returns
             await service.start()
         while True:
             await tell(connection, presence.info())
@@ -182,31 +182,31 @@ async def announce(connection: Connection, presence: Presence) -> None:
 
 
 async def tell(connection: Connection, info: NodeInfo) -> None:
-    """Put `info` where the fleet is looked up; nothing is kept for a broker that is away, as it would be stale then."""
+    """Publish `info` to the fleet's bucket; do not keep it for an absent broker, because it would be stale."""
     if connection.client.is_connected:
         with contextlib.suppress(nats.errors.Error):  # the next one is a second away
             await connection.client.publish(info.key, msgspec.json.encode(info))
 
 
 async def check_may_work(connection: Connection, node: str) -> None:
-    """Raises Denied where this user may not tell about a node, and so not run one; and BrokerError."""
+    """Raises Denied if this user may not announce a node, and so may not run one; and BrokerError."""
     await connection.store(key(node, "node", os.getpid()), b"", _DELETED)
 
 
 async def forget(connection: Connection, told_on: str) -> None:
-    """Mark what was told on a key as deleted, as a key-value bucket does (ADR-8), before it is too old anyway."""
+    """Mark an announcement as deleted, in a key-value bucket's way (ADR-8), before it expires."""
     if connection.client.is_connected:
         with contextlib.suppress(nats.errors.Error):
             await connection.client.publish(told_on, b"", headers=_DELETED)
 
 
 async def fleet(connection: Connection, stage: str = "*") -> list[NodeInfo]:
-    """All processes that told about themselves within the last seconds, or were told of: those of `stage`, or of any.
+    """All processes announced within the last seconds: those of `stage`, or of any.
 
     Raises BrokerError.
     """
     found = []
     for data in await connection.latest(NODES, f"$KV.v2t_nodes.*.{stage}.*"):
-        with contextlib.suppress(msgspec.DecodeError):  # deleted, or of a newer release
+        with contextlib.suppress(msgspec.DecodeError):  # deleted, or from a newer release
             found.append(decode_as(NodeInfo, data))
     return sorted(found, key=lambda info: info.key)

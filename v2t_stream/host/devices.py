@@ -1,4 +1,4 @@
-"""What this machine can compute on, found out without importing an engine."""
+"""Finds the devices that this machine can compute on, without importing an engine."""
 
 import ctypes
 import os
@@ -14,12 +14,12 @@ from schemas.options import Device
 
 ANY: Final[tuple[Device, ...]] = ("cuda", "coreml", "metal", "cpu")  # the best first
 
-# CTranslate2 opens cuBLAS by this name when it first needs it, and since 4.7 no cuDNN.
+# CTranslate2 opens cuBLAS by this name on first use; since 4.7 it needs no cuDNN.
 _CUBLAS = "libcublas.so.12"
 
 
 def detect(usable: Sequence[Device] = ANY) -> Device:
-    """The first of `usable` that this machine has."""
+    """The first device of `usable` that this machine has."""
     for device in usable:
         if _has(device):
             return device
@@ -43,16 +43,16 @@ def _has_metal() -> bool:
 
 
 def _has_coreml() -> bool:
-    """The neural engine needs a whisper.cpp built for it, which then lies beside the binding; the wheels are not."""
+    """The neural engine needs a whisper.cpp built for it, beside the binding; the wheels are not built for it."""
     spec = find_spec("_pywhispercpp") if _has_metal() else None
     return bool(spec and spec.origin and any(Path(spec.origin).parent.rglob("libwhisper.coreml*")))
 
 
 @cache
 def cuda_count() -> int:
-    """How many NVIDIA GPUs this process may use (CUDA_VISIBLE_DEVICES counts), by the driver itself."""
+    """The number of NVIDIA GPUs that this process may use, by the driver (so CUDA_VISIBLE_DEVICES applies)."""
     if sys.platform == "linux" and not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()):
-        return 0  # saves loading the driver where only its library is installed; /dev/dxg is Windows' Linux
+        return 0  # skips a driver library without a driver; /dev/dxg is WSL
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -65,19 +65,19 @@ def cuda_count() -> int:
 
 @cache
 def cuda_problem() -> str | None:
-    """Why the NVIDIA GPU of this machine cannot be used, as a sentence; None where it can or where there is none."""
+    """A sentence about why this machine's NVIDIA GPU is unusable; None if it is usable or missing."""
     if cuda_count() == 0 or preload_cuda():
         return None
-    return "an NVIDIA GPU is here but cuBLAS 12 is not: pip install 'v2t-stream[cuda]', or install CUDA 12"
+    return "this machine has an NVIDIA GPU but no cuBLAS 12: pip install 'v2t-stream[cuda]', or install CUDA 12"
 
 
 def preload_cuda() -> bool:
-    """Load cuBLAS from its wheel, or else from the system, so that CTranslate2 finds it by name; False: not there.
+    """Load cuBLAS from its wheel or the system, so that CTranslate2 finds it by name; False if it is missing.
 
-    To be called before CTranslate2 computes. The wheels' folders are on no search path, and LD_LIBRARY_PATH is read
-    only when a process starts; but a library that is already loaded is found by its name.
+    Call it before CTranslate2 computes. The wheels' folders are on no search path, and LD_LIBRARY_PATH is read only
+    when a process starts; but the loader finds an already loaded library by its name.
     """
-    for path in _wheel_libraries("cublasLt") + _wheel_libraries("cublas"):  # the first is needed by the second
+    for path in _wheel_libraries("cublasLt") + _wheel_libraries("cublas"):  # the second needs the first
         ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
     try:
         ctypes.CDLL(_CUBLAS, mode=ctypes.RTLD_GLOBAL)
@@ -87,20 +87,20 @@ def preload_cuda() -> bool:
 
 
 def _wheel_libraries(stem: str) -> list[Path]:
-    """The files of a library within NVIDIA's wheels, as they unpack to site-packages/nvidia/*/lib."""
+    """The files of a library in NVIDIA's wheels, which unpack to site-packages/nvidia/*/lib."""
     spec = find_spec("nvidia")
     folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
     return [path for folder in folders for path in sorted(folder.glob(f"*/lib/lib{stem}.so.12"))]
 
 
 def threads() -> int:
-    """The cores this process may use: by its affinity and, in a container, by its share of processor time."""
+    """The cores that this process may use: by its affinity and, in a container, its processor quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(affinity, _cgroup_cores(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))))
 
 
 def _cgroup_cores(root: Path, membership: Path) -> int:
-    """The whole cores that the control groups of this process leave it: the least of its own and those above."""
+    """The whole cores that this process's control groups allow: the minimum over its own and its parents."""
     cores = sys.maxsize
     for group in (group for path in _groups(membership) for group in (root / path, *(root / path).parents)):
         if group.is_relative_to(root):
@@ -111,7 +111,7 @@ def _cgroup_cores(root: Path, membership: Path) -> int:
 
 
 def _groups(membership: Path) -> list[str]:
-    """The paths, relative to the mount, of the groups in /proc/self/cgroup that can limit processor time."""
+    """The paths, relative to the mount, of the groups in /proc/self/cgroup that can limit the processor."""
     try:
         lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
     except OSError:

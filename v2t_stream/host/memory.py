@@ -1,4 +1,4 @@
-"""What a process that runs for months keeps of the memory it once needed."""
+"""Limits the free memory that a long-running process keeps."""
 
 import ctypes
 from typing import Final
@@ -8,10 +8,10 @@ _ARENAS: Final = 2
 
 
 def share_heaps() -> None:
-    """Have all threads share two heaps. To be called before the first thread starts.
+    """Make all threads share two heaps. Call it before the first thread starts.
 
-    glibc makes a heap for each thread, up to eight times as many as there are cores, and gives none back: what decodes
-    in one thread after the other grew by a fifth over some thousand files. Other C libraries have no such setting.
+    glibc makes a heap for each thread, up to eight per core, and returns none: a process that decoded in one thread
+    after another grew by a fifth over some thousand files. Other C libraries have no such setting.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:

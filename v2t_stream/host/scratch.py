@@ -1,4 +1,4 @@
-"""A folder for the files a stage has in work, on the disk of the data directory."""
+"""A folder for a stage's working files, on the disk of the data directory."""
 
 import contextlib
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def scratch(home: Path, stage: str) -> Path:
-    """Make this process's folder below `home`, and remove those of processes that were killed in their work."""
+    """Create this process's folder below `home`, and remove the folders of killed processes."""
     root = home / "scratch"
     root.mkdir(parents=True, exist_ok=True)
-    here = f"{socket.gethostname()}-"  # containers may share the disk, and not their process numbers
+    here = f"{socket.gethostname()}-"  # containers may share the disk, but not process numbers
     for left in root.glob(f"{here}*"):
         if not _is_alive(left.name.removeprefix(here).partition("-")[0]):
             shutil.rmtree(left, ignore_errors=True)
@@ -23,7 +23,7 @@ def scratch(home: Path, stage: str) -> Path:
 def _is_alive(pid: str) -> bool:
     if not pid.isdigit():
         return False
-    with contextlib.suppress(PermissionError):  # somebody else's, so it lives
+    with contextlib.suppress(PermissionError):  # another user's process, so it is alive
         try:
             os.kill(int(pid), 0)
         except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""A thread that, unlike asyncio's own, no exit waits for."""
+"""A thread that does not delay the exit of the process, unlike asyncio's own."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """Run `call`, which may hang as long as it likes: who is cancelled, or exits, leaves it behind."""
+    """Run `call`, which may hang: a caller that is cancelled, or exits, leaves it behind."""
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
 
@@ -26,7 +26,7 @@ async def in_thread(call: Callable[[], T]) -> T:
         value, failure = None, None
         try:
             value = call()
-        except BaseException as error:  # noqa: BLE001  it belongs to who waits
+        except BaseException as error:  # noqa: BLE001  the caller gets it
             failure = error
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(settle, value, failure)

@@ -1,4 +1,4 @@
-"""A model for whoever needs it: as it is on this machine, or else from the fleet, or else from the hub."""
+"""Gets a model: from this machine, or else from the fleet, or else from the hub."""
 
 import asyncio
 import errno
@@ -19,12 +19,12 @@ from v2t_stream.store.protocol import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-_LOOK_EVERY: Final = 0.2  # seconds until we look again whether another process has fetched it
-_AGAIN: Final = 60.0  # seconds until a source that failed is asked again
+_LOOK_EVERY: Final = 0.2  # seconds between checks that another process has fetched it
+_AGAIN: Final = 60.0  # seconds until a failed source is tried again
 
 
 class Transfer(NamedTuple):
-    """How far a model is on its way."""
+    """The progress of a model's transfer."""
 
     model: str
     way: str  # "from the fleet", "from the hub" or "to the fleet"
@@ -33,10 +33,10 @@ class Transfer(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A model as an engine is given it; it stays where it is until this is closed, or its process ends."""
+    """A model for an engine; its files stay until this is closed or its process ends."""
 
     model: str
-    lock: BinaryIO | None = None  # None where it is none of ours to remove
+    lock: BinaryIO | None = None  # None if the model is not ours to remove
 
     def close(self) -> None:
         if self.lock:
@@ -44,13 +44,13 @@ class Held(NamedTuple):
 
 
 def _silent(_: Transfer | None) -> None:
-    """Nobody wants to know."""
+    """Report to nobody."""
 
 
 class Models:
-    """The models of this machine, and the way to more. `store`: the fleet's, where there is one.
+    """Fetches models to this machine. `store`: the fleet's, if there is one.
 
-    `report` is told how a transfer goes, from any thread, and None at its end.
+    `report` gets the progress of a transfer, from any thread, and None at its end.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Models:
         self._report = report
 
     async def hold(self, engine: str, model: str) -> Held:
-        """What `engine` is to be given for `model`, fetched first where it is not here.
+        """The path of `model` for `engine`; fetch it first if it is not on this machine.
 
-        Of all processes of this machine one fetches, the others wait for it. Cancelled, it goes on from there the next
-        time. What is no name of ours is passed on to the engine as it is. Raises Reject where there is no such model,
-        and Retry where it cannot be had now.
+        One process of this machine fetches, and the others wait for it. A cancelled fetch resumes next time. An unknown
+        name goes to the engine unchanged. Raises Reject if the model does not exist, and Retry if it is not available
+        now.
         """
         wanted = origin(model, engine)
         if wanted is None:
@@ -86,7 +86,7 @@ class Models:
         key = wanted.key
         while True:
             if self.folder.manifest(key):
-                # Looked at again under the lock: it may have been removed a moment ago.
+                # Check again under the lock: it may have been removed a moment ago.
                 if lock := self.folder.lock(key, shared=True):
                     if self.folder.manifest(key):
                         self.folder.touch(key)
@@ -102,33 +102,33 @@ class Models:
             await asyncio.sleep(_LOOK_EVERY)
 
     async def repair(self, wanted: Origin) -> list[str]:
-        """Read all of a model that is here; the names of its damaged files, which are removed. Raises Retry."""
+        """Check all bytes of a model; remove it if it is damaged, and return its damaged files. Raises Retry."""
         manifest = self.folder.manifest(wanted.key)
         if not manifest or not (damaged := await in_thread(lambda: self.folder.damaged(wanted.key, manifest))):
             return []
         lock = self.folder.lock(wanted.key)
         if not lock:
-            raise Retry(f"the model {wanted.name!r} is damaged and in use: stop who uses it, then pull it again")
+            raise Retry(f"the model {wanted.name!r} is damaged and in use: stop its users, then pull it again")
         with lock:
             self.folder.remove(wanted.key)
         return damaged
 
     async def _fetch(self, wanted: Origin) -> None:
-        """Fetch it, holding its exclusive lock."""
-        failed = ""  # why the fleet cannot tell whether it has the model
+        """Fetch it. The caller holds its exclusive lock."""
+        failed = ""  # why we do not know whether the fleet has the model
         try:
             try:
                 if await self._from_fleet(wanted):
                     return
             except SourceFailed as error:
                 failed = str(error)
-                _log.warning("the model %s cannot be had from the fleet: %s", wanted.name, failed)
+                _log.warning("cannot fetch the model %s from the fleet: %s", wanted.name, failed)
             await self._from_hub(wanted, failed)
         finally:
             self._report(None)
 
     async def _from_fleet(self, wanted: Origin) -> bool:
-        """Whether it was there. Raises SourceFailed."""
+        """Take it from the fleet; False if the fleet does not have it. Raises SourceFailed."""
         model = await shared.find(self._store, wanted.key) if self._store else None
         if model:
             await self._take(wanted, model, "from the fleet")
@@ -140,19 +140,19 @@ class Models:
             await self._take(wanted, await HubModel.find(wanted), "from the hub")
         except Reject as error:
             if failed:
-                raise Retry(f"{error}, and the fleet cannot be asked ({failed})", _AGAIN) from error
+                raise Retry(f"{error}; the fleet did not answer either ({failed})", _AGAIN) from error
             raise
         except SourceFailed as error:
             which = f"{wanted.name} --engine {wanted.engine}"
             if not self._store:
                 raise Retry(
-                    f"the model {wanted.name!r} is not on this machine and cannot be had from the hub ({error}): check "
-                    f"the network, or run v2t models pull {which} with NATS_URL set to a fleet that shares it",
+                    f"cannot fetch the model {wanted.name!r} from the hub ({error}): check the network, or run v2t "
+                    f"models pull {which} with NATS_URL set to a fleet that shares it",
                     _AGAIN,
                 ) from error
             raise Retry(
-                f"the model {wanted.name!r} can be had neither from the fleet ({failed or 'it is not shared there'}) "
-                f"nor from the hub ({error}): on a machine with internet run v2t models pull {which}, then v2t models "
+                f"cannot fetch the model {wanted.name!r} from the fleet ({failed or 'it is not shared there'}) or from "
+                f"the hub ({error}): on a machine with internet run v2t models pull {which}, then v2t models "
                 f"share {which}",
                 _AGAIN,
             ) from error
@@ -162,7 +162,7 @@ class Models:
         staging = self.folder.staging(wanted.key)
         here = sum(path.stat().st_size for path in staging.glob("*"))
         await in_thread(lambda: self.folder.make_room(wanted.key, max(0, size - here), self._limit))
-        _log.info("the model %s comes %s: %.1f MB", wanted.name, way, size / 1e6)
+        _log.info("fetching the model %s %s: %.1f MB", wanted.name, way, size / 1e6)
         report = self._report
         files = await gather(model, staging, lambda arrived: report(Transfer(wanted.name, way, arrived, size)))
         manifest = Manifest(
@@ -172,7 +172,7 @@ class Models:
 
 
 async def found(models: Models, wanted: Origin) -> tuple[Path, Manifest] | None:
-    """Where the files of a model are on this machine, ours or another program's (which it reads), and what they are."""
+    """The folder of a model on this machine, ours or another program's (whose files it reads), and its manifest."""
     if manifest := models.folder.manifest(wanted.key):
         return models.folder.place(wanted.key), manifest
     if folder := await in_thread(lambda: hub.cached(wanted)):

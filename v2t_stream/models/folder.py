@@ -1,8 +1,8 @@
-"""The models of this machine: each in a folder of its own, there as a whole or not at all.
+"""The models of this machine: each in a folder of its own, whole or not at all.
 
-<root>/<engine>/<name>/          the files, and .manifest.json, whose time is that of the last use
-<root>/<engine>/.<name>.part/    what has arrived so far
-<root>/<engine>/.<name>.lock     held shared by who uses it, exclusively by who fetches or removes it
+<root>/<engine>/<name>/          the files, and .manifest.json, whose time is the last use
+<root>/<engine>/.<name>.part/    the parts that have arrived so far
+<root>/<engine>/.<name>.lock     users hold it shared; a fetch or a removal holds it exclusively
 """
 
 import contextlib
@@ -19,22 +19,22 @@ from msgspec import Meta
 from v2t_stream.errors import Retry
 
 _MANIFEST: Final = ".manifest.json"
-_BUSY_DELAY: Final = 60.0  # seconds until room is looked for again
+_BUSY_DELAY: Final = 60.0  # seconds until the next search for room
 
 
 class ModelFile(msgspec.Struct, frozen=True):
-    name: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9._-]*\Z")]  # within its folder, whoever wrote it
+    name: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9._-]*\Z")]  # cannot leave its folder, whoever wrote it
     size: Annotated[int, Meta(ge=0)]  # bytes
     sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model consists of, and where it was first fetched from."""
+    """The files of a model and its first source."""
 
     engine: str
     name: str
     files: tuple[ModelFile, ...]
-    source: str  # a URL, or the folder it was found in
+    source: str  # a URL, or a folder of another program
     revision: str = ""  # the hub's commit
 
     @property
@@ -43,7 +43,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kept(NamedTuple):
-    """A model on this machine as it is listed."""
+    """A model on this machine, for a list."""
 
     key: str
     name: str
@@ -57,16 +57,16 @@ class ModelFolder:
         self._root = root
 
     def place(self, key: str) -> Path:
-        """Where the files of a whole model are."""
+        """The folder of a whole model."""
         return self._root / key
 
     def staging(self, key: str) -> Path:
-        """Where its files are gathered."""
+        """The folder for its parts."""
         engine, _, name = key.partition("/")
         return self._root / engine / f".{name}.part"
 
     def manifest(self, key: str) -> Manifest | None:
-        """Of a model that is there with all of its files, by their sizes; else None."""
+        """The manifest of a model whose files all exist, by their sizes; otherwise None."""
         place = self.place(key)
         try:
             manifest = msgspec.json.decode((place / _MANIFEST).read_bytes(), type=Manifest)
@@ -76,12 +76,12 @@ class ModelFolder:
         return manifest if whole else None
 
     def damaged(self, key: str, manifest: Manifest) -> list[str]:
-        """The files whose bytes are not those of the manifest. It reads them all."""
+        """The files whose bytes differ from the manifest. It reads them all."""
         place = self.place(key)
         return [file.name for file in manifest.files if sha256_of(place / file.name) != file.sha256]
 
     def adopt(self, key: str, manifest: Manifest) -> None:
-        """Make what was gathered the model. Needs the exclusive lock."""
+        """Turn the gathered parts into the model. Needs the exclusive lock."""
         staging = self.staging(key)
         for left in {path.name for path in staging.iterdir()} - {file.name for file in manifest.files}:
             (staging / left).unlink()
@@ -90,18 +90,18 @@ class ModelFolder:
         staging.replace(self.place(key))
 
     def touch(self, key: str) -> None:
-        """Note that the model is used now."""
-        with contextlib.suppress(OSError):  # a disk that only others write to knows no last use
+        """Record a use of the model."""
+        with contextlib.suppress(OSError):  # a read-only disk keeps no last use
             os.utime(self.place(key) / _MANIFEST)
 
     def remove(self, key: str) -> None:
-        """Remove it, whole or not. Needs the exclusive lock."""
-        (self.place(key) / _MANIFEST).unlink(missing_ok=True)  # first: what is left is then no model
+        """Remove it and its parts. Needs the exclusive lock."""
+        (self.place(key) / _MANIFEST).unlink(missing_ok=True)  # first, so that the rest no longer counts as a model
         for folder in (self.place(key), self.staging(key)):
             shutil.rmtree(folder, ignore_errors=True)
 
     def lock(self, key: str, *, shared: bool = False) -> BinaryIO | None:
-        """Take its lock, which is held until the file is closed; None where another stands against it."""
+        """Take its lock until the file is closed; None if another process's lock prevents that."""
         engine, _, name = key.partition("/")
         path = self._root / engine / f".{name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,14 +114,14 @@ class ModelFolder:
         return file
 
     def kept(self) -> list[Kept]:
-        """All that is here, the least recently used first."""
+        """All models on this machine, the least recently used first."""
         found = [self._kept(path) for path in self._root.glob("*/*") if path.is_dir()]
         return sorted((each for each in found if each), key=lambda each: each.used)
 
     def make_room(self, key: str, missing: int, limit: int) -> None:
-        """See that `missing` bytes more of the model `key` fit, within `limit` bytes for all where it is not 0.
+        """Make room for `missing` more bytes of the model `key`, within `limit` bytes for all models (0: no limit).
 
-        Removes those that were used longest ago and that nobody uses now. Raises Retry where that does not help.
+        Removes the least recently used models that nobody uses now. Raises Retry if that is not enough.
         """
         self._root.mkdir(parents=True, exist_ok=True)
         kept = self.kept()
@@ -135,14 +135,14 @@ class ModelFolder:
                     freed += each.size
             if freed < excess:
                 raise Retry(
-                    f"the models in use and this one would take {amount(limit + excess - freed)}, and V2T_MODELS_BYTES "
+                    f"the models in use and this one need {amount(limit + excess - freed)}, but V2T_MODELS_BYTES "
                     f"allows {amount(limit)}: raise it",
                     _BUSY_DELAY,
                 )
             if (free := shutil.disk_usage(self._root).free + freed) < missing:
                 raise Retry(
                     f"the model needs {amount(missing)} more, and the disk of {self._root} has {amount(free)} left: "
-                    "free some there, for example with v2t models rm",
+                    "free space there, for example with v2t models rm",
                     _BUSY_DELAY,
                 )
             for other in leaving:
@@ -156,7 +156,7 @@ class ModelFolder:
             manifest = None if partial else self.manifest(key)
             size = sum(file.stat().st_size for file in path.iterdir())
             used = (path / _MANIFEST if manifest else path).stat().st_mtime
-        except OSError:  # removed at this moment
+        except OSError:  # just removed
             return None
         return Kept(key, manifest.name if manifest else name.replace("--", "/"), size, used, manifest is not None)
 

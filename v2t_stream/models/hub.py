@@ -1,8 +1,8 @@
 """Models from the Hugging Face Hub, or from the server that HF_ENDPOINT names.
 
-The client's own snapshot_download throws away a partial file when it is cancelled, and does not check what arrived. So
-this takes the same steps one by one, and the client's logins, proxies and settings still apply. One of them is private:
-see _download.
+The client's own snapshot_download discards a partial file when it is cancelled, and does not check the bytes. So this
+module takes the same steps one by one, and the client's logins, proxies and settings still apply. One of them is
+private: see _download.
 """
 
 import fnmatch
@@ -19,8 +19,8 @@ from v2t_stream.models import Origin
 from v2t_stream.models.folder import Manifest, ModelFile, sha256_of
 from v2t_stream.models.source import OnBytes, SourceFailed, Wanted, arrived
 
-_BLOCK = 1 << 20  # bytes written at once; by default ten times as many, and a bar on a slow line stands still
-_PATIENCE = 10.0  # seconds to wait for what the hub says of a repository
+_BLOCK = 1 << 20  # bytes per write; the default of ten times that freezes a progress bar on a slow line
+_PATIENCE = 10.0  # seconds to wait for the hub's answer about a repository
 
 
 class HubModel:
@@ -34,7 +34,7 @@ class HubModel:
 
     @classmethod
     async def find(cls, origin: Origin) -> Self:
-        """Raises SourceFailed where it cannot be asked, and Reject where there is no such model."""
+        """Raises SourceFailed if the hub cannot be reached, and Reject if the model does not exist."""
         return await in_thread(lambda: cls._find(origin))
 
     async def fetch(self, file: Wanted, part: Path, on_bytes: OnBytes) -> None:
@@ -49,20 +49,20 @@ class HubModel:
     def _find(cls, origin: Origin) -> Self:
         from huggingface_hub import HfApi, errors  # noqa: PLC0415  heavy: only where a model is fetched
 
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each try; we tell of the last
-        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of each address, and some are signed
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each try; we report the last
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs each address, and some are signed
         api = HfApi()
         address = f"{api.endpoint}/{origin.repository}"
         try:
             info = api.model_info(origin.repository, files_metadata=True, timeout=_PATIENCE)
         except errors.GatedRepoError:
             raise Reject(
-                f"the model {origin.name!r} is kept behind a form: accept it at {address}, "
+                f"the model {origin.name!r} requires consent: accept its terms at {address}, "
                 "then log in with `hf auth login`"
             ) from None
         except (errors.RepositoryNotFoundError, errors.HFValidationError):
             raise Reject(
-                f"there is no model {origin.name!r}: neither a path here, nor a known name, nor public at {address}"
+                f"unknown model {origin.name!r}: it is not a path here, a known name or public at {address}"
             ) from None
         except Exception as error:  # the hub's client lets its HTTP library's errors through
             raise SourceFailed(f"{api.endpoint}: {_innermost(error)}") from error
@@ -72,7 +72,7 @@ class HubModel:
             if _is_part_of(origin, file.rfilename)
         )
         if origin.file not in [file.name for file in files]:
-            raise Reject(f"{address} holds no {origin.file}: it is no model of {origin.engine}")
+            raise Reject(f"{address} holds no {origin.file}: it is not a model of {origin.engine}")
         return cls(origin, address, info.sha or "", files)
 
     def _fetch(self, file: Wanted, sink: "_Sink") -> None:
@@ -89,8 +89,8 @@ class HubModel:
 def _download(url: str, size: int, sink: "_Sink") -> None:
     """Download the rest of a file of `size` bytes.
 
-    Private in huggingface_hub: http_get, what it asks of the file it writes to, and that DOWNLOAD_CHUNK_SIZE is read at
-    each call. Read in version 2.4.0; pyproject.toml caps the version.
+    Private in huggingface_hub: http_get, the methods that it calls on its file, and that it reads DOWNLOAD_CHUNK_SIZE
+    at each call. As of version 2.4.0; pyproject.toml caps the version.
     """
     from huggingface_hub import constants  # noqa: PLC0415  as above
     from huggingface_hub.file_download import http_get  # noqa: PLC0415  as above
@@ -103,7 +103,7 @@ def _download(url: str, size: int, sink: "_Sink") -> None:
     constants.DOWNLOAD_CHUNK_SIZE = _BLOCK
     http_get(
         url,
-        sink,  # type: ignore[arg-type]  # it needs no more of a file than these methods
+        sink,  # type: ignore[arg-type]  # it needs only these methods of a file
         resume_size=sink.tell(),
         expected_size=size,
         headers=build_hf_headers(),
@@ -111,14 +111,14 @@ def _download(url: str, size: int, sink: "_Sink") -> None:
 
 
 class _Sink:
-    """A file that is written on from its end, until it is closed: then by nobody, whoever still tries."""
+    """A file that grows at its end until it is closed; later writes fail."""
 
     def __init__(self, path: Path, on_bytes: OnBytes) -> None:
         self._here = arrived(path)
         self._file = path.open("ab")
         self._on_bytes = on_bytes
         self._turn = threading.Lock()
-        self.failure: OSError | None = None  # the disk's, where it was that and not the network
+        self.failure: OSError | None = None  # set if the disk failed, not the network
 
     def write(self, data: bytes) -> int:
         with self._turn:
@@ -133,7 +133,7 @@ class _Sink:
         return len(data)
 
     def seek(self, offset: int) -> int:
-        """Only ever followed by truncate, as writing is at the end."""
+        """Only records the place for truncate, the one call that follows: writes go to the end."""
         self._here = offset
         return offset
 
@@ -150,7 +150,7 @@ class _Sink:
 
 
 def cached(origin: Origin) -> Path | None:
-    """The folder of a model that other programs have fetched for themselves; None where there is none."""
+    """The folder of a model that another program has fetched for itself; None if there is none."""
     if origin.kept_by:
         own = Path(platformdirs.user_data_dir(origin.kept_by)) / "models"
         if (own / origin.file).is_file():
@@ -160,7 +160,7 @@ def cached(origin: Origin) -> Path | None:
     try:
         patterns = [origin.file, *origin.beside]
         folder = Path(snapshot_download(origin.repository, allow_patterns=patterns, local_files_only=True))
-    except Exception:  # noqa: BLE001  whatever is wrong with the cache, the model is not in it
+    except Exception:  # noqa: BLE001  with any error of the cache, the model is not in it
         return None
     return folder if (folder / origin.file).exists() else None  # the largest, so the last to arrive
 
@@ -171,7 +171,7 @@ def files_of(origin: Origin, folder: Path) -> list[Path]:
 
 
 def describe(origin: Origin, folder: Path) -> Manifest:
-    """What a model in a folder of another program consists of. It reads all of it."""
+    """The manifest of a model in another program's folder. It reads all files."""
     files = tuple(ModelFile(path.name, path.stat().st_size, sha256_of(path)) for path in files_of(origin, folder))
     return Manifest(engine=origin.engine, name=origin.name, files=files, source=str(folder))
 
@@ -181,7 +181,7 @@ def _is_part_of(origin: Origin, name: str) -> bool:
 
 
 def _innermost(error: BaseException) -> str:
-    """The first line of the error that began it: the outer ones say only that something else failed."""
+    """The first line of the original error: the outer ones say only that something else failed."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,9 +1,9 @@
-"""Models in the object store, for machines that reach the fleet and not the internet.
+"""Models in the object store, for machines that can reach the fleet but not the internet.
 
-models/<engine>/<name>/manifest.json        what it consists of; put last, so what is named there is there
+models/<engine>/<name>/manifest.json        its files; stored last, so everything named in it exists
 models/<engine>/<name>/<sha256>/<n>         the n-th part of the file of that hash
 
-Parts, because a store gives and takes an object only as a whole: what is broken off goes on with the next part.
+There are parts because a store handles an object only as a whole: an interrupted transfer resumes at the next part.
 """
 
 from functools import partial
@@ -19,9 +19,9 @@ from v2t_stream.models.folder import Manifest
 from v2t_stream.models.source import OnBytes, SourceFailed, Wanted, arrived
 from v2t_stream.store.protocol import ObjectStore
 
-PART: Final = 8 << 20  # bytes; what both stores take in one go, and little to fetch again
+PART: Final = 8 << 20  # bytes; one request in both stores, and little to repeat
 _MANIFEST: Final = "manifest.json"
-_IDLE: Final = 3600.0  # seconds since the latest byte, after which whoever was sharing a model has been killed
+_IDLE: Final = 3600.0  # seconds without a new byte after which the process that shared a model counts as dead
 
 
 class SharedModel:
@@ -48,11 +48,11 @@ class SharedModel:
                 here += len(data)
                 on_bytes(here)
                 if not data:
-                    break  # damaged: the checksum tells
+                    break  # damaged; the checksum will show it
 
 
 async def find(store: ObjectStore, key: str) -> SharedModel | None:
-    """The model that the fleet shares under this key, if there is one. Raises SourceFailed."""
+    """The fleet's shared model under this key, if any. Raises SourceFailed."""
     try:
         manifest = decode_as(Manifest, await store.get(f"{_prefix(key)}{_MANIFEST}"))
     except ObjectMissing:
@@ -60,12 +60,12 @@ async def find(store: ObjectStore, key: str) -> SharedModel | None:
     except StoreError as error:
         raise SourceFailed(str(error)) from error
     except msgspec.DecodeError as error:
-        raise SourceFailed(f"its manifest is not readable ({error}): share it again") from error
+        raise SourceFailed(f"its manifest cannot be read ({error}): share it again") from error
     return SharedModel(store, key, manifest)
 
 
 async def shared(store: ObjectStore) -> dict[str, Manifest]:
-    """All models that the fleet shares, by key. Raises StoreError."""
+    """All shared models of the fleet, by key. Raises StoreError."""
     found = {}
     for name in await store.keys("models/"):
         key = name.removeprefix("models/").removesuffix(f"/{_MANIFEST}")
@@ -73,20 +73,20 @@ async def shared(store: ObjectStore) -> dict[str, Manifest]:
             try:
                 model = await find(store, key)
             except SourceFailed:
-                continue  # who wants it is told
+                continue  # `find` reports it to whoever needs the model
             if model:
                 found[key] = model.manifest
     return found
 
 
 async def share(store: ObjectStore, key: str, folder: Path, manifest: Manifest, on_bytes: OnBytes) -> bool:
-    """Put the model in `folder` into the store, less what is there already; False where all was. Raises StoreError."""
-    await store.sweep("models", idle=_IDLE)  # what one that was killed has left
+    """Store the model in `folder`, except parts already there; False if all were. Raises StoreError."""
+    await store.sweep("models", idle=_IDLE)  # the rest of a killed share
     prefix = _prefix(key)
     try:
         before = await find(store, key)
     except SourceFailed:
-        before = None  # it is replaced
+        before = None  # replace it
     there = set(await store.keys(prefix))
     wanted = {f"{prefix}{_MANIFEST}"}
     done = sent = 0
@@ -104,14 +104,14 @@ async def share(store: ObjectStore, key: str, folder: Path, manifest: Manifest, 
     if not sent and before and before.manifest.files == manifest.files:
         return False
     await store.put(f"{prefix}{_MANIFEST}", msgspec.json.format(msgspec.json.encode(manifest)))
-    for left in there - wanted:  # of another version
+    for left in there - wanted:  # parts of another version
         await store.delete(left)
     return True
 
 
 async def withdraw(store: ObjectStore, key: str) -> int:
-    """Remove it from the store; how many objects there were. Raises StoreError."""
-    await store.delete(f"{_prefix(key)}{_MANIFEST}")  # first: without it the rest is nothing
+    """Remove it from the store; returns how many objects there were. Raises StoreError."""
+    await store.delete(f"{_prefix(key)}{_MANIFEST}")  # first: without it the rest does not count
     return await store.delete_prefix(_prefix(key))
 
 

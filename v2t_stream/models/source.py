@@ -1,4 +1,4 @@
-"""Where a model is fetched from, and the fetching: it goes on where it was, and only the right bytes count."""
+"""A source of models, and the fetch from it: it resumes, and accepts only the right bytes."""
 
 import hashlib
 import logging
@@ -14,23 +14,23 @@ from v2t_stream.models.folder import ModelFile, sha256_of
 
 _log = logging.getLogger(__name__)
 
-OnBytes = Callable[[int], None]  # told how many bytes of something are here; from any thread
+OnBytes = Callable[[int], None]  # gets the number of bytes so far; from any thread
 
 
 class SourceFailed(V2TError):
-    """The model cannot be had from this source, at least for now; the text says why, without naming the model."""
+    """The source cannot provide the model, at least for now; the text says why, without naming the model."""
 
 
 class Wanted(NamedTuple):
-    """A file of a model, with one of the two hashes that a source may know."""
+    """A file of a model, with one of two possible hashes."""
 
     name: str
     size: int  # bytes
     sha256: str = ""
-    git: str = ""  # the SHA-1 of git's blob
+    git: str = ""  # the SHA-1 of the git blob
 
     def is_at(self, path: Path) -> bool:
-        """Whether the file lies there. It reads it."""
+        """Whether the file at `path` is the right one. It reads the file."""
         try:
             if path.stat().st_size != self.size:
                 return False
@@ -39,25 +39,25 @@ class Wanted(NamedTuple):
             return False
 
     def part(self, folder: Path) -> Path:
-        """Where it is gathered: by its hash, so that nothing is added to what is left of another version."""
+        """The name of its partial file: by its hash, so that the rest of another version is never continued."""
         return folder / f"{self.name}.{(self.sha256 or self.git)[:16]}.part"
 
 
 class Source(Protocol):
-    """One model as one source has it."""
+    """One model at one source."""
 
     @property
     def files(self) -> tuple[Wanted, ...]: ...
 
     async def fetch(self, file: Wanted, part: Path, on_bytes: OnBytes) -> None:
-        """Write on in `part` from its end to that of `file`. Where cancelled, nothing is written afterwards.
+        """Continue `part` until it holds all of `file`. Nothing is written after a cancellation.
 
-        Raises SourceFailed, and OSError where the disk fails.
+        Raises SourceFailed, and OSError if the disk fails.
         """
 
 
 async def gather(source: Source, folder: Path, on_bytes: OnBytes) -> tuple[ModelFile, ...]:
-    """Have all files of `source` in `folder`, which may hold some already. Raises as Source.fetch does."""
+    """Fetch all files of `source` into `folder`, which may hold some already. Raises like Source.fetch."""
     gathered, before = [], 0
     folder.mkdir(parents=True, exist_ok=True)
     for file in source.files:
@@ -82,12 +82,12 @@ async def _arrive(source: Source, file: Wanted, path: Path, on_bytes: OnBytes) -
             return
         part.unlink(missing_ok=True)
         if again:
-            _log.warning("%s arrived damaged (its checksum does not match): it is fetched once more", file.name)
+            _log.warning("%s arrived damaged (its checksum does not match): fetching it once more", file.name)
     raise SourceFailed(f"its {file.name} arrived damaged twice")
 
 
 def arrived(part: Path) -> int:
-    """How many bytes of a file are here."""
+    """The number of bytes of a file so far."""
     return part.stat().st_size if part.exists() else 0
 
 
@@ -96,12 +96,12 @@ def _from(start: int, on_bytes: OnBytes, here: int) -> None:
 
 
 def _keep(part: Path, path: Path) -> None:
-    """Rename it when its bytes are on the disk, so that a power cut leaves no empty file of that name."""
+    """Rename it once its bytes are on the disk, so that a power cut leaves no empty file of that name."""
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(path)
 
 
 def _git_of(path: Path) -> str:
-    blob = path.read_bytes()  # of what is not in git's large file storage: a few kilobytes
+    blob = path.read_bytes()  # a file outside git's large file storage: a few kilobytes
     return hashlib.sha1(b"blob %d\0%b" % (len(blob), blob), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""Where a process answers Prometheus and health checks over HTTP, from a thread of its own: `--metrics-port`."""
+"""Serves Prometheus and health checks over HTTP, from a thread of its own: `--metrics-port`."""
 
 import asyncio
 import contextlib
@@ -20,21 +20,21 @@ from v2t_stream.broker.client import NatsClient
 from v2t_stream.errors import SettingsError
 
 _BEAT: Final = 1.0  # seconds
-_WEDGED: Final = 10.0  # seconds without a turn of the loop
+_WEDGED: Final = 10.0  # seconds with a stuck loop
 _LOST: Final = 30.0  # seconds without a broker
 
 
 @dataclass
 class Health:
-    """Whether this process can work: kept by its loop, asked from another thread, so that a wedged loop is seen."""
+    """Whether this process can work. Its loop updates this, and another thread reads it, so a stuck loop shows."""
 
     client: NatsClient
-    unready: Callable[[], str]  # what a process that is well still waits for, in words; empty: nothing
+    unready: Callable[[], str]  # what a healthy process still waits for, in words; empty: nothing
     _turned: float = field(default_factory=time.monotonic)
     _connected: float = field(default_factory=time.monotonic)
 
     async def beat(self) -> None:
-        """Keep it, until cancelled."""
+        """Update it until cancelled."""
         while True:
             self._turned = time.monotonic()
             if self.client.is_connected:
@@ -42,36 +42,35 @@ class Health:
             await asyncio.sleep(_BEAT)
 
     def ill(self) -> str:
-        """What is wrong, in words; empty where nothing is."""
+        """What is wrong, in words; empty if nothing is."""
         now = time.monotonic()
         if now - self._turned > _WEDGED:
-            return f"the event loop has not turned for {now - self._turned:.0f} s"
+            return f"the event loop has been stuck for {now - self._turned:.0f} s"
         if self.client.is_closed:
             return "the connection to the broker is closed"
         if now - self._connected > _LOST:
-            return f"there has been no broker for {now - self._connected:.0f} s"
+            return f"the broker has been away for {now - self._connected:.0f} s"
         return ""
 
     def not_ready(self) -> str:
-        """Why it does not take work at this moment, in words; empty where it does."""
+        """Why the process takes no work now, in words; empty if it does."""
         if reason := self.ill():
             return reason
-        return self.unready() if self.client.is_connected else "there is no broker at present"
+        return self.unready() if self.client.is_connected else "the broker is away"
 
 
 @contextlib.contextmanager
 def served(host: str, port: int, health: Health, *collectors: Collector) -> Iterator[None]:
-    """Answer /metrics, /healthz and /readyz while the block runs. Raises SettingsError where the port is taken."""
+    """Serve /metrics, /healthz and /readyz while the block runs. Raises SettingsError if the port is taken."""
     registry = CollectorRegistry()
     for collector in collectors:
         registry.register(collector)
-    ProcessCollector(registry=registry)  # it knows Linux alone
+    ProcessCollector(registry=registry)  # Linux only
     try:
         server = _Server((host, port), registry, health)
     except OSError as error:
         raise SettingsError(
-            f"metrics cannot be served at {host}:{port} ({error.strerror}): choose another "
-            "--metrics-port or --metrics-host"
+            f"cannot serve metrics at {host}:{port} ({error.strerror}): choose another --metrics-port or --metrics-host"
         ) from error
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -95,7 +94,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        """Without asking DNS for a name, which may take long."""
+        """Skip the reverse DNS lookup, which may take long."""
         TCPServer.server_bind(self)
 
     def answer(self, path: str, accept: str) -> _Answer:
@@ -108,9 +107,9 @@ class _Server(ThreadingHTTPServer):
                     return _verdict(self._health.ill())
                 case "/readyz":
                     return _verdict(self._health.not_ready())
-        except Exception as error:  # noqa: BLE001  # as where the broker is away: who asks is told
+        except Exception as error:  # noqa: BLE001  # the answer reports it, such as a lost broker
             return _verdict(str(error) or type(error).__name__)
-        return _Answer(404, "there are /metrics, /healthz and /readyz\n")
+        return _Answer(404, "try /metrics, /healthz or /readyz\n")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -126,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:
-        """A line for each look would hide the others."""
+        """A line for each request would hide the others."""
 
 
 def _verdict(trouble: str) -> _Answer:

@@ -1,7 +1,7 @@
-"""The metrics of a process and of the fleet, in Prometheus' words.
+"""The metrics of a process and of the fleet, for Prometheus.
 
-Nothing here is imported without `--metrics-port`, and nothing is computed but for who asks: the counters of a stage are
-those that its worker keeps anyway, and the fleet is looked up.
+v2t imports this only with `--metrics-port`, and computes only on request: a stage's counters are those that its worker
+keeps anyway, and the fleet's are looked up.
 """
 
 import asyncio
@@ -22,34 +22,34 @@ from v2t_stream.fleet.presence import Presence, version
 from v2t_stream.fleet.tally import FACTORS, Outcome
 from v2t_stream.monitoring.survey import Survey
 
-_PATIENCE: Final = 10.0  # seconds; Prometheus waits as long by default
+_PATIENCE: Final = 10.0  # seconds; Prometheus' default
 
 
 class StageCollector(Collector):
-    """What one stage has done, as its Presence has it."""
+    """What one stage has done, from its Presence."""
 
     def __init__(self, presence: Presence, home: Path) -> None:
         self._presence, self._home = presence, home
 
     def collect(self) -> Iterator[Metric]:
         here, tally = self._presence, self._presence.tally
-        outcomes = dict(tally.outcomes)  # a copy, as the loop goes on
+        outcomes = dict(tally.outcomes)  # a copy, because the loop goes on
         stage = {"node": here.node, "stage": here.stage}
         known = stage | {"version": version(), "accelerator": here.accelerator, "engine": here.engine}
-        yield _gauge("v2t_stage_info", "What runs in this process.", known | {"model": here.model}, 1)
-        yield _gauge("v2t_slots", "Messages it takes at once.", stage, here.slots)
-        yield _gauge("v2t_slots_used", "Messages in work.", stage, len(here.since))
-        yield _outcomes("v2t_messages", "Messages by what became of them.", stage, outcomes)
-        yield _counter("v2t_retries", "Tries that failed and are made again.", stage, outcomes.get("retried", 0))
+        yield _gauge("v2t_stage_info", "Always 1; the labels describe this process.", known | {"model": here.model}, 1)
+        yield _gauge("v2t_slots", "Messages that it takes at once.", stage, here.slots)
+        yield _gauge("v2t_slots_used", "Messages in progress.", stage, len(here.since))
+        yield _outcomes("v2t_messages", "Messages by outcome.", stage, outcomes)
+        yield _counter("v2t_retries", "Failed tries that are repeated.", stage, outcomes.get("retried", 0))
         if here.stage == "download":
-            yield _counter("v2t_download_bytes", "Bytes fetched from elsewhere.", stage, tally.downloaded)
+            yield _counter("v2t_download_bytes", "Bytes downloaded.", stage, tally.downloaded)
         if here.stage == "transcribe":
             engine = {"node": here.node, "accelerator": here.accelerator}
-            yield _outcomes("v2t_chunks", "Chunks by what became of them.", engine, outcomes)
-            yield _counter("v2t_audio_seconds", "Seconds of media heard by an engine.", engine, tally.audio)
-            yield _counter("v2t_engine_busy_seconds", "Seconds that an engine was at it.", engine, tally.busy)
+            yield _outcomes("v2t_chunks", "Chunks by outcome.", engine, outcomes)
+            yield _counter("v2t_audio_seconds", "Seconds of media transcribed by an engine.", engine, tally.audio)
+            yield _counter("v2t_engine_busy_seconds", "Seconds that an engine was busy.", engine, tally.busy)
             factor = HistogramMetricFamily(
-                "v2t_real_time_factor", "Engine seconds for a second of media, by chunk.", labels=[*engine]
+                "v2t_real_time_factor", "Engine seconds per second of media, by chunk.", labels=[*engine]
             )
             edges = zip((*map(str, FACTORS), "+Inf"), accumulate(tally.factors), strict=True)
             factor.add_metric([*engine.values()], list(edges), tally.factor_sum)
@@ -59,13 +59,13 @@ class StageCollector(Collector):
         with contextlib.suppress(OSError):
             disk = shutil.disk_usage(self._home)
             yield _gauge("v2t_disk_size_bytes", "Size of the disk with the data directory.", stage, disk.total)
-            yield _gauge("v2t_disk_free_bytes", "What is free there.", stage, disk.free)
+            yield _gauge("v2t_disk_free_bytes", "Free space on that disk.", stage, disk.free)
 
 
 class FleetCollector(Collector):
-    """What the broker knows of queues, jobs and nodes, looked up by `look` in `loop` for whoever asks.
+    """What the broker knows of queues, jobs and nodes; each request runs `look` in `loop`.
 
-    `monitor`: the URL of nats-server's own monitoring, which knows how much it may store; empty where there is none.
+    `monitor`: the URL of nats-server's own monitoring, which knows the storage limit; empty if unknown.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FleetCollector(Collector):
         self._look, self._loop, self._monitor = look, loop, monitor
 
     def collect(self) -> Iterator[Metric]:
-        """Raises BrokerError, and TimeoutError where the loop or the broker hangs."""
+        """Raises BrokerError, and TimeoutError if the loop or the broker hangs."""
         found = asyncio.run_coroutine_threadsafe(self._look(), self._loop).result(_PATIENCE)
         yield from _of_queues(found)
         yield from _of_nodes(found)
@@ -82,17 +82,17 @@ class FleetCollector(Collector):
         for state, count in found.jobs.items():
             jobs.add_metric([state], count)
         yield jobs
-        yield _gauge("v2t_dead_letters", "Dead letters that lie there.", {}, found.dead)
-        yield _counter("v2t_dead_lettered", "Dead letters there ever were.", {}, found.dead_ever)
-        yield _gauge("v2t_broker_storage_bytes", "What the broker stores.", {}, found.storage)
+        yield _gauge("v2t_dead_letters", "Dead letters now.", {}, found.dead)
+        yield _counter("v2t_dead_lettered", "Dead letters ever written.", {}, found.dead_ever)
+        yield _gauge("v2t_broker_storage_bytes", "Bytes that the broker stores.", {}, found.storage)
         if limit := found.storage_limit or self._limit():
-            yield _gauge("v2t_broker_storage_limit_bytes", "What it may store.", {}, limit)
+            yield _gauge("v2t_broker_storage_limit_bytes", "Bytes that the broker may store.", {}, limit)
 
     def _limit(self) -> int:
-        """Bytes; 0 where it is not known."""
+        """Bytes; 0 if unknown."""
         if not self._monitor:
             return 0
-        with urllib.request.urlopen(f"{self._monitor}/jsz", timeout=_PATIENCE) as answer:  # noqa: S310  # the owner's
+        with urllib.request.urlopen(f"{self._monitor}/jsz", timeout=_PATIENCE) as answer:  # noqa: S310  # the owner's URL
             limit: int = json.load(answer)["config"]["max_storage"]
         return limit
 
@@ -100,9 +100,9 @@ class FleetCollector(Collector):
 def _of_queues(found: Survey) -> Iterator[Metric]:
     messages = GaugeMetricFamily("v2t_queue_messages", "Messages in a queue.", labels=["queue", "state"])
     oldest = GaugeMetricFamily("v2t_queue_oldest_seconds", "Age of its oldest message.", labels=["queue"])
-    redelivered = GaugeMetricFamily("v2t_queue_redelivered", "In work for the second time or more.", labels=["queue"])
-    paused = GaugeMetricFamily("v2t_queue_paused", "1: nothing may be taken.", labels=["queue"])
-    workers = GaugeMetricFamily("v2t_queue_workers", "Live processes that take from it.", labels=["queue"])
+    redelivered = GaugeMetricFamily("v2t_queue_redelivered", "Messages in progress again.", labels=["queue"])
+    paused = GaugeMetricFamily("v2t_queue_paused", "1 while the queue is paused.", labels=["queue"])
+    workers = GaugeMetricFamily("v2t_queue_workers", "Live processes that take from the queue.", labels=["queue"])
     for queue in found.queues:
         messages.add_metric([queue.name, "waiting"], queue.waiting)
         messages.add_metric([queue.name, "in_work"], queue.in_work)
@@ -115,12 +115,12 @@ def _of_queues(found: Survey) -> Iterator[Metric]:
 
 def _of_nodes(found: Survey) -> Iterator[Metric]:
     labels = ["node", "stage"]
-    processes = GaugeMetricFamily("v2t_node_processes", "Processes that are alive.", labels=labels)
-    restarting = GaugeMetricFamily("v2t_node_restarting", "Stages that died and wait to be started.", labels=labels)
-    slots = GaugeMetricFamily("v2t_node_slots", "Messages they take at once.", labels=labels)
-    used = GaugeMetricFamily("v2t_node_slots_used", "Messages in work.", labels=labels)
+    processes = GaugeMetricFamily("v2t_node_processes", "Live processes.", labels=labels)
+    restarting = GaugeMetricFamily("v2t_node_restarting", "Stages that died and are about to restart.", labels=labels)
+    slots = GaugeMetricFamily("v2t_node_slots", "Messages that the live processes take at once.", labels=labels)
+    used = GaugeMetricFamily("v2t_node_slots_used", "Messages in progress.", labels=labels)
     done = CounterMetricFamily("v2t_node_messages", "Messages done.", labels=labels)
-    speed = GaugeMetricFamily("v2t_node_speed", "Seconds of media a second, when it works.", labels=["node"])
+    speed = GaugeMetricFamily("v2t_node_speed", "Seconds of media per second of work.", labels=["node"])
     for (node, stage), infos in found.nodes.items():
         alive = [info for info in infos if info.is_alive]
         processes.add_metric([node, stage], len(alive))
@@ -153,7 +153,7 @@ def _outcomes(name: str, text: str, labels: Mapping[str, str], counts: Mapping[O
 
 
 def _children_memory() -> int:
-    """Bytes; 0 where there are none, or no /proc."""
+    """Bytes; 0 without child processes or /proc."""
     pages = 0
     for children in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError, ValueError, IndexError):  # one has just ended

@@ -1,4 +1,4 @@
-"""The fleet in numbers, as the broker knows it at a moment: queues, jobs by state, nodes, dead letters, storage."""
+"""The fleet in numbers, at one moment: queues, jobs by state, nodes, dead letters, storage."""
 
 import contextlib
 import time
@@ -18,8 +18,8 @@ from v2t_stream.topology.ids import place_of
 from v2t_stream.topology.queues import Queue, queues
 from v2t_stream.topology.streams import DEAD, JOBS
 
-_SHARE: Final = 0.01  # of the time that counting jobs may take; it grows with the jobs that are remembered
-_OLDEST: Final = 60.0  # seconds that a count is used at most, however long it took: a broker may be slow just once
+_SHARE: Final = 0.01  # share of the time for counting jobs, which grows with their number
+_OLDEST: Final = 60.0  # maximum age of a count in seconds, however long it took: a broker may be slow just once
 
 
 class Survey(NamedTuple):
@@ -28,14 +28,14 @@ class Survey(NamedTuple):
     nodes: dict[tuple[str, str], list[NodeInfo]]  # by node and stage
     workers: Counter[str]  # live processes by the queue they take from
     jobs: dict[str, int]  # by state
-    dead: int  # letters there are
-    dead_ever: int  # letters there were
+    dead: int  # letters now
+    dead_ever: int  # letters ever written
     storage: int  # bytes
-    storage_limit: int  # bytes; 0 where this user has none of its own
+    storage_limit: int  # bytes; 0 if this user has no limit of its own
 
 
 class Surveyor:
-    """Looks up what a Survey holds, whenever it is asked."""
+    """Makes Surveys on request."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -70,11 +70,11 @@ class Surveyor:
 
 
 async def jobs_by_state(connection: Connection) -> dict[str, int]:
-    """How many jobs there are in each state, by the names of their facts alone: few requests for some ten thousand."""
+    """The number of jobs in each state, from the names of their facts alone: few requests for ten thousand jobs."""
     runs = await latest_runs(connection)
     facts = await fact_names(connection, runs)
     for job, known in facts.items():
-        # Only of these it matters, and they are as many as nodes convert at once.
+        # It matters only for these, and there are no more of them than nodes convert at once.
         if state_of(known.__contains__) == "converting" and await _has_chunk(connection, job, runs.get(job, 0), known):
             known.add("chunk")
     states = {job: state_of(known.__contains__) for job, known in facts.items()}
@@ -91,7 +91,7 @@ async def jobs_by_state(connection: Connection) -> dict[str, int]:
 
 
 async def _has_chunk(connection: Connection, job: str, run: int, known: set[str]) -> bool:
-    """Whether a chunk has its result in a run, or had it before and is kept."""
+    """Whether a chunk has its result in this run, or keeps an earlier one."""
     if "progress.convert" in known and await connection.subjects(JOBS, ChunkDone.subject_of(job=job, run=run, n="*")):
         return True
     rerun = await connection.last(JOBS, Rerun.subject_of(job=job, run=run)) if run else None

@@ -1,4 +1,4 @@
-"""What a job or a queue waits for, and whether there is anybody who does it."""
+"""What a job or a queue waits for, and whether any node can do it."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from v2t_stream.topology.queues import Queue
 
 
 def awaited(job: Job) -> list[str]:
-    """The stages that have something to do for the job, in its order."""
+    """The stages with work left for the job, in order."""
     if job.ended or not job.submitted:
         return []
     if not job.downloaded:
@@ -20,7 +20,7 @@ def awaited(job: Job) -> list[str]:
 
 
 def warning(job: Job, nodes: Iterable[NodeInfo]) -> str:
-    """What keeps an unfinished job from going on, in a sentence, as far as the fleet tells; or nothing."""
+    """A sentence about what blocks an unfinished job, as far as the fleet shows; empty if nothing does."""
     told = list(nodes)
     if job.listed:
         return next(filter(None, (warning(entry, told) for entry in job.parts)), "")
@@ -39,19 +39,19 @@ def warning(job: Job, nodes: Iterable[NodeInfo]) -> str:
 
 
 def unserved(queue: Queue, nodes: Iterable[NodeInfo]) -> str:
-    """That there is work in a queue and nobody alive who does it, in a sentence; or nothing."""
+    """A sentence if a queue has work that no live node takes; otherwise empty."""
     if not (queue.waiting or queue.in_work) or queue.pulling:
         return ""
     alive = [info for info in nodes if info.is_alive and info.stage == queue.stage]
     if not alive:
-        return f"no {queue.stage} runs anywhere"
+        return f"no machine runs the stage {queue.stage}"
     if not queue.accelerator or any(_serves(info, queue.accelerator) for info in alive):
         return ""
     return f"no node with {queue.accelerator} is alive"
 
 
 def _serves(info: NodeInfo, accelerator: str) -> bool:
-    """Whether it transcribes what is for this accelerator."""
+    """Whether it transcribes chunks for this accelerator."""
     return info.stage == "transcribe" and (
         accelerator in ("any", info.accelerator) or f"transcribe-{accelerator}" in info.queues
     )

@@ -1,1 +1,1 @@
-"""Where bytes lie: media, chunks and transcripts, in NATS or on an S3 server."""
+"""Stores bytes: media, chunks and transcripts, in NATS or on an S3 server."""

@@ -18,24 +18,24 @@ from v2t_stream.broker.requests import Requests, Stored
 from v2t_stream.errors import Denied, Refused, StoreError
 from v2t_stream.store.record import Record, data_subject, digest_of, key_of, record_subject
 
-_HEADROOM: Final = 4096  # bytes of a message left to its headers
-_CHUNK: Final = (1 << 20) - _HEADROOM  # bytes: the FLAC of 30 s is one message on a server with default limits
-_IN_FLIGHT: Final = 8  # chunks sent and not yet known to be stored
-_WINDOW: Final = 4 << 20  # bytes asked for at once; at most two windows wait in memory
-_COMMITS: Final = 100  # times that another writer of the same key may come in between
-_PAUSE: Final = 0.5  # seconds until a record is sent again that could not be stored at that moment
-AT_ONCE: Final = 64  # small requests side by side
+_HEADROOM: Final = 4096  # bytes of a message kept for its headers
+_CHUNK: Final = (1 << 20) - _HEADROOM  # bytes: 30 s of FLAC fit one message under a server's default limits
+_IN_FLIGHT: Final = 8  # chunks sent but not yet acked
+_WINDOW: Final = 4 << 20  # bytes per request; memory holds at most two windows
+_COMMITS: Final = 100  # tries against other writers of the same key
+_PAUSE: Final = 0.5  # seconds until a record that could not be stored is sent again
+AT_ONCE: Final = 64  # small requests in parallel
 
 
 class Bucket:
-    """One bucket on the wire. Raises nats-py's exceptions and ours; jetstream_store makes one sentence of them."""
+    """One bucket on the wire. Raises nats-py's exceptions and ours; jetstream_store turns them into sentences."""
 
     def __init__(self, requests: Requests, name: str, timeout: float, *, once: bool = False) -> None:
         """`timeout`: seconds that one message of an object may take.
 
-        `once`: objects are never replaced, and whoever stores them need not be allowed to read or remove any. Such a
-        bucket refuses rollups, by which anybody who may publish to one subject of a stream can empty it. What comes
-        later on the same subject it takes all the same, so of several messages the first counts.
+        `once`: objects are never replaced, and a writer needs no permission to read or remove any. Such a bucket
+        refuses rollups, because anybody who may publish to one subject of a stream can empty it with them. It still
+        accepts later messages on the same subject, so the first one counts.
         """
         self._requests = requests
         self._client = requests.client
@@ -45,12 +45,12 @@ class Bucket:
         self._timeout = timeout
 
     async def max_age(self) -> float | None:
-        """Seconds that objects are kept, 0: for ever; None where there is no such bucket."""
+        """Seconds that objects are kept, 0: for ever; None if the bucket does not exist."""
         info = await self._requests.find(f"STREAM.INFO.{self._stream}")
         return float(info["config"]["max_age"]) / 1e9 if info else None
 
     async def create(self, max_age: float, replicas: int, *, keep: bool = False) -> None:
-        """`keep`: where there is one, its objects are kept as long as before."""
+        """`keep`: leave the age limit of an existing bucket unchanged."""
         config = {
             "name": self._stream,
             "subjects": [f"$O.{self._name}.C.>", f"$O.{self._name}.M.>"],
@@ -67,22 +67,22 @@ class Bucket:
             if error.code not in error_codes.IN_USE:
                 raise
             present = (await self._requests.api(f"STREAM.INFO.{self._stream}"))["config"]
-            config["num_replicas"] = max(replicas, present["num_replicas"])  # one that has more keeps them
+            config["num_replicas"] = max(replicas, present["num_replicas"])  # never reduce them
             if keep:
                 config["max_age"] = present["max_age"]
             await self._requests.api(f"STREAM.UPDATE.{self._stream}", config)
 
     async def record(self, key: str, *, of_leader: bool = False) -> tuple[Record | None, int]:
-        """Return the record of `key` and its sequence in the stream; None and 0 where there is none.
+        """Return the record of `key` and its sequence in the stream; None and 0 if it does not exist.
 
-        Any replica answers a direct get, and one may lag behind: only the leader is believed that there is none.
+        Any replica answers a direct get and may lag behind, so only the leader can say that the record does not exist.
         """
         subject = record_subject(self._name, key)
         seen = None if of_leader else await self._glance(subject)
         return _record(seen or await self._requests.message(self._stream, **self._standing(subject)))
 
     async def upload(self, key: str, source: BinaryIO) -> None:
-        """Send the bytes, then commit them with the record; whatever ends this before leaves the old object."""
+        """Send the bytes, then commit them with the record; any failure before that leaves the old object."""
         nuid = secrets.token_hex(11)
         subject = data_subject(self._name, nuid)
         length = min(_CHUNK, self._client.max_payload - _HEADROOM)
@@ -101,16 +101,16 @@ class Bucket:
                     while data:
                         await self._client.publish(subject, data, reply=acks.subject)
                         size, chunks = size + len(data), chunks + 1
-                        data = await asyncio.to_thread(after, data)  # while that chunk travels
+                        data = await asyncio.to_thread(after, data)  # while that chunk is under way
                         if chunks - stored == _IN_FLIGHT:
                             stored += await self._ack(acks)
-                    # While the last chunks travel. Should that replica lag behind, the commit finds out.
+                    # While the last chunks are under way. If this replica lags behind, the commit finds out.
                     standing = None if self._once else await self._glance(record_subject(self._name, key))
                     while stored < chunks:
                         stored += await self._ack(acks)
                 except Refused:
-                    # Refused, as by a server that is full. What is still on its way could find the room that taking
-                    # back makes, and stay: hear of it first.
+                    # A full server, for example. Wait for the chunks under way first: removing data makes room, and
+                    # they would then be stored and stay.
                     await acks.hear_out(chunks - stored - 1)
                     raise
             record = Record(
@@ -128,20 +128,20 @@ class Bucket:
         except Denied:
             raise  # nothing was stored
         except BaseException:
-            # A commit that got no answer may still happen (nats-py sends what it holds back when it is connected
-            # again) and must then find its data.
+            # An unanswered commit may still happen (nats-py sends its buffer after it reconnects) and must then
+            # find its data.
             if chunks and not committing:
                 with suppress(nats.errors.Error):
                     await self._abandon(subject)
             raise
         if replaced and replaced.chunks:
-            with suppress(nats.errors.Error):  # the new object is stored, whatever comes of this
+            with suppress(nats.errors.Error):  # the new object is stored in any case
                 await self._purge(data_subject(self._name, replaced.nuid))
 
     async def _commit(self, record: Record, old: Record | None, sequence: int) -> Record | None:
-        """Publish the record in place of `old`, or of what came since; returns the one it replaced.
+        """Publish the record in place of `old` or a later one; returns the one it replaced.
 
-        By expecting a sequence, of two writers each knows what it replaced, and between them all old data goes.
+        The expected sequence tells each of two writers which record it replaced, so together they remove all old data.
         """
         if self._once:
             await self._commit_once(record)
@@ -157,11 +157,11 @@ class Bucket:
                     raise
                 standing, sequence = await self.record(record.name, of_leader=True)
                 if standing and standing.nuid == record.nuid:
-                    return old  # it was stored, and the answer that said so was another
+                    return old  # it is stored; only its answer was lost
                 old = standing
             else:
                 return old
-        raise StoreError(f"{record.name} is being written from too many places at once: try again")
+        raise StoreError(f"too many writers are storing {record.name} at once: try again")
 
     async def _commit_once(self, record: Record) -> None:
         may_be_ours = False
@@ -171,7 +171,7 @@ class Bucket:
                 await self._write(record, headers)
             except Refused as error:
                 if error.code == error_codes.WRONG_SEQUENCE and not may_be_ours:
-                    raise StoreError(f"{record.name} is stored already, and is never replaced") from error
+                    raise StoreError(f"{record.name} is already stored and cannot be replaced") from error
                 if error.code == error_codes.WRONG_SEQUENCE:
                     return
                 if error.code not in (*error_codes.IN_PROCESS, error_codes.NO_LEADER):
@@ -180,10 +180,10 @@ class Bucket:
                 await asyncio.sleep(_PAUSE)
             else:
                 return
-        raise StoreError(f"the NATS server does not say whether it stored {record.name}: try again")
+        raise StoreError(f"the NATS server did not say whether it stored {record.name}: try again")
 
     async def _write(self, record: Record, headers: dict[str, str]) -> None:
-        """Publish the record. Raises Refused, and nats-py's Error where nobody says what became of it."""
+        """Publish the record. Raises Refused, and nats-py's Error if no answer comes."""
         subject = record_subject(self._name, record.name)
         async with Answers(self._client, subject, self._timeout) as answers:
             await self._client.publish(subject, msgspec.json.encode(record), reply=answers.subject, headers=headers)
@@ -191,11 +191,11 @@ class Bucket:
         self._requests.read(subject, answer.data)
 
     async def _abandon(self, subject: str) -> None:
-        """Take back the chunks on `subject`, waiting for no answer: the server may be away, or this task cancelled.
+        """Remove the chunks on `subject` without waiting: the server may be away, or this task cancelled.
 
-        A purge can overtake the chunks under way, so a rollup follows them in the stream and replaces them by one
-        empty message; but a server that is full stores no rollup, and needs the purge. Where this user may not purge,
-        they stay until they expire.
+        A purge can overtake chunks under way, so a rollup follows them in the stream and replaces them with one empty
+        message; but a full server stores no rollup and needs the purge. If this user may not purge, the chunks stay
+        until they expire.
         """
         if not self._once:
             await self._client.publish(subject, headers={"Nats-Rollup": "sub"})
@@ -204,7 +204,7 @@ class Bucket:
         await self._client.publish(purging, msgspec.json.encode({"filter": subject}), reply=reply)
 
     async def data(self, record: Record) -> AsyncGenerator[list[bytes], None]:
-        """Yield the object's chunks in order, a window of them at most at a time; end early where some are gone."""
+        """Yield the object's chunks in order, at most a window at a time; end early if some are missing."""
         subject = data_subject(self._name, record.nuid)
         if record.chunks == 1:  # one request instead of a subscription
             if stored := await self._glance(subject):
@@ -212,8 +212,8 @@ class Bucket:
             return
 
         async def ask(start: int) -> None:
-            # One more than is left, as the server marks the end of a batch only where more than one was asked for.
-            # What it tells as pending is wrong with no_hdr on 2.15.1: count instead.
+            # One more than is left, because the server marks the end only of a batch of more than one.
+            # Count the messages: the server's pending number is wrong with no_hdr on 2.15.1.
             request = {"next_by_subj": subject, "seq": start, "batch": left + 1, "max_bytes": _WINDOW, "no_hdr": True}
             await self._client.publish(direct, msgspec.json.encode(request), reply=inbox.subject)
 
@@ -230,10 +230,10 @@ class Bucket:
                     case None:
                         batch.append(message.data)
                     case "204" if batch:
-                        batch = batch[:left]  # behind the last there may be what a stranger wrote
+                        batch = batch[:left]  # a stranger may have written more after the last
                         left -= len(batch)
                         if left > 0:
-                            await ask(int(headers["Nats-Last-Sequence"]) + 1)  # travels while this batch is taken
+                            await ask(int(headers["Nats-Last-Sequence"]) + 1)  # while the caller takes this batch
                         yield batch
                         batch = []
                     case "204" | "404":
@@ -245,8 +245,8 @@ class Bucket:
     async def delete(self, key: str) -> None:
         record, sequence = await self.record(key, of_leader=True)
         if record:
-            # Only the record that was read, and no tombstone in its place: what a put commits meanwhile stays. Where
-            # nothing is ever replaced, what came later counts as little as before.
+            # Purge only the record that was read and write no tombstone, so that a put committed meanwhile stays. In a
+            # bucket of `once`, later records never count.
             limits = {} if self._once else {"seq": sequence + 1}
             await self._purge(record_subject(self._name, key), **limits)
             await self._purge(data_subject(self._name, record.nuid))
@@ -257,14 +257,14 @@ class Bucket:
         return [key for key in keys if key is not None]
 
     async def sweep(self, idle: float) -> int:
-        """Purge the data that no record names and that was last added to `idle` seconds ago."""
-        # The data first: what is committed after this line is found among the records, and so spared.
+        """Purge data that no record names and that has not grown for `idle` seconds."""
+        # List the data first: the records then include everything committed after this line, which is spared.
         orphans = set(await self._requests.subjects(self._stream, f"$O.{self._name}.C.>"))
         keys = await self.keys()
         for start in range(0, len(keys), AT_ONCE):
             found = await asyncio.gather(*map(self.record, keys[start : start + AT_ONCE]))
             orphans -= {data_subject(self._name, record.nuid) for record, _ in found if record}
-        # Ages by the server's clock alone, as the clocks of two machines differ.
+        # Use only the server's clock, because machines' clocks differ.
         now = datetime.fromisoformat((await self._requests.api(f"STREAM.INFO.{self._stream}"))["ts"])
         swept = 0
         for subject in orphans:
@@ -278,17 +278,17 @@ class Bucket:
         await self._requests.api(f"STREAM.PURGE.{self._stream}", {"filter": subject, **limits})
 
     def _standing(self, subject: str) -> dict[str, Any]:
-        """The question for the message on `subject` that counts."""
+        """The request for the message that counts on `subject`."""
         return {"seq": 1, "next_by_subj": subject} if self._once else {"last_by_subj": subject}
 
     async def _glance(self, subject: str) -> Stored | None:
-        """The message that counts on `subject`, by whichever replica answers."""
+        """The message that counts on `subject`, from any replica."""
         if self._once:
             return await self._requests.direct(self._stream, **self._standing(subject))
         return await self._requests.direct(self._stream, subject)
 
     async def _ack(self, acks: Answers) -> int:
-        """Wait until one more chunk is stored; 1."""
+        """Wait until one more chunk is stored; returns 1."""
         answer = await acks.next()
         self._requests.read("a chunk", answer.data)
         return 1

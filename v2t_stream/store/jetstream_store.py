@@ -1,8 +1,8 @@
 """JetStreamStore: the ObjectStore in buckets of NATS JetStream.
 
 It keeps the layout of the JetStream Object Store (ADR-20), so that `nats object ls` and `get` see it: an object's bytes
-are messages on `$O.<bucket>.C.<nuid>`, its record is one message on `$O.<bucket>.M.<base64 of key>`. nats-py's own
-object store reads a few MB/s into memory and can wait for ever, hence this one.
+are messages on `$O.<bucket>.C.<nuid>`, its record is one message on `$O.<bucket>.M.<base64 of key>`. It replaces
+nats-py's own object store, which reads a few MB/s into memory and can wait for ever.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class JetStreamStore:
             ages = {name: await bucket.max_age() for name, bucket in self._buckets.items()}
         return {name: max_age for name, max_age in ages.items() if max_age is not None}
 
-    async def put_file(self, key: str, path: Path, *, sha256: str = "") -> None:  # noqa: ARG002  # takes it itself
+    async def put_file(self, key: str, path: Path, *, sha256: str = "") -> None:  # noqa: ARG002  # computes it itself
         with _told(f"store {path} as {key}"), await asyncio.to_thread(path.open, "rb") as source:
             await self._bucket(key).upload(key, source)
 
@@ -58,7 +58,7 @@ class JetStreamStore:
         with _told(f"store {key}"):
             await self._bucket(key).upload(key, io.BytesIO(data))
 
-    async def get_file(self, key: str, path: Path, *, version: Version | None = None) -> None:  # noqa: ARG002  # a key of ours is never used again
+    async def get_file(self, key: str, path: Path, *, version: Version | None = None) -> None:  # noqa: ARG002  # our keys are never reused
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         with _told(f"fetch {key} into {path}"):
             try:
@@ -100,9 +100,9 @@ class JetStreamStore:
         return len(keys)
 
     async def sweep(self, top: str, *, idle: float = 3600.0) -> int:
-        """Remove what killed writers left where nothing expires; how many uploads.
+        """Remove what killed writers left in a bucket without expiry; returns how many uploads.
 
-        idle: seconds since an upload's last chunk, well above any pause that a living one makes.
+        idle: seconds since an upload's last chunk, well above any pause of a live one.
         """
         bucket = self._buckets[top]
         with _told(f"sweep {top}/"):
@@ -111,33 +111,33 @@ class JetStreamStore:
     def _bucket(self, key: str) -> Bucket:
         top, slash, _ = key.partition("/")
         if top not in self._buckets or not slash:
-            raise StoreError(f"{key!r} is no key of this store: keys begin with media/, transcripts/ or models/")
+            raise StoreError(f"invalid key {key!r}: it must start with media/, transcripts/ or models/")
         return self._buckets[UPLOADED if key.startswith(f"{UPLOADED}/") else top]
 
     async def _download(self, key: str, sink: BinaryIO) -> None:
-        """Write the object into `sink` and check it; where it is replaced meanwhile, once more from the start."""
+        """Write the object into `sink` and check it; if it is replaced meanwhile, start over once."""
         bucket = self._bucket(key)
         for of_leader in (False, True):
             record, _ = await bucket.record(key, of_leader=of_leader)
             if not record or record.deleted:
-                raise ObjectMissing(f"there is no object {key} in the store: it expired, was deleted or never stored")
+                raise ObjectMissing(f"the store has no object {key}: it expired, was deleted or was never stored")
             copy = Copy(sink)
             async with aclosing(bucket.data(record)) as batches:
                 async for batch in batches:
                     if record.chunks == 1:
-                        copy.take(batch)  # a thread's switches would take longer
+                        copy.take(batch)  # switching threads would take longer
                     else:
                         await asyncio.to_thread(copy.take, batch)
             if copy.chunks == record.chunks:
                 if copy.digest() != record.digest:
                     raise StoreError(f"{key} is damaged in the store (its SHA-256 does not match): store it again")
                 return
-        raise StoreError(f"{key} was replaced while it was read, or some of its data is lost: read it again")
+        raise StoreError(f"{key} was replaced during the read, or some of its data is lost: read it again")
 
 
 @contextmanager
 def _told(action: str) -> Iterator[None]:
-    """Foreign exceptions as StoreError: what could not be done, why, and what to do."""
+    """Turn foreign exceptions into StoreError: what could not be done, why, and what to do."""
     try:
         yield
     except Denied:
@@ -148,22 +148,22 @@ def _told(action: str) -> Iterator[None]:
         raise StoreAway(f"could not {action}: {error}") from error
     except nats.errors.NoRespondersError as error:
         raise StoreError(f"could not {action}: {_NO_BUCKET}") from error
-    except TimeoutError as error:  # also nats-py's; before OSError, of which it is one
+    except TimeoutError as error:  # nats-py's too; before OSError, its base class
         why = "the NATS server did not answer: is it up, and is this user allowed to use the object store?"
         raise StoreAway(f"could not {action}: {why}") from error
     except nats.errors.Error as error:
         raise StoreAway(f"could not {action}: {str(error).removeprefix('nats: ')}") from error
     except OSError as error:
-        what = ": free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        what = ": free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise StoreError(f"could not {action}: {error.strerror or error}{what}") from error
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StoreError(f"could not {action}: its record in the store is not readable ({error})") from error
+        raise StoreError(f"could not {action}: its record in the store cannot be read ({error})") from error
 
 
 def _why(error: Refused) -> str:
     if error.code == error_codes.NO_STREAM:
         return _NO_BUCKET
-    # Of its disk the server tells in words alone.
+    # The server reports a full disk only in words.
     if error.code in error_codes.NO_ROOM or "no space" in error.description:
         return (
             f"the NATS server has no room left ({error.description}): free disk space there or raise its max_file_store"

@@ -1,4 +1,4 @@
-"""What our buckets are set up to do: forget what is old, and announce uploads to NATS, as far as the server can."""
+"""Sets up our buckets to expire old objects and to announce uploads to NATS, as far as the server can."""
 
 import math
 from collections.abc import Iterator
@@ -15,33 +15,33 @@ from minio.notificationconfig import QueueConfig
 from v2t_stream.retention import DAY
 from v2t_stream.store.minio_client import UNSUPPORTED, names_no_notifier
 
-# What MINIO_NOTIFY_NATS_ENABLE_V2T=on and …_V2TNOW=on make in the server. With a queue folder, which keeps what cannot
-# be sent, MinIO sends every three seconds; without one at once, or never. So there may be both: V2T for what must not
-# be lost, V2TNOW for speed. What comes twice is one job.
+# The notifiers that MINIO_NOTIFY_NATS_ENABLE_V2T=on and …_V2TNOW=on create. With a queue folder, which keeps unsent
+# events, MinIO sends every three seconds; without one it sends at once or never. So there may be both: V2T to lose
+# nothing, V2TNOW for speed. An event that comes twice is one job.
 _KEPT: Final = "arn:minio:sqs::V2T:nats"
 _AT_ONCE_TOO: Final = "arn:minio:sqs::V2TNOW:nats"
 
-_DAYS: Final = "v2t-days"  # the tag of a bucket whose server has no lifecycle rules: days until `expired` names objects
+_DAYS: Final = "v2t-days"  # a bucket's tag on a server without lifecycle rules: days until `expired` names an object
 
-# Which uploads a server announces: those of the bucket; or those of all its buckets or none, as it was started, which
-# cannot be asked; or none.
+# The uploads that a server announces: those of the bucket; or those of all buckets or none, depending on its start
+# options, which we cannot query; or none.
 Announces = Literal["bucket", "server", "nothing"]
 
 
 def create(client: Minio, bucket: str) -> bool:
-    """Whether it was not there."""
+    """Create the bucket; False if it already exists."""
     if client.bucket_exists(bucket_name=bucket):
         return False
     try:
         client.make_bucket(bucket_name=bucket)
     except S3Error as error:
-        if error.code != "BucketAlreadyOwnedByYou":  # by another node a moment ago
+        if error.code != "BucketAlreadyOwnedByYou":  # another node created it a moment ago
             raise
     return True
 
 
 def expire(client: Minio, bucket: str, rule_id: str, max_age: float) -> None:
-    """Have what is in the bucket expire after so many seconds, rounded up to days; 0: never. Rules of others stay."""
+    """Expire the bucket's objects after this many seconds, rounded up to days; 0: never. Other rules stay."""
     days = math.ceil(max_age / DAY)
     try:
         _set_rule(client, bucket, rule_id, days)
@@ -52,7 +52,7 @@ def expire(client: Minio, bucket: str, rule_id: str, max_age: float) -> None:
 
 
 def max_age(client: Minio, bucket: str, rule_id: str) -> float | None:
-    """Seconds after which our rule has it expire, 0: never; None where there is no bucket."""
+    """Seconds after which our rule expires objects, 0: never; None if the bucket does not exist."""
     if not client.bucket_exists(bucket_name=bucket):
         return None
     rules = _rules(client, bucket)
@@ -65,7 +65,7 @@ def max_age(client: Minio, bucket: str, rule_id: str) -> float | None:
 
 
 def expired(client: Minio, bucket: str) -> Iterator[str]:
-    """The names of objects that a server with lifecycle rules would have removed; none where it has such."""
+    """The objects that lifecycle rules would have removed; none on a server that has such rules."""
     if _rules(client, bucket) is not None or not (days := int(_tags(client, bucket).get(_DAYS, 0))):
         return
     since = datetime.now(UTC) - timedelta(days=days)
@@ -75,7 +75,7 @@ def expired(client: Minio, bucket: str) -> Iterator[str]:
 
 
 def announces(client: Minio, bucket: str) -> Announces:
-    """What is published to NATS when something is put into it."""
+    """What the server publishes to NATS about uploads to the bucket."""
     try:
         config = client.get_bucket_notification(bucket_name=bucket)
     except S3Error as error:
@@ -87,9 +87,9 @@ def announces(client: Minio, bucket: str) -> Announces:
 
 
 def announce(client: Minio, bucket: str) -> None:
-    """Have the server publish what is put into it, by each notifier it has; what else it publishes from there stays.
+    """Have each notifier of the server publish uploads to the bucket; its other notifications stay.
 
-    A server that has no such settings for a bucket is left as it is.
+    A server without such settings for a bucket stays unchanged.
     """
     if announces(client, bucket) == "server":
         return
@@ -120,7 +120,7 @@ def _set_rule(client: Minio, bucket: str, rule_id: str, days: int) -> None:
 
 
 def _rules(client: Minio, bucket: str) -> list[Rule] | None:
-    """All of the bucket; None where its server knows no such thing."""
+    """All notifications of the bucket; None if the server does not support them."""
     try:
         config = client.get_bucket_lifecycle(bucket_name=bucket)
     except S3Error as error:

@@ -1,4 +1,4 @@
-"""The client of MinIO's SDK as we use it: how long it is patient, and what its exceptions mean to people."""
+"""Our set-up of MinIO's SDK client: its patience, and what its exceptions mean to people."""
 
 import errno
 import math
@@ -20,7 +20,7 @@ from v2t_stream.settings import Settings
 
 _CONNECT: Final = 5.0  # seconds
 _PAUSE: Final = 2.0  # seconds between two tries, at most
-_AGAIN: Final = (500, 502, 503, 504)  # what a server says that starts, ends or has too much to do
+_AGAIN: Final = (500, 502, 503, 504)  # a server that is starting, ending or overloaded
 _BUSY: Final = ("SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "XMinioServerNotInitialized")
 _NO_SPACE: Final = (
     *("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "EntityTooLarge"),
@@ -28,28 +28,28 @@ _NO_SPACE: Final = (
 )
 _NO_NAME: Final = (
     *("KeyTooLongError", "KeyTooLong", "InvalidURI", "XMinioInvalidObjectName", "XMinioInvalidResourceName"),
-    # A file cannot be a folder at the same time, where a server keeps objects as files.
+    # On a server that keeps objects as files, a file cannot also be a folder.
     *("ObjectParentIsFile", "ExistingObjectIsDirectory", "XMinioParentIsObject", "XMinioObjectExistsAsDirectory"),
 )
-UNSUPPORTED: Final = ("NotImplemented", "MethodNotAllowed")  # the SDK's word for an answer 501 without a body
+UNSUPPORTED: Final = ("NotImplemented", "MethodNotAllowed")  # the SDK's names for a 501 without a body
 _UNKNOWN_KEY: Final = "{where} does not know the access key: correct MINIO_ACCESS_KEY"
 _REFUSALS: Final = {
     "InvalidAccessKeyId": _UNKNOWN_KEY,
     "XAdminUserNotFound": _UNKNOWN_KEY,
-    "SignatureDoesNotMatch": "{where} finds the secret key wrong: correct MINIO_SECRET_KEY",
-    "AccessDenied": "{where} forbids it to the user of MINIO_ACCESS_KEY: allow it there, or use another",
+    "SignatureDoesNotMatch": "{where} rejects the secret key: correct MINIO_SECRET_KEY",
+    "AccessDenied": "{where} does not allow this to the user of MINIO_ACCESS_KEY: allow it there, or use another user",
     "RequestTimeTooSkewed": (
-        "this machine's clock and that of {where} are more than 15 minutes apart: set the wrong one right"
+        "this machine's clock and that of {where} are more than 15 minutes apart: correct the wrong one"
     ),
-    # It has dropped what it had, and may have told another part why.
-    "NoSuchUpload": "{where} ended the upload, as it does where it has no room left (it does not say): free some there",
+    # It has dropped the upload, and may have told another part why.
+    "NoSuchUpload": "{where} ended the upload without a reason, usually because its disk is full: free space there",
 }
 
 
 def open_client(settings: Settings, *, connections: int, timeout: float) -> Minio:
     """The client of MINIO_ENDPOINT. `timeout`: seconds without an answer until a call fails.
 
-    Raises ValueError where the endpoint or the region cannot be one.
+    Raises ValueError if the endpoint or the region is invalid.
     """
     return Minio(
         endpoint=settings.minio_endpoint,
@@ -66,7 +66,7 @@ def open_client(settings: Settings, *, connections: int, timeout: float) -> Mini
 
 
 class _Patience(urllib3.Retry):
-    """Tries again while the server is away, until `seconds` after the first failure. One that hangs is left at once."""
+    """Retries while the server is away, until `seconds` after the first failure; gives up on a hung one at once."""
 
     def __init__(self, *, seconds: float = 30.0, until: float = math.inf, **options: Any) -> None:
         options |= {
@@ -74,9 +74,9 @@ class _Patience(urllib3.Retry):
             "backoff_factor": 0.05,
             "backoff_max": _PAUSE,
             "status_forcelist": _AGAIN,
-            "allowed_methods": None,  # all: each request can be sent twice
-            "respect_retry_after_header": False,  # MinIO says 60 s where it takes one
-            "raise_on_status": False,  # so that the server's own words are read
+            "allowed_methods": None,  # all of them: each request is safe to repeat
+            "respect_retry_after_header": False,  # MinIO says 60 s but needs one
+            "raise_on_status": False,  # to get the server's own words
         }
         super().__init__(**options)
         self._seconds = seconds
@@ -105,7 +105,7 @@ class _Patience(urllib3.Retry):
 
 @contextmanager
 def told(action: str, endpoint: str) -> Iterator[None]:
-    """Foreign exceptions as StoreError: what could not be done, why, and what to do."""
+    """Turn foreign exceptions into StoreError: what could not be done, why, and what to do."""
     where = f"MinIO at {endpoint}"
     try:
         yield
@@ -115,15 +115,15 @@ def told(action: str, endpoint: str) -> Iterator[None]:
         raise _refused(error, action, endpoint) from error
     except (ServerError, InvalidResponseError) as error:
         if isinstance(error, ServerError) and error.status_code in _AGAIN[1:]:
-            raise StoreAway(f"could not {action}: {where} cannot do it now ({error}): try again later") from error
-        why = f"what answers at {endpoint} does not speak S3: check MINIO_ENDPOINT and MINIO_SECURE"
+            raise StoreAway(f"could not {action}: {where} is busy or failing ({error}): try again later") from error
+        why = f"the server at {endpoint} does not speak S3: check MINIO_ENDPOINT and MINIO_SECURE"
         raise StoreError(f"could not {action}: {why}") from error
     except HTTPError as error:
         raise _unreachable(error, action, where) from error
     except OSError as error:
-        what = ": free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        what = ": free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise StoreError(f"could not {action}: {error.strerror or error}{what}") from error
-    except (MinioException, ValueError) as error:  # ValueError: a name or an endpoint that cannot be one
+    except (MinioException, ValueError) as error:  # ValueError: an invalid name or endpoint
         raise StoreError(f"could not {action}: {error}") from error
 
 
@@ -133,23 +133,23 @@ def _refused(error: S3Error, action: str, endpoint: str) -> StoreError:
     match error.code:
         case "NoSuchKey":
             return ObjectMissing(
-                f"could not {action}: there is no object {what} in the store: it expired, was deleted or never stored"
+                f"could not {action}: the store has no object {what}: it expired, was deleted or was never stored"
             )
         case "NoSuchVersion":
-            return VersionGone(f"could not {action}: {what} was replaced, or this version of it deleted")
+            return VersionGone(f"could not {action}: {what} was replaced, or this version was deleted")
         case "NoSuchBucket":
             return no_bucket(error.bucket_name or "", endpoint)
         case code if code in _NO_NAME:
-            return InvalidKey(f"could not {action}: {where} can have no object of that name ({error.message})")
+            return InvalidKey(f"could not {action}: {where} does not accept that object name ({error.message})")
         case code if code in _BUSY:
-            return StoreAway(f"could not {action}: {where} cannot do it now ({error.message}): try again later")
+            return StoreAway(f"could not {action}: {where} is busy or failing ({error.message}): try again later")
     kind = Forbidden if error.code == "AccessDenied" else StoreError
     return kind(f"could not {action}: {_said(error, where)}")
 
 
 def no_bucket(bucket: str, endpoint: str) -> StoreError:
     return Forbidden(
-        f"there is no bucket {bucket} in MinIO at {endpoint}: create ours with v2t topology apply, or correct "
+        f"MinIO at {endpoint} has no bucket {bucket}: create the buckets with v2t topology apply, or correct "
         "MINIO_BUCKET_PREFIX"
     )
 
@@ -157,7 +157,7 @@ def no_bucket(bucket: str, endpoint: str) -> StoreError:
 def _said(error: S3Error, where: str) -> str:
     """What the server's refusal means, and what to do."""
     if error.code in _NO_SPACE:
-        return f"{where} has no room left ({error.message}): free some there"
+        return f"{where} has no room left ({error.message}): free space there"
     if names_no_notifier(error):
         return f"{where} is not set up to announce uploads to NATS: start it with MINIO_NOTIFY_NATS_ENABLE_V2T=on"
     known = _REFUSALS.get(error.code or "")
@@ -174,11 +174,11 @@ def _unreachable(error: HTTPError, action: str, where: str) -> StoreError:
         reason = error.reason
     if isinstance(reason, SSLError):
         return StoreError(
-            f"could not {action}: {where} has no TLS, or a certificate that cannot be trusted: check MINIO_SECURE and "
-            "the certificate"
+            f"could not {action}: {where} does not offer TLS, or its certificate is not trusted: check MINIO_SECURE "
+            "and the certificate"
         )
     if isinstance(reason, ResponseError):
-        why = f"{where} cannot do it now ({reason}): try again later"
+        why = f"{where} is busy or failing ({reason}): try again later"
     elif isinstance(reason, ReadTimeoutError):
         why = f"{where} did not answer: is it up?"
     else:

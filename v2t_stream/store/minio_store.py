@@ -1,4 +1,4 @@
-"""MinioStore: the ObjectStore in buckets of MinIO, or of another S3 server, and the bucket whose uploads start jobs."""
+"""MinioStore: the ObjectStore in buckets of MinIO or another S3 server, and the bucket whose uploads start jobs."""
 
 import asyncio
 import io
@@ -34,9 +34,9 @@ from v2t_stream.store.minio_transfer import (
 from v2t_stream.store.protocol import OURS, Found
 
 _LONGEST: Final = 1024  # bytes of a key in S3
-_TOPS: Final = ("media", "transcripts", "models")  # what keys of ours begin with
-_TAGS: Final = "x-amz-tagging-count"  # how many an object has; not said where it has none
-_RULE: Final = "v2t-{}"  # the name of our lifecycle rule of each bucket
+_TOPS: Final = ("media", "transcripts", "models")  # the first step of our keys
+_TAGS: Final = "x-amz-tagging-count"  # number of tags; absent if it is 0
+_RULE: Final = "v2t-{}"  # the name of our lifecycle rule in each bucket
 
 T = TypeVar("T")
 
@@ -63,15 +63,15 @@ class MinioStore:
         replicas: int = 1,  # noqa: ARG002  # MinIO's own affair
         keep: bool = False,
     ) -> None:
-        """Create the buckets that are missing, and have what is in them expire after so many seconds; 0: never.
+        """Create missing buckets, and expire their objects after the given seconds; 0: never.
 
-        S3 counts in whole days, so they are rounded up to those. Rules of others stay. Doing it again changes nothing.
+        S3 counts whole days, so seconds are rounded up. Other rules stay. Doing it again changes nothing.
         """
         with self._told("create the buckets"):
             for top, max_age in (("media", media_max_age), ("transcripts", transcript_max_age)):
                 bucket, rule = self._bucket(top), _RULE.format(top)
                 created = await self._ask(minio_buckets.create, bucket)
-                # Media that nothing has expire are those of a bucket whose maker died before it said so.
+                # If media never expire, the process that created the bucket died before it set the rule.
                 if created or not keep or (top == "media" and not await self._ask(minio_buckets.max_age, bucket, rule)):
                     await self._ask(minio_buckets.expire, bucket, rule, max_age)
             for bucket in (self._bucket("models"), self._uploads):
@@ -83,20 +83,20 @@ class MinioStore:
         return {top: max_age for top, max_age in ages.items() if max_age is not None}
 
     async def announces_uploads(self) -> minio_buckets.Announces:
-        """What is published to NATS of what is put into the upload bucket."""
-        with self._told(f"look up what {self._uploads} announces"):
+        """What the server publishes to NATS about uploads to the upload bucket."""
+        with self._told(f"look up the notifications of {self._uploads}"):
             return await self._ask(minio_buckets.announces, self._uploads)
 
     async def announce_uploads(self) -> None:
-        """Have the server publish what is put into the upload bucket; what else it publishes from there stays.
+        """Have the server publish uploads to the upload bucket; its other notifications stay.
 
-        Raises StoreError where the server is not set up to publish to NATS.
+        Raises StoreError if the server is not set up to publish to NATS.
         """
-        with self._told(f"have MinIO announce what is put into {self._uploads}"):
+        with self._told(f"have MinIO announce uploads to {self._uploads}"):
             await self._ask(minio_buckets.announce, self._uploads)
 
     async def uploads(self) -> AsyncGenerator[list[Upload]]:
-        """What lies in the upload bucket, a page at a time; without versions, which take a look at each."""
+        """The objects in the upload bucket, a page at a time; without versions, which need a request each."""
         with self._told(f"list {self._uploads}"):
             found = self._client.list_objects(bucket_name=self._uploads, recursive=True)
             while page := await self._threads.run(lambda _: list(_some(found))):
@@ -106,7 +106,7 @@ class MinioStore:
                 ]
 
     async def keeps_versions(self) -> bool:
-        """Whether the upload bucket keeps, or has kept, what is replaced."""
+        """Whether the upload bucket keeps, or has kept, replaced versions."""
         with self._told(f"look up {self._uploads}"):
             config = await self._threads.run(lambda _: self._client.get_bucket_versioning(bucket_name=self._uploads))
         return config.status in ("Enabled", "Suspended")
@@ -152,7 +152,7 @@ class MinioStore:
         return found.size if found else None
 
     async def sha256(self, key: str) -> str | None:
-        """As whoever stored it noted it."""
+        """From the label that its writer set."""
         found = await self.look(key)
         return found.labels.get(SHA256) if found else None
 
@@ -179,7 +179,7 @@ class MinioStore:
             return [top + name for name in await self._threads.run(lambda _: self._names(bucket, start))]
 
     async def folders(self, prefix: str) -> set[str]:
-        """The steps of keys that begin with `prefix`, as the jobs of which there are transcripts."""
+        """The next steps of keys that begin with `prefix`, such as the jobs with transcripts."""
         bucket, start, _ = self._place(prefix)
         with self._told(f"list {prefix}"):
             names = await self._threads.run(lambda _: self._names(bucket, start, recursive=False))
@@ -195,9 +195,9 @@ class MinioStore:
         with self._told(f"delete {prefix}"):
             return await self._threads.run(lambda _: self._delete(bucket, self._names(bucket, start)))
 
-    async def sweep(self, top: str, *, idle: float = 0) -> int:  # noqa: ARG002  # half an object is the server's own affair
-        """Remove what has expired, where the server has no rules for that."""
-        with self._told("remove what has expired"):
+    async def sweep(self, top: str, *, idle: float = 0) -> int:  # noqa: ARG002  # the server itself handles partial objects
+        """Remove expired objects on a server without lifecycle rules."""
+        with self._told("remove expired objects"):
             bucket = self._bucket(top)
             return await self._threads.run(
                 lambda _: self._delete(bucket, list(minio_buckets.expired(self._client, bucket)))
@@ -216,24 +216,24 @@ class MinioStore:
         return self._prefix + top
 
     def _place(self, key: str) -> Place:
-        """Raises InvalidKey where no object can have that name: paths in links are resolved, and lead elsewhere."""
+        """Raises InvalidKey for a name that no object can have: a `..` in a URL resolves to another path."""
         bucket, _, name = key.removeprefix("s3://").partition("/")
         if not key.startswith("s3://"):
             if bucket not in _TOPS or "/" not in key:
-                raise StoreError(f"{key!r} is no key of this store: keys begin with {' or '.join(_TOPS)} and /")
+                raise StoreError(f"invalid key {key!r}: it must start with {', '.join(f'{top}/' for top in _TOPS)}")
             bucket = self._bucket(bucket)
         if "\0" in name or {".", ".."} & set(name.split("/")) or len(name.encode(errors="replace")) > _LONGEST:
             raise InvalidKey(
-                f"{key[:200]!r} names no object: names have no steps . and .., and {_LONGEST} bytes at most"
+                f"invalid object name {key[:200]!r}: it must not contain . or .. steps or exceed {_LONGEST} bytes"
             )
         return Place(bucket, name, key)
 
     async def _ask(self, call: Callable[..., T], *arguments: object) -> T:
-        """What `call` of the client and `arguments` returns."""
+        """The result of `call` with the client and `arguments`."""
         return await self._threads.run(lambda _: call(self._client, *arguments))
 
     def _head(self, place: Place, version: Version) -> Any:
-        """What the server knows of an object; None where there is none."""
+        """What the server knows of an object; None if it does not exist."""
         try:
             found = head(self._client, place, version)
         except VersionGone:
@@ -261,7 +261,7 @@ class MinioStore:
         return [entry.object_name for entry in found if entry.object_name]
 
     def _delete(self, bucket: str, names: list[str]) -> int:
-        """How many there were."""
+        """Delete these; returns how many there were."""
         for failure in self._client.remove_objects(
             bucket_name=bucket, delete_object_list=(DeleteObject(name) for name in names)
         ):
@@ -270,11 +270,11 @@ class MinioStore:
 
 
 def _labels(key: str, sha256: str = "") -> Mapping[str, str]:
-    """What we note on an object of ours: in somebody else's bucket that it is ours."""
+    """The labels of our objects: in somebody else's bucket they say that the object is ours."""
     return {**({SHA256: sha256} if sha256 else {}), **({OURS: "yes"} if key.startswith("s3://") else {})}
 
 
 def _some(found: Iterator[Any]) -> Iterator[Any]:
-    """As many as one request brings."""
+    """One request's worth of items."""
     for _, entry in zip(range(1000), found, strict=False):
         yield entry

@@ -1,4 +1,4 @@
-"""The threads in which the calls of MinIO's SDK, which block, are made."""
+"""The threads for the blocking calls of MinIO's SDK."""
 
 import asyncio
 import threading
@@ -21,10 +21,10 @@ class Threads:
         self._away_at = 0.0  # by the monotonic clock
 
     async def run(self, work: Callable[[threading.Event], T]) -> T:
-        """Do it off the loop. Where we are cancelled it is stopped, and waited for: nothing of it comes later.
+        """Run it off the loop. If cancelled, this stops the call and waits for it, so it has no effect later.
 
-        Raises StoreAway without a try where the store was found away while this waited for a thread: else of many
-        calls each waits for all those before it to lose patience.
+        Raises StoreAway without a try if another call found the store away while this one waited for a thread;
+        otherwise each of many calls would wait until all before it had timed out.
         """
         stopped = threading.Event()
         asked = time.monotonic()
@@ -36,7 +36,7 @@ class Threads:
 
         running = self._pool.submit(do)
         result = asyncio.wrap_future(running)
-        result.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else may look
+        result.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else may read it
         try:
             return await asyncio.shield(result)
         except asyncio.CancelledError:
@@ -46,6 +46,6 @@ class Threads:
             raise
 
     def note(self, away: StoreAway) -> None:
-        """Take note that a call has found the store away."""
+        """Record that a call found the store away."""
         if away is not self._away:
             self._away, self._away_at = away, time.monotonic()

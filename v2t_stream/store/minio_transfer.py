@@ -1,11 +1,11 @@
 """One object to or from an S3 server, its bytes checked.
 
-Each object carries the XXH3 hash of its bytes as metadata, taken from the source before it is sent and checked when it
-is read. Unlike an ETag it does not depend on the size of parts or on encryption. It finds damage, not malice: who may
-write objects may write their metadata too. A SHA-256 would cost a tenth of the whole transfer each way, beside the one
-that the SDK takes of every part and the server checks; one that the caller has taken anyway is noted too.
+Each object carries the XXH3 hash of its bytes as metadata. It comes from the source before the upload, and each read
+checks it. Unlike an ETag it does not depend on the size of parts or on encryption. It finds damage, not malice: writers
+of objects can write metadata too. A SHA-256 would cost a tenth of the whole transfer each way, besides the
+SDK's own for every part, which the server checks; if the caller has one anyway, it is stored too.
 
-All of it blocks, and ends where `stopped` is set.
+All functions block, and end when `stopped` is set.
 """
 
 import hashlib
@@ -23,18 +23,18 @@ from xxhash import xxh3_128
 from schemas.objects import Version
 from v2t_stream.errors import StoreError, VersionGone
 
-SIDE_BY_SIDE: Final = 3  # parts of one object that are sent at once
-USER: Final = "x-amz-meta-"  # what the headers of an object's metadata begin with
+SIDE_BY_SIDE: Final = 3  # parts of one object sent in parallel
+USER: Final = "x-amz-meta-"  # prefix of an object's metadata headers
 SHA256: Final = "v2t-sha256"
 _XXH3: Final = "v2t-xxh3-128"  # 32 hex digits
-_BLOCK: Final = 256 << 10  # bytes read at once, which stay in the processor's cache
-_PART: Final = 8 << 20  # bytes of one part; what is no larger goes in one request
-_PARTS: Final = 10_000  # S3 allows no more in one object
-_UNREADABLE: Final = 416  # the HTTP status of a range of an empty object
+_BLOCK: Final = 256 << 10  # bytes per read, which fit the processor's cache
+_PART: Final = 8 << 20  # bytes of one part; smaller objects take one request
+_PARTS: Final = 10_000  # S3's limit for one object
+_UNREADABLE: Final = 416  # the HTTP status for a range of an empty object
 
 
 class Place(NamedTuple):
-    """An object of one bucket; `key` is what we call it."""
+    """An object of one bucket; `key` is our name for it."""
 
     bucket: str
     name: str
@@ -42,11 +42,11 @@ class Place(NamedTuple):
 
 
 class Stopped(Exception):
-    """Nobody waits for this any more."""
+    """The caller no longer waits for this."""
 
 
 class Source:
-    """A file whose reading ends when nobody waits for it."""
+    """A file that stops reading when nobody waits for it."""
 
     def __init__(self, file: BinaryIO, stopped: threading.Event) -> None:
         self._file = file
@@ -58,7 +58,7 @@ class Source:
         return self._file.read(length)
 
     def xxh3(self) -> tuple[str, int]:
-        """The hash and the size of what is left; then the file is where it was at first."""
+        """The hash and the size of the rest of the file; restores its position."""
         xxh3 = xxh3_128()
         while block := self.read(_BLOCK):
             xxh3.update(block)
@@ -68,7 +68,7 @@ class Source:
 
 
 class Sink:
-    """Where an object is written from its start, and what its bytes must come to."""
+    """Writes an object from its start, and knows what its bytes must hash to."""
 
     def __init__(self, file: BinaryIO, headers: Mapping[str, str]) -> None:
         file.seek(0)
@@ -79,7 +79,7 @@ class Sink:
         self.etag = headers["ETag"]
         digest = headers.get(USER + _XXH3)
         etag = self.etag.strip('"')
-        # Of others' objects an ETag is the MD5 where it was sent in one part and is not encrypted.
+        # For other people's objects the ETag is the MD5 if they were sent in one part and unencrypted.
         is_md5 = len(etag) == 32 and "x-amz-server-side-encryption" not in headers  # hex digits
         self._hash = xxh3_128() if digest else hashlib.md5(usedforsecurity=False) if is_md5 else None
         self._digest = digest or etag
@@ -95,14 +95,14 @@ class Sink:
 
 
 def upload(client: Minio, place: Place, source: Source, labels: Mapping[str, str]) -> None:
-    """Store the object with these labels, in place of what has its name."""
+    """Store the object with these labels, and replace any of its name."""
     xxh3, size = source.xxh3()
     metadata: dict[str, str | list[str] | tuple[str]] = {_XXH3: xxh3, **labels}
     try:
         client.put_object(
             bucket_name=place.bucket,
             object_name=place.name,
-            data=source,  # type: ignore[arg-type]  # of a file it needs read alone
+            data=source,  # type: ignore[arg-type]  # it needs only read()
             length=size,
             content_type=_content_type(place),
             metadata=metadata,
@@ -112,20 +112,20 @@ def upload(client: Minio, place: Place, source: Source, labels: Mapping[str, str
     except S3Error as error:
         if error.code != "NoSuchUpload":
             raise
-        # Its end was sent twice, as the first answer was lost with the server.
+        # The SDK completed it twice, because the first answer was lost with the server.
         found = head(client, place)
         if not found or found.size != size or (found.metadata or {}).get(USER + _XXH3) != xxh3:
-            # Or the server had ended it before the SDK did, which then tells of that instead of why.
+            # Or the server ended it first, and the SDK reports that instead of the reason.
             reason = error.__context__
             raise reason if isinstance(reason, S3Error) else error from None
 
 
 def upload_new(client: Minio, place: Place, data: bytes, labels: Mapping[str, str]) -> bool:
-    """Store a small object where none has its name; of several at once one does, and False for the others."""
+    """Store a small object if its name is free; of several calls at once one succeeds, and the others return False."""
     metadata = {USER + name: text for name, text in {_XXH3: xxh3_128(data).hexdigest(), **labels}.items()}
     headers: Any = {"If-None-Match": "*", "Content-Type": _content_type(place), **metadata}
     try:
-        # The public call takes no condition.
+        # The public call has no condition.
         client._put_object(place.bucket, place.name, data, headers)  # noqa: SLF001
     except S3Error as error:
         if error.code not in ("PreconditionFailed", "ConditionalRequestConflict"):
@@ -135,9 +135,9 @@ def upload_new(client: Minio, place: Place, data: bytes, labels: Mapping[str, st
 
 
 def download(client: Minio, place: Place, file: BinaryIO, stopped: threading.Event, version: Version) -> None:
-    """Write the object into `file` and check it; what breaks off goes on where it was, unless it was replaced.
+    """Write the object into `file` and check it; resume after an interruption, unless the object was replaced.
 
-    With a `version`, that one and no other; raises VersionGone where it is not there any more.
+    With a `version`, read exactly that one; raises VersionGone if it no longer exists.
     """
     sink: Sink | None = None
     for _ in range(2):
@@ -154,11 +154,11 @@ def download(client: Minio, place: Place, file: BinaryIO, stopped: threading.Eve
             if sink.is_damaged():
                 raise StoreError(f"{place.key} is damaged (its checksum does not match): store it again")
             return
-    raise StoreError(f"{place.key} was replaced again and again while it was read: read it again")
+    raise StoreError(f"{place.key} was replaced several times during the read: read it again")
 
 
 def beginning(client: Minio, place: Place, length: int) -> bytes:
-    """At most so many bytes from the object's start; unchecked."""
+    """At most `length` bytes from the object's start, unchecked."""
     file = io.BytesIO()
     try:
         response = client.get_object(bucket_name=place.bucket, object_name=place.name, length=length)
@@ -176,14 +176,14 @@ def beginning(client: Minio, place: Place, length: int) -> bytes:
 
 
 def head(client: Minio, place: Place, version: Version = Version()) -> Any:  # noqa: B008  # it cannot change
-    """What the server knows of an object, or of that version of it; None where there is none.
+    """What the server knows of an object, or of that version of it; None if it does not exist.
 
-    The answer does not tell a missing bucket. Raises VersionGone where there is another version.
+    The answer does not reveal a missing bucket. Raises VersionGone if there is another version.
     """
     try:
         found = client.stat_object(bucket_name=place.bucket, object_name=place.name, version_id=version.id or None)
     except S3Error as error:
-        if error.code == "BadRequest":  # an answer to HEAD has no body; one to GET says why
+        if error.code == "BadRequest":  # HEAD answers have no body; GET says why
             client.get_object(bucket_name=place.bucket, object_name=place.name, length=1).close()
         if error.code != "NoSuchKey":
             raise
@@ -194,7 +194,7 @@ def head(client: Minio, place: Place, version: Version = Version()) -> Any:  # n
 
 
 def kept_version(client: Minio, place: Place, version: Version) -> Version | None:
-    """The same version with its id, where the bucket keeps it though another was put in its place."""
+    """The same version with its id, if the bucket still keeps it after a replacement."""
     if version.id:
         return None
     found = client.list_objects(bucket_name=place.bucket, prefix=place.name, include_version=True)
@@ -205,12 +205,12 @@ def kept_version(client: Minio, place: Place, version: Version) -> Version | Non
     )
     try:
         return next(kept, None)
-    except ValueError:  # the SDK's, at a delete marker of the Versity gateway, whose time has nanoseconds
+    except ValueError:  # from the SDK, for a delete marker of the Versity gateway, whose time has nanoseconds
         return None
 
 
 def _gone(place: Place) -> VersionGone:
-    return VersionGone(f"{place.key} was replaced by another upload since it was submitted: that one has its own job")
+    return VersionGone(f"{place.key} was replaced by a later upload, which has its own job")
 
 
 def _content_type(place: Place) -> str:
@@ -220,7 +220,7 @@ def _content_type(place: Place) -> str:
 def _receive(
     client: Minio, place: Place, file: BinaryIO, *, sink: Sink | None, stopped: threading.Event, version: Version
 ) -> Sink:
-    """Read on from where `sink` ends, as far as the connection holds; raises where it brings nothing."""
+    """Read on from the end of `sink` while the connection holds; raises if it brings nothing."""
     before = sink.received if sink else 0
     etag = sink.etag if sink else f'"{version.etag}"' if version.etag else ""
     headers: Any = {"If-Match": etag} if etag else None

@@ -1,4 +1,4 @@
-"""Where media and transcripts lie: what every store can do. session.open_store chooses which one it is."""
+"""The interface of every store for media and transcripts. session.open_store chooses one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +8,11 @@ from schemas.objects import Version
 
 MEDIA: Final = "v2t_media"
 UPLOADED: Final = "media/uploads"
-UPLOADS: Final = "v2t_uploads"  # media that people send: a bucket of its own, as they may write there and nowhere else
+UPLOADS: Final = "v2t_uploads"  # media that people send: its own bucket, the only one they may write to
 TRANSCRIPTS: Final = "v2t_transcripts"
 MODELS: Final = "v2t_models"
 
-OURS: Final = "v2t-transcript"  # the label of what we put into a bucket of somebody else
+OURS: Final = "v2t-transcript"  # the label of our objects in somebody else's bucket
 
 
 class Found(NamedTuple):
@@ -20,16 +20,16 @@ class Found(NamedTuple):
 
     size: int  # bytes
     version: Version
-    labels: Mapping[str, str]  # what its uploader noted on it, by lower-case names
-    is_tagged: bool = False  # and more in tags, which take another request
+    labels: Mapping[str, str]  # its uploader's metadata, by lower-case names
+    is_tagged: bool = False  # it also has tags, which need another request
 
 
 class ObjectStore(Protocol):
     """Objects by key: `media/<job>/…`, which expires, and `transcripts/…` and `models/…`, which stay.
 
-    An object is there as a whole or not at all. Putting it again replaces it; of two puts at once the last to end
-    stays. What lies below `media/uploads/` may be refused a second time, so give it a name that nobody can guess. Every
-    wait is bounded. All raise StoreError; reading what is not there raises ObjectMissing.
+    An object exists whole or not at all. Another put replaces it; of two puts at once the last to end stays. A second
+    put below `media/uploads/` may be refused, so use names there that nobody can guess. Every wait is bounded. All
+    methods raise StoreError; reading a missing object raises ObjectMissing.
     """
 
     async def create(
@@ -37,46 +37,46 @@ class ObjectStore(Protocol):
     ) -> None:
         """Create or update the buckets; doing it again changes nothing.
 
-        `media_max_age`, `transcript_max_age`: seconds they are kept, 0: for ever. `keep`: in a bucket that is there
-        already, as long as before. `replicas`: servers that keep each bucket, where the broker does.
+        `media_max_age`, `transcript_max_age`: seconds to keep them, 0: for ever. `keep`: leave existing buckets'
+        ages unchanged. `replicas`: servers that hold each bucket, if the broker is the store.
         """
 
     async def lifetimes(self) -> dict[str, float]:
-        """Of each bucket that is there (media, transcripts, models) the seconds that objects are kept; 0: for ever."""
+        """The seconds that each existing bucket (media, transcripts, models) keeps objects; 0: for ever."""
 
     async def put_file(self, key: str, path: Path, *, sha256: str = "") -> None:
-        """Store a file. `sha256`: that of its bytes in hexadecimal, where it is known, for those who ask for it."""
+        """Store a file. `sha256`: of its bytes in hexadecimal, if known, for the method `sha256`."""
 
     async def put(self, key: str, data: bytes) -> None: ...
 
     async def get_file(self, key: str, path: Path, *, version: Version | None = None) -> None:
-        """Write the object to `path`, in a directory that exists; the file appears complete or not at all.
+        """Write the object to `path`, in an existing directory; the file appears complete or not at all.
 
-        `version`: of an object in somebody else's bucket; raises VersionGone where it is not there any more.
+        `version`: of an object in somebody else's bucket; raises VersionGone if it no longer exists.
         """
 
     async def get(self, key: str) -> bytes: ...
 
     async def size(self, key: str) -> int | None:
-        """Bytes of the object; None where there is none."""
+        """The object's size in bytes; None if it does not exist."""
 
     async def sha256(self, key: str) -> str | None:
-        """The SHA-256 of the object's bytes, in hexadecimal; None where it is not known, or there is no object."""
+        """The SHA-256 of the object's bytes, in hexadecimal; None if it is unknown or the object does not exist."""
 
     async def keys(self, prefix: str) -> list[str]:
-        """The keys that begin so."""
+        """The keys that begin with the prefix."""
 
     async def delete(self, key: str) -> None:
-        """Remove the object, if it is there."""
+        """Remove the object, if it exists."""
 
     async def delete_prefix(self, prefix: str) -> int:
-        """Remove all objects whose keys begin so, as in `media/<job>/`; how many there were."""
+        """Remove all objects with this prefix, such as `media/<job>/`; returns how many there were."""
 
     async def sweep(self, top: str, *, idle: float = 3600.0) -> int:
-        """Remove what is of no use to anybody and goes by no other way; how many objects.
+        """Remove useless data that nothing else removes; returns how many objects.
 
-        `top`: where, as in "transcripts"; whoever may write there may remove there too. `idle`: seconds since whoever
-        was writing it last did, well above any pause that a living one makes.
+        `top`: where, such as "transcripts"; a writer there may also remove. `idle`: seconds since the last write, well
+        above any pause of a live writer.
         """
 
 
@@ -84,20 +84,20 @@ class ObjectStore(Protocol):
 class BucketStore(ObjectStore, Protocol):
     """An ObjectStore on an S3 server: a key `s3://bucket/name` means an object of any bucket there.
 
-    Raises InvalidKey where no object can have such a name.
+    Raises InvalidKey for a name that no object can have.
     """
 
     async def look(self, key: str, version: Version | None = None) -> Found | None:
-        """What is known of the object, or of that version; None where there is none.
+        """What the store knows of the object, or of that version; None if it does not exist.
 
-        Raises VersionGone where the object is there, and not that version of it.
+        Raises VersionGone if the object exists, but not in that version.
         """
 
     async def tags(self, key: str, version: Version | None = None) -> dict[str, str]:
         """The object's tags, by lower-case names."""
 
     async def beginning(self, key: str, length: int) -> bytes:
-        """At most so many bytes from its start, unchecked. Raises ObjectMissing."""
+        """At most `length` bytes from its start, unchecked. Raises ObjectMissing."""
 
     async def put_new(self, key: str, data: bytes) -> bool:
-        """Store it where there is no object of that name; of several at once one does, and False for the others."""
+        """Store it if the name is free; of several calls at once one succeeds, and the others return False."""

@@ -9,9 +9,9 @@ from msgspec import Meta
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """ADR-20's ObjectInfo, without what this program does not use.
+    """ADR-20's ObjectInfo, reduced to the fields that v2t uses.
 
-    Whoever may send a file may write one, and what it names becomes part of a subject that is purged.
+    Anybody who may send a file may write a record, and its nuid becomes part of a subject that v2t purges.
     """
 
     name: str
@@ -21,12 +21,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     chunks: Annotated[int, Meta(ge=0)] = 0
     digest: Annotated[str, Meta(pattern=r"^(SHA-256=[A-Za-z0-9_-]{43}=)?\Z")] = ""  # base64, the URL alphabet
     mtime: str = ""
-    deleted: bool = False  # other clients leave such a record behind
+    deleted: bool = False  # other clients leave such records
     options: dict[str, Any] | None = None
 
 
 class Copy:
-    """What was written into `sink`, from its beginning."""
+    """Writes into `sink` from its beginning, and hashes."""
 
     def __init__(self, sink: BinaryIO) -> None:
         sink.seek(0)
@@ -50,22 +50,22 @@ def digest_of(sha256: bytes) -> str:
 
 
 def sha256_of(digest: str) -> bytes:
-    """What `digest_of` was given."""
+    """The inverse of `digest_of`."""
     return base64.urlsafe_b64decode(digest.removeprefix("SHA-256="))
 
 
 def data_subject(bucket: str, nuid: str) -> str:
-    """Where the bytes of an object lie, a message for each chunk."""
+    """The subject of an object's bytes, one message per chunk."""
     return f"$O.{bucket}.C.{nuid}"
 
 
 def record_subject(bucket: str, key: str) -> str:
-    """Where the record of an object lies."""
+    """The subject of an object's record."""
     return f"$O.{bucket}.M.{base64.urlsafe_b64encode(key.encode()).decode()}"
 
 
 def key_of(subject: str) -> str | None:
-    """The key of a record's subject; None where it is none of ours, as anybody may write who may send a file."""
+    """The key in a record's subject; None if it is malformed, because anybody who may send a file can write one."""
     try:
         return base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode()
     except ValueError:

@@ -1,1 +1,1 @@
-"""What must exist on the broker: every wire name, stream and consumer, and how they are made."""
+"""What must exist on the broker: every wire name, stream and consumer, and how v2t creates them."""

@@ -1,4 +1,4 @@
-"""What a broker was set up as, as it tells itself."""
+"""How a broker was set up, by its own metadata."""
 
 from v2t_stream.broker.connection import Connection
 from v2t_stream.topology.stages import stage_row
@@ -6,12 +6,12 @@ from v2t_stream.topology.streams import JOBS, LAYOUT_KEY, STORE_KEY
 
 
 async def store_in_use(connection: Connection) -> str:
-    """What the jobs of this broker keep their files in, as it was told; empty where it was never set up."""
+    """The store where this broker's jobs keep their files; empty if it was never set up."""
     return (await _metadata(connection)).get(STORE_KEY, "")
 
 
 async def layout_in_use(connection: Connection) -> int:
-    """The LAYOUT of the release that set up this broker; 0 where none has, or one that did not say."""
+    """The LAYOUT of the release that set up this broker; 0 if none has, or if that release did not say."""
     return int((await _metadata(connection)).get(LAYOUT_KEY, 0))
 
 

@@ -1,4 +1,4 @@
-"""What differs between a broker's streams and consumers and what they should be, in words."""
+"""Compares a broker's streams and consumers with the expected ones, and says the differences in words."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -11,10 +11,10 @@ _FILTERS: Final = ("filter_subject", "filter_subjects")  # two ways to say the s
 
 
 class Drift(NamedTuple):
-    """One field that is not as it should be, or something that is missing."""
+    """One field that differs from the expected set-up, or a missing stream or consumer."""
 
     what: str  # such as: stream V2T_JOBS
-    field: str = ""  # as NATS calls it; empty where all of it is missing
+    field: str = ""  # NATS' name for it; empty if the whole is missing
     found: Any = None
     wanted: Any = None
 
@@ -26,16 +26,16 @@ class Drift(NamedTuple):
 
 
 def compare(what: str, found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> list[Drift]:
-    """The fields of `wanted` that differ in `found`, both as NATS writes them; what else there is, is its owner's.
+    """The fields of `wanted` that differ in `found`, both in NATS' format; other fields belong to the owner.
 
-    `found`: None where there is none. More replicas than wanted are as well.
+    `found`: None if it does not exist. More replicas than wanted are fine.
     """
     if found is None:
         return [Drift(what)]
     drifts = []
     for field, value in wanted.items():
         if field in _FILTERS:
-            field, value, there = "filters", filters(wanted), filters(found)  # noqa: PLW2901  of either name
+            field, value, there = "filters", filters(wanted), filters(found)  # noqa: PLW2901  either name
         elif field == "metadata":
             drifts += [
                 Drift(what, key, (found.get(field) or {}).get(key), text)
@@ -44,23 +44,23 @@ def compare(what: str, found: Mapping[str, Any] | None, wanted: Mapping[str, Any
             ]
             continue
         else:
-            # The server leaves out what is nothing.
+            # The server omits empty fields.
             there = found.get(field, type(value)())
         if isinstance(value, list):
-            value, there = sorted(value), sorted(there)  # noqa: PLW2901  their order says nothing
+            value, there = sorted(value), sorted(there)  # noqa: PLW2901  order does not matter
         if value != there and not (field == "num_replicas" and there > value):
             drifts.append(Drift(what, field, there, value))
     return drifts
 
 
 def filters(config: Mapping[str, Any]) -> list[str]:
-    """The subjects that a consumer with this configuration takes."""
+    """The filter subjects of a consumer with this configuration."""
     single = config.get("filter_subject")
     return [single] if single else list(config.get("filter_subjects") or [])
 
 
 def age(seconds: float) -> str:
-    """A span of time for people; none at all means for ever."""
+    """A span of time for people; 0 means for ever."""
     if not seconds:
         return "for ever"
     for unit, length in (("d", DAY), ("h", HOUR), ("min", 60.0)):

@@ -1,8 +1,8 @@
-"""Notices that a broker was rolled back to an older copy of its streams, and gives the jobs from then on other ids.
+"""Notices that a broker was rolled back to an older copy of its streams, and gives new jobs a new series of ids.
 
-A job's id is made of the number of its message in the inbox, and an older copy counts the same numbers once more. What
-each machine has seen of an inbox stands in its data directory; a broker that was rolled back together with all of those
-is not noticed.
+A job's id comes from the number of its message in the inbox, and an older copy counts the same numbers again. Each
+machine records in its data directory how far it has seen an inbox. If all of those were rolled back with the broker,
+nobody notices.
 """
 
 import contextlib
@@ -25,32 +25,32 @@ _RENEW: Final = "v2t topology apply --renew-ids"
 
 
 class Seen:
-    """The latest message of an inbox that was here, across restarts. `epoch`: see topology.inbox_epoch."""
+    """The latest inbox message that this machine has seen, across restarts. `epoch`: see topology.inbox_epoch."""
 
     def __init__(self, home: Path, epoch: str) -> None:
         self._file = home / "inbox" / epoch
         self.newest = Mark()
         with contextlib.suppress(OSError, ValueError):
             number, _, at = self._file.read_text().partition(" ")
-            self.newest = Mark(int(number), float(at) if at else math.inf)  # an older release writes no time
+            self.newest = Mark(int(number), float(at) if at else math.inf)  # an older release wrote no time
 
     def see(self, seen: Mark) -> None:
-        """Remember a message, before its job is made. Blocks for as long as it takes to write a few bytes."""
+        """Remember a message before its job is created. Blocks while it writes a few bytes."""
         if seen.sequence <= self.newest.sequence:
             return
         self.newest = seen
         part = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):  # a disk that is full stops nobody from working
+        with contextlib.suppress(OSError):  # a full disk must not stop the work
             self._file.parent.mkdir(parents=True, exist_ok=True)
             part.write_text(f"{seen.sequence} {seen.at}")
             part.replace(self._file)
 
 
 async def renew_if_rolled_back(connection: Connection, home: Path) -> None:
-    """Give jobs other ids from now on where the inbox has lost messages that were seen here.
+    """Give new jobs a new series of ids if the inbox has lost messages that this machine saw.
 
-    Raises BrokerError, and says who must do it where this user may not. Where as many came again by now, the first of
-    them that is taken shows it: see Lineage.
+    Raises BrokerError, and names who must do it if this user may not. If as many messages have come again by now, the
+    first one that is taken reveals the loss: see Lineage.
     """
     last = (await connection.api(f"STREAM.INFO.{INBOX}"))["state"]["last_seq"]
     epoch = await inbox_epoch(connection)
@@ -59,27 +59,27 @@ async def renew_if_rolled_back(connection: Connection, home: Path) -> None:
 
 
 async def renew_after_rollback(connection: Connection, epoch: str) -> None:
-    """Give jobs other ids than those of `epoch`, unless somebody has done so by now.
+    """Give new jobs ids outside the series `epoch`, unless somebody has already done so.
 
-    Raises BrokerError, and says who must do it where this user may not.
+    Raises BrokerError, and names who must do it if this user may not.
     """
     if await inbox_epoch(connection) != epoch:
         return
     log.warning(
-        "the broker at %s has gone back to an older copy of its streams: jobs get other ids from now on", connection.url
+        "the broker at %s went back to an older copy of its streams: new jobs get a new series of ids", connection.url
     )
     try:
         await renew(connection)
     except Denied as error:
         raise BrokerError(
-            f"the broker at {connection.url} has gone back to an older copy of its streams, so new jobs would get the "
-            f"ids of old ones: have an operator run {_RENEW}"
+            f"the broker at {connection.url} went back to an older copy of its streams, so new jobs would get the ids "
+            f"of old ones: ask an operator to run {_RENEW}"
         ) from error
 
 
 async def renew(connection: Connection) -> None:
-    """Give jobs other ids from now on than all before. Raises BrokerError."""
-    later = int(await inbox_epoch(connection), 36) + 1  # whatever the clock here says
+    """Give new jobs a series of ids that was never used before. Raises BrokerError."""
+    later = int(await inbox_epoch(connection), 36) + 1  # even if our clock is behind
     config = (await connection.api(f"STREAM.INFO.{INBOX}"))["config"]
     config["metadata"] = {**(config.get("metadata") or {}), EPOCH_KEY: base36(max(later, int(time.time())))}
     await connection.api(f"STREAM.UPDATE.{INBOX}", config)

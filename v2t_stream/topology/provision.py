@@ -1,7 +1,7 @@
-"""Creates the streams and consumers of the topology, and brings those of an earlier release up to date.
+"""Creates the streams and consumers of the topology, and updates those of an earlier release.
 
-Nothing in a stream is ever lost by that: what NATS can change is changed in place, a consumer that it cannot change is
-made anew (what it delivers once more is found settled), and a stream that it cannot change is refused with what to do.
+No stream ever loses a message by this. NATS changes in place what it can. A consumer that it cannot change is deleted
+and created again (workers find its redelivered messages done). A stream that it cannot change raises what to do.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from v2t_stream.topology.streams import DEAD, DEDUPE_WINDOW, DONE, JOBS, LAYOUT,
 log = logging.getLogger(__name__)
 
 _NS: Final = 1_000_000_000
-# What is the owner's choice once it is there, and changed only where `apply` is told to.
+# The owner's choice in an existing stream; `apply` changes it only on request.
 _OWNERS: Final = ("max_age", "duplicate_window", "ack_wait")
-# What NATS never changes in a stream; and what it changes in a consumer without losing the place (nats-server#7268).
+# What NATS never changes in a stream, and what it changes in a consumer without losing its place (nats-server#7268).
 _FIXED: Final = ("retention", "storage")
 _EDITABLE: Final = {"ack_wait", "max_deliver", "max_ack_pending"}
 
 
 class _Place(NamedTuple):
-    """One stream or consumer: how it is named to NATS, and what it should be."""
+    """One stream or consumer: its NATS name and its expected configuration."""
 
     stream: str
     durable: str  # empty for a stream
@@ -44,7 +44,7 @@ class _Place(NamedTuple):
 
 
 async def drift(connection: Connection, store: str, retention: Retention, *, replicas: int = 1) -> list[Drift]:
-    """What `apply` would change, were it told to. Raises BrokerError."""
+    """What `apply` with `told` would change. Raises BrokerError."""
     places = list(_places(store, retention, replicas))
     found = await asyncio.gather(*(_found(connection, place) for place in places))
     return [
@@ -57,13 +57,12 @@ async def apply(
 ) -> None:
     """Create or update all streams and consumers; doing it again, or twice at once, changes nothing.
 
-    `store`: what the jobs keep their files in, for `applied.store_in_use`. `told`: the user asked for it, so that how
-    long things are kept, and what was changed by hand, becomes as `retention` and the topology say; otherwise what is
-    there keeps its own, for a node or a command that was started without a setting must not undo what all rest on. In
-    the same way a stream that has more replicas keeps them.
+    `store`: where the jobs keep their files, for `applied.store_in_use`. `told`: the user asked for it, so ages and
+    manual changes become what `retention` and the topology say. Otherwise existing streams keep theirs, because a node
+    or a command without a setting must not undo the fleet's. A stream with more replicas always keeps them.
 
-    Raises BrokerError where the server refuses, where a stream would have to be made anew, and, if `told`, where a
-    newer release has set up the broker; unless told, that is left as it is.
+    Raises BrokerError if the server refuses, if a stream would have to be created again, and, if `told`, if a newer
+    release has set up the broker; unless told, it leaves such a broker unchanged.
     """
     places = list(_places(store, retention or Retention(), replicas))
     found = {place.path: await _found(connection, place) for place in places}
@@ -72,13 +71,12 @@ async def apply(
     if newest > LAYOUT:
         newer = f"the streams at {connection.url} were set up by a newer release (layout {newest}, this has {LAYOUT})"
         if told:
-            raise BrokerError(f"{newer}: update v2t-stream on this machine, and apply then")
-        log.warning("%s: they are left as they are", newer)
+            raise BrokerError(f"{newer}: update v2t-stream on this machine, then apply again")
+        log.warning("%s: leaving them unchanged", newer)
         return
     for place in places:
         _refuse_what_cannot_be(place, found[place.path])
-    # All that have to be made anew are deleted before any is created: filters of a work queue may move from one to
-    # another.
+    # Delete all before creating any: filters of a work queue may move from one to another.
     anew = [await _bring_up_to_date(connection, place, found[place.path], told=told) for place in places]
     for place in filter(None, anew):
         await _create(connection, place)
@@ -87,9 +85,9 @@ async def apply(
 async def _bring_up_to_date(
     connection: Connection, place: _Place, config: dict[str, Any] | None, *, told: bool
 ) -> _Place | None:
-    """Create or change one; where that cannot be changed in place, delete it, and return how to create it again."""
+    """Create or change one; if NATS cannot change it in place, delete it, and return how to create it again."""
     if config is None and not await _create(connection, place):
-        config = await _found(connection, place)  # made by somebody else a moment ago
+        config = await _found(connection, place)  # somebody else created it a moment ago
     if config is None or not (fields := _differing(place, config, told=told)):
         return None
     if place.durable and not fields <= _EDITABLE:
@@ -101,7 +99,7 @@ async def _bring_up_to_date(
 
 
 def _places(store: str, retention: Retention, replicas: int) -> Iterator[_Place]:
-    """All there must be, streams first."""
+    """Everything that must exist, streams first."""
     ages = {JOBS: retention.facts, DEAD: retention.dead, DONE: retention.transcripts}
     for name, stream in STREAMS.items():
         max_age = int(ages.get(name, 0) * _NS)
@@ -128,8 +126,8 @@ def _consumer_config(row: StageRow, consumer: Consumer) -> dict[str, Any]:
         "durable_name": consumer.durable,
         "ack_policy": "explicit",
         "ack_wait": int(row.ack_wait * _NS),
-        # The worker counts deliveries itself and dead-letters the one too many, so that a message whose
-        # worker was killed every time ends with a reason too, instead of lying in the stream unseen.
+        # The worker counts deliveries itself and dead-letters the message after the last. So a message whose
+        # worker was killed every time also ends with a reason, instead of staying in the stream unseen.
         "max_deliver": -1,
         "max_ack_pending": 10_000,
     }
@@ -149,7 +147,7 @@ async def _found(connection: Connection, place: _Place) -> dict[str, Any] | None
 
 
 async def _create(connection: Connection, place: _Place) -> bool:
-    """False where there is another one already."""
+    """False if another one already has the name."""
     try:
         await connection.api(*_request("CONSUMER.CREATE" if place.durable else "STREAM.CREATE", place, place.wanted))
     except Refused as error:
@@ -165,12 +163,12 @@ def _request(verb: str, place: _Place, config: Mapping[str, Any]) -> tuple[str, 
 
 
 def _differing(place: _Place, config: Mapping[str, Any], *, told: bool) -> set[str]:
-    """The fields that are to become otherwise; of metadata the keys."""
+    """The fields to change; for metadata its keys."""
     return {one.field for one in compare(place.what, config, place.wanted) if told or one.field not in _OWNERS}
 
 
 def _changed(place: _Place, config: Mapping[str, Any], fields: set[str]) -> dict[str, Any]:
-    """`config` with those fields as they should be; what else there is stays."""
+    """`config` with those fields as wanted, and the rest unchanged."""
     changed = {**config, **{field: place.wanted[field] for field in fields & place.wanted.keys()}}
     if place.wanted.get("metadata", {}).keys() & fields:
         changed["metadata"] = {**(config.get("metadata") or {}), **place.wanted["metadata"]}
@@ -186,11 +184,11 @@ def _refuse_what_cannot_be(place: _Place, config: Mapping[str, Any] | None) -> N
     for one in compare(place.what, config, place.wanted):
         if one.field in _FIXED:
             raise BrokerError(
-                f"{one}, which NATS cannot change in a stream that is there, so nothing was changed: let what is in it "
-                f"be done, keep it by v2t backup, remove it by nats stream rm {place.stream}, and apply again"
+                f"{one}; NATS cannot change that in an existing stream, so nothing was changed: let its work finish, "
+                f"save it with v2t backup, remove it with nats stream rm {place.stream}, then apply again"
             )
 
 
 def _pause(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A queue that is paused stays so."""
+    """A paused queue stays paused."""
     return {"pause_until": config["pause_until"]} if config.get("pause_until") else {}

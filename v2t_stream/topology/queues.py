@@ -1,4 +1,4 @@
-"""The queues of the stages: what waits in each, what is in work, and whether it is paused."""
+"""The queues of the stages: what waits, what is in progress, and which are paused."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -9,25 +9,25 @@ from v2t_stream.errors import V2TError
 from v2t_stream.topology.stages import STAGES
 from v2t_stream.topology.streams import INBOX
 
-_FOR_GOOD: Final = timedelta(days=3650)  # a pause has an end in JetStream (ADR-49); nobody waits for this one
+_FOR_GOOD: Final = timedelta(days=3650)  # a JetStream pause needs an end (ADR-49); ten years
 
 
 class Queue(NamedTuple):
-    """One consumer as the server counts it."""
+    """One consumer by the server's counts."""
 
-    name: str  # of the consumer: intake, transcribe-cpu …
+    name: str  # the consumer's: intake, transcribe-cpu …
     stage: str
     stream: str
-    waiting: int  # messages nobody has taken yet
-    in_work: int  # messages with a worker, or given back and waiting for their delay
-    redelivered: int  # of those in work, delivered more than once
+    waiting: int  # messages that nobody has taken yet
+    in_work: int  # messages that a worker has, or that wait for their next try
+    redelivered: int  # those of them that were delivered more than once
     pulling: int  # processes that ask for the next one
-    oldest: float | None  # Unix seconds when the oldest message that is not done was stored
+    oldest: float | None  # Unix seconds when the oldest unfinished message was stored
     paused: bool
 
     @property
     def accelerator(self) -> str:
-        """Whom a queue of chunks is for; empty for the other stages."""
+        """The accelerator of a queue of chunks; empty for the other stages."""
         return self.name.partition("-")[2]
 
 
@@ -45,21 +45,21 @@ async def queues(connection: Connection) -> list[Queue]:
 
 
 async def pause(connection: Connection, name: str) -> None:
-    """Let nothing be taken from a queue until `resume`; what is in work goes on. Raises V2TError."""
+    """Hand out no messages of a queue until `resume`; work in progress goes on. Raises V2TError."""
     until = (datetime.now(UTC) + _FOR_GOOD).isoformat().replace("+00:00", "Z")
     await connection.api(f"CONSUMER.PAUSE.{_stream(name)}.{name}", {"pause_until": until})
 
 
 async def resume(connection: Connection, name: str) -> None:
-    """Let it be taken from again; of one that is not paused nothing changes. Raises V2TError."""
+    """Hand out messages again; does nothing to a queue that is not paused. Raises V2TError."""
     await connection.api(f"CONSUMER.PAUSE.{_stream(name)}.{name}")
 
 
 def _stream(name: str) -> str:
-    """The stream of a queue; raises V2TError naming those there are."""
+    """The stream of a queue; raises V2TError with the known queues."""
     streams = {consumer.durable: row.stream for row in STAGES for consumer in row.consumers}
     if name not in streams:
-        raise V2TError(f"there is no queue {name!r}: there are {', '.join(streams)}")
+        raise V2TError(f"unknown queue {name!r}: use one of {', '.join(streams)}")
     return streams[name]
 
 
@@ -81,8 +81,8 @@ async def _queue(connection: Connection, stage: str, stream: str, name: str, fil
 
 
 async def _oldest(connection: Connection, stream: str, filters: tuple[str, ...], info: dict[str, Any]) -> float | None:
-    """When the first message behind all that is acked was stored."""
-    if stream == INBOX:  # it holds nothing else, and what people send is for workers only
+    """When the first message after all acked ones was stored."""
+    if stream == INBOX:  # only workers may read submissions, and the stream holds nothing else
         state = (await connection.api(f"STREAM.INFO.{INBOX}"))["state"]
         return datetime.fromisoformat(state["first_ts"]).timestamp() if state["messages"] else None
     after = info["ack_floor"]["stream_seq"]
@@ -93,5 +93,5 @@ async def _oldest(connection: Connection, stream: str, filters: tuple[str, ...],
 async def _stored_at(connection: Connection, stream: str, pattern: str, start: int) -> float | None:
     """When the first message on `pattern` from sequence `start` on was stored, in Unix seconds."""
     answer = await connection.find(f"STREAM.MSG.GET.{stream}", {"seq": start, "next_by_subj": pattern})
-    # Where there is none, it was done meanwhile.
+    # None: the message was done meanwhile.
     return datetime.fromisoformat(answer["message"]["time"]).timestamp() if answer else None

@@ -1,4 +1,4 @@
-"""The stages: what each takes, and how long it may take. A new one is a row here and a file in `stages/`."""
+"""The stages: what each takes, and how long it may take. A new stage is a row here and a file in `stages/`."""
 
 from typing import Final, NamedTuple, get_args
 
@@ -23,21 +23,21 @@ class Consumer(NamedTuple):
 
     durable: str
     filters: tuple[str, ...]
-    # Name of the priority group; pulls then carry a rank, and the lowest rank that waits is served first.
+    # Name of the priority group; pulls then carry a rank, and the waiting pull with the lowest rank is served first.
     group: str | None = None
 
 
 class StageRow(NamedTuple):
-    """How one stage runs. The code is `stages.<name>`, found by name so that nothing imports it statically."""
+    """How one stage runs. Its code is `stages.<name>`, found by name so that nothing imports it statically."""
 
     name: str
     stream: str
     consumers: tuple[Consumer, ...]
-    results: tuple[type[Message], ...]  # once one of these facts stands for a message, it needs no more work
+    results: tuple[type[Message], ...]  # a message with one of these facts needs no more work
     ack_wait: float  # seconds without a sign of life until a message goes to another worker
-    max_run: float  # seconds one message may take in all
-    tries: int  # failures after which it is given up
-    slots: int  # messages in work at once in one process; transcribe asks its engine instead
+    max_run: float  # seconds that one message may take in total
+    tries: int  # failures until the message is given up
+    slots: int  # messages at once in one process; transcribe asks its engine instead
 
 
 _RERUN: Final = Rerun.subject_of(job="*", run="*")
@@ -45,7 +45,7 @@ _MEDIA: Final = (*any_run(Downloaded, job="*"), _RERUN)
 
 
 STAGES: Final[tuple[StageRow, ...]] = (
-    # So many slots that links find one where hundreds of uploads wait for a store that is away.
+    # Enough slots for links even while hundreds of uploads wait for a store that is away.
     StageRow("intake", INBOX, (Consumer("intake", INBOX_SUBJECTS),), (Submitted,), 30, 600, 5, 4096),
     StageRow(
         "download",
@@ -89,4 +89,4 @@ def stage_row(name: str) -> StageRow:
     for row in STAGES:
         if row.name == name:
             return row
-    raise BrokerError(f"unknown stage {name!r}: there are {', '.join(row.name for row in STAGES)}")
+    raise BrokerError(f"unknown stage {name!r}: use one of {', '.join(row.name for row in STAGES)}")

@@ -13,41 +13,41 @@ DEAD: Final = "V2T_DEAD"
 NODES: Final = "KV_v2t_nodes"  # the stream of the key-value bucket v2t_nodes (ADR-8)
 
 
-# To be raised with every change of STREAMS or STAGES that a broker must be told of: an older release then leaves alone
-# what a newer one has set up.
+# Raise this with every change of STREAMS or STAGES that a broker needs: an older release then leaves a newer set-up
+# alone.
 LAYOUT: Final = 3
 
-# In the metadata of the stream JOBS
-STORE_KEY: Final = "v2t_store"  # what the jobs keep their files in
+# In the metadata of the stream JOBS.
+STORE_KEY: Final = "v2t_store"  # where the jobs keep their files
 LAYOUT_KEY: Final = "v2t_layout"
 
-STORED_FACTS: Final = stored_subject(ALL_FACTS)  # where the server says which fact it has stored
+STORED_FACTS: Final = stored_subject(ALL_FACTS)  # where the server announces stored facts
 
-EPOCH_HEADER: Final = "V2t-Epoch"  # of a submission: the epoch by which its sender knows the job
+EPOCH_HEADER: Final = "V2t-Epoch"  # on a submission: the epoch that its sender used for the job's id
 
 _NS: Final = 1_000_000_000
 
 NODE_MAX_AGE: Final = 4  # seconds after which a silent process counts as gone
-DEDUPE_WINDOW: Final = 120  # seconds in which the same submission makes one job
+DEDUPE_WINDOW: Final = 120  # seconds in which a repeated submission makes one job
 
-# How long what is in JOBS, DONE and DEAD stays is a setting: see provision.
+# Settings decide the age of JOBS, DONE and DEAD: see provision.
 STREAMS: Final[dict[str, dict[str, Any]]] = {
-    # What people send, untouched, until intake has taken it.
+    # Submissions as they were sent, until intake takes them.
     INBOX: {
         "subjects": list(INBOX_SUBJECTS),
         "retention": "workqueue",
         "duplicate_window": DEDUPE_WINDOW * _NS,
-        "max_msg_size": 64 << 10,  # a URL and a few words; a dead letter must hold it and its reason
+        "max_msg_size": 64 << 10,  # a URL and a few words; a dead letter must fit it and the reason
     },
-    # The facts of every job. The latest per subject is all there is to know, so a replay is short.
+    # The facts of every job. Only the latest per subject counts, so a replay is short.
     JOBS: {
         "subjects": [ALL_FACTS],
         "retention": "limits",
         "max_msgs_per_subject": 1,
-        # Whoever follows hears of each fact once it is stored, and reads it: no consumer for each of them.
+        # Followers hear of each stored fact and read it, so they need no consumers.
         "republish": {"src": ALL_FACTS, "dest": STORED_FACTS, "headers_only": True},
     },
-    # The work of transcription. One message per subject and no overwriting: a chunk that waits cannot be queued twice.
+    # The work of transcription. One message per subject and no overwriting: a waiting chunk cannot be queued twice.
     CHUNKS: {
         "subjects": [ALL_TASKS],
         "retention": "workqueue",
@@ -55,7 +55,7 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
         "discard": "new",
         "discard_new_per_subject": True,
     },
-    # What was transcribed before: for each media and settings the latest job, for as long as transcripts stay.
+    # Earlier transcripts: the latest job for each media and settings, for as long as transcripts stay.
     DONE: {
         "subjects": [ALL_DONE],
         "retention": "limits",
@@ -65,8 +65,8 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
         "subjects": [ALL_DEAD],
         "retention": "limits",
     },
-    # Who is alive: each process writes its key every second; one that is gone is forgotten by age. In a file, though
-    # it is worth nothing after a restart: a server that restarts has forgotten that a stream in memory ever was.
+    # Live processes: each writes its key every second, and dead ones expire by age. It is in a file, though worthless
+    # after a restart, because a restarted server forgets that a stream in memory ever existed.
     NODES: {
         "subjects": ["$KV.v2t_nodes.>"],
         "retention": "limits",

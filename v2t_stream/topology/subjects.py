@@ -1,4 +1,4 @@
-"""The subjects of messages: what travels on each, and which job, run and chunk it is about."""
+"""The subjects of messages: the kind of message on each, and its job, run and chunk."""
 
 from typing import Final, get_args
 
@@ -45,7 +45,7 @@ def facts_of(job: str) -> str:
 
 
 def first_run_of(job: str) -> str:
-    """A pattern of the facts of a job's first run, but for those of which there are several, such as of each chunk."""
+    """A pattern of the facts of a job's first run, except those that occur several times, such as once per chunk."""
     return f"{_OF_JOBS}{job}.*"
 
 
@@ -60,7 +60,7 @@ def tasks_of(queue: str) -> str:
 
 
 def any_run(kind: type[Message], **names: str) -> tuple[str, str]:
-    """The subjects of such a message in the first run, and in the later ones."""
+    """The subject patterns of a kind of message in the first run, and in later runs."""
     return kind.subject_of(**names), kind.subject_of(run="*", **names)
 
 
@@ -73,7 +73,7 @@ _FACTS: Final[dict[str, type[Event]]] = {_name_of(kind): kind for kind in get_ar
 
 
 def message_type(subject: str) -> type[Message] | None:
-    """What travels on `subject`; None for a subject of a newer release."""
+    """The kind of message on `subject`; None for a subject of a newer release."""
     tokens = subject.split(".")
     match tokens[1:]:
         case ["chunk", *_]:
@@ -88,7 +88,7 @@ def message_type(subject: str) -> type[Message] | None:
 def decode(subject: str, data: bytes) -> Message | None:
     """The message on `subject`; None for a subject of a newer release. Raises msgspec.DecodeError.
 
-    It is a ValidationError where the message is JSON that does not fit, or that belongs on another subject.
+    That is a ValidationError if the message is JSON that does not fit, or belongs on another subject.
     """
     kind = message_type(subject)
     if kind is None:
@@ -100,14 +100,14 @@ def decode(subject: str, data: bytes) -> Message | None:
 
 
 def job_of(subject: str) -> str:
-    """The job id in a fact's or a chunk's subject; empty where there is none."""
+    """The job id in a fact's or a chunk's subject; empty if it has none."""
     tokens = subject.split(".")
     place = 3 if tokens[1:2] == ["chunk"] else 2
     return tokens[place] if len(tokens) > place else ""
 
 
 def chunk_of(subject: str) -> int | None:
-    """The number of the chunk in a chunk's subject; None where it is no chunk's."""
+    """The number of the chunk in a chunk's subject; None for other subjects."""
     match subject.split("."):
         case ["v2t", "chunk", _, _, n] | ["v2t", "chunk", _, _, n, _] if n.isascii() and n.isdecimal():
             return int(n)
@@ -115,12 +115,12 @@ def chunk_of(subject: str) -> int | None:
 
 
 def fact_of(name: str, job: str, run: int) -> str:
-    """The subject of the fact called `name`, as in `converted`, in this run of the job."""
+    """The subject of the fact `name`, such as `converted`, in this run of the job."""
     return _FACTS[name].subject_of(job=job, run=run)
 
 
 def run_of(subject: str) -> int:
-    """The run of a job that a fact's or a chunk's subject belongs to."""
+    """The run in a fact's or a chunk's subject."""
     kind, tokens = message_type(subject), subject.split(".")
     if kind is None or not tokens[-1].isdecimal():
         return 0
@@ -129,11 +129,11 @@ def run_of(subject: str) -> int:
 
 
 def ends(job: str, run: int) -> list[str]:
-    """The subjects of which one holds a fact when this run of the job has ended, the one that counts most first."""
+    """The subjects of the facts that end this run of the job, the one that counts most first."""
     return [end.subject_of(job=job, run=run) for end in (Cancelled, Completed, Failed)]
 
 
 def but_chunks(job: str = "*") -> list[str]:
-    """Patterns of all facts of a job, or of all jobs, but for the results of chunks, which are most, and for Tries."""
+    """Patterns of all facts of a job, or of all jobs, except Tries and the results of chunks, which are the most."""
     names = [name for name, kind in _FACTS.items() if kind not in (ChunkDone, Tries)]
     return [first_run_of(job), *(f"{_OF_JOBS}{job}.{name}.>" for name in names)]
