@@ -69,7 +69,7 @@ class Offer(YesOrNo):
     def __init__(self, home: str) -> None:
         super().__init__(
             "There is no broker to watch: NATS_URL is not set, and no broker runs on this machine.\n\n"
-            "v2t can run one here, with all five stages, as long as this monitor is open. "
+            "v2t can run one here, with all stages, as long as this monitor is open. "
             f"It keeps its data in {home}. To keep it running afterwards, quit and use v2t up.",
             no="Quit",
             yes="Start it here",

@@ -49,7 +49,8 @@ async def keep_house(connection: Connection, store: ObjectStore, settings: Setti
                 if time.monotonic() - swept > _SWEEP_EVERY:
                     removed = await sweep_superseded(connection, store)
                     removed += sum([await store.sweep(top) for top in _SWEPT])
-                    log.info("removed %d objects that nothing needs", removed)
+                    if removed:
+                        log.info("removed %d objects that nothing needs", removed)
                     swept = time.monotonic()
             pause = LOOK_EVERY
         except Denied as error:

@@ -43,7 +43,8 @@ class Processing:
 
         async def send(result: Message) -> bool:
             stands = await self._connection.publish(result)
-            log.info("%s after %.1f s", result.subject, time.monotonic() - begun)
+            if stands:
+                log.info("%s after %.1f s", result.subject, time.monotonic() - begun)
             return stands
 
         with self._turns.outbox(send) as outbox:
