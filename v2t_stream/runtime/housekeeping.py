@@ -49,8 +49,7 @@ async def keep_house(connection: Connection, store: ObjectStore, settings: Setti
                 if time.monotonic() - swept > _SWEEP_EVERY:
                     removed = await sweep_superseded(connection, store)
                     removed += sum([await store.sweep(top) for top in _SWEPT])
-                    if removed:
-                        log.info("removed %d objects that nothing needs", removed)
+                    log.info("looked through the store: %d objects that nothing needs are removed", removed)
                     swept = time.monotonic()
             pause = LOOK_EVERY
         except Denied as error:
