@@ -122,7 +122,9 @@ async def test_a_refused_submission_is_sent_again_as_it_was_and_shown_without_it
     assert MARK not in await shown(there, connection)
     assert msgspec.json.decode(letter.letter.data)["url"] == f"{site.url}/private/5s.flac"
     assert await store.get(letter.letter.kept) == sent
-    with pytest.raises(V2TError, match="had a link with a password or a key, which has expired or cannot be read from here"):
+    with pytest.raises(
+        V2TError, match="had a link with a password or a key, which has expired or cannot be read from here"
+    ):
         await redrive(connection, None, letter, there.machine.home)
     await redrive(connection, store, letter, there.machine.home)
     async with asyncio.timeout(PATIENCE):
