@@ -121,7 +121,7 @@ async def test_drift_is_shown_and_fixed(tmp_path: Path) -> None:
         assert {found[name]["status"] for name in ("fix", "topology", "store", "priorities")} == {"ok"}
 
 
-async def test_work_that_nobody_may_take_is_told(nats: tuple[Server, Connection]) -> None:
+async def test_doctor_names_work_that_no_node_takes(nats: tuple[Server, Connection]) -> None:
     """Else a queue that was paused for an evening holds back all jobs for good, and doctor reports nothing."""
     _, connection = nats
     assert (await waiting(connection)).status == "ok"
@@ -157,7 +157,7 @@ accounts {{ A {{
 
 
 @pytest.mark.parametrize(("streams", "advice"), [(9, "raise max_streams to 10"), (10, "max_payload")])
-async def test_limits_that_are_too_low_are_told(tmp_path: Path, streams: int, advice: str) -> None:
+async def test_doctor_names_limits_that_are_too_low(tmp_path: Path, streams: int, advice: str) -> None:
     """Else the seventh stream, or the first long message, is refused with a number."""
     server = Server(tmp_path / "nats", ACCOUNT.format(streams=streams, denied="[]"))
     server.start()
@@ -171,7 +171,7 @@ async def test_limits_that_are_too_low_are_told(tmp_path: Path, streams: int, ad
         server.stop()
 
 
-async def test_what_the_user_may_not_see_is_told_and_not_a_crash(tmp_path: Path) -> None:
+async def test_what_a_role_may_not_see_is_a_finding_and_not_a_crash(tmp_path: Path) -> None:
     """Else a user with few permissions cannot use it at all."""
     denied = '["$JS.API.>", "$SYS.REQ.>"]'
     server = Server(tmp_path / "nats", ACCOUNT.format(streams=20, denied=denied))
@@ -221,7 +221,7 @@ async def test_minio_s_buckets_rules_and_announcements(minio: tuple[Server, S3Se
     assert {fixed[name]["status"] for name in ("store", "uploads")} == {"ok"}
 
 
-def test_a_clock_that_is_wrong_is_told(minio: tuple[Server, S3Server], tmp_path: Path) -> None:
+def test_doctor_names_a_wrong_clock(minio: tuple[Server, S3Server], tmp_path: Path) -> None:
     """Else S3 refuses everything with a message about a signature."""
     server, store = minio
     early = doctor(tmp_path, server.url, code=1, **store.environment, **wrong_by(3600, tmp_path / "clock"))
@@ -231,7 +231,7 @@ def test_a_clock_that_is_wrong_is_told(minio: tuple[Server, S3Server], tmp_path:
     assert "clock" in early["store"]["found"]
 
 
-async def test_minio_that_is_away_is_told(minio: tuple[Server, S3Server], tmp_path: Path) -> None:
+async def test_doctor_names_a_minio_that_is_away(minio: tuple[Server, S3Server], tmp_path: Path) -> None:
     """Else doctor hangs just when it is needed."""
     server, store = minio
     store.kill()

@@ -245,7 +245,7 @@ async def test_a_broker_that_is_just_ending_is_waited_for(tmp_path: Path) -> Non
     assert await asyncio.wait_for(using, PATIENCE) != "nats://127.0.0.1:1"
 
 
-async def test_a_directory_that_somebody_holds_without_a_broker_is_told(
+async def test_a_directory_held_without_a_broker_gives_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a hung process makes every command hang."""
@@ -258,7 +258,7 @@ async def test_a_directory_that_somebody_holds_without_a_broker_is_told(
                 pytest.fail("there is none")
 
 
-async def test_a_broker_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None:
+async def test_a_broker_that_does_not_start_shows_its_log(tmp_path: Path) -> None:
     """Else a full or read-only disk looks like a hang."""
     (tmp_path / "broker").mkdir()
     (tmp_path / "broker" / "jetstream").write_text("a file where the server needs a directory")
@@ -412,7 +412,7 @@ def _lives(pid: int) -> bool:
         return False
 
 
-async def test_a_stage_that_cannot_be_started_is_told_and_tried_again(
+async def test_a_stage_that_cannot_start_is_logged_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Else a machine that is short of memory for a moment loses that stage for ever, and nobody knows."""

@@ -152,7 +152,7 @@ async def test_the_fleets_metrics_are_refused_where_they_cannot_be_known(tmp_pat
             await until(f"http://127.0.0.1:{port}/metrics", 503)
 
 
-async def test_a_taken_port_is_told(tmp_path: Path) -> None:
+async def test_a_taken_port_gives_a_sentence(tmp_path: Path) -> None:
     """Else the stage ends with a traceback, again and again."""
     async with broker(tmp_path / "nats") as (server, connection):
         port = free_ports()

@@ -324,7 +324,7 @@ def test_a_list_without_end_needs_a_limit(run: Callable[..., Fetch], monkeypatch
     check_sentence(caught.value, "https://video.example/calendar")
 
 
-def test_a_sites_own_id_is_told_and_a_links_end_is_none(
+def test_a_sites_own_id_is_kept_and_the_end_of_a_link_is_no_id(
     site: Web, run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two web files with the same name count as one, or a known video is downloaded just to recognize it."""
@@ -334,7 +334,7 @@ def test_a_sites_own_id_is_told_and_a_links_end_is_none(
     assert run("https://www.youtube.com/watch?v=aaaaaaaaaaa&list=PLbbbbbbbbbbbbbbbb").origin == "Youtube:x1"
 
 
-def test_no_more_of_a_channel_is_read_than_is_asked_for(
+def test_only_the_requested_part_of_a_channel_is_read(
     run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thousands of pages are read for the latest two videos."""

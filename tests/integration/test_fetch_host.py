@@ -440,7 +440,7 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
         pass
 
 
-def test_it_ends_without_a_word_where_nobody_hears_its_answer(tmp_path: Path) -> None:
+def test_it_ends_quietly_if_nobody_reads_its_answer(tmp_path: Path) -> None:
     """Each crash of a stage leaves a truncated traceback in its log that looks like our bug."""
     order = Order(url="http://127.0.0.1:9/", folder=str(tmp_path), settings=Settings(allow_addresses="127.0.0.1"))
     process = subprocess.Popen(

@@ -121,7 +121,7 @@ async def test_all_nodes_share_one_file(machines: Fleet) -> None:
     await machines.share({"m2": "x4", "m4": "x6", "box": "x5"})
 
 
-async def test_one_language_whoever_did_the_chunks(machines: Fleet) -> None:
+async def test_a_job_has_one_language_on_all_machines(machines: Fleet) -> None:
     """Else a transcript changes its language where the machine changed."""
     job = await machines.share({"hears-german": "x8-de", "hears-french": "x8-fr"})
     assert job.language
@@ -222,7 +222,7 @@ async def test_chunks_that_wait_are_done_by_the_model_that_a_retry_names(machine
     assert {chunk.model for chunk in job.chunks.values()} == {"sim/x1000"}
 
 
-async def test_a_failed_download_is_tried_again_when_told(machines: Fleet) -> None:
+async def test_a_failed_download_can_be_retried(machines: Fleet) -> None:
     """Else a job that failed for a temporary reason must be submitted again."""
     media = await upload(machines.connection, DATA / "5s.flac")
     await machines.store.delete(media)

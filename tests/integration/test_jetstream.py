@@ -49,21 +49,21 @@ def task(n: int = 0, accelerator: str = "any") -> ChunkTask:
 # -- connecting
 
 
-async def test_nobody_there_is_told_with_what_to_do() -> None:
+async def test_an_absent_server_gives_a_sentence_with_what_to_do() -> None:
     """Else a wrong NATS_URL ends in a traceback, or hangs."""
     with pytest.raises(BrokerError, match=r"no NATS server answers at nats://127\.0\.0\.1:1 .*correct NATS_URL"):
         await connect("nats://127.0.0.1:1", name="test", patience=0.5)
 
 
 @pytest.mark.parametrize("url", ["nats://127.0.0.1:99999", "nonsense", "http://127.0.0.1:1", ""])
-async def test_a_url_that_is_none_is_told(url: str) -> None:
+async def test_an_invalid_url_gives_a_sentence(url: str) -> None:
     """Else a misspelt NATS_URL shows the assertion of a library."""
     with pytest.raises(BrokerError, match="NATS_URL"):
         await connect(url, name="test", patience=0.5)
 
 
 @pytest.mark.parametrize("user", ["", "u:wrong@"])
-async def test_wrong_credentials_are_told_at_once_and_without_the_password(user: str, tmp_path: Path) -> None:
+async def test_wrong_credentials_fail_at_once_and_show_no_password(user: str, tmp_path: Path) -> None:
     """Else a wrong password looks, after a minute, like a dead server, or shows in a log."""
     server = Server(tmp_path, "authorization { user: u, password: right }")
     server.start()
@@ -93,7 +93,7 @@ async def test_a_server_that_is_slow_to_answer_is_waited_for(tmp_path: Path, mon
         server.stop()
 
 
-async def test_a_server_too_old_is_told_with_its_version() -> None:
+async def test_a_server_that_is_too_old_is_named_with_its_version() -> None:
     """Else an old server fails later, without a reason, at the first pull with a priority."""
     left = asyncio.Event()
 
@@ -113,7 +113,7 @@ async def test_a_server_too_old_is_told_with_its_version() -> None:
         await asyncio.wait_for(left.wait(), PATIENCE)
 
 
-async def test_a_server_without_jetstream_is_told(tmp_path: Path) -> None:
+async def test_a_server_without_jetstream_gives_a_sentence(tmp_path: Path) -> None:
     """Else the most common misconfiguration of NATS shows only as a timeout."""
     server = Server(tmp_path, jetstream=False)
     server.start()
@@ -222,7 +222,7 @@ async def test_publishing_outlasts_a_broker_that_is_killed(nats: tuple[Server, C
     assert len(await connection.subjects(JOBS, "v2t.job.*.submitted")) == 10
 
 
-async def test_a_message_too_large_is_told(connection: Connection) -> None:
+async def test_a_message_that_is_too_large_gives_a_sentence(connection: Connection) -> None:
     """Else it is retried for two minutes."""
     with pytest.raises(BrokerError, match="could not publish"):
         await connection.publish(submitted(title="x" * (2 << 20)))
@@ -542,7 +542,7 @@ async def test_of_two_that_wait_the_lower_rank_is_served(nats: tuple[Server, Con
         assert await slow_wait
 
 
-async def test_a_pull_does_not_wait_where_told_so(connection: Connection) -> None:
+async def test_a_pull_does_not_wait_if_asked_not_to(connection: Connection) -> None:
     """Else a node that polls its own queue misses work in the common one."""
     asked = await connection.client.subscribe(f"$JS.API.CONSUMER.MSG.NEXT.{CHUNKS}.transcribe-cpu")
     async with Puller(connection.client, CHUNKS, "transcribe-cpu") as puller:
@@ -570,7 +570,7 @@ async def test_what_waits_is_pulled_together(connection: Connection) -> None:
         assert [message async for message in puller.waiting(10)] == []
 
 
-async def test_one_who_stops_pulling_swallows_nothing(nats: tuple[Server, Connection]) -> None:
+async def test_a_puller_that_stops_swallows_nothing(nats: tuple[Server, Connection]) -> None:
     """Else work on its way to a stage that is ending waits half a minute.
 
     One in a while may, for the server itself can be sending just when it hears that nobody listens any more.
@@ -630,7 +630,7 @@ async def test_an_outage_does_not_pile_up_pulls(nats: tuple[Server, Connection])
         assert message.metadata.num_delivered == 1
 
 
-async def test_a_consumer_that_is_gone_is_told(connection: Connection) -> None:
+async def test_a_deleted_consumer_gives_a_sentence(connection: Connection) -> None:
     """Else a stage whose queue was deleted waits for ever."""
     await connection.api(f"CONSUMER.DELETE.{CHUNKS}.transcribe-cpu")
     async with Puller(connection.client, CHUNKS, "transcribe-cpu") as puller:

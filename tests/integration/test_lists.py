@@ -198,7 +198,7 @@ async def test_an_entry_that_comes_after_its_list_was_cancelled_ends_itself(hous
     assert not house.site.asked["/5s.flac"]
 
 
-async def test_a_list_within_a_list_is_told(house: House) -> None:
+async def test_a_list_within_a_list_gives_a_sentence(house: House) -> None:
     """A page of pages with players makes jobs without end."""
     job = await ended(house.connection, await house.url("pages"))
     assert [part.state for part in job.parts] == ["completed", "failed"]
@@ -304,7 +304,7 @@ async def again(house: House, job: Job) -> Job:
     return job
 
 
-async def test_a_job_that_had_nothing_to_do_is_done_by_another_model_when_told(house: House) -> None:
+async def test_a_job_that_had_nothing_to_do_can_be_redone_by_another_model(house: House) -> None:
     """A skipped job can only be redone as a new job."""
     await house.file("5s.flac")
     again = await house.file("5s.flac")

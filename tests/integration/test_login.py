@@ -68,7 +68,9 @@ async def test_another_authority_is_not_trusted(broker: Secured, tmp_path: Path)
     assert " is not trusted (" in said
 
 
-async def test_a_certificate_out_of_date_or_for_others_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_expired_or_foreign_certificate_gives_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else the fleet stops two years after its set-up and only says that nobody answers."""
     with secured(tmp_path / "secrets") as own:
         credentials.renew(own.folder, ["other.example"])
@@ -106,7 +108,7 @@ async def test_no_password_is_sent_where_tls_was_taken_away(environment: dict[st
     assert heard == b""
 
 
-async def test_a_wrong_password_is_told_without_it(broker: Secured) -> None:
+async def test_a_wrong_password_is_not_in_its_error(broker: Secured) -> None:
     """Else it looks like a dead server, or the password shows in a log."""
     environment = broker.environment("viewer")
     environment["NATS_URL"] = f"tls://viewer:hush-hush@localhost:{broker.port}"
@@ -119,7 +121,7 @@ async def test_a_wrong_password_is_told_without_it(broker: Secured) -> None:
 
 
 @pytest.mark.parametrize("name", ["NATS_CA", "NATS_CERT", "NATS_KEY", "NATS_NKEY", "NATS_CREDS"])
-async def test_a_file_that_is_missing_or_none_is_told_with_its_variable(name: str, tmp_path: Path) -> None:
+async def test_a_missing_or_invalid_file_is_named_with_its_variable(name: str, tmp_path: Path) -> None:
     """Else the user sees "no such file" without its name, or a library's error."""
     environment = {"NATS_URL": "tls://127.0.0.1:1", name: str(tmp_path / "missing")}
     if name in ("NATS_CERT", "NATS_KEY"):

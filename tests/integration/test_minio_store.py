@@ -168,7 +168,7 @@ async def test_a_version_that_is_kept_is_read_after_it_was_replaced(
         await store.get_file("s3://versions/a.mp4", tmp_path / "b", version=found[0].version)
 
 
-async def test_of_many_who_claim_a_name_one_has_it(store: MinioStore) -> None:
+async def test_one_of_many_writers_gets_a_name(store: MinioStore) -> None:
     """Else two uploads with one stem replace each other's transcripts."""
     claims = await asyncio.gather(*(store.put_new("transcripts/t.json", str(n).encode()) for n in range(12)))
     assert sum(claims) == 1
@@ -275,7 +275,7 @@ async def test_a_clock_that_is_wrong_is_named(
         await store.put("media/j/a", b"x")
 
 
-async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
+async def test_a_full_server_gives_a_sentence(tmp_path: Path) -> None:
     """Else a full disk gives a confusing error, or damages what was stored before."""
     with small_disk(tmp_path / "small", "64m") as disk:
         server = s3_server(disk)
@@ -293,7 +293,7 @@ async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
             server.stop()
 
 
-async def test_a_process_with_another_store_is_told(server: S3Server, tmp_path: Path) -> None:
+async def test_a_process_with_another_store_gets_an_error(server: S3Server, tmp_path: Path) -> None:
     """Else it looks for media in the wrong place and stores transcripts where nobody looks."""
     async with broker(tmp_path / "nats") as (_, connection):
         for operation in (check_store, set_up):

@@ -402,7 +402,7 @@ async def test_another_version_takes_the_place_of_what_was_shared(tmp_path: Path
             assert len(await store.keys("models/")) == 3  # two parts and the manifest
 
 
-async def test_a_disk_that_is_full_is_told(tmp_path: Path, web: Hub) -> None:
+async def test_a_full_disk_gives_a_sentence(tmp_path: Path, web: Hub) -> None:
     """Else a full disk looks like a network that is down."""
     with small_disk(tmp_path / "disk", "6m") as disk:
         machine = Machine(disk / "home", web.environment(tmp_path))
@@ -435,7 +435,7 @@ def test_a_part_that_is_too_long_is_begun_again(tmp_path: Path, web: Hub) -> Non
     assert machine.has_whole()
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, web: Hub) -> None:
+def test_a_read_only_folder_gives_a_sentence(tmp_path: Path, web: Hub) -> None:
     """Else a wrong owner looks like a bug."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "models").write_text("a file")

@@ -161,7 +161,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Room]:
 # -- a stage that crashes
 
 
-async def test_a_crash_loop_is_told_and_forgotten_when_it_is_over(room: Room, tmp_path: Path) -> None:
+async def test_a_crash_loop_is_shown_until_it_is_over(room: Room, tmp_path: Path) -> None:
     """Else a stage dies every half minute for a week, and every job waits without saying why."""
     (tmp_path / "ill").mkdir()
     (tmp_path / "ill" / "scratch").write_text("a file where the stages need a folder")

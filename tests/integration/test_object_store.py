@@ -273,7 +273,7 @@ async def test_sweep_takes_what_no_record_names(store: JetStreamStore, client: N
     assert await store.get("transcripts/j/t") == b"kept"
 
 
-async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
+async def test_a_full_server_gives_a_sentence(tmp_path: Path) -> None:
     server = Server(tmp_path, "jetstream { max_file_store: 5MB }\n")
     try:
         async with connected(server) as client:
@@ -291,7 +291,7 @@ async def test_a_full_server_is_told_in_a_sentence(tmp_path: Path) -> None:
         server.kill()
 
 
-async def test_a_full_disk_here_is_told_in_a_sentence(
+async def test_a_full_local_disk_gives_a_sentence(
     store: JetStreamStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:

@@ -55,7 +55,7 @@ def send(server: Server, line: bytes) -> None:
         b"HPUB v2t.job.odd.submitted 13 15\r\nNATS/1.0 \r\n\r\n{}\r\n",
     ],
 )
-async def test_no_message_deafens_who_reads_it(line: bytes, nats: tuple[Server, Connection]) -> None:
+async def test_no_message_stops_its_reader(line: bytes, nats: tuple[Server, Connection]) -> None:
     """Else one message that any submitter can send stops a process from reading for good."""
     server, connection = nats
     send(server, line)
@@ -66,7 +66,7 @@ async def test_no_message_deafens_who_reads_it(line: bytes, nats: tuple[Server, 
     assert len(jobs) == 2
 
 
-async def test_a_status_that_a_sender_made_up_is_none(nats: tuple[Server, Connection]) -> None:
+async def test_a_status_made_up_by_a_sender_is_ignored(nats: tuple[Server, Connection]) -> None:
     """Else one message hides all nodes after it and stops all workers."""
     server, connection = nats
     for status in (b"404", b"500"):
@@ -210,7 +210,7 @@ async def test_work_that_became_moot_in_another_store_is_not_acked_here(
 
 
 @pytest.mark.parametrize("error", [nats.errors.Error("x"), OSError("x"), KeyError("x"), BrokerError("x")])
-async def test_who_asks_what_is_done_always_hears_an_answer(
+async def test_a_question_about_results_always_gets_an_answer(
     error: Exception, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else one unexpected kind of error leaves all workers of a stage waiting for ever."""

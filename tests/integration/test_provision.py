@@ -173,7 +173,7 @@ async def test_a_fact_that_an_older_consumer_did_not_take_is_taken_up(connection
             await asyncio.sleep(0.02)
 
 
-async def test_what_is_there_keeps_its_own_unless_told(connection: Connection) -> None:
+async def test_existing_settings_stay_unless_the_user_asks(connection: Connection) -> None:
     """Else two nodes with different settings overwrite each other's at every start, and a paused queue resumes."""
     await change(connection, JOBS, max_age=5 * DAY, description="mine")
     await change(connection, f"{JOBS}.convert", ack_wait=7 * 10**9)

@@ -118,7 +118,7 @@ async def sent(connection: Connection, message: Message) -> int:
     ],
 )
 @pytest.mark.usefixtures("hasty")
-async def test_of_many_who_see_a_lost_message_one_sends_it_again(
+async def test_one_of_many_processes_sends_a_lost_message_again(
     facts: tuple[Message, ...], stage: str, again: Message, connection: Connection
 ) -> None:
     """Else the job hangs for ever, or each node of a fleet starts it again."""

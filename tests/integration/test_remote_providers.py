@@ -172,7 +172,7 @@ async def test_another_server_may_keep_what_openai_withdraws(api: Api, caplog: p
     assert not caplog.records
 
 
-async def test_openai_is_told_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+async def test_openai_gets_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     """The user's names are misspelt, or hints that the service cannot use are dropped silently."""
     api.answers = [Answer(VERBOSE)]
     provider = openai(api, prompt=" Rover. ")
@@ -207,7 +207,7 @@ async def test_a_server_with_hotwords_of_its_own_gets_them_there(api: Api) -> No
     assert "hotwords" not in second
 
 
-async def test_elevenlabs_is_told_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+async def test_elevenlabs_gets_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     """The user's names are misspelt, or one that is too long fails every chunk."""
     api.answers = [Answer({"text": ""})]
     provider = ElevenLabs(type="elevenlabs", name="labs", base_url=api.url)
@@ -304,7 +304,7 @@ async def test_whisper_asr_webservice_and_answers_of_another_shape(api: Api, mon
     assert heard.transcription.language == "en"
 
 
-async def test_a_service_of_ones_own_is_told_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_custom_service_gets_the_hints_of_a_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     """A user's own server cannot get the hints that our engines can, or braces in a prompt break its form."""
     api.answers = [Answer(VERBOSE)]
     provider = CustomHttp(
@@ -394,7 +394,7 @@ async def test_a_hung_service_ends_with_the_timeout(api: Api) -> None:
         (Answer(b"x" * (9 << 20)), Retry, "more than 8 MiB"),
     ],
 )
-async def test_failures_are_told_in_a_sentence_without_the_key(
+async def test_failures_give_a_sentence_without_the_key(
     answer: Answer, kind: type[Exception], reason: str, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Else the chunk goes the wrong way, or a log, a dead letter and a job's status show the key."""

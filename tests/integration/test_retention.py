@@ -76,7 +76,7 @@ async def test_facts_dead_letters_and_media_expire_and_transcripts_stay(tmp_path
             assert told in shown.stdout + shown.stderr
 
 
-async def test_transcripts_expire_where_they_are_told_to_and_are_then_made_again(tmp_path: Path) -> None:
+async def test_transcripts_expire_by_the_setting_and_are_then_made_again(tmp_path: Path) -> None:
     """Else a user who must delete transcripts keeps them, or gets pointed to one that no longer exists."""
     async with broker(tmp_path) as (_, connection):
         await set_up(connection, Settings(transcript_days=MOMENT), told=True)
@@ -89,7 +89,7 @@ async def test_transcripts_expire_where_they_are_told_to_and_are_then_made_again
         assert await store.size("media/job/source")
 
 
-async def test_what_is_there_already_expires_too_once_it_is_told_to(tmp_path: Path) -> None:
+async def test_existing_objects_expire_too_once_the_setting_says_so(tmp_path: Path) -> None:
     """Else a setting made today applies only to new files, and the full disk stays full."""
     async with broker(tmp_path) as (_, connection):
         store = JetStreamStore(connection)
@@ -99,7 +99,7 @@ async def test_what_is_there_already_expires_too_once_it_is_told_to(tmp_path: Pa
         assert await connection.subjects(DEAD, "v2t.dead.>")
 
 
-async def test_an_s3_server_is_told_how_long_and_keeps_to_what_it_was_told(tmp_path: Path) -> None:
+async def test_an_s3_server_gets_the_lifetimes_and_keeps_them(tmp_path: Path) -> None:
     """Else transcripts pile up in the bucket despite the setting, or a starting node changes the chosen value."""
     server = s3_server(tmp_path)
     server.start()

@@ -252,7 +252,7 @@ async def test_a_worker_cancels_a_job_without_an_error_though_it_may_not_tidy_up
         assert await store.size("media/uploads/kept/source")
 
 
-async def test_nobody_hears_the_answers_to_another_role(filled: Secured) -> None:
+async def test_no_role_receives_the_answers_to_another(filled: Secured) -> None:
     """Else a viewer reads what only a worker or an operator may read, such as media."""
     async with await filled.connect("viewer") as viewer, await filled.connect("worker") as worker:
         heard: list[str] = []

@@ -103,7 +103,7 @@ async def test_no_job_gets_an_id_that_was_used_before_a_rollback(nodes: str, hou
 
 
 @pytest.mark.parametrize("nodes", ["at work meanwhile", "started later"])
-async def test_what_is_sent_before_a_rollback_is_noticed_ends_for_who_waits(nodes: str, house: House) -> None:
+async def test_a_submission_sent_before_a_rollback_is_noticed_ends_for_its_sender(nodes: str, house: House) -> None:
     """Else it runs under an id that its sender never learns, and the sender waits for ever."""
     if nodes == "started later":
         house.running.stop()
@@ -123,7 +123,7 @@ async def test_what_is_sent_before_a_rollback_is_noticed_ends_for_who_waits(node
 
 
 @pytest.mark.parametrize("more", [0, 2])
-async def test_who_waits_for_a_job_that_a_rollback_has_lost_hears_of_it(more: int, house: House) -> None:
+async def test_the_sender_of_a_job_lost_in_a_rollback_gets_an_error(more: int, house: House) -> None:
     """Else `v2t etl --wait` and `v2t convert` hang for ever. `more`: sent before the waiting command is back."""
     house.running.stop()
     async with await connect(house.server.url, name="waits", patience=PATIENCE) as connection:

@@ -155,7 +155,7 @@ async def drained(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("again", [{"model": NEW}, {"chunk": 1, "model": NEW}])
-async def test_who_slept_while_cutting_spoils_no_retry(connection: Connection, again: dict[str, Any]) -> None:
+async def test_a_convert_that_slept_spoils_no_retry(connection: Connection, again: dict[str, Any]) -> None:
     """Else the old run's end counts for the new one and the job hangs, or old chunks are mixed into it."""
     await pause(connection, "convert")
     job = await until(connection, await start(connection), lambda job: job.downloaded is not None)
@@ -177,7 +177,7 @@ async def test_who_slept_while_cutting_spoils_no_retry(connection: Connection, a
     await drained(connection)
 
 
-async def test_who_slept_while_storing_spoils_no_transcript(connection: Connection) -> None:
+async def test_an_aggregator_that_slept_spoils_no_transcript(connection: Connection) -> None:
     """Else the files of a retried job are overwritten with old words for good."""
     await pause(connection, "aggregate")
     job = await until(connection, await start(connection, "20s-1.flac"), lambda job: job.is_whole)

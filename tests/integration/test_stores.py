@@ -141,7 +141,7 @@ async def test_round_trip(store: ObjectStore, folder: Path, size: int) -> None:
     assert names(folder) == ["copy", "source"]
 
 
-async def test_a_known_sha256_is_told_again(store: ObjectStore, folder: Path) -> None:
+async def test_a_known_sha256_is_returned(store: ObjectStore, folder: Path) -> None:
     """Else a file that was transcribed before is transcribed again."""
     source = folder / "source"
     source.write_bytes(os.urandom(6_000_000))

@@ -269,7 +269,7 @@ async def everything_tried(broker: Secured, user: str) -> bytes:
 
 
 @pytest.mark.parametrize(("guest", "stream"), [("viewer", JOBS), ("submitter", INBOX)])
-async def test_a_guest_who_floods_the_broker_is_the_only_one_who_waits(
+async def test_a_guest_that_floods_the_broker_slows_only_itself(
     guest: str, stream: str, broker: Secured, operator: Connection
 ) -> None:
     """Else a viewer can stop the workers: a server with 10,000 pending requests drops them all."""
@@ -282,7 +282,7 @@ async def test_a_guest_who_floods_the_broker_is_the_only_one_who_waits(
                 assert await operator.publish(Submitted(job=secrets.token_hex(4), title="t", url="u"))
 
 
-async def test_guests_take_a_part_of_the_servers_connections_and_are_told_so(broker: Secured) -> None:
+async def test_guests_get_a_share_of_the_connections_and_an_error_beyond_it(broker: Secured) -> None:
     """Else a viewer who keeps connecting locks out the workers, or reads that no server answers."""
     limit = role("viewer").connections
     assert 0 < limit < 65_536 / 8  # of what a server takes by default
@@ -369,7 +369,7 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-async def test_a_submission_is_not_swallowed_by_one_who_guesses_it(broker: Secured, tmp_path: Path) -> None:
+async def test_a_guessed_id_swallows_no_submission(broker: Secured, tmp_path: Path) -> None:
     """Else a stranger who guesses a submission makes it count as sent, and the sender gets the id of another job."""
     request = SubmitRequest(url="https://example.com/talk.mp3")
     async with await broker.connect("submitter") as thief, await broker.connect("submitter") as sender:

@@ -369,7 +369,7 @@ async def test_a_list_is_one_row_with_its_entries_behind_it(running: Running, tm
         await person.sees(lambda: person.app.screen is jobs and jobs.query_one("#jobs", Table).selected == row.id)
 
 
-async def test_who_joins_late_sees_the_same(running: Running, connection: Connection, tmp_path: Path) -> None:
+async def test_a_late_viewer_sees_the_same(running: Running, connection: Connection, tmp_path: Path) -> None:
     """Two people look at the same broker and see different jobs."""
     async with user(running.server.url, tmp_path) as early:
         media = await upload(connection, DATA / "3min.ogg")

@@ -106,9 +106,7 @@ async def connection(nats: tuple[Server, Connection]) -> Connection:
     return nats[1]
 
 
-async def test_a_short_job_behind_a_long_one_waits_for_a_few_chunks_of_it(
-    connection: Connection, tmp_path: Path
-) -> None:
+async def test_a_short_job_waits_for_only_a_few_chunks_of_a_long_one(connection: Connection, tmp_path: Path) -> None:
     """Else a voice message waits for hours behind a conference recording, or is not even cut."""
     async with working(connection, converting(), tmp_path):
         await put(connection, "long", LONG)
@@ -251,7 +249,7 @@ async def test_what_a_process_held_when_it_died_is_cut_again(
     assert len(stage.asked) == 1
 
 
-async def test_who_holds_too_much_lets_the_shortest_go(
+async def test_a_process_that_holds_too_many_jobs_lets_the_shortest_go(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else jobs for a missing accelerator fill a machine, and it takes nothing else."""

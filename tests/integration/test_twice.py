@@ -157,7 +157,7 @@ async def test_a_retry_asks_for_the_same_options(connection: Connection, again: 
     assert msgspec.json.decode(sent.data, type=Rerun).begins.options == wanted
 
 
-async def test_who_was_not_answered_is_not_asked_twice(nats: tuple[Server, Connection]) -> None:
+async def test_a_pull_without_an_answer_is_not_doubled(nats: tuple[Server, Connection]) -> None:
     """Else after a hiccup of the broker a node gets more than it can work on, and the rest waits there too long."""
     server, connection = nats
     async with Puller(connection.client, CHUNKS, ANY.durable, group=ANY.group) as puller:
@@ -176,9 +176,7 @@ async def test_who_was_not_answered_is_not_asked_twice(nats: tuple[Server, Conne
         assert (state["num_ack_pending"], state["num_pending"]) == (1, 2)
 
 
-async def test_who_is_stopped_while_leaving_what_was_not_answered_ends(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stop_ends_a_pull_that_has_no_answer(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a stage that is stopped just as its machine wakes up never ends.
 
     That a cancellation is swallowed is a double: nats-py does it where an answer comes at the same moment.

@@ -361,7 +361,7 @@ async def test_what_kills_its_worker_three_times_is_given_up(
     assert letter.deliveries == 4
 
 
-async def test_who_is_alive_has_not_died(mortal: Server, connection: Connection, tmp_path: Path) -> None:
+async def test_a_living_worker_counts_as_no_death(mortal: Server, connection: Connection, tmp_path: Path) -> None:
     """Else three network hiccups give up a long download that is still running."""
     await connection.publish(task())
     alive = Presence("there", "transcribe", since={task().subject: time.monotonic()})
@@ -411,7 +411,7 @@ async def test_what_stops_give_back_is_no_death(mortal: Server, connection: Conn
         assert not (await fact(connection, ChunkDone, n=0)).error
 
 
-async def test_who_only_stood_beside_what_kills_is_not_blamed(
+async def test_messages_beside_the_one_that_kills_are_not_blamed(
     mortal: Server, connection: Connection, tmp_path: Path
 ) -> None:
     """Else one poisonous file takes down everything that a machine works on beside it."""
@@ -626,7 +626,7 @@ async def test_slots_bound_what_is_in_work(connection: Connection, tmp_path: Pat
 # -- stopping
 
 
-async def test_stop_finishes_what_is_in_hand_and_takes_no_more(connection: Connection, tmp_path: Path) -> None:
+async def test_a_stop_finishes_work_in_hand_and_takes_nothing_new(connection: Connection, tmp_path: Path) -> None:
     """Else an update of a node throws away what was nearly done."""
     go = asyncio.Event()
 

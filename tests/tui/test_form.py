@@ -101,7 +101,7 @@ async def test_an_option_that_does_not_fit_is_named_in_the_form(name: str, typed
     assert not sent.requests
 
 
-def test_who_chooses_remote_has_allowed_it() -> None:
+def test_choosing_remote_allows_it() -> None:
     """The form asks for the same thing twice."""
     (request,) = requests_of(Wish(URL, {"accelerator": "remote", "remote": False}, files=False))
     assert request.remote

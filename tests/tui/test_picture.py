@@ -58,7 +58,7 @@ FACTS: list[tuple[float, Message]] = [
 
 
 @given(st.integers(0, len(FACTS)))
-def test_who_joins_late_sees_what_those_see_who_were_there(at: int) -> None:
+def test_a_monitor_opened_late_shows_the_same_as_one_that_was_open(at: int) -> None:
     """Two people look at the same broker and see different jobs."""
     facts = stored(FACTS)
     assert rows(joined(facts, at)) == rows(joined(facts, 0))

@@ -89,7 +89,7 @@ def test_a_slow_clock_is_followed() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(6_400, 20_000), st.integers(-6_400, 70_000)), max_size=12))
-def test_the_line_has_what_it_was_given_where_it_was_told(steps: list[tuple[int, int]]) -> None:
+def test_the_line_has_samples_where_they_were_put(steps: list[tuple[int, int]]) -> None:
     """Samples that are lost or doubled where sound is taken back put all that follows at wrong times."""
     line, out, expected = Line(), [], np.zeros(0, np.float32)
     for n, (length, move) in enumerate(steps):

@@ -192,7 +192,7 @@ async def test_good_speech_is_heard_once() -> None:
     assert (result.unheard, result.doubtful) == ((), ())
 
 
-async def test_doubts_are_told_in_source_times() -> None:
+async def test_doubts_have_source_times() -> None:
     """The monitor marks the wrong words."""
     engine = Engine(said(1, 8, "you"), share=1.0)
     (doubt,) = (await run(engine, layout((0, 9), length=9, start=600))).doubtful

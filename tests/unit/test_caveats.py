@@ -199,6 +199,6 @@ def test_each_caveat_is_a_line_whatever_the_file_says(
         (90000, "25 h"),
     ],
 )
-def test_lengths_are_told_as_people_do(seconds: float, said: str) -> None:
+def test_lengths_are_written_as_people_say_them(seconds: float, said: str) -> None:
     """The user reads 3723.04 and has to divide."""
     assert length(seconds) == said

@@ -121,7 +121,7 @@ class House:
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-async def test_the_path_is_the_latest_uploads_whoever_ends_last(order: tuple[int, ...]) -> None:
+async def test_the_path_belongs_to_the_latest_upload_whichever_job_ends_last(order: tuple[int, ...]) -> None:
     """Else a slow job of an old file replaces the transcript of the new one."""
     house = House()
     uploads = [house.upload("talk.mp4", etag) for etag in "abc"]

@@ -83,7 +83,7 @@ async def test_what_goes_wrong_in_one_check_is_its_finding(monkeypatch: pytest.M
     assert "ValueError: a bug" in found[2].found
 
 
-def test_an_old_yt_dlp_is_told_with_how_to_update_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_an_old_yt_dlp_and_how_to_update_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else YouTube fails for a reason that takes a minute to fix."""
     for installed, status in (("2099.1.1", "ok"), ("2020.1.1", "warn")):
         monkeypatch.setattr(machine, "version", {"yt-dlp": installed, "yt-dlp-ejs": "0.8.0"}.__getitem__)
@@ -93,7 +93,7 @@ def test_an_old_yt_dlp_is_told_with_how_to_update_it_alone(monkeypatch: pytest.M
     assert "uv sync -P yt-dlp" in finding.advice
 
 
-def test_a_full_disk_is_told_before_a_job_finds_it(tmp_path: Path) -> None:
+def test_doctor_names_a_full_disk_before_a_job_finds_it(tmp_path: Path) -> None:
     """Else the first large download ends in the middle."""
     home = str(tmp_path / "not" / "there" / "yet")
     assert machine.disk(Settings(data_dir=home, max_bytes=1)).status == "ok"

@@ -58,6 +58,6 @@ def test_what_nats_py_wants_for_websockets_is_loaded_when_it_is_used() -> None:
     "module",
     ["v2t_stream.cli.job", "v2t_stream.cli.etl", "v2t_stream.cli.convert", "stages.intake", "stages.aggregate"],
 )
-def test_who_has_no_samples_loads_no_numpy(module: str) -> None:
+def test_a_process_without_samples_loads_no_numpy(module: str) -> None:
     """Every command that only asks takes a fifth of a second longer."""
     assert "numpy" not in imported(f"import {module}")

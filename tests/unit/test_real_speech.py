@@ -39,7 +39,7 @@ def test_a_recording_parted_and_joined_is_as_it_was() -> None:
     assert longer.sentences[2].start == pytest.approx(novel.sentences[2].start + 1200)
 
 
-def test_a_sentence_that_is_told_early_or_late_shows() -> None:
+def test_a_sentence_with_an_early_or_late_time_shows() -> None:
     """Every benchmark of times is green whatever an engine does."""
     exact = Starts.of(SPEECH, told((1, "Call me."), (3, "No."), (5, "It is a way I have.")))
     assert exact.offsets == {0: 0, 1: 0, 2: 0}
@@ -55,7 +55,7 @@ def test_a_sentence_whose_beginning_was_misheard_is_left_out() -> None:
     assert starts.sentences == 3
 
 
-def test_words_lost_are_told_from_words_misheard() -> None:
+def test_lost_words_are_distinguished_from_misheard_ones() -> None:
     """A benchmark hides what matters most: that words are lost."""
     score = Score.of(SPEECH, told((1, "Call him."), (5, "It is way I have.")))
     assert (score.errors, score.said) == ((1, 2, 0), 9)

@@ -14,7 +14,7 @@ def dealt(room: int, jobs: list[tuple[int, int]]) -> list[int]:
 
 
 @given(ROOM, JOBS)
-def test_all_the_room_is_used_and_no_more(room: int, jobs: list[tuple[int, int]]) -> None:
+def test_exactly_the_free_room_is_used(room: int, jobs: list[tuple[int, int]]) -> None:
     """Else machines are idle although there is work, or the queue grows as long as the longest recording."""
     given_ = dealt(room, jobs)
     starving = sum(queued == 0 and held > 0 for queued, held in jobs)
@@ -24,13 +24,13 @@ def test_all_the_room_is_used_and_no_more(room: int, jobs: list[tuple[int, int]]
 
 
 @given(ROOM, JOBS)
-def test_who_has_nothing_in_the_queue_always_gets_there(room: int, jobs: list[tuple[int, int]]) -> None:
+def test_a_job_with_nothing_in_the_queue_always_gets_a_place(room: int, jobs: list[tuple[int, int]]) -> None:
     """Else a long job stands still for as long as short ones come."""
     assert all(chunks for chunks, (queued, held) in zip(dealt(room, jobs), jobs, strict=True) if held and not queued)
 
 
 @given(ROOM, JOBS)
-def test_nobody_gets_ahead_of_who_has_fewer(room: int, jobs: list[tuple[int, int]]) -> None:
+def test_no_job_gets_ahead_of_one_with_fewer_chunks(room: int, jobs: list[tuple[int, int]]) -> None:
     """Else a job of ten hours takes the room from one of ten minutes."""
     after = [
         (queued + chunks, chunks, held - chunks) for chunks, (queued, held) in zip(dealt(room, jobs), jobs, strict=True)
