@@ -305,7 +305,7 @@ async def test_an_object_of_any_bucket_is_read_with_the_credentials_here(place: 
             assert word_error_rate(reference(CLIP), done.stdout) < 0.1
 
 
-async def test_what_nobody_told_of_is_taken_up_once(tmp_path: Path) -> None:
+async def test_uploads_without_an_event_are_taken_up_once(tmp_path: Path) -> None:
     """Else files uploaded before the set-up are never transcribed, or each look transcribes all of them again."""
     with servers(tmp_path, tells=False) as (nats, minio):
         await prepare(nats, minio)

@@ -205,7 +205,7 @@ async def test_etl_tells_of_what_it_waited_for(terminal: Terminal, folder: Path)
     assert f"v2t: cut: {CUT}\n" in err
 
 
-def test_half_a_file_is_told_by_all_stages_together(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_half_a_file_is_marked_through_all_stages(pipeline: Pipeline, tmp_path: Path) -> None:
     """The next stage loses what one stage finds out."""
     half = tmp_path / "half.flac"
     whole = (DATA / "20s-1.flac").read_bytes()

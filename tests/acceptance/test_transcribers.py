@@ -162,7 +162,7 @@ async def test_whisper_cpp_tells_how_sure_it_is_of_a_language(tmp_path: Path) ->
     assert word_error_rate(" ".join(s["text"] for s in REFERENCES["5s.flac"]), text(heard)) == 0
 
 
-async def test_the_language_asked_for_is_the_one_told(host: EngineHost) -> None:
+async def test_the_requested_language_is_the_reported_one(host: EngineHost) -> None:
     """The transcript claims another language than the user's."""
     for language in ("fr", "yue"):
         (heard,) = await hear(host, [np.zeros(1_600, np.float32)], language=language)

@@ -115,7 +115,7 @@ def test_a_commentary_alone_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("title", ["Advanced", "Adam", "Recommended mix", "Stereo"])
-def test_a_title_that_only_looks_like_one_is_none(title: str, tmp_path: Path) -> None:
+def test_a_title_that_only_looks_like_a_commentary_is_no_commentary(title: str, tmp_path: Path) -> None:
     """The main track is passed over for a word in its name."""
     path = write_tracks(tmp_path / "a.mkv", [track(VOICE, title=title), track(VOICE)], "flac")
     assert taken(path) == 1

@@ -54,7 +54,7 @@ def test_a_bare_up_is_a_node() -> None:
 
 
 @pytest.mark.parametrize("missing", sorted(FILLED_IN))
-def test_a_missing_password_is_told(missing: str) -> None:
+def test_a_missing_password_is_named(missing: str) -> None:
     """Else a server runs with a password that everybody knows, or with none."""
     assert not example()[missing]
     with pytest.raises(KeyError, match=f"copy .env.example to .env and set {missing} in it"):

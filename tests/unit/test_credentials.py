@@ -99,7 +99,7 @@ def test_a_folder_in_the_home_is_found_in_any_home(tmp_path: Path, monkeypatch: 
         (("revoke", "nobody"), r"unknown user nobody in .+auth\.conf: list the users"),
     ],
 )
-def test_what_cannot_be_is_told(folder: Path, arguments: tuple[str, ...], says: str) -> None:
+def test_impossible_settings_give_a_sentence(folder: Path, arguments: tuple[str, ...], says: str) -> None:
     """Else two machines have one name, or a name makes a file that the server cannot read."""
     before = (folder / "auth.conf").read_bytes()
     command, *rest = arguments
@@ -148,7 +148,7 @@ def test_the_authority_s_key_may_be_kept_elsewhere(folder: Path, tmp_path: Path)
     assert run("renew", folder).exit_code == 0
 
 
-def test_a_renewed_certificate_is_for_the_same_names_or_those_that_are_told(folder: Path) -> None:
+def test_a_renewed_certificate_keeps_its_names_unless_others_are_given(folder: Path) -> None:
     """Else renewing locks out machines that use the second name."""
     assert certificates.hosts_of(folder) == ["hub.example", "10.0.0.1", "::1"]
     users, before = credentials.read(folder), (folder / "server.pem").read_bytes()
@@ -163,7 +163,7 @@ def test_a_renewed_certificate_is_for_the_same_names_or_those_that_are_told(fold
     context.load_cert_chain(folder / "server.pem", folder / "server-key.pem")  # they belong together
 
 
-def test_a_folder_that_is_none_of_ours_is_told(tmp_path: Path) -> None:
+def test_a_foreign_folder_gives_a_sentence(tmp_path: Path) -> None:
     """Else the user sees a traceback of a missing file."""
     for command in (("list", tmp_path), ("add", tmp_path, "worker", "m4"), ("renew", tmp_path)):
         done = run(*command)
@@ -172,7 +172,7 @@ def test_a_folder_that_is_none_of_ours_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("listen", ["4222", "hub", "here:there"])
-def test_a_place_to_listen_that_is_none_is_told(tmp_path: Path, listen: str) -> None:
+def test_an_invalid_address_to_listen_on_gives_a_sentence(tmp_path: Path, listen: str) -> None:
     """Else the broker does not start, and says why in its own words."""
     done = run("init", tmp_path / "s", "--host", "hub", "--listen", listen)
     assert isinstance(done.exception, SettingsError)

@@ -31,7 +31,7 @@ def test_each_engine_has_a_model(engine: str) -> None:
     assert (path / "model.bin" if path.is_dir() else path).stat().st_size > 1_000_000
 
 
-def test_an_engine_without_a_demo_model_is_told_in_a_sentence() -> None:
+def test_an_engine_without_a_demo_model_gives_a_sentence() -> None:
     """Else asking a third party's engine for the demo model gives a KeyError."""
     with pytest.raises(Reject, match=r"'parakeet' has no demo model"):
         demo.model_path("parakeet")

@@ -101,7 +101,9 @@ def test_doctor_names_a_full_disk_before_a_job_finds_it(tmp_path: Path) -> None:
     assert (finding.status, "V2T_DATA_DIR" in finding.advice) == ("warn", True)
 
 
-def test_a_secret_that_others_can_read_is_told_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_that_others_can_read_is_reported_and_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else every user of the machine can read the cookies of a logged-in browser."""
     cookies = tmp_path / "cookies.txt"
     settings = Settings(data_dir=str(tmp_path), cookies=str(cookies))

@@ -41,7 +41,7 @@ def test_what_is_as_it_should_be_is_no_drift_whatever_else_there_is() -> None:
         ({"metadata": None}, "stream S: ours is not set, should be 1"),
     ],
 )
-def test_each_field_that_differs_is_told(changes: dict[str, Any], sentence: str) -> None:
+def test_each_field_that_differs_is_named(changes: dict[str, Any], sentence: str) -> None:
     """Else a user cannot see what `topology apply` will change."""
     assert [str(drift) for drift in compare("stream S", {**WANTED, **changes}, WANTED)] == [sentence]
 
@@ -53,7 +53,7 @@ def test_what_the_server_left_out_is_nothing() -> None:
     assert compare("stream S", {}, {"max_age": 0, "allow": False}) == []
 
 
-def test_a_missing_one_is_told_once() -> None:
+def test_a_missing_one_is_reported_once() -> None:
     """Else a fresh broker shows a screen of fields."""
     assert [str(drift) for drift in compare("stream S", None, WANTED)] == ["stream S is missing"]
 

@@ -218,7 +218,7 @@ async def test_an_unknown_engine_is_rejected() -> None:
             await ask(host)
 
 
-async def test_a_bug_in_the_engine_is_told_and_begins_afresh(host: EngineHost) -> None:
+async def test_a_bug_in_the_engine_is_reported_and_its_process_starts_afresh(host: EngineHost) -> None:
     """After one CUDA error the GPU fails every chunk until somebody restarts the worker."""
     with pytest.raises(Retry, match="engine fake failed with the model 'bug': KeyError: 'beam'"):
         await ask(host, "bug")

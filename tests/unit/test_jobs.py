@@ -219,7 +219,7 @@ def test_a_cancellation_ends_all_runs() -> None:
     assert fold("j", stored(*EVENTS[:2], rerun(1), Cancelled(job="j"), later(1, COMPLETED))).state == "cancelled"
 
 
-def test_who_was_given_a_transcript_sees_the_words_of_it() -> None:
+def test_a_job_that_was_given_a_transcript_shows_its_words() -> None:
     """Else a job shows other words than its transcript, after the job that did it before was retried."""
     later_end = Completed(job="j", run=1, transcript="transcripts/j/1/transcript")
     job = fold("j", stored(*EVENTS[:6], COMPLETED, rerun(1), later(1, chunk(0, "new")), later_end))
@@ -234,7 +234,7 @@ def test_a_retry_of_release_0_1_voids_what_came_before_it_and_nothing_else() -> 
     assert (job.state, sorted(job.chunks), job.gaps, job.retries) == ("transcribing", [0, 1], [], 1)
 
 
-def test_what_was_not_heard_or_is_doubtful_is_told_by_time() -> None:
+def test_unheard_and_doubtful_stretches_are_listed_by_time() -> None:
     """Else the user sees the last place first, or only one of two places."""
     job = fold("j", stored(audited(2, 70.0, 61.0), audited(0, 5.0), chunk(1, "b")))
     assert [stretch.start for stretch in job.unheard] == [5.0, 61.0, 70.0]

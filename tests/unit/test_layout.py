@@ -106,7 +106,7 @@ def test_without_a_detector_words_stay_where_the_engine_put_them() -> None:
     assert not layout.is_detected
 
 
-def test_stretches_of_speech_are_told_in_source_times() -> None:
+def test_stretches_of_speech_have_source_times() -> None:
     """What was not heard is marked ten minutes long because a pause of ten minutes was cut out of it."""
     assert PAUSE.stretches(2.0, 5.0) == [(2.0, 3.0), (63.0, 64.2)]
 

@@ -57,7 +57,7 @@ def test_what_was_seen_before_a_restart_counts() -> None:
         (info(9, created="tuesday"), "other streams"),
     ],
 )
-def test_a_stream_that_is_not_the_one_of_before_is_told(now: dict[str, Any], what: str, lineage: Lineage) -> None:
+def test_a_stream_that_was_replaced_is_noticed(now: dict[str, Any], what: str, lineage: Lineage) -> None:
     """Else a worker acks messages that nobody has worked on."""
     with pytest.raises(StoreChanged, match=what):
         lineage.check("S", now)

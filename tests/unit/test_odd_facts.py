@@ -186,7 +186,7 @@ def test_a_submission_of_any_bytes_is_read_or_refused(data: bytes) -> None:
 
 
 @given(st.text(max_size=30) | st.from_regex(r"v2t\.(chunk|job|dead|x)(\.[0-9a-z²٣-]{0,3}){0,5}", fullmatch=True))
-def test_no_subject_breaks_who_looks_for_its_job(subject: str) -> None:
+def test_no_subject_breaks_the_search_for_its_job(subject: str) -> None:
     """Else one dead letter with an odd subject hides all others."""
     letter = DeadLetter(
         job="j", stage="convert", reason="r", original_subject=subject, data=b"", deliveries=1, node="n"
@@ -205,7 +205,7 @@ def test_chunks_beyond_the_last_do_not_make_a_job_whole() -> None:
     assert not fold("j", facts).is_whole
 
 
-def test_brackets_within_brackets_are_told_as_unreadable() -> None:
+def test_deeply_nested_brackets_are_reported_as_unreadable() -> None:
     """Else a few kilobytes of brackets crash every decoder."""
     with pytest.raises(msgspec.DecodeError, match="recursion"):
         decode_as(Converted, DEEP)

@@ -87,7 +87,7 @@ def test_what_is_wrong_is_named(entry: str, reason: str) -> None:
         (b"\xff\xfe\x00", "p.yaml"),
     ],
 )
-def test_a_file_of_another_form_is_told(text: bytes, reason: str) -> None:
+def test_a_file_of_another_form_gives_a_sentence(text: bytes, reason: str) -> None:
     """Else an older system's file is half understood, or its keys are printed."""
     with pytest.raises(SettingsError, match=reason) as caught:
         parse(text, "p.yaml")

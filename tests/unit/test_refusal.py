@@ -66,7 +66,7 @@ FORM = node("house", {"any"}, "{type: custom_http, remote: false, url: 'http://1
         ),
     ],
 )
-def test_what_the_whole_fleet_is_set_up_not_to_do_is_refused_with_who_could(
+def test_a_job_that_no_node_can_do_is_refused_with_what_could_do_it(
     nodes: list[NodeOffers], asked: dict[str, object], reason: str, advice: str
 ) -> None:
     """The job waits for ever, or fails chunk by chunk; or the user is not told what would help."""

@@ -85,7 +85,7 @@ def test_a_denial_says_what_it_is_about_and_whose_credentials_would_do(subject: 
         assert may(name, subject)
 
 
-def test_an_unknown_role_is_told_with_those_there_are() -> None:
+def test_an_unknown_role_gives_a_list_of_the_known_ones() -> None:
     """Else a typing error makes a user who may do nothing."""
     with pytest.raises(SettingsError, match="unknown role 'wroker': use one of operator, worker, viewer, submitter"):
         role("wroker")

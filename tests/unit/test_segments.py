@@ -106,7 +106,7 @@ def test_a_long_sentence_is_parted_at_its_clauses() -> None:
     assert all(20 <= len(part) <= 84 for part in parts)
 
 
-def test_words_that_have_no_time_of_their_own_are_not_told_as_timed() -> None:
+def test_words_without_times_are_not_shown_as_timed() -> None:
     """A karaoke subtitle shows guesses as if they were measured."""
     (segment,) = segments(said("by their share", is_timed=False), word_times=True)
     assert segment.text == "by their share"

@@ -43,7 +43,7 @@ async def test_a_burst_costs_two_looks() -> None:
     assert looks.count == 2
 
 
-async def test_a_look_that_fails_fails_for_all_who_share_it_and_for_no_other() -> None:
+async def test_a_shared_call_that_fails_fails_for_its_callers_only() -> None:
     """Else callers wait for ever, or believe that a server is away after it has come back."""
     looks = Looks()
     shared = SharedCall(looks)
@@ -57,7 +57,7 @@ async def test_a_look_that_fails_fails_for_all_who_share_it_and_for_no_other() -
     await shared()
 
 
-async def test_one_who_gives_up_takes_nobody_with_him() -> None:
+async def test_a_cancelled_caller_cancels_no_other() -> None:
     """Else stopping one job loses other messages."""
     looks = Looks()
     shared = SharedCall(looks)

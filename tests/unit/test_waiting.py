@@ -97,7 +97,7 @@ def test_a_list_warns_of_what_its_entries_wait_for() -> None:
     assert not warning(job(*facts), [*told, process("convert")])
 
 
-def test_a_queue_that_nobody_serves_is_told() -> None:
+def test_a_queue_without_a_node_is_named() -> None:
     """Else doctor overlooks a missing machine, or reports one that is there."""
     queue = Queue("transcribe-remote", "transcribe", "V2T_CHUNKS", 3, 0, 0, 0, 1.0, paused=False)
     assert unserved(queue, [process("convert")]) == "no machine runs the stage transcribe"
