@@ -128,10 +128,12 @@ async def test_one_of_many_processes_sends_a_lost_message_again(
         await taken(connection, each)
     before = await connection.api(f"STREAM.INFO.{JOBS}")
     many = [Recovery(connection) for _ in range(5)]
-    await asyncio.gather(*(one.look() for one in many))
+    (consumer,) = stage_row(stage).consumers
+    async with asyncio.timeout(PATIENCE):  # the server counts what waits a moment later
+        while (await connection.api(f"CONSUMER.INFO.{JOBS}.{consumer.durable}"))["num_pending"] == 0:
+            await asyncio.gather(*(one.look() for one in many))
     after = await connection.api(f"STREAM.INFO.{JOBS}")
     assert await sent(connection, again) == after["state"]["last_seq"] == before["state"]["last_seq"] + 1
-    (consumer,) = stage_row(stage).consumers
     assert (await connection.api(f"CONSUMER.INFO.{JOBS}.{consumer.durable}"))["num_pending"] == 1
     await asyncio.gather(*(one.look() for one in many))  # now it waits
     assert await sent(connection, again) == after["state"]["last_seq"]
