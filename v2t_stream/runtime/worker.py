@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from schemas.events import Cancelled, Rerun
 from schemas.message import Message
 from v2t_stream.broker.puller import Puller
-from v2t_stream.errors import BrokerError, Denied
+from v2t_stream.errors import BrokerError, Denied, Moot
 from v2t_stream.logs import about
 from v2t_stream.runtime.delivery import Delivery, Desk
 from v2t_stream.runtime.in_hand import InHand
@@ -175,7 +175,7 @@ class Worker:
     async def _process_quietly(self, work: Message) -> None:
         about(work.job, getattr(work, "n", None))
         try:
-            with self._processing.outbox() as outbox:
+            with contextlib.suppress(Moot), self._processing.outbox() as outbox:  # Moot: the other was faster after all
                 await self._processing.run(work, outbox)
                 await outbox.drain()
             self._presence.tally.outcomes["helped"] += 1
