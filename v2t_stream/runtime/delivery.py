@@ -275,7 +275,8 @@ class Delivery:
         )
         async with self._kept_alive(None):
             # With its time, because after restoring an older copy another message gets the same number.
-            of = f"{row.stream}-{message.metadata.sequence.stream}-{message.metadata.timestamp.timestamp()}"
+            mark = Mark.of(message)
+            of = f"{row.stream}-{mark.sequence}-{mark.at}"
             await self._connection.publish(letter, dedupe=f"dead-{of}")
             self._count("dead")
             await self._connection.publish(_consequence(row.name, message.subject, work, reason))
