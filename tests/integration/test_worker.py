@@ -727,6 +727,23 @@ async def test_work_ends_where_its_run_was_ended_by_somebody_else(connection: Co
     assert await letters(connection) == []
 
 
+async def test_work_done_again_that_comes_second_is_no_fault(
+    connection: Connection, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else each chunk that a slow node finishes after all puts a warning into the log of the node that helped."""
+
+    async def do(task: ChunkTask) -> AsyncGenerator[Message, bool | None]:
+        await connection.publish(done(task))  # as the slower node does
+        yield done(task)
+
+    presence = Presence("test", "test")
+    settings = Settings(data_dir=str(tmp_path), node="here")
+    worker = Worker(Doing(do), Resources(settings, connection, JetStreamStore(connection), presence))
+    assert await worker.do_again(task().subject, task())
+    assert presence.tally.outcomes == {"helped": 1}
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 # -- deaths in between
 
 
