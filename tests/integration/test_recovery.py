@@ -361,11 +361,9 @@ async def test_what_was_converted_is_converted_again_where_that_is_asked_for(
 # -- streams and buckets, with all stages at work
 
 
-async def test_a_job_recovers_from_the_loss_of_streams(
-    nats: tuple[Server, Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else one wrong `nats stream purge` leaves jobs that never end, and an ETA that never comes."""
-    server, connection = nats
+@contextlib.asynccontextmanager
+async def job_without_chunks(server: Server, connection: Connection, tmp_path: Path) -> AsyncIterator[str]:
+    """With all stages running, a converted job whose queue was purged."""
     environment = {**install(tmp_path / "simulated"), "V2T_MODEL": "x30"}
     media = await upload(connection, DATA / "3min.ogg")
     with node(server.url, tmp_path / "node", *ALL_STAGES, **environment):
@@ -373,6 +371,15 @@ async def test_a_job_recovers_from_the_loss_of_streams(
         job_id, _ = await submit(connection, SubmitRequest(media=media, force=True, language="en"))
         await until(connection, job_id, lambda job: job.converted is not None)
         await connection.api(f"STREAM.PURGE.{CHUNKS}")
+        yield job_id
+
+
+async def test_a_job_recovers_from_the_loss_of_streams(
+    nats: tuple[Server, Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one wrong `nats stream purge` leaves jobs that never end, and an ETA that never comes."""
+    server, connection = nats
+    async with job_without_chunks(server, connection, tmp_path) as job_id:
         for stream in (DONE, DEAD, f"OBJ_{TRANSCRIPTS}"):
             await connection.api(f"STREAM.DELETE.{stream}")
         terminal = Terminal(tmp_path / "home", server.url)
@@ -396,13 +403,7 @@ async def test_a_job_fails_with_a_reason_where_its_media_is_gone(
 ) -> None:
     """Else it waits for media that will never come back."""
     server, connection = nats
-    environment = {**install(tmp_path / "simulated"), "V2T_MODEL": "x30"}
-    media = await upload(connection, DATA / "3min.ogg")
-    with node(server.url, tmp_path / "node", *ALL_STAGES, **environment):
-        await alive(connection)
-        job_id, _ = await submit(connection, SubmitRequest(media=media, force=True, language="en"))
-        await until(connection, job_id, lambda job: job.converted is not None)
-        await connection.api(f"STREAM.PURGE.{CHUNKS}")
+    async with job_without_chunks(server, connection, tmp_path) as job_id:
         for bucket in (MEDIA, UPLOADS):
             await connection.api(f"STREAM.DELETE.OBJ_{bucket}")
         async with recovering(connection, monkeypatch):
