@@ -16,6 +16,7 @@
     ├── Hung               work does not end, and holds a thread of this process
     ├── Moot               nobody needs the result of this work any more
     ├── Reject             a stage: this message can never be done
+    │   └── NoDemo         this engine has no demo model
     └── Retry              a stage: not now, try again after a delay
         ├── Full           other work occupies what it needs on this machine
         ├── Unusable       a provider's set-up is wrong
@@ -102,6 +103,10 @@ class Moot(V2TError):
 
 class Reject(V2TError):
     """A stage raises this for a message that can never succeed: it goes to the dead letters."""
+
+
+class NoDemo(Reject):
+    """The engine has no demo model."""
 
 
 class Foreign(V2TError):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from v2t_stream import demo
-from v2t_stream.errors import Reject
+from v2t_stream.errors import NoDemo
 
 DEMO = Path(demo.__file__).parent
 DATA = Path(__file__).parents[1] / "data"
@@ -33,7 +33,7 @@ def test_each_engine_has_a_model(engine: str) -> None:
 
 def test_an_engine_without_a_demo_model_gives_a_sentence() -> None:
     """Else asking a third party's engine for the demo model gives a KeyError."""
-    with pytest.raises(Reject, match=r"'parakeet' has no demo model"):
+    with pytest.raises(NoDemo, match=r"'parakeet' has no demo model"):
         demo.model_path("parakeet")
 
 

@@ -12,6 +12,7 @@ import pytest
 from schemas.options import Options
 from schemas.requests import SubmitRequest
 from tests.remote_api import Answer, remote_api
+from v2t_stream.doctor import machine
 from v2t_stream.engines import registry
 from v2t_stream.engines.descriptor import Abilities, EngineDescriptor
 from v2t_stream.errors import Reject, Retry
@@ -40,6 +41,11 @@ ENGINE = EngineDescriptor(
 class Parrot:
     def __init__(self, *, model, device, threads):
         import numpy
+
+        if model == "demo":
+            from v2t_stream.demo import model_path
+
+            model_path("parrot")
 
     def transcribe(self, chunks, request):
         from schemas.transcript import Segment
@@ -76,7 +82,9 @@ SERVICE = ServiceDescriptor(settings=Oracle, hear=hear, abilities=Abilities(word
 
 OLD = """
 class Old:
-    def __init__(self, *, model, device, threads): ...
+    def __init__(self, *, model, device, threads):
+        if model == "demo":
+            raise RuntimeError("the file of the demo model is damaged")
 """
 
 
@@ -100,6 +108,16 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     yield
     for cached in (registry._points, registry.descriptor):
         cached.cache_clear()
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("engine", "status", "says"), [("parrot", "ok", "parrot has no demo model: try it"), ("old", "fail", "is damaged")]
+)
+async def test_doctor_fails_no_engine_for_lack_of_a_demo_model(engine: str, status: str, says: str) -> None:
+    """A third party's sound engine is reported as broken; or a broken one as sound, for the words of its error."""
+    finding = await machine.engine(Settings(engine=engine))
+    assert (finding.status, says in finding.found) == (status, True)
 
 
 @pytest.mark.usefixtures("installed")

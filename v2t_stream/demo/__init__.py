@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from v2t_stream.errors import Reject
+from v2t_stream.errors import NoDemo
 
 HERE = Path(__file__).parent
 CLIP = HERE / "clip.webm"
@@ -12,10 +12,10 @@ _MODELS = {"faster-whisper": HERE / "faster-whisper", "whisper-cpp": HERE / "whi
 
 
 def model_path(engine: str) -> Path:
-    """The demo model's path for `engine`; raises Reject if the engine has none."""
+    """The demo model's path for `engine`; raises NoDemo if the engine has none."""
     if path := _MODELS.get(engine):
         return path
-    raise Reject(f"the engine {engine!r} has no demo model: use {' or '.join(_MODELS)}, or choose a model of its own")
+    raise NoDemo(f"the engine {engine!r} has no demo model: use {' or '.join(_MODELS)}, or choose a model of its own")
 
 
 def reference() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from v2t_stream.doctor import Check, Finding, accelerator, in_thread
-from v2t_stream.errors import V2TError
+from v2t_stream.errors import NoDemo, V2TError
 from v2t_stream.settings import Settings
 from v2t_stream.transcription.provider import Local
 from v2t_stream.transcription.providers import load
@@ -48,9 +48,9 @@ async def engine(settings: Settings) -> Finding:
     samples, audio = await asyncio.to_thread(clip)
     try:
         text = await heard(local, settings, samples, audio, demo=True)
+    except NoDemo:
+        return Finding("engine", "ok", f"{local.engine} has no demo model: try it with v2t providers test")
     except V2TError as error:
-        if "demo model" in str(error):
-            return Finding("engine", "ok", f"{local.engine} has no demo model: try it with v2t providers test")
         return Finding("engine", "fail", f"{local.engine} cannot transcribe: {error}")
     took = f"{local.engine} loaded and transcribed {samples.size / 16_000:.0f} s in {time.monotonic() - begun:.1f} s"
     if not text:

@@ -21,7 +21,7 @@ import msgspec
 
 from schemas.options import Request
 from v2t_stream.engines.registry import load_engine
-from v2t_stream.errors import Full, Reject, Retry
+from v2t_stream.errors import Full, NoDemo, Reject, Retry
 from v2t_stream.transcription.transcriber import Samples, Transcriber, Transcription
 
 LENGTH = struct.Struct(">I")
@@ -41,7 +41,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    kind: Literal["reject", "retry", "full", "error"]
+    kind: Literal["reject", "no demo", "retry", "full", "error"]
     text: str
     delay: float | None = None  # of a retry, in seconds
     trace: str = ""  # of an error
@@ -142,6 +142,8 @@ def _failure(work: Callable[[], object]) -> Failed | None:
     """What went wrong, if anything did."""
     try:
         work()
+    except NoDemo as error:
+        return Failed("no demo", str(error))
     except Reject as error:
         return Failed("reject", str(error))
     except Full as error:

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from schemas.options import Device, Request
-from v2t_stream.errors import Full, Reject, Retry
+from v2t_stream.errors import Full, NoDemo, Reject, Retry
 from v2t_stream.transcription.engine_child import Done, Failed
 from v2t_stream.transcription.engine_process import Ended, EngineProcess
 from v2t_stream.transcription.transcriber import Samples, Transcription
@@ -125,6 +125,8 @@ class EngineHost:
             self._free = asyncio.Semaphore(calls)  # those that wait at the old one come through one by one
 
     def _failure(self, failed: Failed, process: EngineProcess, model: str) -> Retry | Reject:
+        if failed.kind == "no demo":
+            return NoDemo(failed.text)
         if failed.kind == "reject":
             return Reject(failed.text)
         if failed.kind == "retry":
