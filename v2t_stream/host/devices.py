@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from schemas.options import Device
+from v2t_stream.host import whispercpp
 
 ANY: Final[tuple[Device, ...]] = ("cuda", "coreml", "metal", "cpu")  # the best first
 
@@ -43,9 +44,7 @@ def _has_metal() -> bool:
 
 
 def _has_coreml() -> bool:
-    """The neural engine needs a whisper.cpp built for it, beside the binding; the wheels are not built for it."""
-    spec = find_spec("_pywhispercpp") if _has_metal() else None
-    return bool(spec and spec.origin and any(Path(spec.origin).parent.rglob("libwhisper.coreml*")))
+    return _has_metal() and whispercpp.has_coreml()
 
 
 @cache
