@@ -19,11 +19,9 @@ import pytest
 from schemas.events import Submitted
 from tests.harness import ALL_STAGES
 from tests.patience import PATIENCE
-from v2t_stream.broker import embedded
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.embedded import embedded_broker, find_running, try_lock
 from v2t_stream.errors import BrokerError
-from v2t_stream.runtime import supervisor
 from v2t_stream.runtime.supervisor import supervised
 from v2t_stream.topology.provision import apply
 from v2t_stream.topology.streams import JOBS
@@ -245,16 +243,13 @@ async def test_a_broker_that_is_just_ending_is_waited_for(tmp_path: Path) -> Non
     assert await asyncio.wait_for(using, PATIENCE) != "nats://127.0.0.1:1"
 
 
-async def test_a_directory_held_without_a_broker_gives_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_directory_held_without_a_broker_gives_a_sentence(tmp_path: Path) -> None:
     """Else a hung process makes every command hang."""
-    monkeypatch.setattr(embedded, "_PATIENCE", 0.2)
     (tmp_path / "broker").mkdir()
     with (tmp_path / "broker" / "owner.lock").open("w") as held:
         assert try_lock(held.fileno())
         with pytest.raises(BrokerError, match="but no broker answers there"):
-            async with embedded_broker(tmp_path):
+            async with embedded_broker(tmp_path, patience=0.2):
                 pytest.fail("there is none")
 
 
@@ -416,9 +411,8 @@ async def test_a_stage_that_cannot_start_is_logged_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Else a machine that is short of memory for a moment loses that stage for ever, and nobody knows."""
-    monkeypatch.setattr(supervisor, "_BACKOFF", (0.01,))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-such-python"))
-    async with supervised(["intake"], url="nats://127.0.0.1:9", node="here"):
+    async with supervised(["intake"], url="nats://127.0.0.1:9", node="here", backoff=(0.01,)):
         async with asyncio.timeout(PATIENCE):
             while caplog.text.count("the stage intake could not be started") < 3:
                 await asyncio.sleep(0.01)

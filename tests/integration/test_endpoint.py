@@ -15,10 +15,8 @@ from tests.harness import ALL_STAGES, Server, broker, free_ports, node
 from tests.patience import PATIENCE
 from tests.prometheus import fetch
 from v2t_stream.broker.connect import connect
-from v2t_stream.cli.metrics import Where, fleet_served, stage_served
-from v2t_stream.fleet.presence import Presence
-from v2t_stream.monitoring import endpoint
-from v2t_stream.settings import Settings
+from v2t_stream.cli.metrics import Where, fleet_served
+from v2t_stream.monitoring.endpoint import Health, served
 
 
 async def until(url: str, status: int, says: str = "") -> None:
@@ -85,21 +83,21 @@ async def test_a_stage_that_loads_its_model_is_not_ready(tmp_path: Path) -> None
                 process.terminate()
 
 
-async def test_a_wedged_loop_is_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wedged_loop_is_unhealthy(tmp_path: Path) -> None:
     """Else a hanging stage counts as healthy, because the thread that answers still runs."""
-    monkeypatch.setattr(endpoint, "_WEDGED", 1.5)
     port = free_ports()
-    async with broker(tmp_path / "nats") as (_, connection):
-        presence = Presence("m4", "intake", queues=("intake",))
-        async with stage_served(Where("127.0.0.1", port), connection, presence, Settings(data_dir=str(tmp_path))):
-            await until(f"http://127.0.0.1:{port}/healthz", 200)
-            with ThreadPoolExecutor(1) as thread:
-                asking = thread.submit(_ask_after, 3.0, f"http://127.0.0.1:{port}/healthz")
-                while not asking.done():  # as a bug would: without giving the loop back
-                    time.sleep(0.1)  # noqa: ASYNC251
-            status, text = asking.result()
-            assert (status, text.startswith("the event loop has been stuck for")) == (503, True)
-            await until(f"http://127.0.0.1:{port}/healthz", 200)
+    async with (
+        broker(tmp_path / "nats") as (_, connection),
+        served("127.0.0.1", port, Health(connection.client, lambda: "", wedged=1.5)),
+    ):
+        await until(f"http://127.0.0.1:{port}/healthz", 200)
+        with ThreadPoolExecutor(1) as thread:
+            asking = thread.submit(_ask_after, 3.0, f"http://127.0.0.1:{port}/healthz")
+            while not asking.done():  # as a bug would: without giving the loop back
+                time.sleep(0.1)  # noqa: ASYNC251
+        status, text = asking.result()
+        assert (status, text.startswith("the event loop has been stuck for")) == (503, True)
+        await until(f"http://127.0.0.1:{port}/healthz", 200)
 
 
 def _ask_after(seconds: float, url: str) -> tuple[int, str]:
@@ -107,22 +105,22 @@ def _ask_after(seconds: float, url: str) -> tuple[int, str]:
     return fetch(url)
 
 
-async def test_a_broker_that_stays_away_makes_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_broker_that_stays_away_makes_unhealthy(tmp_path: Path) -> None:
     """Else nobody learns that a node does nothing any more."""
-    monkeypatch.setattr(endpoint, "_LOST", 1.0)
     port = free_ports()
     server = Server(tmp_path / "nats")
     server.start()
     try:
-        async with await connect(server.url, name="test") as connection:
-            presence = Presence("m4", "intake", queues=("intake",))
-            async with stage_served(Where("127.0.0.1", port), connection, presence, Settings(data_dir=str(tmp_path))):
-                server.kill()
-                await until(f"http://127.0.0.1:{port}/healthz", 503, "the broker has been away for")
-                server.start()
-                await until(f"http://127.0.0.1:{port}/healthz", 200)
-                await connection.close()
-                await until(f"http://127.0.0.1:{port}/healthz", 503, "the connection to the broker is closed")
+        async with (
+            await connect(server.url, name="test") as connection,
+            served("127.0.0.1", port, Health(connection.client, lambda: "", lost=1.0)),
+        ):
+            server.kill()
+            await until(f"http://127.0.0.1:{port}/healthz", 503, "the broker has been away for")
+            server.start()
+            await until(f"http://127.0.0.1:{port}/healthz", 200)
+            await connection.close()
+            await until(f"http://127.0.0.1:{port}/healthz", 503, "the connection to the broker is closed")
     finally:
         server.stop()
 

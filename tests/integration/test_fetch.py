@@ -19,8 +19,8 @@ from yt_dlp.utils import ExtractorError, UserNotLive
 from tests.harness import DATA
 from tests.web import Web, web
 from v2t_stream.errors import Reject, Retry
-from v2t_stream.fetch import link, lists
 from v2t_stream.fetch.link import Fetch
+from v2t_stream.fetch.lists import LONGEST
 from v2t_stream.settings import Settings
 
 # yt-dlp leaves files and sockets to the garbage collector where a download ends in an exception.
@@ -45,11 +45,13 @@ def site() -> Iterator[Web]:
 def run(tmp_path: Path) -> Callable[..., Fetch]:
     """Fetches a URL into its own folder; for a list, only reads its entries."""
 
-    def run(url: str, *, place: int | None = None, limit: int | None = None, **settings: float) -> Fetch:
+    def run(
+        url: str, *, place: int | None = None, limit: int | None = None, longest: int = LONGEST, **settings: float
+    ) -> Fetch:
         folder = tmp_path / "scratch"
         folder.mkdir(exist_ok=True)
         of_node = Settings(data_dir=str(tmp_path), node="mac", **{"max_bytes": 50e6, **settings})
-        one = Fetch(url, folder, of_node, place=place, limit=limit)
+        one = Fetch(url, folder, of_node, place=place, limit=limit, longest=longest)
         one.look()
         if not one.listing:
             one.download()
@@ -140,11 +142,11 @@ def test_a_connection_that_breaks_each_time_is_tried_again_later(site: Web, run:
     check_sentence(caught.value, url)
 
 
-def test_a_server_that_falls_silent_is_left(site: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_falls_silent_is_left(site: Web, tmp_path: Path) -> None:
     """One dead server holds a download slot until somebody restarts the worker."""
     one = Fetch(f"{site.url}/stalls/5s.flac", tmp_path, Settings(data_dir=str(tmp_path)))
     one.look()
-    monkeypatch.setattr(link, "_SILENCE", 0.3)
+    one.silence = 0.3
     with pytest.raises(Retry, match="broke off after"):
         one.download()
 
@@ -316,11 +318,10 @@ def test_an_inner_list_that_cannot_be_read_costs_no_other(
 
 def test_a_list_without_end_needs_a_limit(run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch) -> None:
     """A calendar that goes on for ever fills the broker with jobs."""
-    monkeypatch.setattr(lists, "_LONGEST", 5)
     entries = (InfoExtractor.url_result(f"https://video.example/{n}") for n in itertools.count())
     monkeypatch.setattr(GenericIE, "_real_extract", lambda *_: InfoExtractor.playlist_result(entries, "1", "All"))
     with pytest.raises(Reject, match="is a list of more than 5 entries: submit it with a limit") as caught:
-        run("https://video.example/calendar")
+        run("https://video.example/calendar", longest=5)
     check_sentence(caught.value, "https://video.example/calendar")
 
 

@@ -21,11 +21,11 @@ from tests.harness import DATA
 from tests.patience import PATIENCE
 from tests.web import Web, web
 from v2t_stream.errors import Reject, Retry
-from v2t_stream.fetch import fetch_host
 from v2t_stream.fetch.fetch_child import LINKS, Order
-from v2t_stream.fetch.fetch_host import FetchHost, Fetching
+from v2t_stream.fetch.fetch_host import DEFAULT, FetchHost, Fetching, Patience
 from v2t_stream.settings import Settings
 
+AT_ONCE = Patience(unhurried=0.0)  # the first process starts
 CLIP = (DATA / "5s.flac").read_bytes()
 
 
@@ -74,14 +74,14 @@ class House:
         self.folder = folder
         self._hosts: list[FetchHost] = []
 
-    def host(self, **settings: object) -> FetchHost:
+    def host(self, patience: Patience = DEFAULT, **settings: object) -> FetchHost:
         known = {"data_dir": str(self.folder), "node": "mac", "max_bytes": 50e6, "allow_addresses": "127.0.0.1"}
-        self._hosts.append(FetchHost(Settings(**{**known, **settings})))  # type: ignore[arg-type]
+        self._hosts.append(FetchHost(Settings(**{**known, **settings}), patience))  # type: ignore[arg-type]
         return self._hosts[-1]
 
-    async def fetch(self, url: str, **settings: object) -> bytes:
+    async def fetch(self, url: str, patience: Patience = DEFAULT, **settings: object) -> bytes:
         """What the link gives."""
-        async with self.host(**settings).fetching(url, self.folder) as one:
+        async with self.host(patience, **settings).fetching(url, self.folder) as one:
             await run(one)
             return one.media.path.read_bytes() if not one.listing else b""
 
@@ -216,19 +216,18 @@ async def test_a_download_that_takes_too_long_is_given_up(site: Web, house: Hous
 
 
 @pytest.mark.parametrize(
-    ("limit", "path", "says"),
+    ("patience", "path", "says"),
     [
-        ("_SLOW", "drips/5s.flac", "has sent next to nothing for .* minutes: try again later"),
-        ("_LOOKING", "endless", "did not show within .* minutes what it leads to"),
+        (Patience(slow=1.0), "drips/5s.flac", "has sent next to nothing for .* minutes: try again later"),
+        (Patience(looking=1.0), "endless", "did not show within .* minutes what it leads to"),
     ],
 )
 async def test_a_server_that_takes_its_time_is_left(
-    limit: str, path: str, says: str, *, site: Web, house: House, monkeypatch: pytest.MonkeyPatch
+    patience: Patience, path: str, says: str, *, site: Web, house: House
 ) -> None:
     """The same, but over hours instead of minutes."""
-    monkeypatch.setattr(fetch_host, limit, 1.0)
     with pytest.raises(Retry, match=says):
-        await house.fetch(f"{site.url}/{path}")
+        await house.fetch(f"{site.url}/{path}", patience)
 
 
 async def test_one_whose_process_dies_is_tried_again(site: Web, house: House) -> None:
@@ -281,17 +280,13 @@ async def test_links_in_turn_share_a_process(site: Web, house: House) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancelled", "late"])
-async def test_a_process_whose_link_was_given_up_gets_no_other(
-    how: str, site: Web, house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_process_whose_link_was_given_up_gets_no_other(how: str, site: Web, house: House) -> None:
     """The next link waits for the server of a link that nobody wants any more."""
-    host, slow = house.host(), f"{site.url}/drips/5s.flac"
+    host, slow = house.host(Patience(slow=2.0) if how == "late" else DEFAULT), f"{site.url}/drips/5s.flac"
     first, _ = await house.turn(host, f"{site.url}/5s.flac")
     if how == "late":
-        with monkeypatch.context() as hurried:
-            hurried.setattr(fetch_host, "_SLOW", 1.0)
-            with pytest.raises(Retry, match="has sent next to nothing"):
-                await house.turn(host, slow)
+        with pytest.raises(Retry, match="has sent next to nothing"):
+            await house.turn(host, slow)
     else:
         turn = asyncio.create_task(house.turn(host, slow))
         while not site.asked["/drips/5s.flac"]:
@@ -378,13 +373,9 @@ async def test_a_link_that_is_cancelled_while_its_process_starts_leaves_none(
 
 
 @pytest.mark.parametrize("when", ["being started", "idle", "at work"])
-async def test_no_process_outlives_its_host(
-    when: str, site: Web, house: House, started: list[Process], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_process_outlives_its_host(when: str, site: Web, house: House, started: list[Process]) -> None:
     """A stage that is stopped leaves yt-dlp in memory."""
-    if when == "being started":
-        monkeypatch.setattr(fetch_host, "_UNHURRIED", 0.0)
-    host = house.host()
+    host = house.host(AT_ONCE if when == "being started" else DEFAULT)
     if when == "being started":
         while not host._idle:
             await asyncio.sleep(0)
@@ -484,7 +475,7 @@ def test_what_a_process_that_is_guarded_cannot_do(attempt: str, says: str) -> No
 
 
 async def test_the_first_process_comes_when_it_is_wanted_or_when_it_is_quiet(
-    site: Web, house: House, started: list[Process], monkeypatch: pytest.MonkeyPatch
+    site: Web, house: House, started: list[Process]
 ) -> None:
     """Every start of a machine loads yt-dlp together with the engine, or the first link of the day waits for it."""
     host = house.host()
@@ -492,8 +483,7 @@ async def test_the_first_process_comes_when_it_is_wanted_or_when_it_is_quiet(
     assert not started
     async with host.fetching(f"{site.url}/5s.flac", house.folder):
         assert len(started) == 1
-    monkeypatch.setattr(fetch_host, "_UNHURRIED", 0.0)
-    host = house.host()
+    host = house.host(AT_ONCE)
     async with asyncio.timeout(PATIENCE):
         while len(started) < 2:
             await asyncio.sleep(0.01)

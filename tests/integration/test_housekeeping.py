@@ -48,7 +48,7 @@ async def keeping(connection: Connection, store: Swept, node: str) -> AsyncItera
     presence = Presence(node, "intake")
     await tell(connection, presence.info())
     await connection.client.flush()
-    task = asyncio.create_task(keep_house(connection, store, Settings(), presence))
+    task = asyncio.create_task(keep_house(connection, store, Settings(), presence, again=0.01))
     try:
         yield
     finally:
@@ -57,11 +57,8 @@ async def keeping(connection: Connection, store: Swept, node: str) -> AsyncItera
 
 
 @pytest.mark.parametrize("away", [False, True])
-async def test_what_a_killed_writer_left_is_removed_by_the_product(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch, *, away: bool
-) -> None:
+async def test_what_a_killed_writer_left_is_removed_by_the_product(connection: Connection, *, away: bool) -> None:
     """Else the disk fills with data that no object names, or one outage ends the sweeping."""
-    monkeypatch.setattr(housekeeping, "_AGAIN", 0.01)
     store = Swept(connection, away=away)
     await store.put("transcripts/j/t", b"kept")
     begun = Submitted(job="k", title="t", url="http://x")

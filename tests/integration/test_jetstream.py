@@ -78,14 +78,13 @@ async def test_wrong_credentials_fail_at_once_and_show_no_password(user: str, tm
         server.stop()
 
 
-async def test_a_server_that_is_slow_to_answer_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_is_slow_to_answer_is_waited_for(tmp_path: Path) -> None:
     """Else a busy broker looks dead, and a user starts another one."""
-    monkeypatch.setattr("v2t_stream.broker.connect._ANSWERS", PATIENCE)
     server = Server(tmp_path)
     server.start()
     try:
         with server.frozen():
-            connecting = asyncio.create_task(connect(server.url, name="test", patience=0.2))
+            connecting = asyncio.create_task(connect(server.url, name="test", patience=0.2, answers=PATIENCE))
             done, _ = await asyncio.wait({connecting}, timeout=1)
             assert not done
         await (await connecting).close()
@@ -128,15 +127,14 @@ async def test_a_server_without_jetstream_gives_a_sentence(tmp_path: Path) -> No
 # -- publishing
 
 
-@pytest.fixture
-def _sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what it sends again a connection cannot tell whether it was the first to store it."""
-    monkeypatch.setattr("v2t_stream.broker.connection.AGAIN", PATIENCE)
+def sending_once(connection: Connection, publish_patience: float = PATIENCE) -> Connection:
+    """The same: of what it sends again a connection cannot tell whether it was the first to store it."""
+    return Connection(connection.client, connection.url, again=PATIENCE, publish_patience=publish_patience)
 
 
-@pytest.mark.usefixtures("_sent_once")
 async def test_a_fact_is_stored_once(connection: Connection) -> None:
     """Else a job that two aggregators finish is completed twice."""
+    connection = sending_once(connection)
     assert await connection.publish(submitted(title="first"))
     assert not await connection.publish(submitted(title="second"))
     stored = await connection.last(JOBS, submitted().subject)
@@ -187,10 +185,9 @@ async def test_progress_replaces_what_was_said_before(connection: Connection) ->
     assert await connection.last(JOBS, "v2t.job.job.progress.download") is None
 
 
-@pytest.mark.usefixtures("_sent_once")
-async def test_a_chunk_that_waits_is_not_queued_twice(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_chunk_that_waits_is_not_queued_twice(connection: Connection) -> None:
     """Else a conversion that is repeated after a crash doubles the work, or waits two minutes for each chunk."""
-    monkeypatch.setattr("v2t_stream.broker.connection._PUBLISH_PATIENCE", 3600)
+    connection = sending_once(connection, publish_patience=3600)
     async with asyncio.timeout(PATIENCE):
         assert await connection.publish(task())
         assert not await connection.publish(task())
@@ -198,12 +195,9 @@ async def test_a_chunk_that_waits_is_not_queued_twice(connection: Connection, mo
     assert await connection.messages(CHUNKS) == 2
 
 
-@pytest.mark.usefixtures("_sent_once")
-async def test_a_full_server_does_not_count_as_published(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_server_does_not_count_as_published(connection: Connection) -> None:
     """Else a chunk that found no room is lost silently, because the server's error has the same number."""
-    monkeypatch.setattr("v2t_stream.broker.connection._PUBLISH_PATIENCE", 0.3)
+    connection = sending_once(connection, publish_patience=0.3)
     config = {"name": CHUNKS, "storage": "file", "allow_direct": True, **STREAMS[CHUNKS], "max_bytes": 100}
     await connection.api(f"STREAM.UPDATE.{CHUNKS}", config)
     with pytest.raises(BrokerError, match="maximum bytes exceeded"):

@@ -278,19 +278,17 @@ class Breaking:
         return await self._store.get(key)
 
 
-async def test_what_a_killed_share_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_killed_share_left_is_removed_by_the_next(tmp_path: Path) -> None:
     """Else the broker's disk keeps gigabytes that no model names: workers, who keep house, may remove no models."""
     async with fleet(tmp_path / "nats") as (store, _):
         assert isinstance(store, JetStreamStore)
         await store._buckets["models"]._client.jetstream().publish("$O.v2t_models.C.orphan", b"half of a model")
         files = tuple(ModelFile(path.name, *size_and_hash(path)) for path in sorted(DEMO.iterdir()))
         manifest = Manifest(engine="faster-whisper", name="tiny", files=files, source="here")
-        monkeypatch.setattr(shared, "_IDLE", 0.0)
-        await shared.share(store, TINY.key, DEMO, manifest, lambda _: None)
+        await shared.share(store, TINY.key, DEMO, manifest, lambda _: None, idle=0.0)
         assert "$O.v2t_models.C.orphan" not in await store._buckets["models"]._requests.subjects(
             "OBJ_v2t_models", "$O.>"
         )
-        monkeypatch.undo()
         assert await shared.find(store, TINY.key)
 
 

@@ -28,8 +28,7 @@ from v2t_stream.fleet.presence import Presence, announce, fleet, tell
 from v2t_stream.host.tasks import end
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.submission import submit
-from v2t_stream.runtime import recovery, stalls
-from v2t_stream.runtime.recovery import Recovery, recover
+from v2t_stream.runtime.recovery import Pace, Recovery, recover
 from v2t_stream.runtime.stalls import resting, unfinished
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
@@ -54,24 +53,20 @@ RERUN = Rerun(job="job", run=1, begins=replace(DOWNLOADED, run=1))
 KEPT = replace(RERUN, keeps=(0,))
 ANEW = replace(RERUN, begins=replace(SUBMITTED, run=1))
 
+HASTY = Pace(lacking=0.0)  # repairs at the next look what is missing
+PROMPT = HASTY._replace(late=0.0)  # and takes redeliveries to be due at once, if the worker died or the pause is over
+
 
 @pytest.fixture
 async def connection(nats: tuple[Server, Connection]) -> Connection:
     return nats[1]
 
 
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recovery repairs what it finds missing at the next look."""
-    monkeypatch.setattr(recovery, "_PATIENCE", 0.0)
-
-
 @contextlib.asynccontextmanager
-async def recovering(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+async def recovering(connection: Connection) -> AsyncIterator[None]:
     """As a stage does it, but in less than a second."""
-    for name, seconds in {"_PATIENCE": 0.5, "_LOOK_EVERY": 0.2, "_STREAMS_EVERY": 0.2, "_SHARE": 1.0}.items():
-        monkeypatch.setattr(recovery, name, seconds)
-    looking = asyncio.create_task(recover(connection, Settings()))
+    pace = Pace(lacking=0.5, look_every=0.2, streams_every=0.2, share=1.0)
+    looking = asyncio.create_task(recover(connection, Settings(), pace))
     try:
         yield
     finally:
@@ -117,7 +112,6 @@ async def sent(connection: Connection, message: Message) -> int:
         ((SUBMITTED, DOWNLOADED, FAILED, Retried(job="job", time=1, chunks=())), "convert", DOWNLOADED),  # by 0.1
     ],
 )
-@pytest.mark.usefixtures("hasty")
 async def test_one_of_many_processes_sends_a_lost_message_again(
     facts: tuple[Message, ...], stage: str, again: Message, connection: Connection
 ) -> None:
@@ -127,7 +121,7 @@ async def test_one_of_many_processes_sends_a_lost_message_again(
     for each in ("download", "convert", "aggregate"):
         await taken(connection, each)
     before = await connection.api(f"STREAM.INFO.{JOBS}")
-    many = [Recovery(connection) for _ in range(5)]
+    many = [Recovery(connection, HASTY) for _ in range(5)]
     (consumer,) = stage_row(stage).consumers
     async with asyncio.timeout(PATIENCE):  # the server counts what waits a moment later
         while (await connection.api(f"CONSUMER.INFO.{JOBS}.{consumer.durable}"))["num_pending"] == 0:
@@ -139,11 +133,10 @@ async def test_one_of_many_processes_sends_a_lost_message_again(
     assert await sent(connection, again) == after["state"]["last_seq"]
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_what_waits_or_is_in_work_is_left_alone(connection: Connection) -> None:
     """Else a long queue, a long download or a retrying node counts as a hang and starts again and again."""
     await connection.publish(SUBMITTED)
-    looker = Recovery(connection)
+    looker = Recovery(connection, HASTY)
     await looker.look()
     async with Puller(connection.client, JOBS, "download") as puller:
         message = await puller.next(PATIENCE)
@@ -159,12 +152,6 @@ async def test_what_waits_or_is_in_work_is_left_alone(connection: Connection) ->
         await looker.look()
         await looker.look()
     assert await sent(connection, SUBMITTED) == 1
-
-
-@pytest.fixture
-def prompt(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make redeliveries due at once, if the worker died or the pause is over."""
-    monkeypatch.setattr(stalls, "_LATE", 0.0)
 
 
 def named(job: str) -> Submitted:
@@ -206,10 +193,9 @@ async def looks_until(looker: Recovery, connection: Connection, message: Message
             await looker.look()
 
 
-@pytest.mark.usefixtures("prompt")
 async def test_a_lost_message_behind_a_long_one_is_sent_again_where_somebody_is_free(connection: Connection) -> None:
     """Else a job hangs for as long as another one in the same stage takes: hours."""
-    looker = Recovery(connection)
+    looker = Recovery(connection, PROMPT)
     async with behind_one_in_work(connection) as puller:
         free = asyncio.create_task(puller.next(PATIENCE))
         await looks_until(looker, connection, named("lost"), 2)
@@ -219,10 +205,9 @@ async def test_a_lost_message_behind_a_long_one_is_sent_again_where_somebody_is_
         assert await sent(connection, named("long")) == 1
 
 
-@pytest.mark.usefixtures("prompt")
 async def test_a_lost_message_behind_a_long_one_is_sent_again_where_others_are_served(connection: Connection) -> None:
     """Else it hangs for as long as the stage is overloaded, which may be days."""
-    looker = Recovery(connection)
+    looker = Recovery(connection, PROMPT)
     async with behind_one_in_work(connection) as puller:
         due = time.monotonic() + 1
         while time.monotonic() < due:
@@ -235,7 +220,6 @@ async def test_a_lost_message_behind_a_long_one_is_sent_again_where_others_are_s
         assert await sent(connection, named("lost")) > 2
 
 
-@pytest.mark.usefixtures("prompt")
 async def test_a_message_that_waits_for_its_next_try_is_not_sent_again(connection: Connection, tmp_path: Path) -> None:
     """Else an impossible job starts again and again, and its tries count from 0 each time."""
 
@@ -246,7 +230,7 @@ async def test_a_message_that_waits_for_its_next_try_is_not_sent_again(connectio
     stage = Doing(fail, stage_row("download"), tries=3)
     await set_ack_wait(connection, JOBS, "download", 0.5)
     await connection.publish(SUBMITTED)
-    looker = Recovery(connection)
+    looker = Recovery(connection, PROMPT)
     async with working(connection, stage, tmp_path):
         async with asyncio.timeout(PATIENCE):
             while (job := await read(connection, "job")).state != "failed":
@@ -256,12 +240,10 @@ async def test_a_message_that_waits_for_its_next_try_is_not_sent_again(connectio
     assert job.reason == "not now (given up after 3 tries)"
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_one_that_is_lost_among_many_that_wait_is_seen_at_once(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
+    connection: Connection,
 ) -> None:
     """Else one video of a channel with thousands hangs until all others were checked, a few at a time."""
-    monkeypatch.setattr(recovery, "_JOBS", 3)
 
     def of(job: str, *facts: Message) -> list[Message]:
         return [replace(each, job=job) for each in facts]
@@ -289,19 +271,18 @@ async def test_one_that_is_lost_among_many_that_wait_is_seen_at_once(
             await connection.publish(each)
     before = (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]["last_seq"]
     assert await resting(connection, await unfinished(connection)) == [f"lost{n}" for n in range(5)]
-    looker = Recovery(connection)
+    looker = Recovery(connection, HASTY._replace(jobs=3))
     for _ in range(2):
         await looker.look()
     told = [each async for each in connection.watch(JOBS, "v2t.job.>", live=False, after=before) if each]
     assert sorted(each.subject for each in told) == [f"v2t.job.{name}" for name in again]
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_what_is_lost_over_and_over_fails_with_a_reason(connection: Connection) -> None:
     """Else recovery sends it again for ever."""
     for each in (SUBMITTED, DOWNLOADED, CONVERTED):
         await connection.publish(each)
-    looker = Recovery(connection)
+    looker = Recovery(connection, HASTY)
     for _ in range(4):
         for stage in ("download", "convert", "aggregate"):
             await taken(connection, stage)
@@ -313,12 +294,11 @@ async def test_what_is_lost_over_and_over_fails_with_a_reason(connection: Connec
     )
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_what_cannot_be_put_right_fails_with_a_reason(connection: Connection) -> None:
     """Else it shows as running for ever."""
     for each in (TASK, CHUNK):
         await connection.publish(each)
-    await Recovery(connection).look()
+    await Recovery(connection, HASTY).look()
     assert (await read(connection, "job")).reason == (
         "the job could not go on, because the facts about its start are lost: submit it again"
     )
@@ -374,9 +354,7 @@ async def job_without_chunks(server: Server, connection: Connection, tmp_path: P
         yield job_id
 
 
-async def test_a_job_recovers_from_the_loss_of_streams(
-    nats: tuple[Server, Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_job_recovers_from_the_loss_of_streams(nats: tuple[Server, Connection], tmp_path: Path) -> None:
     """Else one wrong `nats stream purge` leaves jobs that never end, and an ETA that never comes."""
     server, connection = nats
     async with job_without_chunks(server, connection, tmp_path) as job_id:
@@ -388,7 +366,7 @@ async def test_a_job_recovers_from_the_loss_of_streams(
         assert "\neta " not in said
         told, _ = await asyncio.to_thread(terminal.start("doctor").communicate)
         assert f"{job_id} cannot go on" in " ".join(told.split())
-        async with recovering(connection, monkeypatch):
+        async with recovering(connection):
             job = await ended(connection, job_id)
     assert job.state == "completed"
     assert job.completed
@@ -399,14 +377,14 @@ async def test_a_job_recovers_from_the_loss_of_streams(
 
 
 async def test_a_job_fails_with_a_reason_where_its_media_is_gone(
-    nats: tuple[Server, Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nats: tuple[Server, Connection], tmp_path: Path
 ) -> None:
     """Else it waits for media that will never come back."""
     server, connection = nats
     async with job_without_chunks(server, connection, tmp_path) as job_id:
         for bucket in (MEDIA, UPLOADS):
             await connection.api(f"STREAM.DELETE.OBJ_{bucket}")
-        async with recovering(connection, monkeypatch):
+        async with recovering(connection):
             job = await ended(connection, job_id)
     assert job.state == "failed"
     assert "no longer in the object store" in job.reason
@@ -414,7 +392,7 @@ async def test_a_job_fails_with_a_reason_where_its_media_is_gone(
 
 @pytest.mark.parametrize("stream", [CHUNKS, JOBS])
 async def test_a_job_recovers_from_damage_on_the_broker_s_disk(
-    stream: str, nats: tuple[Server, Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stream: str, nats: tuple[Server, Connection], tmp_path: Path
 ) -> None:
     """Else two bytes lost by a disk leave a job that never ends."""
     server, connection = nats
@@ -432,7 +410,7 @@ async def test_a_job_recovers_from_damage_on_the_broker_s_disk(
             block.write_bytes(data)
         server.start()
         reviving = asyncio.create_task(supervised(running))
-        async with recovering(connection, monkeypatch):
+        async with recovering(connection):
             job = await ended(connection, job_id)
         await end(reviving)
     assert job.state == "completed"

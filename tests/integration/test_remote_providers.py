@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from v2t_stream.errors import Reject, Retry, Unusable
 from v2t_stream.models.fetching import Models
 from v2t_stream.settings import Settings
 from v2t_stream.transcription.chain import Chain, Heard
+from v2t_stream.transcription.patience import Patience
 from v2t_stream.transcription.provider import Provider
 from v2t_stream.transcription.remote.custom_http import CustomHttp, Response
 from v2t_stream.transcription.remote.elevenlabs import ElevenLabs
@@ -41,13 +43,12 @@ VERBOSE = {
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ELEVENLABS_API_KEY", KEY)
-    monkeypatch.setattr("v2t_stream.transcription.link._BACKOFF", (0.01,))
     with remote_api() as api:
         yield api
 
 
 async def hear(provider: Provider, **options: object) -> Heard:
-    chain = Chain([provider], Settings(), Models(Settings()))
+    chain = Chain([provider], Settings(), Models(Settings()), Patience(backoff=(0.01,)))
     return await chain.transcribe(TWO_SECONDS, FLAC, Options(remote=True, **options))  # type: ignore[arg-type]
 
 
@@ -150,19 +151,25 @@ def test_the_default_model_is_one_that_the_server_has() -> None:
 GONE = {"error": {"message": "The model `whisper-1` has been deprecated", "code": "model_not_found"}}
 
 
+class OpenAIHere(OpenAI, frozen=True, kw_only=True):
+    """The service itself, played here."""
+
+    HOST: ClassVar[str] = "127.0.0.1"
+
+
 @pytest.mark.parametrize("status", [400, 404, 410])
 async def test_a_withdrawn_model_is_named_with_what_to_use_instead(
-    api: Api, status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    api: Api, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """On 26 February 2027 a chain stops working, with an error that only names the address, or rejects each chunk."""
-    monkeypatch.setattr(OpenAI, "HOST", "127.0.0.1")  # where the API is played
+    provider = OpenAIHere(type="openai", name="paid", base_url=f"{api.url}/v1/", remote=True, model="whisper-1")
     api.answers = [Answer(GONE, status)]
     with pytest.raises(Unusable, match=f"answered {status}: .* withdr.* 'whisper-1' on 26 February 2027: use 'gpt-tr"):
-        await hear(openai(api, model="whisper-1"))
+        await hear(provider)
     assert any("withdraw" in message and "'gpt-transcribe'" in message for message in caplog.messages)  # and before
     api.answers = [Answer({"error": {"message": "The audio is too short"}}, 400)]
     with pytest.raises(Reject, match="too short"):  # the chunk's own fault
-        await hear(openai(api, model="whisper-1"))
+        await hear(provider)
 
 
 async def test_another_server_may_keep_what_openai_withdraws(api: Api, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,14 +25,15 @@ from v2t_stream.audio import flac
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
-from v2t_stream.cli import bars as bars_module
 from v2t_stream.cli import follow
+from v2t_stream.cli.bars import Bars, fleet_shown
 from v2t_stream.doctor.broker import waiting
 from v2t_stream.fleet.presence import Presence, announce, fleet
 from v2t_stream.host.tasks import end
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime import turns
+from v2t_stream.runtime.patience import Patience
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.runtime.stalls import stalls
 from v2t_stream.runtime.worker import Worker
@@ -249,12 +250,9 @@ async def test_what_a_process_held_when_it_died_is_cut_again(
     assert len(stage.asked) == 1
 
 
-async def test_a_process_that_holds_too_many_jobs_lets_the_shortest_go(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_process_that_holds_too_many_jobs_lets_the_shortest_go(connection: Connection, tmp_path: Path) -> None:
     """Else jobs for a missing accelerator fill a machine, and it takes nothing else."""
-    monkeypatch.setattr(turns, "_HELD", 1)
-    async with working(connection, converting(), tmp_path):
+    async with working(connection, converting(), tmp_path, Patience(held=1)):
         await put(connection, "longer", LONG)
         await waits_to_be_sent(connection, "longer")
         await put(connection, "long", LONG // 2)
@@ -281,11 +279,9 @@ async def test_a_long_job_without_a_node_to_transcribe_says_so_and_stops_no_othe
     nats: tuple[Server, Connection],
     connection: Connection,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Else it shows as being converted for ever, and nobody learns that no machine can do it."""
-    monkeypatch.setattr(bars_module, "_PATIENCE", 0.5)
     others = [stage for stage in ALL_STAGES if stage != "transcribe"]
     terminal = Terminal(tmp_path / "terminal", nats[0].url)
     with node(nats[0].url, tmp_path / "home", *others):
@@ -293,8 +289,8 @@ async def test_a_long_job_without_a_node_to_transcribe_says_so_and_stops_no_othe
         long, short = await silence(connection, tmp_path, "long", 20), await silence(connection, tmp_path, "short", 1)
         await until(connection, long, lambda job: job.chunks_cut > turns._UNSEEN)
         await until(connection, short, lambda job: job.converted is not None)
-        with bars_module.Bars() as bars:
-            async with bars_module.fleet_shown(connection, bars):
+        with Bars() as bars:
+            async with fleet_shown(connection, bars, patience=0.5):
                 watching = asyncio.gather(*(follow.follow(connection, job, bars) for job in (long, short)))
                 told = ""
                 async with asyncio.timeout(PATIENCE):

@@ -16,9 +16,10 @@ from schemas.options import Options
 from tests.harness import Server
 from tests.observed import pulled
 from tests.patience import PATIENCE
-from v2t_stream.broker import error_codes, requests
+from v2t_stream.broker import error_codes
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
+from v2t_stream.broker.requests import Requests
 from v2t_stream.errors import BrokerError
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.lists import read
@@ -89,7 +90,7 @@ async def test_a_cluster_without_a_leader_is_asked_again(
 
     The refusal is a double: a real cluster gives it for seconds, and not when it is told to.
     """
-    monkeypatch.setattr(requests, "AGAIN", 0.05)
+    hasty = Connection(connection.client, connection.url, again=0.05)
     request = connection.client.request
     refusals = 2
 
@@ -107,15 +108,15 @@ async def test_a_cluster_without_a_leader_is_asked_again(
         return answer
 
     monkeypatch.setattr(connection.client, "request", leaderless)
-    assert (await connection.api(f"STREAM.INFO.{JOBS}"))["config"]["name"] == JOBS
+    assert (await hasty.api(f"STREAM.INFO.{JOBS}"))["config"]["name"] == JOBS
     assert refusals == 0
     refusals = 2
-    store = JetStreamStore(connection)
+    store = JetStreamStore(hasty)
     await store.put("media/job/a", b"here")
     assert await store.get("media/job/a") == b"here"
     refusals = 100
     with pytest.raises(BrokerError, match="did not answer"):
-        await requests.Requests(connection.client, connection.url, patience=1).api(f"STREAM.INFO.{JOBS}")
+        await Requests(connection.client, connection.url, patience=1, again=0.05).api(f"STREAM.INFO.{JOBS}")
 
 
 async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection: Connection) -> None:

@@ -16,6 +16,7 @@ from v2t_stream.models.fetching import Held, Models
 from v2t_stream.settings import Settings
 from v2t_stream.transcription.chain import Chain, Heard
 from v2t_stream.transcription.link import Link
+from v2t_stream.transcription.patience import DEFAULT, Patience
 from v2t_stream.transcription.provider import Local, Provider
 from v2t_stream.transcription.remote.openai import OpenAI
 from v2t_stream.transcription.transcriber import Samples, Transcription
@@ -58,9 +59,9 @@ class Scripted:
     async def close(self) -> None: ...
 
 
-def chain(*links: tuple[Provider, Scripted]) -> Chain:
-    made = Chain([], Settings(), Models(Settings()))
-    made.links = [Link(provider, engine) for provider, engine in links]
+def chain(*links: tuple[Provider, Scripted], patience: Patience = DEFAULT) -> Chain:
+    made = Chain([], Settings(), Models(Settings()), patience)
+    made.links = [Link(provider, engine, patience=patience) for provider, engine in links]
     return made
 
 
@@ -171,14 +172,14 @@ async def test_what_a_provider_cannot_do_is_not_asked_of_it() -> None:
     assert not paid.asks
 
 
-async def test_retries_stay_with_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_retries_stay_with_the_provider() -> None:
     """Else a hiccup of the network moves a job to the dearer service."""
-    monkeypatch.setattr("v2t_stream.transcription.link._BACKOFF", (0.01,))
     first, second = Scripted("a", Retry("1"), Retry("2"), 0.0), Scripted("b")
-    assert (await hear(chain((local("a", retries=2), first), (local("b"), second)))).provider == "a"
+    made = chain((local("a", retries=2), first), (local("b"), second), patience=Patience(backoff=(0.01,)))
+    assert (await hear(made)).provider == "a"
     assert (len(first.asks), len(second.asks)) == (3, 0)
     first.script = [Retry("down")]
-    assert (await hear(chain((local("a", retries=2), first), (local("b"), second)))).provider == "b"
+    assert (await hear(made)).provider == "b"
     assert len(first.asks) == 6
 
 
@@ -220,10 +221,10 @@ async def test_a_chunk_is_given_back_before_its_time_is_over(monkeypatch: pytest
         await asyncio.sleep(60)
         raise AssertionError
 
-    monkeypatch.setattr("v2t_stream.transcription.local_engine._PATIENCE", 0.05)
     monkeypatch.setattr(Models, "hold", hold)
+    made = Chain([local()], Settings(device="cpu"), Models(Settings()), Patience(model=0.05))
     with pytest.raises(Unready, match="'large-v3' is still on its way to this machine"):
-        await hear(Chain([local()], Settings(device="cpu"), Models(Settings())), model="large-v3")
+        await hear(made, model="large-v3")
 
 
 async def test_a_hung_engine_is_ended_and_the_next_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,13 +265,12 @@ async def test_no_more_calls_at_once_than_allowed(limit: int, most: int) -> None
     assert engine.most_busy == most
 
 
-async def test_a_rate_limit_passes_chunks_on_or_makes_them_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_rate_limit_passes_chunks_on_or_makes_them_wait() -> None:
     """Else a node breaks the limit, or gives up chunks that only had to wait."""
     first, second = Scripted("a"), Scripted("b")
     made = chain((local("a", rate_limit_per_minute=2), first), (local("b"), second))
     assert [(await hear(made)).provider for _ in range(4)] == ["a", "a", "b", "b"]
-    monkeypatch.setattr("v2t_stream.transcription.rate_limit._MINUTE", 0.2)
-    alone = chain((local("a", rate_limit_per_minute=2), first))
+    alone = chain((local("a", rate_limit_per_minute=2), first), patience=Patience(minute=0.2))
     begun = time.monotonic()
     await asyncio.gather(*(hear(alone) for _ in range(6)))
     assert [first.times[2 + n] - begun >= 0.2 * (n // 2) for n in range(6)] == [True] * 6  # two at a time

@@ -53,9 +53,8 @@ def test_it_looks_at_this_machine_without_an_engine_s_help() -> None:
     assert accelerator.look(Settings()).status in ("ok", "warn")
 
 
-async def test_what_goes_wrong_in_one_check_is_its_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_goes_wrong_in_one_check_is_its_finding() -> None:
     """Else one check that breaks or hangs hides what all others found."""
-    monkeypatch.setattr("v2t_stream.doctor._PATIENCE", 2)
 
     async def refused() -> Finding:
         raise BrokerError("the NATS server at x refused STREAM.INFO.Y: no such thing")
@@ -71,7 +70,7 @@ async def test_what_goes_wrong_in_one_check_is_its_finding(monkeypatch: pytest.M
         raise AssertionError
 
     checks = [("refused", refused), ("denied", denied), ("broken", broken), ("hanging", hanging)]
-    found = await examine([*checks, in_thread("python", machine.python)])
+    found = await examine([*checks, in_thread("python", machine.python)], patience=2)
     assert [(finding.name, finding.status) for finding in found] == [
         ("refused", "fail"),
         ("denied", "warn"),
@@ -125,19 +124,15 @@ def test_a_secret_that_others_can_read_is_reported_and_never_shown(
     ("off", "status", "says"),
     [(0, "ok", "within"), (-60, "warn", "ahead of the broker's"), (60, "warn", "behind the broker's")],
 )
-async def test_a_slow_answer_makes_no_clock_wrong(
-    off: float, status: str, says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_answer_makes_no_clock_wrong(off: float, status: str, says: str) -> None:
     """Else a user on a slow line is told to fix two correct clocks."""
-    monkeypatch.setattr(broker, "_APART", 0.05)
 
-    async def who(_: Connection) -> dict[str, Any]:
+    async def user_info(_: float) -> dict[str, Any]:
         told = datetime.now(UTC) + timedelta(seconds=off)
         await asyncio.sleep(0.2)  # on its way
         return {"data": {}, "server": {"time": told.isoformat()}}
 
-    monkeypatch.setattr(broker, "_who", who)
-    finding = await broker.clock(cast(Connection, None))
+    finding = await broker.clock(cast(Connection, SimpleNamespace(user_info=user_info)), apart=0.05)
     assert (finding.status, says in finding.found) == (status, True)
 
 
@@ -149,7 +144,6 @@ def test_a_store_that_tells_whole_seconds_has_no_wrong_clock(
     off: float, status: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else every second check warns about a correct clock."""
-    monkeypatch.setattr(broker, "_APART", 0.05)
 
     def request(*_: object, **__: object) -> SimpleNamespace:
         told = datetime.now(UTC) + timedelta(seconds=off)
@@ -157,5 +151,5 @@ def test_a_store_that_tells_whole_seconds_has_no_wrong_clock(
         return SimpleNamespace(headers={"Date": format_datetime(told, usegmt=True)})
 
     monkeypatch.setattr("urllib3.request", request)
-    finding = broker.store_clock(Settings(minio_endpoint="store"))
+    finding = broker.store_clock(Settings(minio_endpoint="store"), apart=0.05)
     assert (finding.status, says in finding.found) == (status, True)

@@ -41,10 +41,11 @@ def names(hosts: Iterable[str]) -> x509.SubjectAlternativeName:
     return x509.SubjectAlternativeName([_general(host) for host in hosts])
 
 
-def make_server_certificate(folder: Path, hosts: x509.SubjectAlternativeName) -> None:
+def make_server_certificate(folder: Path, hosts: x509.SubjectAlternativeName, *, at: datetime | None = None) -> None:
     """Write server.pem and server-key.pem for these names and addresses, signed by the authority in `folder`.
 
-    Replaces existing ones. Raises SettingsError if the authority's files are missing.
+    Replaces existing ones. It is valid from `at`, by default from now. Raises SettingsError if the authority's files
+    are missing.
     """
     try:
         authority = x509.load_pem_x509_certificate((folder / CA).read_bytes())
@@ -58,7 +59,7 @@ def make_server_certificate(folder: Path, hosts: x509.SubjectAlternativeName) ->
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "v2t-stream broker")])
     builder = (
-        _builder(name, authority.subject, key.public_key(), _SERVER_DAYS)
+        _builder(name, authority.subject, key.public_key(), _SERVER_DAYS, at)
         .add_extension(hosts, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
@@ -91,17 +92,17 @@ def _server(folder: Path) -> x509.Certificate:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int, at: datetime | None = None
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+    begin = at or datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _EARLIER)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_before(begin - _EARLIER)
+        .not_valid_after(begin + timedelta(days=days))
     )
 
 

@@ -24,14 +24,15 @@ _ANSWERS: Final = 20.0  # seconds in which a server must answer after it accepts
 class _Limit:
     """How long `connect` tries: shorter after a refusal, longer after a peer accepted the connection."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, answers: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self._patience = patience  # seconds
+        self._answers = answers
         self.timeout = asyncio.timeout(patience)
 
     def reached(self) -> None:
-        self._until(self._begun + max(self._patience, _ANSWERS))
+        self._until(self._begun + max(self._patience, self._answers))
 
     def hear(self, error: Exception, *, is_final: bool) -> None:
         """`is_final`: the server will not change its mind."""
@@ -45,10 +46,12 @@ class _Limit:
             self.timeout.reschedule(when)
 
 
-async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = NO_LOGIN) -> Connection:
+async def connect(
+    url: str, *, name: str, patience: float = 5.0, answers: float = _ANSWERS, login: Login = NO_LOGIN
+) -> Connection:
     """Connect to the NATS server at `url`, trying for `patience` seconds; after that it reconnects for ever.
 
-    A server that accepts a connection but answers slowly gets more time.
+    A server that accepts a connection but answers slowly gets more time: `answers`, in seconds.
     `url` may hold several, separated by commas; the first that answers is used. Raises SettingsError if a file of
     `login` is unusable, and BrokerError with one sentence: no answer, credentials rejected, certificate not trusted,
     server too old.
@@ -58,7 +61,7 @@ async def connect(url: str, *, name: str, patience: float = 5.0, login: Login = 
     options = login.options(urls)
     trouble: list[Exception] = []
     told: set[tuple[int, str]] = set()
-    limit = _Limit(patience)
+    limit = _Limit(patience, answers)
 
     async def on_error(error: Exception) -> None:
         if connected:

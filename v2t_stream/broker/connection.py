@@ -12,6 +12,7 @@ import nats.errors
 
 from schemas.message import Message, encode
 from v2t_stream.broker import error_codes
+from v2t_stream.broker.client import NatsClient
 from v2t_stream.broker.puller import GONE, words
 from v2t_stream.broker.reading import Reader
 from v2t_stream.broker.requests import AGAIN
@@ -26,6 +27,12 @@ _FLUSH: Final = 2  # seconds for the last flush; a server that goes down then ne
 
 class Connection(Reader):
     """One connection to a NATS server with JetStream. Made by `connect`."""
+
+    def __init__(
+        self, client: NatsClient, url: str, *, again: float = AGAIN, publish_patience: float = _PUBLISH_PATIENCE
+    ) -> None:
+        super().__init__(client, url, again=again)
+        self._publish_patience = publish_patience
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,13 +88,13 @@ class Connection(Reader):
         A duplicate in the answer comes from another call. `patient`: also wait for room. Raises BrokerError after two
         minutes without success.
         """
-        give_up = time.monotonic() + _PUBLISH_PATIENCE
+        give_up = time.monotonic() + self._publish_patience
         sent = 0
         while True:
             sent += 1
             try:
                 await self.check_store()
-                reply = await self.client.request(subject, data, timeout=AGAIN, headers=headers)
+                reply = await self.client.request(subject, data, timeout=self.again, headers=headers)
                 answer: dict[str, Any] = json.loads(reply.data)
             except (nats.errors.ConnectionClosedError, nats.errors.MaxPayloadError) as error:
                 raise BrokerError(f"could not publish {subject}: {words(error)}") from error

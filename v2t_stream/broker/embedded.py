@@ -62,12 +62,15 @@ class Broker:
 
 
 @contextlib.asynccontextmanager
-async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenerator[Broker]:
+async def embedded_broker(
+    home: Path, *, port: int | None = None, patience: float = _PATIENCE
+) -> AsyncGenerator[Broker]:
     """The broker with its streams in `home`/broker: started here, or shared if another process runs it.
 
     It listens on loopback, which other users of this machine can reach, so it asks for the password in
     `home`/broker/password. Its URL is in `home`/broker/url. Only this user can read both files.
-    `port`: the preferred port; None: any free one. Raises BrokerError if the broker does not start.
+    `port`: the preferred port; None: any free one. `patience`: seconds to wait for another process that starts or ends
+    it. Raises BrokerError if the broker does not start.
     """
     folder = home / "broker"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -79,7 +82,7 @@ async def embedded_broker(home: Path, *, port: int | None = None) -> AsyncGenera
         fcntl.flock(users, fcntl.LOCK_SH)
         keeper = stack.enter_context((folder / "keeper.lock").open("w"))
         process: asyncio.subprocess.Process | None = None
-        if not (url := await _running(folder, owner.fileno())):
+        if not (url := await _running(folder, owner.fileno(), patience)):
             fcntl.flock(keeper, fcntl.LOCK_EX)  # the server does not inherit this lock, unlike the other: see _running
             process, url = await _start(folder, owner.fileno(), port)
 
@@ -214,12 +217,12 @@ async def _address(process: asyncio.subprocess.Process, folder: Path) -> str:
     raise BrokerError(f"the embedded nats-server did not start: see {folder / 'nats-server.log'}")
 
 
-async def _running(folder: Path, owner: int) -> str:
+async def _running(folder: Path, owner: int, patience: float) -> str:
     """The URL of the broker that another process runs here; if none does, it is empty and we hold the lock `owner`.
 
     It waits for a broker that is starting or ending.
     """
-    give_up = time.monotonic() + _PATIENCE
+    give_up = time.monotonic() + patience
     while not try_lock(owner):
         with contextlib.suppress(OSError, ValueError):
             url = (folder / "url").read_text()

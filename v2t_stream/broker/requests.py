@@ -22,7 +22,7 @@ from v2t_stream.broker.direct_get import status_of
 from v2t_stream.broker.puller import words
 from v2t_stream.errors import BrokerError, Refused
 
-AGAIN: Final = 2.0  # seconds until an unanswered request is sent again
+AGAIN: Final = 2.0  # seconds
 PATIENCE: Final = 30.0  # seconds until a request is given up: an election takes 20 on a busy machine
 _LAST: Final = 10.0  # of these, for the last try
 
@@ -48,11 +48,12 @@ class Stored(NamedTuple):
 class Requests:
     """Requests to the JetStream behind one client."""
 
-    def __init__(self, client: NatsClient, url: str, *, patience: float = PATIENCE) -> None:
-        """`patience`: seconds that a request may take in total."""
+    def __init__(self, client: NatsClient, url: str, *, patience: float = PATIENCE, again: float = AGAIN) -> None:
+        """`patience`: seconds that a request may take in total. `again`: seconds until one is repeated."""
         self.client = client
         self.url = url
         self._patience = patience
+        self.again = again
 
     async def api(self, name: str, request: object = None) -> dict[str, Any]:
         """The answer to one request, such as STREAM.INFO.V2T_JOBS.
@@ -147,7 +148,7 @@ class Requests:
         until = time.monotonic() + self._patience - last
         while time.monotonic() < until:
             with contextlib.suppress(TimeoutError):
-                return await ask(AGAIN)
+                return await ask(self.again)
         return await ask(last)
 
     async def _ask(self, name: str, request: object, seconds: float) -> dict[str, Any]:
@@ -158,7 +159,7 @@ class Requests:
         except Refused as error:
             if error.code != error_codes.NO_LEADER:
                 raise
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(self.again)
             raise nats.errors.TimeoutError from None
 
     @contextlib.contextmanager

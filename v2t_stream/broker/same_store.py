@@ -12,7 +12,7 @@ import nats.errors
 
 from v2t_stream.broker.client import NatsClient
 from v2t_stream.broker.lineage import Lineage
-from v2t_stream.broker.requests import Requests
+from v2t_stream.broker.requests import AGAIN, Requests
 
 _DOUBT: Final = 60.0  # seconds after a reconnect in which readers check again that the streams are the same
 _RECHECK: Final = 2.0  # seconds between two such checks
@@ -21,8 +21,8 @@ _RECHECK: Final = 2.0  # seconds between two such checks
 class SameStore(Requests):
     """Requests, and the streams they depend on."""
 
-    def __init__(self, client: NatsClient, url: str) -> None:
-        super().__init__(client, url)
+    def __init__(self, client: NatsClient, url: str, *, again: float = AGAIN) -> None:
+        super().__init__(client, url, again=again)
         self.lineage = Lineage(url)
         self._checked = 0  # the number of reconnects at the last successful check
         self._doubted = -math.inf  # the time of that check, by the monotonic clock

@@ -25,7 +25,7 @@ from v2t_stream.monitoring.waiting import warning
 from v2t_stream.text import HARMFUL, one_line
 from v2t_stream.topology.ids import place_of
 
-_PATIENCE: Final = 15.0  # seconds before a missing node is reported: one may just be starting
+_PATIENCE: Final = 15.0  # seconds; a node may just be starting
 
 
 class Live:
@@ -49,8 +49,11 @@ class Live:
 
 
 @contextlib.asynccontextmanager
-async def fleet_shown(connection: Connection, bars: "Bars") -> AsyncGenerator[None]:
-    """While the block runs, show what the jobs in `bars` wait for: a model's download, or a node nobody started."""
+async def fleet_shown(connection: Connection, bars: "Bars", patience: float = _PATIENCE) -> AsyncGenerator[None]:
+    """While the block runs, show what the jobs in `bars` wait for: a model's download, or a node nobody started.
+
+    `patience`: seconds before a missing node is reported.
+    """
 
     async def look() -> None:
         since: dict[str, float] = {}  # by sentence
@@ -62,7 +65,7 @@ async def fleet_shown(connection: Connection, bars: "Bars") -> AsyncGenerator[No
                 held = Counter(filter(None, (warning(job, nodes) for job in bars.unfinished)))
                 now = time.monotonic()
                 since = {sentence: since.get(sentence, now) for sentence in held}
-                due = {sentence for sentence in held if now - since[sentence] >= _PATIENCE}
+                due = {sentence for sentence in held if now - since[sentence] >= patience}
                 for sentence in due - said:
                     bars.warn(f"v2t: {counted(held[sentence], 'job waits', 'jobs wait')}, because {sentence}")
                 said = due

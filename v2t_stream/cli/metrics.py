@@ -127,10 +127,5 @@ async def _served(
 ) -> AsyncGenerator[None]:
     from v2t_stream.monitoring.endpoint import Health, served  # noqa: PLC0415  # as above
 
-    health = Health(connection.client, unready)
-    beating = asyncio.create_task(health.beat())
-    try:
-        with served(where.host, where.port, health, collector):
-            yield
-    finally:
-        beating.cancel()
+    async with served(where.host, where.port, Health(connection.client, unready), collector):
+        yield

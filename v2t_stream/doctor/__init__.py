@@ -21,17 +21,17 @@ class Finding(msgspec.Struct, frozen=True):
     advice: str = ""  # what to do; with "ok", how to check what we cannot
 
 
-async def examine(checks: Iterable[tuple[str, Check]]) -> list[Finding]:
-    """Run all checks at once, each for at most a minute; an error in a check becomes its finding."""
-    return list(await asyncio.gather(*(_bounded(name, check) for name, check in checks)))
+async def examine(checks: Iterable[tuple[str, Check]], *, patience: float = _PATIENCE) -> list[Finding]:
+    """Run all checks at once, each for at most `patience` seconds; an error in a check becomes its finding."""
+    return list(await asyncio.gather(*(_bounded(name, check, patience) for name, check in checks)))
 
 
-async def _bounded(name: str, check: Check) -> Finding:
+async def _bounded(name: str, check: Check, patience: float) -> Finding:
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(patience):
             return await check()
     except TimeoutError:
-        return Finding(name, "fail", f"no answer within {_PATIENCE:g} s", "try again when the machine is less busy")
+        return Finding(name, "fail", f"no answer within {patience:g} s", "try again when the machine is less busy")
     except Denied as error:
         reason, _, advice = str(error).partition(": ")
         return Finding(name, "warn", f"not checked: {reason}", advice)

@@ -139,14 +139,15 @@ async def priorities(connection: Connection) -> Finding:
     return Finding("priorities", "fail", "the queue for all nodes has no priorities", _APPLY)
 
 
-async def clock(connection: Connection) -> Finding:
+async def clock(connection: Connection, *, apart: float = _APART) -> Finding:
+    """Whether the broker's clock and ours are at most `apart` seconds apart."""
     asked = datetime.now(UTC)
     told = await _who(connection)
     answered = datetime.now(UTC)
     if told is None or "time" not in told["server"]:
         return Finding("clock", "ok", "the server does not say what time it is")
     ahead = _ahead(asked, answered, datetime.fromisoformat(told["server"]["time"]))
-    return _apart("clock", ahead, "the broker's", s3=False)
+    return _apart("clock", ahead, "the broker's", apart, s3=False)
 
 
 async def nodes(connection: Connection) -> Finding:
@@ -202,8 +203,8 @@ async def store(connection: Connection, settings: Settings) -> Finding:
     )
 
 
-def store_clock(settings: Settings) -> Finding:
-    """S3 refuses requests if the clocks are a quarter of an hour apart. Blocks."""
+def store_clock(settings: Settings, *, apart: float = _APART) -> Finding:
+    """The same for the store: S3 refuses requests if the clocks are a quarter of an hour apart. Blocks."""
     import urllib3  # noqa: PLC0415  # heavy
 
     scheme = "https" if settings.minio_secure else "http"
@@ -214,7 +215,7 @@ def store_clock(settings: Settings) -> Finding:
         told = datetime.strptime(answer.headers["Date"], "%a, %d %b %Y %H:%M:%S %Z").replace(tzinfo=UTC)
     except (urllib3.exceptions.HTTPError, KeyError, ValueError):
         return Finding("store's clock", "ok", "the store does not say what time it is")
-    return _apart("store's clock", _ahead(asked, answered, told, _S3_TELLS), "the store's", s3=True)
+    return _apart("store's clock", _ahead(asked, answered, told, _S3_TELLS), "the store's", apart, s3=True)
 
 
 async def uploads(settings: Settings) -> Finding:
@@ -239,10 +240,10 @@ def _ahead(asked: datetime, answered: datetime, told: datetime, cut: timedelta =
     return max((asked - told - cut).total_seconds(), 0.0) + min((answered - told).total_seconds(), 0.0)
 
 
-def _apart(name: str, ahead: float, whose: str, *, s3: bool) -> Finding:
+def _apart(name: str, ahead: float, whose: str, most: float, *, s3: bool) -> Finding:
     found = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} {whose}"
-    if abs(ahead) <= _APART:
-        return Finding(name, "ok", f"within {_APART:g} s of {whose}")
+    if abs(ahead) <= most:
+        return Finding(name, "ok", f"within {most:g} s of {whose}")
     advice = "synchronize the clocks of both machines with NTP"
     return Finding(name, "fail" if s3 and abs(ahead) > _TOO_FAR else "warn", found, advice)
 

@@ -14,7 +14,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -24,27 +24,34 @@ from v2t_stream.fetch.messages import Answer, Failed, Fetched, Looked, Order, Re
 from v2t_stream.settings import Settings
 from v2t_stream.text import without_secrets
 
-_UNHURRIED: Final = (
-    10.0  # seconds after the start, if no link comes: until then the other stages and the engine need the cores more
-)
-_LOOKING: Final = 900.0  # seconds to find out what a link leads to; long lists take minutes
-_SLOW: Final = 300.0  # seconds in which a download must bring
-_LEAST: Final = 256 << 10  # bytes: anything slower takes longer to download than to play
+_LEAST: Final = 256 << 10  # bytes
 _LONGEST: Final = 64 << 20  # bytes of one answer, such as a list of 10,000 entries
 # What the process gets of the environment: what programs, Python and network libraries need; no passwords, no keys.
 _PASSED: Final = ("HOME", "LANG", "PATH", "REQUESTS_CA_BUNDLE", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH")
 _PASSED_GROUPS: Final = ("LC_", "PYTHON", "SSL_CERT_", "XDG_")
 
+
+class Patience(NamedTuple):
+    """Seconds. Tests use shorter times."""
+
+    # From the start, if no link comes, until a process does: the other stages and the engine need the cores more.
+    unhurried: float = 10.0
+    looking: float = 900.0  # to find out what a link leads to; long lists take minutes
+    slow: float = 300.0  # in which a download must bring _LEAST: anything slower takes longer than to play
+
+
+DEFAULT: Final = Patience()
 _decode = msgspec.json.Decoder(Received | Looked | Fetched | Failed).decode
 
 
 class FetchHost:
     """Keeps one idle process for the next link; if several links come at once, the others start their own."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, patience: Patience = DEFAULT) -> None:
         self._settings = settings
+        self._patience = patience
         self._idle: asyncio.Task[Process] | None = None
-        self._quiet = asyncio.get_running_loop().call_later(_UNHURRIED, self._start)
+        self._quiet = asyncio.get_running_loop().call_later(patience.unhurried, self._start)
         self._closed = False
 
     @contextlib.asynccontextmanager
@@ -55,7 +62,7 @@ class FetchHost:
         known = msgspec.structs.replace(self._settings, nats_url="", minio_access_key="", minio_secret_key="")
         order = Order(url=url, folder=str(folder), settings=known, place=place, limit=limit)
         self._quiet.cancel()
-        one = Fetching(order)
+        one = Fetching(order, self._patience)
         try:
             await one.begin(self._taken())
             yield one
@@ -92,8 +99,9 @@ class Fetching:
 
     media: Media
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, patience: Patience) -> None:
         self._order = order
+        self._patience = patience
         self._url = without_secrets(order.url)  # for people
         self.more = False  # whether its process can take another link
         self.listing: Listing | None = None
@@ -128,13 +136,14 @@ class Fetching:
         looking = bool(order)
         begun = since = time.monotonic()
         mark = 0  # bytes received at `since`
+        patience, longest = self._patience, self._order.settings.max_download_time
         assert self._process.stdin is not None  # noqa: S101  for the type checker: it is a pipe
         with contextlib.suppress(ConnectionError):  # the process is gone: reading its answer says so
             self._process.stdin.write(order + b"\n")
             await self._process.stdin.drain()
         while True:
             now = time.monotonic()
-            until = begun + _LOOKING if looking else min(begun + self._order.settings.max_download_time, since + _SLOW)
+            until = begun + patience.looking if looking else min(begun + longest, since + patience.slow)
             if now >= until:
                 raise self._late(begun, looking=looking)
             match await self._answer(until - now):
@@ -169,18 +178,18 @@ class Fetching:
         return answer
 
     def _late(self, begun: float, *, looking: bool) -> Reject | Retry:
+        patience, longest = self._patience, self._order.settings.max_download_time
         if looking:
             return Retry(
-                f"{self._url} did not show within {_LOOKING / 60:g} minutes what it leads to: try again later, and "
-                "submit a long list with a limit"
+                f"{self._url} did not show within {patience.looking / 60:g} minutes what it leads to: try again later, "
+                "and submit a long list with a limit"
             )
-        longest = self._order.settings.max_download_time
         if time.monotonic() - begun >= longest:
             return Reject(
                 f"{self._url} takes longer to download than the {longest / 3600:g} hours allowed: raise "
                 "V2T_MAX_DOWNLOAD_TIME (seconds)"
             )
-        return Retry(f"{self._url} has sent next to nothing for {_SLOW / 60:g} minutes: try again later")
+        return Retry(f"{self._url} has sent next to nothing for {patience.slow / 60:g} minutes: try again later")
 
 
 class _Died(Retry):

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from v2t_stream.errors import Reject
 from v2t_stream.fetch.failures import Transfer
-from v2t_stream.fetch.lists import Lists
+from v2t_stream.fetch.lists import LONGEST, Lists
 from v2t_stream.fetch.media import Listing, Media, too_large
 from v2t_stream.fetch.ytdlp import Downloader, is_list, origin
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line, without_secrets
 
-_SILENCE: Final = 20.0  # seconds without a byte until a server counts as gone
+_SILENCE: Final = 20.0  # seconds
 
 
 class Fetch:
@@ -23,14 +23,22 @@ class Fetch:
     `look` and `download` block and raise Reject or Retry, each with one sentence; `transfer` may be read meanwhile.
     As they read what strangers send, they run in a process of their own: v2t_stream.fetch.fetch_host.
 
-    After `look`, `listing` is the list of at most `limit` entries that was found; where it was not a list, `origin` is
-    the medium's own id at its site, if it has one. After `download`, `media` is the file in `folder`.
+    After `look`, `listing` is the list of at most `limit` entries that was found (without a limit, a list of more than
+    `longest` is refused); where it was not a list, `origin` is the medium's own id at its site, if it has one. After
+    `download`, `media` is the file in `folder`.
     """
 
     media: Media
 
     def __init__(
-        self, url: str, folder: Path, settings: Settings, *, place: int | None = None, limit: int | None = None
+        self,
+        url: str,
+        folder: Path,
+        settings: Settings,
+        *,
+        place: int | None = None,
+        limit: int | None = None,
+        longest: int = LONGEST,
     ) -> None:
         self.transfer = Transfer(without_secrets(url), settings)
         self.listing: Listing | None = None
@@ -39,7 +47,8 @@ class Fetch:
         self._folder = folder
         self._settings = settings
         self._place = place
-        self._lists = Lists(self.transfer, limit)
+        self._lists = Lists(self.transfer, limit, longest)
+        self.silence = _SILENCE  # seconds without a byte until a server counts as gone
         self._found: dict[str, Any] = {}
 
     def look(self) -> None:
@@ -70,7 +79,7 @@ class Fetch:
             "outtmpl": {"default": str(self._folder / "source.%(ext)s")},
             "noplaylist": True,
             "playlist_items": self._lists.items(self._place),
-            "socket_timeout": _SILENCE,
+            "socket_timeout": self.silence,
             "retries": 3,
             "fragment_retries": 3,
             "concurrent_fragment_downloads": 4,

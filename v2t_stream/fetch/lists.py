@@ -11,20 +11,21 @@ from v2t_stream.fetch.media import Entry, Listing
 from v2t_stream.fetch.ytdlp import Downloader, entries_of, inner_list, is_link, origin, plain_link
 from v2t_stream.text import one_line
 
-_LONGEST: Final = 10_000  # entries of a list that is submitted without a limit
+LONGEST: Final = 10_000  # entries of a list that is submitted without a limit
 _DEEPEST: Final = 3  # lists in lists, such as the tabs of a channel and their playlists
 
 
 class Lists:
-    """Reads the lists at one link, up to `limit` entries."""
+    """Reads the lists at one link, up to `limit` entries; without a limit it refuses those over `longest`."""
 
-    def __init__(self, transfer: Transfer, limit: int | None) -> None:
+    def __init__(self, transfer: Transfer, limit: int | None, longest: int) -> None:
         self._transfer = transfer
         self._limit = limit
+        self._longest = longest
 
     def items(self, place: int | None) -> str:
         """How much of a list is read, in yt-dlp's words; all of it where only the entry at `place` is wanted."""
-        return f"1:{(not place and self._limit) or _LONGEST + 1}"
+        return f"1:{(not place and self._limit) or self._longest + 1}"
 
     def entry(self, downloader: Downloader, found: dict[str, Any], place: int) -> dict[str, Any]:
         """What the entry at `place` of a list leads to."""
@@ -39,7 +40,7 @@ class Lists:
 
     def read(self, downloader: Downloader, address: str, found: dict[str, Any]) -> Listing:
         """All media of the list that was found at `address`."""
-        most = self._limit or _LONGEST
+        most = self._limit or self._longest
         url = self._transfer.url
         entries = list(islice(self._entries(downloader, address, found, 1), most + 1))
         if not entries:

@@ -21,7 +21,7 @@ from v2t_stream.store.protocol import ObjectStore
 
 PART: Final = 8 << 20  # bytes; one request in both stores, and little to repeat
 _MANIFEST: Final = "manifest.json"
-_IDLE: Final = 3600.0  # seconds without a new byte after which the process that shared a model counts as dead
+_IDLE: Final = 3600.0  # seconds
 
 
 class SharedModel:
@@ -79,9 +79,14 @@ async def shared(store: ObjectStore) -> dict[str, Manifest]:
     return found
 
 
-async def share(store: ObjectStore, key: str, folder: Path, manifest: Manifest, on_bytes: OnBytes) -> bool:
-    """Store the model in `folder`, except parts already there; False if all were. Raises StoreError."""
-    await store.sweep("models", idle=_IDLE)  # the rest of a killed share
+async def share(
+    store: ObjectStore, key: str, folder: Path, manifest: Manifest, on_bytes: OnBytes, *, idle: float = _IDLE
+) -> bool:
+    """Store the model in `folder`, except parts already there; False if all were. Raises StoreError.
+
+    `idle`: seconds without a new byte after which another process that shares a model counts as dead.
+    """
+    await store.sweep("models", idle=idle)  # the rest of a killed share
     prefix = _prefix(key)
     try:
         before = await find(store, key)

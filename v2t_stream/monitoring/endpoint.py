@@ -5,7 +5,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -20,8 +20,6 @@ from v2t_stream.broker.client import NatsClient
 from v2t_stream.errors import SettingsError
 
 _BEAT: Final = 1.0  # seconds
-_WEDGED: Final = 10.0  # seconds with a stuck loop
-_LOST: Final = 30.0  # seconds without a broker
 
 
 @dataclass
@@ -30,6 +28,8 @@ class Health:
 
     client: NatsClient
     unready: Callable[[], str]  # what a healthy process still waits for, in words; empty: nothing
+    wedged: float = 10.0  # seconds with a stuck loop that make it ill
+    lost: float = 30.0  # and without a broker
     _turned: float = field(default_factory=time.monotonic)
     _connected: float = field(default_factory=time.monotonic)
 
@@ -44,11 +44,11 @@ class Health:
     def ill(self) -> str:
         """What is wrong, in words; empty if nothing is."""
         now = time.monotonic()
-        if now - self._turned > _WEDGED:
+        if now - self._turned > self.wedged:
             return f"the event loop has been stuck for {now - self._turned:.0f} s"
         if self.client.is_closed:
             return "the connection to the broker is closed"
-        if now - self._connected > _LOST:
+        if now - self._connected > self.lost:
             return f"the broker has been away for {now - self._connected:.0f} s"
         return ""
 
@@ -59,8 +59,8 @@ class Health:
         return self.unready() if self.client.is_connected else "the broker is away"
 
 
-@contextlib.contextmanager
-def served(host: str, port: int, health: Health, *collectors: Collector) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def served(host: str, port: int, health: Health, *collectors: Collector) -> AsyncGenerator[None]:
     """Serve /metrics, /healthz and /readyz while the block runs. Raises SettingsError if the port is taken."""
     registry = CollectorRegistry()
     for collector in collectors:
@@ -74,9 +74,11 @@ def served(host: str, port: int, health: Health, *collectors: Collector) -> Iter
         ) from error
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
+    beating = asyncio.create_task(health.beat())
     try:
         yield
     finally:
+        beating.cancel()
         server.shutdown()
         server.server_close()
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY: Final = 300.0  # seconds between two looks at the upload bucket
 _SWEEP_EVERY: Final = 3600.0  # seconds between two sweeps for objects that nothing needs
 _SWEPT: Final = ("media", "transcripts")  # where workers write; sharing a model sweeps models/
-_AGAIN: Final = 15.0  # seconds until the next look after one that failed
+_AGAIN: Final = 15.0  # seconds
 
 
 def promise(announces: "Announces", bucket: str) -> str:
@@ -37,8 +37,13 @@ def promise(announces: "Announces", bucket: str) -> str:
     }[announces]
 
 
-async def keep_house(connection: Connection, store: ObjectStore, settings: Settings, presence: Presence) -> None:
-    """Until cancelled: pick up uploads that were not announced, and remove objects that nothing needs."""
+async def keep_house(
+    connection: Connection, store: ObjectStore, settings: Settings, presence: Presence, *, again: float = _AGAIN
+) -> None:
+    """Until cancelled: pick up uploads that were not announced, and remove objects that nothing needs.
+
+    `again`: seconds until the next look after one that failed.
+    """
     upload_sync = _upload_sync(connection, store, settings)
     swept = -math.inf
     while True:
@@ -57,7 +62,7 @@ async def keep_house(connection: Connection, store: ObjectStore, settings: Setti
             pause = LOOK_EVERY
         except (V2TError, nats.errors.Error, TimeoutError) as error:
             log.warning("%s", error)
-            pause = _AGAIN
+            pause = again
         await asyncio.sleep(pause)
 
 

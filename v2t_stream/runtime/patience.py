@@ -1,4 +1,4 @@
-"""How long a worker waits for things. Tests use shorter times."""
+"""How long a worker waits for things, and how much may wait for it. Tests use shorter times."""
 
 from typing import NamedTuple
 
@@ -15,3 +15,4 @@ class Patience(NamedTuple):
     drain: float = 20.0  # current work may take after a request to stop
     leave: float = 2.0  # cancelled work may take to end
     hung: float = 60.0  # and overdue work, whose thread may be in the middle of something
+    held: int = 32  # jobs whose chunks a process may hold back; a ten-hour one takes 3 MB

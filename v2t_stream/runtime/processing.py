@@ -12,6 +12,7 @@ from schemas.message import Message
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import Moot, Retry
 from v2t_stream.runtime.in_hand import InHand
+from v2t_stream.runtime.patience import Patience
 from v2t_stream.runtime.results import Settled
 from v2t_stream.runtime.stage import Stage, Submission
 from v2t_stream.runtime.turns import Outbox, Turns
@@ -24,13 +25,13 @@ log = logging.getLogger(__name__)
 class Processing:
     """The stage of one worker: runs it and stores its results."""
 
-    def __init__(self, stage: Stage, connection: Connection, in_hand: InHand) -> None:
+    def __init__(self, stage: Stage, connection: Connection, in_hand: InHand, patience: Patience) -> None:
         self._stage = stage
         self._row = stage.row
         self._connection = connection
         self._in_hand = in_hand
         self._settled = Settled(connection)
-        self._turns = Turns(connection)
+        self._turns = Turns(connection, patience.held)
 
     def hurry(self) -> None:
         """From now on, send everything at once."""

@@ -25,13 +25,22 @@ from v2t_stream.topology.streams import LAYOUT
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY: Final = 5.0  # seconds
-_SHARE: Final = 0.02  # of the time may go into looking, which takes longer the more jobs there are
 _OLDEST: Final = 30.0  # seconds between two looks at most
-_JOBS: Final = 200  # jobs in one look; if more are unfinished and not just waiting, they take turns
-_STREAMS_EVERY: Final = 15.0  # seconds between two checks that all streams and buckets exist
-_PATIENCE: Final = 15.0  # seconds that a job may lack something, which may be on its way between stages
 _TIMES: Final = 3  # a job is helped; if it still lacks something, the cause is one that we cannot see
+
+
+class Pace(NamedTuple):
+    """How often recovery looks, and how long it lets things be. Seconds, unless noted. Tests use shorter times."""
+
+    look_every: float = 5.0
+    share: float = 0.02  # of the time may go into looking, which takes longer the more jobs there are
+    jobs: int = 200  # in one look; if more are unfinished and not just waiting, they take turns
+    streams_every: float = 15.0  # between two checks that all streams and buckets exist
+    lacking: float = 15.0  # a job may lack something, which may be on its way between stages
+    late: float = 5.0  # a message may be late when it is due again
+
+
+DEFAULT: Final = Pace()
 
 
 class _Watched(NamedTuple):
@@ -39,6 +48,7 @@ class _Watched(NamedTuple):
 
     stall: Stall
     since: float  # by the monotonic clock
+    pace: Pace
     # For a stall in doubt: what its stage had received when its own message was due, or one of the values below.
     served: int = 0
 
@@ -46,13 +56,13 @@ class _Watched(NamedTuple):
         """The same after the next look, which finds `stall`."""
         lasting = stall._replace(chunks=self.stall.chunks & stall.chunks)
         if not stall.is_as(self.stall) or (stall.lack == "chunks" and not lasting.chunks):
-            return _Watched(stall, now)
-        return _Watched(lasting, self.since, self._served(stall, now))
+            return _Watched(stall, now, self.pace)
+        return _Watched(lasting, self.since, self.pace, self._served(stall, now))
 
     def _served(self, stall: Stall, now: float) -> int:
         if self.served < 0:
             return _LOST
-        if not stall.doubt or now - self.since < stall.doubt.within:
+        if not stall.doubt or now - self.since < stall.doubt.within + self.pace.late:
             return 0
         queue = stall.doubt.queue
         has_passed = queue.is_idle or 0 < self.served < queue.delivered
@@ -60,7 +70,7 @@ class _Watched(NamedTuple):
 
     def is_lost(self, now: float) -> bool:
         """Whether it can no longer be on its way."""
-        return self.served == _LOST if self.stall.doubt else now - self.since >= _PATIENCE
+        return self.served == _LOST if self.stall.doubt else now - self.since >= self.pace.lacking
 
 
 _PASSED: Final = -1  # others were served before it: lost, unless a node has just taken it, as the next look shows
@@ -70,8 +80,9 @@ _LOST: Final = -2  # and no node has taken it
 class Recovery:
     """Looks at unfinished jobs periodically. It remembers only how long they have been in their current state."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, pace: Pace = DEFAULT) -> None:
         self._connection = connection
+        self._pace = pace
         self._watched: dict[str, _Watched] = {}  # by job
         self._helped: dict[str, int] = {}
         self._last = ""  # the last job that was looked at
@@ -81,13 +92,13 @@ class Recovery:
         jobs = await unfinished(self._connection)
         for gone in self._helped.keys() - set(jobs):
             del self._helped[gone]
-        if len(jobs) > _JOBS:
+        if len(jobs) > self._pace.jobs:
             jobs = await resting(self._connection, jobs)
         found = await stalls(self._connection, self._turn(jobs))
         now = time.monotonic()
         before, self._watched = self._watched, {}
         for id_, (job, stall) in found.items():
-            watched = before[id_].next(stall, now) if id_ in before else _Watched(stall, now)
+            watched = before[id_].next(stall, now) if id_ in before else _Watched(stall, now, self._pace)
             if watched.is_lost(now):
                 await self._help(job, watched.stall)
             else:
@@ -96,8 +107,8 @@ class Recovery:
     def _turn(self, jobs: list[str]) -> list[str]:
         """The jobs whose turn it is, and those being watched."""
         behind = [job for job in jobs if job > self._last]
-        turn = (behind + jobs)[: min(_JOBS, len(jobs))]
-        self._last = turn[-1] if len(jobs) > _JOBS else ""
+        turn = (behind + jobs)[: min(self._pace.jobs, len(jobs))]
+        self._last = turn[-1] if len(jobs) > self._pace.jobs else ""
         return list({*turn, *(self._watched.keys() & set(jobs))})
 
     async def _help(self, job: Job, stall: Stall) -> None:
@@ -129,16 +140,16 @@ def _again(job: Job, stall: Stall) -> Message | None:
     return None
 
 
-async def recover(connection: Connection, settings: Settings) -> None:
+async def recover(connection: Connection, settings: Settings, pace: Pace = DEFAULT) -> None:
     """Repair jobs and streams until cancelled."""
     await asyncio.gather(
-        _again_and_again(Recovery(connection).look, _LOOK_EVERY),
-        _again_and_again(lambda: _set_up_what_is_gone(connection, settings), _STREAMS_EVERY),
+        _again_and_again(Recovery(connection, pace).look, pace.look_every, pace.share),
+        _again_and_again(lambda: _set_up_what_is_gone(connection, settings), pace.streams_every, pace.share),
     )
 
 
-async def _again_and_again(look: Callable[[], Awaitable[None]], every: float) -> None:
-    """`every`: seconds, at least."""
+async def _again_and_again(look: Callable[[], Awaitable[None]], every: float, share: float) -> None:
+    """`every`: seconds, at least. `share`: of the time, at most."""
     told = ""
     while True:
         begun = time.monotonic()
@@ -151,7 +162,7 @@ async def _again_and_again(look: Callable[[], Awaitable[None]], every: float) ->
             told = str(error)
         took = time.monotonic() - begun
         # The nodes must not all look at the same moment.
-        await asyncio.sleep(min(max(every, took / _SHARE), _OLDEST) * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
+        await asyncio.sleep(min(max(every, took / share), _OLDEST) * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
 
 
 async def _set_up_what_is_gone(connection: Connection, settings: Settings) -> None:

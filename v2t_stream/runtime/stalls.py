@@ -25,7 +25,6 @@ _ENDED: Final = (*ENDED, "listed")  # a list's entries are looked at instead
 _AT_ONCE: Final = 16  # requests
 _MOMENT: Final = 1.0  # seconds for a message to get from one stage to the next
 _SHOWN: Final = 3  # of a list
-_LATE: Final = 5.0  # seconds that a message may be late
 
 ADVICE: Final = "an aggregate stage repairs this within a minute, or fails the job: make sure that one runs"
 
@@ -67,7 +66,7 @@ class Doubt(NamedTuple):
     @property
     def within(self) -> float:
         """Seconds until it is due."""
-        return self.queue.ack_wait + self.noted.pause + _LATE
+        return self.queue.ack_wait + self.noted.pause
 
 
 class Stall(NamedTuple):

@@ -40,15 +40,22 @@ async def supervised(
     environment: Mapping[str, str] | None = None,
     arguments: Mapping[str, Sequence[str]] | None = None,
     log_folder: Path | None = None,
+    backoff: Sequence[float] = _BACKOFF,
 ) -> AsyncGenerator[None]:
     """Keep `stages` running on the broker at `url` while the block runs; then ask them to finish, and wait.
 
     `node`: this machine's name. `login`: the supervisor's own; stages read theirs from the environment. `environment`:
     variables to set besides. `arguments`: for each stage's command line. Logs go to `log_folder`/<stage>.log, or to our
-    standard error.
+    standard error. `backoff`: seconds until the next start, by failures in a row.
     """
     supervisor = _Supervisor(
-        url, login, node, environment=environment or {}, arguments=arguments or {}, log_folder=log_folder
+        url,
+        login,
+        node,
+        environment=environment or {},
+        arguments=arguments or {},
+        log_folder=log_folder,
+        backoff=backoff,
     )
     children = [asyncio.create_task(supervisor.keep(stage)) for stage in stages]
     telling = asyncio.create_task(supervisor.tell_of_the_dead())
@@ -99,9 +106,10 @@ class _Supervisor:
         environment: Mapping[str, str],
         arguments: Mapping[str, Sequence[str]],
         log_folder: Path | None,
+        backoff: Sequence[float],
     ) -> None:
         self._url, self._login, self._node, self._log_folder = url, login, node, log_folder
-        self._arguments = arguments
+        self._arguments, self._backoff = arguments, backoff
         self._environment = {**os.environ, **environment, "NATS_URL": url}
         log_format = variable("log_format")
         if not log_folder and self._environment.get(log_format, "auto") in ("", "auto"):
@@ -120,7 +128,7 @@ class _Supervisor:
             except OSError as error:  # no memory, no disk, no more files
                 reason = f"could not be started ({error})"
             failures = 1 if time.monotonic() - started > _STEADY else failures + 1
-            delay = _BACKOFF[min(failures, len(_BACKOFF)) - 1]
+            delay = self._backoff[min(failures, len(self._backoff)) - 1]
             log.error("the stage %s %s (%d in a row); starting it again in %g s", stage, reason, failures, delay)
             self._dead[stage] = _Death(stage, pid, reason, failures, time.monotonic() + delay)
             self._died.set()

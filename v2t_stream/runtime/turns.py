@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 _FIRST: Final = 4  # chunks of every job that never wait: about two minutes of speech
 _SPARE: Final = 4  # waiting chunks, at least, besides those in progress; otherwise a quarter of these
 _UNSEEN: Final = 32  # waiting chunks if no live node takes from the queue: for nodes to come
-_HELD: Final = 32  # jobs whose chunks a process may hold back; a ten-hour one takes 3 MB
 _LOOKS: Final = (0.05, 0.5)  # seconds between looks at the queue, at least and at most
 _FLEET: Final = 2.0  # seconds for which a look at the fleet is valid
 
@@ -97,8 +96,10 @@ class _Room(NamedTuple):
 class Turns:
     """Decides how many chunks the outboxes of this process may send, while any of them holds some."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, held: int) -> None:
+        """`held`: the jobs whose chunks it may hold back."""
         self._connection = connection
+        self._held = held
         self._outboxes: dict[Outbox, None] = {}  # by age
         self._first: float = _FIRST
         self._dealing: asyncio.Task[None] | None = None
@@ -130,7 +131,7 @@ class Turns:
     async def _deal(self) -> None:
         pause = _LOOKS[0]
         while waiting := [outbox for outbox in self._outboxes if outbox.held]:
-            _let_go(waiting)
+            self._let_go(waiting)
             try:
                 pause = await self._share(waiting, pause)
             except BrokerError as error:
@@ -138,6 +139,12 @@ class Turns:
             except Exception:  # otherwise the outboxes would wait for ever
                 log.exception("unexpected error while chunks wait for their turn")
             await asyncio.sleep(pause)
+
+    def _let_go(self, waiting: list[Outbox]) -> None:
+        """If too many jobs have chunks held back, send those of the smallest jobs, which delay others the least."""
+        complete = sorted((outbox for outbox in waiting if outbox.is_complete), key=lambda outbox: len(outbox.held))
+        for outbox in complete[: max(0, len(complete) - self._held)]:
+            outbox.allow(math.inf)
 
     async def _share(self, waiting: list[Outbox], pause: float) -> float:
         """Share the free room; returns the seconds until the next look. `pause`: the seconds before this one."""
@@ -169,13 +176,6 @@ class Turns:
         slots = sum(info.slots for info in self._nodes if info.is_alive and (not info.queues or queue in info.queues))
         spare = max(_SPARE, slots // 4) if slots else _UNSEEN
         return _Room(Counter(map(job_of, subjects)), spare, slots + spare - len(subjects))
-
-
-def _let_go(waiting: list[Outbox]) -> None:
-    """If too many jobs have chunks held back, send those of the smallest jobs, which delay others the least."""
-    complete = sorted((outbox for outbox in waiting if outbox.is_complete), key=lambda outbox: len(outbox.held))
-    for outbox in complete[: max(0, len(complete) - _HELD)]:
-        outbox.allow(math.inf)
 
 
 def shares(room: int, queued: Sequence[int], held: Sequence[int]) -> list[int]:

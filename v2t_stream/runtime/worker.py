@@ -43,7 +43,7 @@ class Worker:
         self._connection = resources.connection
         self._presence = resources.presence
         self._in_hand = InHand(stage.row.slots, resources.presence, patience)
-        self._processing = Processing(stage, resources.connection, self._in_hand)
+        self._processing = Processing(stage, resources.connection, self._in_hand, patience)
         self._asked: dict[Puller, float] = {}  # when each consumer that we only poll was last asked
 
     async def run(self, stop: asyncio.Event) -> None:

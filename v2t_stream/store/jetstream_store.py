@@ -32,7 +32,7 @@ class JetStreamStore:
     """ObjectStore in JetStream buckets. `timeout`: seconds without progress until a step gives up."""
 
     def __init__(self, requests: Requests, *, timeout: float = 30.0) -> None:
-        requests = Requests(requests.client, requests.url, patience=timeout)
+        requests = Requests(requests.client, requests.url, patience=timeout, again=requests.again)
         names = {"media": MEDIA, UPLOADED: UPLOADS, "transcripts": TRANSCRIPTS, "models": MODELS}
         self._buckets = {top: Bucket(requests, name, timeout, once=top == UPLOADED) for top, name in names.items()}
 

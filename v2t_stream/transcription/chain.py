@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from schemas.options import Device, Options, Request
 from v2t_stream.engines.offer import Obstacle, Offer, Step, obstacle
@@ -12,17 +12,13 @@ from v2t_stream.models.fetching import Models
 from v2t_stream.settings import Settings
 from v2t_stream.transcription.link import Link
 from v2t_stream.transcription.local_engine import LocalEngine
+from v2t_stream.transcription.patience import DEFAULT, Patience
 from v2t_stream.transcription.provider import Http, Local, Provider, services
 from v2t_stream.transcription.providers import offers, with_model
 from v2t_stream.transcription.remote.engine import RemoteEngine
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
 _log = logging.getLogger(__name__)
-
-_BRIEF: Final = 20.0  # seconds to wait for a provider's limits if another provider can follow
-_LONG: Final = 900.0  # and if none can; half of what a chunk may take in all
-_AWAY: Final = 300.0  # the longest time a chunk is kept from other machines
-_ELSEWHERE: Final = 30.0  # seconds until a chunk that no provider here can do is offered again
 
 
 class Heard(NamedTuple):
@@ -36,8 +32,11 @@ class Heard(NamedTuple):
 class Chain:
     """The providers of this machine, in order. They look like one engine that does not give up easily."""
 
-    def __init__(self, providers: Sequence[Provider], settings: Settings, models: Models) -> None:
+    def __init__(
+        self, providers: Sequence[Provider], settings: Settings, models: Models, patience: Patience = DEFAULT
+    ) -> None:
         self._settings = settings
+        self._patience = patience
         self._models = models
         self._engines: dict[str, LocalEngine] = {}  # by the provider's name
         self.links = [self._link(provider) for provider in providers if provider.enabled]
@@ -80,7 +79,7 @@ class Chain:
             model = link.offer.model_for(options)
             request = Request.of(options, model=model, careful=careful)
             try:
-                patience = _BRIEF if n < len(links) else _LONG
+                patience = self._patience.brief if n < len(links) else self._patience.long
                 transcription, seconds = await link.transcribe(samples, audio, request, patience)
                 return Heard(transcription, link.provider.engine, model, link.provider.name, seconds)
             except Reject as error:
@@ -89,8 +88,8 @@ class Chain:
                 failed = reason = error
             if n < len(links):  # the caller reports the last reason
                 _log.warning("%s failed, so %s is next: %s", link.provider.name, links[n].provider.name, reason)
-        if failed and (failed.delay or 0.0) > _AWAY:
-            raise Retry(str(failed), _AWAY) from failed  # another machine may have its own account
+        if failed and (failed.delay or 0.0) > self._patience.away:
+            raise Retry(str(failed), self._patience.away) from failed  # another machine may have its own account
         raise failed or refused or AssertionError("there is always a link")
 
     async def warm(self) -> None:
@@ -111,7 +110,7 @@ class Chain:
         obstacles = [obstacle(link.offer, options) for link in links]
         if fitting := [link for link, found in zip(links, obstacles, strict=True) if found is None]:
             return fitting
-        raise Elsewhere(_sentence(links, obstacles, options), _ELSEWHERE)
+        raise Elsewhere(_sentence(links, obstacles, options), self._patience.elsewhere)
 
     def _unlisted_for(self, options: Options) -> list[Link]:
         """The engine that the job names, if no provider has it and it is not a service."""
@@ -125,12 +124,12 @@ class Chain:
 
     def _link(self, provider: Provider, *, listed: bool = True) -> Link:
         if isinstance(provider, Http):
-            return Link(provider, RemoteEngine(provider), listed=listed)
+            return Link(provider, RemoteEngine(provider), listed=listed, patience=self._patience)
         assert isinstance(provider, Local)  # noqa: S101  for the type checker: there is nothing else
-        engine = LocalEngine(provider, self._settings, self._models)
+        engine = LocalEngine(provider, self._settings, self._models, self._patience)
         if listed:
             self._engines[provider.name] = engine
-        return Link(with_model(provider, self._settings.model), engine, listed=listed)
+        return Link(with_model(provider, self._settings.model), engine, listed=listed, patience=self._patience)
 
 
 def _sentence(links: Sequence[Link], obstacles: Sequence[Obstacle | None], options: Options) -> str:

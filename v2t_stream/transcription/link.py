@@ -9,13 +9,12 @@ from typing import Protocol
 from schemas.options import Request
 from v2t_stream.engines.offer import Offer
 from v2t_stream.errors import Reject, Retry, Unusable
+from v2t_stream.transcription.patience import DEFAULT, Patience
 from v2t_stream.transcription.provider import Local, Provider
 from v2t_stream.transcription.rate_limit import RateLimit
 from v2t_stream.transcription.transcriber import Samples, Transcription
 
 _log = logging.getLogger(__name__)
-
-_BACKOFF = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds until the next try, by tries so far
 
 
 class Hears(Protocol):
@@ -34,14 +33,15 @@ class Hears(Protocol):
 class Link:
     """Enforces every setting of `provider` that its engine or service need not know itself."""
 
-    def __init__(self, provider: Provider, hears: Hears, *, listed: bool = True) -> None:
+    def __init__(self, provider: Provider, hears: Hears, *, listed: bool = True, patience: Patience = DEFAULT) -> None:
         """`listed`: it is in the chain, rather than an engine that only the job names."""
         self.provider = provider
         self.offer: Offer = provider.offer(listed=listed)
         self._hears = hears
+        self._backoff = patience.backoff
         self._is_local = isinstance(provider, Local)
         self._free = asyncio.Semaphore(provider.max_concurrency or sys.maxsize)
-        self._limit = RateLimit(provider.rate_limit_per_minute)
+        self._limit = RateLimit(provider.rate_limit_per_minute, patience.minute)
         self._resting = 0.0  # it asked to be left alone until then, on the monotonic clock
 
     async def transcribe(
@@ -57,7 +57,7 @@ class Link:
             except (Reject, Unusable):
                 raise
             except Retry as error:
-                delay = _BACKOFF[min(tried, len(_BACKOFF) - 1)] if error.delay is None else error.delay
+                delay = self._backoff[min(tried, len(self._backoff) - 1)] if error.delay is None else error.delay
                 if tried == self.provider.retries or delay > patience:
                     raise
                 _log.info("trying %s again in %g s: %s", self.provider.name, delay, error)

@@ -2,7 +2,6 @@
 
 import asyncio
 from functools import partial
-from typing import Final
 
 from schemas.options import Request
 from v2t_stream.engines.registry import engine
@@ -12,17 +11,16 @@ from v2t_stream.models.fetching import Models
 from v2t_stream.settings import Settings
 from v2t_stream.transcription.batcher import Batcher
 from v2t_stream.transcription.engine_host import EngineHost
+from v2t_stream.transcription.patience import DEFAULT, Patience
 from v2t_stream.transcription.provider import Local
 from v2t_stream.transcription.transcriber import Samples, Transcription
-
-# Seconds that a chunk waits for its model, less than it may take in all; then it is redelivered and goes on waiting.
-_PATIENCE: Final = 1200.0
 
 
 class LocalEngine:
     """Each engine has a process of its own, which the first call starts."""
 
-    def __init__(self, provider: Local, settings: Settings, models: Models) -> None:
+    def __init__(self, provider: Local, settings: Settings, models: Models, patience: Patience = DEFAULT) -> None:
+        self._patience = patience.model
         about = engine(provider.engine)
         forced = provider.device if provider.device != "auto" else settings.device
         self.device = devices.detect(about.devices) if forced == "auto" else forced
@@ -39,7 +37,7 @@ class LocalEngine:
         if model == self._batcher.loaded:
             return
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(self._patience):
                 held = await self._hold(model)
         except TimeoutError:
             raise Unready(f"the model {model!r} is still on its way to this machine") from None
