@@ -1,4 +1,4 @@
-"""Pictures of the monitor for the README, from a real run: `uv run python docs/screenshots.py`.
+"""Pictures of the monitor for the README, from a real run: `uv run python -m docs.screenshots`.
 
 It starts a broker, the stages of one machine and the transcribe stage of another, has them work on the clips of the
 tests and on a link that leads nowhere, and takes docs/images/jobs.svg and docs/images/detail.svg in the middle of it.
@@ -14,6 +14,7 @@ from pathlib import Path
 import uvloop
 from textual.pilot import Pilot
 
+from docs.recording import without_fonts
 from schemas.options import DEMO_MODEL
 from tui.actions import Wish, requests_of
 from tui.app import Monitor
@@ -98,7 +99,7 @@ async def submit(app: Monitor, line: str) -> None:
 
 def save(app: Monitor, name: str) -> None:
     path = IMAGES / f"{name}.svg"
-    path.write_text(app.export_screenshot(title="v2t tui"))
+    path.write_text(without_fonts(app.export_screenshot(title="v2t tui")))
     print(path.relative_to(ROOT))
 
 

@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _limit(settings: Settings) -> None:
-    """Limit what the process may take, for all that no limit of yt-dlp covers."""
+    """Limit the memory and the files of this process, including what yt-dlp itself does not limit."""
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)  # keep the hard limit: the next link may be allowed more
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(settings.max_bytes) + _SLACK, most))
     if sys.platform == "linux":  # other systems ignore it

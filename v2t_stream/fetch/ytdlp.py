@@ -122,7 +122,7 @@ def entries_of(downloader: Downloader, entries: Iterable[dict[str, Any] | None])
 
 
 def inner_list(downloader: Downloader, entry: dict[str, Any], outer: str) -> dict[str, Any] | None:
-    """The list that this entry of a list leads to; None where it leads to a medium, or does not say.
+    """The list that this entry of a list leads to; None if it leads to a medium, or does not say.
 
     `outer`: the extractor of the list around it. Raises what yt-dlp raises.
     """
@@ -142,7 +142,7 @@ def plain_link(link: str) -> str:
 
 
 def origin(extractor: str | None, media_id: str | None) -> str:
-    """The medium's own id at its site; empty where it has none.
+    """The medium's own id at its site; empty if it has none.
 
     The generic extractor, and those of players that serve any site, take the end of the link for an id.
     """
@@ -197,7 +197,7 @@ def short(error: BaseException) -> str:
 
 
 def deno() -> tuple[str, bool] | None:
-    """The version of deno that a download will find, and whether yt-dlp supports it; None where it finds none."""
+    """The version of deno that a download will find, and whether yt-dlp supports it; None if it finds none."""
     from yt_dlp.utils._jsruntime import DenoJsRuntime  # noqa: PLC0415  # no download shall fail for what a report lacks
 
     found = DenoJsRuntime().info

@@ -1,4 +1,4 @@
-"""Loses nothing silently: speech in which an engine heard nothing is heard again on its own, or recorded."""
+"""Loses no speech silently: the engine gets speech without words again, and what stays without words is recorded."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, NamedTuple
