@@ -8,7 +8,10 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = (
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "v2t_stream/demo/MODEL_CARD.md", "tests/data/README.md")),
+    *(
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "v2t_stream/demo/MODEL_CARD.md", "tests/data/README.md")
+    ),
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 _FENCED: Final = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
