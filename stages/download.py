@@ -138,7 +138,7 @@ class Download:
         yield Downloaded(
             job=job.job,
             run=job.run,
-            title=media.title,
+            title=job.title if job.is_titled else media.title,
             source=without_secrets(source),
             media=key,
             size=size,
@@ -150,7 +150,8 @@ class Download:
     async def _done(self, job: Submitted, origin: str, title: str = "") -> Completed | None:
         """The end of the job if another did the same before; None if not, or if `force` asks to redo it.
 
-        `title`: files with the same bytes may have different names; without it, the other job's title.
+        `title`: files with the same bytes may have different names; without it, and if nobody gave the job one, the
+        other job's title.
         """
         if job.force or not origin:
             return None
@@ -166,7 +167,7 @@ class Download:
             unheard=before.unheard,
             truncated=before.truncated,
             of=before.job,
-            title=title or before.title,
+            title=job.title if job.is_titled else title or before.title,
         )
 
     async def _listed(self, job: Submitted, listing: Listing) -> AsyncGenerator[Message, bool | None]:
@@ -190,6 +191,7 @@ class Download:
             yield Submitted(
                 job=child_id(job.job, n),
                 title=without_secrets(entry.title),
+                is_titled=entry.is_titled,
                 url=url,
                 link=link,
                 options=job.options,

@@ -18,7 +18,7 @@ from v2t_stream.jobs.submission import check, check_fleet, parse
 from v2t_stream.jobs.uploads import is_wanted, noted, request_of
 from v2t_stream.runtime.stage import Resources, Submission
 from v2t_stream.store.protocol import BucketStore
-from v2t_stream.text import one_line, without_secrets
+from v2t_stream.text import TITLE, one_line, without_secrets
 from v2t_stream.topology.ids import upload_job_id
 from v2t_stream.topology.stages import stage_row
 
@@ -93,7 +93,8 @@ class Intake:
 def _submitted(job: str, request: SubmitRequest, link: str = "") -> Submitted:
     return Submitted(
         job=job,
-        title=one_line(without_secrets(request.title or request.url or request.media or "")),
+        title=one_line(without_secrets(request.title or request.url or request.media or ""), TITLE),
+        is_titled=bool(request.title),
         url=request.url,
         link=link,
         media=request.media,

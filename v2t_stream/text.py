@@ -22,6 +22,7 @@ _SECRET: Final = re.compile(
     r"|^(?:auth|sig|sign|hmac|md5|pass|pw|jwt|bearer|ticket|otp|tok|sid|st|hdnea|hdnts|hdntl)$"
 )
 
+TITLE: Final = 200  # characters of a job's title: some sites put a whole description there
 _QUOTED: Final = 200  # characters of quoted text in a sentence
 
 

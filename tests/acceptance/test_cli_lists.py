@@ -35,13 +35,13 @@ def test_a_playlist_is_followed_and_read_entry_by_entry(terminal: Terminal, site
     assert last
     job = last[1]
     heading, text = out.split("\n", 1)
-    assert heading == f"==> 20s-1 ({job}_1) <=="
+    assert heading == f"==> Episode 1 ({job}_1) <=="
     assert word_error_rate(reference("20s-1.flac"), text) <= 0.05
     assert f"{job} A podcast listed: 0 of 2 done" in err
 
     out, _ = terminal.run("job", "status", job, code=1)
     assert re.search(r"^entries +2: 1 completed, 1 failed$", out, re.MULTILINE)
-    assert re.search(rf"^  {job}_1  completed  20s-1: ", out, re.MULTILINE)
+    assert re.search(rf"^  {job}_1  completed  Episode 1: ", out, re.MULTILINE)
     assert re.search(rf"^  {job}_2  failed  Episode 2: .*does not exist", out, re.MULTILINE)
     status = json.loads(terminal.run("job", "status", job, "--json", code=1)[0])
     assert [child["state"] for child in status["children"]] == ["completed", "failed"]

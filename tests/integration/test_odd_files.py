@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from tests.acceptance.test_cli import Terminal
 from tests.harness import DATA, Simulated, simulated
 from v2t_stream.cli import cli
-from v2t_stream.cli import convert as command
+from v2t_stream.cli import batch as command
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +60,10 @@ def test_what_nobody_expected_of_one_file_leaves_the_others(
     """Else a bug triggered by one file of a thousand loses the other 999 and does not say which file it was."""
     as_ever = command._convert
 
-    async def convert(pipeline: Any, wish: Any, file: Path, bars: Any) -> str:
-        if file.name == "good.flac":
+    async def convert(pipeline: Any, wish: Any, recording: Any, *others: Any) -> str:
+        if recording.name == "good.flac":
             raise KeyError("surprise")
-        return await as_ever(pipeline, wish, file, bars)
+        return await as_ever(pipeline, wish, recording, *others)
 
     monkeypatch.setattr(command, "_convert", convert)
     for name, value in {"NATS_URL": fleet.server.url, "V2T_DATA_DIR": str(tmp_path / "home")}.items():

@@ -49,6 +49,23 @@ class _Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A file, a folder or a link in place of a command is what to transcribe."""
+        word = args[0]
+        if word in _COMMANDS or (word.startswith("-") and word != "-"):
+            return super().resolve_command(ctx, args)
+        from v2t_stream.cli.inputs import is_link, is_there, near  # noqa: PLC0415  # --help needs none of it
+
+        if is_link(word):
+            return "etl", self.get_command(ctx, "etl"), ["--wait", *args]
+        if is_there(word):
+            return "convert", self.get_command(ctx, "convert"), args
+        if ctx.resilient_parsing:  # a shell asks how the line may go on
+            return None, None, args
+        raise click.UsageError(f"no such command or file: {word!r}{near(word, _COMMANDS)}", ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])

@@ -5,7 +5,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -116,11 +116,16 @@ class Bars(Live):
             click.echo(text, err=True)
 
     @contextlib.contextmanager
-    def step(self, title: str, name: str) -> Iterator[None]:
-        """Show `name` for `title` while the block runs, before there is a job to show."""
+    def step(self, title: str, name: str) -> Iterator[Callable[[str], None]]:
+        """Show `name` for `title` while the block runs, before there is a job to show; the block may tell how far."""
         task = self._progress.add_task(name, total=None, title=one_line(title), detail="") if self._live else None
+
+        def tell(detail: str) -> None:
+            if task is not None:
+                self._progress.update(task, detail=detail)
+
         try:
-            yield
+            yield tell
         finally:
             if task is not None:
                 self._progress.remove_task(task)

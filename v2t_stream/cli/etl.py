@@ -1,6 +1,7 @@
 """`v2t etl`: submit links, and with --wait or --follow watch them to their end."""
 
 import asyncio
+import shlex
 from collections.abc import Iterator
 from itertools import starmap
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ from schemas.requests import SubmitRequest
 from v2t_stream.cli.bars import Bars, fleet_shown
 from v2t_stream.cli.caveats import Caveats, allow_truncated
 from v2t_stream.cli.follow import JobFailed, Segments, View, follow, heading
+from v2t_stream.cli.inputs import is_there
 from v2t_stream.cli.options import transcription_options, wish
 from v2t_stream.errors import Reject, SettingsError
 from v2t_stream.jobs.assembly import stored
@@ -23,11 +25,12 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import check, submit
 from v2t_stream.runtime.session import Session, session
 from v2t_stream.settings import Settings
-from v2t_stream.text import one_line, without_secrets
+from v2t_stream.text import one_line, path_text, without_secrets
 
 
 @click.command()
-@click.option("--url", "urls", multiple=True, help="An http(s) link: a page yt-dlp knows, a playlist, or a media file.")
+@click.argument("links", nargs=-1, metavar="[URL]...")
+@click.option("--url", "urls", multiple=True, help="The same as an argument.")
 @click.option("--file", type=click.File("rb"), help="A file with one link per line; - reads standard input.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take at most this many entries of each playlist or channel.")
 @transcription_options
@@ -35,6 +38,7 @@ from v2t_stream.text import one_line, without_secrets
 @click.option("--wait", is_flag=True, help="Show progress until the job is done, then print the transcript.")
 @click.option("--follow", "following", is_flag=True, help="Print segments in order, each as soon as it is final.")
 def etl(
+    links: tuple[str, ...],
     urls: tuple[str, ...],
     file: BinaryIO | None,
     *,
@@ -44,10 +48,10 @@ def etl(
     following: bool,
     **options: Any,
 ) -> None:
-    """Transcribe the media at one or more URLs."""
+    """Transcribe the media at links: pages that yt-dlp knows, playlists, media files, objects in a bucket (s3://…)."""
     settings = Settings.from_environment()
     asked = wish(limit=limit, **options)
-    requests = _requests(urls, file, asked)
+    requests = _requests((*links, *urls), file, asked)
 
     async def run() -> None:
         async with session(settings, work=True, options=asked) as pipeline:
@@ -86,11 +90,18 @@ async def _submitted(
 def _requests(urls: tuple[str, ...], file: BinaryIO | None, asked: SubmitRequest) -> list[SubmitRequest]:
     """`asked` for each link, once. If one link is wrong, nothing is submitted."""
     for url in urls:
+        _check_is_no_file(url)
         check(msgspec.structs.replace(asked, url=url))
     links = dict.fromkeys([*urls, *(_links(file, asked) if file else [])])
     if not links:
-        raise click.UsageError("give a --url, or a --file with links")
+        raise click.UsageError("give a link, or a --file with links")
     return [msgspec.structs.replace(asked, url=url) for url in links]
+
+
+def _check_is_no_file(word: str) -> None:
+    if "://" not in word and is_there(word):
+        name = path_text(word)
+        raise SettingsError(f"{one_line(name)} is not a link: v2t convert {shlex.quote(name)} transcribes files")
 
 
 def _links(file: BinaryIO, asked: SubmitRequest) -> Iterator[str]:

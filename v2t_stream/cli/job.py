@@ -9,9 +9,10 @@ import msgspec
 
 from schemas.transcript import Transcript
 from v2t_stream.cli.bars import Bars, fleet_shown
+from v2t_stream.cli.files import Files, overwrite_option
 from v2t_stream.cli.follow import follow
 from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_table, print_timeline, summary
-from v2t_stream.cli.output import echo_json, json_option, unwritable
+from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import Denied, ObjectMissing, StoreError, V2TError
 from v2t_stream.fleet.presence import fleet
@@ -27,6 +28,7 @@ from v2t_stream.models import problem
 from v2t_stream.monitoring.waiting import warning
 from v2t_stream.runtime.session import Session
 from v2t_stream.runtime.stalls import ADVICE, confirmed
+from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
 from v2t_stream.topology.ids import child_id
 from v2t_stream.topology.subjects import but_chunks, results_of
@@ -100,7 +102,8 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
 @click.argument("job_id", metavar="ID")
 @click.option("--format", "format_", default="txt", show_default=True, type=click.Choice(list(FORMATS)))
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of printing.")
-def transcript(job_id: str, format_: str, output: Path | None) -> None:
+@overwrite_option
+def transcript(job_id: str, format_: str, output: Path | None, *, overwrite: bool) -> None:
     """Print a transcript. This works even if the broker no longer remembers the job."""
 
     async def run(pipeline: Session) -> None:
@@ -117,10 +120,7 @@ def transcript(job_id: str, format_: str, output: Path | None) -> None:
             why = state.reason or describe(state)[1]
             raise V2TError(f"job {job_id} has no transcript: it is {state.state}{f' ({why})' if why else ''}")
         if output:
-            try:
-                output.write_bytes(data)
-            except OSError as error:
-                raise unwritable(output, error) from error
+            Files(Settings.from_environment().home, overwrite=overwrite).write_one(output, data)
         else:
             click.echo(data.decode(), nl=False)
 

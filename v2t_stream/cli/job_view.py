@@ -20,7 +20,7 @@ from v2t_stream.text import one_line
 
 OF_RECORD: Final = ("gaps", "unheard", "doubtful", "truncated", "sound")  # parts of a transcript's record
 _LONGEST: Final = 4000  # characters of a sentence that quotes what strangers sent
-_UNBOUNDED: Final = 100_000  # columns, if the output is not a terminal
+_PIPED: Final = 160  # columns, if the output is not a terminal: one long title must not widen every row
 _FOR_SCRIPTS: Final = {"entries", "children", *OF_RECORD}  # people get sentences instead
 _OF_CHILDREN: Final = ("id", "state", "title", "reason")
 _HEADER: Final = ("job", "state", "title", "language", "duration", "took")
@@ -102,8 +102,8 @@ def _print_children(job: Job) -> None:
 def print_table(jobs: list[Job]) -> None:
     rows = [_HEADER, *map(_row, jobs)]
     widths = [max(map(cell_len, cells)) for cells in zip(*rows, strict=True)]
-    console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED)
-    # On a narrow terminal only the title shrinks.
+    console = Console(width=None if sys.stdout.isatty() else _PIPED)
+    # Where not all fits, only the title shrinks.
     widths[2] = max(len("title"), min(widths[2], console.width - sum(widths) + widths[2] - 2 * len(widths)))
     table = Table(box=None)
     for name, width in zip(_HEADER, widths, strict=True):

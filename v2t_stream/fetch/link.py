@@ -12,7 +12,7 @@ from v2t_stream.fetch.lists import LONGEST, Lists
 from v2t_stream.fetch.media import Listing, Media, too_large
 from v2t_stream.fetch.ytdlp import Downloader, is_list, origin
 from v2t_stream.settings import Settings
-from v2t_stream.text import one_line, without_secrets
+from v2t_stream.text import TITLE, one_line, without_secrets
 
 _SILENCE: Final = 20.0  # seconds
 
@@ -70,7 +70,7 @@ class Fetch:
             path = Path(info["requested_downloads"][0]["filepath"])
             if path.stat().st_size == 0:
                 raise self.transfer.empty()
-        self.media = Media(path, one_line(str(info.get("title") or self.transfer.url)))
+        self.media = Media(path, one_line(str(info.get("title") or self.transfer.url), TITLE))
 
     @contextlib.contextmanager
     def _downloader(self) -> Iterator[Downloader]:

@@ -8,8 +8,8 @@ from typing import Any, Final
 from v2t_stream.errors import Reject
 from v2t_stream.fetch.failures import Transfer
 from v2t_stream.fetch.media import Entry, Listing
-from v2t_stream.fetch.ytdlp import Downloader, entries_of, inner_list, is_link, origin, plain_link
-from v2t_stream.text import one_line
+from v2t_stream.fetch.ytdlp import Downloader, entries_of, inner_list, is_link, origin, overrides, plain_link
+from v2t_stream.text import TITLE, one_line
 
 LONGEST: Final = 10_000  # entries of a list that is submitted without a limit
 _DEEPEST: Final = 3  # lists in lists, such as the tabs of a channel and their playlists
@@ -47,7 +47,7 @@ class Lists:
             raise Reject(f"{url} is an empty list: check in a browser what it shows")
         if len(entries) > most and self._limit is None:
             raise Reject(f"{url} is a list of more than {most} entries: submit it with a limit")
-        return Listing(one_line(found.get("title") or url), entries[:most])
+        return Listing(one_line(found.get("title") or url, TITLE), entries[:most])
 
     def _entries(self, downloader: Downloader, url: str, found: dict[str, Any], depth: int) -> Iterator[Entry]:
         for place, entry in enumerate(entries_of(downloader, found["entries"]), 1):
@@ -56,7 +56,7 @@ class Lists:
             if inner := self._inner(downloader, entry, found["extractor_key"]) if depth < _DEEPEST else None:
                 yield from self._entries(downloader, entry["url"], inner, depth + 1)
             else:
-                yield _described(entry, url, place, one_line(found.get("title") or url))
+                yield _described(entry, url, place, one_line(found.get("title") or url, TITLE))
 
     def _inner(self, downloader: Downloader, entry: dict[str, Any], outer: str) -> dict[str, Any] | None:
         """The list that an entry leads to. One that cannot be read counts as a medium, and its own job says why."""
@@ -68,7 +68,9 @@ class Lists:
 def _described(entry: dict[str, Any], url: str, place: int, title: str) -> Entry:
     """An entry by its own link, or, where it has none, by its place in the list at `url` with this title."""
     link = entry.get("url") or ""
+    said = entry.get("title")
     if not is_link(entry) or not link.startswith(("http://", "https://")):
-        return Entry(url, place, one_line(entry.get("title") or f"{title} ({place})"), "")
+        return Entry(url, place, one_line(said or f"{title} ({place})", TITLE), "")
     link = plain_link(link)
-    return Entry(link, None, one_line(entry.get("title") or link), origin(entry.get("ie_key"), entry.get("id")))
+    known = origin(entry.get("ie_key"), entry.get("id"))
+    return Entry(link, None, one_line(said or link, TITLE), known, is_titled=bool(said) and overrides(entry))

@@ -20,6 +20,7 @@ class Entry(NamedTuple):
     place: int | None  # its number in the list at `url`, from 1, where it has no link of its own
     title: str
     origin: str  # as in Downloaded, where the list gives it
+    is_titled: bool = False  # the title is the list's own, and counts more than what the medium says
 
 
 class Listing(NamedTuple):

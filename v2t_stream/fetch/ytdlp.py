@@ -56,6 +56,7 @@ __all__ = (
     "is_link",
     "is_list",
     "origin",
+    "overrides",
     "plain_link",
     "short",
 )
@@ -109,6 +110,11 @@ def is_list(found: dict[str, Any] | None) -> bool:
 
 def is_link(entry: dict[str, Any]) -> bool:
     return entry.get("_type") in ("url", "url_transparent")
+
+
+def overrides(entry: dict[str, Any]) -> bool:
+    """Whether what a list says of an entry counts more than what is found at its link, as in a podcast's feed."""
+    return entry.get("_type") == "url_transparent"
 
 
 def entries_of(downloader: Downloader, entries: Iterable[dict[str, Any] | None]) -> Iterator[dict[str, Any] | None]:
