@@ -23,7 +23,7 @@ class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):
     BY_RUN: ClassVar[bool] = False
 
     title: str
-    is_titled: bool = False  # the sender or the list gave that title, so it stays; otherwise the medium's own takes over
+    is_titled: bool = False  # the sender or the list gave this title, so the medium's own does not replace it
     url: str | None = None  # http or https, without secrets
     link: str = ""  # object store key of the whole link, if `url` leaves something out
     media: str | None = None  # object store key of a file uploaded with the request

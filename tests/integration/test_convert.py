@@ -120,7 +120,8 @@ def test_what_comes_through_a_pipe_is_read_once_and_printed(terminal: Terminal) 
 
 def test_a_pipe_with_something_else_in_it_says_so(terminal: Terminal) -> None:
     """The command before the pipe failed, and the user looks for a damaged file."""
-    assert "v2t: stdin: nothing came from stdin: check the command" in piped(terminal, "V2T convert - < /dev/null", 1)[1]
+    said = piped(terminal, "V2T convert - < /dev/null", 1)[1]
+    assert "v2t: stdin: nothing came from stdin: check the command that should send it\n" in said
     said = piped(terminal, "echo Dear Sir | V2T convert -", 1)[1]
     assert "v2t: stdin is not audio or video of a known kind" in said
     assert "choose one, or give a folder" in piped(terminal, "V2T convert - --format srt,txt < /dev/null", 2)[1]

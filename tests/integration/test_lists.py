@@ -94,7 +94,8 @@ async def test_a_feed_sent_by_any_client_is_a_job_for_each_episode(house: House)
     job = await ended(house.connection, job_id(await inbox_epoch(house.connection), ack.seq))
     assert (job.state, job.title, job.reason) == ("completed", "A podcast", "")
     assert [(part.id, part.state, part.title) for part in job.parts] == [
-        (f"{job.id}_{n}", "completed", f"Episode {n}") for n in (1, 2, 3)  # as in the feed, not the file's name
+        (f"{job.id}_{n}", "completed", f"Episode {n}")
+        for n in (1, 2, 3)  # as in the feed, not the file's name
     ]
     assert all([await house.store.size(f"{part.completed.transcript}.srt") for part in job.parts if part.completed])
 

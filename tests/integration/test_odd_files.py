@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from tests.acceptance.test_cli import Terminal
 from tests.harness import DATA, Simulated, simulated
-from v2t_stream.cli import cli
 from v2t_stream.cli import batch as command
+from v2t_stream.cli import cli
 
 
 @pytest.fixture(scope="module")

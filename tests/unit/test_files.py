@@ -89,9 +89,7 @@ def test_on_a_terminal_it_asks(answer: bool, home: Path, path: Path, monkeypatch
     assert here.keeps(other)  # nobody was asked about this one
 
 
-def test_a_write_that_breaks_off_leaves_what_was_there(
-    home: Path, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_breaks_off_leaves_what_was_there(home: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C, or a full disk, leaves half a transcript that looks whole."""
     here = files(home)
     here.write(path, b"one")
@@ -126,9 +124,9 @@ def test_a_file_stays_what_it_is(home: Path, path: Path) -> None:
 def test_a_place_where_nothing_can_be_written_is_said_before_the_work(home: Path, tmp_path: Path) -> None:
     """The user waits an hour to read that the disk is read-only."""
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match="cannot be written .*: choose another --output"):
+    with pytest.raises(SettingsError, match=r"cannot be written .*: choose another --output"):
         files(home).check(tmp_path / "file" / "out")
-    with pytest.raises(SettingsError, match="cannot be written .*: choose another --output"):
+    with pytest.raises(SettingsError, match=r"cannot be written .*: choose another --output"):
         files(home).write(tmp_path, b"one")
 
 

@@ -45,7 +45,7 @@ def test_all_of_it_is_saved_and_how_much_is_shown(pipe: Path) -> None:
 def test_a_pipe_without_anything_is_a_mistake(pipe: Path) -> None:
     """The command before the pipe failed, and the user reads about a damaged file."""
     filling(pipe, b"")
-    with pytest.raises(SettingsError, match="^nothing came from the pipe: check the command that should send it$"):
+    with pytest.raises(SettingsError, match=r"^nothing came from the pipe: check the command that should send it$"):
         saved(pipe)
 
 
@@ -53,7 +53,7 @@ def test_a_stream_without_end_stops_at_the_limit(pipe: Path) -> None:
     """`yes | v2t convert -` fills the disk."""
     thread = threading.Thread(target=_endless, args=(pipe,), daemon=True)
     thread.start()
-    with pytest.raises(SettingsError, match=r"^the pipe has .* GiB, more than the 0\.00 GiB allowed: raise V2T_MAX_BYT"):
+    with pytest.raises(SettingsError, match=r"^the pipe has .* GiB, more than the 0\.00 GiB allowed: raise V2T_"):
         saved(pipe, max_bytes=2e6)
     thread.join()
 

@@ -13,7 +13,6 @@ from v2t_stream.audio.source import FORMATS, open_media
 from v2t_stream.audio.tracks import eligible
 from v2t_stream.errors import Reject
 
-
 # Of files that should be media, by FFmpeg's own lists, which leave some out.
 SUFFIXES: Final = frozenset(
     (

@@ -37,12 +37,12 @@ class Batch:
         self,
         pipeline: Session,
         settings: Settings,
+        *,
         request: SubmitRequest,
         formats: list[str],
         files: Files,
         bars: Bars,
         caveats: Caveats,
-        *,
         at_once: int,
     ) -> None:
         self._pipeline = pipeline

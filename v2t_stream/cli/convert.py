@@ -87,7 +87,16 @@ def convert(
         async with session(settings, work=True, options=request) as pipeline:
             with Bars() as bars:
                 caveats = Caveats(bars.warn, allow_truncated=allow_truncated)
-                batch = Batch(pipeline, settings, request, wanted, written, bars, caveats, at_once=parallel)
+                batch = Batch(
+                    pipeline,
+                    settings,
+                    request=request,
+                    formats=wanted,
+                    files=written,
+                    bars=bars,
+                    caveats=caveats,
+                    at_once=parallel,
+                )
                 async with fleet_shown(pipeline.connection, bars):
                     await batch.run(first, others)
                     batch.leave_out(recordings)

@@ -53,7 +53,7 @@ class Files:
             if not path.is_file():  # such as /dev/stdout
                 return False
             with path.open("rb") as file:
-                return hashlib.file_digest(file, _digest).hexdigest() not in self._ours
+                return hashlib.file_digest(file, "sha256").hexdigest() not in self._ours
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -99,7 +99,7 @@ class Files:
             raise Kept(kept(path))
 
     def _note(self, data: bytes) -> None:
-        digest = _digest(data).hexdigest()
+        digest = _digest(data)
         if digest in self._ours:
             return
         self._ours.add(digest)
@@ -113,8 +113,8 @@ def kept(path: Path) -> str:
     return f"{one_line(path_text(path))} was kept, because it was edited, or is not by v2t: --overwrite replaces it"
 
 
-def _digest(data: bytes = b"") -> "hashlib._Hash":
-    return hashlib.blake2b(data, digest_size=16)
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _has(path: Path, data: bytes) -> bool:

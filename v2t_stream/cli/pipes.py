@@ -29,12 +29,21 @@ async def save(source: Path, name: str, to: Path, settings: Settings, tell: Call
 
     def finish(size: int, error: BaseException | None) -> None:
         if not done.done():
-            done.set_exception(error) if error else done.set_result(size)
+            if error:
+                done.set_exception(error)
+            else:
+                done.set_result(size)
+
+    def progress(size: int) -> None:
+        if size > settings.max_bytes:
+            raise SettingsError(too_large(name, size, settings))
+        tell(f"{size / 1e6:.1f} MB")
 
     def copy() -> None:
-        size, failure = 0, None
+        size: int = 0
+        failure: BaseException | None = None
         try:
-            size = _copied(source, name, to, settings, tell, stopped)
+            size = _copied(source, to, progress, stopped)
         except (OSError, SettingsError) as error:
             failure = error
         with contextlib.suppress(RuntimeError):  # the loop is closed: the user has left
@@ -52,9 +61,7 @@ async def save(source: Path, name: str, to: Path, settings: Settings, tell: Call
         raise SettingsError(f"nothing came from {name}: check the command that should send it")
 
 
-def _copied(
-    source: Path, name: str, to: Path, settings: Settings, tell: Callable[[str], None], stopped: threading.Event
-) -> int:
+def _copied(source: Path, to: Path, progress: Callable[[int], None], stopped: threading.Event) -> int:
     """The bytes copied. Reads the descriptor itself: at the exit Python would wait for its own buffer's lock."""
     descriptor = os.dup(0) if str(source) == STDIN else os.open(source, os.O_RDONLY)
     size = 0
@@ -62,10 +69,8 @@ def _copied(
         with to.open("xb") as sink:
             while (block := os.read(descriptor, _BLOCK)) and not stopped.is_set():
                 size += len(block)
-                if size > settings.max_bytes:
-                    raise SettingsError(too_large(name, size, settings))
+                progress(size)
                 sink.write(block)
-                tell(f"{size / 1e6:.1f} MB")
     finally:
         os.close(descriptor)
     return size
