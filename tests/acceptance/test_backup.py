@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.events import Submitted
 from schemas.requests import SubmitRequest
+from tests.builders import submitted
 from tests.harness import DATA, Server, broker, ended, node, reference, transcribe, until, upload
 from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
@@ -85,7 +85,7 @@ async def test_a_copy_that_does_not_hold_together_is_refused_and_removed(tmp_pat
             for n in range(1_000_000):
                 if enough.is_set():
                     return
-                await connection.publish(Submitted(job=f"j{n}", title="t", url="http://127.0.0.1/x"))
+                await connection.publish(submitted(f"j{n}"))
 
         going = asyncio.create_task(go_on())
         try:
@@ -105,7 +105,7 @@ async def test_a_damaged_copy_leaves_the_broker_as_empty_as_it_was(tmp_path: Pat
     good, bad = tmp_path / "good", tmp_path / "bad"
     async with broker(tmp_path / "one") as (_, connection):
         for n in range(100):
-            await connection.publish(Submitted(job=f"j{n}", title=os.urandom(500).hex(), url="http://127.0.0.1/x"))
+            await connection.publish(submitted(f"j{n}", title=os.urandom(500).hex()))
         await backup(connection, good, buckets=True)
         with pytest.raises(BrokerError, match=r"used already .*: restore into a new one"):
             await restore(connection, good)

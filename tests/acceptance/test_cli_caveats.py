@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from schemas.events import ChunkDone, Converted, Downloaded, Failed
+from schemas.events import ChunkDone, Downloaded
 from schemas.message import Message
 from schemas.transcript import Doubt, Segment, Sound, Track, Truncated, Unheard
 from tests.acceptance.test_cli import DEMO, Terminal
+from tests.builders import chunk, converted, failed
 from tests.conftest import Pipeline
 from tests.harness import DATA, Server, node, served, shared_broker
 from tests.patience import PATIENCE
@@ -38,33 +39,22 @@ def said(n: int, *texts: str) -> ChunkDone:
     segments = tuple(
         Segment(start=30.0 * n + 10 * at, end=30.0 * n + 10 * at + 2, text=text) for at, text in enumerate(texts)
     )
-    return ChunkDone(job="", n=n, start=30.0 * n, end=30.0 * n + 30, segments=segments, language="en", engine="e")
+    return chunk(n, segments=segments, language="en", engine="e")
 
 
 WORDS = (said(0, "One.", "Two.", "Three."), said(1, "Four."))
 SOUND = Sound(peak=-3.0, level=-20.0, speech=10.0, tracks=(Track(number=1, taken=True),))
 ENDS: Mapping[str, tuple[Message, ...]] = {
-    "whole": (*WORDS, Converted(job="", chunks=2, duration=60, speech=10, seconds=1, sound=SOUND)),
+    "whole": (*WORDS, converted(chunks=2, speech=10, sound=SOUND)),
     "cut": (
         replace(WORDS[0], unheard=(Unheard(start=12.5, end=20),)),
         replace(WORDS[1], doubtful=(Doubt(start=31, end=40, reason="repeated 12 times"),)),
-        Converted(
-            job="",
-            chunks=2,
-            duration=60,
-            speech=10,
-            seconds=1,
-            sound=SOUND,
-            truncated=Truncated(declared=3723, decoded=60),
-        ),
+        converted(chunks=2, speech=10, sound=SOUND, truncated=Truncated(declared=3723, decoded=60)),
     ),
     "empty": (
-        Converted(
-            job="",
+        converted(
             chunks=0,
             duration=60,
-            speech=0,
-            seconds=1,
             sound=Sound(
                 peak=-62.4,
                 speech=0.0,
@@ -73,7 +63,7 @@ ENDS: Mapping[str, tuple[Message, ...]] = {
             ),
         ),
     ),
-    "bad": (Failed(job="", stage="convert", reason="it is no recording"),),
+    "bad": (failed(reason="it is no recording"),),
 }
 
 

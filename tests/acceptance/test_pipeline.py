@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from schemas.requests import SubmitRequest
-from schemas.transcript import Transcript
 from tests.harness import DATA, ended, reference, served, transcribe, upload
+from tests.observed import record
 from tests.patience import PATIENCE
 from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
@@ -17,12 +16,6 @@ from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.ids import inbox_epoch, job_id
 from v2t_stream.topology.subjects import SUBMIT_SUBJECT
-
-
-async def record(connection: Connection, job: str) -> Transcript:
-    """The stored canonical record."""
-    data = await JetStreamStore(connection).get(f"transcripts/{job}/transcript.json")
-    return msgspec.json.decode(data, type=Transcript)
 
 
 @pytest.mark.parametrize("engine", ["faster-whisper", "whisper-cpp"])

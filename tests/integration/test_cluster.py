@@ -12,12 +12,11 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from schemas.chunks import SAMPLE_RATE, ChunkTask, Span
 from schemas.events import Cancelled
 from schemas.message import Message
-from schemas.options import Options
 from schemas.requests import SubmitRequest
 from schemas.transcript import Segment
+from tests.builders import task
 from tests.cluster import Cluster, cluster, is_whole, leader
 from tests.harness import DATA, Server, broker, ended, node, transcribe, upload
 from tests.observed import hasten, observed, record, resumed
@@ -140,14 +139,10 @@ async def _job(connection: Connection, title: str) -> str:
     return job_id
 
 
-def _cut_from(job: str) -> ChunkTask:
-    return ChunkTask(job=job, n=0, audio="key", spans=(Span(0, SAMPLE_RATE),), options=Options())
-
-
 _ON_ITS_WAY: dict[str, Callable[[Connection, str], Awaitable[object]]] = {
     INBOX: _job,
     JOBS: lambda connection, name: _as_stored(connection, JOBS, Cancelled(job=name)),
-    CHUNKS: lambda connection, name: _as_stored(connection, CHUNKS, _cut_from(name)),
+    CHUNKS: lambda connection, name: _as_stored(connection, CHUNKS, task(0, name)),
 }
 
 

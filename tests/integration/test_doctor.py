@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from schemas.events import Submitted
+from tests.builders import submitted
 from tests.clock import wrong_by
 from tests.harness import S3Server, Server, broker, node, s3_server
 from tests.observed import pulled_by
@@ -125,7 +125,7 @@ async def test_doctor_names_work_that_no_node_takes(nats: tuple[Server, Connecti
     """Else a queue that was paused for an evening holds back all jobs for good, and doctor reports nothing."""
     _, connection = nats
     assert (await waiting(connection)).status == "ok"
-    await connection.publish(Submitted(job="j", title="t", url="http://x"))
+    await connection.publish(submitted())
     async with asyncio.timeout(PATIENCE):  # the server counts what waits a moment later
         while (found := await waiting(connection)).status == "ok":
             await asyncio.sleep(0.01)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from schemas.events import Submitted
+from tests.builders import submitted
 from tests.harness import ALL_STAGES
 from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
@@ -118,7 +118,7 @@ def remember(url: str, job: str) -> None:
     async def publish() -> None:
         async with await connect(url, name="test") as connection:
             await apply(connection, "NATS")
-            assert await connection.publish(Submitted(job=job, title="t", url="http://127.0.0.1/x"))
+            assert await connection.publish(submitted(job))
 
     asyncio.run(publish())
 

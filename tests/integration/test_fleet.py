@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.events import ChunkDone, Completed
 from schemas.options import Accelerator
 from schemas.requests import SubmitRequest
+from tests.builders import chunk, completed
 from tests.harness import DATA, Node, Simulated, ended, node, simulated, transcribe, until, upload
 from tests.observed import pulled_by
 from tests.patience import PATIENCE
@@ -149,8 +149,8 @@ async def test_cancel_ends_everything_at_once(machines: Fleet) -> None:
     assert await machines.store.size(job.submitted.media or "") is None
     assert await machines.store.size(f"media/{job_id}/chunks/0.flac") is None
     # A result that was on its way, and what would rest on it.
-    await machines.connection.publish(ChunkDone(job=job_id, n=0, start=0, end=1))
-    await machines.connection.publish(Completed(job=job_id, transcript="late"))
+    await machines.connection.publish(chunk(job=job_id))
+    await machines.connection.publish(completed(job_id, transcript="late"))
     assert (await ended(machines.connection, job_id)).state == "cancelled"
     with pytest.raises(V2TError, match="it is already cancelled"):
         await operations.cancel(machines.connection, machines.store, await ended(machines.connection, job_id))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.events import Completed, Rerun, Submitted
+from tests.builders import completed, rerun, submitted
 from tests.harness import broker
 from tests.patience import PATIENCE
 from v2t_stream.broker.connection import Connection
@@ -61,8 +61,8 @@ async def test_what_a_killed_writer_left_is_removed_by_the_product(connection: C
     """Else the disk fills with data that no object names, or one outage ends the sweeping."""
     store = Swept(connection, away=away)
     await store.put("transcripts/j/t", b"kept")
-    begun = Submitted(job="k", title="t", url="http://x")
-    for fact in (begun, Rerun(job="k", run=1, begins=begun), Completed(job="k", run=1, transcript="transcripts/k/1/t")):
+    begun = submitted("k")
+    for fact in (begun, rerun(begun), completed("k", run=1, transcript="transcripts/k/1/t")):
         await connection.publish(fact)
     await store.put("transcripts/k/transcript.srt", b"the first run's")
     orphan = "$O.v2t_transcripts.C.orphan"

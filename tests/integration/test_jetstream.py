@@ -11,10 +11,11 @@ import pytest
 from nats.aio.msg import Msg
 from nats.errors import FlushTimeoutError
 
-from schemas.chunks import ChunkTask, Span
-from schemas.events import Cancelled, ChunkDone, DeadLetter, Progress, Submitted
+from schemas.chunks import ChunkTask
+from schemas.events import Cancelled, Progress
 from schemas.message import encode
 from schemas.options import Options
+from tests.builders import chunk, dead, submitted, task
 from tests.harness import Server
 from tests.observed import pulled
 from tests.patience import PATIENCE
@@ -37,13 +38,8 @@ async def connection(nats: tuple[Server, Connection]) -> Connection:
     return nats[1]
 
 
-def submitted(job: str = "job", title: str = "title") -> Submitted:
-    return Submitted(job=job, title=title, url="http://127.0.0.1/x")
-
-
-def task(n: int = 0, accelerator: str = "any") -> ChunkTask:
-    options = Options(accelerator=accelerator)  # type: ignore[arg-type]
-    return ChunkTask(job="job", n=n, audio="media/job/chunks/0.flac", spans=(Span(0, 16_000),), options=options)
+def for_cpu(n: int = 0) -> ChunkTask:
+    return task(n, options=Options(accelerator="cpu"))
 
 
 # -- connecting
@@ -140,7 +136,7 @@ async def test_a_fact_is_stored_once(connection: Connection) -> None:
     stored = await connection.last(JOBS, submitted().subject)
     assert stored
     assert b"first" in stored.data
-    both = [ChunkDone(job="race", n=0, start=0, end=1, node=str(i)) for i in range(20)]
+    both = [chunk(node=str(i)) for i in range(20)]
     assert sum(await asyncio.gather(*map(connection.publish, both))) == 1
 
 
@@ -296,7 +292,7 @@ async def test_coming_late_equals_having_watched(connection: Connection) -> None
     async with watching(connection, "v2t.job.>") as early:
         for n in range(300):
             job = f"job{n % 7}"
-            await connection.publish(ChunkDone(job=job, n=n, start=n, end=n + 1))
+            await connection.publish(chunk(n, job=job))
             await connection.publish(Progress(job=job, stage="convert", done=n))
         last = (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]["last_seq"]
         async with asyncio.timeout(PATIENCE):
@@ -317,7 +313,7 @@ async def test_watch_survives_the_kill_of_the_broker_without_gap_or_double(nats:
         async def publish() -> None:
             nonlocal published
             for n in range(1000):
-                await connection.publish(ChunkDone(job="job", n=n, start=n, end=n + 1))
+                await connection.publish(chunk(n))
                 published += 1
 
         publishing = asyncio.create_task(publish())
@@ -337,9 +333,7 @@ async def test_watch_survives_the_kill_of_the_broker_without_gap_or_double(nats:
 async def test_a_replay_cut_short_by_the_broker_is_still_whole(nats: tuple[Server, Connection]) -> None:
     """Else an aggregator that reads a job while the broker dies sees only part of it, and never completes it."""
     server, connection = nats
-    await asyncio.gather(
-        *(connection.publish(ChunkDone(job="job", n=n, start=n, end=n + 1, error="x" * 2000)) for n in range(1000))
-    )
+    await asyncio.gather(*(connection.publish(chunk(n, error="x" * 2000)) for n in range(1000)))
     seen = []
     async for stored in connection.watch(JOBS, "v2t.job.>", live=False):
         seen.append(stored)
@@ -427,7 +421,7 @@ async def test_what_was_withdrawn_before_it_was_read_does_not_keep_a_watch_busy(
     """Else a retry makes every monitor ask the broker without a pause."""
     async with watching(connection, "v2t.job.a.>") as seen:
         for n in range(20):
-            await connection.publish(ChunkDone(job="a", n=n, start=n, end=n + 1))
+            await connection.publish(chunk(n, job="a"))
             await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": f"v2t.job.a.chunk.{n}"})
         await connection.publish(submitted("a"))
         async with asyncio.timeout(PATIENCE):
@@ -460,7 +454,7 @@ async def test_watch_ends_with_its_connection(connection: Connection, nats: tupl
 
 async def test_ten_thousand_facts_are_replayed(connection: Connection) -> None:
     """Else opening the monitor of a busy installation takes minutes. The test prints the time and does not judge it."""
-    facts = [encode(ChunkDone(job=f"job{n % 50}", n=n, start=n, end=n + 1)) for n in range(10_000)]
+    facts = [encode(chunk(n, job=f"job{n % 50}")) for n in range(10_000)]
     for n, fact in enumerate(facts):
         await connection.client.publish(f"v2t.job.job{n % 50}.chunk.{n}", fact)
     await connection.client.flush(int(PATIENCE))
@@ -542,7 +536,7 @@ async def test_a_pull_does_not_wait_if_asked_not_to(connection: Connection) -> N
     async with Puller(connection.client, CHUNKS, "transcribe-cpu") as puller:
         assert await puller.next(0) is None
         assert "expires" not in json.loads((await asked.next_msg(PATIENCE)).data)
-        await connection.publish(task(accelerator="cpu"))
+        await connection.publish(for_cpu())
         async with asyncio.timeout(PATIENCE):
             while not await puller.next(0):
                 await asyncio.sleep(0.01)
@@ -584,7 +578,7 @@ async def test_a_puller_that_stops_swallows_nothing(nats: tuple[Server, Connecti
             async with Puller(leaving.client, CHUNKS, "transcribe-cpu") as puller:
                 pull = asyncio.create_task(pulled(puller))
                 await waiting(connection, CHUNKS, "transcribe-cpu", 1)
-                publish = asyncio.create_task(connection.publish(task(n, "cpu")))
+                publish = asyncio.create_task(connection.publish(for_cpu(n)))
                 await asyncio.sleep(n * 0.0001)  # somewhere between the sending and the arrival
                 pull.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -592,7 +586,7 @@ async def test_a_puller_that_stops_swallows_nothing(nats: tuple[Server, Connecti
             await publish
             async with Puller(connection.client, CHUNKS, "transcribe-cpu") as other:
                 message = await pulled(other)
-                assert message.subject == task(n, "cpu").subject
+                assert message.subject == for_cpu(n).subject
                 again += message.metadata.num_delivered - 1
                 await message.ack_sync(timeout=int(PATIENCE))
     assert again - given_back <= 3
@@ -613,7 +607,7 @@ async def test_an_outage_does_not_pile_up_pulls(nats: tuple[Server, Connection])
             while not node.client.is_connected:
                 await asyncio.sleep(0.01)
         for n in range(5):
-            await connection.publish(task(n, "cpu"))
+            await connection.publish(for_cpu(n))
         message = await pulled(puller)
         async with asyncio.timeout(PATIENCE):  # what was published is counted a moment later
             while True:
@@ -635,10 +629,7 @@ async def test_a_deleted_consumer_gives_a_sentence(connection: Connection) -> No
 async def test_dead_letters_are_kept_side_by_side(connection: Connection) -> None:
     """Else only the last of two dead chunks of a job can be retried."""
     for n in range(2):
-        letter = DeadLetter(
-            job="job", stage="transcribe", reason="r", original_subject=f"s{n}", data=b"", deliveries=1, node="n"
-        )
-        assert await connection.publish(letter)
+        assert await connection.publish(dead(original_subject=f"s{n}"))
     assert (await connection.api(f"STREAM.INFO.{DEAD}"))["state"]["messages"] == 2
 
 

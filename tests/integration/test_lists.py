@@ -12,21 +12,19 @@ from schemas.events import Completed, Submitted
 from schemas.options import LANGUAGES
 from schemas.requests import SubmitRequest
 from stages.download import Download
+from tests.builders import resources, submitted
 from tests.harness import DATA, Node, Server, ended, simulated, until, upload
 from tests.patience import PATIENCE
 from tests.web import Web, web
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
-from v2t_stream.fleet.presence import Presence
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.lists import children, read
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
-from v2t_stream.runtime.stage import Resources
-from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.ids import child_id, inbox_epoch, job_id
 from v2t_stream.topology.streams import JOBS
@@ -134,9 +132,7 @@ async def test_a_list_that_was_read_by_a_process_that_died_gets_each_entry_once(
     assert fact
     for n, episode in ((1, 2), (2, 3)):
         await house.connection.publish(
-            Submitted(
-                job=f"{job}_{n}", title="t", url=f"{house.site.url}/episode/{episode}/20s-{episode}.flac", parent=job
-            )
+            submitted(f"{job}_{n}", url=f"{house.site.url}/episode/{episode}/20s-{episode}.flac", parent=job)
         )
     house.machine.start("download")
     done = await ended(house.connection, job)
@@ -191,7 +187,7 @@ async def test_an_entry_that_comes_after_its_list_was_cancelled_ends_itself(hous
     job_id = await house.url("feed/3")
     job = await until(house.connection, job_id, lambda job: job.submitted is not None)
     await operations.cancel(house.connection, house.store, job)
-    late = Submitted(job=f"{job_id}_1", title="late", url=f"{house.site.url}/5s.flac", parent=job_id)
+    late = submitted(f"{job_id}_1", title="late", url=f"{house.site.url}/5s.flac", parent=job_id)
     await house.connection.publish(late)
     house.machine.start("download")
     assert (await ended(house.connection, late.job)).state == "cancelled"
@@ -321,8 +317,7 @@ async def test_an_old_submission_that_comes_again_during_a_retry_ends_nothing(ho
     await house.file("5s.flac")
     old = await house.file("5s.flac")
     assert old.submitted
-    resources = Resources(Settings(), house.connection, house.store, Presence("test", "download"))
-    download = Download(resources)
+    download = Download(resources(house.connection, store=house.store))
     late = [fact async for fact in download.process(old.submitted)]
     await download.close()
     assert [type(fact) for fact in late] == [Completed]

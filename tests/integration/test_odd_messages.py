@@ -13,8 +13,9 @@ from schemas.chunks import ChunkTask
 from schemas.events import Cancelled, ChunkDone, Failed
 from schemas.message import Message, encode
 from tests.acceptance.test_cli import Terminal
+from tests.builders import done, failed, process, task
 from tests.harness import Server
-from tests.integration.test_worker import Doing, done, drained, fact, letters, task, transcribing, working
+from tests.integration.test_worker import Doing, drained, fact, letters, transcribing, working
 from tests.patience import PATIENCE
 from tests.unit.test_odd_facts import DEEP, ONE_OF_EACH
 from v2t_stream.broker.connection import Connection
@@ -59,7 +60,7 @@ async def test_no_message_stops_its_reader(line: bytes, nats: tuple[Server, Conn
     """Else one message that any submitter can send stops a process from reading for good."""
     server, connection = nats
     send(server, line)
-    await connection.publish(Failed(job="after", stage="convert", reason="r"))
+    await connection.publish(failed("after"))
     async with asyncio.timeout(PATIENCE):
         jobs = fold_all(await history(connection, ["v2t.job.>"]))
     assert jobs["after"].state == "failed"
@@ -83,7 +84,7 @@ async def test_a_status_made_up_by_a_sender_is_ignored(nats: tuple[Server, Conne
 async def test_odd_facts_leave_lists_and_numbers_as_they_are(nats: tuple[Server, Connection], tmp_path: Path) -> None:
     """Else one forged fact, or a damaged letter, blinds every terminal."""
     server, connection = nats
-    await connection.publish(Failed(job="good", stage="convert", reason="it is so"))
+    await connection.publish(failed("good", reason="it is so"))
     subjects = [message.subject for message in ONE_OF_EACH] + [
         "v2t.dead.convert.j",
         "v2t.dead.x",
@@ -160,7 +161,7 @@ async def test_what_a_newer_release_sends_is_left_to_its_nodes(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else during an update an old node fails jobs that a new one could do."""
-    newer = NodeInfo(node="new", stage="transcribe", pid=1, version="99.0", state="ready")
+    newer = process(node="new", version="99.0")
     alive = [newer]
 
     async def nodes(_: Connection) -> list[NodeInfo]:

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
-from schemas.events import Failed, Rerun
+from tests.builders import failed, rerun
 from tests.harness import DATA, Simulated, ended, simulated
 from tests.oracle import Oracle, Recording
 from tests.people import Offer, People
@@ -47,8 +47,8 @@ async def test_what_is_false_does_not_escape_the_oracle(machines: Simulated, tmp
         again = (await oracle.jobs())[people.jobs[0]]
         assert again.downloaded
         await store.put(f"transcripts/{again.id}/7/transcript.srt", b"of a run that never was")
-        await connection.publish(Failed(job="other", stage="convert", reason="a bug"))
-        await connection.publish(Rerun(job=again.id, run=1, begins=again.downloaded, keeps=(0,)))
+        await connection.publish(failed("other"))
+        await connection.publish(rerun(again.downloaded, keeps=(0,)))
         await connection.publish(replace(again.chunks[0], run=1, model=MODELS[1]))
         found = "\n".join(await oracle.problems())
     for problem in ("nothing points to", "it failed: a bug", "it is transcribing", "chunk 0 is by", "which it keeps"):

@@ -9,20 +9,17 @@ from typing import Any
 
 import pytest
 
-from schemas.chunks import ChunkTask, Span
-from schemas.events import ChunkDone, Completed, Converted, Downloaded, Submitted
+from schemas.chunks import ChunkTask
+from schemas.events import Completed
 from schemas.message import Message
-from schemas.options import Options
-from schemas.transcript import Segment
 from stages.aggregate import Aggregate
+from tests.builders import chunk, converted, done, downloaded, resources, submitted, task
 from tests.harness import Server, broker
 from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
-from v2t_stream.fleet.presence import Presence
 from v2t_stream.runtime.set_up import drifted, set_up, store_drifted
-from v2t_stream.runtime.stage import Resources
 from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
@@ -63,10 +60,6 @@ async def older(connection: Connection, path: str, **fields: object) -> None:
     await connection.api(f"CONSUMER.CREATE.{path}", {"stream_name": path.split(".", maxsplit=1)[0], "config": kept})
 
 
-def task(n: int) -> ChunkTask:
-    return ChunkTask(job="job", n=n, audio="", spans=(Span(16_000 * n, 16_000),), options=Options())
-
-
 class Transcribing:
     """A transcriber that takes a moment."""
 
@@ -78,7 +71,7 @@ class Transcribing:
     async def process(self, message: ChunkTask) -> AsyncGenerator[Message]:
         self.asked[message.n] += 1
         await asyncio.sleep(0.02)
-        yield ChunkDone(job=message.job, n=message.n, start=message.start, end=message.end)
+        yield done(message)
 
     async def close(self) -> None: ...
 
@@ -88,12 +81,12 @@ async def supervised(connection: Connection, stage: Any, home: Path) -> AsyncIte
     """A worker that runs `stage`, restarted after errors, as the supervisor does."""
     settings = Settings(data_dir=str(home), node="here")
     stop = asyncio.Event()
-    resources = Resources(settings, connection, JetStreamStore(connection), Presence("here", "test"))
+    own = resources(connection, settings)
 
     async def run() -> None:
         while not stop.is_set():
             try:
-                await Worker(stage, resources).run(stop)
+                await Worker(stage, own).run(stop)
             except BrokerError:
                 await asyncio.sleep(0.1)
 
@@ -150,23 +143,19 @@ async def test_a_queue_of_an_older_release_is_brought_up_to_date_while_it_is_wor
 async def test_a_fact_that_an_older_consumer_did_not_take_is_taken_up(connection: Connection, tmp_path: Path) -> None:
     """Else a job that was stuck at the time of the upgrade stays stuck for ever."""
     await older(connection, f"{JOBS}.aggregate", filter_subject="v2t.job.*.chunk.*", filter_subjects=None)
-    chunk = ChunkDone(job="job", n=0, start=0, end=1, segments=(Segment(start=0, end=1, text="words"),))
     settings = Settings(data_dir=str(tmp_path))
-    resources = Resources(settings, connection, JetStreamStore(connection), Presence("here", "aggregate"))
 
     async def taken(count: int) -> None:
         while (await connection.api(f"CONSUMER.INFO.{JOBS}.aggregate"))["ack_floor"]["consumer_seq"] < count:
             await asyncio.sleep(0.02)
 
-    async with supervised(connection, Aggregate(resources), tmp_path), asyncio.timeout(PATIENCE):
-        await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
-        await connection.publish(
-            Downloaded(job="job", title="t", source="x", media="media/job/source", size=1, seconds=1)
-        )
-        await connection.publish(chunk)
+    async with supervised(connection, Aggregate(resources(connection, settings)), tmp_path), asyncio.timeout(PATIENCE):
+        await connection.publish(submitted())
+        await connection.publish(downloaded())
+        await connection.publish(chunk(0, "words"))
         await taken(1)
-        await connection.publish(Converted(job="job", chunks=1, duration=1, speech=1, seconds=1))
-        await connection.publish(ChunkDone(job="other", n=0, start=0, end=1))
+        await connection.publish(converted())
+        await connection.publish(chunk(job="other"))
         await taken(2)  # and with it the fact that it does not know of is behind it
         await set_up(connection, settings)
         while await connection.last(JOBS, Completed.subject_of(job="job")) is None:

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from schemas.chunks import ChunkTask, Span
-from schemas.events import ChunkDone, Converted, Downloaded, Failed, Rerun, Retried, Submitted
+from schemas.events import Downloaded, Retried, Submitted
 from schemas.message import Message
-from schemas.options import Options
 from schemas.requests import SubmitRequest
 from tests.acceptance.test_cli import Terminal
+from tests.builders import chunk, converted, downloaded, failed, later, rerun, submitted, task
 from tests.harness import ALL_STAGES, DATA, Server, alive, ended, node, until, upload
 from tests.integration.test_rollback import supervised
 from tests.integration.test_worker import Doing, set_ack_wait, working
@@ -36,22 +35,10 @@ from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS
 from v2t_stream.topology.stages import stage_row
 from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, JOBS
 
-SUBMITTED = Submitted(job="job", title="talk", url="http://127.0.0.1/x")
-DOWNLOADED = Downloaded(job="job", title="Talk", source="http://x/y", media="media/job/source", size=1, seconds=1)
-CONVERTED = Converted(job="job", chunks=1, duration=30, speech=8, seconds=2)
-TASK = ChunkTask(job="job", n=0, audio="media/job/chunks/0.flac", spans=(Span(0, 16_000),), options=Options())
-CHUNK = ChunkDone(job="job", n=0, start=0, end=30)
-FAILED = Failed(job="job", stage="convert", reason="r")
-
-
-def later(fact: Message) -> Message:
-    """The same fact of the first retry."""
-    return replace(fact, run=1)
-
-
-RERUN = Rerun(job="job", run=1, begins=replace(DOWNLOADED, run=1))
-KEPT = replace(RERUN, keeps=(0,))
-ANEW = replace(RERUN, begins=replace(SUBMITTED, run=1))
+SUBMITTED, DOWNLOADED, CONVERTED, FAILED = submitted(), downloaded(), converted(), failed()
+TASK, CHUNK = task(), chunk()
+RECUT, REDONE = later(1, CONVERTED), later(1, CHUNK)  # in the run after a retry
+RERUN, KEPT, ANEW = rerun(DOWNLOADED), rerun(DOWNLOADED, keeps=(0,)), rerun(SUBMITTED)
 
 HASTY = Pace(lacking=0.0)  # repairs at the next look what is missing
 PROMPT = HASTY._replace(late=0.0)  # and takes redeliveries to be due at once, if the worker died or the pause is over
@@ -105,9 +92,13 @@ async def sent(connection: Connection, message: Message) -> int:
         ((SUBMITTED, DOWNLOADED, CONVERTED), "convert", DOWNLOADED),
         ((SUBMITTED, DOWNLOADED, CONVERTED, CHUNK), "aggregate", CONVERTED),
         ((SUBMITTED, DOWNLOADED, FAILED, RERUN), "convert", RERUN),
-        ((SUBMITTED, DOWNLOADED, FAILED, RERUN, later(CONVERTED)), "convert", RERUN),
-        ((SUBMITTED, DOWNLOADED, FAILED, RERUN, later(CONVERTED), later(CHUNK)), "aggregate", later(CONVERTED)),
-        ((SUBMITTED, DOWNLOADED, CHUNK, FAILED, KEPT, later(CONVERTED)), "aggregate", later(CONVERTED)),
+        ((SUBMITTED, DOWNLOADED, FAILED, RERUN, RECUT), "convert", RERUN),
+        (
+            (SUBMITTED, DOWNLOADED, FAILED, RERUN, RECUT, REDONE),
+            "aggregate",
+            RECUT,
+        ),
+        ((SUBMITTED, DOWNLOADED, CHUNK, FAILED, KEPT, RECUT), "aggregate", RECUT),
         ((SUBMITTED, FAILED, ANEW), "download", ANEW),
         ((SUBMITTED, DOWNLOADED, FAILED, Retried(job="job", time=1, chunks=())), "convert", DOWNLOADED),  # by 0.1
     ],
@@ -154,18 +145,14 @@ async def test_what_waits_or_is_in_work_is_left_alone(connection: Connection) ->
     assert await sent(connection, SUBMITTED) == 1
 
 
-def named(job: str) -> Submitted:
-    return replace(SUBMITTED, job=job)
-
-
 @contextlib.asynccontextmanager
 async def behind_one_in_work(connection: Connection) -> AsyncIterator[Puller]:
     """A running download, and behind it the job "lost", whose message is gone."""
     await set_ack_wait(connection, JOBS, "download", 0.5)
     for job in ("long", "lost"):
-        await connection.publish(named(job))
+        await connection.publish(submitted(job))
     presence = Presence("here", "download")
-    presence.since[named("long").subject] = 0.0
+    presence.since[submitted("long").subject] = 0.0
     telling = asyncio.create_task(announce(connection, presence))
     async with Puller(connection.client, JOBS, "download") as puller:
         first, lost = await pulled(puller), await pulled(puller)
@@ -198,11 +185,11 @@ async def test_a_lost_message_behind_a_long_one_is_sent_again_where_somebody_is_
     looker = Recovery(connection, PROMPT)
     async with behind_one_in_work(connection) as puller:
         free = asyncio.create_task(puller.next(PATIENCE))
-        await looks_until(looker, connection, named("lost"), 2)
+        await looks_until(looker, connection, submitted("lost"), 2)
         message = await free
         assert message
-        assert message.subject == named("lost").subject
-        assert await sent(connection, named("long")) == 1
+        assert message.subject == submitted("lost").subject
+        assert await sent(connection, submitted("long")) == 1
 
 
 async def test_a_lost_message_behind_a_long_one_is_sent_again_where_others_are_served(connection: Connection) -> None:
@@ -212,12 +199,12 @@ async def test_a_lost_message_behind_a_long_one_is_sent_again_where_others_are_s
         due = time.monotonic() + 1
         while time.monotonic() < due:
             await looker.look()
-        assert await sent(connection, named("lost")) == 2  # so far it may wait for a free slot, as the next one does
+        assert await sent(connection, submitted("lost")) == 2  # it may wait for a free slot, as the next one does
         for n in range(3):
-            await connection.publish(named(f"next{n}"))
+            await connection.publish(submitted(f"next{n}"))
             await (await pulled(puller)).ack_sync()
             await looker.look()
-        assert await sent(connection, named("lost")) > 2
+        assert await sent(connection, submitted("lost")) > 2
 
 
 async def test_a_message_that_waits_for_its_next_try_is_not_sent_again(connection: Connection, tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from schemas.events import Failed, Submitted
 from schemas.message import encode
 from schemas.options import Options
 from schemas.requests import SubmitRequest
 from stages.intake import Intake
+from tests.builders import failed, resources, submitted
 from tests.harness import broker
 from tests.patience import PATIENCE
 from v2t_stream.broker.connection import Connection
@@ -21,9 +21,8 @@ from v2t_stream.fleet.presence import Presence
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.lists import read
 from v2t_stream.runtime.session import session
-from v2t_stream.runtime.stage import Resources, Submission
+from v2t_stream.runtime.stage import Submission
 from v2t_stream.settings import Settings
-from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 from v2t_stream.transcription.providers import offers, parse
 
@@ -48,7 +47,7 @@ async def announce(connection: Connection, node: str, model: str) -> None:
 
 async def taken(connection: Connection, request: SubmitRequest) -> list[str]:
     """The facts that intake publishes for it, by name."""
-    intake = Intake(Resources(Settings(), connection, JetStreamStore(connection), Presence("hub", "intake")))
+    intake = Intake(resources(connection))
     message = Submission("e1-1", SUBMIT_SUBJECT, encode(request))
     return [type(fact).__name__ async for fact in intake.process(message)]
 
@@ -80,8 +79,8 @@ async def test_a_command_refuses_it_before_it_sends_a_file(connection: Connectio
 
 async def test_a_retry_by_another_model_is_refused_like_a_submission(connection: Connection) -> None:
     """Else a completed job ends up failed, because the new model cannot do it."""
-    await connection.publish(Submitted(job="e1-1", title="talk", url=TRANSLATE.url, options=Options(task="translate")))
-    await connection.publish(Failed(job="e1-1", stage="download", reason="gone"))
+    await connection.publish(submitted("e1-1", url=TRANSLATE.url, options=Options(task="translate")))
+    await connection.publish(failed("e1-1"))
     job = await read(connection, "e1-1")
     await announce(connection, "attic", "small")
     with pytest.raises(V2TError, match="faster-whisper does not translate with the model 'turbo'"):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from schemas.events import DeadLetter, Done, Submitted
+from schemas.events import Done
 from schemas.options import Options
+from tests.builders import dead, submitted
 from tests.harness import broker, s3_server
 from tests.patience import PATIENCE
 from v2t_stream.broker.connection import Connection
@@ -34,18 +35,8 @@ async def gone(what: Callable[[], Awaitable[object]]) -> None:
 async def store_everything(connection: Connection, store: ObjectStore) -> None:
     """Store one of each thing that is kept."""
     settings = Options(model="demo")
-    await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
-    await connection.publish(
-        DeadLetter(
-            job="job",
-            stage="convert",
-            reason="r",
-            original_subject="v2t.job.job.downloaded",
-            data=b"",
-            deliveries=1,
-            node="n",
-        )
-    )
+    await connection.publish(submitted())
+    await connection.publish(dead())
     await connection.publish(
         Done(job="job", key=previous.key("youtube:x", settings), transcript="transcripts/job/transcript")
     )

@@ -17,9 +17,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from schemas.chunks import ChunkTask, Span
-from schemas.events import DeadLetter, Submitted
 from schemas.options import Options
+from tests.builders import dead, submitted, task
 from tests.harness import ALL_STAGES, DATA, alive, node, reference, s3_server, served
 from tests.harness import broker as open_broker
 from tests.observed import pulled
@@ -129,7 +128,7 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "take a chunk for anybody": ({"operator", "worker"}, lambda c: take(c, CHUNKS, "transcribe-any", "any")),
     "take a submission": ({"operator", "worker"}, lambda c: take(c, INBOX, "intake")),
     "take a download": ({"operator", "worker"}, lambda c: take(c, JOBS, "download")),
-    "publish a fact": ({"operator", "worker"}, lambda c: c.publish(Submitted(job=new(), title="t", url="http://x"))),
+    "publish a fact": ({"operator", "worker"}, lambda c: c.publish(submitted(new()))),
     "be a node": ({"operator", "worker"}, lambda c: check_may_work(c, "test")),
     "purge chunks": ({"operator"}, lambda c: c.api(f"STREAM.PURGE.{CHUNKS}", {"filter": "v2t.chunk.*.none.>"})),
     "withdraw a fact": ({"operator"}, lambda c: c.api(f"STREAM.PURGE.{JOBS}", {"filter": "v2t.job.none.failed"})),
@@ -160,12 +159,8 @@ def filled(broker: Secured) -> Secured:
             await store.put("media/uploads/kept/source", os.urandom(2_500_000))
             await store.put("transcripts/kept/transcript.txt", b"text")
             await store.put("transcripts/long/transcript.txt", os.urandom(2_500_000))
-            await connection.publish(Submitted(job="x", title="t", url="http://127.0.0.1:1/"))
-            await connection.publish(
-                DeadLetter(
-                    job="x", stage="intake", reason="r", original_subject="v2t.submit", data=b"", deliveries=1, node="n"
-                )
-            )
+            await connection.publish(submitted("x"))
+            await connection.publish(dead("x", stage="intake", original_subject="v2t.submit"))
 
     asyncio.run(fill())
     return broker
@@ -246,7 +241,7 @@ async def test_a_worker_cancels_a_job_without_an_error_though_it_may_not_tidy_up
     """Else it gets a permission error about a job that is cancelled."""
     async with await filled.connect("worker") as worker:
         job, store = new(), JetStreamStore(worker)
-        await worker.publish(Submitted(job=job, title="t", media="media/uploads/kept/source"))
+        await worker.publish(submitted(job, media="media/uploads/kept/source"))
         await cancel(worker, store, await read(worker, job))
         assert (await read(worker, job)).state == "cancelled"
         assert await store.size("media/uploads/kept/source")
@@ -291,7 +286,7 @@ async def test_a_chunk_is_not_given_to_a_worker_that_was_killed(filled: Secured)
             while (await operator.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-metal"))["num_waiting"]:
                 await asyncio.sleep(0.05)
         options = Options(accelerator="metal")
-        await operator.publish(ChunkTask(job=new(), n=0, audio="media/x", spans=(Span(0, 1),), options=options))
+        await operator.publish(task(0, new(), options=options))
         async with Puller(other.client, CHUNKS, "transcribe-metal") as pulls:
             message = await pulled(pulls)
             assert message.metadata.num_delivered == 1
@@ -382,7 +377,7 @@ async def test_a_renewed_certificate_is_taken_up_without_a_restart(tmp_path: Pat
 async def test_a_broker_that_was_open_keeps_its_jobs(tmp_path: Path) -> None:
     """Else a user who follows docs/security.md loses existing transcripts."""
     async with open_broker(tmp_path / "open") as (_, connection):
-        await connection.publish(Submitted(job="kept", title="t", url="http://x"))
+        await connection.publish(submitted("kept"))
     streams = tmp_path / "secrets" / "nats-data" / "jetstream"
     with secured(tmp_path / "secrets") as broker:
         broker.stop()

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from schemas.events import Failed, Submitted
+from schemas.events import Failed
 from schemas.requests import SubmitRequest
 from tests.acceptance.test_backup import empty
 from tests.acceptance.test_cli import Terminal
+from tests.builders import submitted
 from tests.harness import DATA, Node, Server, alive, ended, node, until, upload
 from tests.patience import PATIENCE
 from tests.simulated import install
@@ -201,10 +202,10 @@ async def test_only_an_id_that_no_job_has_is_given_up_for_another(
     """Else any submitter can end the jobs of others with a header that claims them."""
     server, connection = nats
     if is_there:
-        await connection.publish(Submitted(job=f"{epoch}-1", title="mine", url="http://127.0.0.1/x"))
+        await connection.publish(submitted(f"{epoch}-1", title="mine"))
     await connection.submit(SUBMIT_SUBJECT, b"http://127.0.0.1/y", "y", {EPOCH_HEADER: epoch})
     job = job_id(await inbox_epoch(connection), 1)
     with node(server.url, tmp_path / "node", "intake"):
         await until(connection, job, lambda job: job.submitted is not None)
-    given_up = [Failed(job="abc-1", stage="", reason="").subject] if epoch == "abc" and not is_there else []
+    given_up = [Failed.subject_of(job="abc-1")] if epoch == "abc" and not is_there else []
     assert await connection.subjects(JOBS, "v2t.job.*.failed") == given_up

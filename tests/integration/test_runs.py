@@ -15,19 +15,20 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from schemas.events import ChunkDone, Completed, Converted, Done, Downloaded, Rerun, Retried, Submitted
+from schemas.events import ChunkDone, Done, Retried
 from schemas.message import Message, encode
 from schemas.objects import Version
 from schemas.requests import SubmitRequest
-from schemas.transcript import Segment, Transcript
+from schemas.transcript import Transcript
 from stages.aggregate import Aggregate
 from stages.convert import Convert
+from tests.builders import chunk, completed, converted, downloaded, process, rerun, resources, submitted
 from tests.harness import DATA, Server, Simulated, ended, node, simulated, until, upload
 from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
-from v2t_stream.fleet.presence import NodeInfo, Presence, fleet
+from v2t_stream.fleet.presence import fleet
 from v2t_stream.host.tasks import end
 from v2t_stream.jobs import operations, previous
 from v2t_stream.jobs.assembly import last_prefix, stored
@@ -37,7 +38,7 @@ from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.jobs.submission import submit
 from v2t_stream.jobs.superseded import sweep_superseded
 from v2t_stream.monitoring.survey import jobs_by_state
-from v2t_stream.runtime.stage import Resources, Stage
+from v2t_stream.runtime.stage import Stage
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.protocol import Found
@@ -110,8 +111,7 @@ async def asleep(
     connection: Connection, kind: type[Convert | Aggregate], work: Message, at: str, **more: Any
 ) -> Sleeper:
     store = Sleepy(connection, at)
-    resources = Resources(Settings(**more), connection, store, Presence("asleep", kind.__name__.lower()))
-    sleeper = Sleeper(connection, store, kind(resources), work)
+    sleeper = Sleeper(connection, store, kind(resources(connection, Settings(**more), store=store)), work)
     async with asyncio.timeout(PATIENCE):
         await store.asleep.wait()
     return sleeper
@@ -282,7 +282,7 @@ async def test_states_are_counted_as_they_are_shown(connection: Connection) -> N
 async def test_no_retry_where_old_nodes_would_lose_it(connection: Connection) -> None:
     """Else an older node believes that a chunk of the new run is done, and the job hangs."""
     job = await ended(connection, await start(connection, "5s.flac"))
-    old = NodeInfo(node="attic", stage="transcribe", pid=1, version="0.1.0", state="ready")
+    old = process(node="attic", version="0.1.0")
     await connection.client.request(old.key, encode(old), timeout=PATIENCE)
     with pytest.raises(V2TError, match=r"while nodes run release 0\.1: update attic first"):
         await operations.retry(connection, job, model=NEW)
@@ -313,14 +313,10 @@ async def publish(connection: Connection, *facts: Message) -> None:
 
 
 def result(text: str, run: int = 0) -> ChunkDone:
-    return ChunkDone(job="job", run=run, n=0, start=0, end=1, segments=(Segment(start=0, end=1, text=text),))
+    return chunk(0, text, run=run)
 
 
-def converted(run: int = 0) -> Converted:
-    return Converted(job="job", run=run, chunks=1, duration=1, speech=1, seconds=1)
-
-
-MEDIA = Downloaded(job="job", title="t", source="s3://v2t-uploads/talk.flac", media="media/x", size=1, seconds=1)
+MEDIA = downloaded(source="s3://v2t-uploads/talk.flac")
 OF_MINIO = {"minio_endpoint": "127.0.0.1:9"}
 
 
@@ -328,13 +324,13 @@ async def test_the_copies_of_an_upload_are_of_the_latest_run(nats: tuple[Server,
     """Else an aggregator that slept while storing leaves old words beside the upload, where people look for them."""
     _, connection = nats
     store = OnS3(connection)
-    resources = Resources(Settings(**OF_MINIO), connection, store, Presence("here", "aggregate"))
-    await publish(connection, Submitted(job="job", title="t", url=MEDIA.source), MEDIA, result("old"), converted())
+    aggregate = Aggregate(resources(connection, Settings(**OF_MINIO), store=store))
+    await publish(connection, submitted(url=MEDIA.source), MEDIA, result("old"), converted())
     sleeper = await asleep(connection, Aggregate, converted(), "talk.json", **OF_MINIO)
-    await publish(connection, *[fact async for fact in Aggregate(resources).process(converted())])
+    await publish(connection, *[fact async for fact in aggregate.process(converted())])
     await operations.retry(connection, await read(connection, "job"), model="other")
-    await publish(connection, result("new", 1), converted(1))
-    async for fact in Aggregate(resources).process(converted(1)):
+    await publish(connection, result("new", 1), converted(run=1))
+    async for fact in aggregate.process(converted(run=1)):
         await publish(connection, fact)
     await sleeper.wake()
     for format_ in FORMATS:
@@ -343,11 +339,10 @@ async def test_the_copies_of_an_upload_are_of_the_latest_run(nats: tuple[Server,
         assert "old" not in copy, format_
 
 
-async def completed(connection: Connection, store: JetStreamStore, text: str, run: int) -> None:
+async def killed_at_the_end(connection: Connection, text: str, run: int) -> None:
     """A run ends, and its aggregator is killed at that moment."""
-    resources = Resources(Settings(), connection, store, Presence("here", "aggregate"))
-    await publish(connection, result(text, run), converted(run))
-    async with contextlib.aclosing(Aggregate(resources).process(converted(run))) as facts:
+    await publish(connection, result(text, run), converted(run=run))
+    async with contextlib.aclosing(Aggregate(resources(connection)).process(converted(run=run))) as facts:
         await publish(connection, await anext(facts))
 
 
@@ -358,16 +353,16 @@ async def test_what_is_left_of_older_runs_is_swept_unless_something_points_to_it
     """Else each retry whose machine died near the end leaves files for good, or another job loses its transcript."""
     _, connection = nats
     store = JetStreamStore(connection)
-    await publish(connection, Submitted(job="job", title="t", url="http://x"), MEDIA)
-    await completed(connection, store, "old", 0)
+    await publish(connection, submitted(), MEDIA)
+    await killed_at_the_end(connection, "old", 0)
     old = await store.keys("transcripts/")
     match points:
         case "the memory":
             await publish(connection, Done(job="job", key="key", transcript="transcripts/job/transcript"))
         case "another job":
-            await publish(connection, Completed(job="other", transcript="transcripts/job/transcript", of="job"))
+            await publish(connection, completed("other", transcript=completed().transcript, of="job"))
     await operations.retry(connection, await read(connection, "job"), model="other")
-    await completed(connection, store, "new", 1)
+    await killed_at_the_end(connection, "new", 1)
     both = {*await store.keys("transcripts/")}
     assert both > {*old}
     removed = await sweep_superseded(connection, store)
@@ -380,12 +375,12 @@ async def test_a_transcript_that_was_only_begun_is_swept(nats: tuple[Server, Con
     """Else half a transcript of a job that was given up, or retried with another model, stays for good."""
     _, connection = nats
     store = JetStreamStore(connection)
-    await publish(connection, Submitted(job="job", title="t", url="http://x"), MEDIA, result("old"), converted())
+    await publish(connection, submitted(), MEDIA, result("old"), converted())
     sleeper = await asleep(connection, Aggregate, converted(), "transcript.srt")
     assert await sweep_superseded(connection, store) == 0  # somebody may be at it
     if then == "retried":
         await operations.retry(connection, await read(connection, "job"), model="other")
-        await completed(connection, store, "new", 1)
+        await killed_at_the_end(connection, "new", 1)
     else:
         await operations.cancel(connection, store, await read(connection, "job"))
     await sleeper.die()
@@ -407,10 +402,9 @@ async def test_the_transcript_of_a_forgotten_job_is_that_of_its_latest_run(nats:
 async def test_late_facts_of_an_older_run_are_kept_apart_by_the_stream(nats: tuple[Server, Connection]) -> None:
     """Else the stream refuses a late result of the old run, or keeps it and refuses the new one."""
     _, connection = nats
-    rerun = Rerun(job="job", run=1, begins=MEDIA)
-    facts: list[Message] = [Submitted(job="job", title="t", url="http://x"), MEDIA, rerun]
+    facts: list[Message] = [submitted(), MEDIA, rerun(MEDIA)]
     for run in (1, 0):
-        facts += [result("words", run), converted(run), Completed(job="job", run=run, transcript="t")]
+        facts += [result("words", run), converted(run=run), completed(run=run)]
     await publish(connection, *facts)
     for fact in facts:
         assert not await connection.publish(fact)

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple, Self
 import pytest
 from nats.aio.msg import Msg
 
-from schemas.events import DeadLetter, Submitted
 from schemas.requests import SubmitRequest
 from tests import server_api
+from tests.builders import dead, submitted
 from tests.patience import PATIENCE
 from tests.secured import Secured, secured
 from v2t_stream.access.roles import ROLES, Role, role
@@ -85,11 +85,8 @@ async def secret(broker: Secured, operator: Connection) -> Secret:
     await store.put("media/j/source", mine.data)
     await store.put("transcripts/j/transcript.txt", b"text")
     await store.put("models/m/model.bin", b"model")
-    await operator.publish(Submitted(job="j", title="t", url="https://example.com/"))
-    letter = DeadLetter(
-        job="j", stage="convert", reason="r", original_subject="v2t.job.j.downloaded", data=b"", deliveries=1, node="n"
-    )
-    await operator.publish(letter)
+    await operator.publish(submitted("j"))
+    await operator.publish(dead("j"))
     return mine
 
 
@@ -279,7 +276,7 @@ async def test_a_guest_that_floods_the_broker_slows_only_itself(
         for _ in range(20):
             async with asyncio.timeout(2):
                 await operator.client.request(f"$JS.API.STREAM.INFO.{DONE}", timeout=2)
-                assert await operator.publish(Submitted(job=secrets.token_hex(4), title="t", url="u"))
+                assert await operator.publish(submitted(secrets.token_hex(4)))
 
 
 async def test_guests_get_a_share_of_the_connections_and_an_error_beyond_it(broker: Secured) -> None:
@@ -360,7 +357,7 @@ async def test_a_forged_record_of_an_upload_leads_nowhere(
     for read in (store.size, store.sha256, store.get, store.delete):
         with pytest.raises(StoreError, match="its record in the store cannot be read"):
             await read(key)
-    await operator.publish(Submitted(job=job, title="t", media=key))
+    await operator.publish(submitted(job, media=key))
     await cancel(operator, store, await read_job(operator, job))
     assert await store.get(secret.key) == secret.data
 

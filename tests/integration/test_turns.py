@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from msgspec import structs
 
 from schemas.chunks import SAMPLE_RATE
 from schemas.events import Cancelled, Converted, Downloaded
@@ -16,8 +15,9 @@ from schemas.message import Message
 from schemas.options import Options
 from schemas.requests import SubmitRequest
 from tests.acceptance.test_cli import Terminal
+from tests.builders import converted, downloaded, resources, task
 from tests.harness import ALL_STAGES, Server, alive, ended, node, until, upload
-from tests.integration.test_worker import Doing, Mortal, fact, set_ack_wait, task, working
+from tests.integration.test_worker import Doing, Mortal, fact, set_ack_wait, working
 from tests.observed import pulled
 from tests.patience import PATIENCE
 from tests.simulated import install
@@ -34,11 +34,8 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime import turns
 from v2t_stream.runtime.patience import Patience
-from v2t_stream.runtime.stage import Resources
 from v2t_stream.runtime.stalls import stalls
 from v2t_stream.runtime.worker import Worker
-from v2t_stream.settings import Settings
-from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.stages import stage_row
 from v2t_stream.topology.streams import CHUNKS, JOBS
 from v2t_stream.topology.subjects import job_of
@@ -50,8 +47,8 @@ ANY, CUDA = Options(), Options(accelerator="cuda")
 async def cutting(media: Downloaded) -> AsyncGenerator[Message]:
     """Yields as many chunks as the media's size says."""
     for n in range(media.size):
-        yield structs.replace(task(n, media.job), options=media.options)
-    yield Converted(job=media.job, chunks=media.size, duration=media.size, speech=media.size, seconds=1)
+        yield task(n, media.job, options=media.options)
+    yield converted(media.job, media.size)
 
 
 def converting(slots: int = 1) -> Doing:
@@ -59,8 +56,7 @@ def converting(slots: int = 1) -> Doing:
 
 
 async def put(connection: Connection, job: str, chunks: int, options: Options = ANY) -> None:
-    media = Downloaded(job=job, title=job, source=job, media=f"media/{job}/x", size=chunks, seconds=1, options=options)
-    await connection.publish(media)
+    await connection.publish(downloaded(job, size=chunks, options=options))
 
 
 async def queued(connection: Connection, job: str) -> int:
@@ -122,10 +118,8 @@ async def test_a_short_job_waits_for_only_a_few_chunks_of_a_long_one(connection:
 async def test_a_job_that_waits_for_its_turn_is_not_taken_for_lost(connection: Connection, tmp_path: Path) -> None:
     """Else a long job is cut again every few minutes while others go first."""
     presence, stop = Presence("here", "convert"), asyncio.Event()
-    settings = Settings(data_dir=str(tmp_path), node="here")
-    resources = Resources(settings, connection, JetStreamStore(connection), presence)
     telling = asyncio.create_task(announce(connection, presence))
-    running = asyncio.create_task(Worker(converting(), resources).run(stop))
+    running = asyncio.create_task(Worker(converting(), resources(connection, presence=presence)).run(stop))
     try:
         await put(connection, "long", LONG)
         async with asyncio.timeout(PATIENCE):
@@ -232,9 +226,8 @@ async def test_what_a_process_held_when_it_died_is_cut_again(
 ) -> None:
     """Else a long job whose conversion was killed while it waited has only its beginning."""
     async with await connect(nats[0].url, name="dying") as other:
-        resources = Resources(Settings(), other, JetStreamStore(other), Presence("test", "test"))
         stop = asyncio.Event()
-        worker = Mortal(converting(), resources)
+        worker = Mortal(converting(), resources(other))
         running = asyncio.create_task(worker.run(stop))
         await put(connection, "long", LONG)
         await waits_to_be_sent(connection, "long")

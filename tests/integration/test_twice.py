@@ -10,9 +10,9 @@ import nats.errors
 import pytest
 from nats.aio.msg import Msg
 
-from schemas.chunks import ChunkTask, Span
-from schemas.events import ChunkDone, Completed, Converted, Downloaded, Rerun, Submitted
+from schemas.events import Rerun
 from schemas.options import Options
+from tests.builders import chunk, completed, converted, downloaded, submitted, task
 from tests.harness import Server
 from tests.observed import pulled
 from tests.patience import PATIENCE
@@ -28,9 +28,8 @@ from v2t_stream.topology.stages import stage_row
 from v2t_stream.topology.streams import CHUNKS, JOBS
 from v2t_stream.topology.subjects import SUBMIT_SUBJECT
 
-CHUNK = ChunkTask(job="job", n=0, audio="media/job/chunks/0.flac", spans=(Span(0, 16_000),), options=Options())
+CHUNK, GAP = task(), chunk(error="broken")
 (ANY,) = (consumer for consumer in stage_row("transcribe").consumers if consumer.durable == "transcribe-any")
-GAP = ChunkDone(job="job", n=0, start=0, end=1, error="broken")
 
 
 @pytest.fixture
@@ -121,19 +120,14 @@ async def test_a_cluster_without_a_leader_is_asked_again(
 
 async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection: Connection) -> None:
     """Else the retry's chunk counts as already waiting, the ack of the old one removes it, and the job never ends."""
-    for fact in (
-        Submitted(job="job", title="Talk", media="media/a"),
-        Downloaded(job="job", title="Talk", source="a", media="media/a", size=9, seconds=1),
-        Converted(job="job", chunks=1, duration=1, speech=1, seconds=1),
-        CHUNK,
-    ):
+    for fact in (submitted(media="media/a"), downloaded(), converted(), CHUNK):
         await connection.publish(fact)
     async with Puller(connection.client, CHUNKS, ANY.durable, group=ANY.group) as puller:
         message = await pulled(puller)
         await connection.publish(GAP)
-        await connection.publish(Completed(job="job", transcript="transcripts/job/transcript"))
+        await connection.publish(completed())
         await operations.retry(connection, await read(connection, "job"), chunk=0)
-        again = msgspec.structs.replace(CHUNK, run=1)
+        again = task(run=1)
         assert await connection.publish(again)  # as convert does
         await message.ack_sync(timeout=PATIENCE)
         assert await connection.subjects(CHUNKS, "v2t.chunk.>") == [again.subject]
@@ -143,14 +137,9 @@ async def test_a_chunk_that_is_done_and_not_acked_yet_can_be_retried(connection:
 async def test_a_retry_asks_for_the_same_options(connection: Connection, again: dict[str, Any]) -> None:
     """A redone chunk has another beam, track or prompt than the rest of the transcript."""
     asked = Options(prompt="Call me Ishmael.", hotwords="Ishmael", beam_size=3, audio_track="2", vad_threshold=0.0)
-    for fact in (
-        Submitted(job="job", title="Talk", media="media/a", options=asked),
-        Downloaded(job="job", title="Talk", source="a", media="media/a", size=9, seconds=1, options=asked),
-        Converted(job="job", chunks=1, duration=1, speech=1, seconds=1),
-        GAP,
-    ):
+    for fact in (submitted(media="media/a", options=asked), downloaded(options=asked), converted(), GAP):
         await connection.publish(fact)
-    await connection.publish(Completed(job="job", transcript="transcripts/job/transcript", gaps=1))
+    await connection.publish(completed(gaps=1))
     await operations.retry(connection, await read(connection, "job"), **again)
     sent = await connection.last(JOBS, "v2t.job.job.rerun.1")
     assert sent

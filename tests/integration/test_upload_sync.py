@@ -12,12 +12,12 @@ from schemas.message import decode_as, encode
 from schemas.notification import Notification, Upload
 from schemas.objects import Version
 from stages.intake import Intake
+from tests.builders import resources
 from tests.harness import S3Server, broker, s3_server
 from v2t_stream.errors import StoreError
-from v2t_stream.fleet.presence import Presence
 from v2t_stream.jobs.upload_sync import UploadSync
 from v2t_stream.runtime.set_up import set_up
-from v2t_stream.runtime.stage import Resources, Submission
+from v2t_stream.runtime.stage import Submission
 from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.store.protocol import Found
 from v2t_stream.topology.ids import upload_job_id
@@ -48,7 +48,7 @@ async def test_one_upload_that_cannot_be_looked_up_holds_up_no_other_of_its_mess
     store = Picky(server.settings())
     await store.create(media_max_age=3600)
     async with broker(tmp_path / "nats") as (_, connection):
-        intake = Intake(Resources(server.settings(), connection, store, Presence("node", "intake")))
+        intake = Intake(resources(connection, server.settings(), store=store))
         told = Submission("job", BUCKET_SUBJECT, encode(Notification.of(odd, fine)))
         facts = []
 

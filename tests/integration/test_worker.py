@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from schemas.chunks import ChunkTask, Span
+from schemas.chunks import ChunkTask
 from schemas.events import (
     Cancelled,
     ChunkDone,
@@ -22,13 +22,11 @@ from schemas.events import (
     Failed,
     Language,
     Progress,
-    Rerun,
-    Submitted,
 )
 from schemas.message import Message
-from schemas.options import Options
-from schemas.transcript import Gap, Segment, Transcript
+from schemas.transcript import Gap, Transcript
 from stages.aggregate import Aggregate
+from tests.builders import completed, converted, done, downloaded, failed, rerun, resources, submitted, task
 from tests.harness import Server
 from tests.observed import pulled, pulled_by
 from tests.patience import PATIENCE
@@ -84,8 +82,7 @@ async def working(
     """A worker that runs `stage` until the block ends, or the event it gives is set."""
     settings = Settings(data_dir=str(tmp_path), node="here")
     stop = asyncio.Event()
-    resources = Resources(settings, connection, JetStreamStore(connection), Presence("test", "test"))
-    running = asyncio.create_task(Worker(stage, resources, patience).run(stop))
+    running = asyncio.create_task(Worker(stage, resources(connection, settings), patience).run(stop))
     try:
         yield stop
     finally:
@@ -126,16 +123,6 @@ async def drained(connection: Connection, stream: str = CHUNKS, left: int = 0) -
 async def letters(connection: Connection) -> list[DeadLetter]:
     found = [stored async for stored in connection.watch(DEAD, "v2t.dead.>", live=False) if stored]
     return [msgspec.json.decode(stored.data, type=DeadLetter) for stored in found]
-
-
-def task(n: int = 0, job: str = "job") -> ChunkTask:
-    spans = (Span(16_000 * n, 16_000),)
-    return ChunkTask(job=job, n=n, audio=f"media/{job}/chunks/{n}.flac", spans=spans, options=Options())
-
-
-def done(task: ChunkTask) -> ChunkDone:
-    segments = (Segment(start=task.start, end=task.end, text=f"words {task.n}"),)
-    return ChunkDone(job=task.job, n=task.n, start=task.start, end=task.end, segments=segments)
 
 
 async def transcribing(task: ChunkTask) -> AsyncGenerator[Message]:
@@ -325,9 +312,9 @@ async def dies(
     Its connection ends before it does, so that nothing of what it would still say reaches the broker. A nak stands for
     the end of ack_wait: to the next worker it is the same, and nothing comes again by the clock.
     """
-    stage, presence, stop = Doing(_hang, slots=slots), Presence("test", "test"), asyncio.Event()
+    stage, presence, stop = Doing(_hang, slots=slots), Presence("here", "test"), asyncio.Event()
     async with await connect(server.url, name="dying") as other:
-        worker = Mortal(stage, Resources(Settings(), other, JetStreamStore(other), presence))
+        worker = Mortal(stage, resources(other, presence=presence))
         running = asyncio.create_task(worker.run(stop))
         await until(lambda: begun(presence, stage), "no message came")
         await other.client.close()
@@ -448,17 +435,15 @@ async def test_a_chunk_given_up_is_a_gap_in_a_transcript_that_completes(connecti
             raise Reject("it is poison")
         yield done(task)
 
-    await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
-    await connection.publish(Downloaded(job="job", title="t", source="s", media="media/job/x", size=1, seconds=1))
+    await connection.publish(submitted())
+    await connection.publish(downloaded())
     store = JetStreamStore(connection)
-    settings = Settings(data_dir=str(tmp_path), node="here")
-    aggregate = Aggregate(Resources(settings, connection, store, Presence("test", "test")))
+    aggregate = Aggregate(resources(connection))
     async with working(connection, Doing(do), tmp_path), working(connection, aggregate, tmp_path):
         for n in range(3):
             await connection.publish(task(n))
-        await connection.publish(Converted(job="job", chunks=3, duration=3, speech=3, seconds=1))
-        completed = await fact(connection, Completed)
-    assert completed.gaps == 1
+        await connection.publish(converted(chunks=3))
+        assert (await fact(connection, Completed)).gaps == 1
     transcript = msgspec.json.decode(await store.get("transcripts/job/transcript.json"), type=Transcript)
     assert [segment.text for segment in transcript.segments] == ["words 0", "words 2"]
     assert transcript.gaps == (Gap(chunk=1, start=1, end=2, reason="it is poison"),)
@@ -468,8 +453,8 @@ async def test_a_chunk_given_up_is_a_gap_in_a_transcript_that_completes(connecti
     "end",
     [
         Cancelled(job="job"),
-        Failed(job="job", stage="convert", reason="r"),
-        Rerun(job="job", run=1, begins=Submitted(job="job", run=1, title="t", url="http://127.0.0.1/x")),
+        failed(),
+        rerun(submitted()),
     ],
 )
 async def test_work_for_a_run_that_ended_or_was_left_is_acked_without_work(
@@ -586,12 +571,9 @@ async def test_a_thread_that_does_not_come_back_ends_the_stage(connection: Conne
         yield done(task)
 
     stage = Doing(do, max_run=0.3, slots=1)
-    resources = Resources(
-        Settings(data_dir=str(tmp_path)), connection, JetStreamStore(connection), Presence("test", "test")
-    )
     await connection.publish(task())
     with pytest.raises(Hung, match="does not stop: the stage ends without it"):
-        await Worker(stage, resources, patience).run(asyncio.Event())
+        await Worker(stage, resources(connection), patience).run(asyncio.Event())
     forever.set()
     async with working(connection, Doing(transcribing), tmp_path):
         await fact(connection, ChunkDone, n=0)
@@ -713,11 +695,11 @@ async def test_work_ends_where_its_run_was_ended_by_somebody_else(connection: Co
 
     async def do(_: Converted) -> AsyncGenerator[Message, bool | None]:
         nonlocal went_on
-        await connection.publish(Completed(job="job", transcript="transcripts/job/by-somebody-else"))
-        yield Completed(job="job", transcript="transcripts/job/transcript")
+        await connection.publish(completed(transcript="transcripts/job/by-somebody-else"))
+        yield completed()
         went_on = True
 
-    await connection.publish(Converted(job="job", chunks=1, duration=1, speech=1, seconds=1))
+    await connection.publish(converted())
     async with working(connection, Doing(do, stage_row("aggregate")), tmp_path):
         async with asyncio.timeout(PATIENCE):
             while (await connection.api(f"CONSUMER.INFO.{JOBS}.aggregate"))["ack_floor"]["stream_seq"] < 1:
@@ -736,9 +718,8 @@ async def test_work_done_again_that_comes_second_is_no_fault(
         await connection.publish(done(task))  # as the slower node does
         yield done(task)
 
-    presence = Presence("test", "test")
-    settings = Settings(data_dir=str(tmp_path), node="here")
-    worker = Worker(Doing(do), Resources(settings, connection, JetStreamStore(connection), presence))
+    presence = Presence("here", "test")
+    worker = Worker(Doing(do), resources(connection, presence=presence))
     assert await worker.do_again(task().subject, task())
     assert presence.tally.outcomes == {"helped": 1}
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
@@ -785,9 +766,9 @@ async def test_a_death_between_results_repeats_what_is_idempotent(connection: Co
             yield Progress(job="job", stage="convert", done=n, chunks=n + 1)
             if attempts == 1 and n == 2:
                 raise OSError("the disk is gone")
-        yield Converted(job="job", chunks=4, duration=4, speech=4, seconds=1)
+        yield converted(chunks=4)
 
-    await connection.publish(Downloaded(job="job", title="t", source="s", media="media/job/x", size=1, seconds=1))
+    await connection.publish(downloaded())
     async with working(connection, Doing(do, stage_row("convert")), tmp_path, patience):
         assert (await fact(connection, Converted)).chunks == 4
     assert attempts == 2
@@ -905,22 +886,20 @@ async def test_a_completion_that_comes_between_two_looks_is_the_only_one(
     connection: Connection, tmp_path: Path
 ) -> None:
     """Else the second of two aggregators builds on the first one's completion and adds its own."""
-    await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
+    await connection.publish(submitted())
     await connection.publish(done(task()))
-    await connection.publish(converted := Converted(job="job", chunks=1, duration=1, speech=1, seconds=1))
-    settings = Settings(data_dir=str(tmp_path), node="here")
-    store = JetStreamStore(connection)
-    first, second = (Aggregate(Resources(settings, connection, store, Presence("test", "test"))) for _ in range(2))
-    async for completed in first.process(converted):
-        assert await connection.publish(completed)
-    assert [completed async for completed in second.process(done(task()))] == []
+    await connection.publish(converted())
+    first, second = (Aggregate(resources(connection)) for _ in range(2))
+    async for end in first.process(converted()):
+        assert await connection.publish(end)
+    assert [end async for end in second.process(done(task()))] == []
 
 
 async def test_an_aggregator_that_dies_while_it_stores_is_replaced(connection: Connection, tmp_path: Path) -> None:
     """Else a job whose last step died stays at 100 % for ever."""
     await set_ack_wait(connection, JOBS, "aggregate", 0.3)
-    await connection.publish(Submitted(job="job", title="t", url="http://127.0.0.1/x"))
-    await connection.publish(Downloaded(job="job", title="t", source="s", media="media/job/x", size=1, seconds=1))
+    await connection.publish(submitted())
+    await connection.publish(downloaded())
     puts = 0
 
     class Dying(JetStreamStore):
@@ -931,12 +910,11 @@ async def test_an_aggregator_that_dies_while_it_stores_is_replaced(connection: C
                 raise asyncio.CancelledError  # as if the process ended here
             await super().put(key, data)
 
-    settings = Settings(data_dir=str(tmp_path), node="here")
-    aggregate = Aggregate(Resources(settings, connection, Dying(connection), Presence("test", "test")))
+    aggregate = Aggregate(resources(connection, store=Dying(connection)))
     async with working(connection, aggregate, tmp_path):
         for n in range(3):
             await connection.publish(done(task(n)))
-        await connection.publish(Converted(job="job", chunks=3, duration=3, speech=3, seconds=1))
+        await connection.publish(converted(chunks=3))
         assert (await fact(connection, Completed)).segments == 3
     assert puts > 3
 
@@ -947,9 +925,7 @@ async def test_an_aggregator_that_dies_while_it_stores_is_replaced(connection: C
 async def test_a_worker_ends_when_its_queue_is_gone(connection: Connection, tmp_path: Path) -> None:
     """Else, after the broker's disk was replaced, a stage waits for ever at a queue that no longer exists."""
     stage = Doing(transcribing)
-    settings = Settings(data_dir=str(tmp_path), node="here")
-    resources = Resources(settings, connection, JetStreamStore(connection), Presence("test", "test"))
-    running = asyncio.create_task(Worker(stage, resources).run(asyncio.Event()))
+    running = asyncio.create_task(Worker(stage, resources(connection)).run(asyncio.Event()))
     await connection.publish(task())
     await fact(connection, ChunkDone, n=0)
     await connection.api(f"STREAM.DELETE.{CHUNKS}")
@@ -964,9 +940,7 @@ async def test_a_worker_ends_when_its_connection_was_ended(
     """Else a stage that the server disconnected becomes a process that does nothing, and nobody restarts it."""
     stage = Doing(transcribing)
     async with await connect(nats[0].url, name="sent away") as other:
-        settings = Settings(data_dir=str(tmp_path), node="here")
-        resources = Resources(settings, other, JetStreamStore(other), Presence("test", "test"))
-        running = asyncio.create_task(Worker(stage, resources).run(asyncio.Event()))
+        running = asyncio.create_task(Worker(stage, resources(other)).run(asyncio.Event()))
         await connection.publish(task())
         await fact(connection, ChunkDone, n=0)
         await other.client._process_err("'authentication timeout'")  # what nats-py does at such a line of the server

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from schemas.chunks import SAMPLE_RATE, ChunkTask, Span
-from schemas.events import Converted, Downloaded
+from schemas.events import Converted
 from schemas.message import Message
 from schemas.objects import Version
 from schemas.options import Options
 from stages.convert import Convert
 from tests.audio_files import Sounding, beeps, speech, write_tracks
+from tests.builders import downloaded
 from v2t_stream.audio import flac
 from v2t_stream.audio.decode import MediaReader
 from v2t_stream.audio.packing import Chunk
@@ -55,10 +56,7 @@ def begun(shelf: Shelf, options: Options | None = None, **settings: Any) -> Asyn
     resources = Resources(
         Settings(data_dir=str(home), **settings), cast("Any", None), cast("Any", shelf), cast("Any", None)
     )
-    media = Downloaded(
-        job="j", title="t", source=name, media="media/j", size=1, seconds=1, options=options or Options()
-    )
-    return Convert(resources).process(media)
+    return Convert(resources).process(downloaded(source=name, options=options or Options()))
 
 
 def convert(path: Path, options: Options | None = None, **settings: Any) -> Result:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.transcript import Doubt, Gap, Segment, Sound, Track, Transcript, Truncated, Unheard
+from tests.builders import transcript
 from v2t_stream.jobs.caveats import caveats, emptiness
 from v2t_stream.jobs.progress import length
 
@@ -14,18 +15,7 @@ HEARD = "It was the best of times, it was the worst of times."
 
 
 def record(text: str = HEARD, duration: float = 303.0, **more: Any) -> Transcript:
-    return Transcript(
-        job="j",
-        title="Title",
-        source="talk.mp4",
-        duration=duration,
-        task="transcribe",
-        language="en",
-        engines=("e",),
-        models=("m",),
-        segments=(Segment(start=0, end=4, text=text),) if text else (),
-        **more,
-    )
+    return transcript(*([Segment(start=0, end=4, text=text)] if text else []), duration=duration, **more)
 
 
 def sound(peak: float | None = -3.4, level: float | None = -20.2, speech: float = 0.0, *others: Track) -> Sound:

@@ -15,6 +15,7 @@ from schemas.notification import Upload
 from schemas.objects import Version
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
+from tests.builders import completed, failed, transcript
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.requests import Stored
 from v2t_stream.errors import InvalidKey, ObjectMissing, Reject, Retry
@@ -25,9 +26,6 @@ from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import BucketStore, Found
 from v2t_stream.topology.ids import upload_job_id
 
-TRANSCRIPT = Transcript(
-    job="j", title="t", source="", duration=1, task="transcribe", language="en", engines=(), models=(), segments=()
-)
 SETTINGS = Settings(minio_endpoint="h:1")
 ROOT = "s3://v2t-uploads/"
 
@@ -111,12 +109,12 @@ class House:
     async def finish(self, upload: Upload) -> str:
         """As aggregate does: the transcript, its copies, the fact; the job's id."""
         job = upload_job_id(upload)
-        transcript = msgspec.structs.replace(TRANSCRIPT, job=job, source=upload.url)
-        self.store.objects[f"transcripts/{job}/transcript.json"] = msgspec.json.encode(transcript)
+        words = transcript(job=job, source=upload.url)
+        self.store.objects[f"transcripts/{job}/transcript.json"] = msgspec.json.encode(words)
         await copies.store_copies(
-            cast("Connection", self.facts), cast("BucketStore", self.store), SETTINGS, transcript, upload.exactly
+            cast("Connection", self.facts), cast("BucketStore", self.store), SETTINGS, words, upload.exactly
         )
-        self.facts.add(Completed(job=job, transcript=f"transcripts/{job}/transcript"))
+        self.facts.add(completed(job))
         return job
 
 
@@ -231,7 +229,7 @@ async def test_an_upload_that_came_back_before_its_job_could_read_it_has_another
     upload = house.upload("talk.mp4", "a")
     connection = cast("Connection", house.facts)
     assert await copies.latest_job(connection, upload) == (upload_job_id(upload), True)
-    house.facts.add(Failed(job=upload_job_id(upload), stage="download", reason="replaced", gone=True))
+    house.facts.add(failed(upload_job_id(upload), gone=True))
     again, is_known = await copies.latest_job(connection, upload)
     assert not is_known
     assert again != upload_job_id(upload)
@@ -251,12 +249,12 @@ async def test_a_transcript_stays_in_the_bucket_of_its_kind(key: str) -> None:
         check(SubmitRequest(url=url))
     except Reject:
         return
-    transcript = msgspec.structs.replace(TRANSCRIPT, source=url)
+    words = transcript(source=url)
     await copies.store_copies(
         cast("Connection", Facts()),
         cast("BucketStore", store),
         msgspec.structs.replace(SETTINGS, beside_upload=True),
-        transcript,
+        words,
         None,
     )
     assert len(store.objects) == 2 * len(FORMATS)

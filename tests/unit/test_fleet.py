@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders import process
 from v2t_stream.fleet.presence import NodeInfo, Presence, rank
 from v2t_stream.runtime.stragglers import stragglers
 
@@ -16,11 +17,8 @@ def chunk(of: str, accelerator: str = "any") -> str:
 
 def node(name: str, speed: float | None, accelerator: str = "any", **working: float) -> NodeInfo:
     """One that has a chunk of each job in `working` in hand, for so many seconds. `accelerator`: what it has."""
-    return NodeInfo(
+    return process(
         node=name,
-        stage="transcribe",
-        pid=1,
-        version="1",
         speed=speed,
         queues=(f"transcribe-{accelerator}", "transcribe-any"),
         working={chunk(job, accelerator): seconds for job, seconds in working.items()},

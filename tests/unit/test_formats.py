@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.options import Task
 from schemas.transcript import Gap, Segment, Transcript, Truncated, Unheard, Word
+from tests.builders import transcript
 from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.formats import FORMATS, render
 
@@ -19,23 +19,6 @@ class Cue(NamedTuple):
     start: int  # milliseconds
     end: int
     text: str
-
-
-def transcript(
-    *segments: Segment, gaps: tuple[Gap, ...] = (), language: str | None = "en", task: Task = "transcribe"
-) -> Transcript:
-    return Transcript(
-        job="j",
-        title="Title",
-        source="talk.mp4",
-        duration=60,
-        task=task,
-        language=language,
-        engines=("e",),
-        models=("m",),
-        segments=segments,
-        gaps=gaps,
-    )
 
 
 def said(start: float, end: float, text: str) -> Segment:
@@ -178,7 +161,7 @@ def test_each_format_looks_as_its_users_expect() -> None:
         "start\tend\ttext\n0\t60000\tHello --> world\n61000\t62500\tTom & <Jerry>,\n360000000\t360001250\tlate\n"
     )
     assert render(whole, "lrc") == (
-        "[ti:Title]\n[00:00.00]Hello --> world\n[01:01.00]Tom & <Jerry>,\n[6000:00.00]late\n"
+        "[ti:Talk]\n[00:00.00]Hello --> world\n[01:01.00]Tom & <Jerry>,\n[6000:00.00]late\n"
     )
 
 
@@ -225,7 +208,7 @@ def test_nothing_said() -> None:
         "vtt": "WEBVTT\n",
         "txt": "",
         "tsv": "start\tend\ttext\n",
-        "lrc": "[ti:Title]\n",
+        "lrc": "[ti:Talk]\n",
     }
     assert msgspec.json.decode(render(empty, "json"), type=Transcript) == empty
 

@@ -5,6 +5,7 @@ import pytest
 
 from schemas.message import decode_as
 from schemas.options import Options
+from tests.builders import process
 from v2t_stream.engines.refusal import NodeOffers, refusal
 from v2t_stream.fleet.ability import judged
 from v2t_stream.fleet.presence import NodeInfo
@@ -105,9 +106,7 @@ def test_what_somebody_can_do_or_may_be_able_to_do_is_not_refused(
 
 def told(of: NodeOffers, **fields: object) -> NodeInfo:
     """What the node announces, over the wire."""
-    info = NodeInfo(
-        node=of.node, stage="transcribe", pid=1, version="1", takes=tuple(of.takes), offers=of.offers, **fields
-    )  # type: ignore[arg-type]
+    info = process(node=of.node, takes=tuple(of.takes), offers=of.offers, **fields)
     return decode_as(NodeInfo, msgspec.json.encode(info))
 
 
@@ -116,9 +115,9 @@ def test_a_node_that_says_nothing_of_its_offers_may_be_able() -> None:
     wish = Options(task="translate")
     assert judged([told(TURBO)], wish)
     assert judged([], wish) is None
-    older = NodeInfo(node="old", stage="transcribe", pid=2, version="0.1.0")
+    older = process(node="old", version="0.1.0")
     assert judged([told(TURBO), older], wish) is None
-    again = NodeInfo(node="again", stage="transcribe", pid=3, version="1", state="restarting in 4 s")
+    again = process(node="again", state="restarting in 4 s")
     assert judged([told(TURBO), again], wish) is None
     assert judged([told(TURBO, state="restarting in 4 s")], wish) is None
 

@@ -3,19 +3,16 @@
 from typing import Literal
 
 import pytest
-from msgspec.structs import replace
 
-from schemas.events import Cancelled, ChunkDone, Completed, Converted, Downloaded, Failed, Rerun, Retried, Submitted
+from schemas.events import Cancelled, ChunkDone, Retried
 from schemas.message import Message
-from tests.unit.test_jobs import stored
+from tests.builders import chunk, completed, converted, downloaded, failed, later, rerun, stored, submitted
 from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.state import fold
 from v2t_stream.runtime.stalls import Around, Doubt, Queued, Results, Stall, stall_of
 
-SUBMITTED = Submitted(job="j", title="talk", url="http://x/y")
-DOWNLOADED = Downloaded(job="j", title="Talk", source="http://x/y", media="media/j/source", size=1, seconds=1)
-CONVERTED = Converted(job="j", chunks=3, duration=90, speech=80, seconds=2)
-CHUNKS = [ChunkDone(job="j", n=n, start=30.0 * n, end=30.0 * n + 30) for n in range(3)]
+SUBMITTED, DOWNLOADED, CONVERTED = submitted(), downloaded(), converted(chunks=3)
+CHUNKS = [chunk(n) for n in range(3)]
 NOWHERE = Queued(100, 100)  # all there is was delivered and acked
 WAITING = Queued(0, 0)
 DELIVERED = Queued(0, 100, ack_wait=30)  # and not all of it is acked
@@ -34,9 +31,9 @@ def lack(
     """What the job of these facts, numbered from 1, lacks."""
     told = stored(*facts)
     results = {fact.n: at.sequence for fact, at in zip(facts, told, strict=True) if isinstance(fact, ChunkDone)}
-    around = Around({("j", run): tasks}, {"download": download, "convert": convert, "aggregate": aggregate}, held)
+    around = Around({("job", run): tasks}, {"download": download, "convert": convert, "aggregate": aggregate}, held)
     others = [at for fact, at in zip(facts, told, strict=True) if not isinstance(fact, ChunkDone)]
-    return stall_of(fold("j", others), Results(results, max(results.values(), default=0)), around)
+    return stall_of(fold("job", others), Results(results, max(results.values(), default=0)), around)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +62,7 @@ def test_chunks_with_neither_result_nor_task_are_found() -> None:
     assert lack(*before, CHUNKS[1], tasks=(2,)) == Stall("chunks", 2, frozenset({0}))
     assert lack(*before, CHUNKS[1], tasks=(0, 2)) is None
     # A stray result stands for no other chunk's.
-    assert lack(*before, *CHUNKS[:2], ChunkDone(job="j", n=7, start=210, end=240)) == Stall("chunks", 2, frozenset({2}))
+    assert lack(*before, *CHUNKS[:2], chunk(7)) == Stall("chunks", 2, frozenset({2}))
 
 
 def test_chunks_that_are_being_cut_again_are_left_alone() -> None:
@@ -86,7 +83,7 @@ def test_a_job_that_nobody_puts_together_is_found() -> None:
     assert lack(*whole, aggregate=Queued(0, 5)) is None
     assert lack(*whole, aggregate=DELIVERED) == Stall("aggregate", 6, doubt=DOUBT)
     assert lack(*whole, held=(CHUNKS[0].subject,)) is None
-    assert lack(DOWNLOADED, Converted(job="j", chunks=0, duration=5, speech=0, seconds=1)) == Stall("aggregate", 2)
+    assert lack(DOWNLOADED, converted(chunks=0)) == Stall("aggregate", 2)
 
 
 def test_what_cannot_be_put_right_is_found() -> None:
@@ -97,29 +94,24 @@ def test_what_cannot_be_put_right_is_found() -> None:
 
 def test_a_retry_whose_message_is_lost_is_found() -> None:
     """Else facts of the run before hide that the new one is stuck, and it hangs for ever."""
-    failed = Failed(job="j", stage="convert", reason="bad")
-    before = (SUBMITTED, DOWNLOADED, CONVERTED, failed)
-    again = Rerun(job="j", run=1, begins=replace(DOWNLOADED, run=1), keeps=(0, 1))
+    before = (SUBMITTED, DOWNLOADED, CONVERTED, failed())
+    again = rerun(DOWNLOADED, keeps=(0, 1))
     assert lack(*before, again, run=1) == Stall("convert", 5)
     assert lack(*before, again, run=1, convert=WAITING) is None
     assert lack(*before, again, run=1, held=(again.subject,)) is None
-    converted = replace(CONVERTED, run=1)
-    assert lack(*before, again, converted, run=1) == Stall("chunks", 5, frozenset({0, 1, 2}))
-    assert lack(*before, again, converted, run=1, tasks=(0, 1, 2)) is None
-    assert lack(*before, again, converted, run=0, tasks=(0, 1, 2)) == Stall("chunks", 5, frozenset({0, 1, 2}))
-    anew = Rerun(job="j", run=1, begins=replace(SUBMITTED, run=1))
-    assert lack(SUBMITTED, replace(failed, stage="download"), anew, run=1) == Stall("download", 3)
+    cut = later(1, CONVERTED)
+    assert lack(*before, again, cut, run=1) == Stall("chunks", 5, frozenset({0, 1, 2}))
+    assert lack(*before, again, cut, run=1, tasks=(0, 1, 2)) is None
+    assert lack(*before, again, cut, run=0, tasks=(0, 1, 2)) == Stall("chunks", 5, frozenset({0, 1, 2}))
+    assert lack(SUBMITTED, failed(stage="download"), rerun(SUBMITTED), run=1) == Stall("download", 3)
 
 
 def test_a_retry_that_release_0_1_broke_off_is_found() -> None:
     """Else the job loses its end and never gets a new one."""
-    failed = Failed(job="j", stage="convert", reason="bad")
-    assert lack(SUBMITTED, DOWNLOADED, failed, Retried(job="j", time=1, chunks=())) == Stall("convert", 2)
+    assert lack(SUBMITTED, DOWNLOADED, failed(), Retried(job="job", time=1, chunks=())) == Stall("convert", 2)
 
 
-@pytest.mark.parametrize(
-    "end", [Completed(job="j", transcript="t"), Failed(job="j", stage="convert", reason="bad"), Cancelled(job="j")]
-)
+@pytest.mark.parametrize("end", [completed(), failed(), Cancelled(job="job")])
 def test_a_job_that_has_ended_lacks_nothing(end: Message) -> None:
     """Else a finished job starts again."""
     assert lack(SUBMITTED, DOWNLOADED, CONVERTED, end) is None
@@ -127,7 +119,7 @@ def test_a_job_that_has_ended_lacks_nothing(end: Message) -> None:
 
 def test_what_a_newer_release_began_is_left_to_its_nodes() -> None:
     """Else a fleet in the middle of an upgrade fails the jobs of its new nodes."""
-    job = fold("j", [Stored(SUBMITTED.subject, b'{"type":"submitted","job":"j","title":7}', 1, 0.0)])
+    job = fold("job", [Stored(SUBMITTED.subject, b'{"type":"submitted","job":"job","title":7}', 1, 0.0)])
     queues = dict.fromkeys(("download", "convert", "aggregate"), NOWHERE)
     assert stall_of(job, Results(), Around({}, queues, (), has_others=True)) is None
     assert stall_of(job, Results(), Around({}, queues, ())) == Stall("beginning", 1)

@@ -2,11 +2,11 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from schemas.events import ChunkDone, Completed, Converted, Downloaded, Progress, Rerun, Submitted
-from schemas.message import Message, encode
-from v2t_stream.broker.requests import Stored
+from schemas.events import ChunkDone, Progress
+from schemas.message import Message
+from tests import builders
+from tests.builders import completed, converted, downloaded, later, rerun, stored, submitted
 from v2t_stream.cli.timeline import lines
 from v2t_stream.jobs.state import Job, fold
 from v2t_stream.jobs.timeline import timeline
@@ -16,32 +16,25 @@ _T0 = 1_700_000_000.0
 
 def job(*facts: tuple[float, Message]) -> Job:
     """A job whose facts came so many seconds after the first moment."""
-    return fold("j", [Stored(fact.subject, encode(fact), n, _T0 + at) for n, (at, fact) in enumerate(facts, 1)])
+    told = stored(*(fact for _, fact in facts))
+    return fold("job", [each._replace(at=_T0 + at) for each, (at, _) in zip(told, facts, strict=True)])
 
 
-SUBMITTED = Submitted(job="j", title="t", url="https://x/a")
-
-
-def downloaded(seconds: float) -> Downloaded:
-    return Downloaded(job="j", title="t", source="s", media="m", size=1, seconds=seconds)
+SUBMITTED = submitted()
 
 
 def chunk(n: int, seconds: float, node: str = "m4") -> ChunkDone:
-    return ChunkDone(job="j", n=n, start=n * 30.0, end=n * 30.0 + 30, node=node, seconds=seconds)
-
-
-def converted(chunks: int, seconds: float) -> Converted:
-    return Converted(job="j", chunks=chunks, duration=60, speech=60, seconds=seconds)
+    return builders.chunk(n, node=node, seconds=seconds)
 
 
 WHOLE = job(
     (0, SUBMITTED),
-    (5, downloaded(3)),
+    (5, downloaded(seconds=3)),
     (8, chunk(0, 1)),
-    (10, converted(3, 4)),
+    (10, converted(chunks=3, seconds=4)),
     (14, chunk(1, 2)),
     (14, chunk(2, 2, "box")),
-    (15, Completed(job="j", transcript="x")),
+    (15, completed()),
 )
 
 
@@ -65,14 +58,14 @@ def test_each_step_is_where_its_facts_say() -> None:
 
 def test_decoding_ends_with_the_media_and_not_with_the_last_chunk_s_turn() -> None:
     """Else a file that was decoded in a second seems to have been decoded when it was nearly transcribed."""
-    decoded = Progress(job="j", stage="convert", done=60, total=60, chunks=2)
+    decoded = Progress(job="job", stage="convert", done=60, total=60, chunks=2)
     found = timeline(
         job(
             (0, SUBMITTED),
-            (1, downloaded(1)),
+            (1, downloaded(seconds=1)),
             (5, decoded),
             (40, chunk(0, 30)),
-            (41, converted(2, 3)),
+            (41, converted(chunks=2, seconds=3)),
             (70, chunk(1, 29)),
         )
     )
@@ -83,7 +76,7 @@ def test_decoding_ends_with_the_media_and_not_with_the_last_chunk_s_turn() -> No
 
 def test_chunks_of_one_call_count_as_long_as_the_call() -> None:
     """Else an engine that worked all the time seems to have waited."""
-    found = timeline(job((0, SUBMITTED), (1, downloaded(1)), (9, chunk(0, 4)), (9, chunk(1, 4))))
+    found = timeline(job((0, SUBMITTED), (1, downloaded(seconds=1)), (9, chunk(0, 4)), (9, chunk(1, 4))))
     assert found
     (transcribing,) = (lane for lane in found.lanes if lane.step == "transcribing")
     assert transcribing.intervals == ((1, 9),)
@@ -94,11 +87,11 @@ def test_of_a_job_that_was_retried_the_last_try_counts() -> None:
     found = timeline(
         job(
             (0, SUBMITTED),
-            (5, downloaded(3)),
+            (5, downloaded(seconds=3)),
             (9, chunk(0, 1)),
-            (100, Rerun(job="j", run=1, begins=replace(downloaded(3), run=1), keeps=(0,))),
-            (103, replace(converted(2, 2), run=1)),
-            (105, replace(chunk(1, 1), run=1)),
+            (100, rerun(downloaded(seconds=3), keeps=(0,))),
+            (103, converted(chunks=2, seconds=2, run=1)),
+            (105, later(1, chunk(1, 1))),
             (120, chunk(1, 1)),  # of the run before, and late
         )
     )
@@ -119,8 +112,8 @@ def test_a_job_that_has_only_begun_waits() -> None:
     assert found
     assert (found.seconds, found.shares) == (0, ())
     assert list(lines(job((0, SUBMITTED)), 80))
-    assert timeline(Job("j")) is None
-    assert not list(lines(Job("j"), 80))
+    assert timeline(Job("job")) is None
+    assert not list(lines(Job("job"), 80))
 
 
 _TIME = st.floats(0, 1000)
@@ -141,8 +134,8 @@ def test_every_moment_has_its_step(
     """Else shares do not add up, or a bar is longer than the terminal is wide."""
     state = job(
         (0, SUBMITTED),
-        (download[0], downloaded(download[1])),
-        (convert[0], converted(len(chunks), convert[1])),
+        (download[0], downloaded(seconds=download[1])),
+        (convert[0], converted(chunks=len(chunks), seconds=convert[1])),
         *((at, chunk(n, seconds, node)) for n, (at, seconds, node) in enumerate(chunks)),
     )
     found = timeline(state)

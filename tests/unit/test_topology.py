@@ -3,7 +3,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.chunks import ChunkTask, Span
 from schemas.events import (
     Cancelled,
     ChunkDone,
@@ -20,6 +19,7 @@ from schemas.events import (
 )
 from schemas.message import encode
 from schemas.options import Options
+from tests.builders import chunk, downloaded, rerun, submitted, task
 from v2t_stream.topology.ids import child_id, job_id, place_of
 from v2t_stream.topology.stages import STAGES
 from v2t_stream.topology.streams import STREAMS
@@ -47,14 +47,11 @@ def test_every_consumer_reads_from_a_stream_that_keeps_its_subjects() -> None:
 
 def test_messages_come_back_as_what_they_were() -> None:
     """Else a stage cannot read what another wrote."""
-    task = ChunkTask(job="j", n=7, audio="media/j/7", spans=(Span(0, 160),), options=Options(accelerator="cuda"))
-    done = ChunkDone(job="j", n=7, start=0, end=1)
-    progress = Progress(job="j", stage="convert", done=1)
     for message, subject in (
-        (task, "v2t.chunk.cuda.j.7"),
-        (done, "v2t.job.j.chunk.7"),
-        (progress, "v2t.job.j.progress.convert"),
-        (Submitted(job="j", title=""), "v2t.job.j.submitted"),
+        (task(7, "j", options=Options(accelerator="cuda")), "v2t.chunk.cuda.j.7"),
+        (chunk(7, job="j"), "v2t.job.j.chunk.7"),
+        (Progress(job="j", stage="convert", done=1), "v2t.job.j.progress.convert"),
+        (submitted("j"), "v2t.job.j.submitted"),
     ):
         assert message.subject == subject
         assert decode(subject, encode(message)) == message
@@ -63,20 +60,19 @@ def test_messages_come_back_as_what_they_were() -> None:
 
 def test_what_is_made_for_a_run_says_so_in_its_subject() -> None:
     """Else a node that slept through a retry puts its old results where the new ones belong."""
-    task = ChunkTask(job="j", run=2, n=7, audio="media/j/7", spans=(Span(0, 160),), options=Options())
-    media = Downloaded(job="j", run=2, title="t", source="s", media="media/j/x", size=1, seconds=1)
+    media = downloaded("j", run=2)
     for message, subject in (
-        (task, "v2t.chunk.any.j.7.2"),
-        (ChunkDone(job="j", run=2, n=7, start=0, end=1), "v2t.job.j.chunk.7.2"),
+        (task(7, "j", run=2), "v2t.chunk.any.j.7.2"),
+        (chunk(7, job="j", run=2), "v2t.job.j.chunk.7.2"),
         (Progress(job="j", run=2, stage="convert", done=1), "v2t.job.j.progress.convert.2"),
         (media, "v2t.job.j.downloaded.2"),
-        (Rerun(job="j", run=2, begins=media, keeps=(1,)), "v2t.job.j.rerun.2"),
+        (rerun(media, 2, keeps=(1,)), "v2t.job.j.rerun.2"),
     ):
         assert message.subject == subject
         assert decode(subject, encode(message)) == message
         assert (job_of(subject), run_of(subject)) == ("j", 2)
     for message, subject in (
-        (Submitted(job="j", run=2, title=""), "v2t.job.j.submitted"),
+        (submitted("j", run=2), "v2t.job.j.submitted"),
         (Cancelled(job="j", run=2), "v2t.job.j.cancelled"),
     ):
         assert message.subject == subject
