@@ -265,7 +265,7 @@ async def test_a_store_that_is_away_fails_nothing_however_long(
 async def test_what_cannot_be_read_stops_nothing_else(connection: Connection, tmp_path: Path) -> None:
     """Else one malformed message blocks a queue."""
     stage = Doing(transcribing)
-    async with working(connection, stage, tmp_path):
+    async with working(connection, stage, tmp_path, Patience(foreign=0.01)):
         for n, data in enumerate(
             (b'{"type": "chunk-task", "job": 5', b'{"type": "chunk-task", "job": "bad"}', b"\xff")
         ):
