@@ -185,6 +185,24 @@ async def test_existing_settings_stay_unless_the_user_asks(connection: Connectio
     assert [queue.name for queue in await queues(connection) if queue.paused] == ["download"]
 
 
+async def test_an_older_set_up_gets_descriptions_without_harm(connection: Connection) -> None:
+    """Else `nats stream ls` shows names that nobody can tell apart; or a consumer begins anew for its description."""
+    consumer = f"{CHUNKS}.transcribe-any"
+    await change(connection, CHUNKS, description="")
+    await change(connection, consumer, description="")
+    await change(connection, "OBJ_v2t_models", description="")
+    await connection.publish(task(1))
+    before = await connection.api(f"CONSUMER.INFO.{consumer}")
+    await set_up(connection, Settings())
+    assert (await config(connection, CHUNKS))["description"] == "chunks of speech that wait for an engine"
+    assert (await config(connection, "OBJ_v2t_models"))["description"].startswith("models that")
+    after = await connection.api(f"CONSUMER.INFO.{consumer}")
+    assert after["config"]["description"] == "transcribe: writes down what is said in a chunk"
+    assert (after["created"], after["num_pending"]) == (before["created"], 1)
+    places = [*STREAMS, *(f"{row.stream}.{each.durable}" for row in STAGES for each in row.consumers)]
+    assert all([(await config(connection, path))["description"] for path in places])
+
+
 async def test_a_queue_that_is_made_anew_stays_paused(connection: Connection) -> None:
     """Else an upgrade releases work that its owner has paused."""
     await older(connection, f"{CHUNKS}.transcribe-any", filter_subject="v2t.chunk.any.*.*")

@@ -30,8 +30,8 @@ AT_ONCE: Final = 64  # small requests in parallel
 class Bucket:
     """One bucket on the wire. Raises nats-py's exceptions and ours; jetstream_store turns them into sentences."""
 
-    def __init__(self, requests: Requests, name: str, timeout: float, *, once: bool = False) -> None:
-        """`timeout`: seconds that one message of an object may take.
+    def __init__(self, requests: Requests, name: str, timeout: float, *, once: bool = False, holds: str = "") -> None:
+        """`timeout`: seconds that one message of an object may take. `holds`: what, for people.
 
         `once`: objects are never replaced, and a writer needs no permission to read or remove any. Such a bucket
         refuses rollups, because anybody who may publish to one subject of a stream can empty it with them. It still
@@ -43,6 +43,7 @@ class Bucket:
         self._name = name
         self._stream = f"OBJ_{name}"
         self._timeout = timeout
+        self._holds = holds
 
     async def max_age(self) -> float | None:
         """Seconds that objects are kept, 0: for ever; None if the bucket does not exist."""
@@ -53,6 +54,7 @@ class Bucket:
         """`keep`: leave the age limit of an existing bucket unchanged."""
         config = {
             "name": self._stream,
+            "description": self._holds,
             "subjects": [f"$O.{self._name}.C.>", f"$O.{self._name}.M.>"],
             "storage": "file",
             "num_replicas": replicas,
@@ -68,6 +70,7 @@ class Bucket:
                 raise
             present = (await self._requests.api(f"STREAM.INFO.{self._stream}"))["config"]
             config["num_replicas"] = max(replicas, present["num_replicas"])  # never reduce them
+            config["description"] = present.get("description") or self._holds
             if keep:
                 config["max_age"] = present["max_age"]
             await self._requests.api(f"STREAM.UPDATE.{self._stream}", config)

@@ -27,6 +27,13 @@ from v2t_stream.store.record import Copy, sha256_of
 
 _NO_BUCKET: Final = "the NATS server has no such bucket, or JetStream is off there: try v2t topology apply"
 
+_HOLDS: Final = {  # for people who look at the buckets, as `nats object ls` shows them
+    "media": "media that was fetched, and chunks of it, until they expire",
+    UPLOADED: "media that people sent, until it expires",
+    "transcripts": "transcripts in every format",
+    "models": "models that the machines of the fleet share",
+}
+
 
 class JetStreamStore:
     """ObjectStore in JetStream buckets. `timeout`: seconds without progress until a step gives up."""
@@ -34,7 +41,9 @@ class JetStreamStore:
     def __init__(self, requests: Requests, *, timeout: float = 30.0) -> None:
         requests = Requests(requests.client, requests.url, patience=timeout, again=requests.again)
         names = {"media": MEDIA, UPLOADED: UPLOADS, "transcripts": TRANSCRIPTS, "models": MODELS}
-        self._buckets = {top: Bucket(requests, name, timeout, once=top == UPLOADED) for top, name in names.items()}
+        self._buckets = {
+            top: Bucket(requests, name, timeout, once=top == UPLOADED, holds=_HOLDS[top]) for top, name in names.items()
+        }
 
     async def create(
         self, *, media_max_age: float, transcript_max_age: float = 0, replicas: int = 1, keep: bool = False

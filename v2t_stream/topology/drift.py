@@ -28,7 +28,7 @@ class Drift(NamedTuple):
 def compare(what: str, found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> list[Drift]:
     """The fields of `wanted` that differ in `found`, both in NATS' format; other fields belong to the owner.
 
-    `found`: None if it does not exist. More replicas than wanted are fine.
+    `found`: None if it does not exist. More replicas than wanted are fine, and so is another description.
     """
     if found is None:
         return [Drift(what)]
@@ -46,6 +46,8 @@ def compare(what: str, found: Mapping[str, Any] | None, wanted: Mapping[str, Any
         else:
             # The server omits empty fields.
             there = found.get(field, type(value)())
+        if field == "description" and there:
+            continue
         if isinstance(value, list):
             value, there = sorted(value), sorted(there)  # noqa: PLW2901  order does not matter
         if value != there and not (field == "num_replicas" and there > value):

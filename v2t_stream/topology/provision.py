@@ -24,7 +24,7 @@ _NS: Final = 1_000_000_000
 _OWNERS: Final = ("max_age", "duplicate_window", "ack_wait")
 # What NATS never changes in a stream, and what it changes in a consumer without losing its place (nats-server#7268).
 _FIXED: Final = ("retention", "storage")
-_EDITABLE: Final = {"ack_wait", "max_deliver", "max_ack_pending"}
+_EDITABLE: Final = {"description", "ack_wait", "max_deliver", "max_ack_pending"}
 
 
 class _Place(NamedTuple):
@@ -124,6 +124,7 @@ def _places(store: str, retention: Retention, replicas: int) -> Iterator[_Place]
 def _consumer_config(row: StageRow, consumer: Consumer) -> dict[str, Any]:
     config: dict[str, Any] = {
         "durable_name": consumer.durable,
+        "description": row.does,
         "ack_policy": "explicit",
         "ack_wait": int(row.ack_wait * _NS),
         # The worker counts deliveries itself and dead-letters the message after the last. So a message whose

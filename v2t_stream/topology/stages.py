@@ -39,6 +39,11 @@ class StageRow(NamedTuple):
     tries: int  # failures until the message is given up
     slots: int  # messages at once in one process; transcribe asks its engine instead
 
+    @property
+    def does(self) -> str:
+        """For people who look at its consumers, as `nats consumer ls` shows them."""
+        return _DOES.get(self.name, f"the stage {self.name}")
+
 
 _RERUN: Final = Rerun.subject_of(job="*", run="*")
 _MEDIA: Final = (*any_run(Downloaded, job="*"), _RERUN)
@@ -82,6 +87,14 @@ STAGES: Final[tuple[StageRow, ...]] = (
         256,
     ),
 )
+
+_DOES: Final = {
+    "intake": "intake: checks what people send, and begins its job",
+    "download": "download: fetches the media at a link",
+    "convert": "convert: decodes media and cuts it into chunks of speech",
+    "transcribe": "transcribe: writes down what is said in a chunk",
+    "aggregate": "aggregate: puts the transcript together and stores it",
+}
 
 
 def stage_row(name: str) -> StageRow:

@@ -30,10 +30,11 @@ _NS: Final = 1_000_000_000
 NODE_MAX_AGE: Final = 4  # seconds after which a silent process counts as gone
 DEDUPE_WINDOW: Final = 120  # seconds in which a repeated submission makes one job
 
-# Settings decide the age of JOBS, DONE and DEAD: see provision.
+# Settings decide the age of JOBS, DONE and DEAD: see provision. People read the descriptions in `nats stream ls`.
 STREAMS: Final[dict[str, dict[str, Any]]] = {
     # Submissions as they were sent, until intake takes them.
     INBOX: {
+        "description": "submissions, until intake takes them",
         "subjects": list(INBOX_SUBJECTS),
         "retention": "workqueue",
         "duplicate_window": DEDUPE_WINDOW * _NS,
@@ -41,6 +42,7 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
     },
     # The facts of every job. Only the latest per subject counts, so a replay is short.
     JOBS: {
+        "description": "the facts of every job: the latest on each subject",
         "subjects": [ALL_FACTS],
         "retention": "limits",
         "max_msgs_per_subject": 1,
@@ -49,6 +51,7 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
     },
     # The work of transcription. One message per subject and no overwriting: a waiting chunk cannot be queued twice.
     CHUNKS: {
+        "description": "chunks of speech that wait for an engine",
         "subjects": [ALL_TASKS],
         "retention": "workqueue",
         "max_msgs_per_subject": 1,
@@ -57,17 +60,20 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
     },
     # Earlier transcripts: the latest job for each media and settings, for as long as transcripts stay.
     DONE: {
+        "description": "which job transcribed which media with which options",
         "subjects": [ALL_DONE],
         "retention": "limits",
         "max_msgs_per_subject": 1,
     },
     DEAD: {
+        "description": "what was given up, with the reason: v2t dead list",
         "subjects": [ALL_DEAD],
         "retention": "limits",
     },
     # Live processes: each writes its key every second, and dead ones expire by age. It is in a file, though worthless
     # after a restart, because a restarted server forgets that a stream in memory ever existed.
     NODES: {
+        "description": "the processes that are alive: v2t node list",
         "subjects": ["$KV.v2t_nodes.>"],
         "retention": "limits",
         "max_msgs_per_subject": 1,
