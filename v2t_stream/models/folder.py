@@ -16,6 +16,7 @@ from typing import Annotated, BinaryIO, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from v2t_stream import units
 from v2t_stream.errors import Retry
 
 _MANIFEST: Final = ".manifest.json"
@@ -135,14 +136,14 @@ class ModelFolder:
                     freed += each.size
             if freed < excess:
                 raise Retry(
-                    f"the models in use and this one need {amount(limit + excess - freed)}, but V2T_MODELS_BYTES "
-                    f"allows {amount(limit)}: raise it",
+                    f"the models in use and this one need {units.size(limit + excess - freed)}, but V2T_MODELS_BYTES "
+                    f"allows {units.size(limit)}: raise it",
                     _BUSY_DELAY,
                 )
             if (free := shutil.disk_usage(self._root).free + freed) < missing:
                 raise Retry(
-                    f"the model needs {amount(missing)} more, and the disk of {self._root} has {amount(free)} left: "
-                    "free space there, for example with v2t models rm",
+                    f"the model needs {units.size(missing)} more, and the disk of {self._root} has {units.size(free)} "
+                    "left: free space there, for example with v2t models rm",
                     _BUSY_DELAY,
                 )
             for other in leaving:
@@ -164,7 +165,3 @@ class ModelFolder:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def amount(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
