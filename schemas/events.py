@@ -113,7 +113,26 @@ class Completed(Message, frozen=True, kw_only=True, tag="completed"):
     truncated: bool = False  # the media ended before its declared length
     of: str = ""  # the earlier job whose transcript this job points to
     title: str = ""  # that job's title
+    duration: Seconds | None = None  # of the media; None from an older release
     after: int = 0  # release 0.1 fenced it by this sequence; nothing reads it
+
+
+class Corrected(Message, frozen=True, kw_only=True, tag="corrected"):
+    """A person has corrected the transcript of this run; the record at `transcript` now counts.
+
+    A later correction replaces an earlier one, if it began from it: its sender names the sequence that it replaces. A
+    retry makes a new transcript, to which this does not apply unless it keeps the correction. Whatever a person may
+    correct, such as words or the names of speakers, is in the record, so this fact does not say what was changed.
+    """
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.corrected"
+
+    transcript: str  # object store prefix of the corrected transcript; written only once
+    of: str  # the prefix of the transcript that the engines made
+    by: str  # who, for people
+    segments: int = 0
+    gaps: int = 0
+    unheard: int = 0
 
 
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):
@@ -136,14 +155,19 @@ class Cancelled(Message, frozen=True, kw_only=True, tag="cancelled"):
     The server refuses this if that run has completed, so a job never turns from completed to cancelled. It does not
     refuse a later completion, because it can check only one subject and a completion's must be its own; that
     completion has no effect.
+
+    `removed`: the user removed the job after its end. Its other facts are gone, and this one stays until it expires, so
+    that nothing which arrives late brings the job back: for every release, a cancelled job is over.
     """
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.cancelled"
     BY_RUN: ClassVar[bool] = False
 
+    removed: bool = False
+
     @property
     def excluded_by(self) -> str:
-        return Completed.subject_of(job=self.job, run=self.run)
+        return self.subject if self.removed else Completed.subject_of(job=self.job, run=self.run)
 
 
 class Rerun(Message, frozen=True, kw_only=True, tag="rerun"):
@@ -158,6 +182,7 @@ class Rerun(Message, frozen=True, kw_only=True, tag="rerun"):
     begins: Submitted | Downloaded  # the input of the first stage with work
     keeps: tuple[int, ...] = ()  # the chunks whose results from the run before still count
     language: str | None = None  # decided for those chunks; None if undecided, or if none are kept
+    keeps_correction: bool = False  # what a person corrected before is corrected in the new transcript too
 
 
 class Retried(Message, frozen=True, kw_only=True, tag="retried"):
@@ -206,6 +231,7 @@ Event = (
     | Language
     | ChunkDone
     | Completed
+    | Corrected
     | Failed
     | Cancelled
     | Rerun
@@ -233,6 +259,7 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
     unheard: int = 0
     truncated: bool = False
     title: str = ""
+    duration: Seconds | None = None
 
 
 class DeadLetter(Message, frozen=True, kw_only=True, tag="dead"):

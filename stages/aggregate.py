@@ -15,6 +15,7 @@ from v2t_stream.errors import Reject, Retry
 from v2t_stream.jobs import previous
 from v2t_stream.jobs.assembly import assemble, stored
 from v2t_stream.jobs.copies import store_copies
+from v2t_stream.jobs.corrections import carry
 from v2t_stream.jobs.formats import render_all
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import Job, fold
@@ -57,12 +58,16 @@ class Aggregate:
             name = f"transcripts/{folder(job.id, job.run)}/transcript"
             for format_, text in render_all(transcript):
                 await self._store.put(f"{name}.{format_}", text.encode())
-            await self._copied(job, transcript)
+            kept = await carry(self._store, job, transcript)
+            shown = kept[0] if kept else transcript
+            await self._copied(job, shown)
+            if kept:
+                yield kept[1]
             for result in _results(job, transcript, name):
                 yield result
             if job.run:
                 # Again, because an aggregator of an older run may have gone on without seeing the end of this one.
-                await self._copied(job, transcript)
+                await self._copied(job, shown)
                 await remove_superseded(self._connection, self._store, job.id)
 
     async def _copied(self, job: Job, transcript: Transcript) -> None:
@@ -86,7 +91,7 @@ class Aggregate:
             now = fold(job.id, await history(self._connection, but_chunks(job.id)))
             if now.run == job.run or not now.completed:
                 return
-            job, transcript = now, await stored(self._store, now.completed.transcript)
+            job, transcript = now, await stored(self._store, now.transcript)
 
     async def _read(self, job_id: str, run: int) -> Job | None:
         """The job with all its chunks; None if there is nothing to do. Raises Reject if it has no transcript."""
@@ -156,6 +161,7 @@ def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
             unheard=len(transcript.unheard),
             truncated=transcript.truncated is not None,
             title=job.title,
+            duration=transcript.duration,
         )
     yield Completed(
         job=job.id,
@@ -166,4 +172,5 @@ def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
         gaps=len(transcript.gaps),
         unheard=len(transcript.unheard),
         truncated=transcript.truncated is not None,
+        duration=transcript.duration,
     )

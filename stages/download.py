@@ -168,6 +168,7 @@ class Download:
             truncated=before.truncated,
             of=before.job,
             title=job.title if job.is_titled else title or before.title,
+            duration=before.duration,
         )
 
     async def _listed(self, job: Submitted, listing: Listing) -> AsyncGenerator[Message, bool | None]:

@@ -11,7 +11,7 @@ from schemas.requests import SubmitRequest
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import Denied, Reject, SettingsError, V2TError
 from v2t_stream.jobs import dead_letters, operations
-from v2t_stream.jobs.assembly import assemble
+from v2t_stream.jobs.assembly import assemble, stored
 from v2t_stream.jobs.dead_letters import Dead
 from v2t_stream.jobs.formats import render
 from v2t_stream.jobs.lists import read
@@ -93,10 +93,14 @@ class Actions:
     async def transcript(self, job_id: str, format_: str) -> str:
         """The transcript, as far as it goes."""
         job = await self._job(job_id)
+        if job.completed and (job.completed.of or job.corrected) and (store := await self._store()):
+            return render(await stored(store, job.transcript), format_)  # its words are not in its own facts
         if job.completed and job.completed.of:
             transcript = job.completed.transcript
             job = await self._job(job.completed.of)
             job.go_back_to(transcript)
+        if job.corrected:
+            raise V2TError(f"job {job_id} was corrected, and the files of this broker cannot be read from here")
         if not job.chunks and not job.completed:
             raise V2TError(f"job {job_id} has no words to export yet")
         return render(assemble(job), format_)

@@ -126,7 +126,7 @@ async def test_convert_writes_what_there_is_of_a_recording_that_is_cut_off_and_f
         *told,
         f"v2t: the recording is cut off, so the transcript is incomplete: {ACCEPTS}",
     ]
-    assert "completed: 01:00 of media in" in err
+    assert "completed: 1 min of media in" in err
     assert ", but 1 stretch of speech without words, the recording is cut off\n" in err
     srt = (folder / "cut.srt").read_text()
     assert "\n00:00:12,500 --> 00:00:20,000\n[missing: speech in which no words were heard]\n" in srt
@@ -238,4 +238,4 @@ async def test_the_status_of_a_job_says_what_its_transcript_lacks(terminal: Term
     assert [track["number"] for track in status["sound"]["tracks"]] == [1, 2]
     out, _ = await ran(terminal, "job", "list")
     for job in (cut, before, empty):
-        assert re.search(rf"^ {job} +completed! ", out, re.MULTILINE)
+        assert re.search(rf"^{job}  completed!  ", out, re.MULTILINE)

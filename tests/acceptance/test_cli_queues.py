@@ -20,7 +20,7 @@ def test_a_queue_is_paused_and_goes_on(terminal: Terminal) -> None:
         assert terminal.run("queue", "pause", "transcribe-cuda")[0] == (
             "paused transcribe-cuda; resume it with v2t queue resume transcribe-cuda\n"
         )
-        assert any(line.split() == ["transcribe-cuda", "0", "0", "0", "0", "paused"] for line in rows(terminal))
+        assert any(line.split() == ["transcribe-cuda", "0", "0", "0", "0", "-", "paused"] for line in rows(terminal))
     finally:
         assert terminal.run("queue", "resume", "transcribe-cuda")[0] == "resumed transcribe-cuda\n"
     told = json.loads(terminal.run("queue", "list", "--json")[0])

@@ -192,8 +192,13 @@ async def says(machine: Machine, *arguments: str, what: Callable[[str], object])
 
 def shows_convert_down(table: str) -> bool:
     """Whether a table of processes shows convert once, with the reason why it is down."""
-    rows = [line for line in table.splitlines() if " convert " in line]
-    return len(rows) == 1 and all(re.search(part, rows[0]) for part in (RESTARTING, "ended with code 1: ", "scratch"))
+    rows = [line for line in table.splitlines() if re.match(r"\S+ +convert ", line)]
+    reasons = [line for line in table.splitlines() if line.startswith("the last error of convert on ")]
+    return (
+        (len(rows), len(reasons)) == (1, 1)
+        and bool(re.search(RESTARTING, rows[0]))
+        and all(part in reasons[0] for part in ("ended with code 1: ", "scratch"))
+    )
 
 
 def lists_convert_down(listed: str) -> bool:

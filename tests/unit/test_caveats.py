@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from schemas.transcript import Doubt, Gap, Segment, Sound, Track, Transcript, Truncated, Unheard
 from tests.builders import transcript
 from v2t_stream.jobs.caveats import caveats, emptiness
-from v2t_stream.jobs.progress import length
+from v2t_stream.units import length
 
 HEARD = "It was the best of times, it was the worst of times."
 

@@ -9,9 +9,9 @@ from tui.widgets.cells import Cell, Piece, age, cell, sparkline
 from tui.widgets.look import Look
 from tui.widgets.table import Column
 from v2t_stream.jobs.dead_letters import Dead
-from v2t_stream.jobs.progress import clock, speed
 from v2t_stream.monitoring.waiting import unserved
 from v2t_stream.topology.queues import Queue
+from v2t_stream.units import clock, speed
 
 NODES: Final = (
     Column("node", 10, flexible=True),

@@ -8,8 +8,8 @@ from tui.state.rows import Row
 from tui.widgets.cells import Cell, Piece, age, bar, cell
 from tui.widgets.look import Look
 from tui.widgets.table import Column
-from v2t_stream.jobs.progress import clock, speed
 from v2t_stream.monitoring.waiting import warning
+from v2t_stream.units import clock, speed
 
 COLUMNS: Final = (
     Column("state", 13),

@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 from schemas.events import ChunkDone
 from tui.state.timeline import Kind, Stretch
 from v2t_stream.jobs.formats import UNHEARD, end_of
-from v2t_stream.jobs.progress import clock
 from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
+from v2t_stream.units import clock
 
 
 class Entry(NamedTuple):

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from tui.state.nodes import Seen
 from v2t_stream.fleet.presence import NodeInfo
-from v2t_stream.jobs.progress import clock
 from v2t_stream.text import one_line
 from v2t_stream.topology.stages import STAGES
+from v2t_stream.units import clock
 
 _LOOK_LOST = 5.0  # seconds without a sign of life
 

@@ -18,7 +18,7 @@ from textual.strip import Strip
 from tui.state.entries import Entry
 from tui.widgets.cursor import MOVES, CursorView
 from tui.widgets.look import Look, look
-from v2t_stream.jobs.progress import clock
+from v2t_stream.units import clock
 
 _INDENT: Final = 10  # columns for the time
 

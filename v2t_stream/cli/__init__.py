@@ -3,12 +3,15 @@
 import os
 import sys
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from v2t_stream.errors import V2TError
 from v2t_stream.text import one_line
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _LONGEST: Final = 4000  # characters of an error, which may quote what a stranger sent
 
@@ -32,6 +35,7 @@ _COMMANDS: Final = {
     "doctor": ("doctor", "Find out what does not work here, and how to fix it."),
     "backup": ("backup", "Copy all jobs and their files into a folder."),
     "restore": ("backup", "Restore such a copy to a new broker."),
+    "completion": ("completion", "Print the script with which bash, zsh or fish completes v2t's commands."),
     "health": ("health", "Check that a stage of this machine is working, for health checks."),
 }
 
@@ -69,6 +73,14 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """The names of the commands; click itself would import all of them for their help."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415  # only a shell needs it
+
+        known = [(name, text) for name, (_, text) in _COMMANDS.items() if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=text) for name, text in known] + options
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -114,4 +126,6 @@ def _tell(sentence: str) -> None:
     if (logs := sys.modules.get("v2t_stream.logs")) and logs.is_json():
         logs.log.error("%s", sentence)
     else:
-        click.echo(f"v2t: {sentence}", err=True)
+        from v2t_stream.cli.output import say  # noqa: PLC0415  # `--help` needs none of it
+
+        say(sentence, name="v2t: ", indent=len("v2t: "), err=True)

@@ -19,11 +19,12 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import ANNOUNCE_EVERY, FETCHING, fleet
 from v2t_stream.host import tasks
-from v2t_stream.jobs.progress import counted, describe, summed_up
+from v2t_stream.jobs.progress import describe, summed_up
 from v2t_stream.jobs.state import Job
 from v2t_stream.monitoring.waiting import warning
 from v2t_stream.text import HARMFUL, one_line
 from v2t_stream.topology.ids import place_of
+from v2t_stream.units import counted
 
 _PATIENCE: Final = 15.0  # seconds; a node may just be starting
 
@@ -109,9 +110,9 @@ class Bars(Live):
             click.echo(text)
 
     def warn(self, text: str) -> None:
-        """Print to stderr without breaking the bars."""
+        """Print to stderr without breaking the bars, wrapped between words."""
         if self._live:
-            self._console.print(Text(HARMFUL.sub("\ufffd", text)), soft_wrap=True)
+            self._console.print(Text(HARMFUL.sub("\ufffd", text)))
         else:
             click.echo(text, err=True)
 

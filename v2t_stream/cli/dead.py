@@ -1,19 +1,22 @@
 """`v2t dead`: what could not be done, and retrying it."""
 
-from datetime import datetime
+from typing import Final
 
 import click
 import msgspec
 
 from v2t_stream.broker.connection import Connection
-from v2t_stream.cli.output import echo_json, json_option
+from v2t_stream.cli.output import echo_json, is_terminal, json_option, say
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs.dead_letters import Dead, dead_letters, redrive, remove
 from v2t_stream.runtime.session import Session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
+from v2t_stream.units import date, moment
 
+_LONGEST: Final = 4000  # characters of a reason, which may quote what strangers sent
+_INDENT: Final = 4  # columns before a reason on a terminal
 _numbers = click.argument("numbers", metavar="NUMBER…", nargs=-1, required=True, type=int)
 
 
@@ -35,10 +38,9 @@ def list_(*, as_json: bool) -> None:
             return
         for one in letters:
             chunk = "" if one.chunk is None else f" chunk {one.chunk}"
-            at = datetime.fromtimestamp(one.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            click.echo(
-                f"{one.number}  {at}  {one.letter.stage}  {one.letter.job}{chunk}: {one_line(one.letter.reason)}"
-            )
+            at = moment(one.at) if is_terminal() else date(one.at)
+            head = f"{one.number}  {at}  {one.letter.stage}  {one.letter.job}{chunk}: "
+            say(one_line(one.letter.reason, _LONGEST), name=head, indent=_INDENT)
 
     in_session(run)
 

@@ -17,12 +17,12 @@ from v2t_stream import demo as assets
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.cli.follow import Segments, follow
 from v2t_stream.demo.wer import word_error_rate
-from v2t_stream.jobs.progress import clock
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import check, store_file, submit
 from v2t_stream.runtime.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.text import without_secrets
+from v2t_stream.units import length, speed
 
 
 @click.command()
@@ -62,9 +62,8 @@ def _report(job: Job, text: str, settings: Settings) -> None:
     took = (job.ended_at or 0.0) - (job.started_at or 0.0)
     click.echo(f"\n{text}")
     click.echo(f"word error rate    {errors:.1%} against the reference")
-    click.echo(
-        f"{clock(job.duration or 0)} of speech in {took:.1f} s: {(job.duration or 0) / took:.1f} times real time"
-    )
+    speech = job.duration or 0.0
+    click.echo(f"speed              {speed(speech / took)}: {length(speech)} of speech in {length(took)}")
     click.echo(f"data and logs      {settings.home}")
     click.echo(f"as subtitles       v2t job transcript {job.id} --format srt")
 

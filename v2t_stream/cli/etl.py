@@ -150,7 +150,7 @@ async def _print(pipeline: Session, state: Job, caveats: Caveats, *, titled: boo
     for part in state.parts:
         if not part.completed:
             continue
-        record = await stored(pipeline.store, part.completed.transcript)
+        record = await stored(pipeline.store, part.transcript)
         if part.completed.of or not following:
             if titled:
                 click.echo(heading(part))

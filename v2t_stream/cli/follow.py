@@ -12,12 +12,12 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.requests import Stored
 from v2t_stream.errors import StoreChanged, V2TError
 from v2t_stream.jobs.formats import UNHEARD, missing
-from v2t_stream.jobs.progress import clock
 from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
 from v2t_stream.topology.ids import child_id, place_of
 from v2t_stream.topology.streams import INBOX, JOBS
 from v2t_stream.topology.subjects import facts_of, first_run_of, job_of
+from v2t_stream.units import clock
 
 _LINE: Final = 10_000  # characters of a segment
 

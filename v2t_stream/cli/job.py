@@ -1,17 +1,21 @@
-"""`v2t job`: list, status, transcript, cancel, retry."""
+"""`v2t job`: status, transcript, cancel, retry; job_list, job_rm and job_edit have the others."""
 
 import contextlib
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 import msgspec
 
 from schemas.transcript import Transcript
+from v2t_stream.cli import completion
 from v2t_stream.cli.bars import Bars, fleet_shown
 from v2t_stream.cli.files import Files, overwrite_option
 from v2t_stream.cli.follow import follow
-from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_table, print_timeline, summary
+from v2t_stream.cli.job_edit import edit
+from v2t_stream.cli.job_list import list_
+from v2t_stream.cli.job_rm import rm
+from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_timeline, summary
 from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import Denied, ObjectMissing, StoreError, V2TError
@@ -20,54 +24,30 @@ from v2t_stream.jobs import operations
 from v2t_stream.jobs.assembly import assemble, last_prefix, stored
 from v2t_stream.jobs.caveats import caveats
 from v2t_stream.jobs.formats import FORMATS
-from v2t_stream.jobs.lists import history, read
-from v2t_stream.jobs.progress import counted, describe, shortfalls
-from v2t_stream.jobs.state import Job, fold_all
+from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.progress import describe, shortfalls
+from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.timeline import timeline
 from v2t_stream.models import problem
 from v2t_stream.monitoring.waiting import warning
 from v2t_stream.runtime.session import Session
 from v2t_stream.runtime.stalls import ADVICE, confirmed
 from v2t_stream.settings import Settings
-from v2t_stream.text import one_line
 from v2t_stream.topology.ids import child_id
-from v2t_stream.topology.subjects import but_chunks, results_of
-
-_OF_STATUS: Final = {"chunks_done", "speed", "eta", "gaps", "children"}  # only `job status` shows these
 
 
 @click.group()
 def job() -> None:
-    """List jobs, show one, print its transcript, cancel it, retry it."""
+    """List jobs, show one, print its transcript, correct it, cancel it, retry it, remove it."""
 
 
-@job.command("list")
-@json_option
-def list_(*, as_json: bool) -> None:
-    """List all jobs. The latest comes last; completed! marks an incomplete transcript."""
-
-    async def run(pipeline: Session) -> None:
-        facts = await history(pipeline.connection, but_chunks())
-        # Chunks are most of the history, and matter only for jobs that still get some.
-        jobs = [part for job in fold_all(facts).values() for part in job.parts]
-        running = [results_of(job.id) for job in jobs if job.downloaded and not job.ended]
-        facts += await history(pipeline.connection, running)
-        jobs = sorted(fold_all(facts).values(), key=lambda job: job.started_at or 0.0)
-        parts = [part for job in jobs for part in (job, *job.children.values())]
-        if unread := sorted(subject for part in parts for subject in part.unread):
-            said = f"{counted(len(unread), 'fact')} cannot be read, the first on {one_line(unread[0])}"
-            click.echo(f"v2t: {said}", err=True)
-        if as_json:
-            short = [{name: value for name, value in summary(job).items() if name not in _OF_STATUS} for job in jobs]
-            echo_json(short)
-            return
-        print_table(jobs)
-
-    in_session(run)
+job.add_command(list_)
+job.add_command(rm)
+job.add_command(edit)
 
 
 @job.command()
-@click.argument("job_id", metavar="ID")
+@completion.job_id()
 @json_option
 @click.option(
     "--timeline", "with_timeline", is_flag=True, help="Also show where the time went, and which nodes did what."
@@ -84,12 +64,13 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
             **await _stalled(pipeline, state),
             "caveats": told,
             "unread": sorted(state.unread),
+            **_correction(state),
             **{name: msgspec.to_builtins(getattr(record, name)) for name in OF_RECORD},
         }
         if as_json:
             echo_json(facts | ({"timeline": timeline(state)} if with_timeline else {}))
         else:
-            print_summary(state, facts)
+            print_summary(state, facts, state.duration or record.duration)
             if with_timeline:
                 print_timeline(state)
         if state.state == "failed":
@@ -99,11 +80,12 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
 
 
 @job.command()
-@click.argument("job_id", metavar="ID")
+@completion.job_id()
 @click.option("--format", "format_", default="txt", show_default=True, type=click.Choice(list(FORMATS)))
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of printing.")
+@click.option("--original", is_flag=True, help="As the engines made it, even if somebody has corrected it.")
 @overwrite_option
-def transcript(job_id: str, format_: str, output: Path | None, *, overwrite: bool) -> None:
+def transcript(job_id: str, format_: str, output: Path | None, *, original: bool, overwrite: bool) -> None:
     """Print a transcript. This works even if the broker no longer remembers the job."""
 
     async def run(pipeline: Session) -> None:
@@ -111,7 +93,7 @@ def transcript(job_id: str, format_: str, output: Path | None, *, overwrite: boo
         if state.listed:
             first, last = child_id(job_id, 1), child_id(job_id, state.listed.children)
             raise V2TError(f"job {job_id} is a list: print the transcripts of its entries, {first} to {last}")
-        prefix = await _prefix(pipeline, state)
+        prefix = await _prefix(pipeline, state, original=original)
         data = None
         with contextlib.suppress(ObjectMissing):
             data = await pipeline.store.get(f"{prefix}.{format_}") if prefix else None
@@ -128,7 +110,7 @@ def transcript(job_id: str, format_: str, output: Path | None, *, overwrite: boo
 
 
 @job.command()
-@click.argument("job_id", metavar="ID")
+@completion.job_id()
 def cancel(job_id: str) -> None:
     """Cancel a job. This drops its waiting work, stops its running work and removes its media."""
 
@@ -140,10 +122,11 @@ def cancel(job_id: str) -> None:
 
 
 @job.command()
-@click.argument("job_id", metavar="ID")
+@completion.job_id()
 @click.option("--chunk", type=int, help="Redo this chunk, whatever its result.")
-@click.option("--model", help="Use this model; without --chunk, redo everything.")
-def retry(job_id: str, chunk: int | None, model: str | None) -> None:
+@click.option("--model", help="Use this model; without --chunk, redo everything.", shell_complete=completion.models)
+@click.option("--keep-correction", is_flag=True, help="Correct the new transcript as v2t job edit corrected the old.")
+def retry(job_id: str, chunk: int | None, model: str | None, *, keep_correction: bool) -> None:
     """Retry what failed. Or redo a chunk, or everything with another model; nothing is downloaded again."""
 
     async def run(pipeline: Session) -> None:
@@ -151,14 +134,15 @@ def retry(job_id: str, chunk: int | None, model: str | None) -> None:
             raise V2TError(reason)
         state = await _job(pipeline, job_id)
         if state.listed:
-            if chunk is not None:
-                raise V2TError(
-                    f"job {job_id} is a list: name the entry that has the chunk, such as {child_id(job_id, 1)}"
-                )
+            if chunk is not None or keep_correction:
+                what = "the chunk" if chunk is not None else "the correction"
+                raise V2TError(f"job {job_id} is a list: name the entry that has {what}, such as {child_id(job_id, 1)}")
             entries = await operations.retry_list(pipeline.connection, state, model=model)
             click.echo(f"retrying job {job_id} ({entries} of {len(state.children)} entries)")
         else:
-            chunks = await operations.retry(pipeline.connection, state, chunk=chunk, model=model)
+            chunks = await operations.retry(
+                pipeline.connection, state, chunk=chunk, model=model, keep_correction=keep_correction
+            )
             click.echo(f"retrying job {job_id}" + (f" ({chunks} chunks)" if chunks else ""))
         if pipeline.local:
             with Bars() as bars:
@@ -166,6 +150,13 @@ def retry(job_id: str, chunk: int | None, model: str | None) -> None:
                     await follow(pipeline.connection, job_id, bars)
 
     in_session(run, work=True)
+
+
+def _correction(state: Job) -> dict[str, Any]:
+    """Who corrected the transcript, and when."""
+    if not state.corrected:
+        return {}
+    return {"corrected": {"by": state.corrected.by, "at": state.times.get(state.corrected.subject)}}
 
 
 async def _stalled(pipeline: Session, state: Job) -> dict[str, Any]:
@@ -180,20 +171,20 @@ async def _stalled(pipeline: Session, state: Job) -> dict[str, Any]:
 
 async def _record(pipeline: Session, job: Job) -> tuple[Transcript, list[str]]:
     """A job's record so far, and what it lacks; the earlier job's record if one had done the same."""
-    if not (job.completed and job.completed.of):
+    if not (job.completed and (job.completed.of or job.corrected)):
         record = assemble(job)
         return record, caveats(record, finished=job.completed is not None)
     try:
-        record = await stored(pipeline.store, job.completed.transcript)
+        record = await stored(pipeline.store, job.transcript)
     except StoreError:  # the record has expired, or the store cannot be reached
         return assemble(job), shortfalls(job)
     return record, caveats(record)
 
 
-async def _prefix(pipeline: Session, job: Job) -> str | None:
+async def _prefix(pipeline: Session, job: Job, *, original: bool) -> str | None:
     """The prefix of the job's transcript in the store; None while it has none, for example during a retry."""
     if job.completed:
-        return job.completed.transcript
+        return job.corrected.of if original and job.corrected else job.transcript
     return None if job.sequences else await last_prefix(pipeline.store, job.id)
 
 
@@ -205,5 +196,5 @@ async def _job(pipeline: Session, job_id: str) -> Job:
 
 
 def _check_known(state: Job) -> None:
-    if not state.sequences:
+    if not state.sequences or state.removed:
         raise V2TError(f"there is no job {state.id!r}: v2t job list shows all jobs")

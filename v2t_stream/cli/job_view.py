@@ -2,32 +2,37 @@
 
 import shlex
 import shutil
-import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
 import msgspec
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from v2t_stream.cli.follow import heading
+from v2t_stream.cli.output import Column, is_terminal, print_table, say
 from v2t_stream.cli.timeline import lines
-from v2t_stream.jobs.progress import clock, shortfalls, summed_up
+from v2t_stream.jobs.progress import shortfalls, summed_up
 from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
+from v2t_stream.units import date, length, moment, speed
 
 OF_RECORD: Final = ("gaps", "unheard", "doubtful", "truncated", "sound")  # parts of a transcript's record
 _LONGEST: Final = 4000  # characters of a sentence that quotes what strangers sent
-_PIPED: Final = 160  # columns, if the output is not a terminal: one long title must not widen every row
-_FOR_SCRIPTS: Final = {"entries", "children", *OF_RECORD}  # people get sentences instead
+_NAME: Final = 12  # columns of the names in a summary
 _OF_CHILDREN: Final = ("id", "state", "title", "reason")
-_HEADER: Final = ("job", "state", "title", "language", "duration", "took")
+_COLUMNS: Final = (
+    Column("job"),
+    Column("state"),
+    Column("language"),
+    Column("length", right=True),
+    Column("took", right=True),
+    Column("submitted"),
+    Column("title"),
+)
 
 
 def summary(job: Job) -> dict[str, Any]:
-    """A job for people and scripts; times are in Unix seconds, durations in seconds."""
+    """A job for scripts; times are in Unix seconds, durations in seconds."""
     return {
         "id": job.id,
         "state": job.state,
@@ -51,27 +56,57 @@ def summary(job: Job) -> dict[str, Any]:
     }
 
 
-def print_summary(job: Job, facts: dict[str, Any]) -> None:
-    """Print a line for each fact that is not empty."""
-    for name, value in facts.items():
-        if name == "children":
-            _print_children(job)
-        elif name == "caveats":
-            for n, caveat in enumerate(value):
-                click.echo(f"{'' if n else name:12}{one_line(caveat, _LONGEST)}")
-        elif name not in _FOR_SCRIPTS and value not in (None, "", [], {}):
-            click.echo(_line(name, value))
+def print_summary(job: Job, facts: Mapping[str, Any], duration: float | None) -> None:
+    """Print a line for each fact that is not empty. `duration`: of the media, in seconds."""
+    for name, text in _lines(job, facts, duration):
+        if text:
+            say(one_line(text, _LONGEST), name=name, indent=_NAME)
+    if job.listed:
+        _print_children(job)
 
 
-def _line(name: str, value: Any) -> str:
-    match name:
-        case "done_before_as":
-            return f"done before as job {value}"
-        case "unread":
-            return f"{name:12}{one_line(', '.join(value))}"
-        case "options":
-            return f"{name:12}{one_line(flags(value))}"
-    return f"{name:12}{one_line(str(value))}"
+def _lines(job: Job, facts: Mapping[str, Any], duration: float | None) -> Iterator[tuple[str, str]]:
+    """The names and texts of a summary."""
+    for name in ("id", "state", "title", "source", "reason"):
+        yield name, facts[name]
+    if before := facts["done_before_as"]:
+        yield "", f"done before as job {before}"
+    yield "list", facts["parent"] or ""
+    yield "language", facts["language"] or ""
+    yield "length", length(duration) if duration else ""
+    yield "progress", _progress(job, stalled=facts["eta"] is None and job.eta is not None)
+    if job.started_at:
+        yield "submitted", f"{date(job.started_at)} ({moment(job.started_at)})"
+    if job.ended_at:
+        yield "ended", f"{date(job.ended_at)}{_took(job, duration)}"
+    if correction := facts.get("corrected"):
+        at = f" on {date(correction['at'])}" if correction["at"] else ""
+        yield "corrected", f"by {correction['by']}{at}; v2t job transcript {job.id} --original prints what was heard"
+    yield "options", flags(facts["options"])
+    yield "warning", facts["warning"] or ""
+    for n, caveat in enumerate(facts["caveats"]):
+        yield "" if n else "caveats", caveat
+    yield "unread", ", ".join(facts["unread"])
+
+
+def _progress(job: Job, *, stalled: bool) -> str:
+    """How far it is; without a time for the end if it cannot go on by itself."""
+    if job.ended or job.listed:
+        return ""
+    return f"chunks {len(job.chunks)}/{job.chunks_cut}" if stalled else summed_up(job)
+
+
+def _took(job: Job, duration: float | None) -> str:
+    if not job.started_at or not job.ended_at:
+        return ""
+    took = job.ended_at - job.started_at
+    times = speed(duration / took) if duration and took > 0 and job.state == "completed" and not _before(job) else ""
+    return f", after {length(took)}{f' ({times})' if times else ''}"
+
+
+def _before(job: Job) -> str:
+    """The job that had done the same; empty if none had."""
+    return job.completed.of if job.completed else ""
 
 
 def flags(options: dict[str, Any]) -> str:
@@ -90,40 +125,34 @@ def print_timeline(job: Job) -> None:
 
 
 def _print_children(job: Job) -> None:
-    if not job.listed:
-        return
     counts = ", ".join(f"{count} {state}" for state, count in sorted(job.counts.items()))
-    click.echo(f"{'entries':12}{job.listed.children}: {counts}")
+    children = job.listed.children if job.listed else 0
+    click.echo(f"{'entries':{_NAME}}{children}: {counts}")
     for child in job.parts:
         detail = one_line(child.reason) or summed_up(child)
-        click.echo(f"  {child.id}  {child.state}  {one_line(child.title)}{f': {detail}' if detail else ''}")
+        told = f"{one_line(child.title)}{f': {detail}' if detail else ''}"
+        head = f"  {child.id}  {child.state}  "
+        say(told, name=head, indent=len(head))
 
 
-def print_table(jobs: list[Job]) -> None:
-    rows = [_HEADER, *map(_row, jobs)]
-    widths = [max(map(cell_len, cells)) for cells in zip(*rows, strict=True)]
-    console = Console(width=None if sys.stdout.isatty() else _PIPED)
-    # Where not all fits, only the title shrinks.
-    widths[2] = max(len("title"), min(widths[2], console.width - sum(widths) + widths[2] - 2 * len(widths)))
-    table = Table(box=None)
-    for name, width in zip(_HEADER, widths, strict=True):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
-    for row in rows[1:]:
-        table.add_row(*map(Text, row))
-    console.print(table)
+def print_jobs(jobs: Sequence[Job], durations: Mapping[str, float]) -> None:
+    """A line for each job. `durations`: of jobs' media, by their ids, in seconds."""
+    print_table(_COLUMNS, [_row(job, durations.get(job.id)) for job in jobs])
 
 
-def _row(job: Job) -> tuple[str, ...]:
+def _row(job: Job, duration: float | None) -> tuple[str, ...]:
     took = job.ended_at - job.started_at if job.ended_at and job.started_at else None
     language = job.completed.language if job.completed else job.options.language
-    state = f"{job.state}{'!' if any(map(shortfalls, job.parts)) else ''}"
+    when = "" if job.started_at is None else moment(job.started_at) if is_terminal() else date(job.started_at)
+    title = one_line(job.title) or one_line(job.source)
     if job.listed:
-        state += f" {job.counts['completed']}/{job.listed.children}"
+        title = f"{title} ({job.counts['completed']} of {job.listed.children} completed)"
     return (
         job.id,
-        state,
-        one_line(job.title),
+        f"{job.state}{'!' if any(map(shortfalls, job.parts)) else ''}",
         language or "",
-        clock(job.duration) if job.duration else "",
-        "" if took is None else f"{took:.1f} s",
+        length(duration) if duration else "",
+        "" if took is None else length(took),
+        when,
+        title,
     )

@@ -2,31 +2,30 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import click
 import uvloop
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import TransferSpeedColumn as SpeedColumn
-from rich.table import Table
 
 from schemas.options import DEMO_MODEL
 from v2t_stream.broker.embedded import find_running
+from v2t_stream.cli import completion
 from v2t_stream.cli.bars import Live
-from v2t_stream.cli.output import echo_json, json_option
+from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say
 from v2t_stream.engines import registry
 from v2t_stream.engines.descriptor import ALIASES
 from v2t_stream.errors import BrokerError, SettingsError, StoreError, V2TError
 from v2t_stream.models import Origin, hub, names, origin, problem
 from v2t_stream.models import shared as fleet
 from v2t_stream.models.fetching import Models, Transfer, found
-from v2t_stream.models.folder import Manifest, amount
+from v2t_stream.models.folder import Manifest
 from v2t_stream.runtime.session import session
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import ObjectStore
+from v2t_stream.units import moment, size
 
 _STEPS: Final = 10  # lines about one transfer, without a terminal
 _engine = click.option(
@@ -56,7 +55,7 @@ class TransferBar(Live):
         if not self._live:
             if step != self._said:
                 self._said = step
-                click.echo(f"{text}: {transfer.here / 1e6:.1f} of {transfer.size / 1e6:.1f} MB", err=True)
+                click.echo(f"{text}: {size(transfer.here)} of {size(transfer.size)}", err=True)
         elif self._task is None:
             # Bytes that were here before must not count as speed.
             self._task = self._progress.add_task(text, completed=transfer.here, total=transfer.size)
@@ -83,21 +82,15 @@ def list_(*, as_json: bool) -> None:
     if as_json:
         echo_json(rows)
         return
-    table = Table("model", "engine", "size", "here", "last used", "fleet", box=None)
-    for row in rows:
-        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["used"])) if row["used"] else ""
-        table.add_row(
-            row["model"], row["engine"], amount(row["bytes"]), row["here"], used, "shared" if row["fleet"] else ""
-        )
-    console = Console()
     if rows:
-        console.print(table)
+        columns = (Column("model"), Column("engine"), Column("size", right=True), Column("last used"), Column("fleet"))
+        print_table((*columns, Column("here", cut="start")), map(_cells, rows))
     for engine, known in names().items():
-        console.print(f"{engine} knows {', '.join(sorted(known - ALIASES.keys()))}", highlight=False)
+        say(f"{engine} knows {', '.join(sorted(known - ALIASES.keys()))}")
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.known_models)
 @_engine
 def pull(name: str, engine: str | None) -> None:
     """Fetch a model to this machine. It comes from the fleet if it is shared there, otherwise from the hub.
@@ -128,7 +121,7 @@ def pull(name: str, engine: str | None) -> None:
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.models)
 @_engine
 def share(name: str, engine: str | None) -> None:
     """Share a model with the fleet. Machines without internet can fetch it from the fleet's store."""
@@ -156,13 +149,13 @@ def share(name: str, engine: str | None) -> None:
                     manifest,
                     lambda sent: bar(Transfer(wanted.name, "to the fleet", sent, manifest.size)),
                 )
-        click.echo(f"the model {wanted.name} is shared{'' if new else ' already'}: {amount(manifest.size)}")
+        click.echo(f"the model {wanted.name} is shared{'' if new else ' already'}: {size(manifest.size)}")
 
     uvloop.run(run())
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.models)
 @_engine
 @click.option("--fleet", "of_fleet", is_flag=True, help="Remove it from the fleet's store instead of this machine.")
 def rm(name: str, engine: str | None, *, of_fleet: bool) -> None:
@@ -227,6 +220,11 @@ async def _store(settings: Settings, *, needed: bool = False) -> AsyncGenerator[
         yield store
 
 
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    used = moment(row["used"]) if row["used"] else ""
+    return (row["model"], row["engine"], size(row["bytes"]), used, "shared" if row["fleet"] else "", row["here"])
+
+
 def _rows(settings: Settings, shared: dict[str, Manifest]) -> list[dict[str, Any]]:
     """A row for each model that is here, or that the fleet shares."""
     rows: dict[str, dict[str, Any]] = {}
@@ -236,13 +234,13 @@ def _rows(settings: Settings, shared: dict[str, Manifest]) -> list[dict[str, Any
         for name in known - ALIASES.keys():
             wanted = origin(name, engine)
             if wanted and wanted.key not in rows and (folder := hub.cached(wanted)):
-                size = sum(path.stat().st_size for path in hub.files_of(wanted, folder))
-                rows[wanted.key] = _row(wanted.key, name, size, str(folder), None)
+                held = sum(path.stat().st_size for path in hub.files_of(wanted, folder))
+                rows[wanted.key] = _row(wanted.key, name, held, str(folder), None)
     for key, manifest in shared.items():
         rows.setdefault(key, _row(key, manifest.name, manifest.size, "", None))["fleet"] = True
     return sorted(rows.values(), key=lambda row: (row["engine"], row["model"]))
 
 
-def _row(key: str, name: str, size: int, here: str, used: float | None) -> dict[str, Any]:
+def _row(key: str, name: str, held: int, here: str, used: float | None) -> dict[str, Any]:
     engine = key.partition("/")[0]
-    return {"model": name, "engine": engine, "bytes": size, "here": here, "used": used, "fleet": False}
+    return {"model": name, "engine": engine, "bytes": held, "here": here, "used": used, "fleet": False}

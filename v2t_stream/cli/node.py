@@ -19,10 +19,10 @@ from v2t_stream.broker.embedded import url_file
 from v2t_stream.broker.login import Login
 from v2t_stream.cli.broker import broker_url
 from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served
-from v2t_stream.cli.output import echo_json, json_option
+from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say
 from v2t_stream.cli.signals import stop_on_signals
 from v2t_stream.errors import Hung, SettingsError
-from v2t_stream.fleet.presence import Presence, announce, check_may_work, fleet
+from v2t_stream.fleet.presence import NodeInfo, Presence, announce, check_may_work, fleet
 from v2t_stream.host.memory import share_heaps
 from v2t_stream.host.tasks import end
 from v2t_stream.runtime.housekeeping import keep_house
@@ -40,9 +40,15 @@ from v2t_stream.topology.epochs import renew_if_rolled_back
 from v2t_stream.topology.stages import STAGES
 from v2t_stream.topology.streams import INBOX
 from v2t_stream.transcription.providers import load
+from v2t_stream.units import speed
 
 _DEFAULT_PORT = 4222  # where every NATS client looks first
-_COLUMNS = ("node", "stage", "state", "accelerator", "engine", "model", "busy", "speed", "done", "last error")
+_LONGEST = 4000  # characters of an error, which may quote what strangers sent
+_COLUMNS = (
+    *(Column(name) for name in ("node", "stage", "accelerator", "engine", "model")),
+    *(Column(name, right=True) for name in ("busy", "speed", "done")),
+    Column("state"),
+)
 
 
 @click.command()
@@ -118,9 +124,6 @@ def node(context: click.Context, where: Where | None) -> None:
 @json_option
 def list_(*, as_json: bool) -> None:
     """Show every process of the fleet. This includes those that died and are about to be restarted."""
-    from rich.console import Console  # noqa: PLC0415  # takes a fifth of the start of a stage, which draws nothing
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     async def run() -> None:
         async with session(Settings.from_environment(), work=False) as pipeline:
@@ -128,15 +131,18 @@ def list_(*, as_json: bool) -> None:
         if as_json:
             echo_json(nodes)
             return
-        table = Table(*_COLUMNS, box=None)
+        print_table(_COLUMNS, map(_row, nodes))
         for info in nodes:
-            speed = f"{info.speed:.1f}x" if info.speed else ""
-            busy = f"{len(info.working)}/{info.slots}" if info.is_alive else ""
-            cells = (info.node, info.stage, info.state, info.accelerator, info.engine, info.model, busy, speed)
-            table.add_row(*(Text(one_line(cell)) for cell in (*cells, str(info.done), info.last_error)))
-        Console().print(table)
+            if info.last_error:
+                say(f"the last error of {info.stage} on {info.node}: {one_line(info.last_error, _LONGEST)}")
 
     uvloop.run(run())
+
+
+def _row(info: NodeInfo) -> tuple[str, ...]:
+    busy = f"{len(info.working)}/{info.slots}" if info.is_alive else ""
+    names = (info.node, info.stage, info.accelerator, info.engine, info.model)
+    return (*map(one_line, names), busy, speed(info.speed), str(info.done), one_line(info.state))
 
 
 @click.command()

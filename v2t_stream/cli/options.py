@@ -1,12 +1,19 @@
 """The options of a transcription on the command line, derived from what `schemas` declares for a job."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from schemas.requests import SubmitRequest
+from v2t_stream.cli import completion
 from v2t_stream.jobs.options import OPTIONS, Option
+
+_COMPLETED: Final = {
+    "engine": completion.engines,
+    "language": completion.languages,
+    "model": completion.models,
+}
 
 
 def transcription_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,7 +29,10 @@ def _flag(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     text = f"{option.meaning[0].upper()}{option.meaning[1:]}."
     if option.kind is bool:
         return click.option(f"{name}/{name.replace('--', '--no-', 1)}", default=False, help=text)
-    return click.option(name, type=_type(option), default=option.default, show_default=True, help=text)
+    completer = _COMPLETED.get(option.name)
+    return click.option(
+        name, type=_type(option), default=option.default, show_default=True, help=text, shell_complete=completer
+    )
 
 
 def _type(option: Option) -> Any:

@@ -1,14 +1,31 @@
-"""Output that all commands share."""
+"""Output that all commands share: JSON for scripts, tables and sentences for people.
 
+On a terminal a table fits the width, and sentences are wrapped between words. Elsewhere a row is one line, whatever its
+length: two or more blanks between cells, a dash for an empty one, and no row depends on the last cell of another.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, NamedTuple
 
 import click
 import msgspec
 
 from v2t_stream.errors import SettingsError
+from v2t_stream.text import printable
+
+_GAP: Final = 2  # blanks between columns
+_LEAST: Final = 6  # columns that a narrow terminal leaves to each cell
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+class Column(NamedTuple):
+    name: str
+    right: bool = False  # for numbers
+    cut: Literal["end", "start"] = "end"  # what a narrow terminal leaves out; of links and paths the end says more
 
 
 def echo_json(value: Any) -> None:
@@ -17,3 +34,78 @@ def echo_json(value: Any) -> None:
 
 def unwritable(path: Path, error: OSError) -> SettingsError:
     return SettingsError(f"{path} cannot be written ({error.strerror}): choose another --output")
+
+
+def is_terminal(*, err: bool = False) -> bool:
+    """Whether people read what goes to stdout, or to stderr, as it comes."""
+    return (sys.stderr if err else sys.stdout).isatty()
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """Print a line for each row; on a terminal without the columns that are empty, and cut to its width."""
+    from rich.cells import cell_len  # noqa: PLC0415  # a stage, which prints no table, imports this module too
+
+    empty = "" if is_terminal() else "-"
+    shown = [[printable(cell) or empty for cell in row] for row in rows]
+    places = [place for place in range(len(columns)) if not is_terminal() or any(row[place] for row in shown)]
+    cells = [[columns[place].name for place in places], *([row[place] for place in places] for row in shown)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    if is_terminal():
+        _shrink(widths, shutil.get_terminal_size().columns)
+    for row in cells:
+        parts = [
+            _fitted(cell, width, columns[place], is_last=place == places[-1])
+            for cell, width, place in zip(row, widths, places, strict=True)
+        ]
+        click.echo((" " * _GAP).join(parts).rstrip())
+
+
+def _shrink(widths: list[int], columns: int) -> None:
+    """Take from the widest until all fit, as far as that goes."""
+    while sum(widths) + _GAP * (len(widths) - 1) > columns and max(widths, default=0) > _LEAST:
+        widths[widths.index(max(widths))] -= 1
+
+
+def _fitted(cell: str, width: int, column: Column, *, is_last: bool) -> str:
+    """The cell in so many columns of a terminal; the last one of a line is not padded."""
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
+
+    if cell_len(cell) > width and is_terminal():
+        cell = ending(cell, width) if column.cut == "start" else f"{set_cell_size(cell, width - 1)}…"
+    blanks = " " * (width - cell_len(cell))
+    if column.right:
+        return blanks + cell
+    return cell if is_last else cell + blanks
+
+
+def ending(text: str, width: int) -> str:
+    """The end of a text that is too wide, after an ellipsis."""
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    if cell_len(text) <= width:
+        return text
+    kept = text
+    while cell_len(kept) >= width:
+        kept = kept[1:]
+    return f"…{kept}"
+
+
+def say(text: str, *, name: str = "", indent: int = 0, err: bool = False) -> None:
+    """Print a sentence after its `name`; on a terminal wrapped between words, all lines `indent` columns from the left.
+
+    There a name that is too long for that has a line of its own.
+    """
+    head, text = f"{name:{indent}}", printable(text)
+    if not is_terminal(err=err):
+        click.echo(f"{head}{text}", err=err)
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    width = max(_LEAST, shutil.get_terminal_size().columns - indent)
+    lines = [line.plain.rstrip() for line in Text(text).wrap(Console(width=width), width)] or [""]
+    if len(head) > indent:
+        click.echo(head.rstrip(), err=err)
+        head = ""
+    for n, line in enumerate(lines):
+        click.echo(f"{' ' * indent if n or not head else head}{line}", err=err)

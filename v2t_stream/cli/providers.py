@@ -5,11 +5,9 @@ from typing import Any
 
 import click
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
 from schemas.options import HINTS
-from v2t_stream.cli.output import echo_json, json_option
+from v2t_stream.cli.output import Column, echo_json, json_option, print_table
 from v2t_stream.engines.descriptor import Abilities
 from v2t_stream.errors import SettingsError, V2TError
 from v2t_stream.settings import Settings
@@ -17,8 +15,10 @@ from v2t_stream.text import one_line
 from v2t_stream.transcription.provider import Provider
 from v2t_stream.transcription.providers import file_of, load, with_model
 from v2t_stream.transcription.trial import clip, heard
+from v2t_stream.units import counted, length
 
 _WORDS = 8  # shown of what was heard
+_COLUMNS = tuple(map(Column, ("name", "type", "model", "where", "enabled", "key", "limits", "cannot")))
 
 
 @click.group()
@@ -35,28 +35,29 @@ def list_(*, as_json: bool) -> None:
     if as_json:
         echo_json(chain)
         return
-    table = Table("name", "type", "model", "where", "enabled", "key", "limits", "cannot", box=None)
-    for each in chain:
-        key = {None: "", True: f"{each['key_variable']} is set", False: f"{each['key_variable']} is not set"}
-        limits = [f"{each['timeout']:g} s", f"{each['retries']} retries"]
-        limits += [f"{each['max_concurrency']} at once"] if each["max_concurrency"] else []
-        limits += [f"{each['rate_limit_per_minute']} a minute"] if each["rate_limit_per_minute"] else []
-        table.add_row(
-            each["name"],
-            each["type"],
-            each["model"],
-            "remote" if each["remote"] else "local",
-            "yes" if each["enabled"] else "no",
-            key[each["key_present"]],
-            ", ".join(limits),
-            ", ".join(each["cannot"]),
-        )
-    Console().print(table)
+    print_table(_COLUMNS, map(_row, chain))
     for each in chain:
         if each["withdrawn"]:
             click.echo(f"v2t: {each['name']}: {each['withdrawn']}", err=True)
     file = file_of(settings)
     click.echo(file if file.exists() else f"({file} does not exist: this is V2T_ENGINE with V2T_MODEL)", err=True)
+
+
+def _row(each: dict[str, Any]) -> tuple[str, ...]:
+    key = {None: "", True: f"{each['key_variable']} is set", False: f"{each['key_variable']} is not set"}
+    limits = [length(each["timeout"]), counted(each["retries"], "retry", "retries")]
+    limits += [f"{each['max_concurrency']} at once"] if each["max_concurrency"] else []
+    limits += [f"{each['rate_limit_per_minute']} a minute"] if each["rate_limit_per_minute"] else []
+    return (
+        each["name"],
+        each["type"],
+        each["model"],
+        "remote" if each["remote"] else "local",
+        "yes" if each["enabled"] else "no",
+        key[each["key_present"]],
+        ", ".join(limits),
+        ", ".join(each["cannot"]),
+    )
 
 
 @providers.command()
@@ -77,11 +78,11 @@ def test(name: str | None) -> None:
             text = uvloop.run(heard(provider, settings, samples, audio))
         except V2TError as error:
             failures += 1
-            click.echo(f"failed after {time.monotonic() - begun:.1f} s: {one_line(str(error))}")
+            click.echo(f"failed after {length(time.monotonic() - begun)}: {one_line(str(error))}")
         else:
             words = text.split()
             said = " ".join(words[:_WORDS]) + (" …" if len(words) > _WORDS else "")
-            click.echo(f"ok after {time.monotonic() - begun:.1f} s: {one_line(said) or '(nothing heard)'}")
+            click.echo(f"ok after {length(time.monotonic() - begun)}: {one_line(said) or '(nothing heard)'}")
     if failures:
         click.get_current_context().exit(1)
 

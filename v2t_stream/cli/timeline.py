@@ -1,12 +1,11 @@
 """The timeline of a job as lines of text, a bar for each step on a common axis."""
 
-import time
 from collections.abc import Iterator
 
-from v2t_stream.jobs.progress import clock
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.timeline import Interval, timeline
 from v2t_stream.text import one_line
+from v2t_stream.units import counted, date, length, speed
 
 
 def lines(job: Job, columns: int) -> Iterator[str]:
@@ -15,17 +14,16 @@ def lines(job: Job, columns: int) -> Iterator[str]:
     if found is None:
         return
     width = max(10, columns - 32)
-    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.start))
-    began = f"{'retried' if job.retries else 'submitted'} {began}"
-    yield f"{began}, {_seconds(found.seconds)} to {'the end' if job.ended else 'its latest fact'}"
+    began = f"{'retried' if job.retries else 'submitted'} {date(found.start)}"
+    yield f"{began}, {length(found.seconds)} to {'the end' if job.ended else 'its latest fact'}"
     for lane in found.lanes:
         share = lane.seconds / found.seconds if found.seconds else 0.0
         bar = _bar(lane.intervals, found.seconds, width)
-        yield f"{lane.step:12}{_seconds(lane.seconds):>10} {share:>5.0%}  {bar}".rstrip()
+        yield f"{lane.step:12}{length(lane.seconds):>10} {share:>5.0%}  {bar}".rstrip()
     for node in found.shares:
-        speed = f" ({node.audio / node.seconds:.1f}x)" if node.seconds > 0.01 else ""
-        took = f"{clock(node.audio)} of media in {_seconds(node.seconds)}{speed}"
-        yield f"{one_line(node.node)}: {node.chunks} chunk{'s' * (node.chunks > 1)}, {took}"
+        times = f" ({speed(node.audio / node.seconds)})" if node.seconds > 0.01 else ""
+        took = f"{length(node.audio)} of media in {length(node.seconds)}{times}"
+        yield f"{one_line(node.node)}: {counted(node.chunks, 'chunk')}, {took}"
 
 
 def _bar(intervals: tuple[Interval, ...], total: float, width: int) -> str:
@@ -36,7 +34,3 @@ def _bar(intervals: tuple[Interval, ...], total: float, width: int) -> str:
         last = max(first + 1, min(width, round(end / total * width)))
         marks[first:last] = "█" * (last - first)
     return "".join(marks)
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 600 else clock(seconds)

@@ -4,9 +4,8 @@ from typing import Final
 
 import click
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
+from v2t_stream.cli.output import Column, print_table
 from v2t_stream.runtime.housekeeping import promise
 from v2t_stream.runtime.session import session
 from v2t_stream.runtime.set_up import drifted, store_drifted
@@ -17,8 +16,14 @@ from v2t_stream.topology.drift import age
 from v2t_stream.topology.epochs import renew
 from v2t_stream.topology.stages import STAGES
 from v2t_stream.topology.streams import DEAD, JOBS, STREAMS
+from v2t_stream.units import size
 
 _KEPT: Final = {JOBS: "facts of jobs", DEAD: "dead letters"}
+_COLUMNS: Final = (
+    Column("stream"),
+    *(Column(name, right=True) for name in ("messages", "size", "waiting", "in progress")),
+    Column("consumer"),
+)
 
 
 @click.group()
@@ -55,21 +60,20 @@ def show() -> None:
     async def run() -> None:
         async with session(settings, work=False) as pipeline:
             connection = pipeline.connection
-            table = Table("stream", "messages", "bytes", "consumer", "waiting", "in progress", box=None)
+            rows: list[tuple[str, ...]] = []
             ages = {}
             for name in STREAMS:
                 info = await connection.api(f"STREAM.INFO.{name}")
                 state = info["state"]
                 if name in _KEPT:
                     ages[_KEPT[name]] = info["config"]["max_age"] / 1e9
-                table.add_row(name, str(state["messages"]), str(state["bytes"]))
+                rows.append((name, str(state["messages"]), size(state["bytes"]), "", "", ""))
                 for row in STAGES:
                     for consumer in row.consumers if row.stream == name else ():
                         info = await connection.api(f"CONSUMER.INFO.{name}.{consumer.durable}")
-                        table.add_row(
-                            "", "", "", consumer.durable, str(info["num_pending"]), str(info["num_ack_pending"])
-                        )
-            Console().print(table)
+                        counts = (str(info["num_pending"]), str(info["num_ack_pending"]))
+                        rows.append(("", "", "", *counts, consumer.durable))
+            print_table(_COLUMNS, rows)
             click.echo(f"files are kept in {await store_in_use(connection)}")
             kept = await pipeline.store.lifetimes()
             click.echo(f"retention: {', '.join(f'{name} {age(seconds)}' for name, seconds in (kept | ages).items())}")

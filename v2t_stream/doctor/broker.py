@@ -10,7 +10,6 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.doctor import Check, Finding, Status, in_thread
 from v2t_stream.doctor.machine import amount
 from v2t_stream.fleet.presence import fleet
-from v2t_stream.jobs.progress import counted
 from v2t_stream.monitoring.waiting import unserved
 from v2t_stream.runtime.housekeeping import promise
 from v2t_stream.runtime.set_up import check_store, drifted, store_drifted
@@ -21,6 +20,7 @@ from v2t_stream.topology.drift import Drift, age
 from v2t_stream.topology.queues import queues
 from v2t_stream.topology.stages import STAGES
 from v2t_stream.topology.streams import CHUNKS, STORE_KEY, STREAMS
+from v2t_stream.units import counted
 
 _PAYLOAD: Final = 1 << 20  # bytes of a message; the object store cuts its chunks to fit
 _LEAST: Final = 64 << 10  # bytes; a submission may be this large

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from schemas.transcript import Doubt, Gap, Sound, Track, Transcript, Truncated, Unheard
-from v2t_stream.jobs.progress import clock, counted, length
 from v2t_stream.text import one_line
+from v2t_stream.units import clock, counted, length
 
 # About one English word for every 10 s of speech; people speak 10 letters a second or more. Counted in letters, because
 # many scripts do not separate words.
@@ -33,15 +33,21 @@ def caveats(record: Transcript, *, finished: bool = True) -> list[str]:
 def _missing(record: Transcript) -> Iterator[str]:
     if record.truncated:
         yield truncation(record.truncated)
-    if record.gaps:
-        chunks, reason = counted(len(record.gaps), "chunk"), one_line(record.gaps[0].reason)
-        yield f"{chunks} could not be transcribed ({_places(map(_place, record.gaps))}): {reason}"
+    for reason, gaps in _by_reason(record.gaps).items():
+        yield f"{counted(len(gaps), 'chunk')} could not be transcribed ({_places(map(_place, gaps))}): {reason}"
     if record.unheard:
         stretches = counted(len(record.unheard), "stretch", "stretches")
         yield f"no words were heard in {stretches} of speech ({_places(map(_place, record.unheard))})"
     if record.doubtful:
         places = (f"{_place(doubt)}: {one_line(doubt.reason)}" for doubt in record.doubtful)
         yield f"words in {counted(len(record.doubtful), 'place')} may never have been said ({_places(places)})"
+
+
+def _by_reason(gaps: Iterable[Gap]) -> dict[str, list[Gap]]:
+    found: dict[str, list[Gap]] = {}
+    for gap in gaps:
+        found.setdefault(one_line(gap.reason), []).append(gap)
+    return found
 
 
 def truncation(cut: Truncated) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.events import Completed, Failed, Rerun, Submitted
+from schemas.events import Completed, Corrected, Failed, Rerun, Submitted
 from schemas.message import decode_as
 from schemas.notification import Upload
 from schemas.objects import Version
@@ -18,9 +18,9 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import InvalidKey, ObjectMissing, Retry
 from v2t_stream.jobs.formats import render_all
 from v2t_stream.jobs.lists import history
-from v2t_stream.jobs.state import fold
+from v2t_stream.jobs.state import Job, fold
 from v2t_stream.settings import Settings
-from v2t_stream.store.protocol import OURS, BucketStore
+from v2t_stream.store.protocol import OURS, BucketStore, ObjectStore
 from v2t_stream.topology.ids import upload_job_id
 from v2t_stream.topology.streams import JOBS
 from v2t_stream.topology.subjects import any_run
@@ -66,8 +66,8 @@ async def store_copies(
             latest: Transcript | None = transcript
         else:
             upload = Upload(bucket=settings.upload_bucket, key=key, etag=lies.etag, version=lies.id)
-            completed = await _completed(connection, (await latest_job(connection, upload))[0])
-            latest = await _read(store, f"{completed.transcript}.json") if completed else None
+            prefix = await _transcript(connection, (await latest_job(connection, upload))[0])
+            latest = await _read(store, f"{prefix}.json") if prefix else None
         if latest is None and written:
             raise Retry(f"{transcript.source} was replaced while its transcript was stored", delay=1)
         if latest is None:
@@ -82,26 +82,36 @@ async def store_copies(
 async def restore_copies(connection: Connection, store: BucketStore, settings: Settings, upload: Upload) -> None:
     """For an upload that was announced again: if its job is done, give it its path back."""
     job, _ = await latest_job(connection, upload)
-    completed = await _completed(connection, job)
-    if not completed:
+    prefix = await _transcript(connection, job)
+    if not prefix:
         return
     for stem in _stems(upload.key, job):
         there = await _read(store, f"transcripts/{stem}.json")
         if there and there.job == job:
             return
-    if transcript := await _read(store, f"{completed.transcript}.json"):
+    if transcript := await _read(store, f"{prefix}.json"):
         await store_copies(connection, store, settings, transcript, upload.exactly)
+
+
+async def recopy(
+    connection: Connection, store: ObjectStore, settings: Settings, job: Job, transcript: Transcript
+) -> None:
+    """Store a corrected transcript under the path of the job's upload too, if it has one."""
+    if isinstance(store, BucketStore) and not (job.completed and job.completed.of):  # those are another job's
+        version = job.downloaded.version if job.downloaded else None
+        await store_copies(connection, store, settings, transcript, version)
 
 
 def _is_same(lies: Version, version: Version) -> bool:
     return lies.etag == version.etag and (not version.id or lies.id == version.id)
 
 
-async def _completed(connection: Connection, job: str) -> Completed | None:
-    """The end of the job's latest completed run; None if no run is completed."""
-    runs = fold(job, await history(connection, [*any_run(Completed, job=job)])).runs
-    latest = max((number for number, run in runs.items() if run.completed), default=None)
-    return None if latest is None else runs[latest].completed
+async def _transcript(connection: Connection, job: str) -> str:
+    """The prefix of the transcript of the job's latest completed run; empty if no run is completed."""
+    facts = await history(connection, [*any_run(Completed, job=job), *any_run(Corrected, job=job)])
+    state = fold(job, facts)
+    state.run = max((number for number, run in state.runs.items() if run.completed), default=0)
+    return state.transcript
 
 
 async def _read(store: BucketStore, key: str) -> Transcript | None:

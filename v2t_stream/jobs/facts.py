@@ -11,6 +11,7 @@ from schemas.events import (
     ChunkDone,
     Completed,
     Converted,
+    Corrected,
     Downloaded,
     Failed,
     Language,
@@ -37,6 +38,7 @@ class Run:
     converted: Converted | None = None
     language: Language | None = None
     completed: Completed | None = None
+    corrected: Corrected | None = None
     failed: Failed | None = None
     chunks: dict[int, ChunkDone] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
@@ -185,6 +187,18 @@ class Facts:
     @property
     def completed(self) -> Completed | None:
         return self._current.completed
+
+    @property
+    def corrected(self) -> Corrected | None:
+        return self._current.corrected
+
+    @property
+    def kept_correction(self) -> Corrected | None:
+        """The latest correction of an earlier run, if this run keeps it."""
+        if not self._current.rerun or not self._current.rerun.keeps_correction:
+            return None
+        earlier = (run.corrected for number, run in sorted(self.runs.items(), reverse=True) if number < self.run)
+        return next(filter(None, earlier), None)
 
     @property
     def failed(self) -> Failed | None:

@@ -13,8 +13,8 @@ import msgspec
 
 from schemas.transcript import Transcript, Truncated
 from v2t_stream.errors import SettingsError
-from v2t_stream.jobs.progress import length
 from v2t_stream.text import HARMFUL
+from v2t_stream.units import length
 
 _ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]")
 _BLANKS: Final = re.compile(r"  +")  # but not the no-break spaces of French

@@ -1,6 +1,6 @@
 """The jobs of a list's entries, from the stream."""
 
-from schemas.events import Submitted
+from schemas.events import Cancelled, Submitted
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.requests import Stored
 from v2t_stream.jobs.state import Job, fold
@@ -11,8 +11,9 @@ from v2t_stream.topology.subjects import facts_of, job_of
 
 async def children(connection: Connection, job: str) -> list[Job]:
     """The jobs of a list so far, in order. Raises BrokerError."""
-    submitted = await connection.subjects(JOBS, Submitted.subject_of(job="*"))
-    places = sorted(n for parent, n in (place_of(job_of(subject)) for subject in submitted) if n and parent == job)
+    begun = await connection.subjects(JOBS, Submitted.subject_of(job="*"))
+    begun += await connection.subjects(JOBS, Cancelled.subject_of(job="*"))  # an entry that was removed has only that
+    places = sorted({n for parent, n in (place_of(job_of(subject)) for subject in begun) if n and parent == job})
     facts = await history(connection, [facts_of(child_id(job, n)) for n in places])
     return [child for _, child in sorted(fold(job, facts).children.items())]
 

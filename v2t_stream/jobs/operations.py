@@ -41,7 +41,7 @@ async def cancel(connection: Connection, store: ObjectStore | None, job: Job) ->
         for tasks in any_run(ChunkTask, queue="*", job=job.id, n="*"):
             await _drop(connection, tasks)
     if store:
-        await _remove_media(store, job)
+        await remove_media(store, job)
 
 
 async def _cancel_entries(connection: Connection, store: ObjectStore | None, list_id: str) -> None:
@@ -50,19 +50,28 @@ async def _cancel_entries(connection: Connection, store: ObjectStore | None, lis
         await asyncio.gather(*(cancel(connection, store, child) for child in running[start : start + _AT_ONCE]))
 
 
-async def _remove_media(store: ObjectStore, job: Job) -> None:
+async def remove_media(store: ObjectStore, job: Job) -> None:
+    """Remove a job's media, as far as it can be removed from here: the rest expires."""
     with contextlib.suppress(StoreError, Denied):  # it expires by itself
         await store.delete_prefix(f"media/{job.id}/")
         if job.submitted and job.submitted.media and job.submitted.media.startswith(f"{UPLOADED}/"):  # its own
             await store.delete(job.submitted.media)
 
 
-async def retry(connection: Connection, job: Job, *, chunk: int | None = None, model: str | None = None) -> int | None:
+async def retry(
+    connection: Connection,
+    job: Job,
+    *,
+    chunk: int | None = None,
+    model: str | None = None,
+    keep_correction: bool = False,
+) -> int | None:
     """Begin a new run of a job; returns how many chunks it redoes, None if it starts over.
 
     By default it redoes what failed. `chunk`: redo that chunk, whatever its result. `model`: use this model, and redo
-    everything unless `chunk` is given. Stored media is not downloaded again: convert cuts it again, always at the same
-    places, and the new run keeps the results of all other chunks. Work in progress for the run before stops. Raises
+    everything unless `chunk` is given. `keep_correction`: what a person corrected is corrected in the new transcript
+    too. Stored media is not downloaded again: convert cuts it again, always at the same places, and the new run keeps
+    the results of all other chunks. Work in progress for the run before stops. Raises
     V2TError if there is nothing to do, if somebody else has just retried or cancelled the job, or if nodes of release
     0.1, which do not know runs, would lose it. See `retry_list` for a list.
     """
@@ -74,6 +83,8 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
         raise V2TError(f"job {job.id} was refused ({job.reason}): correct it and submit it again")
     if chunk is not None and chunk not in job.chunks:
         raise V2TError(f"job {job.id} has no result for chunk {chunk}: there is nothing to redo")
+    if keep_correction and not (job.corrected or job.kept_correction):
+        raise V2TError(f"nobody has corrected the transcript of job {job.id}: retry it without --keep-correction")
     begins = job.begun or job.submitted
     keeps: tuple[int, ...] = ()
     if job.downloaded:
@@ -90,6 +101,7 @@ async def retry(connection: Connection, job: Job, *, chunk: int | None = None, m
         begins=replace(begins, run=job.run + 1, options=options),
         keeps=keeps,
         language=job.language.language if job.language and keeps else None,
+        keeps_correction=keep_correction,
     )
     await _begin(connection, job, rerun)
     return len(job.chunks) - len(keeps) if job.downloaded else None

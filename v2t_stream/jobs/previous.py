@@ -65,14 +65,18 @@ async def latest(connection: Connection, filed: str) -> Done | None:
 async def find(connection: Connection, store: ObjectStore, origin: str, options: Options) -> Done | None:
     """The job that did the same work, if its transcript still exists.
 
-    That job may have a different transcript by now: a retry with another model makes a new one and leaves this one as
-    it is. It counts even if the job's facts have expired.
+    If somebody corrected its transcript, it is the corrected one. That job may have a different transcript by now: a
+    retry with another model makes a new one and leaves this one as it is. It counts even if the job's facts have
+    expired.
     """
     done = await latest(connection, key(origin, options))
     if done is None:
         return None
     job = fold(done.job, await history(connection, but_chunks(done.job)))
+    job.go_back_to(done.transcript)
     ended = [run.completed.transcript for run in job.runs.values() if run.completed]
     if job.sequences and done.transcript not in ended:
         return None
+    if job.corrected:
+        done = msgspec.structs.replace(done, transcript=job.corrected.transcript)
     return done if await store.size(f"{done.transcript}.json") is not None else None

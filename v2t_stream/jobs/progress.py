@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from v2t_stream.jobs.state import ENDED, Job, State
+from v2t_stream.units import clock, counted, length, size, speed
 
 _BAD: Final[tuple[State, ...]] = ("failed", "cancelled")
 
@@ -41,8 +42,8 @@ def describe(job: Job) -> tuple[float, str]:
         case "downloading":
             download = job.progress["download"]
             share = download.done / download.total if download.total else 0.0
-            size = f"{download.done / 1e6:.1f}"
-            return share, f"{share:.0%}  {size} of {download.total / 1e6:.1f} MB" if download.total else f"{size} MB"
+            done = size(download.done)
+            return share, f"{share:.0%}  {done} of {size(download.total)}" if download.total else done
         case "converting" | "transcribing":
             return (job.transcribed / job.duration if job.duration else 0.0), "  ".join(_pace(job))
         case "completed":
@@ -55,9 +56,12 @@ def _outcome(job: Job) -> Iterator[str]:
     if job.completed and job.completed.of:
         yield f"done before as job {job.completed.of}"
         return
-    yield f"{clock(job.duration or 0)} of media"
+    yield f"{length(job.duration or 0)} of media"
     if job.started_at and job.ended_at:
-        yield f"in {job.ended_at - job.started_at:.1f} s"
+        took = job.ended_at - job.started_at
+        yield f"in {length(took)}"
+        if job.duration and took:
+            yield f"({speed(job.duration / took)})"
 
 
 def shortfalls(job: Job) -> list[str]:
@@ -68,14 +72,15 @@ def shortfalls(job: Job) -> list[str]:
     end = job.completed
     if end is None or job.state != "completed":
         return []
+    words = job.corrected or end
     found = []
-    if end.gaps:
-        found.append(f"{counted(end.gaps, 'chunk')} could not be transcribed")
-    if end.unheard:
-        found.append(f"{counted(end.unheard, 'stretch', 'stretches')} of speech without words")
+    if words.gaps:
+        found.append(f"{counted(words.gaps, 'chunk')} could not be transcribed")
+    if words.unheard:
+        found.append(f"{counted(words.unheard, 'stretch', 'stretches')} of speech without words")
     if end.truncated:
         found.append("the recording is cut off")
-    if not end.segments:
+    if not words.segments:
         found.append("no words were heard")
     return found
 
@@ -83,11 +88,6 @@ def shortfalls(job: Job) -> list[str]:
 def summed_up(job: Job) -> str:
     """How far a job is, and once it is completed, what its transcript lacks."""
     return ", but ".join(filter(None, (describe(job)[1], ", ".join(shortfalls(job)))))
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Such as 1 chunk, 2 chunks."""
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _pace(job: Job) -> Iterator[str]:
@@ -99,27 +99,3 @@ def _pace(job: Job) -> Iterator[str]:
         yield speed(job.speed)
     if job.eta is not None:
         yield f"ETA {clock(job.eta)}"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 02:03."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
-
-
-def length(seconds: float) -> str:
-    """A length of time for people: 1 h 2 min, 31 min 5 s, or 4.2 s."""
-    if seconds < 60:
-        return f"{round(seconds, 1):g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = {"h": hours, "min": minutes, "s": 0 if hours else rest}
-    return " ".join(f"{number} {unit}" for unit, number in parts.items() if number)
-
-
-def speed(times: float | None) -> str:
-    """Seconds of media per second of work, such as 42x or 4.2x; empty if it is not known."""
-    if not times:
-        return ""
-    return f"{times:.0f}x" if times >= 10 else f"{times:.1f}x"

@@ -88,6 +88,11 @@ class Job(Facts):
         return [child for _, child in sorted(self.children.items())] if self.listed else [self]
 
     @property
+    def removed(self) -> bool:
+        """Whether the user removed it; what is left only keeps it from coming back."""
+        return bool(self.cancelled and self.cancelled.removed)
+
+    @property
     def title(self) -> str:
         if self.listed:
             return self.listed.title
@@ -128,10 +133,19 @@ class Job(Facts):
         return self.failed.moved if self.failed and self.state == "failed" else ""
 
     @property
+    def transcript(self) -> str:
+        """The prefix of the transcript that counts, corrected if somebody corrected it; empty until there is one."""
+        if not self.completed:
+            return ""
+        return self.corrected.transcript if self.corrected else self.completed.transcript
+
+    @property
     def duration(self) -> float | None:
         """Seconds of media, as far as known: decoded, or declared by the file."""
         if self.converted:
             return self.converted.duration
+        if self.completed and self.completed.duration is not None:  # done before, by another job
+            return self.completed.duration
         converting = self.progress.get("convert")
         return converting.total if converting else None
 

@@ -31,9 +31,9 @@ async def remove_superseded(connection: Connection, store: ObjectStore, job_id: 
     """
     job = await _read(connection, job_id)
     if replaced := _replaced(job):
-        named = await _named(connection)
+        pointing = await named(connection)
         for number in replaced:
-            await _remove(store, _files(job, number, named))
+            await _remove(store, _files(job, number, pointing))
 
 
 async def sweep_superseded(connection: Connection, store: ObjectStore) -> int:
@@ -47,14 +47,14 @@ async def sweep_superseded(connection: Connection, store: ObjectStore) -> int:
         return 0
     there = {*await store.keys("transcripts/")}
     prefixes = {key.rpartition(".")[0] for key in there}
-    named = await _named(connection)
+    pointing = await named(connection)
     removed = 0
     for job_id in {*runs, *cancelled}:
         suspects = range(runs.get(job_id, 0) + (job_id in cancelled))
         if any(_prefix(job_id, number) in prefixes for number in suspects):
             job = await _read(connection, job_id)
             for number in _replaced(job):
-                removed += await _remove(store, [file for file in _files(job, number, named) if file in there])
+                removed += await _remove(store, [file for file in _files(job, number, pointing) if file in there])
     return removed
 
 
@@ -75,10 +75,10 @@ def _prefix(job_id: str, number: int) -> str:
     return f"transcripts/{folder(job_id, number)}/transcript"
 
 
-def _files(job: Job, number: int, named: Mapping[str, set[str]]) -> list[str]:
+def _files(job: Job, number: int, pointing: Mapping[str, set[str]]) -> list[str]:
     """The files of a run, unless something besides its own end names them."""
     prefix = _prefix(job.id, number)
-    if named.get(prefix, set()) - {job.id}:
+    if pointing.get(prefix, set()) - {job.id}:
         return []
     # The record first: without it, nothing takes the others for a transcript.
     return [f"{prefix}.{format_}" for format_ in FORMATS]
@@ -90,14 +90,20 @@ async def _remove(store: ObjectStore, files: list[str]) -> int:
     return len(files)
 
 
-async def _named(connection: Connection) -> Mapping[str, set[str]]:
+async def transcripts_of(store: ObjectStore, job_id: str) -> list[str]:
+    """The prefixes of the transcripts that a job's runs stored, completely or in part."""
+    top = f"transcripts/{job_id}/"
+    return sorted({key[: key.rindex(".")] for key in await store.keys(top) if "." in key.removeprefix(top)})
+
+
+async def named(connection: Connection) -> Mapping[str, set[str]]:
     """By transcript: the jobs that ended with it, and _MEMORY if the record of earlier work names it."""
-    named: defaultdict[str, set[str]] = defaultdict(set)
+    found: defaultdict[str, set[str]] = defaultdict(set)
     for data in await connection.latest(DONE, Done.subject_of(key="*")):
         with contextlib.suppress(msgspec.DecodeError):  # from a newer release, or damaged
-            named[decode_as(Done, data).transcript].add(_MEMORY)
+            found[decode_as(Done, data).transcript].add(_MEMORY)
     for fact in await history(connection, [*any_run(Completed, job="*")]):
         with contextlib.suppress(msgspec.DecodeError):
             end = decode_as(Completed, fact.data)
-            named[end.transcript].add(end.job)
-    return named
+            found[end.transcript].add(end.job)
+    return found

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.events import Failed, Submitted
+from schemas.events import Cancelled, Failed, Submitted
 from schemas.message import Message, encode
 from schemas.notification import BUCKET_SUBJECT, Notification, Upload
 from v2t_stream.broker.connection import Connection
@@ -44,7 +44,7 @@ class UploadSync:
 
     async def run(self) -> tuple[int, int]:
         """Announce uploads without a job; how many, and how many had one. Announcing one twice is harmless."""
-        self._submitted = await self._jobs(Submitted)
+        self._submitted = await self._jobs(Submitted) | await self._jobs(Cancelled)  # a removed job has only that
         self._failed = await self._jobs(Failed)
         self._submitted |= await self._store.folders(_JOBS)
         self._keeps_versions = await self._store.keeps_versions()

@@ -1,0 +1,121 @@
+"""Removing jobs for good, on a real broker with real files."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from schemas.events import Cancelled, Listed, Submitted
+from schemas.options import Options
+from tests.finished import Finished
+from tests.harness import Server, shared_broker
+from v2t_stream.broker.connect import connect
+from v2t_stream.errors import V2TError
+from v2t_stream.jobs import operations, previous, removal
+from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.superseded import sweep_superseded
+from v2t_stream.topology.streams import DEAD, JOBS
+from v2t_stream.topology.subjects import facts_of
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with shared_broker(tmp_path_factory.mktemp("nats")) as running:
+        yield running
+
+
+@pytest.fixture
+async def house(server: Server) -> AsyncIterator[Finished]:
+    async with await connect(server.url, name="test") as connection:
+        yield Finished(connection)
+
+
+async def test_nothing_of_a_removed_job_is_left(house: Finished) -> None:
+    """Else what the user removed for good can still be read by everyone who has the broker."""
+    job = await house.job("gone-1")
+    await house.retried(job)
+    assert await house.store.keys("transcripts/gone-1/")
+    await removal.remove(house.connection, house.store, await read(house.connection, job))
+    assert await house.connection.subjects(JOBS, facts_of(job)) == [Cancelled.subject_of(job=job)]
+    assert not await house.store.keys("transcripts/gone-1/")
+    assert not await house.store.keys("media/gone-1/")
+    assert await previous.latest(house.connection, previous.key(f"origin-{job}", Options())) is None
+    assert not await house.connection.subjects(DEAD, f"v2t.dead.*.{job}")
+
+
+async def test_what_comes_late_does_not_bring_a_removed_job_back(house: Finished) -> None:
+    """Else a node that slept makes a ghost that waits in the list for ever, and its work is done again."""
+    job = await house.job("late-1")
+    state = await read(house.connection, job)
+    await removal.remove(house.connection, house.store, state)
+    for fact in house.facts(job):
+        await house.connection.publish(fact)
+    assert not await house.connection.publish(Cancelled(job=job, run=0, removed=True))
+    now = await read(house.connection, job)
+    assert (now.removed, now.state, now.ended_at is not None) == (True, "cancelled", True)
+    with pytest.raises(V2TError, match="was cancelled"):
+        await operations.retry(house.connection, now)
+    await house.store.put(f"transcripts/{job}/transcript.json", b"{}")  # by an aggregator that slept
+    await removal.remove(house.connection, house.store, now)  # again, for what came late
+    assert await house.connection.subjects(JOBS, facts_of(job)) == [Cancelled.subject_of(job=job)]
+    assert not await house.store.keys(f"transcripts/{job}/")
+
+
+async def test_a_transcript_that_another_job_shows_stays_until_that_job_is_gone(house: Finished) -> None:
+    """Else removing one job empties another, which was done before."""
+    first = await house.job("first-1")
+    second = await house.before("second-1", of=first)
+    assert await removal.remove(house.connection, house.store, await read(house.connection, first))
+    other = await read(house.connection, second)
+    assert await house.store.get(f"{other.transcript}.txt")
+    # But a third submission is transcribed anew.
+    assert await previous.find(house.connection, house.store, f"origin-{first}", Options()) is None
+    await removal.remove(house.connection, house.store, other)
+    await sweep_superseded(house.connection, house.store)
+    assert not await house.store.keys(f"transcripts/{first}/")
+
+
+async def test_a_job_that_runs_is_not_removed(house: Finished) -> None:
+    """Else its work goes on for nobody."""
+    await house.connection.publish(Submitted(job="runs-1", title="t", url="http://x/y"))
+    with pytest.raises(V2TError, match="job runs-1 is queued: cancel it first, with v2t job cancel runs-1"):
+        await removal.remove(house.connection, house.store, await read(house.connection, "runs-1"))
+
+
+async def test_a_list_without_one_of_its_entries_has_still_ended_and_goes_as_a_whole(house: Finished) -> None:
+    """Else a list whose entry was removed waits for it for ever, or its entries outlive it."""
+    await house.connection.publish(Submitted(job="list-1", title="", url="http://x/feed"))
+    await house.connection.publish(Listed(job="list-1", title="A podcast", children=2))
+    for n in (1, 2):
+        await house.job(f"list-1_{n}", parent="list-1")
+    await removal.remove(house.connection, house.store, await read(house.connection, "list-1_1"))
+    left = await read(house.connection, "list-1")
+    assert (left.state, left.counts) == ("completed", {"cancelled": 1, "completed": 1})
+    await removal.remove(house.connection, house.store, left)
+    now = await read(house.connection, "list-1")
+    assert now.removed
+    assert all(child.removed for child in now.children.values())
+    assert not await house.store.keys("transcripts/list-1_2/")
+
+
+async def test_the_command_asks_first_and_forgets_the_job(
+    house: Finished, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else a slip of the finger in a script removes what cannot be made again; or the job is still in the list."""
+    monkeypatch.setenv("NATS_URL", server.url)
+    monkeypatch.setenv("V2T_DATA_DIR", str(tmp_path))
+    from v2t_stream.cli.job import job as command
+
+    await house.job("cli-1")
+    run = CliRunner().invoke
+    refused = await asyncio.to_thread(run, command, ["rm", "cli-1"])
+    assert (refused.exit_code, "confirm it with --yes" in refused.stderr) == (2, True)
+    assert "cli-1" in (await asyncio.to_thread(run, command, ["list"])).stdout
+    done = await asyncio.to_thread(run, command, ["rm", "--yes", "cli-1"])
+    assert done.stdout == "removed job cli-1\n"
+    assert "cli-1" not in (await asyncio.to_thread(run, command, ["list"])).stdout
+    for arguments in (["status", "cli-1"], ["transcript", "cli-1"]):
+        gone = await asyncio.to_thread(run, command, arguments)
+        assert str(gone.exception) == "there is no job 'cli-1': v2t job list shows all jobs"

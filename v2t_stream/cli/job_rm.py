@@ -1,0 +1,58 @@
+"""`v2t job rm`: remove jobs for good."""
+
+import sys
+
+import click
+
+from v2t_stream.cli.completion import job_id
+from v2t_stream.cli.run import in_session
+from v2t_stream.errors import V2TError
+from v2t_stream.jobs import removal
+from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.superseded import transcripts_of
+from v2t_stream.runtime.session import Session
+from v2t_stream.text import one_line
+from v2t_stream.units import counted
+
+
+@click.command()
+@job_id("job_ids", metavar="ID…", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rm(job_ids: tuple[str, ...], *, yes: bool) -> None:
+    """Remove jobs that have ended, with their media and transcripts, for good.
+
+    A list is removed with its entries. A transcript that another job shows as its own ("done before as") stays for that
+    job. Files that v2t wrote into your folders or buckets stay too.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("this removes jobs for good: confirm it with --yes")
+
+    async def run(pipeline: Session) -> None:
+        jobs = [await _found(pipeline, one) for one in dict.fromkeys(job_ids)]
+        for job in jobs:
+            removal.check(job)
+        if not yes:
+            for job in jobs:
+                click.echo(_told(job), err=True)
+            whose = "its transcript" if len(jobs) == 1 else "their transcripts"
+            click.confirm(f"remove {counted(len(jobs), 'job')} and {whose} for good?", abort=True, err=True)
+        for job in jobs:
+            kept = await removal.remove(pipeline.connection, pipeline.store, job)
+            why = "; its transcript stays for the jobs that point to it" if kept else ""
+            click.echo(f"removed job {job.id}{why}")
+
+    in_session(run)
+
+
+async def _found(pipeline: Session, wanted: str) -> Job:
+    """Raises V2TError if nothing is left of such a job."""
+    job = await read(pipeline.connection, wanted)
+    if not job.sequences and not await transcripts_of(pipeline.store, wanted):
+        raise V2TError(f"there is no job {wanted!r}: v2t job list shows all jobs")
+    return job
+
+
+def _told(job: Job) -> str:
+    what = f"a list of {counted(len(job.parts), 'job')}" if job.listed else job.state
+    return f"{job.id}  {one_line(job.title) or 'without a title'} ({what})"

@@ -1,0 +1,78 @@
+"""Corrections of transcripts by people: each is a record of its own in the store, and a fact that says it counts.
+
+What corrects a transcript, such as `v2t job edit`, makes a corrected record and calls `correct`. The transcript that it
+corrects stays as it is.
+"""
+
+import logging
+import secrets
+
+from schemas.events import Corrected
+from schemas.transcript import Transcript
+from v2t_stream.broker.connection import Connection
+from v2t_stream.errors import ObjectMissing, V2TError
+from v2t_stream.jobs.assembly import stored
+from v2t_stream.jobs.edited import carried
+from v2t_stream.jobs.formats import render_all
+from v2t_stream.jobs.state import Job
+from v2t_stream.store.protocol import ObjectStore
+from v2t_stream.topology.ids import folder
+
+log = logging.getLogger(__name__)
+
+
+async def correct(connection: Connection, store: ObjectStore, job: Job, record: Transcript, *, by: str) -> Corrected:
+    """Let `record` count as the transcript of the run of `job`, which must be as it was when the work on it began.
+
+    Raises V2TError if somebody else has corrected or retried it since; then nothing has changed.
+    """
+    if not job.completed:
+        raise V2TError(f"job {job.id} has no transcript to correct: it is {job.state}")
+    fact = _fact(job, record, _prefix(job, secrets.token_hex(8)), of=job.completed.transcript, by=by)
+    await _put(store, fact.transcript, record)
+    if not await connection.publish(fact, replaces=job.sequences.get(fact.subject, 0)):
+        await store.delete_prefix(f"{fact.transcript}.")
+        raise V2TError(f"somebody else has corrected job {job.id} meanwhile, so your correction was not stored")
+    return fact
+
+
+async def carry(store: ObjectStore, job: Job, transcript: Transcript) -> tuple[Transcript, Corrected] | None:
+    """The transcript of a retry with the correction that it keeps; None if it keeps none.
+
+    It depends only on the job's facts and files, so everyone who stores it stores the same.
+    """
+    kept = job.kept_correction
+    if kept is None:
+        return None
+    try:
+        before, correction = await stored(store, kept.of), await stored(store, kept.transcript)
+    except ObjectMissing as error:
+        log.warning("the correction of job %s cannot be kept: %s", job.id, error)
+        return None
+    record = carried(before, correction, transcript)
+    original = f"transcripts/{folder(job.id, job.run)}/transcript"
+    fact = _fact(job, record, _prefix(job, "kept"), of=original, by=kept.by)
+    await _put(store, fact.transcript, record)
+    return record, fact
+
+
+def _prefix(job: Job, name: str) -> str:
+    return f"transcripts/{folder(job.id, job.run)}/corrections/{name}/transcript"
+
+
+def _fact(job: Job, record: Transcript, transcript: str, *, of: str, by: str) -> Corrected:
+    return Corrected(
+        job=job.id,
+        run=job.run,
+        transcript=transcript,
+        of=of,
+        by=by,
+        segments=len(record.segments),
+        gaps=len(record.gaps),
+        unheard=len(record.unheard),
+    )
+
+
+async def _put(store: ObjectStore, prefix: str, record: Transcript) -> None:
+    for format_, text in render_all(record):
+        await store.put(f"{prefix}.{format_}", text.encode())
