@@ -5,12 +5,14 @@ from typing import Any
 
 import click
 import pytest
+from msgspec.structs import replace
 
-from schemas.events import Cancelled, ChunkDone, Completed, Converted, Downloaded, Failed, Listed, Submitted
+from schemas.events import Cancelled, ChunkDone, Completed, Converted, Downloaded, Failed, Listed, Rerun, Submitted
 from schemas.message import Message, encode
 from v2t_stream.broker.requests import Stored
 from v2t_stream.cli.job_list import Since, _is_in, _matches, durations
 from v2t_stream.cli.job_view import print_jobs, print_summary, summary
+from v2t_stream.jobs.progress import describe
 from v2t_stream.jobs.state import Job, fold_all
 
 LONG = "An episode that is called by all that is said in it " * 12
@@ -89,6 +91,19 @@ def test_the_filters_find_what_they_name(jobs: dict[str, Job]) -> None:
     assert [id_ for id_, job in jobs.items() if _matches(job, None, "")] == ["a", "b", "c", "l"]  # not what was removed
     assert not [id_ for id_, job in jobs.items() if _matches(job, time.time() - 60, "")]
     assert [id_ for id_, job in jobs.items() if _is_in(job, ("failed", "running"))] == ["c"]
+
+
+def test_a_retried_job_took_as_long_as_its_retry(jobs: dict[str, Job]) -> None:
+    """Else a retry after a week took a week, at 0.0x."""
+    job = jobs["a"]
+    ended = job.ended_at or 0.0
+    assert job.took == pytest.approx(4)
+    again = Rerun(job="a", run=1, begins=media("a"))
+    job.apply(Stored(again.subject, encode(again), 100, ended + 600_000))
+    end = replace(done("a", duration=192.0), run=1)
+    job.apply(Stored(end.subject, encode(end), 101, ended + 600_009))
+    assert job.took == pytest.approx(9)
+    assert describe(job)[1].endswith(" in 9 s (21x)")
 
 
 def test_a_status_is_for_people(jobs: dict[str, Job], capsys: pytest.CaptureFixture[str]) -> None:

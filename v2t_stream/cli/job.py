@@ -34,6 +34,7 @@ from v2t_stream.runtime.session import Session
 from v2t_stream.runtime.stalls import ADVICE, confirmed
 from v2t_stream.settings import Settings
 from v2t_stream.topology.ids import child_id
+from v2t_stream.units import counted
 
 
 @click.group()
@@ -143,7 +144,7 @@ def retry(job_id: str, chunk: int | None, model: str | None, *, keep_correction:
             chunks = await operations.retry(
                 pipeline.connection, state, chunk=chunk, model=model, keep_correction=keep_correction
             )
-            click.echo(f"retrying job {job_id}" + (f" ({chunks} chunks)" if chunks else ""))
+            click.echo(f"retrying job {job_id}" + (f" ({counted(chunks, 'chunk')})" if chunks else ""))
         if pipeline.local:
             with Bars() as bars:
                 async with fleet_shown(pipeline.connection, bars):

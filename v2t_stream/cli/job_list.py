@@ -76,11 +76,13 @@ def list_(*, states: tuple[str, ...], since: float | None, title: str, limit: in
         if as_json:
             echo_json([_short(job) for job in shown])
             return
-        print_jobs(shown[::-1], durations(known))
         if is_terminal() and not shown:
-            none = "no job matches" if known else "no jobs yet: v2t convert FILE or v2t etl --url LINK makes one"
+            is_new = all(job.removed for job in known.values())
+            none = "no jobs yet: v2t convert or v2t etl makes one" if is_new else "no job matches"
             click.echo(none, err=True)
-        elif not limit and len(shown) < len(jobs):
+            return
+        print_jobs(shown[::-1], durations(known))
+        if not limit and len(shown) < len(jobs):
             click.echo(
                 f"these are the newest {len(shown)} of {len(jobs)} jobs: --limit {len(jobs)} shows all", err=True
             )

@@ -70,7 +70,7 @@ def _lines(job: Job, facts: Mapping[str, Any], duration: float | None) -> Iterat
     for name in ("id", "state", "title", "source", "reason"):
         yield name, facts[name]
     if before := facts["done_before_as"]:
-        yield "", f"done before as job {before}"
+        yield "done before", f"as job {before}"
     yield "list", facts["parent"] or ""
     yield "language", facts["language"] or ""
     yield "length", length(duration) if duration else ""
@@ -97,16 +97,11 @@ def _progress(job: Job, *, stalled: bool) -> str:
 
 
 def _took(job: Job, duration: float | None) -> str:
-    if not job.started_at or not job.ended_at:
+    if job.took is None:
         return ""
-    took = job.ended_at - job.started_at
-    times = speed(duration / took) if duration and took > 0 and job.state == "completed" and not _before(job) else ""
-    return f", after {length(took)}{f' ({times})' if times else ''}"
-
-
-def _before(job: Job) -> str:
-    """The job that had done the same; empty if none had."""
-    return job.completed.of if job.completed else ""
+    did_it = job.state == "completed" and not (job.completed and job.completed.of)
+    times = speed(duration / job.took) if did_it and duration and job.took > 0 else ""
+    return f", after {length(job.took)}{f' ({times})' if times else ''}"
 
 
 def flags(options: dict[str, Any]) -> str:
@@ -141,7 +136,6 @@ def print_jobs(jobs: Sequence[Job], durations: Mapping[str, float]) -> None:
 
 
 def _row(job: Job, duration: float | None) -> tuple[str, ...]:
-    took = job.ended_at - job.started_at if job.ended_at and job.started_at else None
     language = job.completed.language if job.completed else job.options.language
     when = "" if job.started_at is None else moment(job.started_at) if is_terminal() else date(job.started_at)
     title = one_line(job.title) or one_line(job.source)
@@ -152,7 +146,7 @@ def _row(job: Job, duration: float | None) -> tuple[str, ...]:
         f"{job.state}{'!' if any(map(shortfalls, job.parts)) else ''}",
         language or "",
         length(duration) if duration else "",
-        "" if took is None else length(took),
+        "" if job.took is None else length(job.took),
         when,
         title,
     )

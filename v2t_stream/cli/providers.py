@@ -7,7 +7,7 @@ import click
 import uvloop
 
 from schemas.options import HINTS
-from v2t_stream.cli.output import Column, echo_json, json_option, print_table
+from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say
 from v2t_stream.engines.descriptor import Abilities
 from v2t_stream.errors import SettingsError, V2TError
 from v2t_stream.settings import Settings
@@ -40,7 +40,7 @@ def list_(*, as_json: bool) -> None:
         if each["withdrawn"]:
             click.echo(f"v2t: {each['name']}: {each['withdrawn']}", err=True)
     file = file_of(settings)
-    click.echo(file if file.exists() else f"({file} does not exist: this is V2T_ENGINE with V2T_MODEL)", err=True)
+    say(str(file) if file.exists() else f"({file} does not exist: this is V2T_ENGINE with V2T_MODEL)", err=True)
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:

@@ -24,9 +24,11 @@ _HEAD: Final = re.compile(rf"\[ *{_TIME} *- *{_TIME} *\](.*)")
 _EXPLANATION: Final = """\
 # {title}: the transcript of job {job}
 #
-# Change the words as you like, and save the file. Each line begins with its times: leave them as they are.
-# Press Enter within a line to make two of it. Delete a line if nothing was said. Add a line with times for words that
-# are missing. Write what was said in place of [missing: …], or leave it. Lines that begin with # are ignored.
+# Change the words as you like, and save the file. Each line begins with its
+# times: leave them as they are. Press Enter within a line to make two of it.
+# Delete a line if nothing was said. Add a line with times for words that are
+# missing. Write what was said in place of [missing: …], or leave it.
+# Lines that begin with # are ignored.
 
 """
 

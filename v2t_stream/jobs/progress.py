@@ -57,11 +57,10 @@ def _outcome(job: Job) -> Iterator[str]:
         yield f"done before as job {job.completed.of}"
         return
     yield f"{length(job.duration or 0)} of media"
-    if job.started_at and job.ended_at:
-        took = job.ended_at - job.started_at
-        yield f"in {length(took)}"
-        if job.duration and took:
-            yield f"({speed(job.duration / took)})"
+    if job.took is not None:
+        yield f"in {length(job.took)}"
+        if job.duration and job.took > 0:
+            yield f"({speed(job.duration / job.took)})"
 
 
 def shortfalls(job: Job) -> list[str]:

@@ -227,6 +227,12 @@ class Job(Facts):
         return times[0] if times else None
 
     @property
+    def took(self) -> float | None:
+        """Seconds from its submission, or from its latest retry, to its end."""
+        begun = self.rerun_at or self.started_at
+        return self.ended_at - begun if begun and self.ended_at else None
+
+    @property
     def transcribed(self) -> float:
         """Seconds of media that the finished chunks cover, including silence between them."""
         if self.is_whole and self.converted:
