@@ -33,9 +33,10 @@ class Terminal:
             "NATS_URL": url,
         }
 
-    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "v2t_stream", *map(str, arguments)],
+            cwd=cwd,
             env=self._environment | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -44,9 +45,11 @@ class Terminal:
             process_group=0,
         )
 
-    def run(self, *arguments: str | Path, code: int = 0, **environment: str) -> tuple[str, str]:
+    def run(
+        self, *arguments: str | Path, code: int = 0, cwd: Path | None = None, **environment: str
+    ) -> tuple[str, str]:
         """Its stdout and stderr, after checking that it exited with `code` and no traceback."""
-        with self.start(*arguments, **environment) as process:
+        with self.start(*arguments, cwd=cwd, **environment) as process:
             out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, err
         assert "Traceback" not in err
@@ -161,6 +164,22 @@ def test_follow_prints_segments_in_their_order(terminal: Terminal, site: str) ->
     times = [line[1] for line in lines if line]
     assert times == sorted(times)
     assert " completed: 3 min of media" in err
+
+
+def test_a_command_runs_when_a_transcript_is_ready(terminal: Terminal, site: str, tmp_path: Path) -> None:
+    """A user has to wait at the terminal to upload what is finished."""
+    clip = tmp_path / "a; touch owned.flac"
+    clip.write_bytes((DATA / "5s.flac").read_bytes())
+    command = ("--exec", "cp {} copy; echo $TRANSCRIPT_JOB", "--exec", "exit 4")
+    done = (tmp_path / "copy", tmp_path / "owned")
+    out, err = terminal.run("convert", clip, *DEMO, *command, "--notify", code=1, cwd=tmp_path)
+    assert done[0].read_text() == (tmp_path / "a; touch owned.srt").read_text()
+    assert not done[1].exists()
+    assert re.fullmatch(r"\w+-\w+", out.splitlines()[-1])
+    assert "v2t: a; touch owned.flac: the command of --exec exited with 4; its transcript is ready" in err
+    assert "v2t: the command of --exec failed 1 of 2 times after the transcript was ready: see above" in err
+    out, err = terminal.run("etl", f"{site}/5s.flac?exec", *DEMO, "--wait", "--exec", "echo job {}")
+    assert re.search(r"^job \w+-\w+$", out, re.MULTILINE)
 
 
 def test_a_failed_job_says_so_everywhere(terminal: Terminal, site: str) -> None:

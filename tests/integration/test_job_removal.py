@@ -1,17 +1,19 @@
 """Removing jobs for good, on a real broker with real files."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from schemas.events import Cancelled, Listed, Submitted
+from schemas.events import Cancelled, Failed, Listed, Submitted
 from schemas.options import Options
 from tests.finished import Finished
 from tests.harness import Server, shared_broker
 from v2t_stream.broker.connect import connect
+from v2t_stream.cli.job import job as command
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs import operations, previous, removal
 from v2t_stream.jobs.lists import read
@@ -100,14 +102,31 @@ async def test_a_list_without_one_of_its_entries_has_still_ended_and_goes_as_a_w
     assert not await house.store.keys("transcripts/list-1_2/")
 
 
+async def test_the_filters_of_the_list_work_together(
+    house: Finished, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else a user who looks for the failed ones of today gets all of them, or none."""
+    monkeypatch.setenv("NATS_URL", server.url)
+    monkeypatch.setenv("V2T_DATA_DIR", str(tmp_path))
+    for n in range(3):
+        await house.connection.publish(Submitted(job=f"find-{n}", title=f"Keynote {n}", url="http://x/y"))
+        await house.connection.publish(Failed(job=f"find-{n}", stage="download", reason="gone"))
+    await house.job("find-9")
+    arguments = ["list", "--state", "failed", "--since", "2h", "--title", "keynote", "--limit", "2"]
+    shown = await asyncio.to_thread(CliRunner().invoke, command, arguments)
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["job", "find-2", "find-1"]  # the newest first
+    listed = json.loads((await asyncio.to_thread(CliRunner().invoke, command, [*arguments, "--json"])).stdout)
+    assert [job["id"] for job in listed] == ["find-1", "find-2"]
+    none = await asyncio.to_thread(CliRunner().invoke, command, ["list", "--age", "2h", "--title", "no such job"])
+    assert none.stdout.splitlines() == ["job  state  language  length  took  submitted  title"]
+
+
 async def test_the_command_asks_first_and_forgets_the_job(
     house: Finished, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Else a slip of the finger in a script removes what cannot be made again; or the job is still in the list."""
     monkeypatch.setenv("NATS_URL", server.url)
     monkeypatch.setenv("V2T_DATA_DIR", str(tmp_path))
-    from v2t_stream.cli.job import job as command
-
     await house.job("cli-1")
     run = CliRunner().invoke
     refused = await asyncio.to_thread(run, command, ["rm", "cli-1"])

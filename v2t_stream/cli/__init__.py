@@ -19,7 +19,7 @@ _COMMANDS: Final = {
     "demo": ("demo", "Transcribe a spoken clip with everything on this machine."),
     "convert": ("convert", "Transcribe files and write the transcripts next to them."),
     "etl": ("etl", "Transcribe the media at a URL."),
-    "job": ("job", "List jobs, show one, print its transcript."),
+    "job": ("job", "List jobs, show one, print, correct or remove its transcript."),
     "queue": ("queue", "Show what waits for each stage, pause a queue, resume it."),
     "dead": ("dead", "Show what could not be done and why, retry it, or discard it."),
     "tui": ("tui", "Watch jobs and the fleet, read along, and act, in the terminal."),
@@ -35,7 +35,7 @@ _COMMANDS: Final = {
     "doctor": ("doctor", "Find out what does not work here, and how to fix it."),
     "backup": ("backup", "Copy all jobs and their files into a folder."),
     "restore": ("backup", "Restore such a copy to a new broker."),
-    "completion": ("completion", "Print the script with which bash, zsh or fish completes v2t's commands."),
+    "completion": ("completion", "Print the script that makes a shell complete v2t's commands."),
     "health": ("health", "Check that a stage of this machine is working, for health checks."),
 }
 

@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.requests import SubmitRequest
 from v2t_stream.audio.look import Kind, look
+from v2t_stream.cli.afterwards import Afterwards, Ready
 from v2t_stream.cli.bars import Bars
 from v2t_stream.cli.caveats import Caveats
 from v2t_stream.cli.files import Files, Kept, kept
@@ -26,6 +27,7 @@ from v2t_stream.jobs.submission import store_file, submit
 from v2t_stream.runtime.session import Session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line, path_text
+from v2t_stream.topology.ids import job_of_file
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Batch:
         files: Files,
         bars: Bars,
         caveats: Caveats,
+        afterwards: Afterwards,
         at_once: int,
     ) -> None:
         self._pipeline = pipeline
@@ -52,6 +55,7 @@ class Batch:
         self._files = files
         self._bars = bars
         self._caveats = caveats
+        self._afterwards = afterwards
         self._at_once = asyncio.Semaphore(at_once)
         self._begun = self._failures = 0
         self._kept: list[Path] = []
@@ -129,13 +133,18 @@ class Batch:
             self._kept += paths  # nothing of the work would be written
             return
         transcript = transcript or await _convert(self._pipeline, self._request, recording, sha256, self._bars)
+        written = []
         for path, format_ in zip(paths, self._formats, strict=False):
             if self._files.write(path, await self._pipeline.store.get(f"{transcript}.{format_}")):
                 self._bars.say(path_text(path))
+                written.append(path)
             else:
                 self._kept.append(path)
         if not paths:
             self._printed = (await self._pipeline.store.get(f"{transcript}.{self._formats[0]}")).decode()
+        if written or not paths:
+            ready = Ready(job_of_file(transcript), recording.name, written)
+            await self._afterwards.run(ready, self._bars.say, self._bars.warn)
         self._caveats.tell(recording.shown, await stored(self._pipeline.store, transcript))
 
     async def _before(self, recording: Recording, sha256: str) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 import click
 import uvloop
 
+from v2t_stream.cli import completion
+from v2t_stream.cli.afterwards import Afterwards, afterwards_options
 from v2t_stream.cli.bars import Bars, fleet_shown
 from v2t_stream.cli.batch import Batch
 from v2t_stream.cli.caveats import Caveats, allow_truncated
@@ -35,6 +37,7 @@ from v2t_stream.settings import Settings
     default="srt",
     show_default=True,
     help=f"One or more of {','.join(FORMATS)}, separated by commas.",
+    shell_complete=completion.formats,
 )
 @click.option("--distributed", is_flag=True, help="Use only the nodes at the broker of NATS_URL; fail if none is set.")
 @click.option(
@@ -46,6 +49,7 @@ from v2t_stream.settings import Settings
 )
 @transcription_options
 @allow_truncated
+@afterwards_options
 def convert(
     files: tuple[str, ...],
     more: tuple[str, ...],
@@ -56,6 +60,7 @@ def convert(
     distributed: bool,
     parallel: int,
     allow_truncated: bool,
+    afterwards: Afterwards,
     **options: Any,
 ) -> None:
     """Transcribe files and write the transcripts beside them, or into a folder.
@@ -95,6 +100,7 @@ def convert(
                     files=written,
                     bars=bars,
                     caveats=caveats,
+                    afterwards=afterwards,
                     at_once=parallel,
                 )
                 async with fleet_shown(pipeline.connection, bars):

@@ -3,6 +3,7 @@
 import asyncio
 import shlex
 from collections.abc import Iterator
+from functools import partial
 from itertools import starmap
 from typing import Any, BinaryIO
 
@@ -11,6 +12,7 @@ import msgspec
 import uvloop
 
 from schemas.requests import SubmitRequest
+from v2t_stream.cli.afterwards import Afterwards, Ready, afterwards_options
 from v2t_stream.cli.bars import Bars, fleet_shown
 from v2t_stream.cli.caveats import Caveats, allow_truncated
 from v2t_stream.cli.follow import JobFailed, Segments, View, follow, heading
@@ -37,6 +39,7 @@ from v2t_stream.text import one_line, path_text, without_secrets
 @allow_truncated
 @click.option("--wait", is_flag=True, help="Show progress until the job is done, then print the transcript.")
 @click.option("--follow", "following", is_flag=True, help="Print segments in order, each as soon as it is final.")
+@afterwards_options
 def etl(
     links: tuple[str, ...],
     urls: tuple[str, ...],
@@ -46,6 +49,7 @@ def etl(
     allow_truncated: bool,
     wait: bool,
     following: bool,
+    afterwards: Afterwards,
     **options: Any,
 ) -> None:
     """Transcribe the media at links: pages that yt-dlp knows, playlists, media files, objects in a bucket (s3://…)."""
@@ -55,14 +59,15 @@ def etl(
 
     async def run() -> None:
         async with session(settings, work=True, options=asked) as pipeline:
-            staying = wait or following or pipeline.local
+            staying = wait or following or bool(afterwards) or pipeline.local
             jobs = await _submitted(pipeline, settings, requests, staying=staying)
             if not staying:
                 return
-            if not (wait or following):
+            if not (wait or following or afterwards):
                 click.echo("no broker is set up (NATS_URL): waiting here until the job is done", err=True)
             try:
-                await _see_through(pipeline, jobs, following=following, allow_truncated=allow_truncated)
+                caveats = Caveats(partial(click.echo, err=True), allow_truncated=allow_truncated)
+                await _see_through(pipeline, jobs, caveats, afterwards, following=following)
             except asyncio.CancelledError:
                 when = "with the next command here" if pipeline.local else "without you"
                 for job in jobs:
@@ -119,7 +124,9 @@ def _links(file: BinaryIO, asked: SubmitRequest) -> Iterator[str]:
             raise SettingsError(f"line {number} of {name}: {error}") from error
 
 
-async def _see_through(pipeline: Session, jobs: list[str], *, following: bool, allow_truncated: bool) -> None:
+async def _see_through(
+    pipeline: Session, jobs: list[str], caveats: Caveats, afterwards: Afterwards, *, following: bool
+) -> None:
     """Show the jobs until all have ended, then print their transcripts in order. Raises JobFailed and CutOff."""
     several = len(jobs) > 1
     with Bars() as bars:
@@ -136,10 +143,12 @@ async def _see_through(pipeline: Session, jobs: list[str], *, following: bool, a
 
         async with fleet_shown(pipeline.connection, bars):
             failures = [failure for failure in await asyncio.gather(*starmap(one, enumerate(jobs))) if failure]
-    caveats = Caveats(bars.warn, allow_truncated=allow_truncated)
     for job in jobs:
         state = await read(pipeline.connection, job)
         await _print(pipeline, state, caveats, titled=several or bool(state.listed), following=following)
+        for part in state.parts:
+            if part.completed:
+                await afterwards.run(Ready(part.id, part.title), click.echo, partial(click.echo, err=True))
     if failures:
         raise JobFailed(f"{len(failures)} of {len(jobs)} jobs failed") if several else failures[0]
     caveats.conclude()

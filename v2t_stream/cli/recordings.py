@@ -12,8 +12,8 @@ from v2t_stream.audio.look import SUFFIXES, Kind, Look, look
 from v2t_stream.cli.inputs import Input, Inputs
 from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.formats import FORMATS
-from v2t_stream.jobs.progress import counted
 from v2t_stream.text import one_line, path_text
+from v2t_stream.units import counted
 
 log = logging.getLogger(__name__)
 

@@ -16,6 +16,11 @@ def folder(job: str, run: int) -> str:
     return f"{job}/{run}" if run else job
 
 
+def job_of_file(key: str) -> str:
+    """The job whose folder below media/ or transcripts/ holds this file."""
+    return key.split("/")[1]
+
+
 async def inbox_epoch(connection: Connection) -> str:
     """Distinguishes this inbox from earlier and other ones: the second of its creation, in base 36.
 
