@@ -64,6 +64,13 @@ def test_a_monitor_opened_late_shows_the_same_as_one_that_was_open(at: int) -> N
     assert rows(joined(facts, at)) == rows(joined(facts, 0))
 
 
+def test_a_removed_job_leaves_the_table() -> None:
+    """A job that was removed for good stands in every open monitor as cancelled, and comes back in the next."""
+    facts = stored([*FACTS, (6.0, Cancelled(job="talk-2", removed=True))])
+    for at in (0, len(facts)):
+        assert "talk-2" not in {row.id for row in rows(joined(facts, at))}
+
+
 def test_the_words_are_not_kept() -> None:
     """A monitor that is left open for a week holds all that was said in it."""
     picture = Picture()

@@ -42,6 +42,8 @@ def test_a_link_shows_its_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     terminal(monkeypatch, 24)
     print_table((Column("job"), Column("link", cut="start")), [("a-1", "https://example.com/talks/2026/keynote.mp4")])
     assert capsys.readouterr().out.splitlines()[1] == "a-1  …s/2026/keynote.mp4"
+    print_table((Column("title"),), [("https://example.com/talks/2026/keynote.mp4",)])  # a title that is none
+    assert capsys.readouterr().out.splitlines()[1] == "…/talks/2026/keynote.mp4"
     assert ending("/a/b", 10) == "/a/b"
     assert ending("会議の録音.mp4", 8) == "…音.mp4"
 

@@ -61,8 +61,11 @@ class Picture:
             elif job.downloaded and id_ not in self._counted:
                 self._uncounted[id_] = job
             parent, place = place_of(id_)
-            if job.sequences or job.children:
-                self._rows[parent if place else ""][id_] = row(job)
+            rows = self._rows[parent if place else ""]
+            if job.removed:
+                rows.pop(id_, None)
+            elif job.sequences or job.children:
+                rows[id_] = row(job)
         return bool(changed)
 
     def uncounted(self) -> list[str]:

@@ -25,7 +25,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 class Column(NamedTuple):
     name: str
     right: bool = False  # for numbers
-    cut: Literal["end", "start"] = "end"  # what a narrow terminal leaves out; of links and paths the end says more
+    cut: Literal["end", "start"] = "end"  # what a narrow terminal leaves out; of paths, and of links, the end says more
 
 
 def echo_json(value: Any) -> None:
@@ -71,7 +71,8 @@ def _fitted(cell: str, width: int, column: Column, *, is_last: bool) -> str:
     from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
 
     if cell_len(cell) > width and is_terminal():
-        cell = ending(cell, width) if column.cut == "start" else f"{set_cell_size(cell, width - 1)}…"
+        shows_end = column.cut == "start" or "://" in cell
+        cell = ending(cell, width) if shows_end else f"{set_cell_size(cell, width - 1)}…"
     blanks = " " * (width - cell_len(cell))
     if column.right:
         return blanks + cell
