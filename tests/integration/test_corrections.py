@@ -126,6 +126,18 @@ async def test_the_second_of_two_edits_is_told_and_its_text_is_kept(
     assert len(await house.store.keys(f"transcripts/{job}/corrections/")) == len(FORMATS)
 
 
+async def test_a_correction_of_what_was_retried_meanwhile_is_told(house: Finished) -> None:
+    """Else somebody believes that a transcript is corrected which nobody reads any more."""
+    job = await house.job("late-2")
+    state = await read(house.connection, job)
+    before = await stored(house.store, state.transcript)
+    record = corrected(before, form(before).replace("Ishmail", "Ishmael"))
+    await operations.retry(house.connection, state, chunk=0)
+    with pytest.raises(V2TError, match="somebody has retried or removed job late-2 meanwhile"):
+        await correct(house.connection, house.store, state, record, by="ann@desk")
+    assert not await house.store.keys(f"transcripts/{job}/corrections/")
+
+
 async def test_a_retry_stands_alone_unless_the_correction_is_kept(house: Finished) -> None:
     """Else a correction of old words is shown as a new transcript; or it is lost although the user wants to keep it."""
     alone, kept = await house.job("alone-1"), await house.job("kept-1")

@@ -477,6 +477,17 @@ async def test_a_job_goes_its_way_through_the_roles(tmp_path: Path) -> None:
                 code, out, err = await asyncio.to_thread(v2t, broker, "viewer", tmp_path, *command)
                 assert (code, err) == (0, ""), command
                 assert out
+            text = tmp_path / "corrected.txt"
+            text.write_text("[00:00.000 - 00:09.000] What nobody said.\n")
+            correct = ("job", "edit", job, "--file", str(text))
+            code, _, err = await asyncio.to_thread(v2t, broker, "viewer", tmp_path, *correct)
+            assert (code, "the user viewer may not" in err) == (1, True), err
+            code, out, err = await asyncio.to_thread(v2t, broker, "operator", tmp_path, *correct)
+            assert (code, err) == (0, "")
+            code, out, err = await asyncio.to_thread(v2t, broker, "viewer", tmp_path, "job", "transcript", job)
+            assert out == "What nobody said.\n"
+            code, _, err = await asyncio.to_thread(v2t, broker, "viewer", tmp_path, "job", "rm", "--yes", job)
+            assert (code, "the user viewer may not" in err) == (1, True), err
             code, _, err = await asyncio.to_thread(
                 v2t, broker, "submitter", tmp_path, "convert", "--input", CLIP, "--distributed", "--model", "demo"
             )

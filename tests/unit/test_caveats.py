@@ -34,6 +34,16 @@ def test_a_recording_that_is_cut_off() -> None:
     assert said == "the file declares 1 h 2 min and ends at 31 min: the recording is cut off"
 
 
+def test_each_reason_is_told_once_and_whole() -> None:
+    """The user mends one cause, and the others are still there after the retry."""
+    reasons = ("out of memory", "the model is damaged", "out of memory")
+    gaps = tuple(Gap(chunk=n, start=30.0 * n, end=30.0 * n + 30, reason=reason) for n, reason in enumerate(reasons))
+    assert caveats(record(gaps=gaps)) == [
+        "2 chunks could not be transcribed (00:00 to 00:30, 01:00 to 01:30): out of memory",
+        "1 chunk could not be transcribed (00:30 to 01:00): the model is damaged",
+    ]
+
+
 def test_places_are_named_and_counted_and_the_sentence_stays_short() -> None:
     """The user cannot find what is missing; or of a long recording gets a screen full of times."""
     gaps = tuple(Gap(chunk=n, start=30.0 * n, end=30.0 * n + 29, reason="out\nof memory") for n in range(2))

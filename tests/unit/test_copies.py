@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import Completed, Failed, Submitted
+from schemas.events import Completed, Corrected, Failed, Submitted
 from schemas.notification import Upload
 from schemas.objects import Version
 from schemas.requests import SubmitRequest
@@ -126,6 +126,23 @@ async def test_the_path_belongs_to_the_latest_upload_whichever_job_ends_last(ord
     for n in order:
         await house.finish(uploads[n])
     assert house.store.at("transcripts/talk.json") == upload_job_id(uploads[2])
+
+
+async def test_a_corrected_transcript_is_copied_to_the_path_of_its_upload_and_stays_there() -> None:
+    """Else the subtitles beside a video have the wrong name that somebody has corrected."""
+    house = House()
+    upload = house.upload("talk.mp4", "a")
+    job = await house.finish(upload)
+    name = f"transcripts/{job}/corrections/x/transcript"
+    corrected = msgspec.structs.replace(TRANSCRIPT, job=job, source=upload.url, title="corrected")
+    house.store.objects[f"{name}.json"] = msgspec.json.encode(corrected)
+    house.facts.add(Corrected(job=job, transcript=name, of=f"transcripts/{job}/transcript", by="ann"))
+    connection, store = cast("Connection", house.facts), cast("BucketStore", house.store)
+    await copies.store_copies(connection, store, SETTINGS, corrected, upload.exactly)
+    assert msgspec.json.decode(house.store.objects["transcripts/talk.json"])["title"] == "corrected"
+    del house.store.objects["transcripts/talk.json"]
+    await copies.restore_copies(connection, store, SETTINGS, upload)  # it was announced again
+    assert msgspec.json.decode(house.store.objects["transcripts/talk.json"])["title"] == "corrected"
 
 
 async def test_the_path_is_the_latest_uploads_also_of_those_that_end_together() -> None:

@@ -7,7 +7,7 @@ corrects stays as it is.
 import logging
 import secrets
 
-from schemas.events import Corrected
+from schemas.events import Cancelled, Corrected, Rerun
 from schemas.transcript import Transcript
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import ObjectMissing, V2TError
@@ -17,6 +17,7 @@ from v2t_stream.jobs.formats import render_all
 from v2t_stream.jobs.state import Job
 from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.ids import folder
+from v2t_stream.topology.streams import JOBS
 
 log = logging.getLogger(__name__)
 
@@ -24,15 +25,17 @@ log = logging.getLogger(__name__)
 async def correct(connection: Connection, store: ObjectStore, job: Job, record: Transcript, *, by: str) -> Corrected:
     """Let `record` count as the transcript of the run of `job`, which must be as it was when the work on it began.
 
-    Raises V2TError if somebody else has corrected or retried it since; then nothing has changed.
+    Raises V2TError if somebody else has corrected, retried or removed it since; then this changes nothing.
     """
     if not job.completed:
         raise V2TError(f"job {job.id} has no transcript to correct: it is {job.state}")
+    await _check_current(connection, job)
     fact = _fact(job, record, _prefix(job, secrets.token_hex(8)), of=job.completed.transcript, by=by)
     await _put(store, fact.transcript, record)
     if not await connection.publish(fact, replaces=job.sequences.get(fact.subject, 0)):
         await store.delete_prefix(f"{fact.transcript}.")
         raise V2TError(f"somebody else has corrected job {job.id} meanwhile, so your correction was not stored")
+    await _check_current(connection, job)  # one that came a moment ago does not count it
     return fact
 
 
@@ -54,6 +57,13 @@ async def carry(store: ObjectStore, job: Job, transcript: Transcript) -> tuple[T
     fact = _fact(job, record, _prefix(job, "kept"), of=original, by=kept.by)
     await _put(store, fact.transcript, record)
     return record, fact
+
+
+async def _check_current(connection: Connection, job: Job) -> None:
+    """Raises V2TError if this run of the job no longer counts."""
+    later = [Rerun.subject_of(job=job.id, run=job.run + 1), Cancelled.subject_of(job=job.id)]
+    if await connection.any_of(JOBS, later):
+        raise V2TError(f"somebody has retried or removed job {job.id} meanwhile, so your correction does not count")
 
 
 def _prefix(job: Job, name: str) -> str:
