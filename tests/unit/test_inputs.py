@@ -66,8 +66,8 @@ def test_what_is_hidden_in_a_folder_is_left_alone_and_may_be_named() -> None:
     assert files("t/.c.flac") == ["t/.c.flac"]
 
 
-def test_links_that_lead_in_a_circle_end() -> None:
-    """One link to its own folder makes the command run for ever."""
+def test_links_to_folders_are_not_followed_and_said() -> None:
+    """One link to its own folder makes the command run for ever, or a link to / transcribes the whole disk."""
     clip("t/a.flac")
     clip("elsewhere/b.flac")
     Path("t/self").symlink_to(".")
@@ -75,8 +75,13 @@ def test_links_that_lead_in_a_circle_end() -> None:
     Path("t/other").symlink_to("../elsewhere")
     Path("t/again.flac").symlink_to("a.flac")
     found, recordings = looked("t")
-    assert sorted(Path(path).name for path in found) == ["a.flac", "b.flac"]
-    assert list(recordings.skipped()) == ["skipped 1 file under a second name: t/again.flac"]
+    assert list(found) == ["t/a.flac"]
+    assert list(recordings.skipped()) == [
+        "skipped 1 file under a second name: t/again.flac",
+        "skipped 3 links to another folder: t/other, t/self, t/up",
+    ]
+    Path("named").symlink_to("elsewhere")
+    assert list(looked("named")[0]) == ["named/b.flac"]
 
 
 @pytest.mark.parametrize(

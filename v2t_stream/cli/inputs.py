@@ -46,11 +46,13 @@ class Inputs:
         self.output = output
         self.files: list[Input] = []
         self.repeated: list[Path] = []  # links to files that are there already
+        self.linked: list[Path] = []  # links to folders, which may lead anywhere, also in a circle
         self.unread: list[OSError] = []  # folders
         self._seen: dict[str, str] = {}  # by the path without links, the path with them
         if not words:
             raise click.UsageError("name a file, a folder, or - for standard input, as in v2t convert talk.mp4")
-        for path in (path for word in words for path in _paths(word)):
+        paths = [path for word in words for path in _paths(word)]
+        for path in sorted(paths, key=Path.is_dir):  # a file that is named stays so, even if a folder has it too
             if is_pipe(path):
                 self._add_pipe(path)
             elif path.is_dir():
@@ -87,15 +89,10 @@ class Inputs:
         self.files.append(Input(path, free, self.output / free if self.output else None, is_pipe=True))
 
     def _below(self, folder: Path) -> Iterator[Path]:
-        """All files in a folder, except hidden ones; each folder once, even if links lead in a circle."""
-        entered = set()
-        for root, folders, names in os.walk(folder, onerror=self.unread.append, followlinks=True):
-            itself = os.path.realpath(root)
-            if itself in entered:
-                folders.clear()
-                continue
-            entered.add(itself)
+        """All files in a folder and below it, except hidden ones."""
+        for root, folders, names in os.walk(folder, onerror=self.unread.append):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
+            self.linked += (path for name in folders if (path := Path(root, name)).is_symlink())
             yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 

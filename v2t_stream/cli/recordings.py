@@ -21,12 +21,15 @@ _AT_ONCE: Final = 4  # looks; a folder on a network answers more than one
 _SHOWN: Final = 3  # names in a line about many files
 _TRANSCRIPTS: Final = frozenset(f".{name}" for name in FORMATS)
 _OF_MEDIA: Final = SUFFIXES - {".ts", ".mts"}  # which are TypeScript's too
-_SKIPPED: Final = {
-    Kind.SILENT: "without sound",
-    Kind.FOREIGN: "without audio or video",
-    Kind.EMPTY: "of 0 bytes",
-    Kind.UNREADABLE: "that cannot be read",
-    None: "under a second name",
+_REPEATED: Final = "repeated"
+_LINKED: Final = "linked"
+_SKIPPED: Final = {  # what it is, and why it was left out
+    Kind.SILENT: ("file", "without sound"),
+    Kind.FOREIGN: ("file", "without audio or video"),
+    Kind.EMPTY: ("file", "of 0 bytes"),
+    Kind.UNREADABLE: ("file", "that cannot be read"),
+    _REPEATED: ("file", "under a second name"),
+    _LINKED: ("link", "to another folder"),
 }
 
 
@@ -53,9 +56,8 @@ class Recordings:
             f"{one_line(path_text(error.filename or ''))} cannot be read ({error.strerror}): check that you may read it"
             for error in inputs.unread
         ]
-        self._skipped: dict[Kind | None, list[str]] = {}
-        if inputs.repeated:
-            self._skipped[None] = list(map(path_text, inputs.repeated))
+        links = {_REPEATED: inputs.repeated, _LINKED: inputs.linked}
+        self._skipped: dict[Kind | str, list[str]] = {why: list(map(path_text, of)) for why, of in links.items() if of}
         self._output = inputs.output
         self._is_only = len(inputs.files) == 1
         self._wholes = {file.whole for file in inputs.files}
@@ -83,7 +85,8 @@ class Recordings:
         for reason, names in self._skipped.items():
             shown = ", ".join(map(one_line, names[:_SHOWN]))
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            yield f"skipped {counted(len(names), 'file')} {_SKIPPED[reason]}: {shown}{more}"
+            what, why = _SKIPPED[reason]
+            yield f"skipped {counted(len(names), what)} {why}: {shown}{more}"
 
     def nothing(self, words: Sequence[str]) -> SettingsError:
         """Why none of the files that `words` name is a recording."""
