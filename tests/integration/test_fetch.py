@@ -265,6 +265,7 @@ def test_a_feed_is_a_list_of_links(site: Web, run: Callable[..., Fetch]) -> None
     assert [(entry.url, entry.place, entry.title, entry.origin) for entry in listing.entries] == [
         (f"{site.url}/episode/{n}/20s-{n}.flac", None, f"Episode {n}", "") for n in (1, 2, 3)
     ]
+    assert all(entry.is_titled for entry in listing.entries)  # else an episode is called as its file is
 
 
 def test_lists_in_a_list_are_read_through(run: Callable[..., Fetch], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,6 +294,7 @@ def test_lists_in_a_list_are_read_through(run: Callable[..., Fetch], monkeypatch
     assert listing
     assert [entry.origin for entry in listing.entries][:2] == ["Youtube:1", "Youtube:1"]
     assert listing.entries[-1].origin == "Youtube:3"
+    assert not any(entry.is_titled for entry in listing.entries)  # a video's own title is as good, and may be newer
     assert asked <= 4
 
 
