@@ -88,7 +88,10 @@ class _Commands(click.Group):
 @click.version_option(package_name="v2t-stream", prog_name="v2t")
 @click.pass_context
 def cli(context: click.Context, *, debug: bool) -> None:
-    """Video in, transcript out, over as many machines as you own."""
+    """Video in, transcript out, over as many machines as you own.
+
+    A file, a folder or a link may stand in place of a command, as in v2t talk.mp4.
+    """
     context.obj = debug
 
 
