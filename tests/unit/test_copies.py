@@ -134,7 +134,7 @@ async def test_a_corrected_transcript_is_copied_to_the_path_of_its_upload_and_st
     upload = house.upload("talk.mp4", "a")
     job = await house.finish(upload)
     name = f"transcripts/{job}/corrections/x/transcript"
-    corrected = msgspec.structs.replace(TRANSCRIPT, job=job, source=upload.url, title="corrected")
+    corrected = transcript(job=job, source=upload.url, title="corrected")
     house.store.objects[f"{name}.json"] = msgspec.json.encode(corrected)
     house.facts.add(Corrected(job=job, transcript=name, of=f"transcripts/{job}/transcript", by="ann"))
     connection, store = cast("Connection", house.facts), cast("BucketStore", house.store)
