@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.harness import DATA
+from tests.unit.test_look import picture
 from v2t_stream.cli import cli
 from v2t_stream.cli.etl import etl
 from v2t_stream.cli.inputs import Inputs
@@ -150,12 +151,14 @@ def test_what_a_folder_leaves_out_is_said_once_for_each_reason() -> None:
     text("t/empty.xyz", "")
     for name in ("talk.srt", "talk.txt", "talk.json"):
         text(f"t/{name}")
+    picture(Path("t/mute.mp4"), "mpeg4", "mp4")
     text("t/code.ts", "export const answer: number = 42;\n" * 100)
     text("t/broken.mp4")
     found, recordings = looked("t")
     assert list(found) == ["t/talk.flac"]
     assert sorted(recordings.skipped()) == [
         "skipped 1 file of 0 bytes: t/empty.xyz",
+        "skipped 1 file without sound: t/mute.mp4",
         "skipped 6 files without audio or video: t/0.md, t/1.md, t/2.md and 3 more",
     ]
     (failure,) = recordings.failures
@@ -172,7 +175,7 @@ def test_a_file_that_is_named_and_is_no_recording_is_a_mistake() -> None:
     found, recordings = looked("t")
     assert not found
     assert str(recordings.nothing(["t"])) == (
-        "t contains no video or audio file: skipped 1 file without audio or video: t/notes.pdf"
+        "nothing to transcribe in t: skipped 1 file without audio or video: t/notes.pdf"
     )
 
 
@@ -227,6 +230,7 @@ def test_a_file_or_a_link_needs_no_command() -> None:
         ("convrt", "no such command or file: 'convrt'; did you mean convert?"),
         ("tlak.flac", "no such command or file: 'tlak.flac'; did you mean talk.flac?"),
         ("qqq", "no such command or file: 'qqq'"),
+        ("youtu.be/x?v=1", "no such command or file: 'youtu.be/x?v=1'; did you mean https://youtu.be/x?v=1?"),
         ("./convrt", "no such command or file: './convrt'"),
     ],
 )

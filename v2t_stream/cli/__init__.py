@@ -90,7 +90,7 @@ class _Commands(click.Group):
 def cli(context: click.Context, *, debug: bool) -> None:
     """Video in, transcript out, over as many machines as you own.
 
-    A file, a folder or a link may stand in place of a command, as in v2t talk.mp4.
+    A file, a folder or a link needs no command: v2t talk.mp4.
     """
     context.obj = debug
 

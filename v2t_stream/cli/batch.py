@@ -15,7 +15,7 @@ from v2t_stream.audio.look import Kind, look
 from v2t_stream.cli.afterwards import Afterwards, Ready
 from v2t_stream.cli.bars import Bars
 from v2t_stream.cli.caveats import Caveats
-from v2t_stream.cli.files import Files, Kept, kept
+from v2t_stream.cli.files import Files, Kept
 from v2t_stream.cli.follow import JobFailed, follow
 from v2t_stream.cli.pipes import save
 from v2t_stream.cli.recordings import Recording, Recordings
@@ -61,16 +61,16 @@ class Batch:
         self._kept: list[Path] = []
         self._printed = ""
 
-    async def run(self, first: Iterable[Recording], others: AsyncIterator[Recording]) -> None:
-        """Begin with the first while the others are being found."""
+    async def run(self, first: Iterable[Recording], others: AsyncIterator[Recording], of: Recordings) -> None:
+        """Begin with the first while the others are being found; then say which files of all are left out, and why."""
         async with asyncio.TaskGroup() as tasks:
             for each in first:
                 tasks.create_task(self._one(each))
             async for each in others:
                 tasks.create_task(self._one(each))
+            self._leave_out(of)
 
-    def leave_out(self, recordings: Recordings) -> None:
-        """Say what was not transcribed, and why."""
+    def _leave_out(self, recordings: Recordings) -> None:
         for sentence in recordings.failures:
             self._fail(sentence)
         self._begun += len(recordings.failures)
@@ -80,14 +80,13 @@ class Batch:
     def conclude(self) -> None:
         """Print what is to be printed. Raises JobFailed, Kept and CutOff."""
         click.echo(self._printed, nl=False)
-        sentences = list(map(kept, self._kept))
-        if self._failures or len(sentences) > 1:
-            for sentence in sentences:
-                self._bars.warn(f"v2t: {sentence}")
+        kept = Kept(self._kept) if self._kept else None
         if self._failures:
+            if kept:
+                self._bars.warn(f"v2t: {kept}")
             raise JobFailed(f"{self._failures} of {self._begun} files could not be transcribed")
-        if sentences:
-            raise Kept(sentences[0] if len(sentences) == 1 else f"{len(sentences)} transcripts were kept as they are")
+        if kept:
+            raise kept
         self._caveats.conclude()
 
     def _fail(self, sentence: str) -> None:

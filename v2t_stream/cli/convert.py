@@ -104,8 +104,7 @@ def convert(
                     at_once=parallel,
                 )
                 async with fleet_shown(pipeline.connection, bars):
-                    await batch.run(first, others)
-                    batch.leave_out(recordings)
+                    await batch.run(first, others, recordings)
         batch.conclude()
 
     uvloop.run(run())

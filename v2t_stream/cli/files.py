@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Collection
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from v2t_stream.errors import V2TError
 from v2t_stream.text import one_line, path_text
 
 _RECORD: Final = "written"  # in the data folder: a line for each file that v2t has written, the digest of its bytes
-_SHOWN: Final = 5  # files named in a question
+_SHOWN: Final = 3  # names in a line about many files
 
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace a transcript even if it was edited, or is not by v2t."
@@ -26,7 +26,15 @@ overwrite_option = click.option(
 
 
 class Kept(V2TError):
-    """A file was kept, because somebody may want what is in it."""
+    """Files were kept, because somebody may want what is in them."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        names = some(list(map(path_text, paths)))
+        if len(paths) == 1:
+            said = f"{names} was kept, because it was edited, or is not by v2t: --overwrite replaces it"
+        else:
+            said = f"{names} were kept, because they were edited, or are not by v2t: --overwrite replaces them"
+        super().__init__(said)
 
 
 class Files:
@@ -57,15 +65,14 @@ class Files:
         except OSError as error:
             raise unwritable(path, error) from error
 
-    def ask(self, paths: Collection[Path]) -> None:
+    def ask(self, paths: Sequence[Path]) -> None:
         """Ask, on a terminal, whether to replace these files, which would be kept."""
         if not paths or not (os.isatty(0) and os.isatty(2)):
             return
-        names = [one_line(path_text(path)) for path in paths]
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        said = "was edited, or is not by v2t" if len(names) == 1 else "were edited, or are not by v2t"
-        click.echo(f"{', '.join(names[:_SHOWN])}{more} {said}.", err=True)
-        if click.confirm(f"Replace {'it' if len(names) == 1 else 'them'}?", err=True):
+        one = len(paths) == 1
+        names = some(list(map(path_text, paths)))
+        click.echo(f"{names} {'was edited, or is' if one else 'were edited, or are'} not by v2t.", err=True)
+        if click.confirm(f"Replace {'it' if one else 'them'}?", err=True):
             self._given_up.update(paths)
 
     def check(self, folder: Path) -> None:
@@ -96,7 +103,7 @@ class Files:
         if self.keeps(path) and not _has(path, data):
             self.ask([path])
         if not self.write(path, data):
-            raise Kept(kept(path))
+            raise Kept([path])
 
     def _note(self, data: bytes) -> None:
         digest = _digest(data)
@@ -109,8 +116,10 @@ class Files:
                 record.write(f"{digest}\n")
 
 
-def kept(path: Path) -> str:
-    return f"{one_line(path_text(path))} was kept, because it was edited, or is not by v2t: --overwrite replaces it"
+def some(names: Sequence[str]) -> str:
+    """The first of these names, and how many there are besides."""
+    shown = ", ".join(map(one_line, names[:_SHOWN]))
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
 
 
 def _digest(data: bytes) -> str:

@@ -17,6 +17,7 @@ from v2t_stream.errors import SettingsError
 from v2t_stream.text import one_line, path_text, quoted, without_secrets
 
 _LINK: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SITE: Final = re.compile(r"[\w-]+(\.[\w-]+)+/")  # the beginning of a link without https://
 _FILE: Final = "file://"
 _OF_STDIN: Final = (STDIN, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
@@ -113,14 +114,15 @@ def is_there(word: str) -> bool:
 
 
 def near(word: str, others: Iterable[str] = ()) -> str:
-    """Which file, or which of `others`, may have been meant, for the end of a sentence."""
+    """Which file, which of `others`, or which link may have been meant, for the end of a sentence."""
     folder, name = os.path.split(word)
     try:
         names = os.listdir(folder or ".")  # noqa: PTH208  # text, as `name` is
     except OSError:
         names = []
-    found = get_close_matches(name, [*([] if folder else others), *names], n=1)
-    return f"; did you mean {path_text(os.path.join(folder, found[0]))}?" if found else ""  # noqa: PTH118  # as typed
+    if found := get_close_matches(name, [*([] if folder else others), *names], n=1):
+        return f"; did you mean {path_text(os.path.join(folder, found[0]))}?"  # noqa: PTH118  # as typed
+    return f"; did you mean https://{path_text(word)}?" if not names and _SITE.match(word) else ""
 
 
 def _paths(word: str) -> list[Path]:

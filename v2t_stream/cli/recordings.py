@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from v2t_stream.audio.look import SUFFIXES, Kind, Look, look
+from v2t_stream.cli.files import some
 from v2t_stream.cli.inputs import Input, Inputs
 from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.formats import FORMATS
@@ -18,7 +19,7 @@ from v2t_stream.units import counted
 log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 4  # looks; a folder on a network answers more than one
-_SHOWN: Final = 3  # names in a line about many files
+_SHOWN: Final = 3  # sentences about broken files in one about all of them
 _TRANSCRIPTS: Final = frozenset(f".{name}" for name in FORMATS)
 _OF_MEDIA: Final = SUFFIXES - {".ts", ".mts"}  # which are TypeScript's too
 _REPEATED: Final = "repeated"
@@ -83,18 +84,16 @@ class Recordings:
     def skipped(self) -> Iterator[str]:
         """A line for each reason why files were left out."""
         for reason, names in self._skipped.items():
-            shown = ", ".join(map(one_line, names[:_SHOWN]))
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             what, why = _SKIPPED[reason]
-            yield f"skipped {counted(len(names), what)} {why}: {shown}{more}"
+            yield f"skipped {counted(len(names), what)} {why}: {some(names)}"
 
     def nothing(self, words: Sequence[str]) -> SettingsError:
         """Why none of the files that `words` name is a recording."""
         if self._is_only and self.failures:
             return SettingsError(self.failures[0])
         why = "; ".join([*self.failures[:_SHOWN], *self.skipped()])
-        names = ", ".join(one_line(path_text(word)) for word in words[:_SHOWN])
-        return SettingsError(f"{names} contains no video or audio file{f': {why}' if why else ''}")
+        names = some(list(map(path_text, words)))
+        return SettingsError(f"nothing to transcribe in {names}{f': {why}' if why else ''}")
 
     def _named(self, files: list[Input], looks: list[Look]) -> Iterator[Recording]:
         """The recordings among files that compete for a name, each with a name of its own."""
