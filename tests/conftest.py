@@ -1,7 +1,9 @@
 """One running pipeline for all tests that only use it; those that break something start their own (tests.harness)."""
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,6 +23,7 @@ _LONG: Final = {
 }
 MAX_DURATION: Final = 720  # seconds of media that the running pipeline takes
 _SHOWN: pytest.StashKey[list[str]] = pytest.StashKey()
+_CONFIG_HOME: pytest.StashKey[str] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,11 +43,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SHOWN] = []
     # A shell that runs the tests in the background ignores Ctrl-C for all its children, even if a test sends it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The config.toml of whoever runs the tests must not decide what they find.
+    os.environ.pop("V2T_CONFIG", None)
+    os.environ["XDG_CONFIG_HOME"] = config.stash[_CONFIG_HOME] = tempfile.mkdtemp(prefix="v2t-tests-config-")
     # Container images set it: then each of thousands of processes would compile all its imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # How long an example takes depends more on the machine than on the code.
     settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("any machine")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[_CONFIG_HOME], ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -301,6 +301,10 @@ def test_a_command_beside_v2t_up_uses_it_and_leaves_it(alone: Terminal, site: st
             assert process.returncode == 0
             assert word_error_rate(reference("5s.flac"), out) <= 0.1
             assert len(processes(tmp_path / "home")) <= 8  # v2t up, its broker, five stages, an engine
+            out, _ = alone.run("etl", "--url", f"{site}/20s-1.flac?up", *DEMO)  # returns: v2t up does the work
+            follow = ("job", "status", out.strip(), "--json")
+            while json.loads(alone.run(*follow)[0])["state"] != "completed":
+                time.sleep(0.1)
         finally:
             up.send_signal(signal.SIGINT)
             up.communicate(timeout=PATIENCE)

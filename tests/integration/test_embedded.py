@@ -20,9 +20,12 @@ from tests.builders import submitted
 from tests.harness import ALL_STAGES
 from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
-from v2t_stream.broker.embedded import embedded_broker, find_running, try_lock
+from v2t_stream.broker.embedded import embedded_broker, find_running
+from v2t_stream.broker.locks import try_lock
+from v2t_stream.broker.up import is_kept, kept
 from v2t_stream.errors import BrokerError
 from v2t_stream.runtime.supervisor import supervised
+from v2t_stream.settings import Settings
 from v2t_stream.topology.provision import apply
 from v2t_stream.topology.streams import JOBS
 
@@ -225,6 +228,42 @@ async def test_the_url_of_a_broker_that_is_gone_is_not_believed(tmp_path: Path) 
         assert find_running(tmp_path) == broker.url
 
 
+def test_the_files_of_a_killed_v2t_up_are_not_believed(tmp_path: Path) -> None:
+    """Else every command speaks to a port where nobody listens, or leaves its job to nobody."""
+    (tmp_path / "broker").mkdir()
+    for name in ("owner.lock", "up.lock"):
+        (tmp_path / "broker" / name).touch()
+    (tmp_path / "broker" / "url").write_text("nats://127.0.0.1:1")
+    assert find_running(tmp_path) is None
+    assert not is_kept(tmp_path)
+
+
+def test_one_v2t_up_keeps_a_home(tmp_path: Path) -> None:
+    """Else a second one looks as if it worked, and only waits for the first to end."""
+    with kept(tmp_path):
+        assert is_kept(tmp_path)
+        assert not is_kept(tmp_path / "other")
+        refused = pytest.raises(BrokerError, match=f"v2t up already runs for {tmp_path}, and every command here")
+        with refused, kept(tmp_path):
+            pytest.fail("two keep it")
+    assert not is_kept(tmp_path)
+
+
+async def test_a_command_leaves_its_broker_to_a_v2t_up(users: Callable[[Path], User], tmp_path: Path) -> None:
+    """Else a `v2t convert` that was there first stays in its terminal until `v2t up` ends."""
+    first = users(tmp_path)
+    url = await asyncio.to_thread(first.url)
+    await asyncio.to_thread(remember, url, "kept")
+    with kept(tmp_path):
+        async with embedded_broker(tmp_path, stays=True) as broker:
+            assert broker.url == url
+            first.leave()
+            assert await asyncio.to_thread(first.process.wait, PATIENCE) == 0
+            await asyncio.to_thread(wait_until, lambda: answers(url), "v2t up does not start it again")
+            assert await asyncio.to_thread(remembered, url) == ["kept"]
+            assert find_running(tmp_path) == url
+
+
 async def test_a_broker_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:
     """Else a command that starts while another ends says that no broker answers."""
     folder = tmp_path / "broker"
@@ -412,7 +451,8 @@ async def test_a_stage_that_cannot_start_is_logged_and_tried_again(
 ) -> None:
     """Else a machine that is short of memory for a moment loses that stage for ever, and nobody knows."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-such-python"))
-    async with supervised(["intake"], url="nats://127.0.0.1:9", node="here", backoff=(0.01,)):
+    settings = Settings(nats_url="nats://127.0.0.1:9", node="here")
+    async with supervised(["intake"], settings, backoff=(0.01,)):
         async with asyncio.timeout(PATIENCE):
             while caplog.text.count("the stage intake could not be started") < 3:
                 await asyncio.sleep(0.01)

@@ -23,12 +23,23 @@ def test_every_setting_is_documented_with_its_default() -> None:
     """Else a user cannot find a setting, or reads a wrong default."""
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE))
     fields = {variable(field): field for field in Settings.__struct_fields__}
-    assert set(rows) == set(fields)
+    assert set(rows) == {*fields, "V2T_CONFIG"}
     defaults = msgspec.to_builtins(Settings())
     for name, shown in rows.items():
         if shown.startswith("`"):
             default = defaults[fields[name]]
             assert shown.strip("`") == str(default).lower().removesuffix(".0"), name
+
+
+def test_the_settings_file_of_the_documents_is_read(tmp_path: Path) -> None:
+    """Else a user who copies it gets an error, or learns names that the file does not have."""
+    page = (ROOT / "docs/settings.md").read_text()
+    (example,) = re.findall(r"```toml\n(.+?)```", page, re.DOTALL)
+    (tmp_path / "config.toml").write_text(example)
+    _, sources = Settings.sourced({"V2T_CONFIG": str(tmp_path / "config.toml")})
+    assert list(sources.values()).count("file") == len(example.splitlines())
+    for field in Settings.__struct_fields__:  # as the page says
+        assert variable(field).removeprefix("V2T_").lower() == field
 
 
 def test_the_servers_configuration_is_valid() -> None:

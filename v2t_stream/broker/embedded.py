@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from v2t_stream.broker.locks import is_held, try_lock
+from v2t_stream.broker.up import is_kept
 from v2t_stream.errors import BrokerError
 from v2t_stream.host.private_file import write_private
+from v2t_stream.settings.home import make_folder
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +38,16 @@ _PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 class Broker:
     """The embedded broker in use by this process."""
 
-    def __init__(self, url: str, users: int) -> None:
+    def __init__(self, url: str, users: int, is_replaced: Callable[[], bool]) -> None:
         self.url = url
         self._users = users  # every process that uses the broker holds a shared lock on this file
+        self._is_replaced = is_replaced  # whether another process starts the broker again if we stop it
 
     @contextlib.asynccontextmanager
     async def shared(self, ours: Callable[[], bool]) -> AsyncGenerator[None]:
         """Keep a broker that is `ours` until others have finished with it.
 
-        The block then ends when no other process uses the broker, or at once if cancelled.
+        The block then ends when no other process uses the broker, or a `v2t up` takes it over; at once if cancelled.
         """
         try:
             yield
@@ -55,25 +59,25 @@ class Broker:
             await self._until_unused()
 
     async def _until_unused(self) -> None:
-        """Stop using the broker and wait until no other process uses it."""
+        """Stop using the broker and wait until no other process uses it, or needs ours."""
         fcntl.flock(self._users, fcntl.LOCK_UN)
-        while not try_lock(self._users):  # noqa: ASYNC110  # other processes cannot set our Event
+        while not (self._is_replaced() or try_lock(self._users)):  # noqa: ASYNC110  # other processes cannot set our Event
             await asyncio.sleep(0.2)
 
 
 @contextlib.asynccontextmanager
 async def embedded_broker(
-    home: Path, *, port: int | None = None, patience: float = _PATIENCE
+    home: Path, *, port: int | None = None, stays: bool = False, patience: float = _PATIENCE
 ) -> AsyncGenerator[Broker]:
     """The broker with its streams in `home`/broker: started here, or shared if another process runs it.
 
     It listens on loopback, which other users of this machine can reach, so it asks for the password in
     `home`/broker/password. Its URL is in `home`/broker/url. Only this user can read both files.
-    `port`: the preferred port; None: any free one. `patience`: seconds to wait for another process that starts or ends
-    it. Raises BrokerError if the broker does not start.
+    `port`: the preferred port; None: any free one. `stays`: this is `v2t up`. `patience`: seconds to wait for another
+    process that starts or ends it. Raises BrokerError if the broker does not start, and SettingsError if `home` cannot
+    be written.
     """
-    folder = home / "broker"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = make_folder(home, "broker")
     folder.chmod(0o700)  # an earlier release may have created it
     with contextlib.ExitStack() as stack:
         users = stack.enter_context((folder / "users.lock").open("w"))
@@ -103,7 +107,7 @@ async def embedded_broker(
                         process.terminate()
 
         keeping = asyncio.create_task(keep())
-        broker = Broker(url, users.fileno())
+        broker = Broker(url, users.fileno(), lambda: not stays and is_kept(home))
         try:
             async with broker.shared(lambda: process is not None):
                 yield broker
@@ -123,9 +127,9 @@ def url_file(home: Path) -> Path:
 
 
 def find_running(home: Path) -> str | None:
-    """The URL of the broker that runs on `home`; None if none does."""
+    """The URL of the broker that runs on `home`; None if none does, even if a killed one left its files."""
     try:
-        return url_file(home).read_text() or None
+        return (is_held(home / "broker" / "owner.lock") and url_file(home).read_text()) or None
     except OSError:
         return None
 
@@ -227,7 +231,7 @@ async def _running(folder: Path, owner: int, patience: float) -> str:
         with contextlib.suppress(OSError, ValueError):
             url = (folder / "url").read_text()
             # On Linux a server whose parent was killed is about to end; elsewhere it stays usable.
-            if url and await _answers(url) and (sys.platform != "linux" or _is_kept(folder)):
+            if url and await _answers(url) and (sys.platform != "linux" or is_held(folder / "keeper.lock")):
                 return url
         if time.monotonic() > give_up:
             raise BrokerError(
@@ -236,16 +240,6 @@ async def _running(folder: Path, owner: int, patience: float) -> str:
         await asyncio.sleep(0.05)
     (folder / "url").unlink(missing_ok=True)  # left by a killed broker
     return ""
-
-
-def _is_kept(folder: Path) -> bool:
-    """Whether the process that started the server is alive."""
-    with (folder / "keeper.lock").open("w") as keeper:
-        try:
-            fcntl.flock(keeper, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 async def _answers(url: str) -> bool:
@@ -257,15 +251,6 @@ async def _answers(url: str) -> bool:
     except (OSError, TimeoutError):
         return False
     writer.close()
-    return True
-
-
-def try_lock(file: int) -> bool:
-    """Take the file's exclusive lock if it is free; closing the file releases it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from v2t_stream.cli.broker_option import offer, with_broker_option
 from v2t_stream.errors import V2TError
 from v2t_stream.text import one_line
 
@@ -33,6 +34,7 @@ _COMMANDS: Final = {
     "stage": ("node", "Run one stage on the broker of NATS_URL."),
     "metrics": ("metrics", "Serve the metrics of the fleet for Prometheus."),
     "doctor": ("doctor", "Find out what does not work here, and how to fix it."),
+    "config": ("config", "Show every setting in force, and where it comes from."),
     "backup": ("backup", "Copy all jobs and their files into a folder."),
     "restore": ("backup", "Restore such a copy to a new broker."),
     "completion": ("completion", "Print the script that makes a shell complete v2t's commands."),
@@ -50,8 +52,7 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"v2t_stream.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
+        return offer(cmd_name, getattr(module, cmd_name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -86,6 +87,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.option("--debug", is_flag=True, help="Show tracebacks and all log messages.")
 @click.version_option(package_name="v2t-stream", prog_name="v2t")
+@with_broker_option
 @click.pass_context
 def cli(context: click.Context, *, debug: bool) -> None:
     """Video in, transcript out, over as many machines as you own.

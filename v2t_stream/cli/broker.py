@@ -1,12 +1,37 @@
 """Which broker a command speaks to."""
 
+import sys
+
+import click
+
 from v2t_stream.broker.embedded import find_running
+from v2t_stream.broker.up import is_kept
 from v2t_stream.errors import SettingsError
 from v2t_stream.settings import Settings
 
 
-def broker_url(settings: Settings) -> str:
-    """The broker of NATS_URL, or the embedded one that runs on this machine. Raises SettingsError if there is none."""
-    if url := settings.nats_url or find_running(settings.home):
-        return url
+def with_broker(settings: Settings) -> Settings:
+    """`settings` with the broker of NATS_URL, or the one that runs on this machine. Else it raises SettingsError."""
+    if settings.nats_url:
+        return settings
+    if url := find_running(settings.home):
+        return settings.on(url)
     raise SettingsError("no broker is set up: set NATS_URL to one, or start the embedded one with v2t up")
+
+
+def described(settings: Settings) -> str:
+    """Which broker commands use, for people."""
+    if settings.nats_url:
+        unused = ", and not the v2t up that runs here" if is_kept(settings.home) else ""
+        return f"the broker at {settings.shown('nats_url')}{unused}"
+    if url := find_running(settings.home):
+        whose = "v2t up" if is_kept(settings.home) else "another v2t command"
+        return f"the broker of {whose} on this machine, at {settings.on(url).shown('nats_url')}"
+    return "a broker of its own, which each command starts here and stops at its end"
+
+
+def mention(settings: Settings, *, always: bool = False) -> None:
+    """Say on a terminal which broker is used, if that may surprise; `always`: whenever it is not the command's own."""
+    kept = is_kept(settings.home)
+    if sys.stderr.isatty() and ((settings.nats_url or kept) if always else (settings.nats_url and kept)):
+        click.echo(f"using {described(settings)}", err=True)

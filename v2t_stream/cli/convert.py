@@ -10,6 +10,7 @@ from v2t_stream.cli import completion
 from v2t_stream.cli.afterwards import Afterwards, afterwards_options
 from v2t_stream.cli.bars import Bars, fleet_shown
 from v2t_stream.cli.batch import Batch
+from v2t_stream.cli.broker import mention
 from v2t_stream.cli.caveats import Caveats, allow_truncated
 from v2t_stream.cli.files import Files, overwrite_option
 from v2t_stream.cli.inputs import Input, Inputs
@@ -69,6 +70,7 @@ def convert(
     input, is read once; without --output its transcript is printed.
     """
     settings = Settings.from_environment()
+    mention(settings, always=True)
     if distributed and not settings.nats_url:
         raise SettingsError("--distributed needs a broker: set NATS_URL, for example to nats://host:4222")
     wanted = _formats(formats)

@@ -14,6 +14,7 @@ import uvloop
 from schemas.requests import SubmitRequest
 from v2t_stream.cli.afterwards import Afterwards, Ready, afterwards_options
 from v2t_stream.cli.bars import Bars, fleet_shown
+from v2t_stream.cli.broker import mention
 from v2t_stream.cli.caveats import Caveats, allow_truncated
 from v2t_stream.cli.follow import JobFailed, Segments, View, follow, heading
 from v2t_stream.cli.inputs import is_there
@@ -54,6 +55,7 @@ def etl(
 ) -> None:
     """Transcribe the media at links: pages that yt-dlp knows, playlists, media files, objects in a bucket (s3://…)."""
     settings = Settings.from_environment()
+    mention(settings, always=True)
     asked = wish(limit=limit, **options)
     requests = _requests((*links, *urls), file, asked)
 

@@ -6,7 +6,7 @@ import click
 
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.login import Login
-from v2t_stream.cli.broker import broker_url
+from v2t_stream.cli.broker import with_broker
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.settings import Settings
@@ -21,12 +21,11 @@ def health(name: str) -> None:
     This asks the broker, to which each process reports once a second, not the process itself. So it also fails for a
     process that hangs or has lost the broker.
     """
-    settings = Settings.from_environment()
-    url = broker_url(settings)
+    settings = with_broker(Settings.from_environment())
 
     async def run() -> None:
         client = f"v2t health on {settings.node}"
-        async with await connect(url, name=client, login=Login.of(settings)) as connection:
+        async with await connect(settings.nats_url, name=client, login=Login.of(settings)) as connection:
             nodes = await fleet(connection)
         mine = [info for info in nodes if (info.node, info.stage) == (settings.node, name)]
         if not mine:

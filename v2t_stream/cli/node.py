@@ -17,7 +17,8 @@ from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import url_file
 from v2t_stream.broker.login import Login
-from v2t_stream.cli.broker import broker_url
+from v2t_stream.broker.up import kept
+from v2t_stream.cli.broker import mention, with_broker
 from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served
 from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say
 from v2t_stream.cli.signals import stop_on_signals
@@ -35,6 +36,7 @@ from v2t_stream.runtime.stragglers import help_out
 from v2t_stream.runtime.supervisor import supervised
 from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
+from v2t_stream.settings.home import make_folder
 from v2t_stream.text import one_line
 from v2t_stream.topology.epochs import renew_if_rolled_back
 from v2t_stream.topology.stages import STAGES
@@ -61,14 +63,14 @@ def up(port: int, where: Where | None) -> None:
     settings = Settings.from_environment()
     if settings.nats_url:
         raise SettingsError(
-            "v2t up runs the embedded broker, but NATS_URL names another one: unset it, or use v2t node"
+            "v2t up runs the embedded broker, but NATS_URL names another one: set NATS_URL=local, or use v2t node"
         )
 
     async def run() -> None:
         stop = stop_on_signals()
         arguments = where.of_stages() if where else {}
         async with (
-            session(settings, work=True, port=port, quiet=False, arguments=arguments) as pipeline,
+            session(settings, work=True, port=port, stays=True, quiet=False, arguments=arguments) as pipeline,
             fleet_served(where, pipeline.connection, node=settings.node),
         ):
             await _announce_uploads(settings)
@@ -79,7 +81,8 @@ def up(port: int, where: Where | None) -> None:
             click.echo("stopping: finishing current work, or handing it back")
 
     _start_log(settings)
-    uvloop.run(run())
+    with kept(settings.home):
+        uvloop.run(run())
 
 
 @click.group(invoke_without_command=True)
@@ -89,14 +92,15 @@ def node(context: click.Context, where: Where | None) -> None:
     """Run all stages of this machine on the broker of NATS_URL."""
     if context.invoked_subcommand:
         return
-    settings = Settings.from_environment()
-    url = broker_url(settings)
+    settings = with_broker(Settings.from_environment())
+    make_folder(settings.home)
     load(settings)  # report what is wrong in it here, not in a stage that keeps restarting
 
     async def run() -> None:
         stop = stop_on_signals()
         stages, login = [row.name for row in STAGES], Login.of(settings)
-        async with await connect(url, name=f"v2t node {settings.node}", login=login) as connection:
+        name = f"v2t node {settings.node}"
+        async with await connect(settings.nats_url, name=name, login=login) as connection:
             await make_ready(connection, settings, stages)
             await check_may_work(connection, settings.node)
             await _announce_uploads(settings)
@@ -104,13 +108,7 @@ def node(context: click.Context, where: Where | None) -> None:
                 await connection.close()  # no longer needed
             async with (
                 fleet_served(where, connection, node=settings.node),
-                supervised(
-                    stages,
-                    url=url,
-                    login=login,
-                    node=settings.node,
-                    arguments=where.of_stages() if where else {},
-                ),
+                supervised(stages, settings, arguments=where.of_stages() if where else {}),
             ):
                 click.echo(f"node {settings.node} works for {connection.url}; press Ctrl-C to stop")
                 await stop.wait()
@@ -126,7 +124,9 @@ def list_(*, as_json: bool) -> None:
     """Show every process of the fleet. This includes those that died and are about to be restarted."""
 
     async def run() -> None:
-        async with session(Settings.from_environment(), work=False) as pipeline:
+        settings = Settings.from_environment()
+        mention(settings)
+        async with session(settings, work=False) as pipeline:
             nodes = await fleet(pipeline.connection)
         if as_json:
             echo_json(nodes)
@@ -151,14 +151,13 @@ def _row(info: NodeInfo) -> tuple[str, ...]:
 @options
 def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
     """Run one stage on the broker of NATS_URL."""
-    settings = Settings.from_environment()
-    url = broker_url(settings)
+    settings = with_broker(Settings.from_environment())
 
     async def run() -> None:
         stop = stop_on_signals()
         if with_parent:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _read_end, stop)
-        connection = await _connected(url, f"v2t {name} on {settings.node}", Login.of(settings), stop)
+        connection = await _connected(settings.nats_url, f"v2t {name} on {settings.node}", Login.of(settings), stop)
         if connection is None:
             return
         async with connection:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
+from v2t_stream.cli.broker import mention
 from v2t_stream.runtime.session import Session, session
 from v2t_stream.settings import Settings
 
@@ -12,7 +13,9 @@ def in_session(run: Callable[[Session], Awaitable[None]], *, work: bool = False)
     """Run it with the broker of the environment's settings; `work`: see `session`. Raises V2TError."""
 
     async def inner() -> None:
-        async with session(Settings.from_environment(), work=work) as pipeline:
+        settings = Settings.from_environment()
+        mention(settings)
+        async with session(settings, work=work) as pipeline:
             await run(pipeline)
 
     uvloop.run(inner())

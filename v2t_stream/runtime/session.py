@@ -6,13 +6,17 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
+
+import msgspec
 
 from schemas.options import Options
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
-from v2t_stream.broker.embedded import Broker, embedded_broker, try_lock
+from v2t_stream.broker.embedded import Broker, embedded_broker
+from v2t_stream.broker.locks import try_lock
 from v2t_stream.broker.login import Login
+from v2t_stream.broker.up import is_kept
 from v2t_stream.errors import Denied, SettingsError
 from v2t_stream.fleet.ability import refused
 from v2t_stream.runtime.set_up import make_ready, set_up
@@ -25,9 +29,6 @@ from v2t_stream.topology.stages import STAGES
 from v2t_stream.topology.streams import INBOX
 from v2t_stream.transcription.providers import file_of, load, refusal
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 1.0  # seconds between checks whether another command has left its stages to us
@@ -37,7 +38,8 @@ class Session(NamedTuple):
     connection: Connection
     store: ObjectStore
     url: str
-    local: bool  # no broker is set up, so this command runs everything itself or uses another command's
+    # Nothing stays here that goes on without this command: no broker is set up, and no `v2t up` runs.
+    local: bool
 
 
 @contextlib.asynccontextmanager
@@ -46,6 +48,7 @@ async def session(
     *,
     work: bool,
     port: int | None = None,
+    stays: bool = False,
     quiet: bool = True,
     arguments: Mapping[str, Sequence[str]] | None = None,
     options: Options | None = None,
@@ -54,54 +57,70 @@ async def session(
 ) -> AsyncGenerator[Session]:
     """Connect to the broker of `settings`; without one, to the embedded broker, and start it if it is not running.
 
-    `work`: also run the stages, unless another command of this machine does. `port`: see `embedded_broker`. `quiet`:
-    their logs go to files in the data directory. `arguments`: see `supervised`. `options`: of the coming job, if known,
-    so that its model loads while the media downloads, and an impossible job fails at once. `set_up_again`: the user
-    asked for it. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
+    `work`: also run the stages, unless another command of this machine does. `port`, `stays`: see `embedded_broker`.
+    `quiet`: their logs go to files in the data directory. `arguments`: see `supervised`. `options`: of the coming job,
+    if known, so that its model loads while the media downloads, and an impossible job fails at once. `set_up_again`:
+    the user asked for it. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
     """
-    providers = load(settings) if work and not settings.nats_url else []
-    if providers and options and (reason := refusal(providers, options, settings.model)):
-        raise SettingsError(reason)
     if settings.nats_url:
-        async with await connect(
-            settings.nats_url, name=f"v2t on {settings.node}", login=Login.of(settings)
-        ) as connection:
-            if set_up_again:
-                await set_up(connection, settings, change_store=change_store, told=True)
-            else:
-                with contextlib.suppress(Denied):  # roles that may not look, such as submitters, get errors later
-                    await make_ready(connection, settings, ["intake"])
-                    if options and (reason := await refused(connection, options)):
-                        raise SettingsError(reason)
-            with contextlib.suppress(Denied):
-                await connection.hold_to(INBOX)
-            yield Session(connection, open_store(connection, settings), settings.nats_url, local=False)
+        async with _elsewhere(settings, options, set_up_again=set_up_again, change_store=change_store) as there:
+            yield there
         return
+    alone = stays or not is_kept(settings.home)
+    if work and alone:
+        _check_here(settings, options)
     async with (
-        embedded_broker(settings.home, port=port) as broker,
+        embedded_broker(settings.home, port=port, stays=stays) as broker,
         await connect(broker.url, name=f"v2t on {settings.node}") as connection,
     ):
         await set_up(connection, settings, change_store=change_store, told=set_up_again)
         await renew_if_rolled_back(connection, settings.home)  # before anything is submitted
         await connection.hold_to(INBOX)
-        store = open_store(connection, settings)
+        if options and not alone:
+            await _check(connection, options)
+        here = Session(connection, open_store(connection, settings), broker.url, local=alone)
         if not work:
-            yield Session(connection, store, broker.url, local=True)
+            yield here
             return
         stages = supervised(
             [row.name for row in STAGES],
-            url=broker.url,
-            node=settings.node,
-            environment={
-                "V2T_DATA_DIR": str(settings.home),
-                "V2T_ALLOW_ADDRESSES": settings.allow_addresses,
-                **_ahead(settings, options),
-            },
+            _ahead(settings, options).on(broker.url),
             arguments=arguments,
             log_folder=settings.home / "logs" if quiet else None,
         )
         async with _run_here(stages, settings.home / "broker" / "stages.lock", broker):
-            yield Session(connection, store, broker.url, local=True)
+            yield here
+
+
+@contextlib.asynccontextmanager
+async def _elsewhere(
+    settings: Settings, options: Options | None, *, set_up_again: bool, change_store: bool
+) -> AsyncGenerator[Session]:
+    """See `session`: the broker of NATS_URL, where nodes do the work."""
+    async with await connect(settings.nats_url, name=f"v2t on {settings.node}", login=Login.of(settings)) as connection:
+        if set_up_again:
+            await set_up(connection, settings, change_store=change_store, told=True)
+        else:
+            with contextlib.suppress(Denied):  # roles that may not look, such as submitters, get errors later
+                await make_ready(connection, settings, ["intake"])
+                if options:
+                    await _check(connection, options)
+        with contextlib.suppress(Denied):
+            await connection.hold_to(INBOX)
+        yield Session(connection, open_store(connection, settings), settings.nats_url, local=False)
+
+
+def _check_here(settings: Settings, options: Options | None) -> None:
+    """Raises SettingsError if the providers of this machine are set up wrong, or cannot do such a job."""
+    providers = load(settings)
+    if options and (reason := refusal(providers, options, settings.model)):
+        raise SettingsError(reason)
+
+
+async def _check(connection: Connection, options: Options) -> None:
+    """Raises SettingsError if no node can do such a job."""
+    if reason := await refused(connection, options):
+        raise SettingsError(reason)
 
 
 @contextlib.asynccontextmanager
@@ -130,11 +149,12 @@ async def _run_here(stages: AbstractAsyncContextManager[None], lock: Path, broke
             await asyncio.wait({running})
 
 
-def _ahead(settings: Settings, options: Options | None) -> dict[str, str]:
+def _ahead(settings: Settings, options: Options | None) -> Settings:
     """The settings of stages that run for only one command."""
     if options is None:
-        return {}
+        return settings
     if (options.engine or options.model) and file_of(settings).exists():
-        return {}  # the job will not use the chain's own model
-    known = {"V2T_ENGINE": options.engine, "V2T_MODEL": options.model}
-    return {"V2T_WARM": "true", **{name: value for name, value in known.items() if value}}
+        return settings  # the job will not use the chain's own model
+    return msgspec.structs.replace(
+        settings, warm=True, engine=options.engine or settings.engine, model=options.model or settings.model
+    )

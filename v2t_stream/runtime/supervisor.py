@@ -10,16 +10,17 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
-from v2t_stream.broker.login import NONE as NO_LOGIN
 from v2t_stream.broker.login import Login
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import ANNOUNCE_EVERY, NodeInfo, fleet, forget, key, tell, version
 from v2t_stream.host.tasks import end
 from v2t_stream.logs import resolved
 from v2t_stream.runtime.child_output import output_to
-from v2t_stream.settings import variable
+from v2t_stream.settings import Settings
 from v2t_stream.topology.streams import LAYOUT
 
 log = logging.getLogger(__name__)
@@ -33,30 +34,19 @@ _STDERR: Final = 2
 @contextlib.asynccontextmanager
 async def supervised(
     stages: Sequence[str],
+    settings: Settings,
     *,
-    url: str,
-    node: str,
-    login: Login = NO_LOGIN,
-    environment: Mapping[str, str] | None = None,
     arguments: Mapping[str, Sequence[str]] | None = None,
     log_folder: Path | None = None,
     backoff: Sequence[float] = _BACKOFF,
 ) -> AsyncGenerator[None]:
-    """Keep `stages` running on the broker at `url` while the block runs; then ask them to finish, and wait.
+    """Keep `stages` running while the block runs; then ask them to finish, and wait.
 
-    `node`: this machine's name. `login`: the supervisor's own; stages read theirs from the environment. `environment`:
-    variables to set besides. `arguments`: for each stage's command line. Logs go to `log_folder`/<stage>.log, or to our
-    standard error. `backoff`: seconds until the next start, by failures in a row.
+    They get exactly `settings`, which name the broker, also when one starts again after config.toml was changed.
+    `arguments`: for each stage's command line. Logs go to `log_folder`/<stage>.log, or to our standard error.
+    `backoff`: seconds until the next start, by failures in a row.
     """
-    supervisor = _Supervisor(
-        url,
-        login,
-        node,
-        environment=environment or {},
-        arguments=arguments or {},
-        log_folder=log_folder,
-        backoff=backoff,
-    )
+    supervisor = _Supervisor(settings, arguments=arguments or {}, log_folder=log_folder, backoff=backoff)
     children = [asyncio.create_task(supervisor.keep(stage)) for stage in stages]
     telling = asyncio.create_task(supervisor.tell_of_the_dead())
     try:
@@ -99,21 +89,18 @@ class _Death(NamedTuple):
 class _Supervisor:
     def __init__(
         self,
-        url: str,
-        login: Login,
-        node: str,
+        settings: Settings,
         *,
-        environment: Mapping[str, str],
         arguments: Mapping[str, Sequence[str]],
         log_folder: Path | None,
         backoff: Sequence[float],
     ) -> None:
-        self._url, self._login, self._node, self._log_folder = url, login, node, log_folder
+        self._url, self._login, self._node = settings.nats_url, Login.of(settings), settings.node
+        self._log_folder = log_folder
         self._arguments, self._backoff = arguments, backoff
-        self._environment = {**os.environ, **environment, "NATS_URL": url}
-        log_format = variable("log_format")
-        if not log_folder and self._environment.get(log_format, "auto") in ("", "auto"):
-            self._environment[log_format] = resolved("auto")  # their logs go where ours go
+        if not log_folder and settings.log_format == "auto":
+            settings = msgspec.structs.replace(settings, log_format=resolved("auto"))  # their logs go where ours go
+        self._environment = {**os.environ, **settings.environment}
         self._dead: dict[str, _Death] = {}  # by stage, until its next life reports for itself
         self._died = asyncio.Event()
 
