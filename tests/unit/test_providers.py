@@ -80,7 +80,7 @@ def test_what_is_wrong_is_named(entry: str, reason: str) -> None:
     ("text", "reason"),
     [
         (b"provider: []", "is not valid"),
-        (b"providers: {openai: {}}", "is not valid"),
+        (b"providers: {openai: {}}", "is from the former v2t"),
         (b"providers: []", "enables no provider"),
         (b"", "is not valid"),
         (b"providers:\n  - {type: [sk-1", "not valid YAML: look at line 3"),

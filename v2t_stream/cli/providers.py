@@ -1,19 +1,20 @@
 """`v2t providers`: this machine's engines and services, in order, and whether each works."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import click
 import uvloop
 
 from schemas.options import HINTS
-from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say
+from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say, unwritable
 from v2t_stream.engines.descriptor import Abilities
 from v2t_stream.errors import SettingsError, V2TError
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
 from v2t_stream.transcription.provider import Provider
-from v2t_stream.transcription.providers import file_of, load, with_model
+from v2t_stream.transcription.providers import file_of, load, parse, with_model
 from v2t_stream.transcription.trial import clip, heard
 from v2t_stream.units import counted, length
 
@@ -85,6 +86,47 @@ def test(name: str | None) -> None:
             click.echo(f"ok after {length(time.monotonic() - begun)}: {one_line(said) or '(nothing heard)'}")
     if failures:
         click.get_current_context().exit(1)
+
+
+@providers.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Where to write it; by default where v2t looks for it. - prints it.",
+)
+def migrate(file: Path, output: Path | None) -> None:
+    """Write FILE, a providers.yaml of the former v2t on Temporal, in today's form, and say what was left out."""
+    from v2t_stream.transcription import former  # noqa: PLC0415  # only people who come from there need it
+
+    target = output or file_of(Settings.from_environment())
+    entries = former.read(file)
+    for entry in entries:
+        said = ", ".join(f"{name} {value}" for name, value in (entry.provider or {}).items() if name != "name")
+        click.echo(f"{one_line(entry.name)}: {one_line(said) or 'not carried over'}", err=True)
+        for each in entry.left:
+            click.echo(f"  left out: {one_line(each)}", err=True)
+    text = former.written([entry.provider for entry in entries if entry.provider])
+    parse(text, f"what is left of {file}")
+    if str(target) == "-":
+        click.echo(text.decode(), nl=False)
+        return
+    _replace(file, target, text)
+    click.echo(f"wrote {target}; try it with v2t providers test", err=True)
+
+
+def _replace(file: Path, target: Path, text: bytes) -> None:
+    """Write `target`; if that is `file` itself, keep the former one beside it. Raises SettingsError."""
+    try:
+        if target.exists():
+            beside = file.with_name(f"{file.name}.former")
+            if not target.samefile(file) or beside.exists():
+                raise SettingsError(f"{target} exists already: choose another --output")
+            file.rename(beside)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(text)
+    except OSError as error:
+        raise unwritable(target, error) from error
 
 
 def summary(provider: Provider, settings: Settings) -> dict[str, Any]:

@@ -55,6 +55,10 @@ def parse(data: bytes, path: str) -> list[Provider]:
     try:
         entries = msgspec.yaml.decode(data, type=_File).providers
     except msgspec.ValidationError as error:
+        if is_former(msgspec.yaml.decode(data)):
+            raise SettingsError(
+                f"{path} is from the former v2t on Temporal: v2t providers migrate {path} writes it in today's form"
+            ) from None
         raise SettingsError(
             f"{path} is not valid ({error}): it must hold a list called providers, as docs/providers.md shows"
         ) from None
@@ -70,6 +74,11 @@ def parse(data: bytes, path: str) -> list[Provider]:
     if not any(provider.enabled for provider in providers):
         raise SettingsError(f"{path} enables no provider: without one this machine cannot transcribe")
     return providers
+
+
+def is_former(data: object) -> bool:
+    """Whether a decoded providers.yaml is one of the former v2t, which transcription/former.py reads."""
+    return isinstance(data, dict) and (isinstance(data.get("providers"), dict) or "default_provider" in data)
 
 
 def offers(providers: Iterable[Provider], model: str) -> tuple[Offer, ...]:
