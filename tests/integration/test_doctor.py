@@ -30,7 +30,7 @@ def v2t(home: Path, url: str, *arguments: str, **environment: str) -> subprocess
     bare = {name: text for name, text in os.environ.items() if not name.startswith(("V2T_", "NATS_", "MINIO_"))}
     return subprocess.run(
         [sys.executable, "-m", "v2t_stream", *arguments],
-        env={**bare, "NATS_URL": url, "V2T_DATA_DIR": str(home), **environment},
+        env={**bare, "NATS_URL": url, "V2T_DATA_DIR": str(home), "V2T_MODEL": "demo", **environment},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -64,7 +64,9 @@ async def retype(connection: Connection, path: str, **fields: object) -> None:
 def test_without_a_broker_it_looks_at_the_machine_and_says_so(tmp_path: Path) -> None:
     """Else a new user cannot find out why nothing starts."""
     found = doctor(tmp_path / "home", "")
-    assert set(found) == {"python", "accelerator", "engine", "providers", "downloads", "disk", "secrets", "broker"}
+    machine = {"python", "accelerator", "engine", "providers", "downloads", "data", "disk", "secrets", "model"}
+    assert set(found) == {*machine, "broker", "next"}
+    assert found["next"]["found"].startswith("v2t convert FILE would start a broker and all stages on this machine, ")
     assert "only this machine was checked" in found["broker"]["found"]
     assert "transcribed 9 s" in found["engine"]["found"]
     assert not (tmp_path / "home").exists()  # it only looks

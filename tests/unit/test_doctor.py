@@ -1,20 +1,26 @@
 """How doctor judges a machine, including machines that no test can have."""
 
 import asyncio
+import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from v2t_stream.broker.connection import Connection
-from v2t_stream.doctor import Finding, accelerator, broker, examine, in_thread, machine
+from v2t_stream.doctor import Finding, accelerator, broker, examine, first, in_thread, machine, model
 from v2t_stream.doctor.accelerator import Machine, judge
-from v2t_stream.errors import BrokerError, Denied
+from v2t_stream.errors import BrokerError, Denied, SettingsError
+from v2t_stream.models.folder import Manifest, ModelFile
+from v2t_stream.models.source import SourceFailed, Wanted
 from v2t_stream.settings import Settings
+from v2t_stream.settings.home import make_folder
 
 PLAIN = Machine(engine="faster-whisper", wanted="auto", device="cpu", threads=8)
 CARD = PLAIN._replace(card=True, gpus=1, cublas=True, capability=(8, 9), ctranslate2=True)
@@ -98,6 +104,118 @@ def test_doctor_names_a_full_disk_before_a_job_finds_it(tmp_path: Path) -> None:
     assert machine.disk(Settings(data_dir=home, max_bytes=1)).status == "ok"
     finding = machine.disk(Settings(data_dir=home, max_bytes=1 << 60))
     assert (finding.status, "V2T_DATA_DIR" in finding.advice) == ("warn", True)
+
+
+async def finding_of(look: Callable[[], Finding]) -> Finding:
+    (found,) = await examine([in_thread("data", look)])
+    return found
+
+
+async def test_doctor_writes_to_the_data_folder_and_leaves_nothing(tmp_path: Path) -> None:
+    """Else the first command finds out that nothing can be written there."""
+    (tmp_path / "file").touch()
+    for home, why in (
+        (tmp_path / "file", "a file is in its place"),
+        (tmp_path / "file" / "below", "a file is in its place"),
+        (tmp_path / ("long" * 70), "its path is too long"),
+        (Path("/proc/v2t"), "cannot be written"),
+    ):
+        found = await finding_of(lambda home=home: machine.data(Settings(data_dir=str(home))))
+        assert (found.status, why in found.found) == ("fail", True), found
+        with pytest.raises(SettingsError, match=f"the data folder {home} cannot be written .*: set V2T_DATA_DIR"):
+            make_folder(home, "broker")
+    fine = await finding_of(lambda: machine.data(Settings(data_dir=str(tmp_path / "not" / "yet"))))
+    assert (fine.status, "does not exist yet" in fine.found) == ("ok", True)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+async def judged(settings: Settings) -> Finding:
+    return await model.judge(asyncio.create_task(model.look(settings)))
+
+
+async def test_doctor_looks_for_the_model_of_the_first_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the first job waits for minutes for a model that cannot come."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("v2t_stream.models.hub.cached", lambda _: None)
+    settings = Settings(data_dir=str(tmp_path))
+
+    async def away(_: object) -> None:
+        raise SourceFailed("https://hub: no route to host")
+
+    monkeypatch.setattr("v2t_stream.models.hub.HubModel.find", away)
+    found = await judged(settings)
+    assert (found.status, "the hub cannot be reached" in found.found) == ("warn", True)
+    assert "v2t models pull small" in found.advice
+    kept = tmp_path / "models" / "faster-whisper" / "tiny"
+    kept.mkdir(parents=True)
+    (kept / "model.bin").write_bytes(b"x")
+    files = (ModelFile("model.bin", 1, "0" * 64),)
+    manifest = Manifest(engine="faster-whisper", name="tiny", files=files, source="x")
+    (kept / ".manifest.json").write_bytes(msgspec.json.encode(manifest))
+    assert "--model tiny" in (await judged(settings)).advice
+    here = await judged(msgspec.structs.replace(settings, model="tiny"))
+    assert (here.status, here.found) == ("ok", "tiny of faster-whisper is here; here are tiny, demo")
+    assert (await judged(msgspec.structs.replace(settings, model="demo"))).found == "demo of faster-whisper is here"
+    wrong = await judged(msgspec.structs.replace(settings, model="smal"))
+    assert (wrong.status, "did you mean small" in wrong.found) == ("fail", True)
+    gone = await judged(msgspec.structs.replace(settings, model="/gone/model"))
+    assert (gone.status, "/gone/model does not exist" in gone.found) == ("fail", True)
+
+    async def there(_: object) -> SimpleNamespace:
+        return SimpleNamespace(files=[Wanted("model.bin", 484_000_000)])
+
+    monkeypatch.setattr("v2t_stream.models.hub.HubModel.find", there)
+    fetched = await judged(settings)
+    assert (fetched.status, "the first job fetches it from the hub (484.0 MB)" in fetched.found) == ("ok", True)
+
+
+HERE = model.Model("small", "faster-whisper", "here")
+OK = Finding("accelerator", "ok", "faster-whisper on cpu, 8 threads: no NVIDIA card")
+
+
+@pytest.mark.parametrize(
+    ("findings", "found", "kept", "url", "says"),
+    [
+        (
+            [OK],
+            HERE,
+            False,
+            "",
+            "start a broker and all stages .* by the model small, faster-whisper on cpu, 8 threads,",
+        ),
+        ([OK], HERE, True, "", "hand FILE to the v2t up that runs here, transcribe"),
+        ([OK], HERE._replace(state="hub", size=10**9), False, "", r"fetch the model small \(1.00 GB\)"),
+        ([OK], HERE._replace(state="away"), False, "", r"wait for the model small, .* \(--model demo"),
+        ([OK, Finding("data", "fail", "it is full")], HERE, False, "", "would fail: it is full"),
+        (
+            [OK, Finding("data", "fail", "it is full")],
+            None,
+            False,
+            "nats://me:hush@hub",
+            "send FILE to the broker at nats://hub,",
+        ),
+        ([OK, Finding("broker", "fail", "no answer")], HERE, False, "nats://hub", "would fail: no answer"),
+        ([OK, Finding("nodes", "warn", "none")], HERE, False, "nats://hub", "and wait there, because"),
+    ],
+)
+def test_doctor_says_what_the_first_command_would_do(
+    findings: list[Finding], found: model.Model | None, *, kept: bool, url: str, says: str
+) -> None:
+    """Else a new user reads a dozen ticks, and does not know whether to begin."""
+    after = first.command(Settings(nats_url=url), findings, found, kept=kept)
+    assert re.search(says, after.found), after.found
+    assert "hush" not in after.found
+
+
+def test_doctor_points_from_a_former_providers_file_to_the_way_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever comes from the former system writes the file anew, or misses the services."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not machine.providers(Settings(data_dir=str(tmp_path))).advice
+    (tmp_path / ".tiktok-whisper").mkdir()
+    (tmp_path / ".tiktok-whisper" / "providers.yaml").touch()
+    assert "v2t providers migrate ~/.tiktok-whisper" in machine.providers(Settings(data_dir=str(tmp_path))).advice
 
 
 def test_a_secret_that_others_can_read_is_reported_and_never_shown(

@@ -1,5 +1,6 @@
 """`v2t doctor`: what keeps this machine, the broker and the store from working, and how to fix it."""
 
+import asyncio
 import shutil
 import textwrap
 from collections import Counter
@@ -13,8 +14,9 @@ from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import find_running, server_path
 from v2t_stream.broker.login import Login
+from v2t_stream.broker.up import is_kept
 from v2t_stream.cli.output import echo_json, json_option
-from v2t_stream.doctor import Finding, Status, examine
+from v2t_stream.doctor import Check, Finding, Status, examine
 from v2t_stream.errors import BrokerError, SettingsError, V2TError
 from v2t_stream.runtime.set_up import drifted, set_up, store_drifted
 from v2t_stream.runtime.stores import announce_uploads, open_store
@@ -33,9 +35,18 @@ def doctor(*, fix: bool, as_json: bool) -> None:
     settings = Settings.from_environment()
 
     async def run() -> list[Finding]:
+        from v2t_stream.doctor import first, model  # noqa: PLC0415  # heavy
+
+        looking = asyncio.create_task(model.look(settings))
+        findings = await look(("model", lambda: model.judge(looking)))
+        known = looking.done() and not looking.cancelled() and not looking.exception()
+        kept = is_kept(settings.home)
+        return [*findings, first.command(settings, findings, looking.result() if known else None, kept=kept)]
+
+    async def look(*more: tuple[str, Check]) -> list[Finding]:
         from v2t_stream.doctor import broker, machine  # noqa: PLC0415  # heavy
 
-        checks = machine.checks(settings)
+        checks = [*machine.checks(settings), *more]
         url = settings.nats_url or find_running(settings.home)
         if not url:
             return [*await examine(checks), _alone()]
@@ -88,7 +99,8 @@ async def _fix(connection: Connection, settings: Settings) -> Finding:
 def _print(findings: list[Finding]) -> None:
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     indent = " " * (_NAME + 2)
-    for finding in findings:
+    *checked, after = findings
+    for finding in checked:
         mark, colour = _MARKS[finding.status]
         found = textwrap.fill(
             f"{finding.name:{_NAME}}{finding.found}", width, initial_indent=f"{mark} ", subsequent_indent=indent
@@ -97,5 +109,6 @@ def _print(findings: list[Finding]) -> None:
         if finding.advice:
             arrow = textwrap.fill(finding.advice, width, initial_indent=f"{indent}→ ", subsequent_indent=f"{indent}  ")
             click.echo(arrow)
-    counts = Counter(finding.status for finding in findings)
+    counts = Counter(finding.status for finding in checked)
     click.echo(f"{counts['ok']} fine, {counts['warn']} to look at, {counts['fail']} failed")
+    click.echo(textwrap.fill(f"{after.found}.", width))

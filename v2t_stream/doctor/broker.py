@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from v2t_stream.broker.connection import Connection
+from v2t_stream.broker.up import is_kept
 from v2t_stream.doctor import Check, Finding, Status, in_thread
 from v2t_stream.doctor.machine import amount
 from v2t_stream.fleet.presence import fleet
@@ -36,7 +37,7 @@ _APPLY: Final = "fix it with v2t doctor --fix or v2t topology apply"
 
 def checks(connection: Connection, settings: Settings) -> list[tuple[str, Check]]:
     found: list[tuple[str, Check]] = [
-        ("broker", lambda: broker(connection)),
+        ("broker", lambda: broker(connection, settings)),
         ("user", lambda: user(connection, settings)),
         ("limits", lambda: limits(connection)),
         ("durability", lambda: durability(settings)),
@@ -56,14 +57,16 @@ def checks(connection: Connection, settings: Settings) -> list[tuple[str, Check]
     return found
 
 
-async def broker(connection: Connection) -> Finding:
+async def broker(connection: Connection, settings: Settings) -> Finding:
     """The server's version; `connect` refuses one that is too old."""
     begun = time.monotonic()
     await connection.client.flush()
     took = (time.monotonic() - begun) * 1000
     version = connection.client.connected_server_version
     number = f"{version.major}.{version.minor}.{version.patch}"
-    return Finding("broker", "ok", f"nats-server {number} at {connection.url}, answers in {took:.1f} ms")
+    unused = "NATS_URL wins: the v2t up that runs here is not used (--broker local uses it)"
+    advice = unused if settings.nats_url and is_kept(settings.home) else ""
+    return Finding("broker", "ok", f"nats-server {number} at {connection.url}, answers in {took:.1f} ms", advice)
 
 
 async def user(connection: Connection, settings: Settings) -> Finding:

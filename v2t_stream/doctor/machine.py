@@ -11,9 +11,10 @@ from typing import Final
 
 from v2t_stream.doctor import Check, Finding, accelerator, in_thread
 from v2t_stream.errors import NoDemo, V2TError
-from v2t_stream.settings import Settings
+from v2t_stream.settings import Settings, home
+from v2t_stream.transcription.former import PLACES
 from v2t_stream.transcription.provider import Local
-from v2t_stream.transcription.providers import load
+from v2t_stream.transcription.providers import file_of, load
 from v2t_stream.transcription.trial import clip, heard
 
 _STALE: Final = 60  # days; after that, sites have often changed
@@ -29,6 +30,7 @@ def checks(settings: Settings) -> list[tuple[str, Check]]:
         ("engine", lambda: engine(settings)),
         in_thread("providers", lambda: providers(settings)),
         in_thread("downloads", downloads),
+        in_thread("data", lambda: data(settings)),
         in_thread("disk", lambda: disk(settings)),
         in_thread("secrets", lambda: secrets(settings)),
     ]
@@ -63,7 +65,9 @@ def providers(settings: Settings) -> Finding:
     enabled = [each for each in load(settings) if each.enabled]
     if ending := [f"{each.name}: {sentence}" for each in enabled if (sentence := each.withdrawn(each.model))]:
         return Finding("providers", "warn", "; ".join(ending), "change the model in providers.yaml before that day")
-    return Finding("providers", "ok", ", ".join(f"{each.name} ({each.engine})" for each in enabled))
+    former = [] if file_of(settings).exists() else [place for place in PLACES if Path(place).expanduser().exists()]
+    hint = f"{former[0]} is from the former v2t: v2t providers migrate {former[0]} carries it over" if former else ""
+    return Finding("providers", "ok", ", ".join(f"{each.name} ({each.engine})" for each in enabled), hint)
 
 
 def downloads() -> Finding:
@@ -97,11 +101,17 @@ def _released(installed: str) -> datetime:
     return datetime(year, month, day, tzinfo=UTC)
 
 
+def data(settings: Settings) -> Finding:
+    """Whether the data folder takes bytes; the check leaves nothing there."""
+    home.look(settings.home)
+    there = "" if settings.home.exists() else ", and does not exist yet"
+    return Finding("data", "ok", f"{settings.home} can be written{there}")
+
+
 def disk(settings: Settings) -> Finding:
-    home = settings.home
-    place = next(folder for folder in (home, *home.parents) if folder.exists())
+    place = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    found = f"{amount(free)} free for {home}"
+    found = f"{amount(free)} free for {settings.home}"
     move = "free some space, or move V2T_DATA_DIR to a larger disk"
     if free < _FULL:
         return Finding("disk", "fail", found, move)
