@@ -21,6 +21,7 @@ from v2t_stream.models.folder import Manifest, ModelFile
 from v2t_stream.models.source import SourceFailed, Wanted
 from v2t_stream.settings import Settings
 from v2t_stream.settings.home import make_folder
+from v2t_stream.transcription.providers import load
 
 PLAIN = Machine(engine="faster-whisper", wanted="auto", device="cpu", threads=8)
 CARD = PLAIN._replace(card=True, gpus=1, cublas=True, capability=(8, 9), ctranslate2=True)
@@ -122,6 +123,7 @@ async def test_doctor_writes_to_the_data_folder_and_leaves_nothing(tmp_path: Pat
     ):
         found = await finding_of(lambda home=home: machine.data(Settings(data_dir=str(home))))
         assert (found.status, why in found.found) == ("fail", True), found
+        assert load(Settings(data_dir=str(home)))  # which says nothing, so that the sentence is about the folder
         with pytest.raises(SettingsError, match=f"the data folder {home} cannot be written .*: set V2T_DATA_DIR"):
             make_folder(home, "broker")
     fine = await finding_of(lambda: machine.data(Settings(data_dir=str(tmp_path / "not" / "yet"))))
@@ -154,7 +156,7 @@ async def test_doctor_looks_for_the_model_of_the_first_job(tmp_path: Path, monke
     (kept / ".manifest.json").write_bytes(msgspec.json.encode(manifest))
     assert "--model tiny" in (await judged(settings)).advice
     here = await judged(msgspec.structs.replace(settings, model="tiny"))
-    assert (here.status, here.found) == ("ok", "tiny of faster-whisper is here; here are tiny, demo")
+    assert (here.status, here.found) == ("ok", "tiny of faster-whisper is here; on this machine: tiny, demo")
     assert (await judged(msgspec.structs.replace(settings, model="demo"))).found == "demo of faster-whisper is here"
     wrong = await judged(msgspec.structs.replace(settings, model="smal"))
     assert (wrong.status, "did you mean small" in wrong.found) == ("fail", True)
@@ -185,7 +187,13 @@ OK = Finding("accelerator", "ok", "faster-whisper on cpu, 8 threads: no NVIDIA c
         ),
         ([OK], HERE, True, "", "hand FILE to the v2t up that runs here, transcribe"),
         ([OK], HERE._replace(state="hub", size=10**9), False, "", r"fetch the model small \(1.00 GB\)"),
-        ([OK], HERE._replace(state="away"), False, "", r"wait for the model small, .* \(--model demo"),
+        (
+            [OK],
+            HERE._replace(state="away"),
+            False,
+            "",
+            "would not get far: the model small is not here .* --model demo",
+        ),
         ([OK, Finding("data", "fail", "it is full")], HERE, False, "", "would fail: it is full"),
         (
             [OK, Finding("data", "fail", "it is full")],

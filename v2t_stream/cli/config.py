@@ -44,13 +44,15 @@ def config(context: click.Context, *, as_json: bool) -> None:
         echo_json({**told, "settings": rows})
         return
     table = Table("setting", "value", "from", box=None)
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row["from"] != "default"):  # what was set is next to the prompt
         style = "dim" if row["from"] == "default" else ""
-        table.add_row(row["variable"], Text(str(row["value"]) or "(none)"), row["from"], style=style)
+        table.add_row(row["variable"], Text(settings.shown(row["key"]) or "(none)"), row["from"], style=style)
     console = Console()
     console.print(table)
-    missing = "" if path.is_file() else " (it does not exist; v2t config edit makes it)"
-    click.echo(f"\nfile    {path}{missing}\nbroker  {described(settings)}")
+    click.echo(f"\nfile    {path}")
+    if not path.is_file():
+        click.echo("        does not exist yet; v2t config edit makes it")
+    click.echo(f"broker  {described(settings)}")
 
 
 @config.command()

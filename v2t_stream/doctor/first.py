@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from schemas.options import DEMO_MODEL
 from v2t_stream.doctor import Finding
 from v2t_stream.doctor.model import Model
 from v2t_stream.settings import Settings
@@ -21,6 +22,11 @@ def command(settings: Settings, findings: Iterable[Finding], model: Model | None
     for name in needed:
         if name in found and found[name].status == "fail":
             return Finding(NAME, "fail", f"v2t convert FILE would fail: {found[name].found}", found[name].advice)
+    if model and model.state == "away" and not settings.nats_url:
+        without = (
+            f"the model {model.name} is not here and cannot be fetched now; --model {DEMO_MODEL} needs no download"
+        )
+        return Finding(NAME, "warn", f"v2t convert FILE would not get far: {without}")
     return Finding(NAME, "ok", f"v2t convert FILE would {_work(settings, found, model, kept=kept)}")
 
 
@@ -45,7 +51,5 @@ def _transcribe(found: dict[str, Finding], model: Model | None) -> str:
             return f"have the service {model.engine} transcribe it, if you allow that with --remote"
         case "hub":
             return f"fetch the model {model.name} ({size(model.size)}), transcribe with {device}"
-        case "away":
-            return f"wait for the model {model.name}, which cannot be fetched now (--model demo needs no download)"
         case _:
             return f"transcribe it by the model {model.name}, {device}"

@@ -104,8 +104,8 @@ def _released(installed: str) -> datetime:
 def data(settings: Settings) -> Finding:
     """Whether the data folder takes bytes; the check leaves nothing there."""
     home.look(settings.home)
-    there = "" if settings.home.exists() else ", and does not exist yet"
-    return Finding("data", "ok", f"{settings.home} can be written{there}")
+    can = "can be written" if settings.home.exists() else "does not exist yet, and can be made"
+    return Finding("data", "ok", f"{settings.home} {can}")
 
 
 def disk(settings: Settings) -> Finding:

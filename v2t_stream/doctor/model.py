@@ -63,7 +63,7 @@ async def _on_the_hub(wanted: Origin, found: Model) -> Model:
 async def judge(looking: asyncio.Task[Model]) -> Finding:
     found = await looking
     which = f"{found.name} of {found.engine}"
-    here = f"; here are {', '.join((*found.others, DEMO_MODEL))}"
+    here = f"; on this machine: {', '.join((*found.others, DEMO_MODEL))}"
     match found.state:
         case "service":
             return Finding(NAME, "ok", f"the first provider, {found.engine}, is a service with models of its own")

@@ -3,6 +3,7 @@
 Keys are in the environment, never in the file.
 """
 
+import errno
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -21,6 +22,7 @@ from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
 from v2t_stream.transcription.provider import Local, Provider, ServiceDescriptor
 
+_NOWHERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _SECRETS: Final = {"api_key", "apikey", "key", "token", "secret", "password"}
 
 
@@ -36,12 +38,12 @@ def load(settings: Settings) -> list[Provider]:
     path = file_of(settings)
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in _NOWHERE:
+            raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
         if settings.providers:
             raise SettingsError(f"V2T_PROVIDERS names {path}, which does not exist") from None
         return [Local(type=settings.engine, name=settings.engine, model=settings.model)]
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
     return parse(data, str(path))
 
 
