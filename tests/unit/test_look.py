@@ -67,6 +67,16 @@ def test_a_film_without_sound_is_told_from_what_is_no_film(tmp_path: Path) -> No
     assert reason == "mute.mp4 has no audio track, so there is nothing to transcribe"
 
 
+def test_sound_that_nothing_can_decode_is_not_called_silence(tmp_path: Path) -> None:
+    """A recording is left out of a folder as a film without sound, and its words are missed by nobody."""
+    path = write_tracks(tmp_path / "talk.mka", [BEEPS], "libopus", rate=48_000, container_format="matroska")
+    path.write_bytes(path.read_bytes().replace(b"A_OPUS", b"A_NEWS"))
+    assert look(path, "talk.mka") == (
+        Kind.UNDECODABLE,
+        "talk.mka has audio that v2t cannot decode: convert it to AAC, MP3 or FLAC first",
+    )
+
+
 SRT = "1\n00:00:00,000 --> 00:00:02,000\nHello.\n\n2\n00:00:02,000 --> 00:00:04,000\nGoodbye.\n\n" * 50
 CODE = "import { a } from './a';\nexport const GGG: number[] = [0x47, 0x47];\n" * 500
 

@@ -3,28 +3,20 @@
 from enum import Enum
 from pathlib import Path
 from stat import S_ISREG
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from av.container import InputContainer
-from av.format import ContainerFormat
 
 from v2t_stream.audio.parts import Part
-from v2t_stream.audio.source import FORMATS, open_media
+from v2t_stream.audio.source import open_media
 from v2t_stream.audio.tracks import eligible
 from v2t_stream.errors import Reject
-
-# Of files that should be media, by FFmpeg's own lists, which leave some out.
-SUFFIXES: Final = frozenset(
-    (
-        *(f".{suffix}" for name in FORMATS for suffix in ContainerFormat(name, "r").extensions),
-        *(".opus", ".oga", ".weba", ".vob", ".m4b", ".m4v", ".wma", ".wmv"),
-    )
-)
 
 
 class Kind(Enum):
     RECORDING = "recording"
-    SILENT = "silent"  # pictures without sound, or with sound that cannot be decoded
+    UNDECODABLE = "undecodable"  # it has sound, but nothing here can decode it
+    SILENT = "silent"  # pictures without sound
     FOREIGN = "foreign"  # neither audio nor video, or damaged
     EMPTY = "empty"
     UNREADABLE = "unreadable"
@@ -56,5 +48,6 @@ def _judged(container: InputContainer, name: str) -> Look:
     try:
         eligible(container, name)
     except Reject as error:
-        return Look(Kind.SILENT, str(error))
+        sounds = any(stream.type == "audio" for stream in container.streams)
+        return Look(Kind.UNDECODABLE if sounds else Kind.SILENT, str(error))
     return Look(Kind.RECORDING)

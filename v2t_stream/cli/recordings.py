@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from v2t_stream.audio.look import SUFFIXES, Kind, Look, look
+from v2t_stream.audio.look import Kind, Look, look
 from v2t_stream.cli.files import some
 from v2t_stream.cli.inputs import Input, Inputs
 from v2t_stream.errors import SettingsError
@@ -21,7 +21,14 @@ log = logging.getLogger(__name__)
 _AT_ONCE: Final = 4  # looks; a folder on a network answers more than one
 _SHOWN: Final = 3  # sentences about broken files in one about all of them
 _TRANSCRIPTS: Final = frozenset(f".{name}" for name in FORMATS)
-_OF_MEDIA: Final = SUFFIXES - {".ts", ".mts"}  # which are TypeScript's too
+# Suffixes that nothing but recordings should have: a file that is none is a broken one.
+_OF_MEDIA: Final = frozenset(
+    (
+        *(".3gp", ".aac", ".ac3", ".aif", ".aiff", ".amr", ".avi", ".caf", ".flac", ".flv", ".m2ts", ".m4a", ".m4b"),
+        *(".m4v", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mxf", ".oga", ".ogg", ".opus", ".vob"),
+        *(".wav", ".weba", ".webm", ".wma", ".wmv"),
+    )
+)
 _REPEATED: Final = "repeated"
 _LINKED: Final = "linked"
 _SKIPPED: Final = {  # what it is, and why it was left out
@@ -114,8 +121,8 @@ class Recordings:
         suffix = file.path.suffix.lower()
         if suffix in _TRANSCRIPTS and not self._is_only:
             return False  # not worth a word: it is most likely ours
-        # Where the name promises sound or pictures, it is a recording that is broken.
-        if file.is_named or (found.kind is not Kind.SILENT and suffix in _OF_MEDIA):
+        is_broken = found.kind is Kind.UNDECODABLE or (found.kind is not Kind.SILENT and suffix in _OF_MEDIA)
+        if file.is_named or is_broken:
             self.failures.append(found.reason)
         else:
             self._skipped.setdefault(found.kind, []).append(path_text(file.path))
