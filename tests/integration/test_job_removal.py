@@ -132,6 +132,11 @@ async def test_the_command_asks_first_and_forgets_the_job(
     refused = await asyncio.to_thread(run, command, ["rm", "cli-1"])
     assert (refused.exit_code, "confirm it with --yes" in refused.stderr) == (2, True)
     assert "cli-1" in (await asyncio.to_thread(run, command, ["list"])).stdout
+    with monkeypatch.context() as terminal:
+        terminal.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+        asked = await asyncio.to_thread(run, command, ["rm", "cli-1"], input="n\n")
+    assert "cli-1  Talk (completed)\nremove 1 job and its transcript for good? [y/N]: " in asked.stderr
+    assert (asked.exit_code, asked.stdout) == (1, "")
     done = await asyncio.to_thread(run, command, ["rm", "--yes", "cli-1"])
     assert done.stdout == "removed job cli-1\n"
     assert "cli-1" not in (await asyncio.to_thread(run, command, ["list"])).stdout

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from v2t_stream.cli.output import say as tell
 from v2t_stream.errors import V2TError
 from v2t_stream.text import one_line
 
@@ -113,7 +114,8 @@ def afterwards_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(*arguments: Any, commands: tuple[str, ...], notify: bool, **options: Any) -> Any:
         if notify and not _notifier():
-            click.echo("v2t: --notify finds neither notify-send nor osascript on this machine: install one", err=True)
+            missing = "--notify finds neither notify-send nor osascript on this machine: install one"
+            tell(missing, name="v2t: ", indent=len("v2t: "), err=True)
         afterwards, said = Afterwards(commands), "everything is transcribed"
         try:
             result = command(*arguments, afterwards=afterwards, **options)

@@ -27,32 +27,39 @@ def rm(job_ids: tuple[str, ...], *, yes: bool) -> None:
     """
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("this removes jobs for good: confirm it with --yes")
+    wanted = list(dict.fromkeys(job_ids))
 
-    async def run(pipeline: Session) -> None:
-        jobs = [await _found(pipeline, one) for one in dict.fromkeys(job_ids)]
-        for job in jobs:
-            removal.check(job)
-        if not yes:
-            for job in jobs:
-                click.echo(_told(job), err=True)
-            whose = "its transcript" if len(jobs) == 1 else "their transcripts"
-            click.confirm(f"remove {counted(len(jobs), 'job')} and {whose} for good?", abort=True, err=True)
-        for job in jobs:
+    async def remove(pipeline: Session) -> None:
+        for job in await _removable(pipeline, wanted):
             kept = await removal.remove(pipeline.connection, pipeline.store, job)
             why = "; its transcript stays for the jobs that point to it" if kept else ""
             click.echo(f"removed job {job.id}{why}")
 
-    in_session(run)
+    if not yes:
+        _ask(wanted)
+    in_session(remove)
 
 
-async def _found(pipeline: Session, wanted: str) -> Job:
-    """Raises V2TError if nothing is left of such a job."""
-    job = await read(pipeline.connection, wanted)
-    if not job.sequences and not await transcripts_of(pipeline.store, wanted):
-        raise V2TError(f"there is no job {wanted!r}: v2t job list shows all jobs")
-    return job
+def _ask(wanted: list[str]) -> None:
+    """Raises click.Abort unless the user agrees. Not in a session, whose loop would keep Ctrl-C for itself."""
+    jobs: list[Job] = []
+
+    async def look(pipeline: Session) -> None:
+        jobs.extend(await _removable(pipeline, wanted))
+
+    in_session(look)
+    for job in jobs:
+        what = f"a list of {counted(len(job.parts), 'job')}" if job.listed else job.state
+        click.echo(f"{job.id}  {one_line(job.title) or 'without a title'} ({what})", err=True)
+    whose = "its transcript" if len(jobs) == 1 else "their transcripts"
+    click.confirm(f"remove {counted(len(jobs), 'job')} and {whose} for good?", abort=True, err=True)
 
 
-def _told(job: Job) -> str:
-    what = f"a list of {counted(len(job.parts), 'job')}" if job.listed else job.state
-    return f"{job.id}  {one_line(job.title) or 'without a title'} ({what})"
+async def _removable(pipeline: Session, wanted: list[str]) -> list[Job]:
+    """Raises V2TError if nothing is left of one of these jobs, or if it has not ended."""
+    jobs = [await read(pipeline.connection, each) for each in wanted]
+    for job in jobs:
+        if not job.sequences and not await transcripts_of(pipeline.store, job.id):
+            raise V2TError(f"there is no job {job.id!r}: v2t job list shows all jobs")
+        removal.check(job)
+    return jobs
