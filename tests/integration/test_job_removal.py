@@ -18,6 +18,7 @@ from v2t_stream.errors import V2TError
 from v2t_stream.jobs import operations, previous, removal
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.superseded import sweep_superseded
+from v2t_stream.settings import Settings
 from v2t_stream.topology.streams import DEAD, JOBS
 from v2t_stream.topology.subjects import facts_of
 
@@ -39,7 +40,7 @@ async def test_nothing_of_a_removed_job_is_left(house: Finished) -> None:
     job = await house.job("gone-1")
     await house.retried(job)
     assert await house.store.keys("transcripts/gone-1/")
-    await removal.remove(house.connection, house.store, await read(house.connection, job))
+    await removal.remove(house.connection, house.store, Settings(), await read(house.connection, job))
     assert await house.connection.subjects(JOBS, facts_of(job)) == [Cancelled.subject_of(job=job)]
     assert not await house.store.keys("transcripts/gone-1/")
     assert not await house.store.keys("media/gone-1/")
@@ -51,7 +52,7 @@ async def test_what_comes_late_does_not_bring_a_removed_job_back(house: Finished
     """Else a node that slept makes a ghost that waits in the list for ever, and its work is done again."""
     job = await house.job("late-1")
     state = await read(house.connection, job)
-    await removal.remove(house.connection, house.store, state)
+    await removal.remove(house.connection, house.store, Settings(), state)
     for fact in house.facts(job):
         await house.connection.publish(fact)
     assert not await house.connection.publish(Cancelled(job=job, run=0, removed=True))
@@ -60,7 +61,7 @@ async def test_what_comes_late_does_not_bring_a_removed_job_back(house: Finished
     with pytest.raises(V2TError, match="was cancelled"):
         await operations.retry(house.connection, now)
     await house.store.put(f"transcripts/{job}/transcript.json", b"{}")  # by an aggregator that slept
-    await removal.remove(house.connection, house.store, now)  # again, for what came late
+    await removal.remove(house.connection, house.store, Settings(), now)  # again, for what came late
     assert await house.connection.subjects(JOBS, facts_of(job)) == [Cancelled.subject_of(job=job)]
     assert not await house.store.keys(f"transcripts/{job}/")
 
@@ -69,12 +70,12 @@ async def test_a_transcript_that_another_job_shows_stays_until_that_job_is_gone(
     """Else removing one job empties another, which was done before."""
     first = await house.job("first-1")
     second = await house.before("second-1", of=first)
-    assert await removal.remove(house.connection, house.store, await read(house.connection, first))
+    assert await removal.remove(house.connection, house.store, Settings(), await read(house.connection, first))
     other = await read(house.connection, second)
     assert await house.store.get(f"{other.transcript}.txt")
     # But a third submission is transcribed anew.
     assert await previous.find(house.connection, house.store, f"origin-{first}", Options()) is None
-    await removal.remove(house.connection, house.store, other)
+    await removal.remove(house.connection, house.store, Settings(), other)
     await sweep_superseded(house.connection, house.store)
     assert not await house.store.keys(f"transcripts/{first}/")
 
@@ -83,7 +84,7 @@ async def test_a_job_that_runs_is_not_removed(house: Finished) -> None:
     """Else its work goes on for nobody."""
     await house.connection.publish(Submitted(job="runs-1", title="t", url="http://x/y"))
     with pytest.raises(V2TError, match="job runs-1 is queued: cancel it first, with v2t job cancel runs-1"):
-        await removal.remove(house.connection, house.store, await read(house.connection, "runs-1"))
+        await removal.remove(house.connection, house.store, Settings(), await read(house.connection, "runs-1"))
 
 
 async def test_a_list_without_one_of_its_entries_has_still_ended_and_goes_as_a_whole(house: Finished) -> None:
@@ -92,10 +93,10 @@ async def test_a_list_without_one_of_its_entries_has_still_ended_and_goes_as_a_w
     await house.connection.publish(Listed(job="list-1", title="A podcast", children=2))
     for n in (1, 2):
         await house.job(f"list-1_{n}", parent="list-1")
-    await removal.remove(house.connection, house.store, await read(house.connection, "list-1_1"))
+    await removal.remove(house.connection, house.store, Settings(), await read(house.connection, "list-1_1"))
     left = await read(house.connection, "list-1")
     assert (left.state, left.counts) == ("completed", {"cancelled": 1, "completed": 1})
-    await removal.remove(house.connection, house.store, left)
+    await removal.remove(house.connection, house.store, Settings(), left)
     now = await read(house.connection, "list-1")
     assert now.removed
     assert all(child.removed for child in now.children.values())

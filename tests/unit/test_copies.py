@@ -15,12 +15,13 @@ from schemas.notification import Upload
 from schemas.objects import Version
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
-from tests.builders import completed, failed, transcript
+from tests.builders import completed, failed, submitted, transcript
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.requests import Stored
 from v2t_stream.errors import InvalidKey, ObjectMissing, Reject, Retry
 from v2t_stream.jobs import copies
 from v2t_stream.jobs.formats import FORMATS
+from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import check
 from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import BucketStore, Found
@@ -63,6 +64,10 @@ class Kept:
         await asyncio.sleep(0)
         data = self.objects.get(key)
         return None if data is None else Found(len(data), Version(etag=data.decode()), {})
+
+    async def delete(self, key: str) -> None:
+        await asyncio.sleep(0)
+        self.objects.pop(key, None)
 
     def at(self, key: str) -> str:
         """The job of whose transcript the object is."""
@@ -143,6 +148,21 @@ async def test_a_corrected_transcript_is_copied_to_the_path_of_its_upload_and_st
     del house.store.objects["transcripts/talk.json"]
     await copies.restore_copies(connection, store, SETTINGS, upload)  # it was announced again
     assert msgspec.json.decode(house.store.objects["transcripts/talk.json"])["title"] == "corrected"
+
+
+async def test_a_removed_job_takes_its_copies_along_and_nobody_else_s() -> None:
+    """Else what was removed for good is still in the bucket; or the transcript of a newer upload goes with it."""
+    house = House()
+    uploads = [house.upload(key, etag) for key, etag in (("talk.mp4", "a"), ("talk.mp4", "b"), ("other.mp4", "c"))]
+    jobs = [Job(await house.finish(upload)) for upload in uploads]
+    for job, upload in zip(jobs, uploads, strict=True):
+        job.submitted = submitted(job.id, url=upload.url)
+    store = cast("BucketStore", house.store)
+    await copies.remove_copies(store, SETTINGS, jobs[0])  # of the older version
+    assert house.store.at("transcripts/talk.json") == jobs[1].id
+    await copies.remove_copies(store, SETTINGS, jobs[1])
+    assert not [key for key in house.store.objects if key.startswith("transcripts/talk.")]
+    assert house.store.at("transcripts/other.json") == jobs[2].id
 
 
 async def test_the_path_is_the_latest_uploads_also_of_those_that_end_together() -> None:

@@ -12,6 +12,7 @@ from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.superseded import transcripts_of
 from v2t_stream.runtime.session import Session
+from v2t_stream.settings import Settings
 from v2t_stream.text import one_line
 from v2t_stream.units import counted
 
@@ -23,15 +24,15 @@ def rm(job_ids: tuple[str, ...], *, yes: bool) -> None:
     """Remove jobs that have ended, with their media and transcripts, for good.
 
     A list is removed with its entries. A transcript that another job shows as its own ("done before as") stays for that
-    job. Files that v2t wrote into your folders or buckets stay too.
+    job. Files in your folders, and beside uploads in a bucket, stay too.
     """
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("this removes jobs for good: confirm it with --yes")
-    wanted = list(dict.fromkeys(job_ids))
+    wanted, settings = list(dict.fromkeys(job_ids)), Settings.from_environment()
 
     async def remove(pipeline: Session) -> None:
         for job in await _removable(pipeline, wanted):
-            kept = await removal.remove(pipeline.connection, pipeline.store, job)
+            kept = await removal.remove(pipeline.connection, pipeline.store, settings, job)
             why = "; its transcript stays for the jobs that point to it" if kept else ""
             click.echo(f"removed job {job.id}{why}")
 

@@ -16,7 +16,7 @@ from schemas.objects import Version
 from schemas.transcript import Transcript
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import InvalidKey, ObjectMissing, Retry
-from v2t_stream.jobs.formats import render_all
+from v2t_stream.jobs.formats import FORMATS, render_all
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import Job, fold
 from v2t_stream.settings import Settings
@@ -100,6 +100,18 @@ async def recopy(
     if isinstance(store, BucketStore) and not (job.completed and job.completed.of):  # those are another job's
         version = job.downloaded.version if job.downloaded else None
         await store_copies(connection, store, settings, transcript, version)
+
+
+async def remove_copies(store: BucketStore, settings: Settings, job: Job) -> None:
+    """Remove a job's transcript from the path of its upload among the transcripts; beside the upload it stays."""
+    root = f"s3://{settings.upload_bucket}/"
+    if not job.source.startswith(root):
+        return
+    for stem in _stems(job.source.removeprefix(root), job.id):
+        there = await _read(store, f"transcripts/{stem}.json")
+        if there and there.job == job.id:
+            for format_ in FORMATS:
+                await store.delete(f"transcripts/{stem}.{format_}")
 
 
 def _is_same(lies: Version, version: Version) -> bool:

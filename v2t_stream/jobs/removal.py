@@ -12,10 +12,12 @@ from schemas.events import Cancelled, DeadLetter, Done
 from schemas.message import decode_as
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
+from v2t_stream.jobs.copies import remove_copies
 from v2t_stream.jobs.operations import remove_media
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.superseded import named, transcripts_of
-from v2t_stream.store.protocol import ObjectStore
+from v2t_stream.settings import Settings
+from v2t_stream.store.protocol import BucketStore, ObjectStore
 from v2t_stream.topology.streams import DEAD, DONE, JOBS
 from v2t_stream.topology.subjects import ALL_DONE, facts_of
 
@@ -26,18 +28,20 @@ def check(job: Job) -> None:
         raise V2TError(f"job {job.id} is {job.state}: cancel it first, with v2t job cancel {job.id}")
 
 
-async def remove(connection: Connection, store: ObjectStore, job: Job) -> bool:
+async def remove(connection: Connection, store: ObjectStore, settings: Settings, job: Job) -> bool:
     """Remove a job, and a list with its entries; returns whether its transcript stays because another job points to it.
 
     Raises V2TError if it has not ended, or if a retry has just begun.
     """
     check(job)
-    entries = [await remove(connection, store, child) for child in job.children.values() if not child.removed]
+    entries = [await remove(connection, store, settings, child) for child in job.children.values() if not child.removed]
     mark = await _marked(connection, job)
     with contextlib.suppress(V2TError):  # these expire, and nothing refers to them
         await connection.api(f"STREAM.PURGE.{DEAD}", {"filter": DeadLetter.subject_of(stage="*", job=job.id)})
     await _forget(connection, job)
     await remove_media(store, job)
+    if isinstance(store, BucketStore):
+        await remove_copies(store, settings, job)
     is_kept = await _remove_transcripts(connection, store, job)
     # Last, because they say where the files are. The mark is younger, and stays.
     await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": facts_of(job.id), "seq": mark})

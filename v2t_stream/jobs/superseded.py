@@ -1,6 +1,7 @@
 """Removes transcripts of runs that a retry replaced and that nothing points to any more."""
 
 import contextlib
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
@@ -20,6 +21,7 @@ from v2t_stream.topology.ids import folder
 from v2t_stream.topology.streams import DONE, JOBS
 from v2t_stream.topology.subjects import any_run, but_chunks, job_of
 
+_OURS: Final = re.compile(r"(transcripts/[^/]+/(?:\d+/)?(?:corrections/[^/]+/)?transcript)\.\w+")
 _MEMORY: Final = ""  # instead of a job: the record of earlier work
 
 
@@ -92,8 +94,8 @@ async def _remove(store: ObjectStore, files: list[str]) -> int:
 
 async def transcripts_of(store: ObjectStore, job_id: str) -> list[str]:
     """The prefixes of the transcripts that a job's runs stored, completely or in part."""
-    top = f"transcripts/{job_id}/"
-    return sorted({key[: key.rindex(".")] for key in await store.keys(top) if "." in key.removeprefix(top)})
+    found = map(_OURS.fullmatch, await store.keys(f"transcripts/{job_id}/"))  # an upload may have such a path too
+    return sorted({match[1] for match in found if match})
 
 
 async def named(connection: Connection) -> Mapping[str, set[str]]:
