@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import secrets
+import wave
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -106,7 +107,9 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "talks"
     folder.mkdir()
     for name in ENDS:
-        (folder / f"{name}.wav").write_bytes(secrets.token_bytes(1000))
+        with wave.open(str(folder / f"{name}.wav"), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(secrets.token_bytes(2000))
     return folder
 
 
