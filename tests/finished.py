@@ -3,15 +3,11 @@
 from schemas.events import (
     ChunkDone,
     Completed,
-    Converted,
-    DeadLetter,
     Done,
-    Downloaded,
-    Rerun,
-    Submitted,
 )
 from schemas.message import Message
 from schemas.transcript import Segment, Word
+from tests.builders import chunk, completed, converted, dead, downloaded, rerun, submitted
 from v2t_stream.broker.connection import Connection
 from v2t_stream.jobs import previous
 from v2t_stream.jobs.assembly import assemble
@@ -36,45 +32,33 @@ class Finished:
             await self.connection.publish(fact)
         await self._store(job, 0)
         await self.store.put(f"media/{job}/source", b"sound")
-        letter = DeadLetter(
-            job=job, stage="download", reason="once", original_subject="x", data=b"", deliveries=1, node="n"
-        )
-        await self.connection.publish(letter)
+        await self.connection.publish(dead(job))
         return job
 
     async def retried(self, job: str, *, keep: bool = False, chunk: bool = False) -> None:
         """A second run, which is completed too."""
         state = await read(self.connection, job)
         assert state.downloaded
-        rerun = Rerun(job=job, run=1, begins=state.downloaded, keeps=() if chunk else (0,), keeps_correction=keep)
-        await self.connection.publish(rerun)
-        await self.connection.publish(Converted(job=job, run=1, chunks=1, duration=30.0, speech=20.0, seconds=1.0))
+        again = rerun(state.downloaded, keeps=() if chunk else (0,), keeps_correction=keep)
+        await self.connection.publish(again)
+        await self.connection.publish(converted(job, run=1))
         await self._store(job, 1)
         await self.connection.publish(self._completed(job, 1))
 
     async def before(self, job: str, *, of: str) -> str:
         """A job that was done before as another."""
-        await self.connection.publish(Submitted(job=job, title="Again", url="http://x/again"))
+        await self.connection.publish(submitted(job, title="Again"))
         state = await read(self.connection, of)
-        end = Completed(job=job, transcript=state.transcript, of=of, title="Again", segments=1)
-        await self.connection.publish(end)
+        await self.connection.publish(completed(job, transcript=state.transcript, of=of, title="Again", segments=1))
         return job
 
     def facts(self, job: str, *, parent: str | None = None) -> list[Message]:
         """What is known of such a job."""
-        media = Downloaded(
-            job=job,
-            title="Talk",
-            source="http://x/y",
-            media=f"media/{job}/source",
-            size=1,
-            seconds=1,
-            origin=f"origin-{job}",
-        )
+        media = downloaded(job, origin=f"origin-{job}")
         return [
-            Submitted(job=job, title="Talk", url="http://x/y", parent=parent),
+            submitted(job, parent=parent),
             media,
-            Converted(job=job, chunks=1, duration=30.0, speech=20.0, seconds=1.0),
+            converted(job),
             self.chunk(job),
             Done(
                 job=job,
@@ -88,10 +72,10 @@ class Finished:
     def chunk(self, job: str, run: int = 0, words: tuple[str, ...] = WORDS) -> ChunkDone:
         timed = tuple(Word(start=float(n), end=n + 0.5, text=word, probability=0.9) for n, word in enumerate(words))
         segment = Segment(start=0.0, end=float(len(words)), text=" ".join(words), words=timed)
-        return ChunkDone(job=job, run=run, n=0, start=0.0, end=30.0, segments=(segment,), engine="e", model="m")
+        return chunk(job=job, run=run, segments=(segment,), engine="e", model="m")
 
     def _completed(self, job: str, run: int) -> Completed:
-        return Completed(job=job, run=run, transcript=f"transcripts/{folder(job, run)}/transcript", segments=1)
+        return completed(job, run=run, transcript=f"transcripts/{folder(job, run)}/transcript", segments=1)
 
     async def _store(self, job: str, run: int) -> None:
         record = assemble(await read(self.connection, job))

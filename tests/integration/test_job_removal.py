@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from schemas.events import Cancelled, Failed, Listed, Submitted
+from schemas.events import Cancelled, Listed
 from schemas.options import Options
+from tests.builders import failed, submitted
 from tests.finished import Finished
 from tests.harness import Server, shared_broker
 from v2t_stream.broker.connect import connect
@@ -82,14 +83,14 @@ async def test_a_transcript_that_another_job_shows_stays_until_that_job_is_gone(
 
 async def test_a_job_that_runs_is_not_removed(house: Finished) -> None:
     """Else its work goes on for nobody."""
-    await house.connection.publish(Submitted(job="runs-1", title="t", url="http://x/y"))
+    await house.connection.publish(submitted("runs-1"))
     with pytest.raises(V2TError, match="job runs-1 is queued: cancel it first, with v2t job cancel runs-1"):
         await removal.remove(house.connection, house.store, Settings(), await read(house.connection, "runs-1"))
 
 
 async def test_a_list_without_one_of_its_entries_has_still_ended_and_goes_as_a_whole(house: Finished) -> None:
     """Else a list whose entry was removed waits for it for ever, or its entries outlive it."""
-    await house.connection.publish(Submitted(job="list-1", title="", url="http://x/feed"))
+    await house.connection.publish(submitted("list-1"))
     await house.connection.publish(Listed(job="list-1", title="A podcast", children=2))
     for n in (1, 2):
         await house.job(f"list-1_{n}", parent="list-1")
@@ -110,8 +111,8 @@ async def test_the_filters_of_the_list_work_together(
     monkeypatch.setenv("NATS_URL", server.url)
     monkeypatch.setenv("V2T_DATA_DIR", str(tmp_path))
     for n in range(3):
-        await house.connection.publish(Submitted(job=f"find-{n}", title=f"Keynote {n}", url="http://x/y"))
-        await house.connection.publish(Failed(job=f"find-{n}", stage="download", reason="gone"))
+        await house.connection.publish(submitted(f"find-{n}", title=f"Keynote {n}"))
+        await house.connection.publish(failed(f"find-{n}"))
     await house.job("find-9")
     arguments = ["list", "--state", "failed", "--since", "2h", "--title", "keynote", "--limit", "2"]
     shown = await asyncio.to_thread(CliRunner().invoke, command, arguments)

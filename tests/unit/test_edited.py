@@ -5,9 +5,9 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from schemas.transcript import Doubt, Gap, Segment, Transcript, Unheard, Word
+from tests.builders import transcript
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs.edited import carried, corrected, form
 
@@ -20,22 +20,7 @@ def spoken(start: float, *words: str, times: bool = True) -> Segment:
     return Segment(start=start, end=start + len(words) / 2, text=" ".join(words), words=found if times else ())
 
 
-def record(*segments: Segment, **more: object) -> Transcript:
-    whole = Transcript(
-        job="j",
-        title="Talk",
-        source="talk.mp4",
-        duration=60.0,
-        task="transcribe",
-        language="en",
-        engines=("e",),
-        models=("m",),
-        segments=segments,
-    )
-    return replace(whole, **more)
-
-
-TALK = record(spoken(0.0, "So", "we", "begin", "with", "Ishmail"), spoken(10.0, "Thank", "you."))
+TALK = transcript(spoken(0.0, "So", "we", "begin", "with", "Ishmail"), spoken(10.0, "Thank", "you."))
 
 
 def changed(before: Transcript, *edits: tuple[str, str]) -> Transcript:
@@ -54,7 +39,7 @@ def test_a_text_that_was_only_looked_at_changes_nothing(
     lines: list[tuple[float, float, str]], missing: list[float]
 ) -> None:
     """Else every look at a transcript is a correction that nobody made, or loses words and times."""
-    before = record(
+    before = transcript(
         *sorted(
             (Segment(start=start, end=start + length, text=text) for start, length, text in lines),
             key=lambda segment: (segment.start, segment.end),
@@ -93,7 +78,7 @@ def test_a_line_that_was_split_is_two_segments_at_the_times_of_their_words() -> 
 
 def test_without_word_times_the_words_share_the_time_and_none_are_invented() -> None:
     """Else a transcript that had no words' times suddenly has some, which nobody measured."""
-    before = record(spoken(0.0, "one", "two", "three", "four", times=False))
+    before = transcript(spoken(0.0, "one", "two", "three", "four", times=False))
     first, second = changed(before, ("two three", "two\nthree")).segments
     assert (first.words, second.words) == ((), ())
     assert 0 < first.end <= second.start < second.end == 2.0
@@ -101,7 +86,7 @@ def test_without_word_times_the_words_share_the_time_and_none_are_invented() -> 
 
 def test_a_script_without_blanks_is_aligned_letter_by_letter() -> None:
     """Else a corrected line of Chinese is one word from its start to its end."""
-    before = record(
+    before = transcript(
         Segment(
             start=0,
             end=2,
@@ -121,7 +106,7 @@ def test_a_deleted_line_is_gone_and_an_added_one_has_its_times() -> None:
 
 def test_what_is_missing_stays_missing_until_somebody_writes_what_was_said() -> None:
     """Else deleting a line makes a transcript whole that is not."""
-    before = record(
+    before = transcript(
         *TALK.segments,
         gaps=(Gap(chunk=1, start=30.0, end=40.0, reason="out of memory"),),
         unheard=(Unheard(start=50.0, end=55.0),),
@@ -136,7 +121,7 @@ def test_what_is_missing_stays_missing_until_somebody_writes_what_was_said() -> 
 def test_a_doubt_ends_when_somebody_has_changed_its_words() -> None:
     """Else words that a person has checked are still called doubtful; or those that nobody looked at no longer are."""
     doubts = (Doubt(start=0.0, end=1.0, reason="no speech detected here"), Doubt(start=10.0, end=11.0, reason="loop"))
-    after = changed(record(*TALK.segments, doubtful=doubts), ("Ishmail", "Ishmael"))
+    after = changed(transcript(*TALK.segments, doubtful=doubts), ("Ishmail", "Ishmael"))
     assert after.doubtful == doubts[1:]
 
 
@@ -156,9 +141,11 @@ def test_a_line_without_a_meaning_is_named(text: str, says: str) -> None:
 def test_a_kept_correction_changes_what_it_changed_and_nothing_else() -> None:
     """Else a retry that keeps a correction hides the words that it was made for, or loses the correction."""
     gap = Gap(chunk=1, start=30.0, end=40.0, reason="out of memory")
-    original = record(*TALK.segments, gaps=(gap,))
+    original = transcript(*TALK.segments, gaps=(gap,))
     correction = changed(original, ("Ishmail", "Ishmael"))
-    again = record(spoken(0.1, "So", "we", "begin", "with", "a", "snail"), TALK.segments[1], spoken(31.0, "At", "last"))
+    again = transcript(
+        spoken(0.1, "So", "we", "begin", "with", "a", "snail"), TALK.segments[1], spoken(31.0, "At", "last")
+    )
     later = carried(original, correction, again)
     assert [each.text for each in later.segments] == ["So we begin with Ishmael", "Thank you.", "At last"]
     assert later.gaps == ()  # the retry has filled it

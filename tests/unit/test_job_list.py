@@ -7,8 +7,9 @@ import click
 import pytest
 from msgspec.structs import replace
 
-from schemas.events import Cancelled, ChunkDone, Completed, Converted, Downloaded, Failed, Listed, Rerun, Submitted
+from schemas.events import Cancelled, Completed, Downloaded, Listed
 from schemas.message import Message, encode
+from tests.builders import chunk, completed, converted, downloaded, failed, rerun, submitted
 from v2t_stream.broker.requests import Stored
 from v2t_stream.cli.job_list import Since, _is_in, _matches, durations
 from v2t_stream.cli.job_view import print_jobs, print_summary, summary
@@ -18,22 +19,22 @@ from v2t_stream.jobs.state import Job, fold_all
 LONG = "An episode that is called by all that is said in it " * 12
 
 
-def media(job: str, title: str = "Talk") -> Downloaded:
-    return Downloaded(job=job, title=title, source=f"https://x/{job}.mp3", media=f"media/{job}/x", size=1, seconds=1)
+def media(job: str) -> Downloaded:
+    return downloaded(job, source=f"https://x/{job}.mp3")
 
 
 def done(job: str, **more: Any) -> Completed:
-    return Completed(job=job, transcript=f"transcripts/{more.get('of', job)}/transcript", language="en", **more)
+    return completed(job, transcript=f"transcripts/{more.get('of', job)}/transcript", language="en", **more)
 
 
 FACTS: list[Message] = [
-    *(Submitted(job="a", title="talk", url="https://x/a.mp3"), media("a")),
-    *(Converted(job="a", chunks=1, duration=192, speech=80, seconds=2), ChunkDone(job="a", n=0, start=0, end=30)),
+    *(submitted("a"), media("a")),
+    *(converted("a", duration=192), chunk(job="a")),
     done("a", segments=1),
-    *(Submitted(job="b", title="same", url="https://x/b.mp3"), done("b", segments=1, of="a")),
-    *(Submitted(job="c", title=LONG, url="https://x/c.mp3"), Failed(job="c", stage="download", reason="gone")),
-    *(Submitted(job="l", title="", url="https://x/feed"), Listed(job="l", title="A podcast", children=1)),
-    *(Submitted(job="l_1", title="one", url="https://x/1", parent="l"), done("l_1", segments=1, of="a")),
+    *(submitted("b", url="https://x/b.mp3"), done("b", segments=1, of="a")),
+    *(submitted("c", title=LONG), failed("c")),
+    *(submitted("l"), Listed(job="l", title="A podcast", children=1)),
+    *(submitted("l_1", title="one", parent="l"), done("l_1", segments=1, of="a")),
     Cancelled(job="gone", removed=True),
 ]
 
@@ -49,7 +50,7 @@ def test_a_job_that_was_done_before_has_the_length_of_its_media(
 ) -> None:
     """Else its line is empty where all others say how long the recording is."""
     assert durations(jobs) == {"a": 192, "b": 192}
-    known = Completed(job="n", transcript="transcripts/a/transcript", of="a", duration=192)
+    known = done("n", of="a", duration=192)
     (job,) = fold_all([Stored(known.subject, encode(known), 1, 1.0)]).values()
     assert job.duration == 192  # even when the job that did it has been forgotten
     print_jobs([jobs["b"]], durations(jobs))
@@ -98,7 +99,7 @@ def test_a_retried_job_took_as_long_as_its_retry(jobs: dict[str, Job]) -> None:
     job = jobs["a"]
     ended = job.ended_at or 0.0
     assert job.took == pytest.approx(4)
-    again = Rerun(job="a", run=1, begins=media("a"))
+    again = rerun(media("a"))
     job.apply(Stored(again.subject, encode(again), 100, ended + 600_000))
     end = replace(done("a", duration=192.0), run=1)
     job.apply(Stored(end.subject, encode(end), 101, ended + 600_009))
