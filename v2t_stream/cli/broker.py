@@ -2,10 +2,9 @@
 
 import sys
 
-import click
-
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.broker.up import is_kept
+from v2t_stream.cli.output import say
 from v2t_stream.errors import SettingsError
 from v2t_stream.settings import Settings
 
@@ -34,4 +33,4 @@ def mention(settings: Settings, *, always: bool = False) -> None:
     """Say on a terminal which broker is used, if that may surprise; `always`: whenever it is not the command's own."""
     kept = is_kept(settings.home)
     if sys.stderr.isatty() and ((settings.nats_url or kept) if always else (settings.nats_url and kept)):
-        click.echo(f"using {described(settings)}", err=True)
+        say(f"using {described(settings)}", err=True)

@@ -5,18 +5,17 @@ from typing import Any, Final
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from v2t_stream.cli.broker import described
 from v2t_stream.cli.broker_option import CHOSEN
-from v2t_stream.cli.output import echo_json, json_option
+from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say
 from v2t_stream.errors import SettingsError
 from v2t_stream.host.private_file import write_private
 from v2t_stream.settings import Settings, variable
 from v2t_stream.settings.file import file_of
 
+_COLUMNS: Final = (Column("setting"), Column("value", cut="start"), Column("from"))
+_INDENT: Final = 8
 _HEAD: Final = """\
 # The settings of this machine. The environment wins over this file, and --broker over both.
 # What each one means: docs/settings.md. Remove the # in front of a line that you change.
@@ -43,16 +42,12 @@ def config(context: click.Context, *, as_json: bool) -> None:
         told = {"broker": described(settings), "file": str(path), "file_exists": path.is_file()}
         echo_json({**told, "settings": rows})
         return
-    table = Table("setting", "value", "from", box=None)
-    for row in sorted(rows, key=lambda row: row["from"] != "default"):  # what was set is next to the prompt
-        style = "dim" if row["from"] == "default" else ""
-        table.add_row(row["variable"], Text(settings.shown(row["key"]) or "(none)"), row["from"], style=style)
-    console = Console()
-    console.print(table)
-    click.echo(f"\nfile    {path}")
-    if not path.is_file():
-        click.echo("        does not exist yet; v2t config edit makes it")
-    click.echo(f"broker  {described(settings)}")
+    rows.sort(key=lambda row: row["from"] != "default")  # what was set is next to the prompt
+    print_table(_COLUMNS, ([row["variable"], settings.shown(row["key"]), row["from"]] for row in rows))
+    click.echo()
+    missing = "" if path.is_file() else " (it does not exist yet; v2t config edit makes it)"
+    say(f"{path}{missing}", name="file", indent=_INDENT)
+    say(described(settings), name="broker", indent=_INDENT)
 
 
 @config.command()

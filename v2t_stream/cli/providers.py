@@ -103,16 +103,16 @@ def migrate(file: Path, output: Path | None) -> None:
     entries = former.read(file)
     for entry in entries:
         said = ", ".join(f"{name} {value}" for name, value in (entry.provider or {}).items() if name != "name")
-        click.echo(f"{one_line(entry.name)}: {one_line(said) or 'not carried over'}", err=True)
+        say(f"{one_line(entry.name)}: {one_line(said) or 'not carried over'}", err=True)
         for each in entry.left:
-            click.echo(f"  left out: {one_line(each)}", err=True)
+            say(one_line(each), name="  left out: ", indent=len("  left out: "), err=True)
     text = former.written([entry.provider for entry in entries if entry.provider])
     parse(text, f"what is left of {file}")
     if str(target) == "-":
         click.echo(text.decode(), nl=False)
         return
     _replace(file, target, text)
-    click.echo(f"wrote {target}; try it with v2t providers test", err=True)
+    say(f"wrote {target}; try it with v2t providers test", err=True)
 
 
 def _replace(file: Path, target: Path, text: bytes) -> None:
