@@ -289,7 +289,9 @@ def test_ctrl_c_leaves_at_once_and_leaves_nothing_behind(alone: Terminal, site: 
 
 def test_a_command_beside_v2t_up_uses_it_and_leaves_it(alone: Terminal, site: str, tmp_path: Path) -> None:
     """The terminal is stuck after the transcript, or a second set of engines takes the machine."""
-    with alone.start("up", "--port", "0") as up:
+    file = tmp_path / "config.toml"
+    file.write_text('node = "named-in-the-file"')
+    with alone.start("up", "--port", "0", V2T_CONFIG=str(file)) as up:
         try:
             assert up.stdout
             assert re.match(r"up at nats://127\.0\.0\.1:\d+, data in ", up.stdout.readline())
@@ -301,6 +303,8 @@ def test_a_command_beside_v2t_up_uses_it_and_leaves_it(alone: Terminal, site: st
             assert process.returncode == 0
             assert word_error_rate(reference("5s.flac"), out) <= 0.1
             assert len(processes(tmp_path / "home")) <= 8  # v2t up, its broker, five stages, an engine
+            nodes = json.loads(alone.run("node", "list", "--json")[0])
+            assert {one["node"] for one in nodes} == {"named-in-the-file"}  # its stages have its settings
             out, _ = alone.run("etl", "--url", f"{site}/20s-1.flac?up", *DEMO)  # returns: v2t up does the work
             follow = ("job", "status", out.strip(), "--json")
             while json.loads(alone.run(*follow)[0])["state"] != "completed":

@@ -66,7 +66,7 @@ def etl(
             if not staying:
                 return
             if not (wait or following or afterwards):
-                click.echo("no broker is set up (NATS_URL): waiting here until the job is done", err=True)
+                click.echo("no v2t up runs here: waiting until the job is done", err=True)
             try:
                 caveats = Caveats(partial(click.echo, err=True), allow_truncated=allow_truncated)
                 await _see_through(pipeline, jobs, caveats, afterwards, following=following)

@@ -76,7 +76,7 @@ def up(port: int, where: Where | None) -> None:
             await _announce_uploads(settings)
             click.echo(f"up at {pipeline.connection.url}, data in {settings.home}; press Ctrl-C to stop")
             file = shlex.quote(str(url_file(settings.home)))
-            click.echo(f'for your other programs: export NATS_URL="$(cat {file})"')
+            click.echo(f'v2t commands here use it by themselves; for other programs: export NATS_URL="$(cat {file})"')
             await stop.wait()
             click.echo("stopping: finishing current work, or handing it back")
 

@@ -152,6 +152,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return address.shown(value)
         if field in _SECRET and value:
             return HIDDEN
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         return str(value).lower() if isinstance(value, bool) else str(value)
 
 
