@@ -48,6 +48,20 @@ def test_a_link_shows_its_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert ending("会議の録音.mp4", 8) == "…音.mp4"
 
 
+def test_the_last_cell_is_wrapped_where_all_of_it_matters(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a narrow terminal shows half of what a role may do."""
+    terminal(monkeypatch, 24)
+    print_table((Column("user"), Column("does", cut="nothing")), [("ann", "reads and changes nothing"), ("bob", "")])
+    assert capsys.readouterr().out.splitlines() == [
+        "user  does",
+        "ann   reads and changes",
+        "      nothing",
+        "bob",
+    ]
+
+
 def test_what_a_stranger_wrote_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     """Else a title clears the screen, or makes a second line of its job."""
     print_table((Column("title"),), [("a\x1b[2Jb\nc",)])

@@ -25,7 +25,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 class Column(NamedTuple):
     name: str
     right: bool = False  # for numbers
-    cut: Literal["end", "start"] = "end"  # what a narrow terminal leaves out; of paths, and of links, the end says more
+    # What a narrow terminal leaves out; of paths, and of links, the end says more. Nothing: the last cell is wrapped.
+    cut: Literal["end", "start", "nothing"] = "end"
 
 
 def echo_json(value: Any) -> None:
@@ -53,11 +54,14 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
     if is_terminal():
         _shrink(widths, shutil.get_terminal_size().columns)
     for row in cells:
+        last = _wrapped(row[-1], widths[-1]) if columns[places[-1]].cut == "nothing" and is_terminal() else row[-1:]
         parts = [
             _fitted(cell, width, columns[place], is_last=place == places[-1])
-            for cell, width, place in zip(row, widths, places, strict=True)
+            for cell, width, place in zip([*row[:-1], last[0]], widths, places, strict=True)
         ]
         click.echo((" " * _GAP).join(parts).rstrip())
+        for line in last[1:]:
+            click.echo(" " * (sum(widths[:-1]) + _GAP * (len(widths) - 1)) + line)
 
 
 def _shrink(widths: list[int], columns: int) -> None:
@@ -100,13 +104,17 @@ def say(text: str, *, name: str = "", indent: int = 0, err: bool = False) -> Non
     if not is_terminal(err=err):
         click.echo(f"{head}{text}", err=err)
         return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    width = max(_LEAST, shutil.get_terminal_size().columns - indent)
-    lines = [line.plain.rstrip() for line in Text(text).wrap(Console(width=width), width)] or [""]
+    lines = _wrapped(text, max(_LEAST, shutil.get_terminal_size().columns - indent))
     if len(head) > indent:
         click.echo(head.rstrip(), err=err)
         head = ""
     for n, line in enumerate(lines):
         click.echo(f"{' ' * indent if n or not head else head}{line}", err=err)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """At least one line of at most `width` columns."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    return [line.plain.rstrip() for line in Text(text).wrap(Console(width=width), width)] or [""]

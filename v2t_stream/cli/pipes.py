@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from v2t_stream import units
 from v2t_stream.errors import SettingsError
 from v2t_stream.fetch.media import too_large
 from v2t_stream.settings import Settings
@@ -37,7 +38,7 @@ async def save(source: Path, name: str, to: Path, settings: Settings, tell: Call
     def progress(size: int) -> None:
         if size > settings.max_bytes:
             raise SettingsError(too_large(name, size, settings))
-        tell(f"{size / 1e6:.1f} MB")
+        tell(units.size(size))
 
     def copy() -> None:
         size: int = 0

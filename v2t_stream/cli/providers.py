@@ -19,7 +19,8 @@ from v2t_stream.transcription.trial import clip, heard
 from v2t_stream.units import counted, length
 
 _WORDS = 8  # shown of what was heard
-_COLUMNS = tuple(map(Column, ("name", "type", "model", "where", "enabled", "key", "limits", "cannot")))
+_NAMES = ("name", "type", "model", "where", "enabled", "key", "limits")
+_COLUMNS = (*map(Column, _NAMES), Column("cannot", cut="nothing"))
 
 
 @click.group()

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from v2t_stream.access import certificates, credentials
 from v2t_stream.access.roles import ROLES, role
+from v2t_stream.cli.output import Column, print_table
 
 _FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 
@@ -67,10 +66,8 @@ def renew(folder: Path, hosts: Sequence[str]) -> None:
 @_FOLDER
 def list_(folder: Path) -> None:
     """Show the users. Also shows how long the broker's certificate is valid."""
-    table = Table("user", "role", "what it does", box=None)
-    for user in credentials.read(folder):
-        table.add_row(user.name, user.role, role(user.role).does)
-    Console().print(table)
+    columns = (Column("user"), Column("role"), Column("what it does", cut="nothing"))
+    print_table(columns, [(user.name, user.role, role(user.role).does) for user in credentials.read(folder)])
     hosts = ", ".join(certificates.hosts_of(folder))
     click.echo(f"the certificate for {hosts} is valid for {certificates.days_left(folder)} more days")
 
