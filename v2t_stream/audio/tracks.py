@@ -106,10 +106,10 @@ def _is_aside(stream: Stream) -> bool:
 
 def _listed(tracks: tuple[Track, ...]) -> str:
     """The tracks, for a sentence: 1 (eng, "Commentary", 2 channels) or 2 (deu, 6 channels)."""
-    told = []
+    names = []
     for track in tracks:
         channels = f"{track.channels} channel{'s' * (track.channels != 1)}" if track.channels else ""
         about = (track.language, quoted(track.title) if track.title else "", channels)
         known = ", ".join(filter(None, about))
-        told.append(f"{track.number} ({known})" if known else f"{track.number}")
-    return " or ".join(told)
+        names.append(f"{track.number} ({known})" if known else f"{track.number}")
+    return " or ".join(names)

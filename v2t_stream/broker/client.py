@@ -34,7 +34,7 @@ _REMEMBERED = 1024  # abandoned requests
 _PLAIN = b"NATS/1.0\r\n"  # begins headers without a status
 
 
-def _is_told(record: logging.LogRecord) -> bool:
+def _is_wanted(record: logging.LogRecord) -> bool:
     """Drops asyncio's warning about the way nats-py ends each TLS connection."""
     return "eof_received" not in record.getMessage()
 
@@ -50,7 +50,7 @@ class NatsClient(Client):
         self._user = user
         self._reached = reached
         self._insists_on_tls = insists_on_tls
-        logging.getLogger("asyncio").addFilter(_is_told)
+        logging.getLogger("asyncio").addFilter(_is_wanted)
         self._asking: dict[str, tuple[str, Callable[[Denied], None]]] = {}  # by reply subject
         # The first refusal may end several requests at once; the refusals of the others come later.
         self._left: deque[str] = deque(maxlen=_REMEMBERED)  # subjects, in lower case
@@ -71,9 +71,9 @@ class NatsClient(Client):
         found = denied_subject(error)
         if not found or found[0] != "publish":
             return False
-        those = [(subject, told) for subject, told in self._asking.values() if subject.lower() == found[1]]
-        for subject, told in those:
-            told(denial(self._user, subject))
+        those = [(subject, denied) for subject, denied in self._asking.values() if subject.lower() == found[1]]
+        for subject, denied in those:
+            denied(denial(self._user, subject))
         return bool(those) or found[1] in self._left
 
     async def request(
@@ -130,11 +130,11 @@ class NatsClient(Client):
             return None
         if not headers.startswith(_PLAIN):
             try:
-                told: dict[str, str] | None = await super()._process_headers(headers)
+                read: dict[str, str] | None = await super()._process_headers(headers)
             except (ValueError, IndexError) as error:
                 log.warning("cannot read the headers of a message: %s", error)
             else:
-                return told
+                return read
         lines = (line.partition(":") for line in headers.decode(errors="replace").split("\r\n"))
         return {name: value.strip(" \t") for name, colon, value in lines if colon} or None
 

@@ -141,8 +141,8 @@ class Bells:
 
         A replica that lags behind is asked again, but only so often: the message may have been removed meanwhile.
         """
-        for pattern, told in list(self._due.items()):
-            if told <= reached[pattern] or self._tries[pattern] > _TRIES:
+        for pattern, due in list(self._due.items()):
+            if due <= reached[pattern] or self._tries[pattern] > _TRIES:
                 del self._due[pattern], self._tries[pattern]
         return list(self._due)
 

@@ -116,13 +116,13 @@ async def _copy(connection: Connection, stream: str, place: Path) -> None:
         raise BrokerError(f"{stream} could not be copied: the NATS server stopped sending it") from error
     finally:
         await subscription.unsubscribe()
-    told = {"type": "stream", "config": info["config"], "state": info["state"]}
-    (place / _INFO).write_text(json.dumps(told, indent=1))
+    about = {"type": "stream", "config": info["config"], "state": info["state"]}
+    (place / _INFO).write_text(json.dumps(about, indent=1))
 
 
 async def _make(connection: Connection, stream: str, place: Path) -> int:
-    told = json.loads((place / _INFO).read_text())
-    request = {"config": told["config"], "state": told["state"]}
+    about = json.loads((place / _INFO).read_text())
+    request = {"config": about["config"], "state": about["state"]}
     inbox = (await connection.api(f"STREAM.RESTORE.{stream}", request))["deliver_subject"]
     async for chunk in _chunks(place / _DATA):
         try:
@@ -132,7 +132,7 @@ async def _make(connection: Connection, stream: str, place: Path) -> int:
         answer = json.loads(reply.data) if reply.data else {}
         if "error" in answer:
             raise BrokerError(f"{stream} could not be restored: {answer['error'].get('description')}")
-    return int(told["state"]["messages"])
+    return int(about["state"]["messages"])
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

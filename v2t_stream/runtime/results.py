@@ -47,10 +47,10 @@ class Settled:
                     if not question.answer.done():  # not cancelled meanwhile
                         question.answer.set_result(settled)
             except Exception as error:  # noqa: BLE001  # whatever it is, the callers must get it
-                told = error if isinstance(error, BrokerError) else BrokerError(f"cannot see what is done: {error!r}")
+                reason = error if isinstance(error, BrokerError) else BrokerError(f"cannot see what is done: {error!r}")
                 for question in together:
                     if not question.answer.done():
-                        question.answer.set_exception(told)
+                        question.answer.set_exception(reason)
             finally:
                 for question in together:
                     question.answer.cancel()  # if we are cancelled; does not affect answers already given

@@ -42,12 +42,12 @@ class Ledger:
         tries = Tries(job=job, stage=self._stage, message=message.metadata.sequence.stream)
         if message.metadata.num_delivered == 1:
             return tries
-        told = replace(tries, begun=True)
+        earlier = replace(tries, begun=True)
         if noted := await self._connection.last(JOBS, tries.subject):
             with contextlib.suppress(msgspec.DecodeError):  # written by a stranger
-                told = decode_as(Tries, noted.data)
-        has_died = told.begun and not is_here and not await self._is_elsewhere(message.subject)
-        return replace(told, deaths=told.deaths + has_died, begun=False)
+                earlier = decode_as(Tries, noted.data)
+        has_died = earlier.begun and not is_here and not await self._is_elsewhere(message.subject)
+        return replace(earlier, deaths=earlier.deaths + has_died, begun=False)
 
     async def _is_elsewhere(self, subject: str) -> bool:
         """Whether another live process is working on it."""

@@ -104,7 +104,7 @@ class _Patience(urllib3.Retry):
 
 
 @contextmanager
-def told(action: str, endpoint: str) -> Iterator[None]:
+def explained(action: str, endpoint: str) -> Iterator[None]:
     """Turn foreign exceptions into StoreError: what could not be done, why, and what to do."""
     where = f"MinIO at {endpoint}"
     try:

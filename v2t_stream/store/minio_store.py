@@ -16,7 +16,7 @@ from schemas.objects import Version
 from v2t_stream.errors import InvalidKey, StoreAway, StoreError, VersionGone
 from v2t_stream.settings import Settings
 from v2t_stream.store import minio_buckets
-from v2t_stream.store.minio_client import no_bucket, open_client, told
+from v2t_stream.store.minio_client import explained, no_bucket, open_client
 from v2t_stream.store.minio_threads import COUNT, Threads
 from v2t_stream.store.minio_transfer import (
     SHA256,
@@ -52,7 +52,7 @@ class MinioStore:
         self._prefix = settings.minio_bucket_prefix
         self._uploads = settings.upload_bucket
         self._threads = Threads()
-        with self._told("use MinIO"):
+        with self._explained("use MinIO"):
             self._client = open_client(settings, connections=COUNT + SIDE_BY_SIDE, timeout=timeout)
 
     async def create(
@@ -67,7 +67,7 @@ class MinioStore:
 
         S3 counts whole days, so seconds are rounded up. Other rules stay. Doing it again changes nothing.
         """
-        with self._told("create the buckets"):
+        with self._explained("create the buckets"):
             for top, max_age in (("media", media_max_age), ("transcripts", transcript_max_age)):
                 bucket, rule = self._bucket(top), _RULE.format(top)
                 created = await self._ask(minio_buckets.create, bucket)
@@ -78,13 +78,13 @@ class MinioStore:
                 await self._ask(minio_buckets.create, bucket)
 
     async def lifetimes(self) -> dict[str, float]:
-        with self._told("look up the buckets"):
+        with self._explained("look up the buckets"):
             ages = {top: await self._ask(minio_buckets.max_age, self._bucket(top), _RULE.format(top)) for top in _TOPS}
         return {top: max_age for top, max_age in ages.items() if max_age is not None}
 
     async def announces_uploads(self) -> minio_buckets.Announces:
         """What the server publishes to NATS about uploads to the upload bucket."""
-        with self._told(f"look up the notifications of {self._uploads}"):
+        with self._explained(f"look up the notifications of {self._uploads}"):
             return await self._ask(minio_buckets.announces, self._uploads)
 
     async def announce_uploads(self) -> None:
@@ -92,12 +92,12 @@ class MinioStore:
 
         Raises StoreError if the server is not set up to publish to NATS.
         """
-        with self._told(f"have MinIO announce uploads to {self._uploads}"):
+        with self._explained(f"have MinIO announce uploads to {self._uploads}"):
             await self._ask(minio_buckets.announce, self._uploads)
 
     async def uploads(self) -> AsyncGenerator[list[Upload]]:
         """The objects in the upload bucket, a page at a time; without versions, which need a request each."""
-        with self._told(f"list {self._uploads}"):
+        with self._explained(f"list {self._uploads}"):
             found = self._client.list_objects(bucket_name=self._uploads, recursive=True)
             while page := await self._threads.run(lambda _: list(_some(found))):
                 yield [
@@ -107,27 +107,27 @@ class MinioStore:
 
     async def keeps_versions(self) -> bool:
         """Whether the upload bucket keeps, or has kept, replaced versions."""
-        with self._told(f"look up {self._uploads}"):
+        with self._explained(f"look up {self._uploads}"):
             config = await self._threads.run(lambda _: self._client.get_bucket_versioning(bucket_name=self._uploads))
         return config.status in ("Enabled", "Suspended")
 
     async def put_file(self, key: str, path: Path, *, sha256: str = "") -> None:
-        with self._told(f"store {path} as {key}"), await asyncio.to_thread(path.open, "rb") as source:
+        with self._explained(f"store {path} as {key}"), await asyncio.to_thread(path.open, "rb") as source:
             place, labels = self._place(key), _labels(key, sha256)
             await self._threads.run(lambda stopped: upload(self._client, place, Source(source, stopped), labels))
 
     async def put(self, key: str, data: bytes) -> None:
-        with self._told(f"store {key}"):
+        with self._explained(f"store {key}"):
             place, labels, source = self._place(key), _labels(key), io.BytesIO(data)
             await self._threads.run(lambda stopped: upload(self._client, place, Source(source, stopped), labels))
 
     async def put_new(self, key: str, data: bytes) -> bool:
-        with self._told(f"store {key}"):
+        with self._explained(f"store {key}"):
             return await self._ask(upload_new, self._place(key), data, _labels(key))
 
     async def get_file(self, key: str, path: Path, *, version: Version | None = None) -> None:
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        with self._told(f"fetch {key} into {path}"):
+        with self._explained(f"fetch {key} into {path}"):
             place, version = self._place(key), version or Version()
             try:
                 with await asyncio.to_thread(part.open, "xb") as file:
@@ -138,13 +138,13 @@ class MinioStore:
 
     async def get(self, key: str) -> bytes:
         file = io.BytesIO()
-        with self._told(f"fetch {key}"):
+        with self._explained(f"fetch {key}"):
             place = self._place(key)
             await self._threads.run(lambda stopped: download(self._client, place, file, stopped, Version()))
         return file.getvalue()
 
     async def beginning(self, key: str, length: int) -> bytes:
-        with self._told(f"fetch {key}"):
+        with self._explained(f"fetch {key}"):
             return await self._ask(beginning, self._place(key), length)
 
     async def size(self, key: str) -> int | None:
@@ -157,7 +157,7 @@ class MinioStore:
         return found.labels.get(SHA256) if found else None
 
     async def look(self, key: str, version: Version | None = None) -> Found | None:
-        with self._told(f"look up {key}"):
+        with self._explained(f"look up {key}"):
             place = self._place(key)
             found = await self._threads.run(lambda _: self._head(place, version or Version()))
         if not found:
@@ -168,45 +168,45 @@ class MinioStore:
         return Found(found.size, version, labels, is_tagged=metadata.get(_TAGS, "0") != "0")
 
     async def tags(self, key: str, version: Version | None = None) -> dict[str, str]:
-        with self._told(f"look up {key}"):
+        with self._explained(f"look up {key}"):
             place = self._place(key)
             return await self._threads.run(lambda _: self._tags(place, version or Version()))
 
     async def keys(self, prefix: str) -> list[str]:
         bucket, start, _ = self._place(prefix)
         top = prefix.removesuffix(start)
-        with self._told(f"list {prefix}"):
+        with self._explained(f"list {prefix}"):
             return [top + name for name in await self._threads.run(lambda _: self._names(bucket, start))]
 
     async def folders(self, prefix: str) -> set[str]:
         """The next steps of keys that begin with `prefix`, such as the jobs with transcripts."""
         bucket, start, _ = self._place(prefix)
-        with self._told(f"list {prefix}"):
+        with self._explained(f"list {prefix}"):
             names = await self._threads.run(lambda _: self._names(bucket, start, recursive=False))
         return {name.rstrip("/") for name in names if name.endswith("/")}
 
     async def delete(self, key: str) -> None:
-        with self._told(f"delete {key}"):
+        with self._explained(f"delete {key}"):
             bucket, name, _ = self._place(key)
             await self._threads.run(lambda _: self._client.remove_object(bucket_name=bucket, object_name=name))
 
     async def delete_prefix(self, prefix: str) -> int:
         bucket, start, _ = self._place(prefix)
-        with self._told(f"delete {prefix}"):
+        with self._explained(f"delete {prefix}"):
             return await self._threads.run(lambda _: self._delete(bucket, self._names(bucket, start)))
 
     async def sweep(self, top: str, *, idle: float = 0) -> int:  # noqa: ARG002  # the server itself handles partial objects
         """Remove expired objects on a server without lifecycle rules."""
-        with self._told("remove expired objects"):
+        with self._explained("remove expired objects"):
             bucket = self._bucket(top)
             return await self._threads.run(
                 lambda _: self._delete(bucket, list(minio_buckets.expired(self._client, bucket)))
             )
 
     @contextmanager
-    def _told(self, action: str) -> Iterator[None]:
+    def _explained(self, action: str) -> Iterator[None]:
         try:
-            with told(action, self._endpoint):
+            with explained(action, self._endpoint):
                 yield
         except StoreAway as away:
             self._threads.note(away)
