@@ -22,6 +22,7 @@ from v2t_stream.demo.wer import word_error_rate
 # Which tests run a command of v2t: in one of the files there must be all words and options that a page gives it.
 RUN: Final = {
     "": ("acceptance/test_extending.py",),
+    "FILE": ("acceptance/test_docs_commands.py",),  # v2t talk.mp4, and v2t https://…
     "backup": ("acceptance/test_backup.py",),
     "convert": ("acceptance/test_cli.py", "acceptance/test_docs_commands.py", "acceptance/test_extending.py"),
     "dead list": ("acceptance/test_cli_queues.py",),
@@ -87,6 +88,8 @@ OTHERS: Final = {
     "minio": "no registry carries MinIO's server any more; tests run on it where V2T_TEST_S3=minio",
     "nats pub": "the tests publish with a client library; `nats` is a program of its own",
     "espeak-ng": "the voice is a program of its own, and the clips of the tests were made with it",
+    "yt-dlp": "it is a program of its own; tests/unit/test_pipes.py reads what another program writes",
+    "ssh": "it needs another machine",
     "curl": "the tests read the same address without it",
     "journalctl": "it reads the log of a service that somebody has set up",
     "jq": "it reads what journalctl prints",
@@ -104,6 +107,7 @@ def path_of(command: Command) -> tuple[str, click.Command, tuple[str, ...]]:
     while isinstance(found, click.Group) and words and not words[0].startswith("-"):
         further = found.get_command(click.Context(found), words[0])
         if further is None:
+            path.append("FILE")
             break
         found, words = further, words[1:]
         path.append(further.name or "")
@@ -114,8 +118,10 @@ def options(words: tuple[str, ...]) -> set[str]:
     return {word.partition("=")[0] for word in words if word.startswith("--")}
 
 
-def test_every_command_of_a_page_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_of_a_page_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader types a line of the README and gets `no such option`."""
+    (tmp_path / "talk.mp4").touch()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(click.Command, "invoke", lambda *_: None)
     for kind in (click.Path, click.File):  # whose files the reader has
         monkeypatch.setattr(kind, "convert", lambda _, value, *__: value)
@@ -213,11 +219,11 @@ def test_the_files_of_a_user_become_transcripts_as_the_pages_say(pipeline: Pipel
     for clip in ("5s.flac", "20s-1.flac"):
         (folder / clip).write_bytes((DATA / clip).read_bytes())
     demo = ("--model", "demo", "--language", "en")
-    terminal.run("convert", "--input", folder / "5s.flac", *demo, "--force")
+    terminal.run(folder / "5s.flac", *demo, "--force")
     assert (folder / "5s.srt").read_text().startswith("1\n00:00:0")
     out = tmp_path / "transcripts"
     hinted = ("--hotwords", "Anna, Peter", "--format", "srt,txt", "--output", out)
-    terminal.run("convert", "--input", folder, *demo, *hinted)
+    terminal.run("convert", "--input", folder, *demo, *hinted)  # as `convert FOLDER`
     assert sorted(path.name for path in out.iterdir()) == ["20s-1.srt", "20s-1.txt", "5s.srt", "5s.txt"]
     words = (out / "20s-1.txt").read_text()
     assert word_error_rate(reference("20s-1.flac"), words) <= 0.05
