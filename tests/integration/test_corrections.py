@@ -16,6 +16,7 @@ from schemas.options import Options
 from stages.aggregate import Aggregate
 from tests.finished import Finished
 from tests.harness import Server, shared_broker
+from tui.actions import Actions
 from v2t_stream.broker.connect import connect
 from v2t_stream.cli.job import job as job_command
 from v2t_stream.errors import V2TError
@@ -85,6 +86,7 @@ async def test_every_reader_gets_the_corrected_transcript_and_the_original_stays
     assert record.segments[0].words[:2] == original.segments[0].words[:2]
     assert "@" in (state.corrected.by if state.corrected else "")
     assert "corrected   by " in (await v2t_job("status", job)).stdout
+    assert "Ishmael" in await Actions(house.connection, Settings.from_environment()).transcript(job, "srt")
     again = await previous.find(house.connection, house.store, f"origin-{job}", Options())
     assert again  # and so does whoever sends the same file again
     assert b"Ishmael" in await house.store.get(f"{again.transcript}.txt")
