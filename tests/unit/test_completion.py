@@ -36,6 +36,7 @@ def test_commands_options_and_choices_are_offered() -> None:
     assert offered("job", "transcript", "--format", "s") == ["srt"]
     assert "transcribe-cuda" in offered("queue", "pause", "")
     assert offered("etl", "--language", "e") == ["el", "en", "es", "et", "eu"]
+    assert offered("providers", "test", "") == ["faster-whisper"]
     assert offered("etl", "--engine", "w") == ["whisper-cpp"]
 
 

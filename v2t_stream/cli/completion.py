@@ -101,6 +101,15 @@ def queues(incomplete: str) -> Iterable[str | CompletionItem]:  # noqa: ARG001
 
 
 @_quiet
+def providers(incomplete: str) -> Iterable[str | CompletionItem]:  # noqa: ARG001
+    """The engines and services that this machine has set up."""
+    from v2t_stream.settings import Settings  # noqa: PLC0415
+    from v2t_stream.transcription.providers import load  # noqa: PLC0415
+
+    return [each.name for each in load(Settings.from_environment())]
+
+
+@_quiet
 def languages(incomplete: str) -> Iterable[str | CompletionItem]:  # noqa: ARG001
     from schemas.options import LANGUAGES  # noqa: PLC0415
 

@@ -53,7 +53,13 @@ def _ask(wanted: list[str]) -> None:
         what = f"a list of {counted(len(job.parts), 'job')}" if job.listed else job.state
         click.echo(f"{job.id}  {one_line(job.title) or 'without a title'} ({what})", err=True)
     whose = "its transcript" if len(jobs) == 1 else "their transcripts"
-    click.confirm(f"remove {counted(len(jobs), 'job')} and {whose} for good?", abort=True, err=True)
+    try:
+        agreed = click.confirm(f"remove {counted(len(jobs), 'job')} and {whose} for good?", err=True)
+    except click.Abort:
+        click.echo(err=True)  # the prompt stands on a line that Ctrl-C has not ended
+        raise
+    if not agreed:
+        raise click.Abort
 
 
 async def _removable(pipeline: Session, wanted: list[str]) -> list[Job]:

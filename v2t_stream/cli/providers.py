@@ -8,6 +8,7 @@ import click
 import uvloop
 
 from schemas.options import HINTS
+from v2t_stream.cli import completion
 from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say, unwritable
 from v2t_stream.engines.descriptor import Abilities
 from v2t_stream.errors import SettingsError, V2TError
@@ -63,7 +64,7 @@ def _row(each: dict[str, Any]) -> tuple[str, ...]:
 
 
 @providers.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.providers)
 def test(name: str | None) -> None:
     """Try each enabled provider, or NAME, on a short clip. A paid service charges for a few seconds."""
     settings = Settings.from_environment()
