@@ -37,6 +37,15 @@ def test_a_terminal_gets_lines_that_fit_and_no_empty_column(
     assert max(map(len, lines)) == 40
 
 
+def test_a_table_without_rows_is_its_header(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a command that finds nothing ends with a traceback."""
+    terminal(monkeypatch, 40)
+    print_table(COLUMNS, [])
+    assert capsys.readouterr().out == "job  language  took  title\n"
+
+
 def test_a_link_shows_its_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Else fifty talks of one site look the same."""
     terminal(monkeypatch, 24)

@@ -36,6 +36,8 @@ def list_(*, as_json: bool) -> None:
             told = [{"number": one.number, "at": one.at, **msgspec.to_builtins(one.letter)} for one in letters]
             echo_json(told)
             return
+        if is_terminal() and not letters:
+            click.echo("nothing was given up", err=True)
         for one in letters:
             chunk = "" if one.chunk is None else f" chunk {one.chunk}"
             at = moment(one.at) if is_terminal() else date(one.at)

@@ -20,7 +20,7 @@ from v2t_stream.broker.login import Login
 from v2t_stream.broker.up import kept
 from v2t_stream.cli.broker import mention, with_broker
 from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served
-from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say
+from v2t_stream.cli.output import Column, echo_json, is_terminal, json_option, print_table, say
 from v2t_stream.cli.signals import stop_on_signals
 from v2t_stream.errors import Hung, SettingsError
 from v2t_stream.fleet.presence import NodeInfo, Presence, announce, check_may_work, fleet
@@ -130,6 +130,9 @@ def list_(*, as_json: bool) -> None:
             nodes = await fleet(pipeline.connection)
         if as_json:
             echo_json(nodes)
+            return
+        if is_terminal() and not nodes:
+            click.echo("no stage runs anywhere: v2t node starts those of this machine", err=True)
             return
         print_table(_COLUMNS, map(_row, nodes))
         for info in nodes:

@@ -48,7 +48,8 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
 
     empty = "" if is_terminal() else "-"
     shown = [[printable(cell) or empty for cell in row] for row in rows]
-    places = [place for place in range(len(columns)) if not is_terminal() or any(row[place] for row in shown)]
+    is_dense = is_terminal() and shown
+    places = [place for place in range(len(columns)) if not is_dense or any(row[place] for row in shown)]
     cells = [[columns[place].name for place in places], *([row[place] for place in places] for row in shown)]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     if is_terminal():
