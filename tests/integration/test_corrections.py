@@ -29,6 +29,8 @@ from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.lists import read
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.settings import Settings
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import facts_of
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,22 @@ async def test_every_reader_gets_the_corrected_transcript_and_the_original_stays
     again = await previous.find(house.connection, house.store, f"origin-{job}", Options())
     assert again  # and so does whoever sends the same file again
     assert b"Ishmael" in await house.store.get(f"{again.transcript}.txt")
+
+
+async def test_the_last_correction_outlives_the_facts_of_its_job(house: Finished) -> None:
+    """Else a transcript loses its corrections after a month, and nobody notices."""
+    job = await house.job("old-1")
+    await fixed(house, job, "Ahab")
+    state = await read(house.connection, job)
+    before = await stored(house.store, state.transcript)
+    record = corrected(before, form(before).replace("Ahab", "Ishmael"))
+    await correct(house.connection, house.store, state, record, by="ann@desk")
+    await house.connection.api(f"STREAM.PURGE.{JOBS}", {"filter": facts_of(job)})
+    assert (await v2t_job("transcript", job)).stdout == "Call me Ishmael.\n"
+    assert (await v2t_job("transcript", job, "--original")).stdout == "Call me Ishmail.\n"
+    again = await previous.find(house.connection, house.store, f"origin-{job}", Options())
+    assert again
+    assert await house.store.get(f"{again.transcript}.txt") == b"Call me Ishmael.\n"
 
 
 async def test_an_editor_that_changes_nothing_stores_nothing(house: Finished, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,7 +186,7 @@ async def _prefix(pipeline: Session, job: Job, *, original: bool) -> str | None:
     """The prefix of the job's transcript in the store; None while it has none, for example during a retry."""
     if job.completed:
         return job.corrected.of if original and job.corrected else job.transcript
-    return None if job.sequences else await last_prefix(pipeline.store, job.id)
+    return None if job.sequences else await last_prefix(pipeline.store, job.id, original=original)
 
 
 async def _job(pipeline: Session, job_id: str) -> Job:

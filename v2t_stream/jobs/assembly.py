@@ -24,13 +24,28 @@ async def stored(store: ObjectStore, prefix: str) -> Transcript:
         ) from error
 
 
-async def last_prefix(store: ObjectStore, job: str) -> str | None:
-    """Where the latest run of a job stored its transcript, even if its facts have expired; None if no run did."""
+async def last_prefix(store: ObjectStore, job: str, *, original: bool = False) -> str | None:
+    """Where the latest run of a job stored its transcript, even if its facts have expired; None if no run did.
+
+    The last correction of it counts, unless the `original` is wanted.
+    """
     names = {key.removeprefix(f"transcripts/{job}/") for key in await store.keys(f"transcripts/{job}/")}
     runs = [int(name.partition("/")[0]) for name in names if re.fullmatch(r"\d+/transcript\.json", name)]
     if "transcript.json" in names:
         runs.append(0)
-    return f"transcripts/{folder(job, max(runs))}/transcript" if runs else None
+    if not runs:
+        return None
+    prefix = f"transcripts/{folder(job, max(runs))}/transcript"
+    return prefix if original else await last_correction(store, prefix)
+
+
+async def last_correction(store: ObjectStore, prefix: str) -> str:
+    """Where the last correction of the transcript at `prefix` is stored; `prefix` itself if nobody corrected it.
+
+    For readers without the facts of the job, which say so if there are any.
+    """
+    corrected = await store.keys(prefix.removesuffix("transcript") + "corrections/")
+    return max((key.removesuffix(".json") for key in corrected if key.endswith(".json")), default=prefix)
 
 
 def assemble(job: Job) -> Transcript:

@@ -30,9 +30,10 @@ async def correct(connection: Connection, store: ObjectStore, job: Job, record: 
     if not job.completed:
         raise V2TError(f"job {job.id} has no transcript to correct: it is {job.state}")
     await _check_current(connection, job)
-    fact = _fact(job, record, _prefix(job, secrets.token_hex(8)), of=job.completed.transcript, by=by)
+    replaces = job.sequences.get(Corrected.subject_of(job=job.id, run=job.run), 0)
+    fact = _fact(job, record, _prefix(job, replaces, secrets.token_hex(8)), of=job.completed.transcript, by=by)
     await _put(store, fact.transcript, record)
-    if not await connection.publish(fact, replaces=job.sequences.get(fact.subject, 0)):
+    if not await connection.publish(fact, replaces=replaces):
         await store.delete_prefix(f"{fact.transcript}.")
         raise V2TError(f"somebody else has corrected job {job.id} meanwhile, so your correction was not stored")
     await _check_current(connection, job)  # one that came a moment ago does not count it
@@ -54,7 +55,7 @@ async def carry(store: ObjectStore, job: Job, transcript: Transcript) -> tuple[T
         return None
     record = carried(before, correction, transcript)
     original = f"transcripts/{folder(job.id, job.run)}/transcript"
-    fact = _fact(job, record, _prefix(job, "kept"), of=original, by=kept.by)
+    fact = _fact(job, record, _prefix(job, 0, "kept"), of=original, by=kept.by)
     await _put(store, fact.transcript, record)
     return record, fact
 
@@ -66,8 +67,9 @@ async def _check_current(connection: Connection, job: Job) -> None:
         raise V2TError(f"somebody has retried or removed job {job.id} meanwhile, so your correction does not count")
 
 
-def _prefix(job: Job, name: str) -> str:
-    return f"transcripts/{folder(job.id, job.run)}/corrections/{name}/transcript"
+def _prefix(job: Job, replaces: int, name: str) -> str:
+    """In the order of the corrections, for readers when the facts of the job have expired."""
+    return f"transcripts/{folder(job.id, job.run)}/corrections/{replaces:016}-{name}/transcript"
 
 
 def _fact(job: Job, record: Transcript, transcript: str, *, of: str, by: str) -> Corrected:

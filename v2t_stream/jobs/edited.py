@@ -142,8 +142,9 @@ def _times(item: Segment | Missing) -> tuple[float, float]:
     return item.start, item.end
 
 
-def _key(segment: Segment) -> tuple[float, float, str]:
-    return segment.start, segment.end, segment.text
+def _key(segment: Segment) -> Segment:
+    """All that a person may have corrected in it."""
+    return replace(segment, words=())
 
 
 def _head(start: float, end: float) -> str:
@@ -208,7 +209,7 @@ def _aligned(segment: Segment, texts: Sequence[str]) -> list[Segment]:
         start = part[0].start if n else segment.start
         end = segment.end if n == len(parts) - 1 else part[-1].end
         words_of = tuple(part) if segment.words else ()
-        made.append(Segment(start=start, end=max(start, end), text=text, words=words_of))
+        made.append(replace(segment, start=start, end=max(start, end), text=text, words=words_of))
     return made
 
 

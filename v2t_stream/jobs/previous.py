@@ -12,6 +12,7 @@ from schemas.message import decode_as
 from schemas.options import Options
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import SettingsError
+from v2t_stream.jobs.assembly import last_correction
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import fold
 from v2t_stream.store.protocol import ObjectStore
@@ -77,6 +78,6 @@ async def find(connection: Connection, store: ObjectStore, origin: str, options:
     ended = [run.completed.transcript for run in job.runs.values() if run.completed]
     if job.sequences and done.transcript not in ended:
         return None
-    if job.corrected:
-        done = msgspec.structs.replace(done, transcript=job.corrected.transcript)
+    counts = job.transcript if job.sequences else await last_correction(store, done.transcript)
+    done = msgspec.structs.replace(done, transcript=counts)
     return done if await store.size(f"{done.transcript}.json") is not None else None
