@@ -14,6 +14,7 @@ from v2t_stream.jobs.assembly import assemble
 from v2t_stream.jobs.formats import render_all
 from v2t_stream.jobs.lists import read
 from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.ids import folder
 
 WORDS = ("Call", "me", "Ishmail.")
@@ -22,9 +23,9 @@ WORDS = ("Call", "me", "Ishmail.")
 class Finished:
     """Makes such jobs on a broker."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, store: ObjectStore | None = None) -> None:
         self.connection = connection
-        self.store = JetStreamStore(connection)
+        self.store = store or JetStreamStore(connection)
 
     async def job(self, job: str, *, parent: str | None = None) -> str:
         """A job of one chunk that was transcribed, with everything that is stored with it."""

@@ -7,19 +7,23 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from schemas.events import Cancelled, Listed
 from schemas.options import Options
 from tests.builders import failed, submitted
 from tests.finished import Finished
-from tests.harness import Server, shared_broker
+from tests.harness import Server, s3_server, shared_broker
 from v2t_stream.broker.connect import connect
 from v2t_stream.cli.job import job as command
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs import operations, previous, removal
+from v2t_stream.jobs.assembly import stored
+from v2t_stream.jobs.corrections import correct
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.superseded import sweep_superseded
 from v2t_stream.settings import Settings
+from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.topology.streams import DEAD, JOBS
 from v2t_stream.topology.subjects import facts_of
 
@@ -65,6 +69,31 @@ async def test_what_comes_late_does_not_bring_a_removed_job_back(house: Finished
     await removal.remove(house.connection, house.store, Settings(), now)  # again, for what came late
     assert await house.connection.subjects(JOBS, facts_of(job)) == [Cancelled.subject_of(job=job)]
     assert not await house.store.keys(f"transcripts/{job}/")
+
+
+async def test_files_on_an_s3_server_go_too_and_nothing_of_others(house: Finished, tmp_path: Path) -> None:
+    """Else a bucket keeps what was removed for good, or loses a file that only has a name like that of the job."""
+    server = s3_server(tmp_path)
+    server.start()
+    try:
+        store = MinioStore(server.settings(), timeout=10)
+        await store.create(media_max_age=3600)
+        bucket = Finished(house.connection, store)
+        job = await bucket.job("s3-1")
+        await bucket.retried(job)
+        state = await read(house.connection, job)
+        record = await stored(store, state.transcript)
+        await correct(house.connection, store, state, replace(record, title="Corrected"), by="ann@desk")
+        await store.put(f"transcripts/{job}/talk.srt", b"of an upload with such a path")
+        await store.put("transcripts/s3-10/transcript.json", b"{}")
+        await removal.remove(house.connection, store, Settings(), await read(house.connection, job))
+        assert sorted(await store.keys("transcripts/")) == [
+            f"transcripts/{job}/talk.srt",
+            "transcripts/s3-10/transcript.json",
+        ]
+        assert not await store.keys(f"media/{job}/")
+    finally:
+        server.stop()
 
 
 async def test_a_transcript_that_another_job_shows_stays_until_that_job_is_gone(house: Finished) -> None:

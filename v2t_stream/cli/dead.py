@@ -37,7 +37,7 @@ def list_(*, as_json: bool) -> None:
             echo_json(told)
             return
         if is_terminal() and not letters:
-            click.echo("nothing was given up", err=True)
+            click.echo("no dead letters: nothing failed for good", err=True)
         for one in letters:
             chunk = "" if one.chunk is None else f" chunk {one.chunk}"
             at = moment(one.at) if is_terminal() else date(one.at)

@@ -132,7 +132,7 @@ def list_(*, as_json: bool) -> None:
             echo_json(nodes)
             return
         if is_terminal() and not nodes:
-            click.echo("no stage runs anywhere: v2t node starts those of this machine", err=True)
+            click.echo("no node is running: start one with v2t up or v2t node", err=True)
             return
         print_table(_COLUMNS, map(_row, nodes))
         for info in nodes:
