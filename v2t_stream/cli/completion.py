@@ -29,10 +29,10 @@ def completion(context: click.Context, shell: str) -> None:
     \b
     Put one of these lines where your shell finds it at its start:
       bash   echo 'eval "$(v2t completion bash)"' >> ~/.bashrc
-      zsh    echo 'eval "$(v2t completion zsh)"' >> ~/.zshrc, below compinit
+      zsh    echo 'eval "$(v2t completion zsh)"' >> ~/.zshrc
       fish   v2t completion fish > ~/.config/fish/completions/v2t.fish
 
-    It takes effect in the next shell. bash needs version 4.4 or newer.
+    It takes effect in the next shell. bash needs version 4.4 or newer, and zsh compinit above that line.
     """  # noqa: D301  # click takes the character that \b stands for
     kind = get_completion_class(shell)
     assert kind  # noqa: S101  for the type checker: click knows the three
