@@ -16,7 +16,7 @@ from tests.finished import Finished
 from tests.harness import Server, s3_server, shared_broker
 from v2t_stream.broker.connect import connect
 from v2t_stream.cli.job import job as command
-from v2t_stream.errors import V2TError
+from v2t_stream.errors import StoreAway, V2TError
 from v2t_stream.jobs import operations, previous, removal
 from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.corrections import correct
@@ -108,6 +108,28 @@ async def test_a_transcript_that_another_job_shows_stays_until_that_job_is_gone(
     await removal.remove(house.connection, house.store, Settings(), other)
     await sweep_superseded(house.connection, house.store)
     assert not await house.store.keys(f"transcripts/{first}/")
+
+
+async def test_a_removal_that_broke_off_is_finished_by_the_next(
+    house: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the files of a job that nobody can see any more stay for ever."""
+    await house.connection.publish(submitted("broke-1", url="http://x/feed"))
+    await house.connection.publish(Listed(job="broke-1", title="A podcast", children=1))
+    await house.job("broke-1_1", parent="broke-1")
+
+    async def away(key: str) -> None:
+        raise StoreAway(f"the store is away: {key}")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(house.store, "delete", away)
+        with pytest.raises(StoreAway):
+            await removal.remove(house.connection, house.store, Settings(), await read(house.connection, "broke-1"))
+    now = await read(house.connection, "broke-1")
+    assert now.removed
+    await removal.remove(house.connection, house.store, Settings(), now)
+    assert not await house.store.keys("transcripts/broke-1_1/")
+    assert await house.connection.subjects(JOBS, facts_of("broke-1_1")) == [Cancelled.subject_of(job="broke-1_1")]
 
 
 async def test_a_job_that_runs_is_not_removed(house: Finished) -> None:

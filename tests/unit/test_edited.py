@@ -76,6 +76,12 @@ def test_a_line_that_was_split_is_two_segments_at_the_times_of_their_words() -> 
     assert (second.text, second.start, second.end) == ("begin with Ishmail", 1.0, 2.5)
 
 
+def test_a_part_that_begins_with_a_number_sign_is_not_ignored() -> None:
+    """Else words vanish because somebody pressed Enter before them."""
+    segments = changed(TALK, ("with Ishmail", "with\n#1 Ishmail")).segments
+    assert [each.text for each in segments] == ["So we begin with", "#1 Ishmail", "Thank you."]
+
+
 def test_without_word_times_the_words_share_the_time_and_none_are_invented() -> None:
     """Else a transcript that had no words' times suddenly has some, which nobody measured."""
     before = transcript(spoken(0.0, "one", "two", "three", "four", times=False))

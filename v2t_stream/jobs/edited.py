@@ -28,7 +28,7 @@ _EXPLANATION: Final = """\
 # times: leave them as they are. Press Enter within a line to make two of it.
 # Delete a line if nothing was said. Add a line with times for words that are
 # missing. Write what was said in place of [missing: …], or leave it.
-# Lines that begin with # are ignored.
+# Lines that begin with # and a blank are ignored.
 
 """
 
@@ -164,7 +164,7 @@ def _typed(text: str) -> Iterator[_Typed]:
     last: _Typed | None = None
     for number, line in enumerate(text.splitlines(), 1):
         plain = one_line(line, _LONGEST)
-        if not plain or plain.startswith("#"):
+        if not plain or f"{plain} ".startswith("# "):  # but not #1, where somebody has split a line
             continue
         found = _HEAD.fullmatch(plain)
         if not found:

@@ -29,23 +29,27 @@ def check(job: Job) -> None:
 
 
 async def remove(connection: Connection, store: ObjectStore, settings: Settings, job: Job) -> bool:
-    """Remove a job, and a list with its entries; returns whether its transcript stays because another job points to it.
+    """Remove a job, and a list with its entries; returns whether a transcript stays because another job points to it.
 
     Raises V2TError if it has not ended, or if a retry has just begun.
     """
-    check(job)
-    entries = [await remove(connection, store, settings, child) for child in job.children.values() if not child.removed]
-    mark = await _marked(connection, job)
-    with contextlib.suppress(V2TError):  # these expire, and nothing refers to them
-        await connection.api(f"STREAM.PURGE.{DEAD}", {"filter": DeadLetter.subject_of(stage="*", job=job.id)})
-    await _forget(connection, job)
-    await remove_media(store, job)
-    if isinstance(store, BucketStore):
-        await remove_copies(store, settings, job)
-    is_kept = await _remove_transcripts(connection, store, job)
-    # Last, because they say where the files are. The mark is younger, and stays.
-    await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": facts_of(job.id), "seq": mark})
-    return is_kept or any(entries)
+    jobs = [*job.children.values(), job]
+    for each in jobs:
+        check(each)
+    marks = [await _marked(connection, each) for each in jobs]
+    gone = {each.id for each in jobs}
+    await _forget(connection, gone)
+    shown = {prefix for prefix, by in (await named(connection)).items() if by - gone}
+    kept = False
+    for each, mark in zip(jobs, marks, strict=True):
+        await connection.api(f"STREAM.PURGE.{DEAD}", {"filter": DeadLetter.subject_of(stage="*", job=each.id)})
+        await remove_media(store, each)
+        if isinstance(store, BucketStore):
+            await remove_copies(store, settings, each)
+        kept = await _remove_transcripts(store, each, shown) or kept
+        # Last, because they say where the files are. The mark is younger, and stays.
+        await connection.api(f"STREAM.PURGE.{JOBS}", {"filter": facts_of(each.id), "seq": mark})
+    return kept
 
 
 async def _marked(connection: Connection, job: Job) -> int:
@@ -57,28 +61,25 @@ async def _marked(connection: Connection, job: Job) -> int:
     return stored.sequence if stored else 0
 
 
-async def _forget(connection: Connection, job: Job) -> None:
-    """Remove the records that this job has done the work: later jobs do it again."""
+async def _forget(connection: Connection, gone: set[str]) -> None:
+    """Remove the records that these jobs have done the work: later jobs do it again."""
     async for stored in connection.watch(DONE, ALL_DONE, live=False):
         with contextlib.suppress(msgspec.DecodeError):  # from a newer release, or damaged
-            if stored and decode_as(Done, stored.data).job == job.id:
+            if stored and decode_as(Done, stored.data).job in gone:
                 purge = {"filter": stored.subject, "seq": stored.sequence + 1}  # not a later job's
                 await connection.api(f"STREAM.PURGE.{DONE}", purge)
 
 
-async def _remove_transcripts(connection: Connection, store: ObjectStore, job: Job) -> bool:
+async def _remove_transcripts(store: ObjectStore, job: Job, shown: set[str]) -> bool:
     """Remove the job's transcripts, except those that other jobs show as theirs; returns whether there are any such.
 
     The sweep for superseded transcripts removes these when nobody points to them any more.
     """
-    pointing = await named(connection)
-    kept = False
-    for prefix in await transcripts_of(store, job.id):
-        if pointing.get(prefix, set()) - {job.id}:
-            kept = True
-        else:
+    prefixes = await transcripts_of(store, job.id)
+    for prefix in prefixes:
+        if prefix not in shown:
             await _delete(store, prefix)
-    return kept
+    return not shown.isdisjoint(prefixes)
 
 
 async def _delete(store: ObjectStore, prefix: str) -> None:
