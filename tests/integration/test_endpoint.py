@@ -17,6 +17,8 @@ from tests.prometheus import fetch
 from v2t_stream.broker.connect import connect
 from v2t_stream.cli.metrics import Where, fleet_served
 from v2t_stream.monitoring.endpoint import Health, served
+from v2t_stream.monitoring.metrics import FleetCollector
+from v2t_stream.monitoring.survey import Surveyor
 
 
 async def until(url: str, status: int, says: str = "") -> None:
@@ -146,8 +148,13 @@ async def test_the_fleets_metrics_are_refused_where_they_cannot_be_known(tmp_pat
             async with asyncio.timeout(PATIENCE):  # a process that is silent for a while is left out
                 while await told(f"http://127.0.0.1:{port}/metrics") != dict.fromkeys(ALL_STAGES, 1.0):
                     await asyncio.sleep(0.05)
-        with server.frozen():
-            await until(f"http://127.0.0.1:{port}/metrics", 503)
+    port, loop = free_ports(), asyncio.get_running_loop()
+    async with broker(tmp_path / "other") as (server, connection):
+        fleet = FleetCollector(Surveyor(connection).look, loop, "", patience=2.0)
+        async with served("127.0.0.1", port, Health(connection.client, lambda: ""), fleet):
+            await until(f"http://127.0.0.1:{port}/metrics", 200)
+            with server.frozen():
+                await until(f"http://127.0.0.1:{port}/metrics", 503)
 
 
 async def test_a_taken_port_gives_a_sentence(tmp_path: Path) -> None:

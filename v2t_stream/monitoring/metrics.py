@@ -65,17 +65,23 @@ class StageCollector(Collector):
 class FleetCollector(Collector):
     """What the broker knows of queues, jobs and nodes; each request runs `look` in `loop`.
 
-    `monitor`: the URL of nats-server's own monitoring, which knows the storage limit; empty if unknown.
+    `monitor`: the URL of nats-server's own monitoring, which knows the storage limit; empty if unknown. `patience`: how
+    many seconds each may take to answer.
     """
 
     def __init__(
-        self, look: Callable[[], Coroutine[Any, Any, Survey]], loop: asyncio.AbstractEventLoop, monitor: str
+        self,
+        look: Callable[[], Coroutine[Any, Any, Survey]],
+        loop: asyncio.AbstractEventLoop,
+        monitor: str,
+        *,
+        patience: float = _PATIENCE,
     ) -> None:
-        self._look, self._loop, self._monitor = look, loop, monitor
+        self._look, self._loop, self._monitor, self._patience = look, loop, monitor, patience
 
     def collect(self) -> Iterator[Metric]:
         """Raises BrokerError, and TimeoutError if the loop or the broker hangs."""
-        found = asyncio.run_coroutine_threadsafe(self._look(), self._loop).result(_PATIENCE)
+        found = asyncio.run_coroutine_threadsafe(self._look(), self._loop).result(self._patience)
         yield from _of_queues(found)
         yield from _of_nodes(found)
         jobs = GaugeMetricFamily("v2t_jobs", "Jobs that the broker remembers, by state.", labels=["state"])
@@ -92,7 +98,7 @@ class FleetCollector(Collector):
         """Bytes; 0 if unknown."""
         if not self._monitor:
             return 0
-        with urllib.request.urlopen(f"{self._monitor}/jsz", timeout=_PATIENCE) as answer:  # noqa: S310  # the owner's URL
+        with urllib.request.urlopen(f"{self._monitor}/jsz", timeout=self._patience) as answer:  # noqa: S310  # the owner's URL
             limit: int = json.load(answer)["config"]["max_storage"]
         return limit
 
