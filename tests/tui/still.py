@@ -5,15 +5,14 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import msgspec
 from msgspec.structs import replace
 from rich.style import Style
 
-from schemas.chunks import ChunkTask
-from schemas.events import ChunkDone, Completed, Converted, DeadLetter, Downloaded, Failed, Listed, Progress, Submitted
+from schemas.events import ChunkDone, Completed, Converted, Downloaded, Listed, Progress, Submitted
 from schemas.message import Message, encode
 from schemas.options import Options
 from schemas.transcript import Doubt, Segment, Sound, Track, Truncated, Unheard
+from tests import builders
 from tui.app import Monitor
 from tui.feed import Around, Away, Facts, Looked
 from tui.state.known import Known
@@ -102,15 +101,12 @@ def _described(style: Style | None) -> str:
 
 
 def submitted(job: str, title: str, **more: object) -> Submitted:
-    return Submitted(job=job, title=title, **{"url": f"https://example.com/{job}.mp3", **more})  # type: ignore[arg-type]
+    return builders.submitted(job, title=title, **{"url": f"https://example.com/{job}.mp3", **more})
 
 
 def downloaded(job: str, title: str) -> Downloaded:
-    url = f"https://example.com/{job}.mp3"
-    options = Options(language="en")
-    return Downloaded(
-        job=job, title=title, source=url, media=f"media/{job}/x", size=5_000_000, seconds=3.2, options=options
-    )
+    source, options = f"https://example.com/{job}.mp3", Options(language="en")
+    return builders.downloaded(job, title=title, source=source, size=5_000_000, seconds=3.2, options=options)
 
 
 def chunk(job: str, n: int, node: str = "m4", error: str = "") -> ChunkDone:
@@ -121,10 +117,9 @@ def chunk(job: str, n: int, node: str = "m4", error: str = "") -> ChunkDone:
         ("Are there any questions?", 23.0, 28.0),
     )
     said = tuple(Segment(start=start + begin, end=start + end, text=text) for text, begin, end in words)
-    return ChunkDone(
+    return builders.chunk(
+        n,
         job=job,
-        n=n,
-        start=start,
         end=start + 29,
         segments=() if error else said,
         language="en",
@@ -137,7 +132,7 @@ def chunk(job: str, n: int, node: str = "m4", error: str = "") -> ChunkDone:
 
 
 def converted(job: str, chunks: int) -> Converted:
-    return Converted(job=job, chunks=chunks, duration=30.0 * chunks, speech=28.0 * chunks, seconds=2.5)
+    return builders.converted(job, chunks, speech=28.0 * chunks, seconds=2.5)
 
 
 def done(job: str, title: str, ago: float, *, gaps: int = 0) -> list[tuple[float, Message]]:
@@ -151,8 +146,7 @@ def done(job: str, title: str, ago: float, *, gaps: int = 0) -> list[tuple[float
 
 
 def completed(job: str, **more: object) -> Completed:
-    fields: dict[str, object] = {"language": "en", "segments": 120, **more}
-    return Completed(job=job, transcript=f"transcripts/{job}/transcript", **fields)  # type: ignore[arg-type]
+    return builders.completed(job, **{"language": "en", "segments": 120, **more})
 
 
 def incomplete(job: str = "cut-8") -> list[tuple[float, Message]]:
@@ -204,7 +198,10 @@ def running(job: str = "sea-3") -> list[tuple[float, Message]]:
 def failed(job: str = "bad-5") -> list[tuple[float, Message]]:
     return [
         (400, submitted(job, "Not a recording")),
-        (399, Failed(job=job, stage="download", reason="https://example.com/x does not exist (HTTP 404): check it")),
+        (
+            399,
+            builders.failed(job, stage="download", reason="https://example.com/x does not exist (HTTP 404): check it"),
+        ),
     ]
 
 
@@ -232,11 +229,11 @@ def everything() -> list[tuple[float, Message]]:
 
 
 def node(name: str, stage: str = "transcribe", **more: object) -> NodeInfo:
-    fields: dict[str, object] = {"pid": 77, "version": "0.1.0", "state": "ready"}
+    fields: dict[str, object] = {"pid": 77, "version": "0.1.0"}
     if stage == "transcribe":
         fields |= {"accelerator": "cpu", "engine": "faster-whisper", "model": "small", "slots": 2}
         fields |= {"speed": 12.0, "done": 42}
-    return msgspec.convert({"node": name, "stage": stage, **fields, **more}, NodeInfo)
+    return builders.process(stage, node=name, **{**fields, **more})
 
 
 def nodes() -> list[NodeInfo]:
@@ -264,30 +261,27 @@ def queues() -> list[Queue]:
 
 
 def letters() -> list[Dead]:
-    task = ChunkTask(job="sea-3", n=1, audio="media/sea-3/chunks/1.flac", spans=(), options=Options())
     return [
         Dead(
             7,
             NOW - 395,
-            DeadLetter(
-                job="bad-5",
+            builders.dead(
+                "bad-5",
                 stage="download",
                 reason="https://example.com/x does not exist (HTTP 404): check it",
                 original_subject="v2t.job.bad-5.submitted",
-                data=b"{}",
-                deliveries=1,
                 node="box",
             ),
         ),
         Dead(
             9,
             NOW - 17,
-            DeadLetter(
-                job="sea-3",
+            builders.dead(
+                "sea-3",
                 stage="transcribe",
                 reason="no engine could do it: out of memory",
                 original_subject="v2t.chunk.any.sea-3.1",
-                data=encode(task),
+                data=encode(builders.task(1, "sea-3")),
                 deliveries=5,
                 node="m4",
             ),
