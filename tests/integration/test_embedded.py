@@ -20,7 +20,7 @@ from tests.builders import submitted
 from tests.harness import ALL_STAGES
 from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
-from v2t_stream.broker.embedded import embedded_broker, find_running
+from v2t_stream.broker.embedded import embedded_broker, find_running, is_passed_over
 from v2t_stream.broker.locks import try_lock
 from v2t_stream.broker.up import is_kept, kept
 from v2t_stream.errors import BrokerError
@@ -262,6 +262,9 @@ async def test_a_command_leaves_its_broker_to_a_v2t_up(users: Callable[[Path], U
             await asyncio.to_thread(wait_until, lambda: answers(url), "v2t up does not start it again")
             assert await asyncio.to_thread(remembered, url) == ["kept"]
             assert find_running(tmp_path) == url
+            assert is_passed_over(tmp_path, "nats://hub:4222")
+            assert not is_passed_over(tmp_path, f"localhost:{urlsplit(url).port}")
+            assert not is_passed_over(tmp_path, url)  # what `export NATS_URL="$(cat …/broker/url)"` makes of it
 
 
 async def test_a_broker_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:

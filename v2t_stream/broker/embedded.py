@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _PAUSE: Final = 1.0  # seconds until a restart after the server ended
 _PATIENCE: Final = 60.0  # seconds for a started server to answer, even on a busy machine
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 USER: Final = "v2t"
 _PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -132,6 +133,15 @@ def find_running(home: Path) -> str | None:
         return (is_held(home / "broker" / "owner.lock") and url_file(home).read_text()) or None
     except OSError:
         return None
+
+
+def is_passed_over(home: Path, url: str) -> bool:
+    """Whether a `v2t up` runs on `home`, and `url` (NATS_URL) is another broker than that one's."""
+    if not is_kept(home):
+        return False
+    own = urlsplit(find_running(home) or "").port
+    servers = [urlsplit(f"//{server.strip().rpartition('://')[2]}") for server in url.split(",")]
+    return not any(server.hostname in _LOOPBACK and server.port == own for server in servers)
 
 
 def server_path() -> str:

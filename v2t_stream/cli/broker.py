@@ -2,7 +2,7 @@
 
 import sys
 
-from v2t_stream.broker.embedded import find_running
+from v2t_stream.broker.embedded import find_running, is_passed_over
 from v2t_stream.broker.up import is_kept
 from v2t_stream.cli.output import say
 from v2t_stream.errors import SettingsError
@@ -21,7 +21,7 @@ def with_broker(settings: Settings) -> Settings:
 def described(settings: Settings) -> str:
     """Which broker commands use, for people."""
     if settings.nats_url:
-        unused = ", and not the v2t up that runs here" if is_kept(settings.home) else ""
+        unused = ", and not the v2t up that runs here" if is_passed_over(settings.home, settings.nats_url) else ""
         return f"the broker at {settings.shown('nats_url')}{unused}"
     if url := find_running(settings.home):
         whose = "v2t up" if is_kept(settings.home) else "another v2t command"
@@ -31,6 +31,8 @@ def described(settings: Settings) -> str:
 
 def mention(settings: Settings, *, always: bool = False) -> None:
     """Say on a terminal which broker is used, if that may surprise; `always`: whenever it is not the command's own."""
-    kept = is_kept(settings.home)
-    if sys.stderr.isatty() and ((settings.nats_url or kept) if always else (settings.nats_url and kept)):
+    if not sys.stderr.isatty():
+        return
+    surprises = settings.nats_url and is_passed_over(settings.home, settings.nats_url)
+    if surprises or (always and (settings.nats_url or is_kept(settings.home))):
         say(f"using {described(settings)}", err=True)

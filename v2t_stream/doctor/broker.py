@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from v2t_stream.broker.connection import Connection
-from v2t_stream.broker.up import is_kept
+from v2t_stream.broker.embedded import is_passed_over
 from v2t_stream.doctor import Check, Finding, Status, in_thread
 from v2t_stream.doctor.machine import amount
 from v2t_stream.fleet.presence import fleet
@@ -65,7 +65,7 @@ async def broker(connection: Connection, settings: Settings) -> Finding:
     version = connection.client.connected_server_version
     number = f"{version.major}.{version.minor}.{version.patch}"
     unused = "NATS_URL wins: the v2t up that runs here is not used (--broker local uses it)"
-    advice = unused if settings.nats_url and is_kept(settings.home) else ""
+    advice = unused if settings.nats_url and is_passed_over(settings.home, settings.nats_url) else ""
     return Finding("broker", "ok", f"nats-server {number} at {connection.url}, answers in {took:.1f} ms", advice)
 
 
