@@ -68,6 +68,7 @@ def test_it_says_which_broker_is_used(machine: Path, monkeypatch: pytest.MonkeyP
     """Jobs go to another broker than the user believes."""
     assert "a broker of its own" in run("config")
     with kept(machine / "data"):
+        assert "the broker of v2t up on this machine, which is starting" in run("config")
         monkeypatch.setenv("NATS_URL", "nats://me:hush@hub:4222")
         assert "the broker at nats://hub:4222, and not the v2t up that runs here" in run("config")
 

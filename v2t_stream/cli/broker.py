@@ -23,9 +23,11 @@ def described(settings: Settings) -> str:
     if settings.nats_url:
         unused = ", and not the v2t up that runs here" if is_passed_over(settings.home, settings.nats_url) else ""
         return f"the broker at {settings.shown('nats_url')}{unused}"
-    if url := find_running(settings.home):
-        whose = "v2t up" if is_kept(settings.home) else "another v2t command"
+    url, whose = find_running(settings.home), "v2t up" if is_kept(settings.home) else "another v2t command"
+    if url:
         return f"the broker of {whose} on this machine, at {settings.on(url).shown('nats_url')}"
+    if is_kept(settings.home):
+        return "the broker of v2t up on this machine, which is starting"
     return "a broker of its own, which each command starts here and stops at its end"
 
 
