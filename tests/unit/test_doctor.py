@@ -157,6 +157,10 @@ async def test_doctor_looks_for_the_model_of_the_first_job(tmp_path: Path, monke
     assert "--model tiny" in (await judged(settings)).advice
     here = await judged(msgspec.structs.replace(settings, model="tiny"))
     assert (here.status, here.found) == ("ok", "tiny of faster-whisper is here; on this machine: tiny, demo")
+    (tmp_path / "models" / "faster-whisper" / "tiny").rename(tmp_path / "models" / "faster-whisper" / "large-v3")
+    manifest = msgspec.structs.replace(manifest, name="large-v3")
+    (tmp_path / "models/faster-whisper/large-v3/.manifest.json").write_bytes(msgspec.json.encode(manifest))
+    assert (await judged(msgspec.structs.replace(settings, model="large"))).status == "ok"  # its other name
     assert (await judged(msgspec.structs.replace(settings, model="demo"))).found == "demo of faster-whisper is here"
     wrong = await judged(msgspec.structs.replace(settings, model="smal"))
     assert (wrong.status, "did you mean small" in wrong.found) == ("fail", True)
@@ -203,7 +207,17 @@ OK = Finding("accelerator", "ok", "faster-whisper on cpu, 8 threads: no NVIDIA c
             "send FILE to the broker at nats://hub,",
         ),
         ([OK, Finding("broker", "fail", "no answer")], HERE, False, "nats://hub", "would fail: no answer"),
-        ([OK, Finding("nodes", "warn", "none")], HERE, False, "nats://hub", "and wait there, because"),
+        ([OK, Finding("nodes", "warn", "none is running")], HERE, False, "nats://hub", "and wait there, because"),
+        ([OK, Finding("nodes", "warn", "1, but no convert")], HERE, False, "nats://hub", "and wait there, because"),
+        ([OK, Finding("nodes", "warn", "releases 1, 2")], HERE, False, "nats://hub", "whose nodes transcribe it"),
+        ([OK], model.Model("", "house", "service"), False, "", "have the service house transcribe it, write"),
+        (
+            [OK],
+            model.Model("", "openai", "service", remote=True),
+            False,
+            "",
+            "transcribe it, which needs --remote, write",
+        ),
     ],
 )
 def test_doctor_says_what_the_first_command_would_do(

@@ -32,6 +32,7 @@ _TOO_FAR: Final = 15 * 60.0  # seconds; if the clocks are further apart, S3 refu
 _S3_TELLS: Final = timedelta(seconds=1)  # S3 cuts its time off to whole seconds
 _ANSWER: Final = 3.0  # seconds
 _SHOWN: Final = 3  # of a list
+LACKING: Final = ("none is running", ", but no ")  # how the finding about nodes says that a stage runs nowhere
 _APPLY: Final = "fix it with v2t doctor --fix or v2t topology apply"
 
 
@@ -160,9 +161,9 @@ async def nodes(connection: Connection) -> Finding:
     missing = [row.name for row in STAGES if row.name not in {info.stage for info in alive}]
     found = f"{len(names)} with {len(alive)} stages"
     if not alive:
-        return Finding("nodes", "warn", "none is running", "start v2t up here, or v2t node on your machines")
+        return Finding("nodes", "warn", LACKING[0], "start v2t up here, or v2t node on your machines")
     if missing:
-        return Finding("nodes", "warn", f"{found}, but no {', '.join(missing)}", "start v2t node on one of them")
+        return Finding("nodes", "warn", f"{found}{LACKING[1]}{', '.join(missing)}", "start v2t node on one of them")
     if len(versions) > 1:
         return Finding("nodes", "warn", f"{found}, running releases {', '.join(versions)}", "update the older ones")
     return Finding("nodes", "ok", f"{found}, release {versions[0]}")

@@ -5,6 +5,7 @@ from typing import Final
 
 from schemas.options import DEMO_MODEL
 from v2t_stream.doctor import Finding
+from v2t_stream.doctor.broker import LACKING
 from v2t_stream.doctor.model import Model
 from v2t_stream.settings import Settings
 from v2t_stream.units import size
@@ -34,7 +35,7 @@ def _work(settings: Settings, found: dict[str, Finding], model: Model | None, *,
     nodes = found.get("nodes")
     if settings.nats_url:
         where = f"send FILE to the broker at {settings.shown('nats_url')}"
-        if nodes and nodes.status != "ok":
+        if nodes and any(sign in nodes.found for sign in LACKING):
             return f"{where} and wait there, because not every stage runs on a node"
         return f"{where}, whose nodes transcribe it, and write FILE's subtitles beside it"
     start = "hand FILE to the v2t up that runs here" if kept else "start a broker and all stages on this machine"
@@ -48,7 +49,8 @@ def _transcribe(found: dict[str, Finding], model: Model | None) -> str:
         return "transcribe it"
     match model.state:
         case "service":
-            return f"have the service {model.engine} transcribe it, if you allow that with --remote"
+            permission = ", which needs --remote" if model.remote else ""
+            return f"have the service {model.engine} transcribe it{permission}"
         case "hub":
             return f"fetch the model {model.name} ({size(model.size)}), transcribe with {device}"
         case _:

@@ -28,13 +28,14 @@ class Model(NamedTuple):
     reason: str = ""  # for away and wrong
     size: int = 0  # bytes to fetch
     others: tuple[str, ...] = ()  # which models are here
+    remote: bool = False  # a service that needs a job's permission
 
 
 async def look(settings: Settings) -> Model:
     """Look here first, and ask the hub only then. Raises SettingsError if providers.yaml is wrong."""
     first = next(each for each in load(settings) if each.enabled)
     if not isinstance(first, Local):
-        return Model(first.model, first.name, "service")
+        return Model(first.model, first.name, "service", remote=first.is_remote)
     name, engine = with_model(first, settings.model).model, first.engine
     kept = await asyncio.to_thread(ModelFolder(settings.home / "models").kept)
     others = tuple(each.name for each in kept if each.whole and each.key.startswith(f"{engine}/"))
@@ -45,7 +46,7 @@ async def look(settings: Settings) -> Model:
     if wanted is None:
         gone = name != DEMO_MODEL and is_path(name) and not Path(name).expanduser().exists()
         return found._replace(state="wrong", reason=f"{name} does not exist") if gone else found
-    if name in others or (await asyncio.to_thread(hub.cached, wanted)) is not None:
+    if wanted.name in others or (await asyncio.to_thread(hub.cached, wanted)) is not None:
         return found
     return await _on_the_hub(wanted, found)
 
