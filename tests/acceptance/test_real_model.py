@@ -125,7 +125,9 @@ async def test_two_test_runs_may_make_the_model_at_once(tmp_path: Path) -> None:
     """One run loads a file that another has half written, or fails because another moved it away."""
     command = [sys.executable, "-c", "from tests.real_model import real_model; print(real_model('whisper-cpp'))"]
     real_model("faster-whisper")  # now uv has the package
-    uv_cache = subprocess.run(["uv", "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip()
+    uv_cache = subprocess.run(
+        [os.environ.get("UV", "uv"), "cache", "dir"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "UV_CACHE_DIR": uv_cache}
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=DATA.parents[1]) for _ in range(2)]
     paths = {Path(run.communicate()[0].decode().strip()) for run in both}
