@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.screen import Screen
@@ -147,9 +148,10 @@ class User:
 
 
 @contextlib.asynccontextmanager
-async def user(url: str, home: Path, size: tuple[int, int] = (120, 40)) -> AsyncIterator[User]:
-    """A person at a monitor that has joined."""
-    app = Monitor(Settings(nats_url=url, data_dir=str(home)))
+async def user(url: str, home: Path, size: tuple[int, int] = (120, 40), model: str = "") -> AsyncIterator[User]:
+    """A person at a monitor that has joined. `model`: of the simulated engine, where the monitor runs the stages."""
+    mine = {"engine": "simulated", "model": model, "batch": 1} if model else {}
+    app = Monitor(msgspec.structs.replace(Settings(nats_url=url, data_dir=str(home)), **mine))
     async with app.run_test(size=size, notifications=True) as pilot:
         person = User(app, pilot)
         if url:
@@ -462,10 +464,8 @@ async def test_a_broker_that_is_not_there_yet_is_joined_when_it_is(tmp_path: Pat
 
 async def test_without_a_broker_the_embedded_one_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user without any set-up gets an error."""
-    for name, value in install(tmp_path / "simulated").items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("V2T_MODEL", "x1000")
-    async with user("", tmp_path / "home") as person:
+    monkeypatch.setenv("PYTHONPATH", install(tmp_path / "simulated")["PYTHONPATH"])
+    async with user("", tmp_path / "home", model="x1000") as person:
         await person.comes_to(Offer)
         await person.press("y")
         await person.sees(lambda: person.app.known.picture.caught_up and person.app.known.seen)
