@@ -42,7 +42,7 @@ TITLES = (
 async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"V2T_MODEL": DEMO_MODEL, "V2T_THREADS": "1", "V2T_BATCH": "1", "V2T_NODE": "studio"}
-        settings = Settings(data_dir=str(Path(folder) / "studio"), node="studio")
+        settings = Settings.from_environment({**os.environ, "V2T_DATA_DIR": str(Path(folder) / "studio")})
         async with session(settings, work=True) as pipeline:
             environment = {
                 **os.environ,
