@@ -45,6 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # The config.toml of whoever runs the tests must not decide what they find.
     os.environ.pop("V2T_CONFIG", None)
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv" / "uv.toml"
+    if own.exists():  # uv fetches what two tests need, perhaps from a mirror that it names
+        os.environ.setdefault("UV_CONFIG_FILE", str(own))
     os.environ["XDG_CONFIG_HOME"] = config.stash[_CONFIG_HOME] = tempfile.mkdtemp(prefix="v2t-tests-config-")
     # Container images set it: then each of thousands of processes would compile all its imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
