@@ -10,12 +10,13 @@ import msgspec
 from schemas.requests import SubmitRequest
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import Denied, Reject, SettingsError, V2TError
-from v2t_stream.jobs import dead_letters, operations
+from v2t_stream.jobs import dead_letters, media, operations
 from v2t_stream.jobs.assembly import assemble, stored
 from v2t_stream.jobs.dead_letters import Dead
 from v2t_stream.jobs.formats import render
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.once import message_ids
+from v2t_stream.jobs.redrive import redrive
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import check, check_fleet, of_fields, store_file, submit
 from v2t_stream.models import problem
@@ -76,7 +77,7 @@ class Actions:
         return f"retrying job {job_id}" if chunk is None else f"retrying chunk {chunk}"
 
     async def redrive(self, letter: Dead) -> str:
-        job = await dead_letters.redrive(self._connection, await self._store(), letter, self._settings.home)
+        job = await redrive(self._connection, await self._store(), letter, self._settings.home)
         return f"retrying job {job}" if job else "submitted it again"
 
     async def remove(self, letter: Dead) -> str:
@@ -104,6 +105,18 @@ class Actions:
         if not job.chunks and not job.completed:
             raise V2TError(f"job {job_id} has no words to export yet")
         return render(assemble(job), format_)
+
+    async def has_media(self, job: Job) -> bool:
+        """Whether the job's media is stored, as far as can be seen from here."""
+        store = await self._store()
+        return bool(store and job.downloaded and await store.size(job.downloaded.media) is not None)
+
+    async def media(self, job: Job, path: Path) -> None:
+        """Write the job's media to `path`."""
+        store = await self._store()
+        if store is None:
+            raise V2TError("the media is in a store that the settings here do not name: set MINIO_ENDPOINT")
+        await media.fetch(store, job, path)
 
     async def _job(self, job_id: str) -> Job:
         job = await read(self._connection, job_id)

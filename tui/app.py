@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 import click
-from textual import work
+from textual import events, work
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
+from textual.color import Color
 from textual.screen import Screen
+from textual.theme import Theme
 
 from tui import feed
 from tui.actions import Actions
 from tui.bugs import EndsOnBug
 from tui.feed import Away, Facts, Looked
+from tui.player import Player
 from tui.screens.base import MonitorScreen
 from tui.screens.confirm import Offer
 from tui.screens.desk import Desk
@@ -65,7 +68,7 @@ class Monitor(EndsOnBug):
         super().__init__(debug=debug)
         self.settings = settings
         self.known = known or Known()
-        self.desk = Desk(self, self.known)
+        self.desk = Desk(self, self.known, Player(settings.home))
         self._frames = 0
         self.add_mode("jobs", lambda: JobsScreen(self.desk))
         self.add_mode("fleet", lambda: FleetScreen(self.desk))
@@ -76,6 +79,19 @@ class Monitor(EndsOnBug):
     def on_mount(self) -> None:
         self.set_interval(_FRAME, self._draw)
         self.join()
+        self.theme_changed_signal.subscribe(self, self._paint_page, immediate=True)
+        self._paint_page(self.current_theme)
+
+    def on_app_blur(self, event: events.AppBlur) -> None:
+        """A page is never without the keyboard; Textual takes it away at the start, until the first key or click."""
+        if self.is_web:
+            event.prevent_default()
+
+    def _paint_page(self, _: Theme) -> None:
+        """Give the page around the terminal the colours of the theme: page.js reads them from the link."""
+        if self.is_web:
+            colours = (Color.parse(self.theme_variables[name]).hex6[1:] for name in ("background", "foreground"))
+            self.open_url(f"#theme={','.join(colours).lower()}", new_tab=False)
 
     async def on_unmount(self) -> None:
         """Wait for the workers, which are cancelled by now: one may have to stop the stages here, then their broker."""
@@ -83,6 +99,7 @@ class Monitor(EndsOnBug):
         if ending and (await asyncio.wait(ending, timeout=_PROMPTLY))[1] and not (self.is_headless or self.is_web):
             click.echo("the stages here finish their current work, within 20 s; press Ctrl-C to leave now", err=True)
         await asyncio.gather(*ending, return_exceptions=True)
+        self.desk.player.end()
 
     def join(self) -> None:
         """Find a broker, or offer one."""
@@ -190,7 +207,7 @@ class Monitor(EndsOnBug):
         yield SystemCommand("Jobs", "The table of jobs", lambda: self.action_mode("jobs"))
         yield SystemCommand("Fleet", "Nodes, queues and dead letters", lambda: self.action_mode("fleet"))
         yield SystemCommand("Submit", "Send links or files to be transcribed", self.action_submit)
-        ours = {binding.description for binding in own_keys(screen)}
+        ours = {binding.description for binding in own_keys(type(screen))}
         for active in screen.active_bindings.values():
             if active.node is screen and active.enabled and active.binding.description in ours:
                 run = functools.partial(self.run_action, active.binding.action, screen)

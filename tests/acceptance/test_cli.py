@@ -153,6 +153,9 @@ def test_etl_and_job_commands_together(terminal: Terminal, site: str, tmp_path: 
         assert file.read_text() == out != ""
     out, _ = terminal.run("job", "transcript", job)
     assert word_error_rate(reference("20s-3.flac"), out) <= 0.05
+    media = tmp_path / "media"
+    assert terminal.run("job", "media", job, "--output", media)[0] == ""
+    assert media.read_bytes() == (DATA / "20s-3.flac").read_bytes()
 
 
 def test_follow_prints_segments_in_their_order(terminal: Terminal, site: str) -> None:
@@ -200,6 +203,7 @@ def test_a_failed_job_says_so_everywhere(terminal: Terminal, site: str) -> None:
     [
         (("job", "status", "nope"), "there is no job 'nope': v2t job list shows all jobs"),
         (("job", "transcript", "nope"), "there is no job 'nope': v2t job list shows all jobs"),
+        (("job", "media", "nope"), "there is no job 'nope': v2t job list shows all jobs"),
         (("etl", "--url", "file:///etc/passwd"), "'file:///etc/passwd' cannot be fetched: use a URL that begins with"),
         (("etl", "--url", "http://a/", "--language", "xx"), "unknown language 'xx': use an ISO 639 code"),
         (("etl", "--url", "http://a/", "--model", "smal"), "unknown model 'smal': did you mean small"),

@@ -18,8 +18,9 @@ from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs import operations
-from v2t_stream.jobs.dead_letters import dead_letters, redrive
+from v2t_stream.jobs.dead_letters import dead_letters
 from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.redrive import redrive
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore

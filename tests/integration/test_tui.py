@@ -283,19 +283,32 @@ async def test_a_gap_is_filled_from_the_job_and_from_its_dead_letter(
         dead = (await person.comes_to(FleetScreen)).query_one("#dead", Table)
         dead.focus()
         await person.sees(lambda: dead.has_focus)
-        number = await letter_about(connection, job, 2)
+        # The retry has taken the letter about the other chunk off the list.
+        (number,) = await letters_about(connection, job)
         await person.sees(lambda: dead.select(number) or dead.selected == number)
         await person.press("r")
         await person.sees(lambda: f"retrying job {job}" in person.said())  # till then its old end stands
         await until(connection, job, lambda state: bool(state.is_whole and not state.gaps and state.completed))
-        # The letter of the other chunk is about nothing any more: that is said, and it can be thrown away.
-        number = await letter_about(connection, job, 1)
-        await person.sees(lambda: dead.select(number) or dead.selected == number)
-        await person.press("r")
-        await person.sees(lambda: "is no longer missing" in person.said())
+    assert not await letters_about(connection, job)
+
+
+async def test_a_dead_letter_is_discarded_after_a_question(
+    running: Running, connection: Connection, tmp_path: Path
+) -> None:
+    """What nobody wants to retry stays on the list for a month."""
+    job, _ = await submit(connection, SubmitRequest(url="gopher://nobody"))
+    async with user(running.server.url, tmp_path) as person:
+        await person.press("2")
+        dead = (await person.comes_to(FleetScreen)).query_one("#dead", Table)
+        dead.focus()
+        await person.sees(lambda: dead.has_focus)
+        async with asyncio.timeout(PATIENCE):
+            while not (numbers := await letters_about(connection, job)):
+                await asyncio.sleep(0.05)
+        await person.sees(lambda: dead.select(numbers[0]) or dead.selected == numbers[0])
         await person.answers("x", "y")
         await person.sees(lambda: "discarded dead letter" in person.said())
-    assert number not in {str(one.number) for one in await dead_letters(connection)}
+    assert not await letters_about(connection, job)
 
 
 async def test_speech_that_nobody_heard_is_shown_and_can_be_heard_again(
@@ -314,8 +327,8 @@ async def test_speech_that_nobody_heard_is_shown_and_can_be_heard_again(
         transcript = screen.query_one(Transcript)
         await person.sees(lambda: transcript.all_entries)
         assert {entry.kind for entry in transcript.all_entries} == {"unheard"}
-        await person.sees(lambda: screen.query_one("#caveats").display)
-        said = str(screen.query_one("#caveats", Static).render())
+        await person.sees(lambda: screen.query_one("#remarks").display)
+        said = str(screen.query_one("#remarks", Static).render())
         assert re.search(r"^no words were heard in \d+ stretch(es)? of speech \(00:0", said)
         assert re.search(r"^no words were heard(:| in)", said.splitlines()[-1])
         await person.press("g")
@@ -323,10 +336,8 @@ async def test_speech_that_nobody_heard_is_shown_and_can_be_heard_again(
         await person.sees(lambda: screen.job.retries == 1 and screen.job.completed)
 
 
-async def letter_about(connection: Connection, job: str, chunk: int) -> str:
-    return next(
-        str(one.number) for one in await dead_letters(connection) if (one.letter.job, one.chunk) == (job, chunk)
-    )
+async def letters_about(connection: Connection, job: str) -> list[str]:
+    return [str(one.number) for one in await dead_letters(connection) if one.letter.job == job]
 
 
 async def test_a_queue_is_paused_and_resumed(running: Running, connection: Connection, tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
-"""The monitor without a broker, with fixed facts at a fixed time; and its screen as comparable text."""
+"""The monitor without a broker, with fixed facts at a fixed time."""
 
-import string
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
-from rich.style import Style
+from textual.pilot import Pilot
 
 from schemas.events import ChunkDone, Completed, Converted, Downloaded, Listed, Progress, Submitted
 from schemas.message import Message, encode
@@ -24,6 +24,8 @@ from v2t_stream.topology.queues import Queue
 
 NOW = 1_800_000_000.0
 SNAPSHOTS = Path(__file__).parent / "snapshots"
+SMALL, LARGE = (80, 24), (160, 50)
+Settle = Callable[[], Awaitable[None]]
 
 
 class StillKnown(Known):
@@ -67,34 +69,25 @@ class Still(Monitor):
         self.post_message(Away("no NATS server answers at nats://broker:4222: start one, or correct NATS_URL"))
 
 
+@asynccontextmanager
+async def shown(size: tuple[int, int] = SMALL) -> AsyncIterator[tuple[Still, Settle, Pilot[None]]]:
+    """A monitor, a way to have its next picture drawn, and a user."""
+    app = Still()
+    async with app.run_test(size=size, notifications=False) as pilot:
+
+        async def settle() -> None:
+            await pilot.pause()
+            app.known.touch()
+            app._frames = -1
+            app._draw()
+            await pilot.pause()
+            await pilot.pause()
+
+        yield app, settle, pilot
+
+
 def stored(facts: Iterable[tuple[float, Message]]) -> list[Stored]:
     return [Stored(fact.subject, encode(fact), number, NOW - ago) for number, (ago, fact) in enumerate(facts, 1)]
-
-
-def picture(app: Monitor) -> str:
-    """The screen's text; below it, for each character, a letter for its style, and what the letters mean."""
-    for widget in app.screen.query("Input, TextArea"):
-        widget.cursor_blink = False  # type: ignore[attr-defined]  # both have it
-    lines, letters = [], []
-    legend: dict[str, str] = {}
-    for strip in app.screen._compositor.render_strips():
-        line = ""
-        for text, style, _ in strip:
-            described = _described(style)
-            letter = legend.setdefault(described, (string.ascii_letters + string.digits)[len(legend)])
-            line += letter * len(text)
-        lines.append(strip.text.rstrip())
-        letters.append(line)
-    meaning = [f"{letter} {described}" for described, letter in legend.items()]
-    return "\n".join([*lines, "", *letters, "", *meaning, ""])
-
-
-def _described(style: Style | None) -> str:
-    if style is None:
-        return "plain"
-    colours = (colour.triplet.hex if colour and colour.triplet else "-" for colour in (style.color, style.bgcolor))
-    marks = [name for name in ("bold", "dim", "italic", "underline", "reverse", "strike") if getattr(style, name)]
-    return " ".join([*colours, *marks])
 
 
 # -- what there is to show

@@ -1,6 +1,7 @@
 """Filling in the form of a submission."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,9 +10,11 @@ from textual.widgets import Checkbox, Input, Select, Static, TextArea
 from schemas.requests import SubmitRequest
 from tests.tui.still import Still
 from tui.actions import Wish, requests_of
-from tui.screens.submit import Submit
+from tui.screens.export import Export
+from tui.screens.submit import ORDERED, Submit
 from v2t_stream.errors import Reject
 from v2t_stream.jobs.options import OPTIONS, Option
+from v2t_stream.jobs.state import Job
 
 URL = "https://example.com/talk.mp3"
 TYPED = {"language": " DE ", "model": "demo", "engine": "openai", "audio_track": "2", "beam_size": "3"}
@@ -28,11 +31,21 @@ class Sent:
         return ""
 
 
+BLANK = "▐ ▌"
+
+
+def shape(box: Checkbox) -> str:
+    """A box without its label."""
+    return str(box.render())[: len(BLANK)]
+
+
 def fill_in(form: Submit, option: Option) -> str | bool:
     """Something else than the default, and what that is."""
     match form.query_one(f"#{option.name}"):
         case Checkbox() as box:
+            assert shape(box) == BLANK
             box.value = True
+            assert shape(box) != BLANK
             return True
         case Select() as select:
             other = next(choice for choice in reversed(option.choices) if choice != option.default)
@@ -98,6 +111,10 @@ async def test_an_option_that_does_not_fit_is_named_in_the_form(name: str, typed
         await pilot.pause()
         assert app.screen is form
         assert name in str(form.query_one("#wrong", Static).render())
+        form.query_one(f"#{name}", Input).value = ""
+        await pilot.pause()
+        assert "not valid" not in str(form.query_one("#wrong", Static).render())
+        assert "must be" not in str(form.query_one("#wrong", Static).render())
     assert not sent.requests
 
 
@@ -105,3 +122,54 @@ def test_choosing_remote_allows_it() -> None:
     """The form asks for the same thing twice."""
     (request,) = requests_of(Wish(URL, {"accelerator": "remote", "remote": False}, files=False))
     assert request.remote
+
+
+async def test_a_form_says_what_an_option_means_and_allows() -> None:
+    """What a beam size is, and that it goes to 20, is known only to who has read the documentation."""
+    app = Still()
+    async with app.run_test() as pilot:
+        form = Submit(app.desk, files=False)
+        await app.push_screen(form)
+        for name, option in OPTIONS.items():
+            form.query_one(f"#{name}").focus()
+            await pilot.pause()
+            said = str(form.query_one("#wrong", Static).render())
+            assert option.meaning in said, name
+            assert option.kind is bool or option.limits == "text" or option.limits in said, name
+
+
+def test_the_common_options_come_first_and_none_is_left_out() -> None:
+    """On a small terminal everybody scrolls past the temperature to say which language it is."""
+    assert [option.name for option in ORDERED][:3] == ["language", "model", "task"]
+    assert sorted(ORDERED) == sorted(OPTIONS.values())
+
+
+async def test_an_existing_file_is_overwritten_only_if_the_same_name_is_given_twice(tmp_path: Path) -> None:
+    """A transcript that somebody corrected is gone, because another name was refused before."""
+    old = tmp_path / "old.srt"
+    old.write_text("corrected")
+    app = Still()
+    app.desk.actions = Written()  # type: ignore[assignment]  # all that the dialog asks of them
+    async with app.run_test() as pilot:
+        dialog = Export(app.desk, Job("talk-1"))
+        await app.push_screen(dialog)
+        field, wrong = dialog.query_one("#file", Input), dialog.query_one("#wrong", Static)
+        field.value = str(old)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "press enter again" in str(wrong.render())
+        field.value = str(tmp_path / "o")
+        await pilot.pause()
+        assert not str(wrong.render())
+        field.value = str(old)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert old.read_text() == "corrected"
+        await pilot.press("enter")
+        await app.workers.wait_for_complete()
+        assert old.read_text() == "words"
+
+
+class Written:
+    async def transcript(self, job_id: str, format_: str) -> str:
+        return "words"

@@ -4,16 +4,19 @@
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
 from textual.pilot import Pilot
 
 from schemas.events import Failed
 from schemas.message import Message
+from tests.tui.pictures import picture
 from tests.tui.still import (
+    LARGE,
+    SMALL,
     SNAPSHOTS,
+    Settle,
     Still,
     chunk,
     converted,
@@ -25,18 +28,16 @@ from tests.tui.still import (
     letters,
     node,
     nodes,
-    picture,
     queues,
     running,
+    shown,
     submitted,
 )
 from tui.widgets.look import LIGHT
 from tui.widgets.transcript import Transcript
 from v2t_stream.jobs.options import OPTIONS
 
-SMALL, LARGE = (80, 24), (160, 50)
 Compare = Callable[[str, Still], None]
-Settle = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
@@ -49,23 +50,6 @@ def compare(request: pytest.FixtureRequest) -> Compare:
         assert shown == file.read_text(), f"{file} shows another picture"
 
     return check
-
-
-@asynccontextmanager
-async def shown(size: tuple[int, int]) -> AsyncIterator[tuple[Still, Settle, Pilot[None]]]:
-    """A monitor, a way to have its next picture drawn, and a user."""
-    app = Still()
-    async with app.run_test(size=size, notifications=False) as pilot:
-
-        async def settle() -> None:
-            await pilot.pause()
-            app.known.touch()
-            app._frames = -1
-            app._draw()
-            await pilot.pause()
-            await pilot.pause()
-
-        yield app, settle, pilot
 
 
 async def test_jobs_when_there_are_none(compare: Compare) -> None:
@@ -286,7 +270,7 @@ async def test_the_last_option_of_a_submission_is_reached_with_the_keys(compare:
         app.desk.actions = object()  # type: ignore[assignment]  # there is a broker
         app.tell([])
         await settle()
-        await pilot.press("s", *["tab"] * (len(OPTIONS) - 1), *"0.3")
+        await pilot.press("s", *["tab"] * len(OPTIONS), *"0.3")
         await settle()
         compare("submit-scrolled", app)
 

@@ -20,16 +20,19 @@ MODELS = sorted({DEMO_MODEL}.union(*names().values()))
 class Ask(Dialog[str]):
     """Returns the name of a model; None if the user goes back."""
 
+    AUTO_FOCUS = "Input"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "back")]
 
     def __init__(self, name: str) -> None:
         """`name`: of the job; it may come from outside."""
         super().__init__()
-        self._question = f"Transcribe {name} again with another model? This discards the words there are now."
+        self._question = (
+            f"Transcribe {one_line(name, 60)} again with another model? This discards the words there are now."
+        )
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(Content(one_line(self._question)))
+            yield Static(Content(self._question))
             with Horizontal(classes="field"):
                 yield Label("model")
                 yield Input(suggester=SuggestFromList(MODELS), compact=True)
@@ -38,11 +41,11 @@ class Ask(Dialog[str]):
                 yield Button("Back (esc)", id="no", compact=True)
                 yield Button("Transcribe again (enter)", id="yes", variant="primary", compact=True)
 
-    def on_mount(self) -> None:
-        self.query_one(Input).focus()
+    def filled_in(self) -> str:
+        return self.query_one(Input).value.strip()
 
     def decide(self) -> None:
-        model = self.query_one(Input).value.strip()
+        model = self.filled_in()
         if wrong := problem(model, None) if model else "enter the name of a model":
             self.say(wrong)
         else:

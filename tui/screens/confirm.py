@@ -17,24 +17,20 @@ _SIDEWAYS: Final = Binding("left,right", "app.focus_next", show=False)
 class YesOrNo(ModalScreen[bool]):
     """A text, and two buttons."""
 
-    def __init__(self, text: str, *, no: str, yes: str, variant: Literal["primary", "error"], focus: str) -> None:
-        """`no`, `yes`: what the buttons say; `focus`: the id of the one that Enter presses, `no` or `yes`."""
+    def __init__(self, text: str, *, no: str, yes: str, variant: Literal["primary", "error"]) -> None:
+        """`no`, `yes`: what the buttons say."""
         super().__init__()
         self._text = text
         self._buttons = (
             Button(f"{no} (n)", id="no", compact=True),
             Button(f"{yes} (y)", id="yes", variant=variant, compact=True),
         )
-        self._focus_on = focus
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Content(self._text))
             with Horizontal(classes="buttons"):
                 yield from self._buttons
-
-    def on_mount(self) -> None:
-        self.query_one(f"#{self._focus_on}").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")
@@ -46,6 +42,7 @@ class YesOrNo(ModalScreen[bool]):
 class Confirm(YesOrNo):
     """Asks before something is destroyed, so Enter answers no."""
 
+    AUTO_FOCUS = "#no"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "yes"),
         Binding("n,escape", "answer(False)", "no"),
@@ -54,12 +51,13 @@ class Confirm(YesOrNo):
 
     def __init__(self, question: str, answer: str) -> None:
         """`question` may hold words from outside; `answer`: what the button says that does it."""
-        super().__init__(one_line(question), no="No", yes=answer, variant="error", focus="no")
+        super().__init__(one_line(question), no="No", yes=answer, variant="error")
 
 
 class Offer(YesOrNo):
     """Offers to start a broker on this machine."""
 
+    AUTO_FOCUS = "#yes"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "start it"),
         Binding("n,escape,q", "answer(False)", "quit"),
@@ -74,5 +72,4 @@ class Offer(YesOrNo):
             no="Quit",
             yes="Start it here",
             variant="primary",
-            focus="yes",
         )

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar
 
 from rich.style import Style
-from rich.text import Text
 from textual import work
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
@@ -14,12 +13,14 @@ from textual.widgets import Input, Static
 
 from tui import feed
 from tui.feed import Facts
+from tui.player import Excerpt
 from tui.screens.ask import Ask
 from tui.screens.base import MonitorScreen
 from tui.screens.desk import Desk
 from tui.screens.export import Export
+from tui.screens.head import head, remarks
 from tui.state.entries import Words
-from tui.state.timeline import stretches
+from tui.state.timeline import marks, stretches
 from tui.widgets.look import look
 from tui.widgets.search import SearchLine
 from tui.widgets.strip import Timeline
@@ -28,16 +29,15 @@ from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.assembly import assemble
 from v2t_stream.jobs.caveats import caveats
-from v2t_stream.jobs.progress import describe, shortfalls
+from v2t_stream.jobs.progress import shortfalls
 from v2t_stream.jobs.state import Job
-from v2t_stream.monitoring.waiting import warning
-from v2t_stream.text import one_line
 from v2t_stream.topology.subjects import run_of
 
 
 class DetailScreen(MonitorScreen):
     """Watches the facts of its job itself: those of the table come without words."""
 
+    AUTO_FOCUS = "Transcript"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "back"),
         Binding("slash", "search", "search", key_display="/"),
@@ -47,6 +47,7 @@ class DetailScreen(MonitorScreen):
         Binding("y", "copy", "copy the line", show=False),
         Binding("Y", "copy_all", "copy all", show=False),
         Binding("e", "export", "export"),
+        Binding("p", "play", "play"),
         Binding("c", "cancel", "cancel"),
         Binding("r", "retry", "retry"),
         Binding("m", "model", "redo with another model", show=False),
@@ -67,13 +68,12 @@ class DetailScreen(MonitorScreen):
 
     def body(self) -> Iterator[Widget]:
         yield Static(id="head")
-        yield Static(id="caveats")
+        yield Static(id="remarks")
         yield Timeline(id="timeline")
         yield SearchLine("search the transcript", id="search")
         yield Transcript()
 
     def on_mount(self) -> None:
-        self.query_one(Transcript).focus()
         self._watch(self._job.id)
 
     @work
@@ -116,17 +116,22 @@ class DetailScreen(MonitorScreen):
         working = _working(self.job, self.known.around.nodes)
         found = stretches(self.job, working)
         colours = self._colours(working)
-        self.put("#head", self._head(), layout=True)
-        self.put("#caveats", Text("\n".join(self._caveats), look(self.app).warn), layout=True)
-        self.show("#caveats", bool(self._caveats))
+        styles = look(self.app)
+        self.put("#head", head(self._job, self.job, styles), layout=True)
+        said = remarks(self._job, None if self._job.ended else self.known.hold(self._job), self._caveats, styles)
+        self.put("#remarks", said, layout=True)
+        self.show("#remarks", bool(said))
         self.show("#timeline", bool(found))
         timeline = self.query_one(Timeline)
         done = Counter(chunk.node for chunk in self.job.chunks.values() if not chunk.error)
-        timeline.show(found, self.job.duration or self.job.decoded, colours, done)
+        declared = self.job.truncated.declared if self.job.truncated else 0.0
+        duration = max(declared, self.job.duration or self.job.decoded)
+        timeline.show([*found, *marks(self.job)], duration, colours, done)
         transcript = self.query_one(Transcript)
         transcript.colours = colours
         if self._caught_up:
             transcript.show(self._words.entries(self.job, found), growing=not self.job.ended)
+            self._tell_matches()
 
     def _colours(self, working: Mapping[int, str]) -> dict[str, Style]:
         """By node, in the order of their first results, so that every monitor shows the same colours."""
@@ -134,42 +139,6 @@ class DetailScreen(MonitorScreen):
         nodes = [chunk.node for chunk in self.job.chunks.values() if chunk.node]
         names = dict.fromkeys([*nodes, *sorted(working.values())])
         return {name: palette[at % len(palette)] for at, name in enumerate(names)}
-
-    def _head(self) -> Text:
-        job, styles = self._job, look(self.app)
-        head = Text(no_wrap=True, overflow="ellipsis")
-        head.append(f"{job.state}  ", styles.of_state(job.state))
-        head.append(one_line(job.title) or job.id, styles.bold)
-        head.append(f"\n{job.id}  {one_line(job.source)}", styles.dim)
-        head.append("\n" + "  ·  ".join(self._facts()), styles.plain)
-        head.append("\n" + ("  ·  ".join(self._timings()) or "nothing done yet"), styles.dim)
-        if job.reason:
-            head.append("\n" + one_line(job.reason), styles.bad)
-        elif hindrance := warning(job, self.known.around.nodes):
-            head.append("\n" + one_line(hindrance), styles.warn)
-        return head
-
-    def _facts(self) -> Iterator[str]:
-        job = self._job
-        _, how_far = describe(job)
-        if how_far:
-            yield one_line(how_far)
-        language = (job.completed and job.completed.language) or (job.language and job.language.language)
-        yield f"language {language or job.options.language or 'not known yet'}"
-        if job.retries:
-            yield f"retried {job.retries}x"
-
-    def _timings(self) -> Iterator[str]:
-        job = self.job
-        if job.downloaded:
-            yield f"download {job.downloaded.seconds:.1f} s"
-        if job.converted:
-            yield f"convert {job.converted.seconds:.1f} s"
-        if done := [chunk for chunk in job.chunks.values() if not chunk.error]:
-            yield f"engine {sum(chunk.seconds for chunk in done):.1f} s"
-            yield one_line(", ".join(dict.fromkeys(f"{chunk.engine} {chunk.model}".strip() for chunk in done)), 80)
-        if job.started_at and job.ended_at:
-            yield f"total {job.ended_at - job.started_at:.1f} s"
 
     # -- what the keys do
 
@@ -179,7 +148,17 @@ class DetailScreen(MonitorScreen):
             "cancel": not job.ended and bool(job.sequences),
             "retry": job.state == "failed" or (job.ended and bool(job.gaps)) or self._missing is not None,
             "gap": bool(self.job.gaps or self.job.unheard),
+            "play": self._with_media is not None and self.query_one(Transcript).current is not None,
+            **dict.fromkeys(("export", "copy", "copy_all", "search", "next"), self._has_words),
         }
+
+    @property
+    def _with_media(self) -> Job | None:
+        return next((job for job in (self._job, self.job) if job.downloaded), None)
+
+    @property
+    def _has_words(self) -> bool:
+        return any(chunk.segments for chunk in self.job.chunks.values())
 
     @property
     def _missing(self) -> int | None:
@@ -189,6 +168,7 @@ class DetailScreen(MonitorScreen):
 
     def on_transcript_moved(self) -> None:
         self.offer_keys()
+        self._tell_matches()
 
     def action_back(self) -> None:
         if self.query_one(SearchLine).close():
@@ -200,10 +180,15 @@ class DetailScreen(MonitorScreen):
         self.query_one(SearchLine).open()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        found = self.query_one(Transcript).search(event.value)
-        event.input.border_subtitle = f"{found} found" if event.value else ""
+        self.query_one(Transcript).search(event.value)
+        self._tell_matches()
+
+    def _tell_matches(self) -> None:
+        at, found = self.query_one(Transcript).matches
+        self.query_one(SearchLine).tell(f"{at} of {found}" if at else f"{found} found", any_=bool(found))
 
     def on_input_submitted(self) -> None:
+        self.query_one(SearchLine).leave()
         self.query_one(Transcript).focus()
 
     def action_next(self, step: int) -> None:
@@ -225,6 +210,11 @@ class DetailScreen(MonitorScreen):
     def action_export(self) -> None:
         if self.desk.ready():
             self.app.push_screen(Export(self.desk, self._job))
+
+    def action_play(self) -> None:
+        job, current = self._with_media, self.query_one(Transcript).current
+        if job and current:
+            self.desk.hear(Excerpt(job, current.start, current.end))
 
     def action_cancel(self) -> None:
         self.desk.cancel(self._job.id, self._job.title or self._job.id)

@@ -9,11 +9,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Button, Input, Label, RadioButton, RadioSet, Static
+from textual.widgets import Button, Input, Label, RadioSet, Static
 
 from tui.actions import Actions
 from tui.screens.desk import Desk
 from tui.screens.dialog import Dialog
+from tui.widgets.ticks import Choice
 from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.state import Job
@@ -23,6 +24,7 @@ _UNFIT = re.compile(r"[^\w .,()\[\]+=@-]+")  # for a file's name on some system
 
 
 class Export(Dialog[None]):
+    AUTO_FOCUS = "#file"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "back")]
 
     def __init__(self, desk: Desk, job: Job) -> None:
@@ -30,15 +32,14 @@ class Export(Dialog[None]):
         self._desk = desk
         self._job = job
         self._format = "srt"
-        self._confirmed = ""  # the existing file that may be overwritten
 
     def compose(self) -> ComposeResult:
-        title = one_line(self._job.title) or self._job.id
+        title = one_line(self._job.title, 60) or self._job.id
         with Vertical(classes="dialog"):
             yield Static(Content(f"Write the transcript of {title}" + self._so_far()))
             with RadioSet(compact=True):
                 for name in FORMATS:
-                    yield RadioButton(name, value=name == self._format, name=name, compact=True)
+                    yield Choice(name, value=name == self._format, name=name, compact=True)
             with Horizontal(classes="field"):
                 yield Label("file")
                 yield Input(self._proposal(), id="file", compact=True)
@@ -54,20 +55,19 @@ class Export(Dialog[None]):
         stem = _UNFIT.sub("_", Path(one_line(self._job.title)).stem if self._job.submitted else "").strip(" .")[:80]
         return f"{stem or self._job.id}.{self._format}"
 
-    def on_mount(self) -> None:
-        self.query_one("#file", Input).focus()
-
     def on_radio_set_changed(self, event: RadioSet.Changed) -> None:
         field = self.query_one("#file", Input)
         self._format = event.pressed.name or self._format
         field.value = str(Path(field.value).with_suffix(f".{self._format}")) if field.value else self._proposal()
 
+    def filled_in(self) -> Path:
+        return Path(self.query_one("#file", Input).value.strip()).expanduser()
+
     def decide(self) -> None:
-        path = Path(self.query_one("#file", Input).value.strip()).expanduser()
+        path = self.filled_in()
         if not path.name:
             self.say("enter the name of a file")
-        elif path.exists() and not self.app.is_web and self._confirmed != str(path):
-            self._confirmed = str(path)
+        elif path.exists() and not self.app.is_web and not self.repeats:
             self.say(f"{path} exists: press enter again to overwrite it")
         else:
             if actions := self._desk.actions:

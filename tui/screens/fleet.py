@@ -26,6 +26,7 @@ _LEAST: Final = 4  # lines that a table keeps, however little room there is
 
 
 class FleetScreen(MonitorScreen):
+    AUTO_FOCUS = "#nodes"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "app.focus_next", "next table"),
         Binding("p", "pause", "pause or resume"),
@@ -59,9 +60,6 @@ class FleetScreen(MonitorScreen):
             id="dead",
         )
         yield Static(id="note")
-
-    def on_mount(self) -> None:
-        self.query_one("#nodes").focus()
 
     def draw_body(self) -> None:
         around = self.known.around

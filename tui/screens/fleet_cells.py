@@ -15,29 +15,29 @@ from v2t_stream.units import clock, speed
 
 NODES: Final = (
     Column("node", 10, flexible=True),
-    Column("stages", 10),
+    Column("stages", 10, least=60),
     Column("on", 6),
     Column("engine", 14, least=90),
     Column("model", 8, flexible=True, least=90),
     Column("slots", 5, right=True),
     Column("chunks", 6, right=True, least=100),
     Column("speed", 6, right=True),
-    Column("last minute", 16),
+    Column("last minute", 16, least=70),
     Column("seen", 5, right=True),
 )
 QUEUES: Final = (
     Column("queue", 18),
     Column("waiting", 7, right=True),
-    Column("in progress", 11, right=True),
-    Column("redelivered", 11, right=True),
+    Column("in progress", 11, right=True, least=60),
+    Column("redelivered", 11, right=True, least=72),
     Column("oldest", 7, right=True),
     Column("", 10, flexible=True),
 )
 DEAD: Final = (
     Column("dead letter", 11),
-    Column("stage", 10),
+    Column("stage", 10, least=48),
     Column("job", 12),
-    Column("chunk", 5, right=True),
+    Column("chunk", 5, right=True, least=62),
     Column("age", 4, right=True),
     Column("reason", 10, flexible=True),
 )

@@ -13,12 +13,13 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 _SIGNS: Final = """\
-[b]progress[/]     download, convert (cut at silences), transcribe
-[b]chunks[/]       done of cut; + while cutting goes on; red: some missing
-[b]state![/]       no live node can do it: open the job to see why
+[b]waiting![/]     nobody can do it now: open the job to see why
+[b]paused[/]       its queue is paused: p in the fleet resumes it
+[b]takes turns[/]  chunks of other jobs are in progress
 [b]completed![/]   the transcript is incomplete: open the job to see why
+[b]chunks[/]       done of cut; + while cutting goes on; red: some missing
 [b]timeline[/]     █ done (by node)  ▒ in progress  ░ waiting  × missing
-[b]redelivered[/]  in progress, and tried before
+             ? no words heard  ~ perhaps never said  ┄ cut off
 [dim]You can click rows, states, column names and keys. esc closes this.[/]"""
 
 
@@ -30,7 +31,7 @@ class Help(ModalScreen[None]):
         self._keys = {
             binding.description: [below.app.get_key_display(each) for each in Binding.make_bindings([binding])]
             for node in filter(None, (below.focused, below, below.app))
-            for binding in own_keys(node)
+            for binding in own_keys(type(node))
         }
 
     def compose(self) -> ComposeResult:
@@ -42,9 +43,9 @@ class Help(ModalScreen[None]):
             yield Static(Content.from_markup("\n" + _SIGNS))
 
 
-def own_keys(node: DOMNode) -> Iterator[Binding]:
-    """The keys that this project gave the node, including those that do nothing at present, without Textual's own."""
-    for kind in type(node).__mro__:
+def own_keys(node: type[DOMNode]) -> Iterator[Binding]:
+    """The keys that this project gave such nodes, also those that do nothing at present, without Textual's own."""
+    for kind in node.__mro__:
         if kind.__module__.startswith("tui."):
             for binding in kind.__dict__.get("BINDINGS", ()):
                 if binding.description:

@@ -8,7 +8,6 @@ from tui.state.rows import Row
 from tui.widgets.cells import Cell, Piece, age, bar, cell
 from tui.widgets.look import Look
 from tui.widgets.table import Column
-from v2t_stream.monitoring.waiting import warning
 from v2t_stream.units import clock, speed
 
 COLUMNS: Final = (
@@ -17,10 +16,10 @@ COLUMNS: Final = (
     Column("source", 12, flexible=True, least=130),
     Column("lang", 5, least=96),
     Column("length", 7, right=True, least=104),
-    Column("progress", 14),
+    Column("progress", 14, least=60),
     Column("chunks", 9, right=True),
-    Column("speed", 6, right=True),
-    Column("eta", 7, right=True),
+    Column("speed", 6, right=True, least=68),
+    Column("eta", 7, right=True, least=76),
     Column("age", 4, right=True),
 )
 
@@ -41,8 +40,8 @@ def _state(row: Row, place: _Place) -> Cell:
     styles = place.styles
     if row.tab in ("queued", "running") and not row.length:
         job = place.known.picture.job(row.id)
-        if job and warning(job, place.known.around.nodes):
-            return (Piece(f"{row.state}!"[:13], styles.warn),)
+        if job and (hold := place.known.hold(job)):
+            return (Piece(hold.word, styles.dim if hold.passes else styles.warn),)
     state = Piece(row.state, styles.of_state(row.state))
     return (state, Piece("!", styles.warn)) if row.falls_short else (state,)
 

@@ -35,6 +35,7 @@ _EMPTY: Final = (
 class JobsScreen(MonitorScreen):
     """All jobs, or the entries of one list."""
 
+    AUTO_FOCUS = "#jobs"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", key_display="/"),
         Binding("o", "order", "sort"),
@@ -66,9 +67,6 @@ class JobsScreen(MonitorScreen):
         yield Table(COLUMNS, self._cell, id="jobs")
         yield Static(Content.from_markup(_EMPTY), id="empty")
 
-    def on_mount(self) -> None:
-        self.query_one(Table).focus()
-
     def draw_body(self) -> None:
         self._pictures += 1
         picture = self.known.picture
@@ -96,6 +94,7 @@ class JobsScreen(MonitorScreen):
         table.show(self._keys)
         counts = picture.counts(self._of)
         self._draw_tabs(counts)
+        self.query_one(SearchLine).tell(f"{len(rows)} of {counts[self._tab]}", any_=bool(rows))
         self.show("#jobs", bool(rows))
         self.show("#empty", not rows)
         if not rows:
@@ -109,7 +108,7 @@ class JobsScreen(MonitorScreen):
     def _why_none(self, total: int) -> str:
         if not self.known.picture.caught_up:
             return "The broker has not answered yet." if self.known.away else "Reading the history from the broker …"
-        return f"None of the {total} jobs match: esc clears the filter, ← and → choose other states."
+        return f"No job of {total} matches: esc clears the filter, ← and → choose other states."
 
     def _draw_tabs(self, counts: Counter[Tab]) -> None:
         tabs = (
@@ -119,7 +118,7 @@ class JobsScreen(MonitorScreen):
             for tab in TABS
         )
         job = self.known.picture.job(self._of) if self._of else None
-        title = one_line(job.title) if job else self._of
+        title = one_line(job.title, 24) if job else self._of
         before = "[b]$title[/]  " if self._of else ""
         self.put("#tabs", Content.from_markup(before + "".join(tabs), title=title))
 
@@ -187,7 +186,7 @@ class JobsScreen(MonitorScreen):
         self._rearrange()
 
     def on_input_submitted(self) -> None:
-        self.query_one(SearchLine).display = bool(self._text)
+        self.query_one(SearchLine).leave()
         self.query_one(Table).focus()
 
     def action_back(self) -> None:

@@ -1,9 +1,10 @@
 """A job's text as the monitor shows it: the words, and in their place what is missing, doubtful or still to come."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from schemas.events import ChunkDone
+from schemas.transcript import Doubt, Segment, Word
 from tui.state.timeline import Kind, Stretch
 from v2t_stream.jobs.formats import UNHEARD, end_of
 from v2t_stream.jobs.state import Job
@@ -17,9 +18,11 @@ class Entry(NamedTuple):
     chunk: int
     place: int  # among the entries of its chunk
     start: float
+    end: float
     text: str
     kind: Kind | Literal["said", "doubtful", "doubt", "unheard", "end"]  # a doubt is about the words next to it
     node: str = ""
+    doubts: tuple[tuple[int, int], ...] = ()  # where in the text the doubtful words are
 
     @property
     def is_said(self) -> bool:
@@ -45,35 +48,63 @@ class Words:
             chunk = chunks.get(stretch.first)
             if chunk is None:
                 text = _pending(stretch)
-                entries.append(Entry(stretch.first, 0, stretch.start, text, stretch.kind, stretch.node))
+                entries.append(Entry(stretch.first, 0, stretch.start, stretch.end, text, stretch.kind, stretch.node))
                 continue
             made = self._of_chunk.get(chunk.n)
             if made is None or made[0] is not chunk:
                 made = self._of_chunk[chunk.n] = chunk, list(_entries(chunk))
             entries += made[1]
         if job.truncated:
-            entries.append(Entry(job.chunks_cut, 0, job.truncated.decoded, end_of(job.truncated), "end"))
+            end = job.truncated.decoded
+            entries.append(Entry(job.chunks_cut, 0, end, end, end_of(job.truncated), "end"))
         return entries
 
 
 def _entries(chunk: ChunkDone) -> Iterator[Entry]:
-    by_start = sorted(_found(chunk), key=lambda found: found[0])  # stable: a doubt stays before its words
-    for place, (start, text, kind) in enumerate(by_start):
-        yield Entry(chunk.n, place, start, text, kind, chunk.node)
+    by_start = sorted(_found(chunk), key=lambda found: found.start)  # stable: a doubt stays before its words
+    for place, entry in enumerate(by_start):
+        yield entry._replace(place=place)
 
 
-def _found(chunk: ChunkDone) -> Iterator[tuple[float, str, Literal["gap", "unheard", "doubt", "doubtful", "said"]]]:
-    """Start, text and kind of everything there is to show of a chunk."""
+def _found(chunk: ChunkDone) -> Iterator[Entry]:
+    """Everything there is to show of a chunk."""
     if chunk.error:
         text = f"chunk {chunk.n} is missing, to {clock(chunk.end)}: {one_line(chunk.error)}"
-        yield chunk.start, text, "gap"
+        yield Entry(chunk.n, 0, chunk.start, chunk.end, text, "gap", chunk.node)
     for speech in chunk.unheard:
-        yield speech.start, f"{UNHEARD}, to {clock(speech.end)}", "unheard"
+        text = f"{UNHEARD}, to {clock(speech.end)}"
+        yield Entry(chunk.n, 0, speech.start, speech.end, text, "unheard", chunk.node)
     for doubt in chunk.doubtful:
-        yield doubt.start, f"possibly never said, to {clock(doubt.end)}: {one_line(doubt.reason)}", "doubt"
+        text = f"possibly never said, to {clock(doubt.end)}: {one_line(doubt.reason)}"
+        yield Entry(chunk.n, 0, doubt.start, doubt.end, text, "doubt", chunk.node)
     for segment in chunk.segments:
-        is_doubtful = any(doubt.start < segment.end and segment.start < doubt.end for doubt in chunk.doubtful)
-        yield segment.start, one_line(segment.text, 10_000), "doubtful" if is_doubtful else "said"
+        text = one_line(segment.text, 10_000)
+        doubts = tuple(_doubted(segment, text, chunk.doubtful))
+        kind: Literal["doubtful", "said"] = "doubtful" if doubts else "said"
+        yield Entry(chunk.n, 0, segment.start, segment.end, text, kind, chunk.node, doubts)
+
+
+def _doubted(segment: Segment, text: str, doubts: Iterable[Doubt]) -> Iterator[tuple[int, int]]:
+    """Where in `text` the doubtful words are: all of it, if the times of its words are not known."""
+    doubts = [doubt for doubt in doubts if _overlap(doubt, segment)]
+    if not doubts:
+        return
+    if not segment.words:
+        yield 0, len(text)
+        return
+    at = 0
+    for word in segment.words:
+        said = one_line(word.text)
+        begin = text.find(said, at)
+        if not said or begin < 0:
+            continue
+        at = begin + len(said)
+        if any(_overlap(doubt, word) for doubt in doubts):
+            yield begin, at
+
+
+def _overlap(doubt: Doubt, spoken: Segment | Word) -> bool:
+    return doubt.start < spoken.end and spoken.start < doubt.end
 
 
 def _pending(stretch: Stretch) -> str:

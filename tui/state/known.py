@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tui.feed import Around
+from tui.state.holds import Hold, hold
 from tui.state.nodes import Nodes
 from tui.state.picture import Picture
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.requests import Stored
+from v2t_stream.jobs.state import Job
 
 
 class Known:
@@ -46,6 +48,10 @@ class Known:
     def touch(self) -> None:
         """Have the screen drawn again."""
         self.is_new = True
+
+    def hold(self, job: Job) -> Hold | None:
+        """What holds up a job that is not a list."""
+        return hold(job, self.around, self.picture.ahead(job))
 
     @property
     def where(self) -> str:

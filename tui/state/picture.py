@@ -1,5 +1,6 @@
 """All jobs as the monitor shows them: each is a `Job`, the same fold as everywhere, without its words."""
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
@@ -24,6 +25,8 @@ class Picture:
         self._changed: dict[str, Job] = {}
         self._counted: set[str] = set()  # jobs whose chunks are all counted here
         self._uncounted: dict[str, Job] = {}
+        self._queued: dict[str, dict[str, float]] = {"download": {}, "convert": {}}  # since when, by stage and id
+        self._order: dict[str, list[float]] = {}  # the same times in order, by stage
 
     def job(self, id: str) -> Job | None:  # noqa: A002  # as in Job
         parent, place = place_of(id)
@@ -61,12 +64,35 @@ class Picture:
             elif job.downloaded and id_ not in self._counted:
                 self._uncounted[id_] = job
             parent, place = place_of(id_)
+            self._queue(job)
             rows = self._rows[parent if place else ""]
             if job.removed:
                 rows.pop(id_, None)
             elif job.sequences or job.children:
                 rows[id_] = row(job)
         return bool(changed)
+
+    def _queue(self, job: Job) -> None:
+        """Note whether the job is in a queue now."""
+        self._order.clear()
+        at = {
+            "download": (job.rerun_at or job.started_at) if job.state == "queued" else None,
+            "convert": job.downloaded_at if job.state == "converting" and "convert" not in job.progress else None,
+        }
+        for stage, since in at.items():
+            if since is None:
+                self._queued[stage].pop(job.id, None)
+            else:
+                self._queued[stage][job.id] = since
+
+    def ahead(self, job: Job) -> int:
+        """How many jobs are before it in the queue that it is in; 0 if it is in none."""
+        for stage, queued in self._queued.items():
+            if job.id in queued:
+                if stage not in self._order:
+                    self._order[stage] = sorted(queued.values())
+                return bisect_left(self._order[stage], queued[job.id])
+        return 0
 
     def uncounted(self) -> list[str]:
         """The jobs whose chunks have to be read now; names each once."""

@@ -1,11 +1,12 @@
 """Where the chunks of a job lie in its media, and which node has each: pure functions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from v2t_stream.jobs.state import Job
 
 Kind = Literal["done", "gap", "working", "waiting"]
+Mark = Literal["unheard", "doubtful", "beyond"]  # what the audit found; beyond: the file declares more than it has
 
 
 class Stretch(NamedTuple):
@@ -17,6 +18,14 @@ class Stretch(NamedTuple):
     end: float
     kind: Kind
     node: str = ""
+
+
+class Found(NamedTuple):
+    """What the audit found in a stretch of the media."""
+
+    start: float
+    end: float
+    kind: Mark
 
 
 def stretches(job: Job, working: Mapping[int, str]) -> list[Stretch]:
@@ -59,13 +68,23 @@ def _spread(waiting: list[int], start: float, end: float, working: Mapping[int, 
         yield Stretch(waiting[first], waiting[-1], place(first), place(len(waiting)), "waiting")
 
 
-def columns(found: list[Stretch], duration: float, width: int) -> list[Stretch | None]:
+def marks(job: Job) -> Iterator[Found]:
+    """What the audit found, to be shown above the chunks."""
+    for doubt in job.doubtful:
+        yield Found(doubt.start, doubt.end, "doubtful")
+    for speech in job.unheard:
+        yield Found(speech.start, speech.end, "unheard")
+    if job.truncated:
+        yield Found(job.truncated.decoded, job.truncated.declared, "beyond")
+
+
+def columns(found: Iterable[Stretch | Found], duration: float, width: int) -> list[Stretch | Found | None]:
     """What to show of the media in each of `width` columns; None for silence, and for what is not cut yet.
 
-    If several chunks share a column, it shows the worst, so that no gap is hidden.
+    If several share a column, it shows the worst, so that no gap is hidden.
     """
-    order: tuple[Kind, ...] = ("done", "waiting", "working", "gap")
-    shown: list[Stretch | None] = [None] * width
+    order: tuple[Kind | Mark, ...] = ("done", "waiting", "working", "doubtful", "beyond", "unheard", "gap")
+    shown: list[Stretch | Found | None] = [None] * width
     if duration <= 0:
         return shown
     for stretch in found:

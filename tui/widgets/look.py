@@ -62,6 +62,7 @@ class Look(NamedTuple):
     cursor_away: Style
     track: Style  # the unfilled part of a bar
     match: Style
+    doubt: Style  # words that may never have been said
     nodes: tuple[Style, ...]
 
     def of_state(self, state: State) -> Style:
@@ -104,6 +105,7 @@ def _made(variables: dict[str, str], *, dark: bool) -> Look:
         cursor=Style(bgcolor=behind.blend(color("accent"), 0.25).rich_color),
         cursor_away=Style(bgcolor=before.blend(behind, 0.9).rich_color),
         track=Style(color=track),
+        doubt=style("warning") + Style(underline=True),
         match=Style(color=behind.rich_color, bgcolor=color("warning").rich_color),
         nodes=tuple(Style(color=name) for name in (_NODES_DARK if dark else _NODES_LIGHT)),
     )

@@ -1,6 +1,6 @@
 """The timeline of a job's media in one line, coloured by node and state, and a legend of the nodes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rich.cells import cell_len
@@ -8,11 +8,19 @@ from rich.style import Style
 from rich.text import Text
 from textual.widget import Widget
 
-from tui.state.timeline import Kind, Stretch, columns
+from tui.state.timeline import Found, Kind, Mark, Stretch, columns
 from tui.widgets.look import Look, look
 from v2t_stream.text import one_line
 
-_SIGNS: Final[dict[Kind, str]] = {"done": "█", "gap": "×", "working": "▒", "waiting": "░"}
+_SIGNS: Final[dict[Kind | Mark, str]] = {
+    "done": "█",
+    "gap": "×",
+    "working": "▒",
+    "waiting": "░",
+    "unheard": "?",
+    "doubtful": "~",
+    "beyond": "┄",
+}
 
 
 class Timeline(Widget):
@@ -20,13 +28,17 @@ class Timeline(Widget):
 
     def __init__(self, *, id: str) -> None:  # noqa: A002  # Textual's name
         super().__init__(id=id)
-        self._found: list[Stretch] = []
+        self._found: Sequence[Stretch | Found] = ()
         self._duration = 0.0
         self._colours: Mapping[str, Style] = {}
         self._done: Mapping[str, int] = {}
 
     def show(
-        self, found: list[Stretch], duration: float, colours: Mapping[str, Style], done: Mapping[str, int]
+        self,
+        found: Sequence[Stretch | Found],
+        duration: float,
+        colours: Mapping[str, Style],
+        done: Mapping[str, int],
     ) -> None:
         """`duration`: in seconds; `colours`: by node; `done`: how many chunks each node has done."""
         self._found, self._duration, self._colours, self._done = found, duration, colours, done
@@ -45,13 +57,15 @@ class Timeline(Widget):
         return line
 
 
-def _style(stretch: Stretch, colours: Mapping[str, Style], styles: Look) -> Style:
+def _style(stretch: Stretch | Found, colours: Mapping[str, Style], styles: Look) -> Style:
     match stretch.kind:
-        case "gap":
+        case "gap" | "unheard" | "beyond":
             return styles.bad
+        case "doubtful":
+            return styles.warn
         case "waiting":
             return styles.dim
-    return colours.get(stretch.node, styles.accent)
+    return colours.get(stretch.node, styles.accent) if isinstance(stretch, Stretch) else styles.accent
 
 
 def _legend(colours: Mapping[str, Style], done: Mapping[str, int], width: int, styles: Look) -> Text:

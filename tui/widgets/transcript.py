@@ -1,7 +1,7 @@
 """The transcript of one job, of which only the visible lines are drawn."""
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 from typing import ClassVar, Final
@@ -21,6 +21,7 @@ from tui.widgets.look import Look, look
 from v2t_stream.units import clock
 
 _INDENT: Final = 10  # columns for the time
+_OURS: Final = Style(italic=True)  # what nobody said, but we say about it
 
 
 class Transcript(CursorView):
@@ -45,6 +46,7 @@ class Transcript(CursorView):
         self._follow = True
         self._width = 0
         self._search = ""
+        self._places: list[int] | None = None  # of the entries that match; None: to be found anew
         self.colours: dict[str, Style] = {}
 
     @property
@@ -61,6 +63,7 @@ class Transcript(CursorView):
         if found == self._entries and self._width == self._room:
             return
         self._entries = found
+        self._places = None
         if current is None:
             self._follow = growing
         if self._follow:
@@ -108,14 +111,29 @@ class Transcript(CursorView):
         first = line == self._tops[at]
         mark = Segment("▌" if first or entry.is_said else " ", self.colours.get(entry.node, styles.track))
         time = Segment(f" {clock(entry.start) if first else '':>7}  ", styles.dim)
-        style = _style(entry, styles)
-        text = self._lines[at][line - self._tops[at]]
-        segments = [mark, time, *self._matched(text, style, styles.match)]
+        of_entry = line - self._tops[at]
+        segments = [mark, time, *self._pieces(entry, self._lines[at], of_entry, styles)]
         strip = Strip(segments).adjust_cell_length(width).apply_style(self.rich_style)
         if at == self._at:
             cursor = styles.cursor if self.has_focus else styles.cursor_away
             strip = Strip([Segment(part, (own + cursor) if own else cursor) for part, own, _ in strip], width)
         return strip
+
+    def _pieces(self, entry: Entry, lines: list[str], at: int, styles: Look) -> Iterator[Segment]:
+        """The line `at` of an entry: doubtful words, and what is searched for, in styles of their own."""
+        style = _style(entry, styles)
+        if not entry.doubts:
+            yield from self._matched(lines[at], style, styles.match)
+            return
+        begin = offset(entry.text, lines, at)
+        end, done = begin + len(lines[at]), begin
+        for first, last in entry.doubts:
+            here, there = max(first, begin), min(last, end)
+            if here < there:
+                yield from self._matched(entry.text[done:here], style, styles.match)
+                yield from self._matched(entry.text[here:there], styles.doubt, styles.match)
+                done = there
+        yield from self._matched(entry.text[done:end], style, styles.match)
 
     def _matched(self, text: str, style: Style, match: Style) -> Iterator[Segment]:
         if not self._search:
@@ -127,20 +145,28 @@ class Transcript(CursorView):
 
     # -- search
 
-    def search(self, text: str) -> int:
-        """Mark `text`, and go to the next entry that has it; returns how many have it."""
+    def search(self, text: str) -> None:
+        """Mark `text`, and go to the next entry that has it."""
         self._search = text
+        self._places = None
         self.refresh()
         found = self._found()
         if found and self._at not in found:
             self.step(1)
-        return len(found)
+
+    @property
+    def matches(self) -> tuple[int, int]:
+        """Which of the matching entries has the cursor, from 1 (0: none), and how many match."""
+        found = self._found()
+        place = bisect_left(found, self._at)
+        return (place + 1 if place < len(found) and found[place] == self._at else 0), len(found)
 
     def _found(self) -> list[int]:
-        if not self._search:
-            return []
-        wanted = self._search.lower()
-        return [at for at, entry in enumerate(self._entries) if wanted in entry.text.lower()]
+        if self._places is None:
+            wanted = self._search.lower()
+            texts = enumerate(self._entries if wanted else ())
+            self._places = [at for at, entry in texts if wanted in entry.text.lower()]
+        return self._places
 
     def step(self, step: int) -> None:
         """Go to the next match, or with -1 to the one before, wrapping around."""
@@ -197,15 +223,24 @@ class Transcript(CursorView):
 
 def _style(entry: Entry, styles: Look) -> Style:
     match entry.kind:
-        case "said":
+        case "said" | "doubtful":
             return styles.plain
         case "gap" | "unheard" | "end":
-            return styles.bad
-        case "doubtful" | "doubt":
-            return styles.warn
+            return styles.bad + _OURS
+        case "doubt":
+            return styles.warn + _OURS
         case "working":
-            return styles.accent
-    return styles.dim
+            return styles.accent + _OURS
+    return styles.dim + _OURS
+
+
+def offset(text: str, lines: list[str], at: int) -> int:
+    """Where in `text` the line `at` of its lines begins."""
+    begin = 0
+    for line in lines[:at]:
+        begin += len(line)
+        begin += text[begin : begin + 1] == " "
+    return begin
 
 
 def _folded(text: str, width: int) -> Iterator[str]:

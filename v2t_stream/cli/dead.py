@@ -9,7 +9,8 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.cli.output import echo_json, is_terminal, json_option, say
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import V2TError
-from v2t_stream.jobs.dead_letters import Dead, dead_letters, redrive, remove
+from v2t_stream.jobs.dead_letters import Dead, dead_letters, remove
+from v2t_stream.jobs.redrive import redrive
 from v2t_stream.runtime.session import Session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line

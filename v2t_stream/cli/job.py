@@ -14,6 +14,7 @@ from v2t_stream.cli.files import Files, overwrite_option
 from v2t_stream.cli.follow import follow
 from v2t_stream.cli.job_edit import edit
 from v2t_stream.cli.job_list import list_
+from v2t_stream.cli.job_media import media
 from v2t_stream.cli.job_rm import rm
 from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_timeline, summary
 from v2t_stream.cli.output import echo_json, json_option
@@ -45,6 +46,7 @@ def job() -> None:
 job.add_command(list_)
 job.add_command(rm)
 job.add_command(edit)
+job.add_command(media)
 
 
 @job.command()

@@ -1,22 +1,15 @@
-"""Dead letters: messages that were given up, with the reason, and how to retry them."""
+"""Dead letters: messages that were given up, with the reason."""
 
-import contextlib
 import logging
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from schemas.events import DeadLetter
+from schemas.events import DeadLetter, Rerun
 from schemas.message import decode_as
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import ObjectMissing, V2TError
-from v2t_stream.jobs import operations
-from v2t_stream.jobs.lists import read
-from v2t_stream.jobs.once import message_ids
-from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.streams import DEAD
-from v2t_stream.topology.subjects import ALL_DEAD, INBOX_SUBJECTS, chunk_of
+from v2t_stream.topology.subjects import ALL_DEAD, chunk_of, run_of
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +27,13 @@ class Dead(NamedTuple):
         return chunk_of(self.letter.original_subject)
 
 
-async def dead_letters(connection: Connection) -> list[Dead]:
-    """All dead letters, the latest last. Logs and leaves out those that it cannot read. Raises BrokerError."""
+async def dead_letters(connection: Connection, subject: str = ALL_DEAD) -> list[Dead]:
+    """All dead letters, or those on `subject`, the latest last. Raises BrokerError.
+
+    Logs and leaves out those that it cannot read.
+    """
     found = []
-    async for stored in connection.watch(DEAD, ALL_DEAD, live=False):
+    async for stored in connection.watch(DEAD, subject, live=False):
         if stored:
             try:
                 letter = decode_as(DeadLetter, stored.data)
@@ -48,42 +44,14 @@ async def dead_letters(connection: Connection) -> list[Dead]:
     return found
 
 
-async def redrive(connection: Connection, store: ObjectStore | None, dead: Dead, home: Path) -> str:
-    """Retry its work, then remove the letter; the id of its job, empty if a submission makes a new job.
+async def discard_answered(connection: Connection, rerun: Rerun) -> None:
+    """Remove the letters whose work `rerun` does again. Raises BrokerError.
 
-    A chunk fills its gap, a job goes on where it failed, a submission is submitted again. `home`: the folder of this
-    machine's data. `store`: None if we cannot use it from here. Raises V2TError if there is nothing left to do, because
-    the job was cancelled or retried meanwhile: then `remove` the letter.
+    Letters about chunks that it keeps stay, and so do its own, which may come at any moment.
     """
-    letter = dead.letter
-    if letter.original_subject in INBOX_SUBJECTS:
-        # If we die before the letter is removed, sending it again within two minutes still makes only one job.
-        (message_id,) = message_ids(home, [dead])
-        await connection.submit(letter.original_subject, await _sent(store, letter), message_id)
-        await remove(connection, dead.number)
-        return ""
-    job = await read(connection, letter.job)
-    if not job.sequences:
-        raise V2TError(f"job {letter.job} of dead letter {dead.number} has been forgotten: submit it again")
-    chunk = dead.chunk
-    if chunk is not None and chunk not in {gap.chunk for gap in job.gaps}:
-        raise V2TError(f"chunk {chunk} of job {job.id} is no longer missing: there is nothing to retry")
-    await operations.retry(connection, job, chunk=chunk)
-    await remove(connection, dead.number)
-    return letter.job
-
-
-async def _sent(store: ObjectStore | None, letter: DeadLetter) -> bytes:
-    """The original submission."""
-    if not letter.kept:
-        return letter.data
-    if store:
-        with contextlib.suppress(ObjectMissing):
-            return await store.get(letter.kept)
-    raise V2TError(
-        f"the submission of job {letter.job} had a link with a password or a key, which has expired or cannot be read "
-        "from here: submit it again"
-    )
+    for dead in await dead_letters(connection, DeadLetter.subject_of(stage="*", job=rerun.job)):
+        if run_of(dead.letter.original_subject) < rerun.run and dead.chunk not in rerun.keeps:
+            await remove(connection, dead.number)
 
 
 async def remove(connection: Connection, number: int) -> None:

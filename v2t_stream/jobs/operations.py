@@ -12,6 +12,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, Denied, StoreError, V2TError
 from v2t_stream.fleet.ability import refused
 from v2t_stream.fleet.presence import fleet
+from v2t_stream.jobs.dead_letters import discard_answered
 from v2t_stream.jobs.lists import children
 from v2t_stream.jobs.state import Job
 from v2t_stream.store.protocol import UPLOADED, ObjectStore
@@ -144,6 +145,7 @@ async def _begin(connection: Connection, job: Job, rerun: Rerun) -> None:
         raise V2TError(f"somebody else has just cancelled job {job.id}, and its media is gone: submit it again")
     with contextlib.suppress(BrokerError):
         await _drop(connection, ChunkTask.subject_of(queue="*", job=job.id, run=job.run, n="*"))
+        await discard_answered(connection, rerun)
 
 
 async def retry_list(connection: Connection, job: Job, *, model: str | None = None) -> int:

@@ -1,0 +1,19 @@
+"""Boxes and buttons that show by their shape whether they are chosen: Textual's show it only by a colour."""
+
+from textual.widgets import Checkbox, RadioButton
+
+
+class Tick(Checkbox):
+    BUTTON_INNER = " "
+
+    def watch_value(self) -> None:
+        self.BUTTON_INNER = "X" if self.value else " "
+        super().watch_value()
+
+
+class Choice(RadioButton):
+    BUTTON_INNER = " "
+
+    def watch_value(self) -> None:
+        self.BUTTON_INNER = "●" if self.value else " "
+        super().watch_value()
