@@ -31,15 +31,15 @@ class Excerpt(NamedTuple):
         return max(_LEAST, self.end - self.start)
 
     def command(self, *media: str) -> str:
-        """The line that plays it from `media`."""
-        return f"{shlex.join(self.arguments())} {' '.join(media)}"
+        """The line that plays it from `media`. From a pipe, ffplay complains of what does no harm."""
+        return f"{shlex.join(self.arguments('fatal'))} {' '.join(media)}"
 
-    def arguments(self) -> list[str]:
+    def arguments(self, level: str) -> list[str]:
         tracks = self.job.sound.tracks if self.job.sound else ()
         track = next((one.number for one in tracks if one.taken), 1)
         chosen = ["-ast", f"a:{track - 1}"] if track > 1 else []
         times = ["-ss", f"{max(0.0, self.start):.1f}", "-t", f"{self.seconds:.1f}"]
-        return [_PLAYER, "-loglevel", "error", "-nodisp", "-autoexit", *chosen, *times]
+        return [_PLAYER, "-loglevel", level, "-nodisp", "-autoexit", *chosen, *times]
 
 
 class Player:
@@ -67,7 +67,7 @@ class Player:
         self.stop()
         begun = time.monotonic()
         self._process = process = await asyncio.create_subprocess_exec(
-            *excerpt.arguments(), str(media), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+            *excerpt.arguments("error"), str(media), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
         )
         try:
             _, said = await process.communicate()

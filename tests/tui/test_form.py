@@ -31,7 +31,7 @@ class Sent:
         return ""
 
 
-BLANK = "▐ ▌"
+BLANK = "[ ]"
 
 
 def shape(box: Checkbox) -> str:

@@ -210,6 +210,13 @@ async def test_the_next_place_where_words_are_missing() -> None:
         assert app.screen.check_action("retry", ()) is True
 
 
+async def test_a_very_long_title_takes_one_line() -> None:
+    """The title of a video is a paragraph, and the words are below the end of the screen."""
+    async with shown(SMALL) as (app, settle, pilot):
+        await shows_in_detail(app, settle, pilot, done("long-1", "A talk about everything. " * 20, 60))
+        assert app.screen.query_one("#head").size.height == 4
+
+
 async def test_a_search_within_a_transcript(compare: Compare) -> None:
     """What is searched for is not found where it is, or not marked."""
     async with shown(SMALL) as (app, settle, pilot):

@@ -46,7 +46,7 @@ def job(*facts: tuple[float, Message]) -> Job:
 async def test_the_command_plays_stored_media_from_a_pipe_and_other_media_from_its_link() -> None:
     """The line that is shown does not play anything when it is pasted into a shell."""
     excerpt = Excerpt(job(), 70.0, 81.5)
-    player = "ffplay -loglevel error -nodisp -autoexit -ss 70.0 -t 11.5"
+    player = "ffplay -loglevel fatal -nodisp -autoexit -ss 70.0 -t 11.5"
     command, why_not = await command_of(excerpt, Stored(has=True))  # type: ignore[arg-type]  # all that it asks of them
     assert (command, why_not) == (f"v2t job media talk-1 | {player} cache:pipe:0", "")
     command, why_not = await command_of(excerpt, Stored(has=False))  # type: ignore[arg-type]  # as above

@@ -6,7 +6,8 @@ const COLUMN = 0.6; // width of a character of Roboto Mono, by its size
 const SIZES = [11, 16]; // pixels
 
 const terminal = document.getElementById("terminal");
-const open = window.onload;
+const begin = window.onload;
+const openWindow = window.open;
 
 function size() {
   const wanted = Number(new URLSearchParams(location.search).get("fontsize"));
@@ -18,14 +19,15 @@ function focus() {
   document.querySelector(".xterm-helper-textarea")?.focus();
 }
 
-// The monitor says the colours of its theme by a link to #theme=BACKGROUND,FOREGROUND.
-function paint() {
-  const found = /^#theme=([0-9a-f]{6}),([0-9a-f]{6})$/i.exec(location.hash);
-  if (!found) return;
-  document.documentElement.style.setProperty("--back", `#${found[1]}`);
-  document.documentElement.style.setProperty("--fore", `#${found[2]}`);
-  document.querySelector("meta[name=theme-color]").content = `#${found[1]}`;
-}
+// The monitor tells the colours of its theme by opening a link to #theme=BACKGROUND,FOREGROUND.
+window.open = (url, ...more) => {
+  const [, back, fore] = /^#theme=([0-9a-f]{6}),([0-9a-f]{6})$/.exec(url) ?? [];
+  if (!back) return openWindow(url, ...more);
+  document.documentElement.style.setProperty("--back", `#${back}`);
+  document.documentElement.style.setProperty("--fore", `#${fore}`);
+  document.querySelector("meta[name=theme-color]").content = `#${back}`;
+  return null;
+};
 
 window.onload = async () => {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
@@ -33,11 +35,9 @@ window.onload = async () => {
   terminal.dataset.fontSize = size();
   // The terminal measures a character once, so its font must be there.
   await Promise.allSettled(["", "bold ", "italic "].map((style) => document.fonts.load(`${style}16px "Roboto Mono"`)));
-  open();
+  begin();
   focus();
 };
 window.addEventListener("focus", focus);
-window.addEventListener("hashchange", paint);
 document.addEventListener("click", focus);
 document.querySelector("#closed button").addEventListener("click", () => location.reload());
-paint();

@@ -50,8 +50,8 @@ class Known:
         self.is_new = True
 
     def hold(self, job: Job) -> Hold | None:
-        """What holds up a job that is not a list."""
-        return hold(job, self.around, self.picture.ahead(job))
+        """What holds up a job that is not a list; None until the fleet has been seen."""
+        return hold(job, self.around, self.picture.ahead(job)) if self._seen_at else None
 
     @property
     def where(self) -> str:

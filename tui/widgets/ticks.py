@@ -4,16 +4,16 @@ from textual.widgets import Checkbox, RadioButton
 
 
 class Tick(Checkbox):
-    BUTTON_INNER = " "
+    BUTTON_LEFT, BUTTON_INNER, BUTTON_RIGHT = "", "[ ]", ""
 
     def watch_value(self) -> None:
-        self.BUTTON_INNER = "X" if self.value else " "
+        self.BUTTON_INNER = "[x]" if self.value else "[ ]"
         super().watch_value()
 
 
 class Choice(RadioButton):
-    BUTTON_INNER = " "
+    BUTTON_LEFT, BUTTON_INNER, BUTTON_RIGHT = "", "( )", ""
 
     def watch_value(self) -> None:
-        self.BUTTON_INNER = "●" if self.value else " "
+        self.BUTTON_INNER = "(•)" if self.value else "( )"
         super().watch_value()

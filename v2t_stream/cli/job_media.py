@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import click
@@ -33,21 +32,23 @@ def media(job_id: str, output: Path | None) -> None:
             raise V2TError(f"there is no job {job_id!r}: v2t job list shows all jobs")
         if job.listed:
             raise V2TError(f"job {job_id} is a list: name one of its entries, such as {child_id(job_id, 1)}")
-        with tempfile.TemporaryDirectory(dir=scratch(Settings.from_environment().home, "media")) as folder:
-            path = Path(folder, "media")
-            await fetch(pipeline.store, job, path)
-            if output is None:
-                _pipe(path)
-                return
-            try:
-                shutil.move(path, output)
-            except OSError as error:
-                raise unwritable(output, error) from error
+        folder = scratch(Settings.from_environment().home, "media")
+        try:
+            await fetch(pipeline.store, job, folder / "media")
+            _hand_over(folder / "media", output)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     in_session(run)
 
 
-def _pipe(path: Path) -> None:
+def _hand_over(path: Path, output: Path | None) -> None:
+    if output:
+        try:
+            shutil.move(path, output)
+        except OSError as error:
+            raise unwritable(output, error) from error
+        return
     with path.open("rb") as file, contextlib.suppress(BrokenPipeError):  # the player has heard enough
         shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
