@@ -16,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.color import Color
 from textual.screen import Screen
 from textual.theme import Theme
+from textual.widgets import Input, TextArea
 
 from tui import feed
 from tui.actions import Actions
@@ -81,6 +82,19 @@ class Monitor(EndsOnBug):
         self.join()
         self.theme_changed_signal.subscribe(self, self._paint_page, immediate=True)
         self._paint_page(self.current_theme)
+
+    def on_key(self, event: events.Key) -> None:
+        """Give a field that has just opened what was typed ahead: those keys were on their way to what was below it."""
+        if not event.is_printable or event.character is None:
+            return
+        match self.focused:
+            case Input() as field:
+                field.insert_text_at_cursor(event.character)
+            case TextArea() as area:
+                area.insert(event.character)
+            case _:
+                return
+        event.prevent_default()
 
     def on_app_blur(self, event: events.AppBlur) -> None:
         """A page is never without the keyboard; Textual takes it away at the start, until the first key or click."""
@@ -193,9 +207,9 @@ class Monitor(EndsOnBug):
     def action_mode(self, mode: str) -> None:
         self.switch_mode(mode)
 
-    def action_submit(self) -> None:
+    async def action_submit(self) -> None:
         if self.desk.ready():
-            self.push_screen(Submit(self.desk, files=not self.is_web))
+            await self.push_screen(Submit(self.desk, files=not self.is_web))
 
     def action_help(self) -> None:
         self.push_screen(Help(self.screen))

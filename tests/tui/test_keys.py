@@ -10,10 +10,10 @@ from textual.dom import DOMNode
 from textual.message import Message as Event
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Input
+from textual.widgets import Input, TextArea
 
 from schemas.message import Message
-from tests.tui.still import Still, chunk, downloaded, everything, running, shown, submitted
+from tests.tui.still import Still, chunk, done, downloaded, everything, running, shown, submitted
 from tui.app import Monitor
 from tui.screens.desk import Desk
 from tui.screens.detail import DetailScreen
@@ -73,6 +73,39 @@ async def test_no_hidden_field_ever_has_the_keyboard(screen: Callable[[Desk], Sc
         await pilot.pause()
     assert focused
     assert not [widget for widget in focused if isinstance(widget.parent, SearchLine)]
+
+
+@pytest.mark.parametrize("opened", ["jobs", "detail"])
+async def test_a_search_gets_what_is_typed_with_its_key_in_one_go(opened: str) -> None:
+    """The first letter of the word redoes the job with another model, or cancels it."""
+    async with shown() as (app, settle, pilot):
+        app.desk.actions = object()  # type: ignore[assignment]  # there is a broker
+        app.tell(running())
+        await settle()
+        if opened == "detail":
+            await pilot.press("enter")
+            app.tell(running(), "sea-3")
+            await settle()
+        screen = app.screen
+        for key in "/mcr":
+            app.post_message(events.Key("slash" if key == "/" else key, key))
+        await settle()
+        assert app.screen is screen
+        assert screen.query_one(SearchLine).query_one(Input).value == "mcr"
+
+
+@pytest.mark.parametrize(("key", "field"), [("s", "#lines"), ("m", "Input")])
+async def test_a_form_gets_what_is_typed_with_its_key_in_one_go(key: str, field: str) -> None:
+    """The beginning of a link is missing."""
+    async with shown() as (app, settle, _):
+        app.desk.actions = object()  # type: ignore[assignment]  # there is a broker
+        app.tell(done("news-1", "The news of the day", 60))
+        await settle()
+        for typed in f"{key}abc":
+            app.post_message(events.Key(typed, typed))
+        await settle()
+        found = app.screen.query_one(field)
+        assert (found.text if isinstance(found, TextArea) else getattr(found, "value", None)) == "abc"
 
 
 async def test_escape_clears_a_filter_that_is_not_shown() -> None:

@@ -224,10 +224,10 @@ class DetailScreen(MonitorScreen):
         if actions := self.desk.ready():
             self.desk.do(actions.retry(self.job.id, chunk=self._missing))
 
-    def action_model(self) -> None:
+    async def action_model(self) -> None:
         job = self._job
         if self.desk.ready():
-            self.app.push_screen(Ask(job.title or job.id), functools.partial(self.desk.retry_by, job.id))
+            await self.app.push_screen(Ask(job.title or job.id), functools.partial(self.desk.retry_by, job.id))
 
 
 def _working(job: Job, nodes: Iterable[NodeInfo]) -> dict[int, str]:

@@ -206,10 +206,10 @@ class JobsScreen(MonitorScreen):
         if row and actions:
             self.desk.do(actions.retry(row.id))
 
-    def action_model(self) -> None:
+    async def action_model(self) -> None:
         row = self._selected
         if row and self.desk.ready():
-            self.app.push_screen(Ask(row.title or row.id), functools.partial(self.desk.retry_by, row.id))
+            await self.app.push_screen(Ask(row.title or row.id), functools.partial(self.desk.retry_by, row.id))
 
 
 def _is_retriable(row: Row) -> bool:

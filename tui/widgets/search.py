@@ -26,7 +26,7 @@ class SearchLine(Horizontal):
 
     def open(self) -> None:
         self.display = True
-        self._words.focus()
+        self.screen.set_focus(self._words)  # at once: `focus` waits until other keys have been handled
 
     def close(self) -> bool:
         """Empty and hide it; False if it was empty and hidden."""
