@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input, Static, TextArea
 
-from schemas.requests import SubmitRequest
+from schemas.requests import SUBMIT_SUBJECT, SubmitRequest
 from tests.harness import DATA, Node, Server, broker, ended, node, simulated, until, upload
 from tests.patience import PATIENCE
 from tests.simulated import install
@@ -36,7 +36,9 @@ from v2t_stream.broker.embedded import find_running
 from v2t_stream.jobs.dead_letters import dead_letters
 from v2t_stream.jobs.submission import submit
 from v2t_stream.settings import Settings
+from v2t_stream.topology.ids import inbox_epoch, job_id
 from v2t_stream.topology.queues import queues
+from v2t_stream.topology.streams import INBOX
 
 OTHERS = ("intake", "download", "convert", "aggregate")
 # A key goes to the app, to what has the focus, up to the app again through all that is around, and so does what it
@@ -296,7 +298,9 @@ async def test_a_dead_letter_is_discarded_after_a_question(
     running: Running, connection: Connection, tmp_path: Path
 ) -> None:
     """What nobody wants to retry stays on the list for a month."""
-    job, _ = await submit(connection, SubmitRequest(url="gopher://nobody"))
+    await connection.submit(SUBMIT_SUBJECT, b"gopher://nobody", "discarded")
+    state = (await connection.api(f"STREAM.INFO.{INBOX}"))["state"]
+    job = job_id(await inbox_epoch(connection), state["last_seq"])
     async with user(running.server.url, tmp_path) as person:
         await person.press("2")
         dead = (await person.comes_to(FleetScreen)).query_one("#dead", Table)

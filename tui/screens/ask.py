@@ -35,7 +35,7 @@ class Ask(Dialog[str]):
             yield Static(Content(self._question))
             with Horizontal(classes="field"):
                 yield Label("model")
-                yield Input(suggester=SuggestFromList(MODELS), compact=True)
+                yield Input(suggester=SuggestFromList(MODELS), compact=True, select_on_focus=False)
             yield Static(id="wrong")
             with Horizontal(classes="buttons"):
                 yield Button("Back (esc)", id="no", compact=True)

@@ -15,7 +15,7 @@ class _Words(Input):
 class SearchLine(Horizontal):
     def __init__(self, placeholder: str, *, id: str) -> None:  # noqa: A002  # Textual's name
         super().__init__(id=id, classes="search")
-        self._words = _Words(placeholder=placeholder, compact=True)
+        self._words = _Words(placeholder=placeholder, compact=True, select_on_focus=False)
         self._found = Static()
         self._said = ""
         self.display = False
