@@ -13,8 +13,8 @@ from tui.screens.confirm import Confirm
 from tui.screens.sound import Play, command_of
 from tui.state.known import Known
 from v2t_stream.errors import V2TError
-from v2t_stream.units import clock
 from v2t_stream.text import one_line
+from v2t_stream.units import clock
 
 
 class Desk:

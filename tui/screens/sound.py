@@ -12,8 +12,8 @@ from textual.widgets import Button, Static
 
 from tui.actions import Actions
 from tui.player import Excerpt
-from v2t_stream.units import clock
 from v2t_stream.text import one_line, without_secrets
+from v2t_stream.units import clock
 
 
 class Play(ModalScreen[bool]):

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from tui.feed import Around
 from v2t_stream.fleet.presence import NodeInfo
-from v2t_stream.units import counted
 from v2t_stream.jobs.state import Job
 from v2t_stream.monitoring.waiting import awaited, warning
 from v2t_stream.topology.queues import Queue
 from v2t_stream.topology.subjects import job_of
+from v2t_stream.units import counted
 
 
 class Hold(NamedTuple):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from v2t_stream.cli import completion
 from v2t_stream.cli.output import unwritable
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import SettingsError, V2TError
@@ -19,12 +20,14 @@ from v2t_stream.topology.ids import child_id
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@completion.job_id()
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of to a pipe.")
 def media(job_id: str, output: Path | None) -> None:
     """Write the media of a job, as long as it is stored: v2t job media ID | ffplay cache:pipe:0."""
     if output is None and sys.stdout.isatty():
         raise SettingsError("media is not for reading: pipe it to a player, or pass --output FILE")
+    if output and output.exists():
+        raise SettingsError(f"{output} exists: name another --output")
 
     async def run(pipeline: Session) -> None:
         job = await read(pipeline.connection, job_id)
