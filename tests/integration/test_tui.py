@@ -377,7 +377,7 @@ async def test_a_list_is_one_row_with_its_entries_behind_it(running: Running, tm
         await person.sees(lambda: person.app.screen is not jobs)
         table = (await person.comes_to(JobsScreen)).query_one("#jobs", Table)
         await person.sees(lambda: table.selected)
-        assert {one.title for one in person.app.known.picture.rows(row.id)} == {"20s-1", "20s-2"}
+        assert {one.title for one in person.app.known.picture.rows(row.id)} == {"Episode 1", "Episode 2"}
         await person.press("enter")
         await person.comes_to(DetailScreen)
         await person.press("escape")
