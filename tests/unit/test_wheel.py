@@ -44,7 +44,7 @@ def test_it_installs_the_command_and_names_what_it_needs(wheel: zipfile.ZipFile)
     """The command is missing, or an import fails at its first use."""
     told = {name.rpartition("/")[2]: wheel.read(name).decode() for name in wheel.namelist() if ".dist-info/" in name}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert "v2t = v2t_stream.cli:main" in told["entry_points.txt"]
+    assert "v2t = v2t_stream.__main__:main" in told["entry_points.txt"]
     assert all(f"{name} = " in told["entry_points.txt"] for name in project["entry-points"]["v2t.engines"])
     needed = [
         line for line in told["METADATA"].splitlines() if line.startswith("Requires-Dist: ") and "extra ==" not in line

@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import click
-import uvloop
 
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import embedded_broker
 from v2t_stream.broker.login import Login
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.errors import SettingsError
 from v2t_stream.runtime import backup as copies
 from v2t_stream.runtime.session import session
@@ -37,7 +37,7 @@ def backup(folder: Path) -> None:
             buckets = ", ".join(f"{settings.minio_bucket_prefix}{name}" for name in ("media", "transcripts", "uploads"))
             click.echo(f"the files are in MinIO ({buckets}): copy them too, see docs/upgrade.md", err=True)
 
-    uvloop.run(run())
+    in_loop(run())
 
 
 @click.command()
@@ -53,7 +53,7 @@ def restore(folder: Path) -> None:
             await set_up(connection, settings)  # what this release needs besides
         _tell(counts, f"at {connection.url}")
 
-    uvloop.run(run())
+    in_loop(run())
 
 
 @contextlib.asynccontextmanager

@@ -1,8 +1,8 @@
 """`v2t bucket`: uploads to MinIO as jobs."""
 
 import click
-import uvloop
 
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.jobs.upload_sync import UploadSync
 from v2t_stream.runtime.housekeeping import promise
 from v2t_stream.runtime.session import session
@@ -27,7 +27,7 @@ def init() -> None:
         await store.announce_uploads()
         click.echo(promise(await store.announces_uploads(), settings.upload_bucket))
 
-    uvloop.run(run())
+    in_loop(run())
 
 
 @bucket.command()
@@ -41,4 +41,4 @@ def sync() -> None:
             submitted, known = await UploadSync(pipeline.connection, store, settings).run()
         click.echo(f"submitted {submitted} uploads, {known} already had jobs")
 
-    uvloop.run(run())
+    in_loop(run())

@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Final
 
 import click
-import uvloop
 from rich.console import Console
 
 from v2t_stream.broker.connect import connect
@@ -15,6 +14,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import find_running, server_path
 from v2t_stream.broker.login import Login
 from v2t_stream.broker.up import is_kept
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.doctor import Check, Finding, Status, examine
 from v2t_stream.errors import BrokerError, SettingsError, V2TError
@@ -64,7 +64,7 @@ def doctor(*, fix: bool, as_json: bool) -> None:
             return [*await examine(checks), *found, *fixed]
 
     with Console(stderr=True).status("checking …"):
-        findings = uvloop.run(run())
+        findings = in_loop(run())
     if as_json:
         echo_json(findings)
     else:

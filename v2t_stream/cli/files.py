@@ -15,6 +15,7 @@ import click
 
 from v2t_stream.cli.output import unwritable
 from v2t_stream.errors import V2TError
+from v2t_stream.host import signals
 from v2t_stream.text import one_line, path_text
 
 _RECORD: Final = "written"  # in the data folder: a line for each file that v2t has written, the digest of its bytes
@@ -72,7 +73,9 @@ class Files:
         one = len(paths) == 1
         names = some(list(map(path_text, paths)))
         click.echo(f"{names} {'was edited, or is' if one else 'were edited, or are'} not by v2t.", err=True)
-        if click.confirm(f"Replace {'it' if one else 'them'}?", err=True):
+        with signals.leaving():  # in the question, Ctrl-C cannot wait for the event loop
+            replaced = click.confirm(f"Replace {'it' if one else 'them'}?", err=True)
+        if replaced:
             self._given_up.update(paths)
 
     def check(self, folder: Path) -> None:

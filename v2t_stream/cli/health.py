@@ -1,12 +1,11 @@
 """`v2t health`: whether a stage of this machine is working, for health checks of containers and services."""
 
-import asyncio
-
 import click
 
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.login import Login
 from v2t_stream.cli.broker import with_broker
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.errors import BrokerError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.settings import Settings
@@ -36,4 +35,4 @@ def health(name: str) -> None:
         for info in mine:
             click.echo(f"{info.stage} on {info.node}: {len(info.working)}/{info.slots} in progress, {info.done} done")
 
-    asyncio.run(run())
+    in_loop(run())

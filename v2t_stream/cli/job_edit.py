@@ -10,6 +10,7 @@ from schemas.transcript import Transcript
 from v2t_stream.cli.completion import job_id
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import ObjectMissing, SettingsError, V2TError
+from v2t_stream.host import signals
 from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.copies import recopy
 from v2t_stream.jobs.corrections import correct
@@ -72,7 +73,8 @@ def _edited(record: Transcript, wanted: str) -> Path:
     """A file with the text that the user has edited."""
     path = Path(tempfile.mkdtemp(prefix="v2t-edit-")) / f"{wanted}.txt"
     path.write_text(form(record), encoding="utf-8")
-    click.edit(filename=str(path))
+    with signals.left_to_child():
+        click.edit(filename=str(path))
     return path
 
 

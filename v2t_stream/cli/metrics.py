@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
-import uvloop
 
 from v2t_stream import logs
 from v2t_stream.broker.connection import Connection
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.cli.signals import stop_on_signals
 from v2t_stream.fleet.presence import Presence, fleet
 from v2t_stream.runtime.session import session
@@ -67,16 +67,16 @@ def metrics(port: int, host: str, broker_monitor: str) -> None:
     settings = Settings.from_environment()
 
     async def run() -> None:
-        stop = stop_on_signals()
         async with (
             session(settings, work=False) as pipeline,
             fleet_served(Where(host, port), pipeline.connection, monitor=broker_monitor),
         ):
+            stop = stop_on_signals()
             click.echo(f"metrics of {pipeline.connection.url} at http://{host}:{port}/metrics; press Ctrl-C to stop")
             await stop.wait()
 
     logs.start(settings.node, form=settings.log_format, debug=bool(click.get_current_context().find_root().obj))
-    uvloop.run(run())
+    in_loop(run())
 
 
 @contextlib.asynccontextmanager

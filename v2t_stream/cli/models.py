@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import click
-import uvloop
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import TransferSpeedColumn as SpeedColumn
 
@@ -14,6 +13,7 @@ from schemas.options import DEMO_MODEL
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.cli import completion
 from v2t_stream.cli.bars import Live
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say
 from v2t_stream.engines import registry
 from v2t_stream.engines.descriptor import ALIASES
@@ -78,7 +78,7 @@ def list_(*, as_json: bool) -> None:
         async with _store(settings) as store:
             return _rows(settings, await fleet.shared(store) if store else {})
 
-    rows = uvloop.run(run())
+    rows = in_loop(run())
     if as_json:
         echo_json(rows)
         return
@@ -117,7 +117,7 @@ def pull(name: str, engine: str | None) -> None:
             click.echo(f"the model {wanted.name} is here{already}: {held.model}")
             held.close()
 
-    uvloop.run(run())
+    in_loop(run())
 
 
 @models.command()
@@ -151,7 +151,7 @@ def share(name: str, engine: str | None) -> None:
                 )
         click.echo(f"the model {wanted.name} is shared{'' if new else ' already'}: {size(manifest.size)}")
 
-    uvloop.run(run())
+    in_loop(run())
 
 
 @models.command()
@@ -171,7 +171,7 @@ def rm(name: str, engine: str | None, *, of_fleet: bool) -> None:
         click.echo(f"the model {wanted.name} is no longer shared")
 
     if of_fleet:
-        uvloop.run(withdraw())
+        in_loop(withdraw())
         return
     folder = Models(settings).folder
     if wanted.key not in [kept.key for kept in folder.kept()]:

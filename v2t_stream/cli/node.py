@@ -9,7 +9,6 @@ from collections.abc import Coroutine
 from typing import Any
 
 import click
-import uvloop
 
 from schemas.chunks import CHUNK_SECONDS
 from v2t_stream import logs, traces
@@ -19,6 +18,7 @@ from v2t_stream.broker.embedded import url_file
 from v2t_stream.broker.login import Login
 from v2t_stream.broker.up import kept
 from v2t_stream.cli.broker import mention, with_broker
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.cli.metrics import Where, fleet_served, options, stage_served
 from v2t_stream.cli.output import Column, echo_json, is_terminal, json_option, print_table, say
 from v2t_stream.cli.signals import stop_on_signals
@@ -67,22 +67,21 @@ def up(port: int, where: Where | None) -> None:
         )
 
     async def run() -> None:
-        stop = stop_on_signals()
         arguments = where.of_stages() if where else {}
         async with (
             session(settings, work=True, port=port, stays=True, quiet=False, arguments=arguments) as pipeline,
             fleet_served(where, pipeline.connection, node=settings.node),
         ):
             await _announce_uploads(settings)
+            stop = stop_on_signals()
             click.echo(f"up at {pipeline.connection.url}, data in {settings.home}; press Ctrl-C to stop")
             file = shlex.quote(str(url_file(settings.home)))
             click.echo(f'v2t commands here use it by themselves; for other programs: export NATS_URL="$(cat {file})"')
-            await stop.wait()
-            click.echo("stopping: finishing current work, or handing it back")
+            await _stopped(stop)
 
     _start_log(settings)
     with kept(settings.home):
-        uvloop.run(run())
+        in_loop(run())
 
 
 @click.group(invoke_without_command=True)
@@ -97,7 +96,6 @@ def node(context: click.Context, where: Where | None) -> None:
     load(settings)  # report what is wrong in it here, not in a stage that keeps restarting
 
     async def run() -> None:
-        stop = stop_on_signals()
         stages, login = [row.name for row in STAGES], Login.of(settings)
         name = f"v2t node {settings.node}"
         async with await connect(settings.nats_url, name=name, login=login) as connection:
@@ -110,12 +108,12 @@ def node(context: click.Context, where: Where | None) -> None:
                 fleet_served(where, connection, node=settings.node),
                 supervised(stages, settings, arguments=where.of_stages() if where else {}),
             ):
+                stop = stop_on_signals()
                 click.echo(f"node {settings.node} works for {connection.url}; press Ctrl-C to stop")
-                await stop.wait()
-                click.echo("stopping: finishing current work, or handing it back")
+                await _stopped(stop)
 
     _start_log(settings)
-    uvloop.run(run())
+    in_loop(run())
 
 
 @node.command("list")
@@ -139,7 +137,7 @@ def list_(*, as_json: bool) -> None:
             if info.last_error:
                 say(f"the last error of {info.stage} on {info.node}: {one_line(info.last_error, _LONGEST)}")
 
-    uvloop.run(run())
+    in_loop(run())
 
 
 def _row(info: NodeInfo) -> tuple[str, ...]:
@@ -189,7 +187,13 @@ def stage(name: str, *, with_parent: bool, where: Where | None) -> None:
     share_heaps()
     _start_log(settings, name)
     with traces.sent(settings.node, name):
-        uvloop.run(run())
+        in_loop(run())
+
+
+async def _stopped(stop: asyncio.Event) -> None:
+    """Wait until the user stops this command, and say what happens then."""
+    await stop.wait()
+    click.echo("stopping: finishing current work, or handing it back; press Ctrl-C again to end at once")
 
 
 async def _announce_uploads(settings: Settings) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import uvloop
 
 from schemas.options import HINTS
 from v2t_stream.cli import completion
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say, unwritable
 from v2t_stream.engines.descriptor import Abilities
 from v2t_stream.errors import SettingsError, V2TError
@@ -78,7 +78,7 @@ def test(name: str | None) -> None:
         click.echo(f"{provider.name}: ", nl=False)
         begun = time.monotonic()
         try:
-            text = uvloop.run(heard(provider, settings, samples, audio))
+            text = in_loop(heard(provider, settings, samples, audio))
         except V2TError as error:
             failures += 1
             click.echo(f"failed after {length(time.monotonic() - begun)}: {one_line(str(error))}")

@@ -2,9 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
-import uvloop
-
 from v2t_stream.cli.broker import mention
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.runtime.session import Session, session
 from v2t_stream.settings import Settings
 
@@ -18,4 +17,4 @@ def in_session(run: Callable[[Session], Awaitable[None]], *, work: bool = False)
         async with session(settings, work=work) as pipeline:
             await run(pipeline)
 
-    uvloop.run(inner())
+    in_loop(inner())

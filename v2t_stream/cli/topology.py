@@ -3,8 +3,8 @@
 from typing import Final
 
 import click
-import uvloop
 
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.cli.output import Column, print_table
 from v2t_stream.runtime.housekeeping import promise
 from v2t_stream.runtime.session import session
@@ -49,7 +49,7 @@ def apply_(*, change_store: bool, renew_ids: bool) -> None:
         elif settings.minio_endpoint:
             click.echo(promise(await minio_store(settings).announces_uploads(), settings.upload_bucket))
 
-    uvloop.run(run())
+    in_loop(run())
 
 
 @topology.command()
@@ -83,4 +83,4 @@ def show() -> None:
                 for drift in drifts:
                     click.echo(f"  {drift}")
 
-    uvloop.run(run())
+    in_loop(run())

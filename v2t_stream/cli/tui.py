@@ -1,12 +1,11 @@
 """`v2t tui`: the monitor, imported by name, so that only this command loads it and what it needs."""
 
-import asyncio
 import logging
 from importlib import import_module
 
 import click
-import uvloop
 
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.settings import Settings
 
 
@@ -24,7 +23,6 @@ def tui(*, web: bool, host: str, port: int) -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     debug = bool(click.get_current_context().find_root().obj)
     monitor = import_module("tui.app").Monitor(settings, debug=debug)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(monitor.run_async())
+    in_loop(monitor.run_async())
     if monitor.failure:
         raise monitor.failure

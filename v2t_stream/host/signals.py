@@ -1,0 +1,66 @@
+"""What Ctrl-C, SIGTERM and the end of the terminal do to this process.
+
+Loaded before anything else, so it imports nothing that takes time.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_CURSOR = b"\x1b[?25h\n"  # shown again, where a progress bar has hidden it
+
+
+def handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Have `handler` called at these signals, except those that this process was started to ignore (nohup)."""
+    for number in _ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """After the block, these signals do what they did before it."""
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def leaving() -> Iterator[None]:
+    """While the block runs, these signals end this process at once."""
+    with restored():
+        handle(leave)
+        yield
+
+
+@contextlib.contextmanager
+def left_to_child() -> Iterator[None]:
+    """While the block runs, Ctrl-C is for the program that we wait for, such as an editor."""
+    with restored():
+        signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the child would inherit
+        yield
+
+
+def leave(number: int, _: FrameType | None = None) -> None:
+    """End this process at once and without a traceback."""
+    if sys.stderr and sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), _CURSOR)
+    os._exit(exit_code(number))
+
+
+def clear_echo(number: int) -> None:
+    """Remove the ^C that the terminal has just written before what comes next."""
+    if number == signal.SIGINT and sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\r\x1b[K")
+
+
+def exit_code(number: int) -> int:
+    """The exit code of a command that a signal ended, as a shell counts it."""
+    return 128 + number
