@@ -63,11 +63,12 @@ class Answers:
             raise nats.errors.NoRespondersError
         return answer
 
-    async def hear_out(self, due: int) -> None:
-        """Wait for `due` answers, whatever they say; stop at the first that does not come."""
+    async def hear_out(self, due: int, within: float | None = None) -> None:
+        """Wait for `due` answers, whatever they say; stop at the first that does not come, or `within` seconds."""
         with suppress(nats.errors.Error, TimeoutError):
-            for _ in range(due):
-                await self.next()
+            async with asyncio.timeout(within):
+                for _ in range(due):
+                    await self.next()
 
     def _is_lost(self) -> bool:
         """Whether the first connection has been replaced; requests made before the first are sent when it comes."""

@@ -1,7 +1,10 @@
-"""Ends asyncio tasks for good."""
+"""Ends asyncio tasks for good, and lets others end."""
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 _AGAIN: Final = 0.2  # seconds until a task that goes on is cancelled again
 
@@ -13,3 +16,13 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
         for task in running:
             task.cancel()
         _, running = await asyncio.wait(running, timeout=_AGAIN)
+
+
+async def to_its_end(work: Coroutine[Any, Any, T], patience: float) -> T:
+    """Do `work`. If cancelled meanwhile, first wait `patience` seconds for its end, so that it has no effect later."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=patience)
+        raise

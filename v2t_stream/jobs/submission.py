@@ -19,8 +19,9 @@ from schemas.options import LANGUAGES
 from schemas.requests import SUBMIT_SUBJECT, SubmitRequest
 from v2t_stream.broker.connection import Connection
 from v2t_stream.engines import registry
-from v2t_stream.errors import Denied, Reject, SettingsError
+from v2t_stream.errors import Denied, Reject, SettingsError, StoreError
 from v2t_stream.fleet.ability import refused
+from v2t_stream.host.threads import in_thread
 from v2t_stream.jobs import previous
 from v2t_stream.jobs.options import OPTIONS
 from v2t_stream.models import problem
@@ -166,14 +167,23 @@ async def store_file(store: ObjectStore, path: Path, *, sha256: str = "") -> str
     """
     key = f"{UPLOADED}/{secrets.token_hex(12)}/source{path_text(path.suffix)}"
     before, begun = _written(path), time.monotonic()
-    await store.put_file(key, path, sha256=sha256 or await asyncio.to_thread(previous.sha256, path))
-    if time.time() - before[1] / 1e9 < _FRESH:
-        await asyncio.sleep(begun + _FRESH - time.monotonic())
-    if _written(path) != before:
-        with contextlib.suppress(Denied):  # a submitter may not delete; the file expires
-            await store.delete(key)
-        raise SettingsError(f"{path_text(path)} is still being written: send it again when it is complete")
-    return key
+    sha256 = sha256 or await in_thread(lambda: previous.sha256(path))
+    try:
+        await store.put_file(key, path, sha256=sha256)
+        if time.time() - before[1] / 1e9 < _FRESH:
+            await asyncio.sleep(begun + _FRESH - time.monotonic())
+        if _written(path) == before:
+            return key
+    except asyncio.CancelledError:
+        await _discard(store, key)
+        raise
+    await _discard(store, key)
+    raise SettingsError(f"{path_text(path)} is still being written: send it again when it is complete")
+
+
+async def _discard(store: ObjectStore, key: str) -> None:
+    with contextlib.suppress(StoreError, Denied):  # a submitter may not delete; the file expires
+        await store.delete(key)
 
 
 def _written(path: Path) -> tuple[int, int]:

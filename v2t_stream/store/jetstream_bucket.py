@@ -16,6 +16,7 @@ from v2t_stream.broker import error_codes
 from v2t_stream.broker.answers import Answers
 from v2t_stream.broker.requests import Requests, Stored
 from v2t_stream.errors import Denied, Refused, StoreError
+from v2t_stream.host import tasks
 from v2t_stream.store.record import Record, data_subject, digest_of, key_of, record_subject
 
 _HEADROOM: Final = 4096  # bytes of a message kept for its headers
@@ -23,6 +24,7 @@ _CHUNK: Final = (1 << 20) - _HEADROOM  # bytes: 30 s of FLAC fit one message und
 _IN_FLIGHT: Final = 8  # chunks sent but not yet acked
 _WINDOW: Final = 4 << 20  # bytes per request; memory holds at most two windows
 _COMMITS: Final = 100  # tries against other writers of the same key
+_LEAVING: Final = 5.0  # seconds that a cancelled upload waits for what it has sent, to remove all of it
 _PAUSE: Final = 0.5  # seconds until a record that could not be stored is sent again
 AT_ONCE: Final = 64  # small requests in parallel
 
@@ -102,8 +104,8 @@ class Bucket:
                 try:
                     data = await asyncio.to_thread(source.read, length)
                     while data:
+                        size, chunks = size + len(data), chunks + 1  # first: a cancelled publish may be on its way
                         await self._client.publish(subject, data, reply=acks.subject)
-                        size, chunks = size + len(data), chunks + 1
                         data = await asyncio.to_thread(after, data)  # while that chunk is under way
                         if chunks - stored == _IN_FLIGHT:
                             stored += await self._ack(acks)
@@ -111,10 +113,11 @@ class Bucket:
                     standing = None if self._once else await self._glance(record_subject(self._name, key))
                     while stored < chunks:
                         stored += await self._ack(acks)
-                except Refused:
-                    # A full server, for example. Wait for the chunks under way first: removing data makes room, and
-                    # they would then be stored and stay.
-                    await acks.hear_out(chunks - stored - 1)
+                except (Refused, asyncio.CancelledError) as error:
+                    # Wait for the chunks under way first: they would be stored after all, on a full server because
+                    # removing data makes room.
+                    full = isinstance(error, Refused)
+                    await acks.hear_out(chunks - stored - full, None if full else _LEAVING)
                     raise
             record = Record(
                 name=key,
@@ -127,12 +130,11 @@ class Bucket:
                 options={"max_chunk_size": length},
             )
             committing = True
-            replaced = await self._commit(record, *_record(standing))
+            replaced = await tasks.to_its_end(self._commit(record, *_record(standing)), _LEAVING)
         except Denied:
             raise  # nothing was stored
         except BaseException:
-            # An unanswered commit may still happen (nats-py sends its buffer after it reconnects) and must then
-            # find its data.
+            # An unanswered commit may still happen (nats-py sends its buffer after it reconnects), and needs its data.
             if chunks and not committing:
                 with suppress(nats.errors.Error):
                     await self._abandon(subject)
