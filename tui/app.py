@@ -158,7 +158,7 @@ class Monitor(EndsOnBug):
             async with await connect(self.settings.nats_url, name=name, login=Login.of(self.settings)) as connection:
                 yield connection
             return
-        async with session(self.settings, work=start) as pipeline:
+        async with session(self.settings, work=start, hand_over=True) as pipeline:
             yield pipeline.connection
 
     @work(group="count")

@@ -433,6 +433,18 @@ def test_a_stage_that_dies_is_started_again(up: Up) -> None:
 
 
 @linux
+def test_up_stops_although_a_monitor_is_open(up: Up, users: Callable[[Path], User], tmp_path: Path) -> None:
+    """Else Ctrl-C does nothing until the user guesses which window to close; or the monitor loses its broker."""
+    up.wait_for_all()
+    url = users(tmp_path).url()
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(PATIENCE) == 0
+    assert "stopping: finishing current work, or handing it back; press Ctrl-C again to end at once" in up.log
+    assert "uses this broker and goes on with it" in up.log
+    wait_until(lambda: answers(url), "the monitor's broker is gone")
+
+
+@linux
 def test_nothing_outlives_a_killed_supervisor(up: Up) -> None:
     """Else a killed command leaves stages behind that keep taking work with old settings."""
     below = up.wait_for_all()

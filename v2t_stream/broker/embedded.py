@@ -39,16 +39,22 @@ _PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 class Broker:
     """The embedded broker in use by this process."""
 
-    def __init__(self, url: str, users: int, is_replaced: Callable[[], bool]) -> None:
+    def __init__(
+        self, url: str, users: int, is_replaced: Callable[[], bool], *, started_here: bool, hand_over: bool
+    ) -> None:
         self.url = url
+        self.started_here = started_here  # no other process of this data directory ran one
         self._users = users  # every process that uses the broker holds a shared lock on this file
         self._is_replaced = is_replaced  # whether another process starts the broker again if we stop it
+        self._hand_over = hand_over
+        self._is_handed_over = False
 
     @contextlib.asynccontextmanager
     async def shared(self, ours: Callable[[], bool]) -> AsyncGenerator[None]:
-        """Keep a broker that is `ours` until others have finished with it.
+        """Keep a broker that is `ours` until others have finished with it, or let them take it over.
 
-        The block then ends when no other process uses the broker, or a `v2t up` takes it over; at once if cancelled.
+        The block then ends when no other process uses the broker, or a `v2t up` takes it over; at once if cancelled or
+        to be handed over.
         """
         try:
             yield
@@ -62,21 +68,35 @@ class Broker:
     async def _until_unused(self) -> None:
         """Stop using the broker and wait until no other process uses it, or needs ours."""
         fcntl.flock(self._users, fcntl.LOCK_UN)
+        if try_lock(self._users) or self._is_handed_over:
+            return
+        if self._hand_over:
+            self._is_handed_over = True
+            log.info("another v2t command, such as a monitor, uses this broker and goes on with it")
+            return
+        if not self._is_replaced():
+            log.warning("waiting for another v2t command that uses this broker; press Ctrl-C to hand it over now")
         while not (self._is_replaced() or try_lock(self._users)):  # noqa: ASYNC110  # other processes cannot set our Event
             await asyncio.sleep(0.2)
 
 
 @contextlib.asynccontextmanager
 async def embedded_broker(
-    home: Path, *, port: int | None = None, stays: bool = False, patience: float = _PATIENCE
+    home: Path,
+    *,
+    port: int | None = None,
+    stays: bool = False,
+    hand_over: bool = False,
+    patience: float = _PATIENCE,
 ) -> AsyncGenerator[Broker]:
     """The broker with its streams in `home`/broker: started here, or shared if another process runs it.
 
     It listens on loopback, which other users of this machine can reach, so it asks for the password in
     `home`/broker/password. Its URL is in `home`/broker/url. Only this user can read both files.
-    `port`: the preferred port; None: any free one. `stays`: this is `v2t up`. `patience`: seconds to wait for another
-    process that starts or ends it. Raises BrokerError if the broker does not start, and SettingsError if `home` cannot
-    be written.
+    `port`: the preferred port; None: any free one. `stays`: this is `v2t up`. `hand_over`: at the end, leave it to
+    others that use it, instead of waiting for them; each of them starts it again where it was. `patience`: seconds to
+    wait for another process that starts or ends it. Raises BrokerError if the broker does not start, and SettingsError
+    if `home` cannot be written.
     """
     folder = make_folder(home, "broker")
     folder.chmod(0o700)  # an earlier release may have created it
@@ -108,7 +128,13 @@ async def embedded_broker(
                         process.terminate()
 
         keeping = asyncio.create_task(keep())
-        broker = Broker(url, users.fileno(), lambda: not stays and is_kept(home))
+        broker = Broker(
+            url,
+            users.fileno(),
+            lambda: not stays and is_kept(home),
+            started_here=process is not None,
+            hand_over=hand_over or stays,
+        )
         try:
             async with broker.shared(lambda: process is not None):
                 yield broker

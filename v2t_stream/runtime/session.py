@@ -54,13 +54,15 @@ async def session(
     options: Options | None = None,
     set_up_again: bool = False,
     change_store: bool = False,
+    hand_over: bool = False,
 ) -> AsyncGenerator[Session]:
     """Connect to the broker of `settings`; without one, to the embedded broker, and start it if it is not running.
 
     `work`: also run the stages, unless another command of this machine does. `port`, `stays`: see `embedded_broker`.
     `quiet`: their logs go to files in the data directory. `arguments`: see `supervised`. `options`: of the coming job,
     if known, so that its model loads while the media downloads, and an impossible job fails at once. `set_up_again`:
-    the user asked for it. `change_store`: see `set_up`. Raises BrokerError, SettingsError, StoreError.
+    the user asked for it. `change_store`: see `set_up`. `hand_over`: see `embedded_broker`. Raises BrokerError,
+    SettingsError, StoreError.
     """
     if settings.nats_url:
         async with _elsewhere(settings, options, set_up_again=set_up_again, change_store=change_store) as there:
@@ -70,7 +72,7 @@ async def session(
     if work and alone:
         _check_here(settings, options)
     async with (
-        embedded_broker(settings.home, port=port, stays=stays) as broker,
+        embedded_broker(settings.home, port=port, stays=stays, hand_over=hand_over) as broker,
         await connect(broker.url, name=f"v2t on {settings.node}") as connection,
     ):
         await set_up(connection, settings, change_store=change_store, told=set_up_again)
