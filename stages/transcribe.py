@@ -16,7 +16,7 @@ from schemas.options import Options
 from schemas.transcript import Segment
 from v2t_stream.audio import flac
 from v2t_stream.errors import ObjectMissing, Reject
-from v2t_stream.models.fetching import Models, Transfer
+from v2t_stream.models.fetching import Models, Pace, Transfer
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.topology.stages import stage_row
 from v2t_stream.transcription import providers
@@ -43,7 +43,10 @@ class Transcribe:
         self._languages = Languages(resources.connection)
         self._settings = settings = resources.settings
         self._logged = 0.0
-        self._chain = Chain(providers.load(settings), settings, Models(settings, self._store, self._tell))
+        self._pace = Pace()
+        models = Models(settings, self._store, self._tell)
+        self._presence.lacking = models.lacking
+        self._chain = Chain(providers.load(settings), settings, models)
         row = stage_row("transcribe")
         wanted = {f"transcribe-{name}" for name in self._chain.accelerators}
         self.row = row._replace(
@@ -69,8 +72,8 @@ class Transcribe:
         if transfer is None:
             self._presence.fetching = ""
             return
-        text = f"{transfer.model}, {transfer.here / 1e6:.0f} of {transfer.size / 1e6:.0f} MB"
-        self._presence.fetching = text
+        text = f"{transfer.model}, {self._pace.described(transfer)}"
+        self._presence.fetching, self._presence.fetched = text, transfer.here / max(1, transfer.size)
         if time.monotonic() > self._logged + _LOG_EVERY:
             self._logged = time.monotonic()
             _log.info("fetching a model %s: %s", transfer.way, text)

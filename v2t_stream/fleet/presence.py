@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version as version_of
 from typing import Final
@@ -51,6 +52,8 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     queues: tuple[str, ...] = ()  # consumers that it pulls from; empty from an older release
     takes: tuple[str, ...] = ()  # accelerators whose chunks it takes; this and the next are empty from an older release
     offers: tuple[Offer, ...] = ()  # what its providers can do
+    lacking: dict[str, str] = {}  # models that it could not get, such as faster-whisper/small, and why
+    fetched: float = 0.0  # the share of a model that has arrived, while it fetches one
     working: dict[str, float] = {}  # seconds in progress by subject
     sending: tuple[str, ...] = ()  # subjects whose results wait to be sent
     speed: float | None = None  # seconds of media transcribed per second
@@ -91,10 +94,12 @@ class Presence:
     queues: tuple[str, ...] = ()  # from the first pull on
     takes: tuple[str, ...] = ()  # accelerators
     offers: tuple[Offer, ...] = ()  # of its providers
+    lacking: Mapping[str, str] = field(default_factory=dict)  # see NodeInfo
     tally: Tally = field(default_factory=Tally)
     last_error: str = ""
     loading: bool = False  # the model, before the first chunk
     fetching: str = ""  # the model, and how much of it has arrived
+    fetched: float = 0.0  # the same, as a share
     since: dict[str, float] = field(default_factory=dict)  # start of work by subject, by the monotonic clock
     sending: set[str] = field(default_factory=set)  # subjects whose results wait for their turn
     _born: float = field(default_factory=time.monotonic)
@@ -139,6 +144,8 @@ class Presence:
             queues=self.queues,
             takes=self.takes,
             offers=self.offers,
+            lacking=dict(self.lacking),
+            fetched=self.fetched if self.fetching else 0.0,
             working={subject: now - since for subject, since in self.since.items()},
             sending=tuple(sorted(self.sending)),
             speed=self.speed,

@@ -1,12 +1,16 @@
 """Gets a model: from this machine, or else from the fleet, or else from the hub."""
 
 import asyncio
+import contextlib
 import errno
 import logging
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from schemas.options import DEMO_MODEL
 from v2t_stream.errors import Reject, Retry
 from v2t_stream.host.threads import in_thread
 from v2t_stream.models import Origin, hub, origin, shared
@@ -20,6 +24,7 @@ from v2t_stream.store.protocol import ObjectStore
 _log = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 0.2  # seconds between checks that another process has fetched it
+_LATELY: Final = 5.0  # seconds over which a speed is measured
 _AGAIN: Final = 60.0  # seconds until a failed source is tried again
 
 
@@ -30,6 +35,28 @@ class Transfer(NamedTuple):
     way: str  # "from the fleet", "from the hub" or "to the fleet"
     here: int  # bytes
     size: int  # bytes
+
+
+class Pace:
+    """Says how far a transfer is, and how fast it has been lately."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()  # when how many bytes were here, over the latest seconds
+
+    def described(self, transfer: Transfer) -> str:
+        """Such as "120 of 484 MB (25 %), 11.2 MB/s"."""
+        now = time.monotonic()
+        if self._seen and transfer.here < self._seen[-1][1]:
+            self._seen.clear()  # another model
+        self._seen.append((now, transfer.here))
+        while len(self._seen) > 2 and now - self._seen[0][0] > _LATELY:
+            self._seen.popleft()
+        begun, before = self._seen[0]
+        text = (
+            f"{transfer.here / 1e6:.0f} of {transfer.size / 1e6:.0f} MB ({transfer.here / max(1, transfer.size):.0%})"
+        )
+        speed = (transfer.here - before) / (now - begun) if now > begun else 0.0
+        return f"{text}, {speed / 1e6:.1f} MB/s" if speed else text
 
 
 class Held(NamedTuple):
@@ -63,6 +90,7 @@ class Models:
         self._limit = settings.models_bytes
         self._store = store
         self._report = report
+        self.lacking: dict[str, str] = {}  # why `hold` failed last, by engine/model
 
     async def hold(self, engine: str, model: str) -> Held:
         """The path of `model` for `engine`; fetch it first if it is not on this machine.
@@ -75,12 +103,33 @@ class Models:
         if wanted is None:
             return Held(model)
         try:
-            return await self._hold(wanted)
+            held = await self._hold(wanted)
         except OSError as error:
             what = "its disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
             raise Retry(
                 f"the model {wanted.name!r} cannot be written to {self.folder.place(wanted.key)}: {what}", _AGAIN
             ) from error
+        except (Reject, Retry) as error:
+            self.lacking[f"{engine}/{model}"] = str(error)
+            raise
+        self.lacking.pop(f"{engine}/{model}", None)
+        return held
+
+    async def check(self, engine: str, model: str) -> None:
+        """Raises Reject or Retry if `model` is not on this machine, which has no fleet, and cannot be fetched now."""
+        wanted = origin(model, engine)
+        if wanted is None or self.folder.manifest(wanted.key) is not None:
+            return
+        if await in_thread(lambda: hub.cached(wanted)):
+            return
+        failed = ""
+        try:
+            if self._store and await shared.find(self._store, wanted.key):
+                return
+        except SourceFailed as error:
+            failed = str(error)
+        with self._blaming_hub(wanted, failed, alone=True):
+            await HubModel.find(wanted)
 
     async def _hold(self, wanted: Origin) -> Held:
         key = wanted.key
@@ -136,24 +185,32 @@ class Models:
 
     async def _from_hub(self, wanted: Origin, failed: str) -> None:
         """Raises Retry or Reject."""
-        try:
+        with self._blaming_hub(wanted, failed):
             await self._take(wanted, await HubModel.find(wanted), "from the hub")
+
+    @contextlib.contextmanager
+    def _blaming_hub(self, wanted: Origin, failed: str, *, alone: bool = False) -> Iterator[None]:
+        """Say why the hub does not give a model, and what to do. `failed`: why the fleet did not, if there is one."""
+        try:
+            yield
         except Reject as error:
             if failed:
                 raise Retry(f"{error}; the fleet did not answer either ({failed})", _AGAIN) from error
             raise
         except SourceFailed as error:
             which = f"{wanted.name} --engine {wanted.engine}"
-            if not self._store:
+            others = " or ".join(f"--model {name}" for name in here(self, wanted.engine))
+            instead = f"or use a model that needs no download: {others}"
+            if alone or not self._store:
                 raise Retry(
-                    f"cannot fetch the model {wanted.name!r} from the hub ({error}): check the network, or run v2t "
-                    f"models pull {which} with NATS_URL set to a fleet that shares it",
+                    f"cannot fetch the model {wanted.name!r} from the hub ({error}): check the network and run v2t "
+                    f"models pull {which}, {instead}",
                     _AGAIN,
                 ) from error
             raise Retry(
                 f"cannot fetch the model {wanted.name!r} from the fleet ({failed or 'it is not shared there'}) or from "
                 f"the hub ({error}): on a machine with internet run v2t models pull {which}, then v2t models "
-                f"share {which}",
+                f"share {which}, {instead}",
                 _AGAIN,
             ) from error
 
@@ -169,6 +226,12 @@ class Models:
             engine=wanted.engine, name=wanted.name, files=files, source=model.source, revision=model.revision
         )
         await in_thread(lambda: self.folder.adopt(wanted.key, manifest))
+
+
+def here(models: Models, engine: str) -> list[str]:
+    """The names of the models of `engine` that are on this machine; the demo model, which always is, comes last."""
+    kept = [each.name for each in models.folder.kept() if each.whole and each.key.startswith(f"{engine}/")]
+    return [*reversed(kept), DEMO_MODEL]
 
 
 async def found(models: Models, wanted: Origin) -> tuple[Path, Manifest] | None:

@@ -27,6 +27,7 @@ from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.epochs import renew_if_rolled_back
 from v2t_stream.topology.stages import STAGES
 from v2t_stream.topology.streams import INBOX
+from v2t_stream.transcription.missing import model_missing
 from v2t_stream.transcription.providers import file_of, load, refusal
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,8 @@ async def session(
         if not work:
             yield here
             return
+        if options and broker.started_here and (reason := await model_missing(settings, options, here.store)):
+            raise SettingsError(reason)
         stages = supervised(
             [row.name for row in STAGES],
             _ahead(settings, options).on(broker.url),
