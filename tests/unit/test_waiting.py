@@ -3,12 +3,16 @@
 import pytest
 from msgspec.structs import replace
 
-from schemas.events import Event, Listed, Progress
+from schemas.events import Converted, Event, Language, Listed, Progress
 from schemas.options import Options
-from tests.builders import chunk, converted, downloaded, failed, process, stored, submitted
+from tests.builders import chunk, converted, downloaded, failed, process, rerun, stored, submitted
+from v2t_stream.engines.offer import Offer
 from v2t_stream.jobs.state import Job, fold
-from v2t_stream.monitoring.waiting import awaited, unserved, warning
+from v2t_stream.monitoring.waiting import ahead, awaited, unserved, wait_of, warning
 from v2t_stream.topology.queues import Queue
+from v2t_stream.topology.stages import STAGES, Consumer, StageRow
+from v2t_stream.topology.streams import JOBS
+from v2t_stream.topology.subjects import any_run
 
 SUBMITTED, DOWNLOADED, CONVERTED = submitted(), downloaded(), converted(chunks=2)
 CUT = Progress(job="job", stage="convert", done=30.0, chunks=1)
@@ -22,6 +26,7 @@ def job(*facts: Event) -> Job:
 @pytest.mark.parametrize(
     ("facts", "stages"),
     [
+        ([], ["intake"]),
         ([SUBMITTED], ["download"]),
         ([SUBMITTED, DOWNLOADED], ["convert"]),
         ([SUBMITTED, DOWNLOADED, CUT], ["convert", "transcribe"]),
@@ -34,6 +39,62 @@ def job(*facts: Event) -> Job:
 def test_a_job_waits_for_the_stages_that_have_its_work(facts: list[Event], stages: list[str]) -> None:
     """Else the user is warned about a stage that the job does not need, or not about the one it needs."""
     assert awaited(job(*facts)) == stages
+
+
+def test_a_stage_that_was_added_is_waited_for_too() -> None:
+    """Else a job stands still at a stage of one's own, and nothing says that no node runs it."""
+    consumer = Consumer("tag", any_run(Converted, job="*"))
+    row = StageRow("tag", JOBS, (consumer,), (Language,), 30, 60, 5, 1)
+    stages = (*STAGES[:-1], row, STAGES[-1])
+    facts = [SUBMITTED, DOWNLOADED, CONVERTED]
+    assert awaited(job(*facts), stages) == ["transcribe", "tag"]
+    found = wait_of(job(*facts), [process("transcribe")], stages=stages)
+    assert found
+    assert found.reason.startswith("the stage tag runs nowhere: start v2t up here")
+    assert awaited(job(*facts, Language(job="job", language="en")), stages) == ["transcribe"]
+
+
+def test_a_retry_waits_for_what_it_does_again() -> None:
+    """Else a retry looks as if it waited for a download that it does not need."""
+    facts = [SUBMITTED, DOWNLOADED, CONVERTED, chunk(0), rerun(DOWNLOADED, keeps=(0,))]
+    assert awaited(job(*facts)) == ["convert"]
+    assert awaited(job(SUBMITTED, failed(stage="download"), rerun(SUBMITTED))) == ["download"]
+
+
+def test_a_paused_queue_is_named_unless_the_job_is_past_it() -> None:
+    """Else a job waits in a queue that somebody paused, and nobody knows why."""
+    found = wait_of(job(SUBMITTED), [process("download")], {"download", "convert"})
+    assert found == ("the queue download is paused: v2t queue resume download", True)
+    busy = process("download", working={SUBMITTED.subject: 1.0})
+    assert wait_of(job(SUBMITTED), [busy], {"download"}) is None
+    cut = job(SUBMITTED, DOWNLOADED, CONVERTED)
+    assert not warning(cut, [process("transcribe")], {"download", "transcribe-cuda"})
+    assert "the queue transcribe-any is paused" in warning(cut, [process("transcribe")], {"transcribe-any"})
+
+
+def test_a_model_that_no_node_can_get_is_warned_of_before_a_chunk_fails() -> None:
+    """Else a job stands at no chunks for minutes, while each node knows that it cannot have the model."""
+    offers = (Offer(engine="faster-whisper", model="small"),)
+    poor = process(offers=offers, lacking={"faster-whisper/small": "cannot fetch it: pull it"})
+    waits = job(SUBMITTED)
+    nodes = [process("download"), poor]
+    assert wait_of(waits, nodes) == ("no node has the model; here says: cannot fetch it: pull it", True)
+    rich = process(node="two", offers=offers)
+    assert not warning(waits, [*nodes, rich])
+    other = job(submitted(options=Options(model="demo")))
+    assert not warning(other, nodes)
+
+
+def test_without_any_node_the_advice_is_to_start_one() -> None:
+    """Else a job on a broker without nodes waits in silence."""
+    assert warning(job(), []).startswith("no node is up: start v2t up here")
+
+
+def test_jobs_that_come_first_are_counted_once_each() -> None:
+    """Else a user cannot tell a long queue from a job that hangs."""
+    others = ["e1-2", "e1-z", "e1-10", "e1-3_1", "e1-3_2", "e0-1", "up-1a"]
+    assert ahead("e1-11", others) == 4  # 2, z, 10 and the list 3
+    assert ahead("e1-1", others) == 0
 
 
 def test_a_node_with_an_engine_and_services_does_remote_jobs_too() -> None:

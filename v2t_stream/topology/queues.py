@@ -44,6 +44,13 @@ async def queues(connection: Connection) -> list[Queue]:
     )
 
 
+async def paused(connection: Connection) -> set[str]:
+    """The names of the paused queues. Raises BrokerError."""
+    names = [(row.stream, consumer.durable) for row in STAGES for consumer in row.consumers]
+    infos = await asyncio.gather(*(connection.api(f"CONSUMER.INFO.{stream}.{name}") for stream, name in names))
+    return {name for (_, name), info in zip(names, infos, strict=True) if info.get("paused")}
+
+
 async def pause(connection: Connection, name: str) -> None:
     """Hand out no messages of a queue until `resume`; work in progress goes on. Raises V2TError."""
     until = (datetime.now(UTC) + _FOR_GOOD).isoformat().replace("+00:00", "Z")
