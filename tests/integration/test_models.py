@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,11 +133,29 @@ async def test_a_chunk_whose_model_cannot_be_had_waits_and_says_so(tmp_path: Pat
         with node(server.url, tmp_path / "home", **no_hub(tmp_path), V2T_MODEL="tiny") as stages:
             with machine.start("convert", "--input", str(DATA / "5s.flac"), "--output", str(tmp_path)) as command:
                 give_up = time.monotonic() + PATIENCE
-                while "cannot fetch the model 'tiny' from the fleet" not in stages.log("transcribe"):
+                assert command.stderr
+                said = ""
+                while "because no node has the model; " not in said:
                     assert time.monotonic() < give_up, stages.log("transcribe")
-                    await asyncio.sleep(0.1)
+                    said = await asyncio.to_thread(command.stderr.readline)
+                assert "says: cannot fetch the model 'tiny' from the fleet" in said
+                assert "then v2t models share tiny --engine faster-whisper, or use a model that needs no" in said
+                assert said.endswith(": --model demo\n")
                 command.terminate()
             assert "given up" not in stages.log("transcribe")
+
+
+def test_without_a_hub_a_command_says_at_once_what_to_do_about_its_model(tmp_path: Path) -> None:
+    """Else the user sends a long file, and waits for minutes at no chunks, for a model that cannot come."""
+    machine = Machine(tmp_path / "home", {**no_hub(tmp_path), "V2T_MODEL": "tiny"})
+    told = machine.run("convert", "--input", str(DATA / "5s.flac"), "--output", str(tmp_path), code=1)
+    assert told.startswith("v2t: cannot fetch the model 'tiny' from the hub (http://127.0.0.1:9: ")
+    assert "run v2t models pull tiny" in told
+    assert told.endswith("or use a model that needs no download: --model demo\n")
+    assert json.loads(machine.run("job", "list", "--json")) == []
+    machine.environment["V2T_MODEL"] = "tinny"
+    told = machine.run("convert", "--input", str(DATA / "5s.flac"), "--output", str(tmp_path), code=1)
+    assert "unknown model 'tinny': did you mean tiny" in told
 
 
 async def test_a_job_tells_that_its_model_is_on_its_way_and_survives_a_broken_line(tmp_path: Path, web: Hub) -> None:
@@ -155,6 +174,7 @@ async def test_a_job_tells_that_its_model_is_on_its_way_and_survives_a_broken_li
                 while not lines or not lines[-1].startswith("m4 is fetching tiny, "):
                     lines.append(await asyncio.to_thread(command.stderr.readline))
                     assert lines[-1], lines
+                assert re.match(r"m4 is fetching tiny, \d+ of \d+ MB \(\d+%\)", lines[-1])
                 async with asyncio.timeout(PATIENCE):
                     states = [""]
                     while not any(state.startswith("fetching tiny, ") for state in states):

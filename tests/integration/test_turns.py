@@ -26,7 +26,8 @@ from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
 from v2t_stream.cli import follow
-from v2t_stream.cli.bars import Bars, fleet_shown
+from v2t_stream.cli.bars import Bars
+from v2t_stream.cli.waiting import fleet_shown
 from v2t_stream.doctor.broker import waiting
 from v2t_stream.fleet.presence import Presence, announce, fleet
 from v2t_stream.host.tasks import end

@@ -1,11 +1,8 @@
 """Progress on stderr: of jobs, and of the machines that work on them."""
 
-import asyncio
 import contextlib
 import sys
-import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -15,18 +12,14 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
-from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import BrokerError
-from v2t_stream.fleet.presence import ANNOUNCE_EVERY, FETCHING, fleet
-from v2t_stream.host import tasks
-from v2t_stream.jobs.progress import describe, summed_up
+from v2t_stream.fleet.presence import NodeInfo
+from v2t_stream.jobs.progress import describe, is_queued, summed_up
 from v2t_stream.jobs.state import Job
-from v2t_stream.monitoring.waiting import warning
 from v2t_stream.text import HARMFUL, one_line
 from v2t_stream.topology.ids import place_of
 from v2t_stream.units import counted
 
-_PATIENCE: Final = 15.0  # seconds; a node may just be starting
+_STEPS: Final = 10  # lines about one fetch, without a terminal
 
 
 class Live:
@@ -47,36 +40,6 @@ class Live:
     ) -> None:
         if self._live:
             self._progress.stop()
-
-
-@contextlib.asynccontextmanager
-async def fleet_shown(connection: Connection, bars: "Bars", patience: float = _PATIENCE) -> AsyncGenerator[None]:
-    """While the block runs, show what the jobs in `bars` wait for: a model's download, or a node nobody started.
-
-    `patience`: seconds before a missing node is reported.
-    """
-
-    async def look() -> None:
-        since: dict[str, float] = {}  # by sentence
-        said: set[str] = set()
-        while True:
-            with contextlib.suppress(BrokerError):
-                nodes = await fleet(connection)
-                bars.tell({info.node: info.state for info in nodes if info.state.startswith(FETCHING)})
-                held = Counter(filter(None, (warning(job, nodes) for job in bars.unfinished)))
-                now = time.monotonic()
-                since = {sentence: since.get(sentence, now) for sentence in held}
-                due = {sentence for sentence in held if now - since[sentence] >= patience}
-                for sentence in due - said:
-                    bars.warn(f"v2t: {counted(held[sentence], 'job waits', 'jobs wait')}, because {sentence}")
-                said = due
-            await asyncio.sleep(ANNOUNCE_EVERY)
-
-    looking = asyncio.create_task(look())
-    try:
-        yield
-    finally:
-        await tasks.end(looking)
 
 
 class Bars(Live):
@@ -100,7 +63,9 @@ class Bars(Live):
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, str] = {}
         self._machines: dict[str, TaskID] = {}
+        self._steps: dict[str, int] = {}
         self._unfinished: dict[str, Job] = {}
+        self._ahead: dict[str, int] = {}
 
     def say(self, text: str) -> None:
         """Print to stdout without breaking the bars."""
@@ -131,17 +96,31 @@ class Bars(Live):
             if task is not None:
                 self._progress.remove_task(task)
 
-    def tell(self, states: dict[str, str]) -> None:
-        """Show what these machines do besides jobs, by name, instead of what was shown before."""
-        for machine in self._machines.keys() - states.keys():
+    def tell(self, fetching: dict[str, NodeInfo]) -> None:
+        """Show the models that these machines fetch, by name, instead of what was shown before."""
+        for machine in self._machines.keys() - fetching.keys():
             self._progress.remove_task(self._machines.pop(machine))
-        for machine, state in states.items():
+            self._steps.pop(machine, None)
+        for machine, info in fetching.items():
+            title, step = one_line(machine), int(info.fetched * _STEPS)
             if machine not in self._machines:
-                title = one_line(machine)
-                self._machines[machine] = self._progress.add_task("", total=None, title=title, detail="")
-                if not self._live:
-                    click.echo(f"{title} is {state}", err=True)
-            self._progress.update(self._machines[machine], description=state)
+                total = 1.0 if info.fetched else None  # an older release does not say how much has arrived
+                self._machines[machine] = self._progress.add_task("", total=total, title=title, detail="")
+            if not self._live and self._steps.get(machine) != step:
+                self._steps[machine] = step
+                click.echo(f"{title} is {one_line(info.state)}", err=True)
+            self._progress.update(self._machines[machine], description=one_line(info.state), completed=info.fetched)
+
+    def place(self, ahead: dict[str, int]) -> None:
+        """Show how many jobs come before these jobs, by id."""
+        behind = {job: count for job, count in ahead.items() if count}
+        if behind and not self._ahead and not self._live:
+            waiting = counted(len(behind), "job waits", "jobs wait")
+            click.echo(f"v2t: {waiting} in the queue, behind {counted(max(behind.values()), 'other job')}", err=True)
+        moved = {job for job in {**self._ahead, **behind} if self._ahead.get(job) != behind.get(job)}
+        self._ahead = behind
+        for job in [self._unfinished[job] for job in moved if job in self._unfinished]:
+            self.update(job)
 
     @property
     def unfinished(self) -> list[Job]:
@@ -155,8 +134,10 @@ class Bars(Live):
         if job.state == "queued" and place_of(job.id)[1]:
             return  # show only those entries of a list that are in progress
         title, detail = one_line(job.title), summed_up(job)
+        if (before := self._ahead.get(job.id)) and is_queued(job):
+            detail += f" ({counted(before, 'job')} ahead)"
         if not self._live:
-            if self._said.get(job.id) != job.state:
+            if job.sequences and self._said.get(job.id) != job.state:
                 self._said[job.id] = job.state
                 click.echo(
                     " ".join(filter(None, (job.id, title, f"{job.state}:" if detail else job.state, detail))), err=True

@@ -19,11 +19,13 @@ from v2t_stream.cli.files import Files, Kept
 from v2t_stream.cli.follow import JobFailed, follow
 from v2t_stream.cli.pipes import save
 from v2t_stream.cli.recordings import Recording, Recordings
+from v2t_stream.cli.started import Started
 from v2t_stream.errors import Denied, SettingsError, V2TError
 from v2t_stream.host.scratch import scratch
+from v2t_stream.host.threads import in_thread
 from v2t_stream.jobs import previous
 from v2t_stream.jobs.assembly import stored
-from v2t_stream.jobs.submission import store_file, submit
+from v2t_stream.jobs.submission import store_file
 from v2t_stream.runtime.session import Session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line, path_text
@@ -38,6 +40,7 @@ class Batch:
     def __init__(
         self,
         pipeline: Session,
+        mine: Started,
         settings: Settings,
         *,
         request: SubmitRequest,
@@ -49,6 +52,7 @@ class Batch:
         at_once: int,
     ) -> None:
         self._pipeline = pipeline
+        self._mine = mine
         self._settings = settings
         self._request = request
         self._formats = formats
@@ -126,12 +130,12 @@ class Batch:
         for path in paths:
             self._files.check(path.parent)
         with self._bars.step(recording.name, "reading"):
-            sha256 = await asyncio.to_thread(previous.sha256, recording.path)
+            sha256 = await in_thread(lambda: previous.sha256(recording.path))
         transcript = await self._before(recording, sha256)
         if not transcript and paths and all(map(self._files.keeps, paths)):
             self._kept += paths  # nothing of the work would be written
             return
-        transcript = transcript or await _convert(self._pipeline, self._request, recording, sha256, self._bars)
+        transcript = transcript or await self._convert(recording, sha256)
         written = []
         for path, format_ in zip(paths, self._formats, strict=False):
             if self._files.write(path, await self._pipeline.store.get(f"{transcript}.{format_}")):
@@ -159,16 +163,14 @@ class Batch:
         self._bars.warn(f"{one_line(recording.name)} was already done as job {before.job}; --force does it again")
         return before.transcript
 
-
-async def _convert(pipeline: Session, request: SubmitRequest, recording: Recording, sha256: str, bars: Bars) -> str:
-    """Send one file and wait for it; returns the prefix of its transcript."""
-    with bars.step(recording.name, "sending"):
-        media = await store_file(pipeline.store, recording.path, sha256=sha256)
-    job, _ = await submit(
-        pipeline.connection, msgspec.structs.replace(request, media=media, title=path_text(recording.name))
-    )
-    try:
-        state = await follow(pipeline.connection, job, bars)
-    except Denied as error:
-        raise Denied(f"sent as job {job}, but {error} to watch it") from error
-    return state.completed.transcript if state.completed else ""  # always set: otherwise follow would have raised
+    async def _convert(self, recording: Recording, sha256: str) -> str:
+        """Send one file and wait for it; returns the prefix of its transcript."""
+        with self._bars.step(recording.name, "sending"):
+            media = await store_file(self._pipeline.store, recording.path, sha256=sha256)
+        name = path_text(recording.name)
+        job, _ = await self._mine.submit(msgspec.structs.replace(self._request, media=media, title=name))
+        try:
+            state = await follow(self._pipeline.connection, job, self._bars)
+        except Denied as error:
+            raise Denied(f"sent as job {job}, but {error} to watch it") from error
+        return state.completed.transcript if state.completed else ""  # always set: otherwise follow would have raised

@@ -4,18 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-import uvloop
 
 from v2t_stream.cli import completion
 from v2t_stream.cli.afterwards import Afterwards, afterwards_options
-from v2t_stream.cli.bars import Bars, fleet_shown
+from v2t_stream.cli.bars import Bars
 from v2t_stream.cli.batch import Batch
 from v2t_stream.cli.broker import mention
 from v2t_stream.cli.caveats import Caveats, allow_truncated
 from v2t_stream.cli.files import Files, overwrite_option
 from v2t_stream.cli.inputs import Input, Inputs
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.cli.options import transcription_options, wish
 from v2t_stream.cli.recordings import Recording, Recordings
+from v2t_stream.cli.started import started
+from v2t_stream.cli.waiting import fleet_shown, patience
 from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.submission import check
@@ -91,11 +93,12 @@ def convert(
             first = [one]
         if not first:
             raise recordings.nothing((*files, *more))
-        async with session(settings, work=True, options=request) as pipeline:
+        async with session(settings, work=True, options=request) as pipeline, started(pipeline) as mine:
             with Bars() as bars:
                 caveats = Caveats(bars.warn, allow_truncated=allow_truncated)
                 batch = Batch(
                     pipeline,
+                    mine,
                     settings,
                     request=request,
                     formats=wanted,
@@ -105,11 +108,11 @@ def convert(
                     afterwards=afterwards,
                     at_once=parallel,
                 )
-                async with fleet_shown(pipeline.connection, bars):
+                async with fleet_shown(pipeline.connection, bars, patience(pipeline)):
                     await batch.run(first, others, recordings)
         batch.conclude()
 
-    uvloop.run(run())
+    in_loop(run())
 
 
 async def _asked_about(recordings: Recordings, written: Files, formats: list[str]) -> list[Recording]:

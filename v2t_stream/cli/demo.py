@@ -9,16 +9,17 @@ from pathlib import Path
 
 import click
 import msgspec
-import uvloop
 
 from schemas.options import DEMO_MODEL
 from schemas.requests import SubmitRequest
 from v2t_stream import demo as assets
 from v2t_stream.broker.embedded import find_running
 from v2t_stream.cli.follow import Segments, follow
+from v2t_stream.cli.loop import in_loop
+from v2t_stream.cli.started import started
 from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.jobs.state import Job
-from v2t_stream.jobs.submission import check, store_file, submit
+from v2t_stream.jobs.submission import check, store_file
 from v2t_stream.runtime.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.text import without_secrets
@@ -39,16 +40,16 @@ def demo(engine: str) -> None:
         with _served(assets.CLIP) as url:
             request = SubmitRequest(url=url, model=DEMO_MODEL, engine=engine, language="en", force=True)
             check(request)
-            async with session(settings, work=True, options=request) as pipeline:
+            async with session(settings, work=True, options=request) as pipeline, started(pipeline) as mine:
                 if others:
                     request = await _sent(pipeline, request)
-                job, _ = await submit(pipeline.connection, request)
+                job, _ = await mine.submit(request)
                 click.echo(f"job {job}: {without_secrets(request.url or request.title or '')}", err=True)
                 state = await follow(pipeline.connection, job, Segments())
                 text = (await pipeline.store.get(f"transcripts/{state.id}/transcript.txt")).decode()
         _report(state, text, settings)
 
-    uvloop.run(run())
+    in_loop(run())
 
 
 async def _sent(pipeline: Session, request: SubmitRequest) -> SubmitRequest:

@@ -1,6 +1,7 @@
 """`v2t etl`: submit links, and with --wait or --follow watch them to their end."""
 
 import asyncio
+import contextlib
 import shlex
 from collections.abc import Iterator
 from functools import partial
@@ -9,23 +10,25 @@ from typing import Any, BinaryIO
 
 import click
 import msgspec
-import uvloop
 
 from schemas.requests import SubmitRequest
 from v2t_stream.cli.afterwards import Afterwards, Ready, afterwards_options
-from v2t_stream.cli.bars import Bars, fleet_shown
+from v2t_stream.cli.bars import Bars
 from v2t_stream.cli.broker import mention
 from v2t_stream.cli.caveats import Caveats, allow_truncated
 from v2t_stream.cli.follow import JobFailed, Segments, View, follow, heading
 from v2t_stream.cli.inputs import is_there
+from v2t_stream.cli.loop import in_loop
 from v2t_stream.cli.options import transcription_options, wish
-from v2t_stream.errors import Reject, SettingsError
+from v2t_stream.cli.started import Started, started
+from v2t_stream.cli.waiting import fleet_shown, patience
+from v2t_stream.errors import Denied, Reject, SettingsError
 from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.formats import render
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.once import message_ids
 from v2t_stream.jobs.state import Job
-from v2t_stream.jobs.submission import check, submit
+from v2t_stream.jobs.submission import check
 from v2t_stream.runtime.session import Session, session
 from v2t_stream.settings import Settings
 from v2t_stream.text import one_line, path_text, without_secrets
@@ -60,38 +63,42 @@ def etl(
     requests = _requests((*links, *urls), file, asked)
 
     async def run() -> None:
-        async with session(settings, work=True, options=asked) as pipeline:
+        async with session(settings, work=True, options=asked) as pipeline, started(pipeline) as mine:
             staying = wait or following or bool(afterwards) or pipeline.local
-            jobs = await _submitted(pipeline, settings, requests, staying=staying)
+            jobs = await _submitted(pipeline, mine, settings, requests, staying=staying)
             if not staying:
                 return
             if not (wait or following or afterwards):
                 click.echo("no v2t up runs here: waiting until the job is done", err=True)
-            try:
-                caveats = Caveats(partial(click.echo, err=True), allow_truncated=allow_truncated)
-                await _see_through(pipeline, jobs, caveats, afterwards, following=following)
-            except asyncio.CancelledError:
-                when = "with the next command here" if pipeline.local else "without you"
-                for job in jobs:
-                    click.echo(f"job {job} goes on {when}: v2t job status {job}", err=True)
-                raise
+            caveats = Caveats(partial(click.echo, err=True), allow_truncated=allow_truncated)
+            await _see_through(pipeline, jobs, caveats, afterwards, following=following)
 
-    uvloop.run(run())
+    in_loop(run())
 
 
 async def _submitted(
-    pipeline: Session, settings: Settings, requests: list[SubmitRequest], *, staying: bool
+    pipeline: Session, mine: Started, settings: Settings, requests: list[SubmitRequest], *, staying: bool
 ) -> list[str]:
     """Submit the requests; returns their jobs. Where this command stays, their names go to stderr."""
     jobs = []
     for request, message_id in zip(requests, message_ids(settings.home, requests), strict=True):
-        job, duplicate = await submit(pipeline.connection, request, message_id=message_id)
+        job, duplicate = await mine.submit(request, message_id=message_id)
+        if duplicate and await _came_to_nothing(pipeline, job):
+            (again,) = message_ids(settings.home, [request], anew=True)
+            job, duplicate = await mine.submit(request, message_id=again)
         jobs.append(job)
         if duplicate:
             link = without_secrets(request.url or "")
             click.echo(f"{link} was already submitted in the last two minutes: this is its job", err=True)
         click.echo(f"job {job}" if staying else job, err=staying)
     return jobs
+
+
+async def _came_to_nothing(pipeline: Session, job: str) -> bool:
+    """Whether a job has ended without a transcript, so that whoever submits the same again means a new one."""
+    with contextlib.suppress(Denied):  # some roles may not look
+        return (await read(pipeline.connection, job)).state in ("cancelled", "failed")
+    return False
 
 
 def _requests(urls: tuple[str, ...], file: BinaryIO | None, asked: SubmitRequest) -> list[SubmitRequest]:
@@ -143,7 +150,7 @@ async def _see_through(
                 return error
             return None
 
-        async with fleet_shown(pipeline.connection, bars):
+        async with fleet_shown(pipeline.connection, bars, patience(pipeline)):
             failures = [failure for failure in await asyncio.gather(*starmap(one, enumerate(jobs))) if failure]
     for job in jobs:
         state = await read(pipeline.connection, job)

@@ -105,6 +105,8 @@ async def follow(connection: Connection, job_id: str, *views: View) -> Job:
     ended with a transcript, and StoreChanged if the job may be lost.
     """
     job = Job(job_id)
+    for view in views:
+        view.update(job)  # it may have to wait before it has facts
     try:
         await _show(connection, job, *views)
     except StoreChanged as error:

@@ -1,5 +1,6 @@
 """`v2t job`: status, transcript, cancel, retry; job_list, job_rm and job_edit have the others."""
 
+import asyncio
 import contextlib
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import msgspec
 
 from schemas.transcript import Transcript
 from v2t_stream.cli import completion
-from v2t_stream.cli.bars import Bars, fleet_shown
+from v2t_stream.cli.bars import Bars
 from v2t_stream.cli.files import Files, overwrite_option
 from v2t_stream.cli.follow import follow
 from v2t_stream.cli.job_edit import edit
@@ -19,6 +20,7 @@ from v2t_stream.cli.job_rm import rm
 from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_timeline, summary
 from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
+from v2t_stream.cli.waiting import fleet_shown, patience
 from v2t_stream.errors import Denied, ObjectMissing, StoreError, V2TError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs import operations
@@ -26,15 +28,16 @@ from v2t_stream.jobs.assembly import assemble, last_prefix, stored
 from v2t_stream.jobs.caveats import caveats
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.lists import read
-from v2t_stream.jobs.progress import describe, shortfalls
+from v2t_stream.jobs.progress import describe, is_queued, shortfalls
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.timeline import timeline
 from v2t_stream.models import problem
-from v2t_stream.monitoring.waiting import warning
+from v2t_stream.monitoring.waiting import ahead, warning
 from v2t_stream.runtime.session import Session
-from v2t_stream.runtime.stalls import ADVICE, confirmed
+from v2t_stream.runtime.stalls import ADVICE, confirmed, unfinished
 from v2t_stream.settings import Settings
 from v2t_stream.topology.ids import child_id
+from v2t_stream.topology.queues import paused
 from v2t_stream.units import counted
 
 
@@ -63,7 +66,8 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
         record, told = await _record(pipeline, state)
         facts = summary(state) | {
             "options": msgspec.to_builtins(state.options),  # without the defaults
-            "warning": warning(state, await fleet(pipeline.connection)),
+            "jobs_ahead": await _ahead(pipeline, state),
+            "warning": warning(state, await fleet(pipeline.connection), await _paused(pipeline)),
             **await _stalled(pipeline, state),
             "caveats": told,
             "unread": sorted(state.unread),
@@ -148,9 +152,13 @@ def retry(job_id: str, chunk: int | None, model: str | None, *, keep_correction:
             )
             click.echo(f"retrying job {job_id}" + (f" ({counted(chunks, 'chunk')})" if chunks else ""))
         if pipeline.local:
-            with Bars() as bars:
-                async with fleet_shown(pipeline.connection, bars):
-                    await follow(pipeline.connection, job_id, bars)
+            try:
+                with Bars() as bars:
+                    async with fleet_shown(pipeline.connection, bars, patience(pipeline)):
+                        await follow(pipeline.connection, job_id, bars)
+            except asyncio.CancelledError:  # cancelling the job would remove the media that a retry needs
+                click.echo(f"v2t: the retry of job {job_id} goes on with the next command here", err=True)
+                raise
 
     in_session(run, work=True)
 
@@ -160,6 +168,19 @@ def _correction(state: Job) -> dict[str, Any]:
     if not state.corrected:
         return {}
     return {"corrected": {"by": state.corrected.by, "at": state.times.get(state.corrected.subject)}}
+
+
+async def _ahead(pipeline: Session, state: Job) -> int | None:
+    """How many jobs come first, if any do."""
+    with contextlib.suppress(Denied):  # some roles may not look, also below
+        return (is_queued(state) and ahead(state.id, await unfinished(pipeline.connection))) or None
+    return None
+
+
+async def _paused(pipeline: Session) -> set[str]:
+    with contextlib.suppress(Denied):
+        return await paused(pipeline.connection)
+    return set()
 
 
 async def _stalled(pipeline: Session, state: Job) -> dict[str, Any]:

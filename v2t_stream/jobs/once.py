@@ -24,8 +24,11 @@ class _Sent(msgspec.Struct, frozen=True):
     at: float  # Unix seconds
 
 
-def message_ids(home: Path, sent: Sequence[object]) -> list[str]:
-    """An id for each of `sent`. If the folder `home` cannot be read or written, the ids are always new."""
+def message_ids(home: Path, sent: Sequence[object], *, anew: bool = False) -> list[str]:
+    """An id for each of `sent`. If the folder `home` cannot be read or written, the ids are always new.
+
+    `anew`: from now on they have other ids, because what was sent before came to nothing.
+    """
     now = time.time()
     file = home / _FILE
     try:
@@ -35,7 +38,8 @@ def message_ids(home: Path, sent: Sequence[object]) -> list[str]:
     known = {digest: one for digest, one in before.items() if 0 <= now - one.at < DEDUPE_WINDOW}
     digests = [hashlib.sha256(msgspec.json.encode(each)).hexdigest() for each in sent]
     for digest in digests:
-        known.setdefault(digest, _Sent(secrets.token_urlsafe(), now))
+        if anew or digest not in known:
+            known[digest] = _Sent(secrets.token_urlsafe(), now)
     try:
         home.mkdir(parents=True, exist_ok=True)
         write_private(file, msgspec.json.encode(known).decode())

@@ -37,7 +37,7 @@ def describe(job: Job) -> tuple[float, str]:
         parts = [f"{ended} of {total} done", *(f"{counts[state]} {state}" for state in _BAD if counts[state])]
         return (ended / total if total else 1.0), ", ".join(parts)
     match job.state:
-        case "queued" | "converting" if job.submitted and "convert" not in job.progress:
+        case "queued" | "converting" if is_queued(job):
             return 0.0, "in the queue"
         case "downloading":
             download = job.progress["download"]
@@ -49,6 +49,11 @@ def describe(job: Job) -> tuple[float, str]:
         case "completed":
             return 1.0, " ".join(_outcome(job))
     return 0.0, ""
+
+
+def is_queued(job: Job) -> bool:
+    """Whether no stage has begun what comes next for the job."""
+    return job.state in ("queued", "converting") and bool(job.submitted) and "convert" not in job.progress
 
 
 def _outcome(job: Job) -> Iterator[str]:
