@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from v2t_stream.engines.descriptor import ALIASES
 from v2t_stream.models import names, origin, problem
+from v2t_stream.models.fetching import Pace, Transfer
 
 # In processes of their own: the engines must not share one.
 FASTER_WHISPER = (
@@ -92,3 +93,20 @@ def test_no_name_leads_out_of_the_folder_of_models(name: str, engine: str) -> No
         assert place.resolve().parent == Path("/models") / engine
         assert not place.name.startswith(".")
         assert found.key.count("/") == 1
+
+
+def test_the_pace_of_a_fetch_is_that_of_the_last_seconds() -> None:
+    """Else what was here before, or an hour of standing still, makes the rest look faster or slower than it is."""
+    now = 0.0
+    pace = Pace(lambda: now)
+
+    def at(seconds: float, megabytes: int) -> str:
+        nonlocal now
+        now = seconds
+        return pace.described(Transfer("small", "from the hub", megabytes * 10**6, 400 * 10**6))
+
+    assert at(0, 100) == "100 of 400 MB (25%)"
+    assert at(2, 120) == "120 of 400 MB (30%), 10.0 MB/s"
+    assert at(100, 140) == "140 of 400 MB (35%), 0.2 MB/s"
+    assert at(101, 160) == "160 of 400 MB (40%), 20.0 MB/s"
+    assert at(102, 4) == "4 of 400 MB (1%)"  # another model

@@ -82,12 +82,7 @@ class Broker:
 
 @contextlib.asynccontextmanager
 async def embedded_broker(
-    home: Path,
-    *,
-    port: int | None = None,
-    stays: bool = False,
-    hand_over: bool = False,
-    patience: float = _PATIENCE,
+    home: Path, *, port: int | None = None, stays: bool = False, hand_over: bool = False, patience: float = _PATIENCE
 ) -> AsyncGenerator[Broker]:
     """The broker with its streams in `home`/broker: started here, or shared if another process runs it.
 

@@ -41,7 +41,11 @@ from v2t_stream.text import one_line, path_text, without_secrets
 @click.option("--limit", type=click.IntRange(min=1), help="Take at most this many entries of each playlist or channel.")
 @transcription_options
 @allow_truncated
-@click.option("--wait", is_flag=True, help="Show progress until the job is done, then print the transcript.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Show progress until the job is done, then print the transcript. Ctrl-C cancels the job.",
+)
 @click.option("--follow", "following", is_flag=True, help="Print segments in order, each as soon as it is final.")
 @afterwards_options
 def etl(

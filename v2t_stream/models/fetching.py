@@ -40,12 +40,13 @@ class Transfer(NamedTuple):
 class Pace:
     """Says how far a transfer is, and how fast it has been lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._seen: deque[tuple[float, int]] = deque()  # when how many bytes were here, over the latest seconds
 
     def described(self, transfer: Transfer) -> str:
         """Such as "120 of 484 MB (25 %), 11.2 MB/s"."""
-        now = time.monotonic()
+        now = self._clock()
         if self._seen and transfer.here < self._seen[-1][1]:
             self._seen.clear()  # another model
         self._seen.append((now, transfer.here))

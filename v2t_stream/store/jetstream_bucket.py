@@ -24,7 +24,7 @@ _CHUNK: Final = (1 << 20) - _HEADROOM  # bytes: 30 s of FLAC fit one message und
 _IN_FLIGHT: Final = 8  # chunks sent but not yet acked
 _WINDOW: Final = 4 << 20  # bytes per request; memory holds at most two windows
 _COMMITS: Final = 100  # tries against other writers of the same key
-_LEAVING: Final = 5.0  # seconds that a cancelled upload waits for what it has sent, to remove all of it
+_LEAVING: Final = 1.5  # seconds that a cancelled upload waits for what it has sent, to remove all of it
 _PAUSE: Final = 0.5  # seconds until a record that could not be stored is sent again
 AT_ONCE: Final = 64  # small requests in parallel
 
@@ -114,8 +114,7 @@ class Bucket:
                     while stored < chunks:
                         stored += await self._ack(acks)
                 except (Refused, asyncio.CancelledError) as error:
-                    # Wait for the chunks under way first: they would be stored after all, on a full server because
-                    # removing data makes room.
+                    # Chunks under way would be stored after all: on a full server, removing data makes room.
                     full = isinstance(error, Refused)
                     await acks.hear_out(chunks - stored - full, None if full else _LEAVING)
                     raise
@@ -257,8 +256,7 @@ class Bucket:
             await self._purge(data_subject(self._name, record.nuid))
 
     async def keys(self) -> list[str]:
-        subjects = await self._requests.subjects(self._stream, f"$O.{self._name}.M.>")
-        keys = map(key_of, subjects)
+        keys = map(key_of, await self._requests.subjects(self._stream, f"$O.{self._name}.M.>"))
         return [key for key in keys if key is not None]
 
     async def sweep(self, idle: float) -> int:
