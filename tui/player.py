@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
+import re
 import shlex
 import shutil
-import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +16,8 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
 
 _PLAYER: Final = "ffplay"
+_PLAYED: Final = re.compile(rb"\d M-A:")  # in the status that it writes again and again: the time reached
+_STATUS: Final = re.compile(r"[^\r\n]*\r")
 _LEAST: Final = 2.0  # seconds: less is hard to understand
 
 
@@ -38,7 +40,8 @@ class Excerpt(NamedTuple):
         tracks = self.job.sound.tracks if self.job.sound else ()
         track = next((one.number for one in tracks if one.taken), 1)
         chosen = ["-ast", f"a:{track - 1}"] if track > 1 else []
-        times = ["-ss", f"{max(0.0, self.start):.1f}", "-t", f"{self.seconds:.1f}"]
+        begin = self.start if self.end > self.start else self.end - self.seconds  # what comes before the end
+        times = ["-ss", f"{max(0.0, begin):.1f}", "-t", f"{self.seconds:.1f}"]
         return [_PLAYER, "-loglevel", level, "-nodisp", "-autoexit", *chosen, *times]
 
 
@@ -65,21 +68,24 @@ class Player:
         if not media.exists():
             await fetch(media)
         self.stop()
-        begun = time.monotonic()
         self._process = process = await asyncio.create_subprocess_exec(
-            *excerpt.arguments("error"), str(media), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+            *excerpt.arguments("error"), "-stats", str(media), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
         )
         try:
             _, said = await process.communicate()
         finally:
             _kill(process)
-        # It ends with 0 where it could not open the media, and complains of blemishes that it then plays.
-        if process is self._process and said and time.monotonic() - begun < excerpt.seconds / 4:
-            raise V2TError(f"{_PLAYER} could not play it: {one_line(said.decode(errors='replace'), 200)}")
+        # It ends with 0 also where it could not open the media, and complains of blemishes in what it plays.
+        if process.returncode is not None and process.returncode >= 0 and not _PLAYED.search(said):
+            reason = _STATUS.sub("", said.decode(errors="replace"))
+            raise V2TError(f"{_PLAYER} could not play it: {one_line(reason, 200) or 'it does not say why'}")
 
-    def stop(self) -> None:
-        if self._process:
-            _kill(self._process)
+    def stop(self) -> bool:
+        """Stop what is played; returns whether something was."""
+        if self._process is None or self._process.returncode is not None:
+            return False
+        _kill(self._process)
+        return True
 
     def end(self) -> None:
         self.stop()

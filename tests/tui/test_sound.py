@@ -1,7 +1,9 @@
 """Hearing the seconds under the cursor."""
 
+import asyncio
+import functools
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,11 @@ async def test_a_link_is_harmless_in_the_command(source: str, shown_as: str) -> 
     assert "secret" not in command
 
 
+def test_the_last_seconds_are_played_where_the_recording_ends() -> None:
+    """The user listens for what was cut off, and there is silence."""
+    assert "-ss 88.0 -t 2.0" in Excerpt(job(), 90.0, 90.0).command("x")
+
+
 def test_the_track_that_was_transcribed_is_played() -> None:
     """The words are in English, and what is heard is the German track."""
     sound = Sound(tracks=(Track(number=1), Track(number=2, taken=True)))
@@ -82,13 +89,13 @@ async def test_ffplay_plays_the_media_that_is_fetched_once(tmp_path: Path, monke
     """Each key fetches gigabytes again, or what is fetched stays on the disk for ever."""
     monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
     player, store = Player(tmp_path), Stored(has=True)
-    excerpt = Excerpt(job(), 3.0, 3.1)  # just before the end of the clip
-
-    def fetch(path: Path) -> Awaitable[None]:
-        return store.media(excerpt.job, path)
-
+    excerpt = Excerpt(job(), 3.0, 30.0)
     for _ in range(2):
-        await player.play(excerpt, fetch)
+        playing = asyncio.create_task(player.play(excerpt, functools.partial(store.media, excerpt.job)))
+        while not player.stop():
+            assert not playing.done()
+            await asyncio.sleep(0.01)
+        await playing  # to be stopped is no error
     assert store.fetched == 1
     player.end()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -21,11 +21,11 @@ from tests.patience import PATIENCE
 OPENED = b"There is no broker to watch"
 
 
-@pytest.fixture
-def port(tmp_path: Path) -> Iterator[int]:
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Of a monitor that is served on loopback and has no broker."""
     free = free_ports()
-    environment = {**os.environ, "NATS_URL": "", "V2T_DATA_DIR": str(tmp_path)}
+    environment = {**os.environ, "NATS_URL": "", "V2T_DATA_DIR": str(tmp_path_factory.mktemp("web"))}
     command = [sys.executable, "-u", "-m", "v2t_stream", "tui", "--web", "--port", str(free)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
