@@ -27,11 +27,10 @@ def job(facts: Facts) -> Job:
     [
         (QUEUED, "download", "paused"),
         (QUEUED, "transcribe-any", None),
-        ([*QUEUED, (9.0, Progress(job="a-1", stage="download", done=1.0))], "download", None),
         (CUT, "transcribe-any", "paused"),
         (CUT, "transcribe-cuda", None),
     ],
-    ids=["its queue", "a later one", "already in progress", "chunks", "chunks for other hardware"],
+    ids=["its queue", "a later one", "chunks", "chunks for other hardware"],
 )
 def test_a_job_whose_queue_is_paused_says_so(facts: Facts, paused: str, word: str | None) -> None:
     """Somebody paused a queue last week, and everybody else looks for a broken machine."""

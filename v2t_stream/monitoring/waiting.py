@@ -21,6 +21,7 @@ class Wait(NamedTuple):
 
     reason: str  # a sentence
     is_certain: bool  # otherwise what is missing may just be starting
+    queue: str = ""  # the paused queue, if that is why
 
 
 def awaited(job: Job, stages: Sequence[StageRow] = STAGES) -> list[str]:
@@ -81,7 +82,7 @@ def _pause(row: StageRow, job: Job, nodes: Iterable[NodeInfo], paused: Collectio
     queue = next((each.durable for each in pinned or row.consumers if each.durable in paused), "")
     if not queue or any(_works_on(job, info) for info in nodes if info.stage == row.name):
         return None
-    return Wait(f"the queue {queue} is paused: v2t queue resume {queue}", is_certain=True)
+    return Wait(f"the queue {queue} is paused: v2t queue resume {queue}", is_certain=True, queue=queue)
 
 
 def _works_on(job: Job, info: NodeInfo) -> bool:
