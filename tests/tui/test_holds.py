@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.events import Progress
+from schemas.events import Failed
 from schemas.message import Message
 from schemas.options import Options
 from tests.tui.pictures import picture
@@ -11,6 +11,7 @@ from tui.feed import Around
 from tui.state.holds import hold
 from tui.state.picture import Picture
 from v2t_stream.jobs.state import Job, fold
+from v2t_stream.monitoring.waiting import ahead
 
 STAGES = [node("m4", stage) for stage in ("intake", "download", "convert", "aggregate")]
 Facts = list[tuple[float, Message]]
@@ -65,21 +66,25 @@ def test_a_job_in_turn_is_no_trouble() -> None:
 def test_the_jobs_before_it_in_its_queue_are_counted() -> None:
     """Nobody can tell whether the turn comes in a minute or tomorrow."""
     picture = Picture()
-    facts: Facts = [(60.0 - n, submitted(f"q-{n}", "A talk")) for n in range(4)]
+    jobs = [f"inbox-{n}" for n in ("9", "a", "z", "10")]  # in the order in which the inbox numbers them
+    facts: Facts = [(60.0, submitted(job, "A talk")) for job in jobs]
     picture.apply([*stored(facts), None])
     picture.refresh()
-    ahead = [picture.ahead(one) for n in range(4) if (one := picture.job(f"q-{n}"))]
-    assert ahead == [0, 1, 2, 3]
-    picture.apply(stored([*facts, (9.0, Progress(job="q-1", stage="download", done=1.0))])[-1:])
+    unfinished = [*jobs]
+
+    def counted() -> list[int]:
+        return [picture.ahead(found) for job in jobs if (found := picture.job(job))]
+
+    assert counted() == [ahead(job, unfinished) for job in jobs] == [0, 1, 2, 3]
+    picture.apply(stored([*facts, (9.0, Failed(job="inbox-a", stage="download", reason="gone"))])[-1:])
     picture.refresh()
-    ahead = [picture.ahead(one) for n in range(4) if (one := picture.job(f"q-{n}"))]
-    assert ahead == [0, 0, 1, 2]
+    assert counted() == [0, 0, 1, 2]
 
 
 async def test_the_table_and_the_job_say_what_holds_it_up() -> None:
     """What is known is not shown where people look."""
     async with shown() as (app, settle, pilot):
-        facts: Facts = [(60.0, submitted("a-1", "The first")), (30.0, submitted("b-2", "The second"))]
+        facts: Facts = [(60.0, submitted("a-1", "The first")), (30.0, submitted("a-2", "The second"))]
         app.tell(facts)
         app.look(nodes=[*STAGES, node("m4")])
         await settle()
@@ -89,6 +94,6 @@ async def test_the_table_and_the_job_say_what_holds_it_up() -> None:
         assert "paused" in picture(app)
         await pilot.press("enter")
         await settle()
-        app.tell(facts[1:], "b-2")
+        app.tell(facts[1:], "a-2")
         await settle()
         assert "v2t queue resume download" in " ".join(picture(app).split())

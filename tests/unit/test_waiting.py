@@ -64,7 +64,7 @@ def test_a_retry_waits_for_what_it_does_again() -> None:
 def test_a_paused_queue_is_named_unless_the_job_is_past_it() -> None:
     """Else a job waits in a queue that somebody paused, and nobody knows why."""
     found = wait_of(job(SUBMITTED), [process("download")], {"download", "convert"})
-    assert found == ("the queue download is paused: v2t queue resume download", True)
+    assert found == ("the queue download is paused: v2t queue resume download", True, "download")
     busy = process("download", working={SUBMITTED.subject: 1.0})
     assert wait_of(job(SUBMITTED), [busy], {"download"}) is None
     cut = job(SUBMITTED, DOWNLOADED, CONVERTED)
@@ -78,7 +78,7 @@ def test_a_model_that_no_node_can_get_is_warned_of_before_a_chunk_fails() -> Non
     poor = process(offers=offers, lacking={"faster-whisper/small": "cannot fetch it: pull it"})
     waits = job(SUBMITTED)
     nodes = [process("download"), poor]
-    assert wait_of(waits, nodes) == ("no node has the model; here says: cannot fetch it: pull it", True)
+    assert wait_of(waits, nodes) == ("no node has the model; here says: cannot fetch it: pull it", True, "")
     rich = process(node="two", offers=offers)
     assert not warning(waits, [*nodes, rich])
     other = job(submitted(options=Options(model="demo")))

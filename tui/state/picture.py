@@ -6,9 +6,13 @@ from collections.abc import Iterable, Iterator
 
 from tui.state.rows import Row, Tab, row
 from v2t_stream.broker.requests import Stored
+from v2t_stream.jobs.progress import is_queued
 from v2t_stream.jobs.state import Job
+from v2t_stream.monitoring.waiting import order
 from v2t_stream.topology.ids import place_of
 from v2t_stream.topology.subjects import job_of
+
+_Order = tuple[str, tuple[int, str]]
 
 
 class Picture:
@@ -25,8 +29,8 @@ class Picture:
         self._changed: dict[str, Job] = {}
         self._counted: set[str] = set()  # jobs whose chunks are all counted here
         self._uncounted: dict[str, Job] = {}
-        self._queued: dict[str, dict[str, float]] = {"download": {}, "convert": {}}  # since when, by stage and id
-        self._order: dict[str, list[float]] = {}  # the same times in order, by stage
+        self._unfinished: dict[str, _Order] = {}  # by id; entries of lists are not in it
+        self._order: list[_Order] = []  # the same in order
 
     def job(self, id: str) -> Job | None:  # noqa: A002  # as in Job
         parent, place = place_of(id)
@@ -64,7 +68,8 @@ class Picture:
             elif job.downloaded and id_ not in self._counted:
                 self._uncounted[id_] = job
             parent, place = place_of(id_)
-            self._queue(job)
+            if not place:
+                self._note_unfinished(job)
             rows = self._rows[parent if place else ""]
             if job.removed:
                 rows.pop(id_, None)
@@ -72,27 +77,21 @@ class Picture:
                 rows[id_] = row(job)
         return bool(changed)
 
-    def _queue(self, job: Job) -> None:
-        """Note whether the job is in a queue now."""
+    def _note_unfinished(self, job: Job) -> None:
         self._order.clear()
-        at = {
-            "download": (job.rerun_at or job.started_at) if job.state == "queued" else None,
-            "convert": job.downloaded_at if job.state == "converting" and "convert" not in job.progress else None,
-        }
-        for stage, since in at.items():
-            if since is None:
-                self._queued[stage].pop(job.id, None)
-            else:
-                self._queued[stage][job.id] = since
+        if job.ended or job.removed:
+            self._unfinished.pop(job.id, None)
+        elif job.id not in self._unfinished:
+            self._unfinished[job.id] = order(job.id)
 
     def ahead(self, job: Job) -> int:
-        """How many jobs are before it in the queue that it is in; 0 if it is in none."""
-        for stage, queued in self._queued.items():
-            if job.id in queued:
-                if stage not in self._order:
-                    self._order[stage] = sorted(queued.values())
-                return bisect_left(self._order[stage], queued[job.id])
-        return 0
+        """How many unfinished jobs were submitted before one that is still in the queue, as `waiting.ahead` counts."""
+        if not is_queued(job):
+            return 0
+        if not self._order:
+            self._order = sorted(self._unfinished.values())
+        epoch, at = order(job.id)
+        return bisect_left(self._order, (epoch, at)) - bisect_left(self._order, (epoch, (0, "")))
 
     def uncounted(self) -> list[str]:
         """The jobs whose chunks have to be read now; names each once."""

@@ -128,12 +128,13 @@ def _lack(info: NodeInfo, options: Options) -> str:
 
 def ahead(job: str, unfinished: Iterable[str]) -> int:
     """How many unfinished jobs were submitted before this one, as their ids tell; lists count as one job."""
-    epoch, at = _order(job)
-    others = {_order(place_of(other)[0]) for other in unfinished}
+    epoch, at = order(job)
+    others = {order(place_of(other)[0]) for other in unfinished}
     return sum(1 for other_epoch, other_at in others if other_epoch == epoch and other_at < at)
 
 
-def _order(job: str) -> tuple[str, tuple[int, str]]:
+def order(job: str) -> tuple[str, tuple[int, str]]:
+    """A key by which jobs are in the order of their submission; it begins with the inbox that took them."""
     epoch, _, number = place_of(job)[0].partition("-")
     return epoch, (len(number), number)
 
