@@ -203,16 +203,19 @@ def test_a_translation_is_in_english() -> None:
 
 def test_nothing_said() -> None:
     empty = transcript(language=None)
-    assert {name: render(empty, name) for name in FORMATS if name != "json"} == {
+    assert {name: render(empty, name) for name in FORMATS if name not in ("json", "ass", "ttml")} == {
         "srt": "",
         "vtt": "WEBVTT\n",
         "txt": "",
         "tsv": "start\tend\ttext\n",
         "lrc": "[ti:Talk]\n",
+        "md": "# Talk\n",
     }
+    assert "Dialogue" not in render(empty, "ass")
+    assert "<p" not in render(empty, "ttml")
     assert msgspec.json.decode(render(empty, "json"), type=Transcript) == empty
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match=r"'docx'.*json, srt, vtt, txt, tsv, lrc"):
+    with pytest.raises(SettingsError, match=r"'docx'.*json, srt, vtt, txt, tsv, lrc, ass, ttml, md"):
         render(transcript(), "docx")

@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "convert": ("convert", "Transcribe files and write the transcripts next to them."),
     "etl": ("etl", "Transcribe the media at a URL."),
     "job": ("job", "List jobs, show one, print, correct or remove its transcript."),
+    "check": ("check", "List what in a file of subtitles breaks a style."),
     "queue": ("queue", "Show what waits for each stage, pause a queue, resume it."),
     "dead": ("dead", "Show what could not be done and why, retry it, or discard it."),
     "tui": ("tui", "Watch jobs and the fleet, read along, and act, in the terminal."),

@@ -7,92 +7,118 @@ anything, so each format escapes what would be its own syntax.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
-from schemas.transcript import Transcript, Truncated
+from schemas.transcript import Segment, Transcript, Truncated
 from v2t_stream.errors import SettingsError
+from v2t_stream.subtitles import writers
+from v2t_stream.subtitles.cue import Cue
+from v2t_stream.subtitles.cues import styled
+from v2t_stream.subtitles.style import Style
+from v2t_stream.subtitles.tokens import tokens
 from v2t_stream.text import HARMFUL
 from v2t_stream.units import length
 
 _ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]")
 _BLANKS: Final = re.compile(r"  +")  # but not the no-break spaces of French
-_ARROW: Final = re.compile(r"--+>")
 _LRC_TAG: Final = re.compile(r"[\[<](\d+:[\d:.]*)[\]>]")
-
+_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()<>#+.!|~&=-])")
+_PAUSE: Final = 2000  # milliseconds of silence before a new paragraph
+_PARAGRAPH: Final = 600  # letters, after which the next sentence begins a new one
+_SENTENCE_END: Final = re.compile(r"[.!?…。！？]\W*$")  # noqa: RUF001  marks of many scripts
 
 UNHEARD: Final = "speech in which no words were heard"  # the reason that a gap shows
 
 
-class _Line(NamedTuple):
-    start: int  # milliseconds
-    end: int  # milliseconds, after start
-    text: str  # one line, not empty
-    is_missing: bool  # it stands for what could not be transcribed
-
-
-def _json(transcript: Transcript, _: Sequence[_Line]) -> str:
+def _json(transcript: Transcript, _: Sequence[Cue]) -> str:
     text = msgspec.json.format(msgspec.json.encode(transcript)).decode()
     # The same when parsed as JSON, and harmless when printed on a terminal.
     return "\n".join(HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n")) + "\n"
 
 
-def _srt(_: Transcript, lines: Sequence[_Line]) -> str:
-    cues = (
-        f"{number}\n{_clock(line.start, ',')} --> {_clock(line.end, ',')}\n{_ARROW.sub('->', line.text)}\n"
-        for number, line in enumerate(lines, 1)
+def _srt(_: Transcript, cues: Sequence[Cue]) -> str:
+    return writers.srt(cues)
+
+
+def _vtt(transcript: Transcript, cues: Sequence[Cue]) -> str:
+    return writers.vtt(cues, language=_language(transcript))
+
+
+def _ass(transcript: Transcript, cues: Sequence[Cue]) -> str:
+    return writers.ass(cues, title=_clean(transcript.title))
+
+
+def _ttml(transcript: Transcript, cues: Sequence[Cue]) -> str:
+    return writers.ttml(cues, title=_clean(transcript.title), language=_language(transcript))
+
+
+def _txt(_: Transcript, cues: Sequence[Cue]) -> str:
+    return "".join(f"{cue.text}\n" for cue in cues)
+
+
+def _md(transcript: Transcript, cues: Sequence[Cue]) -> str:
+    """Write Markdown: paragraphs, each with the time at which it begins."""
+    title = _clean(transcript.title)
+    paragraphs = (
+        f"**{writers.clock(part[0].start, '.')[:-4]}** {_as_written(' '.join(cue.text for cue in part))}\n"
+        for part in _paragraphs(cues)
     )
-    return "\n".join(cues)
+    return "\n".join((*([f"# {_as_written(title)}\n"] if title else []), *paragraphs))
 
 
-def _vtt(transcript: Transcript, lines: Sequence[_Line]) -> str:
-    language = _clean("en" if transcript.task == "translate" else transcript.language or "")
-    header = f"WEBVTT\nKind: captions\nLanguage: {_ARROW.sub('->', language)}\n" if language else "WEBVTT\n"
-    cues = (f"{_clock(line.start, '.')} --> {_clock(line.end, '.')}\n{_escaped(line.text)}\n" for line in lines)
-    return "\n".join((header, *cues))
-
-
-def _txt(_: Transcript, lines: Sequence[_Line]) -> str:
-    return "".join(f"{line.text}\n" for line in lines)
-
-
-def _tsv(_: Transcript, lines: Sequence[_Line]) -> str:
+def _tsv(_: Transcript, cues: Sequence[Cue]) -> str:
     """Write what openai-whisper writes: milliseconds and text. Programs read it, so it leaves out what is missing."""
-    rows = (f"{line.start}\t{line.end}\t{line.text}\n" for line in lines if not line.is_missing)
+    rows = (f"{cue.start}\t{cue.end}\t{cue.text}\n" for cue in cues if not cue.is_missing)
     return "".join(("start\tend\ttext\n", *rows))
 
 
-def _lrc(transcript: Transcript, lines: Sequence[_Line]) -> str:
+def _lrc(transcript: Transcript, cues: Sequence[Cue]) -> str:
     """Write lyrics: lines have no end time, minutes have no limit, and what is missing is left out."""
     title = _clean(transcript.title).translate({ord("["): "(", ord("]"): ")"})
     header = f"[ti:{title}]\n" if title else ""
-    rows = (f"[{_lrc_clock(line.start)}]{_without_tags(line.text)}\n" for line in lines if not line.is_missing)
+    rows = (f"[{_lrc_clock(cue.start)}]{_without_tags(cue.text)}\n" for cue in cues if not cue.is_missing)
     return "".join((header, *rows))
 
 
-FORMATS: Final[dict[str, Callable[[Transcript, Sequence[_Line]], str]]] = {
+FORMATS: Final[dict[str, Callable[[Transcript, Sequence[Cue]], str]]] = {
     "json": _json,
     "srt": _srt,
     "vtt": _vtt,
     "txt": _txt,
     "tsv": _tsv,
     "lrc": _lrc,
+    "ass": _ass,
+    "ttml": _ttml,
+    "md": _md,
 }
+CAPTIONS: Final = ("srt", "vtt", "ass", "ttml")  # the formats that a style shapes
+KARAOKE: Final = ("vtt", "ass")  # the formats that can hold the times of words
 
 
-def render(transcript: Transcript, format: str) -> str:  # noqa: A002  callers call it that
-    """Return the transcript in one of FORMATS. Raises SettingsError, which lists them, for any other."""
+def render(
+    transcript: Transcript,
+    format: str,  # noqa: A002  callers call it that
+    *,
+    style: Style | None = None,
+    highlight: bool = False,
+) -> str:
+    """Return the transcript in one of FORMATS. Raises SettingsError, which lists them, for any other.
+
+    `style` shapes the cues of CAPTIONS; None: a cue for each segment. `highlight`: KARAOKE have the times of words.
+    """
     if format not in FORMATS:
         raise SettingsError(f"unknown transcript format {format!r}: choose one of {', '.join(FORMATS)}")
-    return FORMATS[format](transcript, _lines(transcript))
+    shape = style if format in CAPTIONS else None
+    return FORMATS[format](transcript, _cues(transcript, shape, word_times=highlight and format in KARAOKE))
 
 
 def render_all(transcript: Transcript) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each of FORMATS, one at a time: for a long transcript each takes megabytes."""
-    lines = _lines(transcript)
+    cues = _cues(transcript, None, word_times=False)
     for name, write in FORMATS.items():
-        yield name, write(transcript, lines)
+        yield name, write(transcript, cues)
 
 
 def end_of(cut: Truncated) -> str:
@@ -105,30 +131,64 @@ def missing(reason: str) -> str:
     return f"[missing: {reason}]"
 
 
-def _lines(transcript: Transcript) -> list[_Line]:
+def _cues(transcript: Transcript, style: Style | None, *, word_times: bool) -> list[Cue]:
     """Return what was said and what is missing, by time. Leaves out segments without text."""
-    said = (_line(segment.start, segment.end, _clean(segment.text)) for segment in transcript.segments)
-    lines = (*said, *_missing(transcript))
-    return sorted((line for line in lines if line.text), key=lambda line: (line.start, line.end))
+    said = [segment for segment in map(_harmless, transcript.segments) if segment.text]
+    notes = list(_missing(transcript))
+    if style:
+        cues = styled(said, notes, style, _language(transcript) or None)
+        return [cue if word_times else cue._replace(words=()) for cue in cues]
+    plain = (
+        *(_cue(segment, word_times=word_times) for segment in said),
+        *(_cue(note)._replace(is_missing=True) for note in notes),
+    )
+    return sorted(plain, key=lambda cue: (cue.start, cue.end))
 
 
-def _missing(transcript: Transcript) -> Iterator[_Line]:
+def _harmless(segment: Segment) -> Segment:
+    text = _clean(segment.text)
+    return segment if text == segment.text else msgspec.structs.replace(segment, text=text)
+
+
+def _missing(transcript: Transcript) -> Iterator[Segment]:
     """Return a line for each gap that a reader must not take for silence, at the time of the gap."""
     for gap in transcript.gaps:
-        yield _line(gap.start, gap.end, missing(_clean(gap.reason)), is_missing=True)
+        yield Segment(start=gap.start, end=gap.end, text=missing(_clean(gap.reason)))
     for speech in transcript.unheard:
-        yield _line(speech.start, speech.end, missing(UNHEARD), is_missing=True)
+        yield Segment(start=speech.start, end=speech.end, text=missing(UNHEARD))
     if cut := transcript.truncated:
-        yield _line(cut.decoded, cut.declared, missing(end_of(cut)), is_missing=True)
+        yield Segment(start=cut.decoded, end=cut.declared, text=missing(end_of(cut)))
 
 
-def _line(start: float, end: float, text: str, *, is_missing: bool = False) -> _Line:
+def _cue(segment: Segment, *, word_times: bool = False) -> Cue:
     # Players drop a cue that ends as it starts.
-    return _Line(_ms(start), max(_ms(end), _ms(start) + 1), text, is_missing)
+    end = max(_ms(segment.end), _ms(segment.start) + 1)
+    return Cue(_ms(segment.start), end, (segment.text,), (tuple(tokens(segment)),) if word_times else ())
 
 
 def _ms(seconds: float) -> int:
     return max(0, round(seconds * 1000))
+
+
+def _paragraphs(cues: Sequence[Cue]) -> Iterator[list[Cue]]:
+    """What is said without a pause, parted at the end of a sentence where it is long; notes stand alone."""
+    part: list[Cue] = []
+    for cue in cues:
+        if part and (
+            cue.is_missing
+            or part[-1].is_missing
+            or cue.start - part[-1].end >= _PAUSE
+            or (_SENTENCE_END.search(part[-1].text) and sum(len(said.text) for said in part) >= _PARAGRAPH)
+        ):
+            yield part
+            part = []
+        part.append(cue)
+    if part:
+        yield part
+
+
+def _language(transcript: Transcript) -> str:
+    return _clean("en" if transcript.task == "translate" else transcript.language or "")
 
 
 def _clean(text: str) -> str:
@@ -138,20 +198,14 @@ def _clean(text: str) -> str:
     return _BLANKS.sub(" ", HARMFUL.sub(" ", _ANSI.sub("", text))).strip()
 
 
-def _escaped(text: str) -> str:
-    """Return `text` with WebVTT's tags and references escaped."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def _without_tags(text: str) -> str:
     """Return `text` with round brackets where LRC would read the time of a line or a word."""
     return _LRC_TAG.sub(r"(\1)", text)
 
 
-def _clock(milliseconds: int, point: str) -> str:
-    """Return 01:02:03,004; from 100 hours on, hours take more digits."""
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{rest:03}"
+def _as_written(text: str) -> str:
+    """Return `text` with a backslash before what Markdown would read as its own."""
+    return _MARKDOWN.sub(r"\\\1", text)
 
 
 def _lrc_clock(milliseconds: int) -> str:

@@ -15,7 +15,7 @@ _WIDEST: Final = 84  # characters: two lines of a subtitle of 42 (Netflix's and 
 _LONGEST: Final = 7.0  # seconds that a subtitle may stay (Netflix's guide)
 _PAUSE: Final = 0.8  # seconds; two spans are at least this far apart
 _SENTENCE: Final = re.compile(r"[.!?…。！？｡।؟۔։။።]['\"’”»)\]」』]*$")  # noqa: RUF001  marks of many scripts
-_CLAUSE: Final = re.compile(r"[,;:—–،、，；：]['\"’”»)\]」』]*$")  # noqa: RUF001  as above
+CLAUSE: Final = re.compile(r"[,;:—–،、，；：]['\"’”»)\]」』]*$")  # noqa: RUF001  as above
 # A full stop also ends these, without ending a sentence: initials, titles, the usual Latin.
 _ABBREVIATION: Final = re.compile(r"(?:^|\s)(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|U\.S)\.$")
 
@@ -31,7 +31,7 @@ def _uninterrupted(words: Sequence[Spoken]) -> Iterator[list[Spoken]]:
     """The words between two sentence ends, pauses or seams."""
     stretch = list(words[:1])
     for before, word in pairwise(words):
-        if word.span != before.span or word.start - before.end >= _PAUSE or _ends_sentence(before, word):
+        if word.span != before.span or word.start - before.end >= _PAUSE or ends_sentence(before.text, word.text):
             yield stretch
             stretch = []
         stretch.append(word)
@@ -39,12 +39,12 @@ def _uninterrupted(words: Sequence[Spoken]) -> Iterator[list[Spoken]]:
         yield stretch
 
 
-def _ends_sentence(word: Spoken, after: Spoken) -> bool:
-    if not _SENTENCE.search(word.text.rstrip()):
+def ends_sentence(word: str, after: str) -> bool:
+    """Whether a sentence ends with `word`, before `after`; the full stop of an abbreviation ends none."""
+    word = word.rstrip()
+    if not _SENTENCE.search(word):
         return False
-    if not word.text.rstrip().endswith("."):
-        return True
-    return not (_ABBREVIATION.search(word.text.rstrip()) or after.text.strip()[:1].islower())
+    return not word.endswith(".") or not (_ABBREVIATION.search(word) or after.strip()[:1].islower())
 
 
 def _fitting(words: list[Spoken]) -> Iterator[list[Spoken]]:
@@ -71,7 +71,7 @@ def _best_cut(words: Sequence[Spoken]) -> int:
         if cut > 1 and not _fits(first):
             break
         cost = abs(width(_text(first)) - wanted) / wanted
-        cost -= 0.7 * bool(_CLAUSE.search(words[cut - 1].text)) + min(0.3, words[cut].start - words[cut - 1].end)
+        cost -= 0.7 * bool(CLAUSE.search(words[cut - 1].text)) + min(0.3, words[cut].start - words[cut - 1].end)
         if cost <= least:
             best, least = cut, cost
     return best

@@ -1,0 +1,29 @@
+"""A stored transcript in a format and a style."""
+
+from v2t_stream.errors import ObjectMissing
+from v2t_stream.jobs.assembly import stored
+from v2t_stream.jobs.formats import CAPTIONS, KARAOKE, render
+from v2t_stream.store.protocol import ObjectStore
+from v2t_stream.subtitles.style import Style
+
+
+async def written(
+    store: ObjectStore,
+    prefix: str,
+    format: str,  # noqa: A002  as `render` calls it
+    *,
+    style: Style | None = None,
+    highlight: bool = False,
+) -> str:
+    """The transcript at `prefix`, as Completed names it; `style` and `highlight` as for `render`.
+
+    A format that the release which stored the transcript did not have is made of its record. Raises StoreError:
+    ObjectMissing if it has expired.
+    """
+    if not (style and format in CAPTIONS) and not (highlight and format in KARAOKE):
+        try:
+            return (await store.get(f"{prefix}.{format}")).decode()
+        except ObjectMissing:
+            if format == "json":
+                raise
+    return render(await stored(store, prefix), format, style=style, highlight=highlight)
