@@ -6,6 +6,7 @@ paragraphs into lines, "Breaking Paragraphs into Lines", 1981).
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
@@ -127,7 +128,9 @@ class _Shaper:
         best: tuple[float, tuple[int, ...]] = (math.inf, ())
         if most == 1:
             return best
-        for place in range(first + 1, end):
+        # Before that place, more is left than the lines below can hold.
+        earliest = bisect_left(self._wide, self._wide[end] - widest * (most - 1) - 1, first + 1, end)
+        for place in range(earliest, end):
             upper, rest = self._width(first, place), self._width(place, end)
             if upper > widest:
                 break
