@@ -171,25 +171,25 @@ _RENDERED: Final = """
 import sys, msgspec
 from schemas.transcript import Transcript
 from v2t_stream.jobs.formats import render
-print(render(msgspec.json.decode(sys.argv[1], type=Transcript), "md"), end="")
+print(render(msgspec.json.decode(sys.argv[1], type=Transcript), "html"), end="")
 """
 
 
 def test_the_format_of_the_page_is_offered_and_written(tmp_path: Path) -> None:
-    """A format added by the page is not offered, loses what is missing, or lets a transcript draw headings."""
+    """A format added by the page is not offered, loses what is missing, or lets a transcript run scripts."""
     copy = followed("A format", tmp_path)
-    segments = [{"start": 1.5, "end": 2, "text": "# Not *a* heading"}, {"start": 61, "end": 62, "text": "Plain."}]
+    segments = [{"start": 1.5, "end": 2, "text": "<script>x()</script>"}, {"start": 61, "end": 62, "text": "Plain."}]
     facts = {"job": "j", "title": "A talk", "source": "s", "duration": 90, "task": "transcribe", "language": "en"}
     gap = {"chunk": 1, "start": 70, "end": 80, "reason": "no engine"}
     record = facts | {"engines": [], "models": [], "segments": segments, "gaps": [gap]}
     assert copy.run("-c", _RENDERED, json.dumps(record)) == (
-        "# A talk\n\n"
-        "## 00:00:01.500\n\n\\# Not \\*a\\* heading\n\n"
-        "## 00:01:01.000\n\nPlain\\.\n\n"
-        "## 00:01:10.000\n\n\\[missing: no engine\\]\n"
+        '<!doctype html>\n<meta charset="utf-8">\n<title>A talk</title>\n'
+        '<p data-start="1.5">&lt;script&gt;x()&lt;/script&gt;</p>\n'
+        '<p data-start="61.0">Plain.</p>\n'
+        '<p data-start="70.0">[missing: no engine]</p>\n'
     )
-    assert "|md]" in copy.v2t("job", "transcript", "--help")
-    assert "lrc,md" in copy.v2t("convert", "--help")
+    assert "|html]" in copy.v2t("job", "transcript", "--help")
+    assert "md,html" in copy.v2t("convert", "--help")
 
 
 async def waiting(connection: Connection, stage: str) -> list[str]:

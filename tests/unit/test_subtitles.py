@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.transcript import Gap, Segment, Transcript, Unheard, Word
+from tests.builders import transcript
 from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.formats import render
 from v2t_stream.subtitles.breaks import Grammar
@@ -23,20 +24,6 @@ from v2t_stream.subtitles.width import columns
 
 DATA = Path(__file__).parents[1] / "data"
 STYLES = {"broadcast": BROADCAST, "social": SOCIAL}
-
-
-def transcript(*segments: Segment, language: str | None = "en", title: str = "A talk") -> Transcript:
-    return Transcript(
-        job="j",
-        title=title,
-        source="talk.mp4",
-        duration=600,
-        task="transcribe",
-        language=language,
-        engines=("e",),
-        models=("m",),
-        segments=segments,
-    )
 
 
 def novel() -> Transcript:
@@ -223,7 +210,7 @@ def test_text_cannot_break_out_of_its_format() -> None:
 
 def test_markdown_has_paragraphs_with_times() -> None:
     whole = transcript(timed("First.", 1), timed("Second.", 1.5), timed("After a pause.", 3_700))
-    assert render(whole, "md") == "# A talk\n\n**00:00:01** First\\. Second\\.\n\n**01:01:40** After a pause\\.\n"
+    assert render(whole, "md") == "# Talk\n\n**00:00:01** First\\. Second\\.\n\n**01:01:40** After a pause\\.\n"
 
 
 BAD = """\

@@ -20,6 +20,7 @@ from v2t_stream.cli.follow import JobFailed, follow
 from v2t_stream.cli.pipes import save
 from v2t_stream.cli.recordings import Recording, Recordings
 from v2t_stream.cli.started import Started
+from v2t_stream.cli.subtitles import Shape
 from v2t_stream.errors import Denied, SettingsError, V2TError
 from v2t_stream.host.scratch import scratch
 from v2t_stream.host.threads import in_thread
@@ -45,6 +46,7 @@ class Batch:
         *,
         request: SubmitRequest,
         formats: list[str],
+        shape: Shape,
         files: Files,
         bars: Bars,
         caveats: Caveats,
@@ -56,6 +58,7 @@ class Batch:
         self._settings = settings
         self._request = request
         self._formats = formats
+        self._shape = shape
         self._files = files
         self._bars = bars
         self._caveats = caveats
@@ -138,17 +141,20 @@ class Batch:
         transcript = transcript or await self._convert(recording, sha256)
         written = []
         for path, format_ in zip(paths, self._formats, strict=False):
-            if self._files.write(path, await self._pipeline.store.get(f"{transcript}.{format_}")):
+            text = await self._shape.written(self._pipeline.store, transcript, format_)
+            if self._files.write(path, text.encode()):
                 self._bars.say(path_text(path))
                 written.append(path)
             else:
                 self._kept.append(path)
         if not paths:
-            self._printed = (await self._pipeline.store.get(f"{transcript}.{self._formats[0]}")).decode()
+            self._printed = await self._shape.written(self._pipeline.store, transcript, self._formats[0])
         if written or not paths:
             ready = Ready(job_of_file(transcript), recording.name, written)
             await self._afterwards.run(ready, self._bars.say, self._bars.warn)
         self._caveats.tell(recording.shown, await stored(self._pipeline.store, transcript))
+        if caveat := await self._shape.caveat(self._pipeline.store, transcript, self._formats):
+            self._bars.warn(f"v2t: {one_line(recording.shown)}: {caveat}")
 
     async def _before(self, recording: Recording, sha256: str) -> str:
         """The prefix of the transcript if the same was done before; empty if not, or if it is to be done again."""

@@ -18,6 +18,7 @@ from v2t_stream.cli.options import transcription_options, wish
 from v2t_stream.cli.recordings import Recording, Recordings
 from v2t_stream.cli.started import started
 from v2t_stream.cli.waiting import fleet_shown, patience
+from v2t_stream.cli.subtitles import Shape, subtitle_options
 from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.submission import check
@@ -51,6 +52,7 @@ from v2t_stream.settings import Settings
     help="How many files to send at the same time.",
 )
 @transcription_options
+@subtitle_options
 @allow_truncated
 @afterwards_options
 def convert(
@@ -76,6 +78,8 @@ def convert(
     if distributed and not settings.nats_url:
         raise SettingsError("--distributed needs a broker: set NATS_URL, for example to nats://host:4222")
     wanted = _formats(formats)
+    shape = Shape.of(options)
+    options["word_timestamps"] |= shape.needs_word_times(wanted)
     request = wish(media="media/", **options)
     check(request)
     inputs = Inputs((*files, *more), output)
@@ -102,6 +106,7 @@ def convert(
                     settings,
                     request=request,
                     formats=wanted,
+                    shape=shape,
                     files=written,
                     bars=bars,
                     caveats=caveats,

@@ -21,6 +21,7 @@ from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_timeline, su
 from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.cli.waiting import fleet_shown, patience
+from v2t_stream.cli.subtitles import Shape, subtitle_options
 from v2t_stream.errors import Denied, ObjectMissing, StoreError, V2TError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs import operations
@@ -91,9 +92,13 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
 @click.option("--format", "format_", default="txt", show_default=True, type=click.Choice(list(FORMATS)))
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here instead of printing.")
 @click.option("--original", is_flag=True, help="As the engines made it, even if somebody has corrected it.")
+@subtitle_options
 @overwrite_option
-def transcript(job_id: str, format_: str, output: Path | None, *, original: bool, overwrite: bool) -> None:
+def transcript(
+    job_id: str, format_: str, output: Path | None, *, original: bool, overwrite: bool, **options: Any
+) -> None:
     """Print a transcript. This works even if the broker no longer remembers the job."""
+    shape = Shape.of(options)
 
     async def run(pipeline: Session) -> None:
         state = await read(pipeline.connection, job_id)
@@ -101,17 +106,20 @@ def transcript(job_id: str, format_: str, output: Path | None, *, original: bool
             first, last = child_id(job_id, 1), child_id(job_id, state.listed.children)
             raise V2TError(f"job {job_id} is a list: print the transcripts of its entries, {first} to {last}")
         prefix = await _prefix(pipeline, state, original=original)
-        data = None
+        text = None
         with contextlib.suppress(ObjectMissing):
-            data = await pipeline.store.get(f"{prefix}.{format_}") if prefix else None
-        if data is None:
+            if prefix:
+                text = await shape.written(pipeline.store, prefix, format_)
+                if caveat := await shape.caveat(pipeline.store, prefix, [format_]):
+                    click.echo(f"v2t: {caveat}", err=True)
+        if text is None:
             _check_known(state)
             why = state.reason or describe(state)[1]
             raise V2TError(f"job {job_id} has no transcript: it is {state.state}{f' ({why})' if why else ''}")
         if output:
-            Files(Settings.from_environment().home, overwrite=overwrite).write_one(output, data)
+            Files(Settings.from_environment().home, overwrite=overwrite).write_one(output, text.encode())
         else:
-            click.echo(data.decode(), nl=False)
+            click.echo(text, nl=False)
 
     in_session(run)
 

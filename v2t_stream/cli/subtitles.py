@@ -1,14 +1,16 @@
 """The options of subtitles on the command line, derived from the limits that a style has."""
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import click
 from msgspec import structs
 
 from schemas.options import declared
-from schemas.transcript import Transcript
+from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.formats import CAPTIONS, KARAOKE
+from v2t_stream.jobs.written import written
+from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.subtitles.style import BROADCAST, PLAIN, STYLES, Style
 from v2t_stream.subtitles.tokens import has_times
 
@@ -21,19 +23,28 @@ class Shape(NamedTuple):
     style: Style | None  # None: a cue for each segment
     highlight: bool  # with the time of each word
 
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Self:
+        """Take the options of `subtitle_options` out of those of a command."""
+        return cls(wanted(options), options.pop("highlight"))
+
     def needs_word_times(self, formats: list[str]) -> bool:
         """Whether a transcript in these formats is better with the time of every word."""
         return (self.style is not None and any(name in CAPTIONS for name in formats)) or (
             self.highlight and any(name in KARAOKE for name in formats)
         )
 
-    def caveat(self, transcript: Transcript, formats: list[str]) -> str:
-        """A sentence if times of words are needed that the transcript does not have; otherwise empty."""
-        if not self.needs_word_times(formats) or all(map(has_times, transcript.segments)):
+    async def written(self, store: ObjectStore, prefix: str, format: str) -> str:  # noqa: A002  as `written` calls it
+        """The transcript at `prefix` in this format. Raises StoreError."""
+        return await written(store, prefix, format, style=self.style, highlight=self.highlight)
+
+    async def caveat(self, store: ObjectStore, prefix: str, formats: list[str]) -> str:
+        """A sentence if the transcript lacks times of words that these formats need; otherwise empty."""
+        if not self.needs_word_times(formats) or all(map(has_times, (await stored(store, prefix)).segments)):
             return ""
         return (
-            "the transcript has no times of words, so each word has its share of its segment's time, by letters: "
-            "transcribe with --word-timestamps for exact times"
+            "the transcript has no times of words, so each word has its share of its segment's time, by letters; "
+            "transcribe again with --word-timestamps for exact times"
         )
 
 
@@ -70,11 +81,6 @@ def subtitle_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--highlight-words", "highlight", is_flag=True, help="In vtt and ass, keep the time of each word (karaoke)."
     )(command)
     return style_options(PLAIN)(command)
-
-
-def shape(options: dict[str, Any]) -> Shape:
-    """Take the options of `subtitle_options` out of those of a command."""
-    return Shape(wanted(options), options.pop("highlight"))
 
 
 def wanted(options: dict[str, Any]) -> Style | None:
