@@ -11,6 +11,7 @@ from msgspec import Meta
 from schemas.message import Message
 from schemas.objects import Version
 from schemas.options import Options
+from schemas.speakers import Window
 from schemas.transcript import Doubt, Seconds, Segment, Sound, Truncated, Unheard
 
 MOST: Final = 1_000_000  # chunks of a job, a year of media; and entries of a list
@@ -97,6 +98,7 @@ class ChunkDone(Message, frozen=True, kw_only=True, tag="chunk"):
     seconds: Seconds = 0.0  # the chunk's share of the engine's time
     unheard: tuple[Unheard, ...] = ()
     doubtful: tuple[Doubt, ...] = ()
+    windows: tuple[Window, ...] = ()  # the voices, if the job asks who speaks
     error: str = ""
 
 

@@ -76,6 +76,16 @@ class Options(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
     audio_track: (
         Annotated[str, Meta(max_length=32, description="the track's number, from 1, or language: 2 or de")] | None
     ) = None
+    speakers: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^(auto|[1-9][0-9]?(-[1-9][0-9]?)?)$",
+                description="label who speaks: auto, a number of people such as 2, or a range such as 2-5",
+            ),
+        ]
+        | None
+    ) = None
     vad_threshold: (
         Annotated[float, Meta(ge=0, lt=1, description="minimum probability of speech; 0 takes everything")] | None
     ) = None

@@ -25,6 +25,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end: Seconds
     text: str
     words: tuple[Word, ...] = ()
+    speaker: str = ""  # empty if nobody asked who speaks, or nobody knows
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):

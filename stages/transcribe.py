@@ -13,11 +13,13 @@ from schemas.chunks import CHUNK_SECONDS, SAMPLE_RATE, ChunkTask
 from schemas.events import ChunkDone, Language
 from schemas.message import Message
 from schemas.options import Options
+from schemas.speakers import Window
 from schemas.transcript import Segment
 from v2t_stream.audio import flac
 from v2t_stream.errors import ObjectMissing, Reject
 from v2t_stream.models.fetching import Models, Pace, Transfer
 from v2t_stream.runtime.stage import Resources
+from v2t_stream.speakers.listening import windows
 from v2t_stream.topology.stages import stage_row
 from v2t_stream.transcription import providers
 from v2t_stream.transcription.chain import Chain, Heard
@@ -114,7 +116,8 @@ class Transcribe:
             n=task.n,
             start=task.start,
             end=task.end,
-            segments=segments(result.words, word_times=task.options.word_timestamps),
+            segments=segments(result.words, word_times=task.options.word_timestamps or bool(task.options.speakers)),
+            windows=await self._voices(samples, task),
             language=spoken.language or None if result.words else None,  # a service may not say
             engine=heard.engine,
             model=heard.model,
@@ -123,6 +126,16 @@ class Transcribe:
             unheard=result.unheard,
             doubtful=result.doubtful,
         )
+
+    async def _voices(self, samples: Samples, task: ChunkTask) -> tuple[Window, ...]:
+        """The voices in a chunk, if the job asks who speaks; none if they cannot be told, which costs no words."""
+        if not task.options.speakers:
+            return ()
+        try:
+            return await asyncio.to_thread(windows, samples, task.spans)
+        except Exception as error:  # noqa: BLE001  whatever it is, the words count
+            _log.exception("the voices of chunk %d cannot be told apart", task.n, exc_info=error)
+            return ()
 
     async def _hear(self, samples: Samples, audio: bytes, options: Options, language: str | None) -> Heard:
         heard = await self._chain.transcribe(samples, audio, replace(options, language=language))

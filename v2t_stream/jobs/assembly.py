@@ -2,14 +2,16 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 
 from schemas.events import ChunkDone
 from schemas.message import decode_as
-from schemas.transcript import Transcript
+from schemas.transcript import Segment, Transcript
 from v2t_stream.errors import StoreError
 from v2t_stream.jobs.state import Job
+from v2t_stream.speakers.labels import labelled
 from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.ids import folder
 
@@ -60,7 +62,7 @@ def assemble(job: Job) -> Transcript:
         language=_spoken(chunks) or job.options.language,
         engines=tuple(sorted({chunk.engine for chunk in chunks if chunk.engine})),
         models=tuple(sorted({chunk.model for chunk in chunks if chunk.model})),
-        segments=tuple(job.segments()),
+        segments=tuple(_segments(job, chunks)),
         gaps=tuple(job.gaps),
         unheard=tuple(job.unheard),
         doubtful=tuple(job.doubtful),
@@ -68,6 +70,12 @@ def assemble(job: Job) -> Transcript:
         sound=job.sound,
         timings=_timings(job, chunks),
     )
+
+
+def _segments(job: Job, chunks: list[ChunkDone]) -> Iterable[Segment]:
+    if not job.options.speakers:
+        return job.segments()
+    return labelled(job.segments(), [window for chunk in chunks for window in chunk.windows], job.options.speakers)
 
 
 def _spoken(chunks: list[ChunkDone]) -> str | None:

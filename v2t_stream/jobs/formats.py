@@ -25,6 +25,7 @@ _ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x
 _BLANKS: Final = re.compile(r"  +")  # but not the no-break spaces of French
 _LRC_TAG: Final = re.compile(r"[\[<](\d+:[\d:.]*)[\]>]")
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()<>#+.!|~&=-])")
+_LETTERS: Final = re.compile("[A-Z]{1,2}")
 _PAUSE: Final = 2000  # milliseconds of silence before a new paragraph
 _PARAGRAPH: Final = 600  # letters, after which the next sentence begins a new one
 _SENTENCE_END: Final = re.compile(r"[.!?…。！？]\W*$")  # noqa: RUF001  marks of many scripts
@@ -59,11 +60,10 @@ def _txt(_: Transcript, cues: Sequence[Cue]) -> str:
 
 
 def _md(transcript: Transcript, cues: Sequence[Cue]) -> str:
-    """Write Markdown: paragraphs, each with the time at which it begins."""
+    """Write Markdown: paragraphs, each with who speaks and the time at which it begins."""
     title = _clean(transcript.title)
     paragraphs = (
-        f"**{writers.clock(part[0].start, '.')[:-4]}** {_as_written(' '.join(cue.text for cue in part))}\n"
-        for part in _paragraphs(cues)
+        f"**{_heading(part[0])}** {_as_written(' '.join(cue.text for cue in part))}\n" for part in _paragraphs(cues)
     )
     return "\n".join((*([f"# {_as_written(title)}\n"] if title else []), *paragraphs))
 
@@ -93,6 +93,7 @@ FORMATS: Final[dict[str, Callable[[Transcript, Sequence[Cue]], str]]] = {
     "ttml": _ttml,
     "md": _md,
 }
+_NAMED: Final = ("json", "vtt", "md")  # the formats that have a place of their own for who speaks
 CAPTIONS: Final = ("srt", "vtt", "ass", "ttml")  # the formats that a style shapes
 KARAOKE: Final = ("vtt", "ass")  # the formats that can hold the times of words
 
@@ -111,14 +112,15 @@ def render(
     if format not in FORMATS:
         raise SettingsError(f"unknown transcript format {format!r}: choose one of {', '.join(FORMATS)}")
     shape = style if format in CAPTIONS else None
-    return FORMATS[format](transcript, _cues(transcript, shape, word_times=highlight and format in KARAOKE))
+    word_times = highlight and format in KARAOKE
+    return FORMATS[format](transcript, _cues(transcript, shape, word_times=word_times, named=format in _NAMED))
 
 
 def render_all(transcript: Transcript) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each of FORMATS, one at a time: for a long transcript each takes megabytes."""
-    cues = _cues(transcript, None, word_times=False)
+    cues = {named: _cues(transcript, None, word_times=False, named=named) for named in (True, False)}
     for name, write in FORMATS.items():
-        yield name, write(transcript, cues)
+        yield name, write(transcript, cues[name in _NAMED])
 
 
 def end_of(cut: Truncated) -> str:
@@ -131,23 +133,63 @@ def missing(reason: str) -> str:
     return f"[missing: {reason}]"
 
 
-def _cues(transcript: Transcript, style: Style | None, *, word_times: bool) -> list[Cue]:
-    """Return what was said and what is missing, by time. Leaves out segments without text."""
+def _cues(transcript: Transcript, style: Style | None, *, word_times: bool, named: bool) -> list[Cue]:
+    """Return what was said and what is missing, by time. Leaves out segments without text.
+
+    `named`: the format has a place of its own for who speaks; otherwise the text says it wherever that changes.
+    """
     said = [segment for segment in map(_harmless, transcript.segments) if segment.text]
+    said = said if named else list(_introduced(said))
     notes = list(_missing(transcript))
     if style:
         cues = styled(said, notes, style, _language(transcript) or None)
-        return [cue if word_times else cue._replace(words=()) for cue in cues]
+        return [_spaced(cue if word_times else cue._replace(words=())) for cue in cues]
     plain = (
-        *(_cue(segment, word_times=word_times) for segment in said),
+        *(_spaced(_cue(segment, word_times=word_times)) for segment in said),
         *(_cue(note)._replace(is_missing=True) for note in notes),
     )
     return sorted(plain, key=lambda cue: (cue.start, cue.end))
 
 
 def _harmless(segment: Segment) -> Segment:
-    text = _clean(segment.text)
-    return segment if text == segment.text else msgspec.structs.replace(segment, text=text)
+    text, speaker = _clean(segment.text), name_of(_clean(segment.speaker))
+    if text == segment.text and speaker == segment.speaker:
+        return segment
+    return msgspec.structs.replace(segment, text=text, speaker=speaker)
+
+
+def _introduced(segments: Sequence[Segment]) -> Iterator[Segment]:
+    """The segments with the speaker's name before the text where another one begins."""
+    last = ""
+    for segment in segments:
+        if segment.speaker and segment.speaker != last:
+            last = segment.speaker
+            yield msgspec.structs.replace(segment, text=f"{_introduction(segment.speaker)}{segment.text}")
+        else:
+            yield segment
+
+
+def _introduction(speaker: str) -> str:
+    """The name before a text, with spaces at which no line breaks."""
+    return f"{speaker}: ".replace(" ", "\u00a0")
+
+
+def _spaced(cue: Cue) -> Cue:
+    """The cue with ordinary spaces in the name before its text."""
+    introduction = _introduction(cue.speaker)
+    if not cue.lines[0].startswith(introduction):
+        return cue
+    return cue._replace(lines=(f"{cue.speaker}: {cue.lines[0].removeprefix(introduction)}", *cue.lines[1:]))
+
+
+def name_of(speaker: str) -> str:
+    """The name of a speaker for people: of A, who has no name yet, Speaker A."""
+    return f"Speaker {speaker}" if _LETTERS.fullmatch(speaker) else speaker
+
+
+def _heading(cue: Cue) -> str:
+    at = writers.clock(cue.start, ".").partition(".")[0]
+    return f"{_as_written(cue.speaker)}, {at}" if cue.speaker else at
 
 
 def _missing(transcript: Transcript) -> Iterator[Segment]:
@@ -163,7 +205,8 @@ def _missing(transcript: Transcript) -> Iterator[Segment]:
 def _cue(segment: Segment, *, word_times: bool = False) -> Cue:
     # Players drop a cue that ends as it starts.
     end = max(_ms(segment.end), _ms(segment.start) + 1)
-    return Cue(_ms(segment.start), end, (segment.text,), (tuple(tokens(segment)),) if word_times else ())
+    words = (tuple(tokens(segment)),) if word_times else ()
+    return Cue(_ms(segment.start), end, (segment.text,), words, segment.speaker)
 
 
 def _ms(seconds: float) -> int:
@@ -177,6 +220,7 @@ def _paragraphs(cues: Sequence[Cue]) -> Iterator[list[Cue]]:
         if part and (
             cue.is_missing
             or part[-1].is_missing
+            or cue.speaker != part[-1].speaker
             or cue.start - part[-1].end >= _PAUSE
             or (_SENTENCE_END.search(part[-1].text) and sum(len(said.text) for said in part) >= _PARAGRAPH)
         ):

@@ -10,6 +10,7 @@ class Cue(NamedTuple):
     end: int  # milliseconds, after start
     lines: tuple[str, ...]  # none is empty
     words: tuple[tuple[Token, ...], ...] = ()  # of each line, to be written with their times
+    speaker: str = ""
     is_missing: bool = False  # it stands for what could not be transcribed
 
     @property

@@ -75,13 +75,16 @@ class _Shaper:
         places = [first, *self._lines(first, end, self._style.max_lines)[1], end]
         lines = tuple(tuple(self._words[one:two]) for one, two in pairwise(places))
         start, until = self._times(first, end)
-        return Cue(round(start * 1000), round(until * 1000), tuple(map(_joined, lines)), lines)
+        return Cue(
+            round(start * 1000), round(until * 1000), tuple(map(_joined, lines)), lines, self._words[first].speaker
+        )
 
     def _may_hold(self, first: int, end: int) -> bool:
         """Whether one cue may hold these words, however bad it would be."""
         return (
             self._width(first, end) <= self._style.max_line_width * self._style.max_lines
             and self._words[end - 1].start - self._words[first].start < self._style.max_cue
+            and self._words[end - 1].speaker == self._words[first].speaker
         )
 
     def _cost(self, first: int, end: int) -> float:

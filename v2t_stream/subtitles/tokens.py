@@ -11,7 +11,7 @@ from v2t_stream.subtitles.width import columns
 
 # Scripts that are written without spaces: Han, Kana, Bopomofo, full-width forms. Hangul has spaces.
 _NO_SPACES: Final = r"\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
-_PIECE: Final = re.compile(rf"[{_NO_SPACES}]|[^\s{_NO_SPACES}]+")
+_PIECE: Final = re.compile(rf"[{_NO_SPACES}]|(?:[^\s{_NO_SPACES}]|[\u00a0\u202f])+")
 # What may not begin a line: closing marks, and the small Kana (JIS X 4051, "kinsoku shori").
 _MARKS: Final = "、。，．・：；？！…‥」』）】〉》’”)]}>.,!?:;%"  # noqa: RUF001  marks of many scripts
 _SMALL: Final = "ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
@@ -24,6 +24,7 @@ class Token(NamedTuple):
     spaced: bool  # whether a space stands before it, unless it begins a line
     start: float  # seconds
     end: float  # seconds
+    speaker: str = ""
 
 
 def tokens(segment: Segment, widest: float = math.inf) -> list[Token]:
@@ -35,7 +36,7 @@ def tokens(segment: Segment, widest: float = math.inf) -> list[Token]:
     text = segment.text.strip()
     pieces = [piece for found in _unbroken(text) for piece in _narrow(*found, text, widest)]
     return [
-        Token(text[start:end], _spaced(text, start), *time)
+        Token(text[start:end], _spaced(text, start), *time, segment.speaker)
         for (start, end), time in zip(pieces, _times(segment, text, pieces), strict=True)
     ]
 

@@ -69,7 +69,7 @@ def vtt(cues: Iterable[Cue], *, language: str) -> str:
             header,
             *(
                 f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n"
-                f"{_vtt_words(cue) if cue.words else escape(_line_by_line(cue))}\n"
+                f"{_vtt_voice(cue)}{_vtt_words(cue) if cue.words else escape(_line_by_line(cue))}\n"
                 for cue in cues
             ),
         )
@@ -79,7 +79,7 @@ def vtt(cues: Iterable[Cue], *, language: str) -> str:
 def ass(cues: Iterable[Cue], *, title: str) -> str:
     """A cue that has words has the length of each in its text (karaoke)."""
     lines = (
-        f"Dialogue: 0,{_ass_clock(cue.start)},{_ass_clock(cue.end)},Default,,0,0,0,,"
+        f"Dialogue: 0,{_ass_clock(cue.start)},{_ass_clock(cue.end)},Default,{_ass_name(cue.speaker)},0,0,0,,"
         f"{_ass_words(cue) if cue.words else _ASS_BREAK.join(map(_ass_text, cue.lines))}\n"
         for cue in cues
     )
@@ -102,6 +102,10 @@ def clock(milliseconds: int, point: str) -> str:
 
 def _line_by_line(cue: Cue) -> str:
     return "\n".join(cue.lines)
+
+
+def _vtt_voice(cue: Cue) -> str:
+    return f"<v {escape(cue.speaker)}>" if cue.speaker else ""
 
 
 def _vtt_words(cue: Cue) -> str:
@@ -140,6 +144,11 @@ def _ass_line(words: Sequence[Token], lengths: Iterator[int]) -> Iterator[str]:
 def _ass_text(text: str) -> str:
     """Return `text` without override blocks; a word joiner, which has no width, keeps a backslash from being one."""
     return text.translate({ord("{"): "(", ord("}"): ")", ord("\\"): "\\\u2060"})
+
+
+def _ass_name(speaker: str) -> str:
+    """Return `speaker` for a field, which ends with a comma."""
+    return _ass_text(speaker).replace(",", " ")
 
 
 def _ass_clock(milliseconds: int) -> str:

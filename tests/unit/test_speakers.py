@@ -1,0 +1,160 @@
+"""Who speaks when: voices of windows become people, and words theirs."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from schemas.chunks import SAMPLE_RATE, Span
+from schemas.speakers import Voice, Window
+from schemas.transcript import Segment, Word
+from tests.builders import transcript
+from tests.diarization import Recording, Said, error_rate, in_turn, meetings
+from tests.harness import DATA
+from v2t_stream.jobs.formats import FORMATS, render
+from v2t_stream.speakers.clusters import ANY, Number, speakers
+from v2t_stream.speakers.labels import labelled, letters, number
+from v2t_stream.speakers.listening import windows
+from v2t_stream.speakers.timeline import turns
+from v2t_stream.subtitles.style import BROADCAST
+
+
+def found(recording: Recording, spans: Sequence[Span] = (), wanted: Number = ANY) -> list[Said]:
+    """The turns that were found, in a recording that is cut into these spans, each a chunk of its own."""
+    whole = [Span(0, recording.samples.size)]
+    heard = [
+        window
+        for span in spans or whole
+        for window in windows(recording.samples[span.start : span.start + span.length], [span])
+    ]
+    return [Said(turn.start, turn.end, str(turn.speaker)) for turn in turns(heard, speakers(heard, wanted))]
+
+
+def cut(recording: Recording, seconds: int) -> list[Span]:
+    size = recording.samples.size
+    return [Span(at, min(seconds * SAMPLE_RATE, size - at)) for at in range(0, size, seconds * SAMPLE_RATE)]
+
+
+def sentences(count: int) -> list[str]:
+    told = [text for each in json.loads((DATA / "real/moby.json").read_text()) if len(text := each["text"]) > 30]
+    return [told[place % len(told)][:90] for place in range(1, count + 1)]
+
+
+def test_people_in_meetings_are_told_apart() -> None:
+    """Else minutes of a meeting give words to those who did not say them."""
+    assert error_rate([(meeting, found(meeting)) for meeting in meetings().values()]) <= 0.21
+
+
+@pytest.mark.parametrize("people", [2, 3, 4])
+def test_voices_in_turn_are_counted_and_told_apart(people: int) -> None:
+    """Else an interview has a third person, or one in place of two."""
+    recording = in_turn(people, sentences(7 * people))
+    heard = found(recording, cut(recording, 30))
+    assert len({turn.speaker for turn in heard}) == people
+    assert error_rate([(recording, heard)]) <= 0.05
+
+
+def voice(direction: int, start: float, end: float, noise: int = 0, person: int = 0) -> Voice:
+    """A voice whose embedding points in one of 192 directions."""
+    vector = np.zeros(192, np.int8)
+    vector[direction] = 120
+    vector[100 + noise] = 40
+    return Voice(person, ((int(start * SAMPLE_RATE), int((end - start) * SAMPLE_RATE)),), end - start, vector.tobytes())
+
+
+def window(start: float, *voices: Voice) -> Window:
+    return Window(int(start * SAMPLE_RATE), 10 * SAMPLE_RATE, voices)
+
+
+def test_two_voices_of_one_window_are_never_one_person() -> None:
+    """Else two people who talk at once become one."""
+    heard = [
+        window(10.0 * n, voice(0, 10 * n, 10 * n + 4), voice(0, 10 * n + 5, 10 * n + 9, person=1)) for n in range(5)
+    ]
+    assert all(one != two for one, two in speakers(heard))
+
+
+def test_people_are_numbered_in_the_order_in_which_they_speak() -> None:
+    heard = [window(0, voice(5, 1, 4)), window(10, voice(3, 11, 14)), window(20, voice(5, 21, 24))]
+    assert speakers(heard) == [(0,), (1,), (0,)]
+
+
+@pytest.mark.parametrize(("wanted", "people"), [("auto", 4), ("2", 2), ("6", 6), ("2-3", 3), ("3-9", 4)])
+def test_the_number_of_people_is_as_asked(wanted: str, people: int) -> None:
+    heard = [window(10.0 * n, voice(n % 4, 10 * n, 10 * n + 5, noise=n % 7)) for n in range(40)]
+    assert len({speaker for each in speakers(heard, number(wanted)) for speaker in each}) == people
+
+
+def test_a_short_voice_goes_to_the_nearest_person() -> None:
+    """Else every cough is a person of its own."""
+    heard = [window(0, voice(0, 0, 4)), window(10, voice(1, 10, 14)), window(20, voice(1, 20, 20.5, noise=3))]
+    assert speakers(heard) == [(0,), (1,), (1,)]
+
+
+def test_a_voice_without_an_embedding_is_nobodys() -> None:
+    silent = Voice(1, ((0, 100),), 0.0, b"")
+    assert speakers([window(0, silent, voice(0, 1, 4))]) == [(-1, 0)]
+    assert speakers([window(0)]) == [()]
+    assert speakers([]) == []
+
+
+def test_a_day_of_voices_is_matched_stretch_by_stretch() -> None:
+    """Else ten hours take the memory and the time of a square."""
+    heard = [window(5.0 * n, voice(n % 3, 5 * n, 5 * n + 4, noise=n % 50)) for n in range(3500)]
+    assert [each[0] for each in speakers(heard)] == [n % 3 for n in range(3500)]
+
+
+def said(text: str, start: float) -> Segment:
+    words = tuple(Word(start=start + n, end=start + n + 0.8, text=word) for n, word in enumerate(text.split()))
+    return Segment(start=start, end=words[-1].end, text=text, words=words)
+
+
+def test_a_segment_is_split_where_somebody_else_goes_on() -> None:
+    """Else the answer stands in the mouth of the one who asked."""
+    heard = [window(0, voice(0, 0, 3), voice(1, 3, 8)), window(10, voice(0, 10, 14))]
+    parts = labelled([said("How are you? Fine, thanks, and you?", 0), said("Fine as well.", 10)], heard, "auto")
+    assert [(part.speaker, part.text, part.start, part.end, len(part.words)) for part in parts] == [
+        ("A", "How are you?", 0, 2.8, 3),
+        ("B", "Fine, thanks, and you?", 3, 6.8, 4),
+        ("A", "Fine as well.", 10, 12.8, 3),
+    ]
+
+
+def test_no_lone_word_changes_hands() -> None:
+    """Else a word of a sentence is somebody else's, because they coughed."""
+    before, after = (voice(0, *times).turns[0] for times in ((0, 3), (4, 9)))
+    sentence = Voice(0, (before, after), 8, voice(0, 0, 3).embedding)
+    heard = [window(0, sentence, voice(1, 3, 4)), window(20, voice(1, 20, 25))]
+    (part,) = labelled([said("one two three four five six", 0)], heard, "auto")
+    assert part.speaker == "A"
+
+
+def test_what_nobody_nearby_said_has_no_speaker() -> None:
+    assert [part.speaker for part in labelled([said("far away", 50)], [window(0, voice(0, 0, 3))], "auto")] == [""]
+
+
+def test_letters_go_on_after_z() -> None:
+    assert [letters(place) for place in (0, 25, 26, 51, 52, 701)] == ["A", "Z", "AA", "AZ", "BA", "ZZ"]
+
+
+def test_every_format_says_who_speaks() -> None:
+    """Else labels are lost on the way to the reader."""
+    whole = transcript(
+        replace(said("How are you?", 0), speaker="A"),
+        replace(said("And you?", 4), speaker="A"),
+        replace(said("Fine.", 8), speaker="Ann <x>, MD"),
+    )
+    assert render(whole, "txt") == "Speaker A: How are you?\nAnd you?\nAnn <x>, MD: Fine.\n"
+    assert "<v Speaker A>How are you?" in render(whole, "vtt")
+    assert "<v Ann &lt;x&gt;, MD>Fine." in render(whole, "vtt")
+    assert "**Speaker A, 00:00:00** How are you? And you?" in render(whole, "md")
+    for format_ in FORMATS:
+        assert "Ann" in render(whole, format_)
+    cues = render(whole, "srt", style=BROADCAST).split("\n\n")
+    assert [cue.split("\n", 2)[2].strip() for cue in cues] == [
+        "Speaker A: How are you?",
+        "And you?",
+        "Ann <x>, MD: Fine.",
+    ]
