@@ -16,6 +16,9 @@ DEMO_MODEL = "demo"
 # define the job.
 _HINT: Final = {"hint": True}
 
+# What an option means on the command line that is given without a value.
+_ALONE: Final = {"alone": "auto"}
+
 # The languages of Whisper's multilingual models, as ISO 639 codes in the order of its vocabulary
 # (openai/whisper, whisper/tokenizer.py, LANGUAGES).
 LANGUAGES = frozenset(
@@ -82,6 +85,7 @@ class Options(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
             Meta(
                 pattern=r"^(auto|[1-9][0-9]?(-[1-9][0-9]?)?)$",
                 description="label who speaks: auto, a number of people such as 2, or a range such as 2-5",
+                extra=_ALONE,
             ),
         ]
         | None

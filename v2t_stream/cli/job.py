@@ -37,6 +37,7 @@ from v2t_stream.monitoring.waiting import ahead, warning
 from v2t_stream.runtime.session import Session
 from v2t_stream.runtime.stalls import ADVICE, confirmed, unfinished
 from v2t_stream.settings import Settings
+from v2t_stream.speakers.labels import said_by
 from v2t_stream.topology.ids import child_id
 from v2t_stream.topology.queues import paused
 from v2t_stream.units import counted
@@ -72,6 +73,7 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
             **await _stalled(pipeline, state),
             "caveats": told,
             "unread": sorted(state.unread),
+            "speakers": said_by(record.segments),
             **_correction(state),
             **{name: msgspec.to_builtins(getattr(record, name)) for name in OF_RECORD},
         }

@@ -11,6 +11,7 @@ import msgspec
 from v2t_stream.cli.follow import heading
 from v2t_stream.cli.output import Column, is_terminal, print_table, say
 from v2t_stream.cli.timeline import lines
+from v2t_stream.jobs.formats import name_of
 from v2t_stream.jobs.progress import shortfalls, summed_up
 from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
@@ -74,6 +75,8 @@ def _lines(job: Job, facts: Mapping[str, Any], duration: float | None) -> Iterat
     yield "list", facts["parent"] or ""
     yield "language", facts["language"] or ""
     yield "length", length(duration) if duration else ""
+    spoke = (f"{name_of(name)} {length(seconds)}" for name, seconds in facts["speakers"].items())
+    yield "speakers", ", ".join(spoke)
     yield "progress", _progress(job, stalled=facts["eta"] is None and job.eta is not None)
     if job.started_at:
         yield "submitted", f"{date(job.started_at)} ({moment(job.started_at)})"

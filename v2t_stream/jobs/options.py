@@ -21,12 +21,20 @@ class Option(NamedTuple):
         return self.meta.description or ""
 
     @property
+    def alone(self) -> str | None:
+        """What the option means that is given without a value; None if it must have one."""
+        found: str | None = (self.meta.extra or {}).get("alone")
+        return found
+
+    @property
     def limits(self) -> str:
         """What a value must be, in words."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.kind is bool:
             return "true or false"
+        if self.meta.pattern:
+            return self.meaning.partition(": ")[2]
         if self.kind is str:
             return f"text of at most {self.meta.max_length} characters" if self.meta.max_length else "text"
         most = self.meta.le if self.meta.lt is None else f"less than {self.meta.lt}"

@@ -29,6 +29,15 @@ def labelled(segments: Iterable[Segment], windows: Sequence[Window], wanted: str
     return [replace(part.segment, speaker=names[part.speaker]) for part in parts]
 
 
+def said_by(segments: Iterable[Segment]) -> dict[str, float]:
+    """The seconds that each speaker speaks, in the order in which they first do."""
+    seconds: dict[str, float] = {}
+    for segment in segments:
+        if segment.speaker:
+            seconds[segment.speaker] = round(seconds.get(segment.speaker, 0.0) + segment.end - segment.start, 3)
+    return seconds
+
+
 def number(wanted: str) -> Number:
     """How many people the option allows: auto, 2, 2-5."""
     if wanted == "auto":
