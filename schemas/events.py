@@ -12,7 +12,7 @@ from schemas.message import Message
 from schemas.objects import Version
 from schemas.options import Options
 from schemas.speakers import Window
-from schemas.transcript import Doubt, Seconds, Segment, Sound, Truncated, Unheard
+from schemas.transcript import Doubt, Seconds, Segment, Sound, Speaker, Truncated, Unheard
 
 MOST: Final = 1_000_000  # chunks of a job, a year of media; and entries of a list
 
@@ -137,6 +137,15 @@ class Corrected(Message, frozen=True, kw_only=True, tag="corrected"):
     unheard: int = 0
 
 
+class Named(Message, frozen=True, kw_only=True, tag="named"):
+    """Who the people of a job are, as somebody said. It holds for all runs: each finds them by their voices."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.named"
+    BY_RUN: ClassVar[bool] = False
+
+    people: tuple[Speaker, ...]  # with names
+
+
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):
     SUBJECT: ClassVar[str] = "v2t.job.{job}.failed"
 
@@ -234,6 +243,7 @@ Event = (
     | ChunkDone
     | Completed
     | Corrected
+    | Named
     | Failed
     | Cancelled
     | Rerun

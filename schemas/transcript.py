@@ -25,7 +25,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end: Seconds
     text: str
     words: tuple[Word, ...] = ()
-    speaker: str = ""  # empty if nobody asked who speaks, or nobody knows
+    speaker: str = ""  # the label of a Speaker; empty if nobody asked who speaks, or nobody knows
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +78,14 @@ class Sound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tracks: tuple[Track, ...] = ()
 
 
+class Speaker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of the people who speak."""
+
+    label: str  # as in Segment.speaker
+    name: str = ""  # if somebody said who it is
+    voice: bytes = b""  # the mean of their embeddings, a signed byte for each dimension
+
+
 class Transcript(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     job: str
     title: str
@@ -88,6 +96,7 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     engines: tuple[str, ...]
     models: tuple[str, ...]
     segments: tuple[Segment, ...]
+    speakers: tuple[Speaker, ...] = ()  # if the job asked who speaks, in the order in which they first do
     gaps: tuple[Gap, ...] = ()
     unheard: tuple[Unheard, ...] = ()
     doubtful: tuple[Doubt, ...] = ()

@@ -3,20 +3,27 @@
 import json
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace
 
 from schemas.chunks import SAMPLE_RATE, Span
+from schemas.options import Options
 from schemas.speakers import Voice, Window
-from schemas.transcript import Segment, Word
-from tests.builders import transcript
+from schemas.transcript import Segment, Speaker, Word
+from tests.builders import chunk, converted, stored, submitted, transcript
 from tests.diarization import Recording, Said, error_rate, in_turn, meetings
 from tests.harness import DATA
+from v2t_stream.cli.convert import convert
+from v2t_stream.jobs.assembly import assemble
 from v2t_stream.jobs.formats import FORMATS, render
+from v2t_stream.jobs.state import fold
 from v2t_stream.speakers.clusters import ANY, Number, speakers
 from v2t_stream.speakers.labels import labelled, letters, number
 from v2t_stream.speakers.listening import windows
+from v2t_stream.speakers.naming import named
 from v2t_stream.speakers.timeline import turns
 from v2t_stream.subtitles.style import BROADCAST
 
@@ -114,12 +121,13 @@ def said(text: str, start: float) -> Segment:
 def test_a_segment_is_split_where_somebody_else_goes_on() -> None:
     """Else the answer stands in the mouth of the one who asked."""
     heard = [window(0, voice(0, 0, 3), voice(1, 3, 8)), window(10, voice(0, 10, 14))]
-    parts = labelled([said("How are you? Fine, thanks, and you?", 0), said("Fine as well.", 10)], heard, "auto")
+    parts, people = labelled([said("How are you? Fine, thanks, and you?", 0), said("Fine as well.", 10)], heard, "auto")
     assert [(part.speaker, part.text, part.start, part.end, len(part.words)) for part in parts] == [
         ("A", "How are you?", 0, 2.8, 3),
         ("B", "Fine, thanks, and you?", 3, 6.8, 4),
         ("A", "Fine as well.", 10, 12.8, 3),
     ]
+    assert [each.label for each in people] == ["A", "B"]
 
 
 def test_no_lone_word_changes_hands() -> None:
@@ -127,12 +135,14 @@ def test_no_lone_word_changes_hands() -> None:
     before, after = (voice(0, *times).turns[0] for times in ((0, 3), (4, 9)))
     sentence = Voice(0, (before, after), 8, voice(0, 0, 3).embedding)
     heard = [window(0, sentence, voice(1, 3, 4)), window(20, voice(1, 20, 25))]
-    (part,) = labelled([said("one two three four five six", 0)], heard, "auto")
+    (part,), _ = labelled([said("one two three four five six", 0)], heard, "auto")
     assert part.speaker == "A"
 
 
 def test_what_nobody_nearby_said_has_no_speaker() -> None:
-    assert [part.speaker for part in labelled([said("far away", 50)], [window(0, voice(0, 0, 3))], "auto")] == [""]
+    (part,), people = labelled([said("far away", 50)], [window(0, voice(0, 0, 3))], "auto")
+    assert part.speaker == ""
+    assert people == ()
 
 
 def test_letters_go_on_after_z() -> None:
@@ -144,7 +154,8 @@ def test_every_format_says_who_speaks() -> None:
     whole = transcript(
         replace(said("How are you?", 0), speaker="A"),
         replace(said("And you?", 4), speaker="A"),
-        replace(said("Fine.", 8), speaker="Ann <x>, MD"),
+        replace(said("Fine.", 8), speaker="B"),
+        speakers=(Speaker(label="A"), Speaker(label="B", name="Ann <x>, MD")),
     )
     assert render(whole, "txt") == "Speaker A: How are you?\nAnd you?\nAnn <x>, MD: Fine.\n"
     assert "<v Speaker A>How are you?" in render(whole, "vtt")
@@ -158,3 +169,48 @@ def test_every_format_says_who_speaks() -> None:
         "And you?",
         "Ann <x>, MD: Fine.",
     ]
+
+
+def person(direction: int, name: str = "", label: str = "") -> Speaker:
+    return Speaker(label=label, name=name, voice=voice(direction, 0, 1).embedding)
+
+
+def test_names_follow_voices_and_not_labels() -> None:
+    """Else a retry that hears somebody else first gives everybody another's name."""
+    heard = [person(3, label="A"), person(5, label="B"), person(7, label="C")]
+    found = named(heard, [person(5, "Ben"), person(3, "Ann"), person(90, "nobody here")])
+    assert [(each.label, each.name) for each in found] == [("A", "Ann"), ("B", "Ben"), ("C", "")]
+    assert named([], [person(5, "Ben")]) == ()
+    assert named(heard, []) == tuple(heard)
+
+
+def test_the_labels_do_not_depend_on_who_did_which_chunk_or_when() -> None:
+    """Else the same job has other speakers on three machines than on one."""
+    voices = [(window(10.0 * n, voice(n % 3, 10 * n, 10 * n + 8)), said("one two three", 10 * n)) for n in range(9)]
+    begun = [submitted(options=Options(speakers="auto")), converted(chunks=9)]
+    chunks = [
+        chunk(n, windows=(heard,), segments=(words,), node=f"m{n % 2}") for n, (heard, words) in enumerate(voices)
+    ]
+    ordered, shuffled = (assemble(fold("job", stored(*begun, *order))) for order in (chunks, chunks[::-1]))
+    assert replace(ordered, timings={}) == replace(shuffled, timings={})
+    assert [segment.speaker for segment in ordered.segments] == list("ABC" * 3)
+
+
+def test_a_job_that_does_not_ask_has_no_speakers() -> None:
+    record = assemble(fold("job", stored(submitted(), converted(), chunk(segments=(said("one two", 0),)))))
+    assert record.speakers == ()
+    assert b"speaker" not in msgspec.json.encode(record)
+
+
+@pytest.mark.parametrize("wrong", ["0", "two", "3-", "talk.wav"])
+def test_a_wrong_number_of_speakers_says_what_is_right(wrong: str) -> None:
+    """Else --speakers in front of a file takes the file's name for the number, and says something about a regex."""
+    ran = CliRunner().invoke(convert, ["--speakers", wrong, "talk.wav"])
+    assert ran.exit_code == 2
+    assert "is not auto, a number of people such as 2, or a range such as 2-5" in ran.output
+    assert "put --speakers last" in ran.output
+
+
+def test_speakers_without_a_number_means_any() -> None:
+    context = convert.make_context("convert", ["talk.wav", "--speakers"])
+    assert context.params["speakers"] == "auto"

@@ -17,6 +17,7 @@ from v2t_stream.cli.job_edit import edit
 from v2t_stream.cli.job_list import list_
 from v2t_stream.cli.job_media import media
 from v2t_stream.cli.job_rm import rm
+from v2t_stream.cli.job_speakers import speakers, spoke
 from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_timeline, summary
 from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
@@ -37,7 +38,6 @@ from v2t_stream.monitoring.waiting import ahead, warning
 from v2t_stream.runtime.session import Session
 from v2t_stream.runtime.stalls import ADVICE, confirmed, unfinished
 from v2t_stream.settings import Settings
-from v2t_stream.speakers.labels import said_by
 from v2t_stream.topology.ids import child_id
 from v2t_stream.topology.queues import paused
 from v2t_stream.units import counted
@@ -51,6 +51,7 @@ def job() -> None:
 job.add_command(list_)
 job.add_command(rm)
 job.add_command(edit)
+job.add_command(speakers)
 job.add_command(media)
 
 
@@ -73,7 +74,7 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
             **await _stalled(pipeline, state),
             "caveats": told,
             "unread": sorted(state.unread),
-            "speakers": said_by(record.segments),
+            "speakers": spoke(record),
             **_correction(state),
             **{name: msgspec.to_builtins(getattr(record, name)) for name in OF_RECORD},
         }

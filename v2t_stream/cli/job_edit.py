@@ -38,7 +38,7 @@ def edit(wanted: str, file: Path | None) -> None:
     found: list[tuple[Job, Transcript]] = []
 
     async def load(pipeline: Session) -> None:
-        job = await _completed(pipeline, wanted)
+        job = await completed(pipeline, wanted)
         try:
             found.append((job, await stored(pipeline.store, job.transcript)))
         except ObjectMissing as error:
@@ -85,7 +85,7 @@ def _read(path: Path) -> str:
         raise SettingsError(f"{path} cannot be read as UTF-8 text: correct it, or edit the job again") from error
 
 
-async def _completed(pipeline: Session, wanted: str) -> Job:
+async def completed(pipeline: Session, wanted: str) -> Job:
     """Raises V2TError if the job has no transcript."""
     job = await read(pipeline.connection, wanted)
     if not job.sequences or job.removed:

@@ -11,7 +11,6 @@ import msgspec
 from v2t_stream.cli.follow import heading
 from v2t_stream.cli.output import Column, is_terminal, print_table, say
 from v2t_stream.cli.timeline import lines
-from v2t_stream.jobs.formats import name_of
 from v2t_stream.jobs.progress import shortfalls, summed_up
 from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
@@ -75,8 +74,7 @@ def _lines(job: Job, facts: Mapping[str, Any], duration: float | None) -> Iterat
     yield "list", facts["parent"] or ""
     yield "language", facts["language"] or ""
     yield "length", length(duration) if duration else ""
-    spoke = (f"{name_of(name)} {length(seconds)}" for name, seconds in facts["speakers"].items())
-    yield "speakers", ", ".join(spoke)
+    yield "speakers", ", ".join(f"{each['name']} {length(each['seconds'])}" for each in facts["speakers"])
     yield "progress", _progress(job, stalled=facts["eta"] is None and job.eta is not None)
     if job.started_at:
         yield "submitted", f"{date(job.started_at)} ({moment(job.started_at)})"

@@ -2,16 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 
 import msgspec
 
 from schemas.events import ChunkDone
 from schemas.message import decode_as
-from schemas.transcript import Segment, Transcript
+from schemas.transcript import Segment, Speaker, Transcript
 from v2t_stream.errors import StoreError
 from v2t_stream.jobs.state import Job
 from v2t_stream.speakers.labels import labelled
+from v2t_stream.speakers.naming import named
 from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.ids import folder
 
@@ -53,6 +53,7 @@ async def last_correction(store: ObjectStore, prefix: str) -> str:
 def assemble(job: Job) -> Transcript:
     """The canonical record of a job so far. It uses only the job's facts, so everyone who makes it gets the same."""
     chunks = [chunk for _, chunk in sorted(job.chunks.items())]
+    segments, speakers = _said(job, chunks)
     return Transcript(
         job=job.id,
         title=job.title,
@@ -62,7 +63,8 @@ def assemble(job: Job) -> Transcript:
         language=_spoken(chunks) or job.options.language,
         engines=tuple(sorted({chunk.engine for chunk in chunks if chunk.engine})),
         models=tuple(sorted({chunk.model for chunk in chunks if chunk.model})),
-        segments=tuple(_segments(job, chunks)),
+        segments=segments,
+        speakers=speakers,
         gaps=tuple(job.gaps),
         unheard=tuple(job.unheard),
         doubtful=tuple(job.doubtful),
@@ -72,10 +74,13 @@ def assemble(job: Job) -> Transcript:
     )
 
 
-def _segments(job: Job, chunks: list[ChunkDone]) -> Iterable[Segment]:
+def _said(job: Job, chunks: list[ChunkDone]) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
+    """What was said and, if the job asks, by whom."""
     if not job.options.speakers:
-        return job.segments()
-    return labelled(job.segments(), [window for chunk in chunks for window in chunk.windows], job.options.speakers)
+        return tuple(job.segments()), ()
+    windows = [window for chunk in chunks for window in chunk.windows]
+    segments, speakers = labelled(job.segments(), windows, job.options.speakers)
+    return segments, named(speakers, job.named.people) if job.named else speakers
 
 
 def _spoken(chunks: list[ChunkDone]) -> str | None:

@@ -16,6 +16,7 @@ from schemas.events import (
     Failed,
     Language,
     Listed,
+    Named,
     Progress,
     Rerun,
     Retried,
@@ -63,6 +64,7 @@ class Facts:
     words: bool = True  # keep the spoken words, which are most of the data; a list of many jobs only counts chunks
     submitted: Submitted | None = None
     cancelled: Cancelled | None = None
+    named: Named | None = None
     run: int = 0  # the latest
     runs: dict[int, Run] = field(default_factory=lambda: {0: Run()})
     times: dict[str, float] = field(default_factory=dict)  # by subject, when the server stored the fact
@@ -98,6 +100,8 @@ class Facts:
                 self.submitted = event
             case Cancelled():
                 self.cancelled = event
+            case Named():
+                self.named = event
             case Rerun():
                 self._of(event).rerun = event
                 self.run = max(self.run, event.run)

@@ -6,7 +6,7 @@ anything, so each format escapes what would be its own syntax.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -25,7 +25,6 @@ _ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x
 _BLANKS: Final = re.compile(r"  +")  # but not the no-break spaces of French
 _LRC_TAG: Final = re.compile(r"[\[<](\d+:[\d:.]*)[\]>]")
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()<>#+.!|~&=-])")
-_LETTERS: Final = re.compile("[A-Z]{1,2}")
 _PAUSE: Final = 2000  # milliseconds of silence before a new paragraph
 _PARAGRAPH: Final = 600  # letters, after which the next sentence begins a new one
 _SENTENCE_END: Final = re.compile(r"[.!?…。！？]\W*$")  # noqa: RUF001  marks of many scripts
@@ -138,7 +137,8 @@ def _cues(transcript: Transcript, style: Style | None, *, word_times: bool, name
 
     `named`: the format has a place of its own for who speaks; otherwise the text says it wherever that changes.
     """
-    said = [segment for segment in map(_harmless, transcript.segments) if segment.text]
+    names = names_of(transcript)
+    said = [_harmless(segment, names) for segment in transcript.segments if _clean(segment.text)]
     said = said if named else list(_introduced(said))
     notes = list(_missing(transcript))
     if style:
@@ -151,8 +151,9 @@ def _cues(transcript: Transcript, style: Style | None, *, word_times: bool, name
     return sorted(plain, key=lambda cue: (cue.start, cue.end))
 
 
-def _harmless(segment: Segment) -> Segment:
-    text, speaker = _clean(segment.text), name_of(_clean(segment.speaker))
+def _harmless(segment: Segment, names: Mapping[str, str]) -> Segment:
+    """The segment with a text of one line, and with a name in place of the speaker's label."""
+    text, speaker = _clean(segment.text), names.get(segment.speaker, _clean(segment.speaker))
     if text == segment.text and speaker == segment.speaker:
         return segment
     return msgspec.structs.replace(segment, text=text, speaker=speaker)
@@ -182,9 +183,9 @@ def _spaced(cue: Cue) -> Cue:
     return cue._replace(lines=(f"{cue.speaker}: {cue.lines[0].removeprefix(introduction)}", *cue.lines[1:]))
 
 
-def name_of(speaker: str) -> str:
-    """The name of a speaker for people: of A, who has no name yet, Speaker A."""
-    return f"Speaker {speaker}" if _LETTERS.fullmatch(speaker) else speaker
+def names_of(transcript: Transcript) -> dict[str, str]:
+    """The names of the speakers for people, by label: of A, who has no name yet, Speaker A."""
+    return {each.label: _clean(each.name) or f"Speaker {_clean(each.label)}" for each in transcript.speakers}
 
 
 def _heading(cue: Cue) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.speakers import Voice, Window
+from v2t_stream.speakers.embedding import as_units, units
 
 THRESHOLD: Final = 0.45  # mean cosine distance up to which voices are one person's; below 0.4 on meetings
 _LONG: Final = 1.0  # seconds of speech from which a voice may found a group
@@ -49,7 +50,7 @@ def speakers(windows: Sequence[Window], number: Number = ANY) -> list[tuple[int,
     It is -1 for a voice without an embedding.
     """
     voices = [(place, voice) for place, window in enumerate(windows) for voice in window.voices]
-    vectors = _vectors([voice for _, voice in voices])
+    vectors = as_units([voice.embedding for _, voice in voices])
     heard = [n for n, (_, voice) in enumerate(voices) if voice.embedding]
     long = [n for n in heard if voices[n][1].seconds >= _LONG] or heard
     if not long:
@@ -70,16 +71,14 @@ def speakers(windows: Sequence[Window], number: Number = ANY) -> list[tuple[int,
     return _numbered(windows, _assigned(voices, vectors, groups))
 
 
-def _vectors(voices: Sequence[Voice]) -> Vectors:
-    """Unit vectors, of shape (voices, dimensions); of a voice without an embedding, zeros."""
-    dimensions = max((len(voice.embedding) for voice in voices), default=0)
-    vectors = np.zeros((len(voices), dimensions), np.float32)
-    for n, voice in enumerate(voices):
-        if len(voice.embedding) == dimensions:
-            vectors[n] = np.frombuffer(voice.embedding, np.int8)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units: Vectors = vectors / np.maximum(lengths, 1e-9)
-    return units
+def centres(windows: Sequence[Window], found: Sequence[tuple[int, ...]]) -> Vectors:
+    """What each speaker that `speakers` found sounds like: unit vectors, of shape (speakers, dimensions)."""
+    vectors = as_units([voice.embedding for window in windows for voice in window.voices])
+    numbers = np.array([number for each in found for number in each], np.int64)
+    count = int(numbers.max(initial=NOBODY)) + 1
+    totals = np.zeros((count, vectors.shape[1]), np.float32)
+    np.add.at(totals, numbers[numbers >= 0], vectors[numbers >= 0])
+    return units(totals)
 
 
 def _linked(groups: list[_Group], number: Number) -> list[_Group]:
@@ -132,12 +131,12 @@ def _assigned(voices: Sequence[tuple[int, Voice]], vectors: Vectors, groups: Seq
             found[voice] = n
             taken.setdefault(voices[voice][0], {}).setdefault(n, set()).add(voices[voice][1].person)
     totals = np.array([group.total for group in groups], np.float32)
-    centres = totals / np.maximum(np.linalg.norm(totals, axis=1, keepdims=True), 1e-9)
+    directions = units(totals)
     rest = [n for n, (_, voice) in enumerate(voices) if found[n] == NOBODY and voice.embedding]
     for n in sorted(rest, key=lambda n: -voices[n][1].seconds):
         window, mine = voices[n]
         there = taken.setdefault(window, {})
-        for nearest in np.argsort(-(centres @ vectors[n]), kind="stable").tolist():
+        for nearest in np.argsort(-(directions @ vectors[n]), kind="stable").tolist():
             if there.get(nearest, {mine.person}) == {mine.person}:
                 found[n] = nearest
                 there.setdefault(nearest, set()).add(mine.person)

@@ -9,33 +9,30 @@ import numpy as np
 from msgspec.structs import replace
 
 from schemas.speakers import Window
-from schemas.transcript import Segment, Word
-from v2t_stream.speakers.clusters import NOBODY, Number, speakers
+from schemas.transcript import Segment, Speaker, Word
+from v2t_stream.speakers.clusters import NOBODY, Number, centres, speakers
+from v2t_stream.speakers.embedding import as_bytes
 from v2t_stream.speakers.timeline import Turn, turns
 
 _NEAR: Final = 0.5  # seconds by which a word may miss its speaker's turn
 
 
-def labelled(segments: Iterable[Segment], windows: Sequence[Window], wanted: str) -> list[Segment]:
-    """The segments with a speaker each: A, B and so on, in the order in which they first say a word.
+def labelled(
+    segments: Iterable[Segment], windows: Sequence[Window], wanted: str
+) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
+    """The segments with a speaker each, and the speakers: A, B and so on, in the order in which they first say a word.
 
     `wanted`: the option `speakers` of the job.
     """
-    spoken = _Spoken(turns(windows, speakers(windows, number(wanted))))
+    found = speakers(windows, number(wanted))
+    spoken = _Spoken(turns(windows, found))
     parts = [part for segment in segments for part in _parts(segment, spoken)]
-    names: dict[int, str] = {NOBODY: ""}
+    labels: dict[int, str] = {NOBODY: ""}
     for part in parts:
-        names.setdefault(part.speaker, letters(len(names) - 1))
-    return [replace(part.segment, speaker=names[part.speaker]) for part in parts]
-
-
-def said_by(segments: Iterable[Segment]) -> dict[str, float]:
-    """The seconds that each speaker speaks, in the order in which they first do."""
-    seconds: dict[str, float] = {}
-    for segment in segments:
-        if segment.speaker:
-            seconds[segment.speaker] = round(seconds.get(segment.speaker, 0.0) + segment.end - segment.start, 3)
-    return seconds
+        labels.setdefault(part.speaker, letters(len(labels) - 1))
+    voices = centres(windows, found)
+    people = (Speaker(label=label, voice=as_bytes(voices[n])) for n, label in labels.items() if n != NOBODY)
+    return tuple(replace(part.segment, speaker=labels[part.speaker]) for part in parts), tuple(people)
 
 
 def number(wanted: str) -> Number:

@@ -7,6 +7,7 @@ import numpy as np
 
 from schemas.chunks import SAMPLE_RATE, Span
 from schemas.speakers import Voice, Window
+from v2t_stream.speakers.embedding import as_bytes
 from v2t_stream.speakers.frames import Frames, runs
 from v2t_stream.speakers.models import FRAME, WINDOW, Samples, models
 
@@ -14,7 +15,6 @@ STEP: Final = 5 * SAMPLE_RATE  # samples between two windows: every moment is he
 _ENOUGH: Final = 0.4  # seconds in which somebody must speak alone; else what others say at the same time is heard too
 _LEAST: Final = SAMPLE_RATE // 2  # samples at the end of a span that are worth a window of their own
 _LONG: Final = 1.0  # seconds of a turn in which a voice can be recognized
-SCALE: Final = 127  # length of an embedding's vector as bytes
 
 
 def windows(samples: Samples, spans: Sequence[Span]) -> tuple[Window, ...]:
@@ -54,7 +54,7 @@ def _voices(samples: Samples, start: int) -> Iterator[Voice]:
                 person,
                 tuple((start + first * FRAME, (end - first) * FRAME) for first, end in runs(part)),
                 round(chosen.size / SAMPLE_RATE, 2),
-                b"" if vector is None else np.rint(vector * SCALE).astype(np.int8).tobytes(),
+                b"" if vector is None else as_bytes(vector),
             )
 
 
