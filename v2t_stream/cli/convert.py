@@ -17,8 +17,8 @@ from v2t_stream.cli.loop import in_loop
 from v2t_stream.cli.options import transcription_options, wish
 from v2t_stream.cli.recordings import Recording, Recordings
 from v2t_stream.cli.started import started
-from v2t_stream.cli.waiting import fleet_shown, patience
 from v2t_stream.cli.subtitles import Shape, subtitle_options
+from v2t_stream.cli.waiting import fleet_shown, patience
 from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.submission import check

@@ -21,8 +21,8 @@ from v2t_stream.cli.job_speakers import speakers, spoke
 from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_timeline, summary
 from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
-from v2t_stream.cli.waiting import fleet_shown, patience
 from v2t_stream.cli.subtitles import Shape, subtitle_options
+from v2t_stream.cli.waiting import fleet_shown, patience
 from v2t_stream.errors import Denied, ObjectMissing, StoreError, V2TError
 from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs import operations
