@@ -45,11 +45,15 @@ def _quiet(find: Callable[[str], Iterable[str | CompletionItem]]) -> Completer:
     """What click calls: with a wrong setting or a broker that is away, nothing is offered, and nothing is printed."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001  # click's signature
+        before = logging.root.manager.disable
         logging.disable()
-        with contextlib.suppress(Exception):
+        try:
             found = [each if isinstance(each, CompletionItem) else CompletionItem(each) for each in find(incomplete)]
-            return [each for each in found if each.value.startswith(incomplete)]
-        return []
+        except Exception:  # noqa: BLE001  whatever is wrong, the shell offers nothing
+            found = []
+        finally:
+            logging.disable(before)
+        return [each for each in found if each.value.startswith(incomplete)]
 
     return complete
 

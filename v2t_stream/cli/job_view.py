@@ -74,7 +74,7 @@ def _lines(job: Job, facts: Mapping[str, Any], duration: float | None) -> Iterat
     yield "list", facts["parent"] or ""
     yield "language", facts["language"] or ""
     yield "length", length(duration) if duration else ""
-    yield "speakers", ", ".join(f"{each['name']} {length(each['seconds'])}" for each in facts["speakers"])
+    yield "speakers", ", ".join(f"{each['name']} {length(each['seconds'])}" for each in facts.get("speakers", ()))
     yield "progress", _progress(job, stalled=facts["eta"] is None and job.eta is not None)
     if job.started_at:
         yield "submitted", f"{date(job.started_at)} ({moment(job.started_at)})"

@@ -10,8 +10,6 @@ from schemas.message import decode_as
 from schemas.transcript import Segment, Speaker, Transcript
 from v2t_stream.errors import StoreError
 from v2t_stream.jobs.state import Job
-from v2t_stream.speakers.labels import labelled
-from v2t_stream.speakers.naming import named
 from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.ids import folder
 
@@ -78,6 +76,10 @@ def _said(job: Job, chunks: list[ChunkDone]) -> tuple[tuple[Segment, ...], tuple
     """What was said and, if the job asks, by whom."""
     if not job.options.speakers:
         return tuple(job.segments()), ()
+    # With numpy, which most processes that read jobs do without.
+    from v2t_stream.speakers.labels import labelled
+    from v2t_stream.speakers.naming import named
+
     windows = [window for chunk in chunks for window in chunk.windows]
     segments, speakers = labelled(job.segments(), windows, job.options.speakers)
     return segments, named(speakers, job.named.people) if job.named else speakers
