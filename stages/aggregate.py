@@ -53,7 +53,7 @@ class Aggregate:
             job = await self._read(fact.job, fact.run)
             if job is None:
                 return
-            transcript = assemble(job)
+            transcript = await asyncio.to_thread(assemble, job)  # seconds for ten hours of speakers
             # Only aggregators of this run write there, and all write the same.
             name = f"transcripts/{folder(job.id, job.run)}/transcript"
             for format_, text in render_all(transcript):

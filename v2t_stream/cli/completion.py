@@ -4,7 +4,6 @@ Each function imports what it needs when it is called, because every command's m
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Final

@@ -77,8 +77,8 @@ def _said(job: Job, chunks: list[ChunkDone]) -> tuple[tuple[Segment, ...], tuple
     if not job.options.speakers:
         return tuple(job.segments()), ()
     # With numpy, which most processes that read jobs do without.
-    from v2t_stream.speakers.labels import labelled
-    from v2t_stream.speakers.naming import named
+    from v2t_stream.speakers.labels import labelled  # noqa: PLC0415  as above
+    from v2t_stream.speakers.naming import named  # noqa: PLC0415
 
     windows = [window for chunk in chunks for window in chunk.windows]
     segments, speakers = labelled(job.segments(), windows, job.options.speakers)

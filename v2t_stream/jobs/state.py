@@ -230,7 +230,7 @@ class Job(Facts):
     def took(self) -> float | None:
         """Seconds from its submission, or from its latest retry, to its end."""
         begun = self.rerun_at or self.started_at
-        return self.ended_at - begun if begun and self.ended_at else None
+        return max(0.0, self.ended_at - begun) if begun and self.ended_at else None
 
     @property
     def transcribed(self) -> float:

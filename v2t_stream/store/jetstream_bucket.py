@@ -171,8 +171,7 @@ class Bucket:
         may_be_ours = False
         for _ in range(_COMMITS):
             try:
-                headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
-                await self._write(record, headers)
+                await self._write(record, {"Nats-Expected-Last-Subject-Sequence": "0"})
             except Refused as error:
                 if error.code == error_codes.WRONG_SEQUENCE and not may_be_ours:
                     raise StoreError(f"{record.name} is already stored and cannot be replaced") from error
