@@ -25,7 +25,13 @@ RUN: Final = {
     "FILE": ("acceptance/test_docs_commands.py",),  # v2t talk.mp4, and v2t https://…
     "backup": ("acceptance/test_backup.py",),
     "config": ("unit/test_config.py",),
-    "convert": ("acceptance/test_cli.py", "acceptance/test_docs_commands.py", "acceptance/test_extending.py"),
+    "check": ("acceptance/test_interview.py",),
+    "convert": (
+        "acceptance/test_cli.py",
+        "acceptance/test_docs_commands.py",
+        "acceptance/test_extending.py",
+        "acceptance/test_interview.py",
+    ),
     "dead list": ("acceptance/test_cli_queues.py",),
     "dead redrive": ("acceptance/test_cli_queues.py",),
     "dead remove": ("acceptance/test_cli_queues.py",),
@@ -38,6 +44,7 @@ RUN: Final = {
     "job media": ("acceptance/test_cli.py",),
     "job retry": ("acceptance/test_cli_lists.py",),
     "job rm": ("integration/test_job_removal.py",),
+    "job speakers": ("acceptance/test_interview.py",),
     "job status": ("acceptance/test_cli.py", "integration/test_secrets.py"),
     "job transcript": ("acceptance/test_cli.py",),
     "metrics": ("integration/test_monitoring.py",),

@@ -20,7 +20,7 @@ from v2t_stream.subtitles.check import problems
 from v2t_stream.subtitles.reading import Read, read
 from v2t_stream.subtitles.shape import LINGER
 from v2t_stream.subtitles.style import BROADCAST, SOCIAL, Style
-from v2t_stream.subtitles.width import columns
+from v2t_stream.subtitles.width import columns, letters
 
 DATA = Path(__file__).parents[1] / "data"
 STYLES = {"broadcast": BROADCAST, "social": SOCIAL}
@@ -52,6 +52,22 @@ def test_subtitles_of_real_speech_need_no_repair(name: str) -> None:
     assert [f"{found.cue.name}: {found.reason}" for found in problems(read(text), style, "en")] == []
     said = " ".join(segment.text for segment in novel().segments)
     assert " ".join(" ".join(cue.lines) for cue in read(text).cues).split() == said.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("Ann: Yes.", 4),
+        ("Ben Smith:\u00a0Yes.", 4),
+        ("Speaker A: Yes.", 4),
+        ("note: Yes.", 10),
+        ("At 10: Yes.", 11),
+        ("是的。", 6),
+    ],
+)
+def test_the_name_of_a_speaker_takes_no_time_to_read(text: str, count: int) -> None:
+    """Else every short answer is too fast as soon as it has a name."""
+    assert letters(text) == count
 
 
 def test_the_default_subtitles_stay_as_they_were() -> None:

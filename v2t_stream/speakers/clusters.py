@@ -64,10 +64,9 @@ def speakers(windows: Sequence[Window], number: Number = ANY) -> list[tuple[int,
         groups = merged
     groups = _linked(groups, number)
     seconds = [sum(voices[n][1].seconds for n in group.voices) for group in groups]
-    if number.least < number.most:
-        kept = [n for n, spoken in enumerate(seconds) if spoken >= _RARE * max(seconds)]
-        kept = sorted(sorted(range(len(groups)), key=lambda n: -seconds[n])[: max(len(kept), number.least)])
-        groups = [groups[n] for n in kept]
+    people = sum(spoken >= _RARE * max(seconds) for spoken in seconds)
+    people = max(number.least, min(people, number.most))
+    groups = [groups[n] for n in sorted(range(len(groups)), key=lambda n: -seconds[n])[:people]]
     return _numbered(windows, _assigned(voices, vectors, groups))
 
 
@@ -123,7 +122,7 @@ def _distances(groups: Sequence[_Group]) -> NDArray[np.float32]:
 
 
 def _assigned(voices: Sequence[tuple[int, Voice]], vectors: Vectors, groups: Sequence[_Group]) -> list[int]:
-    """The group of each voice: its own, or the nearest that has no other voice in the window."""
+    """The group of each voice: its own, or the nearest in which nobody else of the window is, or else the nearest."""
     found = [NOBODY] * len(voices)
     taken: dict[int, dict[int, set[int]]] = {}  # by window and group, the people who have voices in it
     for n, group in enumerate(groups):
@@ -136,11 +135,10 @@ def _assigned(voices: Sequence[tuple[int, Voice]], vectors: Vectors, groups: Seq
     for n in sorted(rest, key=lambda n: -voices[n][1].seconds):
         window, mine = voices[n]
         there = taken.setdefault(window, {})
-        for nearest in np.argsort(-(directions @ vectors[n]), kind="stable").tolist():
-            if there.get(nearest, {mine.person}) == {mine.person}:
-                found[n] = nearest
-                there.setdefault(nearest, set()).add(mine.person)
-                break
+        nearest = np.argsort(-(directions @ vectors[n]), kind="stable").tolist()
+        free = (group for group in nearest if there.get(group, {mine.person}) == {mine.person})
+        found[n] = next(free, nearest[0])
+        there.setdefault(found[n], set()).add(mine.person)
     return found
 
 
