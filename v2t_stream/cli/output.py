@@ -48,21 +48,32 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
 
     empty = "" if is_terminal() else "-"
     shown = [[printable(cell) or empty for cell in row] for row in rows]
-    is_dense = is_terminal() and shown
-    places = [place for place in range(len(columns)) if not is_dense or any(row[place] for row in shown)]
+    places = _places(shown, len(columns))
     cells = [[columns[place].name for place in places], *([row[place] for place in places] for row in shown)]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     if is_terminal():
         _shrink(widths, shutil.get_terminal_size().columns)
     for row in cells:
-        last = _wrapped(row[-1], widths[-1]) if columns[places[-1]].cut == "nothing" and is_terminal() else row[-1:]
-        parts = [
-            _fitted(cell, width, columns[place], is_last=place == places[-1])
-            for cell, width, place in zip([*row[:-1], last[0]], widths, places, strict=True)
-        ]
-        click.echo((" " * _GAP).join(parts).rstrip())
-        for line in last[1:]:
-            click.echo(" " * (sum(widths[:-1]) + _GAP * (len(widths) - 1)) + line)
+        _print_row(row, widths, [columns[place] for place in places])
+
+
+def _places(rows: Sequence[Sequence[str]], columns: int) -> list[int]:
+    """The columns to print: on a terminal those that are not empty."""
+    if not is_terminal() or not rows:
+        return list(range(columns))
+    return [place for place in range(columns) if any(row[place] for row in rows)]
+
+
+def _print_row(row: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> None:
+    """Print a line, and more if the last cell is wrapped."""
+    last = _wrapped(row[-1], widths[-1]) if columns[-1].cut == "nothing" and is_terminal() else row[-1:]
+    parts = [
+        _fitted(cell, width, column, is_last=place == len(columns) - 1)
+        for place, (cell, width, column) in enumerate(zip([*row[:-1], last[0]], widths, columns, strict=True))
+    ]
+    click.echo((" " * _GAP).join(parts).rstrip())
+    for line in last[1:]:
+        click.echo(" " * (sum(widths[:-1]) + _GAP * (len(widths) - 1)) + line)
 
 
 def _shrink(widths: list[int], columns: int) -> None:

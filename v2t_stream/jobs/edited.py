@@ -59,34 +59,50 @@ def corrected(record: Transcript, text: str) -> Transcript:
 
     Raises V2TError, which names the line, if it has no meaning.
     """
-    known: defaultdict[str, list[Segment | Missing]] = defaultdict(list)
-    for item in _items(record):
-        known[_head(item.start, item.end)].append(item)
-    kept: list[Segment | Missing] = []
-    written: list[Segment] = []
-    filled: list[Missing] = []
+    changes = _Changes(record)
     for typed in _typed(text):
+        changes.take(typed)
+    return changes.applied()
+
+
+class _Changes:
+    """What an edited form changes in a record."""
+
+    def __init__(self, record: Transcript) -> None:
+        self._record = record
+        self._known: defaultdict[str, list[Segment | Missing]] = defaultdict(list)
+        for item in _items(record):
+            self._known[_head(item.start, item.end)].append(item)
+        self._kept: list[Segment | Missing] = []
+        self._written: list[Segment] = []
+        self._filled: list[Missing] = []
+
+    def take(self, typed: _Typed) -> None:
         said = [each for each in typed.texts if each]
-        found = _taken(known[typed.head], said)
+        found = _taken(self._known[typed.head], said)
         if found is not None and said == [_text(found)]:
-            kept.append(found)
+            self._kept.append(found)
         elif said and isinstance(found, Segment):
-            written += _aligned(found, said)
+            self._written += _aligned(found, said)
         elif said:
-            filled += [found] if isinstance(found, Missing) else []
-            written += _aligned(Segment(start=typed.start, end=typed.end, text=""), said)
-    changed = [each for each in record.segments if _text(each) and not any(each is other for other in kept)]
-    if not changed and not written:
-        return record
-    silent = [each for each in record.segments if not _text(each)]  # they have no line
-    segments = [*silent, *(each for each in kept if isinstance(each, Segment)), *written]
-    return replace(
-        record,
-        segments=tuple(sorted(segments, key=_times)),
-        gaps=tuple(each for each in record.gaps if each not in filled),
-        unheard=tuple(each for each in record.unheard if each not in filled),
-        doubtful=_still_doubtful(record.doubtful, changed),
-    )
+            self._filled += [found] if isinstance(found, Missing) else []
+            self._written += _aligned(Segment(start=typed.start, end=typed.end, text=""), said)
+
+    def applied(self) -> Transcript:
+        """The record with the changes; itself if there are none."""
+        record = self._record
+        changed = [each for each in record.segments if _text(each) and not any(each is other for other in self._kept)]
+        if not changed and not self._written:
+            return record
+        silent = [each for each in record.segments if not _text(each)]  # they have no line
+        segments = [*silent, *(each for each in self._kept if isinstance(each, Segment)), *self._written]
+        return replace(
+            record,
+            segments=tuple(sorted(segments, key=_times)),
+            gaps=tuple(each for each in record.gaps if each not in self._filled),
+            unheard=tuple(each for each in record.unheard if each not in self._filled),
+            doubtful=_still_doubtful(record.doubtful, changed),
+        )
 
 
 def _taken(items: list[Segment | Missing], said: list[str]) -> Segment | Missing | None:

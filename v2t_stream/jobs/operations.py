@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from schemas.chunks import ChunkTask
-from schemas.events import Cancelled, Rerun
+from schemas.events import Cancelled, Downloaded, Rerun, Submitted
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError, Denied, StoreError, V2TError
 from v2t_stream.fleet.ability import refused
@@ -76,17 +76,11 @@ async def retry(
     V2TError if there is nothing to do, if somebody else has just retried or cancelled the job, or if nodes of release
     0.1, which do not know runs, would lose it. See `retry_list` for a list.
     """
-    if job.cancelled:
-        raise V2TError(f"job {job.id} was cancelled, and its media is gone: submit it again")
-    if job.moved:
-        raise V2TError(f"job {job.id} continues as job {job.moved}: retry that one")
-    if not job.submitted:
-        raise V2TError(f"job {job.id} was refused ({job.reason}): correct it and submit it again")
+    begins = _beginning(job)
     if chunk is not None and chunk not in job.chunks:
         raise V2TError(f"job {job.id} has no result for chunk {chunk}: there is nothing to redo")
     if keep_correction and not (job.corrected or job.kept_correction):
         raise V2TError(f"nobody has corrected the transcript of job {job.id}: retry it without --keep-correction")
-    begins = job.begun or job.submitted
     keeps: tuple[int, ...] = ()
     if job.downloaded:
         keeps = _kept(job, chunk, model)
@@ -106,6 +100,17 @@ async def retry(
     )
     await _begin(connection, job, rerun)
     return len(job.chunks) - len(keeps) if job.downloaded else None
+
+
+def _beginning(job: Job) -> Submitted | Downloaded:
+    """What its runs begin with. Raises V2TError if it cannot have another run."""
+    if job.cancelled:
+        raise V2TError(f"job {job.id} was cancelled, and its media is gone: submit it again")
+    if job.moved:
+        raise V2TError(f"job {job.id} continues as job {job.moved}: retry that one")
+    if not job.submitted:
+        raise V2TError(f"job {job.id} was refused ({job.reason}): correct it and submit it again")
+    return job.begun or job.submitted
 
 
 def _origin(job: Job, keeps: tuple[int, ...], model: str | None) -> str:

@@ -19,6 +19,7 @@ from v2t_stream.speakers.embedding import as_units, units
 THRESHOLD: Final = 0.45  # mean cosine distance up to which voices are one person's; below 0.4 on meetings
 _LONG: Final = 1.0  # seconds of speech from which a voice may found a group
 _STRETCH: Final = 1000  # voices that are matched among themselves first: the time grows with the square
+_FEWER: Final = 0.9  # of the groups are left at most where another round by stretches is worth it
 _RARE: Final = 0.02  # share of the longest group's time, below which a group is no person of its own
 NOBODY: Final = -1  # the speaker of a voice that cannot be matched
 
@@ -51,18 +52,9 @@ def speakers(windows: Sequence[Window], number: Number = ANY) -> list[tuple[int,
     """
     voices = [(place, voice) for place, window in enumerate(windows) for voice in window.voices]
     vectors = as_units([voice.embedding for _, voice in voices])
-    heard = [n for n, (_, voice) in enumerate(voices) if voice.embedding]
-    long = [n for n in heard if voices[n][1].seconds >= _LONG] or heard
-    if not long:
+    groups = _linked(_by_stretch(_founders(voices, vectors)), number)
+    if not groups:
         return [tuple(NOBODY for _ in window.voices) for window in windows]
-    groups = [_Group([n], vectors[n], {(voices[n][0], voices[n][1].person)}) for n in long]
-    while len(groups) > _STRETCH:
-        parts = [groups[first : first + _STRETCH] for first in range(0, len(groups), _STRETCH)]
-        merged = [group for part in parts for group in _linked(part, ANY)]
-        if len(merged) > len(groups) * 0.9:  # everybody speaks once
-            break
-        groups = merged
-    groups = _linked(groups, number)
     seconds = [sum(voices[n][1].seconds for n in group.voices) for group in groups]
     people = sum(spoken >= _RARE * max(seconds) for spoken in seconds)
     people = max(number.least, min(people, number.most))
@@ -80,8 +72,28 @@ def centres(windows: Sequence[Window], found: Sequence[tuple[int, ...]]) -> Vect
     return units(totals)
 
 
+def _founders(voices: Sequence[tuple[int, Voice]], vectors: Vectors) -> list[_Group]:
+    """A group for each voice that is long enough, or for each at all if none is. `voices`: with their windows."""
+    heard = [n for n, (_, voice) in enumerate(voices) if voice.embedding]
+    long = [n for n in heard if voices[n][1].seconds >= _LONG]
+    return [_Group([n], vectors[n], {(voices[n][0], voices[n][1].person)}) for n in long or heard]
+
+
+def _by_stretch(groups: list[_Group]) -> list[_Group]:
+    """So few groups that they can be matched at once."""
+    while len(groups) > _STRETCH:
+        parts = [groups[first : first + _STRETCH] for first in range(0, len(groups), _STRETCH)]
+        merged = [group for part in parts for group in _linked(part, ANY)]
+        if len(merged) > len(groups) * _FEWER:
+            break
+        groups = merged
+    return groups
+
+
 def _linked(groups: list[_Group], number: Number) -> list[_Group]:
     """The groups after the closest two became one, again and again, until the next two are too far apart."""
+    if not groups:
+        return []
     groups = list(groups)
     distance = _distances(groups)
     nearest = distance.min(axis=1, initial=np.inf)
