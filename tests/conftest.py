@@ -41,8 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SHOWN] = []
-    # A shell that runs the tests in the background ignores Ctrl-C for all its children, even if a test sends it.
+    # A shell that runs the tests in the background ignores Ctrl-C for all its children, even if a test sends it, and
+    # `nohup` ignores that the terminal is gone. What is handled here is not ignored by the processes of the tests.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     # The config.toml of whoever runs the tests must not decide what they find.
     os.environ.pop("V2T_CONFIG", None)
     own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv" / "uv.toml"
