@@ -5,7 +5,9 @@ import re
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -13,8 +15,10 @@ from msgspec.structs import replace
 
 from schemas.transcript import Gap, Segment, Transcript, Unheard, Word
 from tests.builders import transcript
-from v2t_stream.errors import SettingsError
+from v2t_stream.errors import ObjectMissing, SettingsError
 from v2t_stream.jobs.formats import render
+from v2t_stream.jobs.written import written
+from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.subtitles.breaks import Grammar
 from v2t_stream.subtitles.check import problems
 from v2t_stream.subtitles.reading import Read, read
@@ -308,3 +312,25 @@ def test_what_is_no_subtitle_file_is_told_with_the_line() -> None:
 def test_a_better_place_for_a_break_costs_less(better: str, worse: str) -> None:
     grammar = Grammar("en")
     assert grammar.cost(*better.split()) < grammar.cost(*worse.split())
+
+
+class OldStore:
+    """Holds what the release before stored: it did not know all formats."""
+
+    def __init__(self, record: Transcript) -> None:
+        self._objects = {"p.json": msgspec.json.encode(record), "p.srt": b"as it was stored"}
+
+    async def get(self, key: str) -> bytes:
+        if key not in self._objects:
+            raise ObjectMissing(key)
+        return self._objects[key]
+
+
+async def test_a_transcript_of_the_release_before_is_written_in_new_formats_and_styles() -> None:
+    """Else everything has to be transcribed again for subtitles."""
+    store = cast("ObjectStore", OldStore(novel()))
+    assert await written(store, "p", "srt") == "as it was stored"
+    assert await written(store, "p", "ttml") == render(novel(), "ttml")
+    assert await written(store, "p", "srt", style=BROADCAST) == render(novel(), "srt", style=BROADCAST)
+    with pytest.raises(ObjectMissing):
+        await written(store, "expired", "json")
