@@ -45,11 +45,11 @@ def test_files_and_folders_are_done_together_and_what_is_left_out_is_said(termin
     clip("one.flac")
     clip("two.flac", "20s-1.flac")
     clip("t/deep/three", "20s-2.flac")
-    Path("t/notes.md").write_text("Dear Sir,\n")
+    Path("t/notes.doc").write_text("Dear Sir,\n")
     Path("t/deep/three.srt").mkdir()  # nothing can be written here
     out, err = terminal.run("convert", "one.flac", "t", "--input", "two.flac", "--input", "one.flac", code=1)
     assert sorted(out.splitlines()) == ["one.srt", "two.srt"]
-    assert "skipped 1 file without audio or video: t/notes.md\n" in err
+    assert "skipped 1 file without audio or video: t/notes.doc\n" in err
     assert "v2t: t/deep/three.srt cannot be written (Is a directory): choose another --output\n" in err
     assert err.endswith("v2t: 1 of 3 files could not be transcribed\n")
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -16,7 +17,7 @@ _CURSOR = b"\x1b[?25h\n"  # shown again, where a progress bar has hidden it
 
 def handle(handler: Callable[[int, FrameType | None], None]) -> None:
     """Have `handler` called at these signals, except those that this process was started to ignore (nohup)."""
-    for number in _ENDING:
+    for number in _ending():
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
 
@@ -24,7 +25,7 @@ def handle(handler: Callable[[int, FrameType | None], None]) -> None:
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
     """After the block, these signals do what they did before it."""
-    before = {number: signal.getsignal(number) for number in _ENDING}
+    before = {number: signal.getsignal(number) for number in _ending()}
     try:
         yield
     finally:
@@ -44,8 +45,14 @@ def leaving() -> Iterator[None]:
 def left_to_child() -> Iterator[None]:
     """While the block runs, Ctrl-C is for the program that we wait for, such as an editor."""
     with restored():
-        signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the child would inherit
+        if _ending():
+            signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the child would inherit
         yield
+
+
+def _ending() -> tuple[signal.Signals, ...]:
+    """The signals that may be handled here: none but in the main thread, where Python allows it."""
+    return _ENDING if threading.current_thread() is threading.main_thread() else ()
 
 
 def leave(number: int, _: FrameType | None = None) -> None:
