@@ -4,15 +4,15 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from tests.acceptance.test_cli import Terminal
 from tests.harness import DATA, Simulated, simulated
-from v2t_stream.cli import batch as command
 from v2t_stream.cli import cli
+from v2t_stream.cli.batch import Batch
+from v2t_stream.cli.recordings import Recording
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +58,14 @@ def test_what_nobody_expected_of_one_file_leaves_the_others(
     fleet: Simulated, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a bug triggered by one file of a thousand loses the other 999 and does not say which file it was."""
-    as_ever = command._convert
+    as_ever = Batch._convert
 
-    async def convert(pipeline: Any, wish: Any, recording: Any, *others: Any) -> str:
+    async def convert(batch: Batch, recording: Recording, sha256: str) -> str:
         if recording.name == "good.flac":
             raise KeyError("surprise")
-        return await as_ever(pipeline, wish, recording, *others)
+        return await as_ever(batch, recording, sha256)
 
-    monkeypatch.setattr(command, "_convert", convert)
+    monkeypatch.setattr(Batch, "_convert", convert)
     for name, value in {"NATS_URL": fleet.server.url, "V2T_DATA_DIR": str(tmp_path / "home")}.items():
         monkeypatch.setenv(name, value)
     arguments = ["convert", "--input", str(folder), "--force"]

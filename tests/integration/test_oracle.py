@@ -51,5 +51,5 @@ async def test_what_is_false_does_not_escape_the_oracle(machines: Simulated, tmp
         await connection.publish(rerun(again.downloaded, keeps=(0,)))
         await connection.publish(replace(again.chunks[0], run=1, model=MODELS[1]))
         found = "\n".join(await oracle.problems())
-    for problem in ("nothing points to", "it failed: a bug", "it is transcribing", "chunk 0 is by", "which it keeps"):
+    for problem in ("nothing points to", "it failed: bad", "it is transcribing", "chunk 0 is by", "which it keeps"):
         assert problem in found

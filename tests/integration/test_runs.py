@@ -143,6 +143,7 @@ async def words(connection: Connection, job: Job) -> Transcript:
     transcript = await stored(store, job.completed.transcript)
     for format_ in FORMATS:
         text = (await store.get(f"{job.completed.transcript}.{format_}")).decode()
+        text = text.replace("\\", "") if format_ == "md" else text  # which Markdown has before a dash
         assert all(segment.text in text for segment in transcript.segments)
     return transcript
 
@@ -325,7 +326,7 @@ async def test_the_copies_of_an_upload_are_of_the_latest_run(nats: tuple[Server,
     _, connection = nats
     store = OnS3(connection)
     aggregate = Aggregate(resources(connection, Settings(**OF_MINIO), store=store))
-    await publish(connection, submitted(url=MEDIA.source), MEDIA, result("old"), converted())
+    await publish(connection, submitted(url=MEDIA.source), MEDIA, result("former"), converted())
     sleeper = await asleep(connection, Aggregate, converted(), "talk.json", **OF_MINIO)
     await publish(connection, *[fact async for fact in aggregate.process(converted())])
     await operations.retry(connection, await read(connection, "job"), model="other")
@@ -336,7 +337,7 @@ async def test_the_copies_of_an_upload_are_of_the_latest_run(nats: tuple[Server,
     for format_ in FORMATS:
         copy = (await store.get(f"transcripts/talk.{format_}")).decode()
         assert "new" in copy, format_
-        assert "old" not in copy, format_
+        assert "former" not in copy, format_
 
 
 async def killed_at_the_end(connection: Connection, text: str, run: int) -> None:
