@@ -147,7 +147,7 @@ def test_what_a_folder_leaves_out_is_said_once_for_each_reason() -> None:
     """A recording is missing and nobody says why; or a thousand pictures print a thousand lines."""
     clip("t/talk.flac")
     for n in range(5):
-        text(f"t/{n}.md")
+        text(f"t/{n}.log")
     text("t/empty.xyz", "")
     for name in ("talk.srt", "talk.txt", "talk.json"):
         text(f"t/{name}")
@@ -159,7 +159,7 @@ def test_what_a_folder_leaves_out_is_said_once_for_each_reason() -> None:
     assert sorted(recordings.skipped()) == [
         "skipped 1 file of 0 bytes: t/empty.xyz",
         "skipped 1 file without sound: t/mute.mp4",
-        "skipped 6 files without audio or video: t/0.md, t/1.md, t/2.md and 3 more",
+        "skipped 6 files without audio or video: t/0.log, t/1.log, t/2.log and 3 more",
     ]
     (failure,) = recordings.failures
     assert failure.startswith("t/broken.mp4 is not audio or video of a known kind, or is damaged")

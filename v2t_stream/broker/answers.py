@@ -50,6 +50,8 @@ class Answers:
     async def next(self) -> Msg:
         """The next answer. Raises nats-py's Error if it is lost or late, and Denied if the request is forbidden."""
         waiting = asyncio.create_task(self._inbox.next_msg(self._timeout))
+        # If a refusal ends the wait first, asyncio must not report what becomes of this.
+        waiting.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             while not (await asyncio.wait({waiting}, timeout=_GLANCE))[0]:
                 if self._denied:

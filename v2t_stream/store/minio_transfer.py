@@ -30,6 +30,7 @@ _XXH3: Final = "v2t-xxh3-128"  # 32 hex digits
 _BLOCK: Final = 256 << 10  # bytes per read, which fit the processor's cache
 _PART: Final = 8 << 20  # bytes of one part; smaller objects take one request
 _PARTS: Final = 10_000  # S3's limit for one object
+_UPLOADS: Final = 3  # tries of an object that the server says it has stored and has not
 _UNREADABLE: Final = 416  # the HTTP status for a range of an empty object
 
 
@@ -57,13 +58,16 @@ class Source:
             raise Stopped
         return self._file.read(length)
 
+    def rewind(self) -> None:
+        self._file.seek(0)
+
     def xxh3(self) -> tuple[str, int]:
         """The hash and the size of the rest of the file; restores its position."""
         xxh3 = xxh3_128()
         while block := self.read(_BLOCK):
             xxh3.update(block)
         size = self._file.tell()
-        self._file.seek(0)
+        self.rewind()
         return xxh3.hexdigest(), size
 
 
@@ -95,9 +99,27 @@ class Sink:
 
 
 def upload(client: Minio, place: Place, source: Source, labels: Mapping[str, str]) -> None:
-    """Store the object with these labels, and replace any of its name."""
+    """Store the object with these labels, and replace any of its name.
+
+    Several parts are sent again if the object is not there in the end: a server that was killed while it put them
+    together may say, once it is up again, that it has (the Versity gateway does).
+    """
     xxh3, size = source.xxh3()
-    metadata: dict[str, str | list[str] | tuple[str]] = {_XXH3: xxh3, **labels}
+    metadata = {_XXH3: xxh3, **labels}
+    for _ in range(_UPLOADS):
+        _send(client, place, source, size, metadata)
+        if size <= _PART or _is_there(client, place, xxh3, size):
+            return
+        source.rewind()
+    raise StoreError(f"the server says that it stored {place.key}, and has no such object: look at its log")
+
+
+def _is_there(client: Minio, place: Place, xxh3: str, size: int) -> bool:
+    found = head(client, place)
+    return bool(found and found.size == size and (found.metadata or {}).get(USER + _XXH3) == xxh3)
+
+
+def _send(client: Minio, place: Place, source: Source, size: int, metadata: Mapping[str, str]) -> None:
     try:
         client.put_object(
             bucket_name=place.bucket,
@@ -105,7 +127,7 @@ def upload(client: Minio, place: Place, source: Source, labels: Mapping[str, str
             data=source,  # type: ignore[arg-type]  # it needs only read()
             length=size,
             content_type=_content_type(place),
-            metadata=metadata,
+            metadata=dict(metadata),
             part_size=max(_PART, -(-size // _PARTS)),
             num_parallel_uploads=SIDE_BY_SIDE,
         )
@@ -113,8 +135,7 @@ def upload(client: Minio, place: Place, source: Source, labels: Mapping[str, str
         if error.code != "NoSuchUpload":
             raise
         # The SDK completed it twice, because the first answer was lost with the server.
-        found = head(client, place)
-        if not found or found.size != size or (found.metadata or {}).get(USER + _XXH3) != xxh3:
+        if not _is_there(client, place, metadata[_XXH3], size):
             # Or the server ended it first, and the SDK reports that instead of the reason.
             reason = error.__context__
             raise reason if isinstance(reason, S3Error) else error from None
