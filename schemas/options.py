@@ -84,7 +84,7 @@ class Options(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
             str,
             Meta(
                 pattern=r"^(auto|[1-9][0-9]?(-[1-9][0-9]?)?)$",
-                description="who speaks: auto, a number such as 2, or a range such as 2-5",
+                description="who speaks: auto, a number, or a range such as 2-5",
                 extra=_ALONE,
             ),
         ]

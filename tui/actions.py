@@ -10,6 +10,7 @@ import msgspec
 from schemas.requests import SubmitRequest
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import Denied, Reject, SettingsError, V2TError
+from v2t_stream.host.threads import in_thread
 from v2t_stream.jobs import dead_letters, media, operations
 from v2t_stream.jobs.assembly import assemble, stored
 from v2t_stream.jobs.dead_letters import Dead
@@ -104,7 +105,7 @@ class Actions:
             raise V2TError(f"job {job_id} was corrected, and the files of this broker cannot be read from here")
         if not job.chunks and not job.completed:
             raise V2TError(f"job {job_id} has no words to export yet")
-        return render(assemble(job), format_)
+        return await in_thread(lambda: render(assemble(job), format_))  # seconds for ten hours of speakers
 
     async def has_media(self, job: Job) -> bool:
         """Whether the job's media is stored, as far as can be seen from here."""

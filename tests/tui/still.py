@@ -8,10 +8,12 @@ from pathlib import Path
 from msgspec.structs import replace
 from textual.pilot import Pilot
 
+from schemas.chunks import SAMPLE_RATE
 from schemas.events import ChunkDone, Completed, Converted, Downloaded, Listed, Progress, Submitted
 from schemas.message import Message, encode
 from schemas.options import Options
-from schemas.transcript import Doubt, Segment, Sound, Track, Truncated, Unheard
+from schemas.speakers import Voice, Window
+from schemas.transcript import Doubt, Segment, Sound, Track, Truncated, Unheard, Word
 from tests import builders
 from tui.app import Monitor
 from tui.feed import Around, Away, Facts, Looked
@@ -186,6 +188,55 @@ def running(job: str = "sea-3") -> list[tuple[float, Message]]:
         (17, chunk(job, 1, error="no engine could do it: out of memory")),
         (15, chunk(job, 4)),
     ]
+
+
+def interview(job: str = "pair-10") -> list[tuple[float, Message]]:
+    """Two people whose voices were heard in two of three chunks; one of them goes on in the other's sentence."""
+    options, title = Options(speakers="2"), "An interview"
+    return [
+        (60, submitted(job, title, options=options)),
+        (50, replace(downloaded(job, title), options=options)),
+        (45, converted(job, 3)),
+        (40, spoken(job, 0)),
+        (38, spoken(job, 1, "box")),
+    ]
+
+
+def spoken(job: str, n: int, node: str = "m4") -> ChunkDone:
+    """A says a sentence, B begins the next, which A ends, and B answers."""
+    start = 30.0 * n
+    segments = (
+        timed("We begin with what was said last week about the river.", start + 1, start + 9),
+        timed("That was the old road, not the bridge. And who told you about it then?", start + 11, start + 19),
+        timed("The man at the gate.", start + 22, start + 28),
+    )
+    windows = (
+        Window(at(start), at(10.0), (voice("A", start + 1, start + 9),)),
+        Window(at(start + 10), at(10.0), (voice("B", start + 11, start + 15.5), voice("A", start + 15.5, start + 19))),
+        Window(at(start + 20), at(10.0), (voice("B", start + 22, start + 28),)),
+    )
+    return replace(chunk(job, n, node), segments=segments, windows=windows)
+
+
+def timed(text: str, start: float, end: float) -> Segment:
+    """A segment whose words take the same time each."""
+    words, each = text.split(), (end - start) / len(text.split())
+    times = tuple(Word(start=start + n * each, end=start + (n + 1) * each, text=word) for n, word in enumerate(words))
+    return Segment(start=start, end=end, text=text, words=times)
+
+
+def voice(of: str, start: float, end: float) -> Voice:
+    turn = at(start), at(end) - at(start)
+    return Voice(ord(of), (turn,), end - start, embedding(of))
+
+
+def embedding(of: str) -> bytes:
+    """What the voice of a person sounds like, who is known by a letter."""
+    return bytes(127 * (n == ord(of)) for n in range(192))
+
+
+def at(seconds: float) -> int:
+    return round(seconds * SAMPLE_RATE)
 
 
 def failed(job: str = "bad-5") -> list[tuple[float, Message]]:

@@ -17,7 +17,14 @@ from v2t_stream.jobs.options import OPTIONS, Option
 from v2t_stream.jobs.state import Job
 
 URL = "https://example.com/talk.mp3"
-TYPED = {"language": " DE ", "model": "demo", "engine": "openai", "audio_track": "2", "beam_size": "3"}
+TYPED = {
+    "language": " DE ",
+    "model": "demo",
+    "engine": "openai",
+    "audio_track": "2",
+    "beam_size": "3",
+    "speakers": "2-3",
+}
 
 
 class Sent:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 from textual.pilot import Pilot
 
-from schemas.events import Failed
+from schemas.events import Failed, Named
 from schemas.message import Message
+from schemas.transcript import Speaker
 from tests.tui.pictures import picture
 from tests.tui.still import (
     LARGE,
@@ -19,18 +20,22 @@ from tests.tui.still import (
     Settle,
     Still,
     chunk,
+    completed,
     converted,
     done,
     downloaded,
+    embedding,
     empty,
     everything,
     incomplete,
+    interview,
     letters,
     node,
     nodes,
     queues,
     running,
     shown,
+    spoken,
     submitted,
 )
 from tui.widgets.look import LIGHT
@@ -180,6 +185,28 @@ async def test_a_transcript_that_is_not_whole(compare: Compare, name: str, size:
     async with shown(size) as (app, settle, pilot):
         await shows_in_detail(app, settle, pilot, incomplete())
         compare(name, app)
+
+
+async def test_who_speaks_while_the_job_runs(compare: Compare) -> None:
+    """An interview is one long text until all of it is done."""
+    async with shown(SMALL) as (app, settle, pilot):
+        await shows_in_detail(app, settle, pilot, interview())
+        await app.workers.wait_for_complete()
+        await settle()
+        compare("detail-speakers-narrow", app)
+
+
+async def test_who_spoke_and_how_long(compare: Compare) -> None:
+    """A name that somebody gave is not shown, or nobody sees who talked all the time."""
+    people = (Speaker(label="A", name="Ann", voice=embedding("A")), Speaker(label="B", name="Bo", voice=embedding("B")))
+    job = "pair-10"
+    facts = [*interview(job), (30.0, spoken(job, 2)), (25.0, completed(job)), (9.0, Named(job=job, people=people))]
+    async with shown(LARGE) as (app, settle, pilot):
+        app.theme = LIGHT.name
+        await shows_in_detail(app, settle, pilot, facts)
+        await app.workers.wait_for_complete()
+        await settle()
+        compare("detail-speakers", app)
 
 
 async def test_a_transcript_without_words(compare: Compare) -> None:

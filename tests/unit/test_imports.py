@@ -56,7 +56,14 @@ def test_what_nats_py_wants_for_websockets_is_loaded_when_it_is_used() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["v2t_stream.cli.job", "v2t_stream.cli.etl", "v2t_stream.cli.convert", "stages.intake", "stages.aggregate"],
+    [
+        "v2t_stream.cli.job",
+        "v2t_stream.cli.etl",
+        "v2t_stream.cli.convert",
+        "stages.intake",
+        "stages.aggregate",
+        "tui.app",
+    ],
 )
 def test_a_process_without_samples_loads_no_numpy(module: str) -> None:
     """Every command that only asks takes a fifth of a second longer."""

@@ -207,7 +207,7 @@ def test_a_wrong_number_of_speakers_says_what_is_right(wrong: str) -> None:
     """Else --speakers in front of a file takes the file's name for the number, and says something about a regex."""
     ran = CliRunner().invoke(convert, ["--speakers", wrong, "talk.wav"])
     assert ran.exit_code == 2
-    assert "is not auto, a number such as 2, or a range such as 2-5" in ran.output
+    assert "is not auto, a number, or a range such as 2-5" in ran.output
     assert "put --speakers last" in ran.output
 
 

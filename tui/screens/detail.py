@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from rich.style import Style
@@ -18,8 +18,9 @@ from tui.screens.ask import Ask
 from tui.screens.base import MonitorScreen
 from tui.screens.desk import Desk
 from tui.screens.export import Export
-from tui.screens.head import head, remarks
+from tui.screens.head import Spoken, head, remarks
 from tui.state.entries import Words
+from tui.state.speakers import Speakers
 from tui.state.timeline import marks, stretches
 from tui.widgets.look import look
 from tui.widgets.search import SearchLine
@@ -58,6 +59,7 @@ class DetailScreen(MonitorScreen):
         self._job = Job(job)
         self._before: Job | None = None  # an earlier job that had already done the same
         self._words = Words()
+        self._speakers = Speakers()
         self._caught_up = False
         self._caveats: list[str] = []  # of what is shown
 
@@ -107,7 +109,7 @@ class DetailScreen(MonitorScreen):
     def _lacks(self) -> list[str]:
         """What the transcript lacks, in sentences; in brief if the facts of the job that made it are gone."""
         if self.job.completed and self.job.is_whole:
-            return caveats(assemble(self.job))
+            return caveats(assemble(self.job, who=False))
         return shortfalls(self._job)
 
     # -- what is drawn
@@ -117,7 +119,11 @@ class DetailScreen(MonitorScreen):
         found = stretches(self.job, working)
         colours = self._colours(working)
         styles = look(self.app)
-        self.put("#head", head(self._job, self.job, styles), layout=True)
+        names = self._names()
+        voices = _by_name(names.values(), styles.speakers)
+        said_by = self._speakers.said
+        spoken = [Spoken(name, said_by.seconds[label], voices[name]) for label, name in names.items()]
+        self.put("#head", head(self._job, self.job, spoken, styles), layout=True)
         said = remarks(self._job, None if self._job.ended else self.known.hold(self._job), self._caveats, styles)
         self.put("#remarks", said, layout=True)
         self.show("#remarks", bool(said))
@@ -128,17 +134,28 @@ class DetailScreen(MonitorScreen):
         duration = max(declared, self.job.duration or self.job.decoded)
         timeline.show([*found, *marks(self.job)], duration, colours, done)
         transcript = self.query_one(Transcript)
-        transcript.colours = colours
+        transcript.colours, transcript.voices = colours, voices
         if self._caught_up:
-            transcript.show(self._words.entries(self.job, found), growing=not self.job.ended)
+            entries = self._words.entries(self.job, found, said_by, names)
+            transcript.show(entries, growing=not self.job.ended)
             self._tell_matches()
+            if self._speakers.is_due(self.job):
+                self._match()
+
+    def _names(self) -> Mapping[str, str]:
+        """Of the speakers, by label."""
+        known = self._job.named or self.job.named
+        return self._speakers.names(known.people if known else ())
+
+    @work
+    async def _match(self) -> None:
+        await self._speakers.match(self.job)
+        self.known.touch()
 
     def _colours(self, working: Mapping[int, str]) -> dict[str, Style]:
         """By node, in the order of their first results, so that every monitor shows the same colours."""
-        palette = look(self.app).nodes
         nodes = [chunk.node for chunk in self.job.chunks.values() if chunk.node]
-        names = dict.fromkeys([*nodes, *sorted(working.values())])
-        return {name: palette[at % len(palette)] for at, name in enumerate(names)}
+        return _by_name([*nodes, *sorted(working.values())], look(self.app).nodes)
 
     # -- what the keys do
 
@@ -228,6 +245,11 @@ class DetailScreen(MonitorScreen):
         job = self._job
         if self.desk.ready():
             await self.app.push_screen(Ask(job.title or job.id), functools.partial(self.desk.retry_by, job.id))
+
+
+def _by_name(names: Iterable[str], palette: Sequence[Style]) -> dict[str, Style]:
+    """A style for each name, in the order in which they first come."""
+    return {name: palette[at % len(palette)] for at, name in enumerate(dict.fromkeys(names))}
 
 
 def _working(job: Job, nodes: Iterable[NodeInfo]) -> dict[int, str]:

@@ -1,7 +1,9 @@
 """What stands above the words of a job: what it is, how far it is, and what is wrong with it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
+from rich.style import Style
 from rich.text import Text
 
 from tui.state.holds import Hold
@@ -9,16 +11,34 @@ from tui.widgets.look import Look
 from v2t_stream.jobs.progress import describe
 from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
+from v2t_stream.units import length
 
 
-def head(job: Job, shown: Job, styles: Look) -> Text:
-    """Four lines. `shown`: the job whose words are shown, which an earlier job may have done."""
+class Spoken(NamedTuple):
+    """How long one of the speakers speaks."""
+
+    name: str
+    seconds: float
+    style: Style
+
+
+def head(job: Job, shown: Job, spoken: Sequence[Spoken], styles: Look) -> Text:
+    """Four lines, and one more if it is known who speaks.
+
+    `shown`: the job whose words are shown, which an earlier job may have done.
+    """
     head = Text()
     head.append(f"{job.state}  ", styles.of_state(job.state))
     head.append(one_line(job.title) or job.id, styles.bold)
     head.append(f"\n{job.id}  {one_line(job.source)}", styles.dim)
     head.append("\n" + "  ·  ".join(_facts(job)), styles.plain)
     head.append("\n" + ("  ·  ".join(_timings(shown)) or "nothing done yet"), styles.dim)
+    if spoken:
+        head.append("\nspeakers  " if job.ended else "\nspeakers so far  ", styles.dim)
+        for n, each in enumerate(spoken):
+            head.append(", " if n else "", styles.dim)
+            head.append(each.name, each.style)
+            head.append(f" {length(each.seconds)}", styles.plain)
     return head
 
 

@@ -56,7 +56,7 @@ def _about(option: Option) -> str:
 def _limits(option: Option) -> Iterator[str]:
     if option.kind is bool:
         yield "space changes it"
-    elif option.limits != "text":
+    elif option.limits != "text" and option.limits not in option.meaning:
         yield option.limits
 
 

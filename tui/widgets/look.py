@@ -64,6 +64,7 @@ class Look(NamedTuple):
     match: Style
     doubt: Style  # words that may never have been said
     nodes: tuple[Style, ...]
+    speakers: tuple[Style, ...]
 
     def of_state(self, state: State) -> Style:
         match state:
@@ -93,6 +94,7 @@ def _made(variables: dict[str, str], *, dark: bool) -> Look:
     behind, before = color("background"), color("foreground")
     dim = before.blend(behind, 0.45).rich_color
     track = before.blend(behind, 0.8).rich_color
+    nodes = _NODES_DARK if dark else _NODES_LIGHT
     return Look(
         plain=style("foreground"),
         dim=Style(color=dim),
@@ -107,5 +109,7 @@ def _made(variables: dict[str, str], *, dark: bool) -> Look:
         track=Style(color=track),
         doubt=style("warning") + Style(underline=True),
         match=Style(color=behind.rich_color, bgcolor=color("warning").rich_color),
-        nodes=tuple(Style(color=name) for name in (_NODES_DARK if dark else _NODES_LIGHT)),
+        nodes=tuple(Style(color=name) for name in nodes),
+        # Others first, so that a speaker rarely looks like the node that did the chunk.
+        speakers=tuple(Style(color=name, bold=True) for name in (*nodes[3:], *nodes[:3])),
     )

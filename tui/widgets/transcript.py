@@ -15,7 +15,7 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
-from tui.state.entries import Entry
+from tui.state.entries import Entry, nearest
 from tui.widgets.cursor import MOVES, CursorView
 from tui.widgets.look import Look, look
 from v2t_stream.units import clock
@@ -47,7 +47,8 @@ class Transcript(CursorView):
         self._width = 0
         self._search = ""
         self._places: list[int] | None = None  # of the entries that match; None: to be found anew
-        self.colours: dict[str, Style] = {}
+        self.colours: dict[str, Style] = {}  # by node
+        self.voices: dict[str, Style] = {}  # by the name of a speaker
 
     @property
     def current(self) -> Entry | None:
@@ -71,8 +72,7 @@ class Transcript(CursorView):
         elif current is None:
             self._at = 0
         else:
-            key = (current.chunk, current.place)
-            self._at = max(0, bisect_right(found, key, key=lambda entry: (entry.chunk, entry.place)) - 1)
+            self._at = nearest(found, current)
         self._wrap()
         self._go(self._at)
 
@@ -120,18 +120,21 @@ class Transcript(CursorView):
         return strip
 
     def _pieces(self, entry: Entry, lines: list[str], at: int, styles: Look) -> Iterator[Segment]:
-        """The line `at` of an entry: doubtful words, and what is searched for, in styles of their own."""
+        """The line `at` of an entry: who speaks, doubtful words, and what is searched for, in styles of their own."""
         style = _style(entry, styles)
-        if not entry.doubts:
+        parts = [(first, last, styles.doubt) for first, last in entry.doubts]
+        if entry.named:
+            parts.insert(0, (0, entry.named, self.voices.get(entry.speaker, styles.dim)))
+        if not parts:
             yield from self._matched(lines[at], style, styles.match)
             return
         begin = offset(entry.text, lines, at)
         end, done = begin + len(lines[at]), begin
-        for first, last in entry.doubts:
+        for first, last, own in parts:
             here, there = max(first, begin), min(last, end)
             if here < there:
                 yield from self._matched(entry.text[done:here], style, styles.match)
-                yield from self._matched(entry.text[here:there], styles.doubt, styles.match)
+                yield from self._matched(entry.text[here:there], own, styles.match)
                 done = there
         yield from self._matched(entry.text[done:end], style, styles.match)
 

@@ -16,7 +16,7 @@ from v2t_stream.errors import ObjectMissing, V2TError
 from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.copies import recopy
 from v2t_stream.jobs.corrections import correct
-from v2t_stream.jobs.formats import names_of
+from v2t_stream.jobs.formats import names_of, spoken
 from v2t_stream.jobs.state import Job
 from v2t_stream.runtime.session import Session
 from v2t_stream.settings import Settings
@@ -58,11 +58,7 @@ def speakers(wanted: str, names: tuple[str, ...], *, as_json: bool) -> None:
 
 def spoke(record: Transcript) -> list[dict[str, Any]]:
     """Who speaks and for how many seconds, for people and scripts."""
-    names = names_of(record)
-    seconds = dict.fromkeys(names, 0.0)
-    for segment in record.segments:
-        if segment.speaker in seconds:
-            seconds[segment.speaker] += segment.end - segment.start
+    names, seconds = names_of(record.speakers), spoken(record.segments, record.speakers)
     return [{"label": label, "name": name, "seconds": round(seconds[label], 3)} for label, name in names.items()]
 
 

@@ -48,10 +48,13 @@ async def last_correction(store: ObjectStore, prefix: str) -> str:
     return max((key.removesuffix(".json") for key in corrected if key.endswith(".json")), default=prefix)
 
 
-def assemble(job: Job) -> Transcript:
-    """The canonical record of a job so far. It uses only the job's facts, so everyone who makes it gets the same."""
+def assemble(job: Job, *, who: bool = True) -> Transcript:
+    """The canonical record of a job so far. It uses only the job's facts, so everyone who makes it gets the same.
+
+    `who`: also say who speaks, if the job asks; this takes seconds for ten hours.
+    """
     chunks = [chunk for _, chunk in sorted(job.chunks.items())]
-    segments, speakers = _said(job, chunks)
+    segments, speakers = _said(job, chunks) if who else (tuple(job.segments()), ())
     return Transcript(
         job=job.id,
         title=job.title,

@@ -6,12 +6,12 @@ anything, so each format escapes what would be its own syntax.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from schemas.transcript import Segment, Transcript, Truncated
+from schemas.transcript import Segment, Speaker, Transcript, Truncated
 from v2t_stream.errors import SettingsError
 from v2t_stream.subtitles import writers
 from v2t_stream.subtitles.cue import Cue
@@ -137,7 +137,7 @@ def _cues(transcript: Transcript, style: Style | None, *, word_times: bool, name
 
     `named`: the format has a place of its own for who speaks; otherwise the text says it wherever that changes.
     """
-    names = names_of(transcript)
+    names = names_of(transcript.speakers)
     said = [_harmless(segment, names) for segment in transcript.segments if _clean(segment.text)]
     said = said if named else list(_introduced(said))
     notes = list(_missing(transcript))
@@ -183,9 +183,18 @@ def _spaced(cue: Cue) -> Cue:
     return cue._replace(lines=(f"{cue.speaker}: {cue.lines[0].removeprefix(introduction)}", *cue.lines[1:]))
 
 
-def names_of(transcript: Transcript) -> dict[str, str]:
+def names_of(speakers: Iterable[Speaker]) -> dict[str, str]:
     """The names of the speakers for people, by label: of A, who has no name yet, Speaker A."""
-    return {each.label: _clean(each.name) or f"Speaker {_clean(each.label)}" for each in transcript.speakers}
+    return {each.label: _clean(each.name) or f"Speaker {_clean(each.label)}" for each in speakers}
+
+
+def spoken(segments: Iterable[Segment], speakers: Iterable[Speaker]) -> dict[str, float]:
+    """How many seconds each of the speakers speaks, by label."""
+    seconds = dict.fromkeys((each.label for each in speakers), 0.0)
+    for segment in segments:
+        if segment.speaker in seconds:
+            seconds[segment.speaker] += segment.end - segment.start
+    return seconds
 
 
 def _heading(cue: Cue) -> str:

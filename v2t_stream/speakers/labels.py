@@ -2,7 +2,7 @@
 
 import string
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -24,15 +24,24 @@ def labelled(
 
     `wanted`: the option `speakers` of the job.
     """
+    (said,), people = labelled_by_chunk([segments], windows, wanted)
+    return said, people
+
+
+def labelled_by_chunk(
+    chunks: Iterable[Iterable[Segment]], windows: Sequence[Window], wanted: str
+) -> tuple[list[tuple[Segment, ...]], tuple[Speaker, ...]]:
+    """As `labelled`, with the segments of each chunk apart."""
     found = speakers(windows, number(wanted))
     spoken = _Spoken(turns(windows, found))
-    parts = [part for segment in segments for part in _parts(segment, spoken)]
+    parts = [[part for segment in segments for part in _parts(segment, spoken)] for segments in chunks]
     labels: dict[int, str] = {NOBODY: ""}
-    for part in parts:
+    for part in chain.from_iterable(parts):
         labels.setdefault(part.speaker, letters(len(labels) - 1))
     voices = centres(windows, found)
     people = (Speaker(label=label, voice=as_bytes(voices[n])) for n, label in labels.items() if n != NOBODY)
-    return tuple(replace(part.segment, speaker=labels[part.speaker]) for part in parts), tuple(people)
+    said = [tuple(replace(part.segment, speaker=labels[part.speaker]) for part in chunk) for chunk in parts]
+    return said, tuple(people)
 
 
 def number(wanted: str) -> Number:
