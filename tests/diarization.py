@@ -3,6 +3,7 @@
 import io
 import itertools
 import subprocess
+import wave
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -11,8 +12,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.chunks import SAMPLE_RATE
+from schemas.chunks import SAMPLE_RATE, Span
 from tests.harness import DATA
+from v2t_stream.audio.cut import cut
+from v2t_stream.audio.decode import MediaReader
 
 MEETINGS: Final = DATA / "meetings"
 VOICES: Final = (("en-us+m3", 40, 150), ("en-us+f2", 60, 165), ("en-us+f4", 90, 160), ("en-us+Annie", 50, 170))
@@ -28,6 +31,24 @@ class Said(NamedTuple):
 class Recording(NamedTuple):
     samples: NDArray[np.float32]
     said: list[Said]
+
+    def cut(self, folder: Path) -> list[tuple[Span, ...]]:
+        """The spans of each chunk, as convert cuts them."""
+        path = self.write(folder / "recording.wav")
+        with MediaReader(path) as reader:
+            return [chunk.spans for chunks in cut(reader) for chunk in chunks]
+
+    def of(self, spans: Sequence[Span]) -> NDArray[np.float32]:
+        """The samples of a chunk."""
+        return np.concatenate([self.samples[span.start : span.start + span.length] for span in spans])
+
+    def write(self, path: Path) -> Path:
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(SAMPLE_RATE)
+            file.writeframes((self.samples * 32767).astype(np.int16).tobytes())
+        return path
 
 
 def meetings() -> dict[str, Recording]:

@@ -3,13 +3,10 @@
 import os
 import subprocess
 import sys
-import wave
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from schemas.chunks import SAMPLE_RATE
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
 from tests.diarization import in_turn
@@ -30,14 +27,7 @@ SENTENCES = (  # of words that the demo model knows
 @pytest.fixture
 def interview(tmp_path: Path) -> Path:
     """Two voices in turn, a minute and a half."""
-    path = tmp_path / "interview.wav"
-    samples = in_turn(2, [*SENTENCES * 7]).samples
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes((samples * 32767).astype(np.int16).tobytes())
-    return path
+    return in_turn(2, [*SENTENCES * 7]).write(tmp_path / "interview.wav")
 
 
 def speaking(record: Transcript) -> dict[float, str]:

@@ -1,7 +1,7 @@
 """Who speaks when: voices of windows become people, and words theirs."""
 
 import json
-from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from schemas.chunks import SAMPLE_RATE, Span
+from schemas.chunks import SAMPLE_RATE
 from schemas.options import Options
 from schemas.speakers import Voice, Window
 from schemas.transcript import Segment, Speaker, Word
@@ -28,20 +28,10 @@ from v2t_stream.speakers.timeline import turns
 from v2t_stream.subtitles.style import BROADCAST
 
 
-def found(recording: Recording, spans: Sequence[Span] = (), wanted: Number = ANY) -> list[Said]:
-    """The turns that were found, in a recording that is cut into these spans, each a chunk of its own."""
-    whole = [Span(0, recording.samples.size)]
-    heard = [
-        window
-        for span in spans or whole
-        for window in windows(recording.samples[span.start : span.start + span.length], [span])
-    ]
+def found(recording: Recording, folder: Path, wanted: Number = ANY) -> list[Said]:
+    """The turns that are found in a recording which is cut into chunks as that of a job."""
+    heard = [window for spans in recording.cut(folder) for window in windows(recording.of(spans), spans)]
     return [Said(turn.start, turn.end, str(turn.speaker)) for turn in turns(heard, speakers(heard, wanted))]
-
-
-def cut(recording: Recording, seconds: int) -> list[Span]:
-    size = recording.samples.size
-    return [Span(at, min(seconds * SAMPLE_RATE, size - at)) for at in range(0, size, seconds * SAMPLE_RATE)]
 
 
 def sentences(count: int) -> list[str]:
@@ -49,16 +39,16 @@ def sentences(count: int) -> list[str]:
     return [told[place % len(told)][:90] for place in range(1, count + 1)]
 
 
-def test_people_in_meetings_are_told_apart() -> None:
+def test_people_in_meetings_are_told_apart(tmp_path: Path) -> None:
     """Else minutes of a meeting give words to those who did not say them."""
-    assert error_rate([(meeting, found(meeting)) for meeting in meetings().values()]) <= 0.21
+    assert error_rate([(meeting, found(meeting, tmp_path)) for meeting in meetings().values()]) <= 0.21
 
 
 @pytest.mark.parametrize("people", [2, 3, 4])
-def test_voices_in_turn_are_counted_and_told_apart(people: int) -> None:
+def test_voices_in_turn_are_counted_and_told_apart(people: int, tmp_path: Path) -> None:
     """Else an interview has a third person, or one in place of two."""
-    recording = in_turn(people, sentences(7 * people))
-    heard = found(recording, cut(recording, 30))
+    recording = in_turn(people, sentences(15 * people))
+    heard = found(recording, tmp_path)
     assert len({turn.speaker for turn in heard}) == people
     assert error_rate([(recording, heard)]) <= 0.05
 

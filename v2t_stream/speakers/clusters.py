@@ -19,6 +19,9 @@ from v2t_stream.speakers.embedding import as_units, units
 THRESHOLD: Final = 0.45  # mean cosine distance up to which voices are one person's; below 0.4 on meetings
 _LONG: Final = 1.0  # seconds of speech from which a voice may found a group
 _STRETCH: Final = 1000  # voices that are matched among themselves first: the time grows with the square
+# The segmentation may take one person for two, in this share of windows, if their voices are closer than two people's.
+_MISTAKEN: Final = 0.3
+_ALIKE: Final = 0.25  # mean cosine distance
 _FEWER: Final = 0.9  # of the groups are left at most where another round by stretches is worth it
 _RARE: Final = 0.02  # share of the longest group's time, below which a group is no person of its own
 NOBODY: Final = -1  # the speaker of a voice that cannot be matched
@@ -95,42 +98,84 @@ def _linked(groups: list[_Group], number: Number) -> list[_Group]:
     if not groups:
         return []
     groups = list(groups)
-    distance = _distances(groups)
-    nearest = distance.min(axis=1, initial=np.inf)
+    between = _Between(groups)
     left = len(groups)
     while left > number.least:
-        one = int(nearest.argmin())
-        two = int(distance[one].argmin())
-        if not np.isfinite(distance[one, two]) or (distance[one, two] > THRESHOLD and left <= number.most):
+        one, two, distance = between.closest()
+        if not np.isfinite(distance) or (distance > THRESHOLD and left <= number.most):
             break
+        between.merge(one, two)
         first, second = groups[one], groups[two]
-        sizes = len(first.voices), len(second.voices)
-        merged = (sizes[0] * distance[one] + sizes[1] * distance[two]) / sum(sizes)
-        merged[one] = merged[two] = np.inf
-        distance[one] = distance[:, one] = merged
-        distance[two] = distance[:, two] = np.inf
         groups[one] = _Group(first.voices + second.voices, first.total + second.total, first.people | second.people)
         groups[two] = _Group([], second.total, set())
-        # Only rows whose nearest was one of the two can have a new nearest that is further away.
-        nearest = distance.min(axis=1)
         left -= 1
     return [group for group in groups if group.voices]
 
 
-def _distances(groups: Sequence[_Group]) -> NDArray[np.float32]:
-    """Mean cosine distances, of shape (groups, groups); infinite where two of them spoke in one window."""
-    means = np.array([group.total / len(group.voices) for group in groups], np.float32)
-    distance: NDArray[np.float32] = 1 - means @ means.T
-    np.fill_diagonal(distance, np.inf)
+class _Between:
+    """How far each two groups are apart, and in how many windows they are two people."""
+
+    def __init__(self, groups: Sequence[_Group]) -> None:
+        self._sizes = np.array([len(group.voices) for group in groups], np.float32)
+        self._windows = np.array([len({window for window, _ in group.people}) for group in groups], np.float32)
+        means = np.array([group.total for group in groups], np.float32) / self._sizes[:, None]
+        self._distance = 1 - means @ means.T
+        self._conflicts = _conflicts(groups)
+        self._open = self._allowed(self._distance, self._conflicts, self._windows[:, None])
+        np.fill_diagonal(self._open, np.inf)
+        self._alive = np.ones(len(groups), np.bool_)
+        self._places = self._open.argmin(axis=1)  # of the nearest
+        self._nearest = self._open.min(axis=1)
+
+    def _allowed(
+        self, distance: NDArray[np.float32], conflicts: NDArray[np.float32], windows: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """The distances, infinite between groups that are two people in a window, unless that must be a mistake."""
+        mistaken = (conflicts <= _MISTAKEN * np.minimum(windows, self._windows)) & (distance <= _ALIKE)
+        allowed: NDArray[np.float32] = np.where((conflicts == 0) | mistaken, distance, np.float32(np.inf))
+        return allowed
+
+    def closest(self) -> tuple[int, int, float]:
+        one = int(self._nearest.argmin())
+        return one, int(self._places[one]), float(self._nearest[one])
+
+    def merge(self, one: int, two: int) -> None:
+        """Let `one` be both."""
+        share = self._sizes[two] / (self._sizes[one] + self._sizes[two])
+        merged = (1 - share) * self._distance[one] + share * self._distance[two]
+        conflicts = self._conflicts[one] + self._conflicts[two]
+        self._distance[one] = self._distance[:, one] = merged
+        self._conflicts[one] = self._conflicts[:, one] = conflicts
+        self._sizes[one] += self._sizes[two]
+        self._windows[one] += self._windows[two]
+        self._alive[two] = False
+        row = self._allowed(merged, conflicts, self._windows[one])
+        row[~self._alive] = row[one] = np.inf
+        self._open[one] = self._open[:, one] = row
+        self._open[two] = self._open[:, two] = np.inf
+        stale = np.flatnonzero(np.isin(self._places, (one, two)))
+        closer = row < self._nearest
+        self._nearest[closer], self._places[closer] = row[closer], one
+        for place in (*stale.tolist(), one, two):
+            self._places[place] = self._open[place].argmin()
+            self._nearest[place] = self._open[place, self._places[place]]
+
+
+def _conflicts(groups: Sequence[_Group]) -> NDArray[np.float32]:
+    """In how many windows each two groups are two people."""
+    counts = np.zeros((len(groups), len(groups)), np.float32)
     by_window: dict[int, list[tuple[int, int]]] = {}
     for n, group in enumerate(groups):
         for window, person in group.people:
             by_window.setdefault(window, []).append((n, person))
     for together in by_window.values():
-        for (one, first), (two, second) in combinations(together, 2):
-            if first != second:
-                distance[one, two] = distance[two, one] = np.inf
-    return distance
+        pairs = {
+            (one, two) for (one, first), (two, second) in combinations(together, 2) if first != second and one != two
+        }
+        for one, two in pairs:
+            counts[one, two] += 1
+            counts[two, one] += 1
+    return counts
 
 
 def _assigned(voices: Sequence[tuple[int, Voice]], vectors: Vectors, groups: Sequence[_Group]) -> list[int]:

@@ -30,7 +30,8 @@ class Models:
 
     def active(self, samples: Samples) -> NDArray[np.bool_]:
         """Who speaks in each frame of a window, of shape (frames, 3): at most two of three people at once."""
-        padded = np.pad(samples, (0, WINDOW - samples.size))
+        # A short window is repeated: the model hears more people in one that is filled up with silence.
+        padded = np.tile(samples, -(-WINDOW // max(1, samples.size)))[:WINDOW]
         (scores,) = self._segmentation.run(None, {"input_values": padded[None, None]})
         decisions: NDArray[np.bool_] = _CLASSES[scores[0].argmax(axis=1)]
         return decisions[: samples.size // FRAME]
