@@ -138,7 +138,10 @@ class Corrected(Message, frozen=True, kw_only=True, tag="corrected"):
 
 
 class Named(Message, frozen=True, kw_only=True, tag="named"):
-    """Who the people of a job are, as somebody said. It holds for all runs: each finds them by their voices."""
+    """Who the people of a job are. It holds for all runs: each finds them by their voices.
+
+    The first aggregator says this of a job that asks for `voices`; whoever names the people of a job replaces it.
+    """
 
     SUBJECT: ClassVar[str] = "v2t.job.{job}.named"
     BY_RUN: ClassVar[bool] = False

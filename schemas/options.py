@@ -90,6 +90,7 @@ class Options(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
         ]
         | None
     ) = None
+    voices: Annotated[bool, Meta(description="name the speakers whose voices are known: v2t voices list")] = False
     vad_threshold: (
         Annotated[float, Meta(ge=0, lt=1, description="minimum probability of speech; 0 takes everything")] | None
     ) = None

@@ -82,7 +82,7 @@ class Speaker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One of the people who speak."""
 
     label: str  # as in Segment.speaker
-    name: str = ""  # if somebody said who it is
+    name: str = ""  # if somebody said who it is, or the library of voices knows them
     voice: bytes = b""  # the mean of their embeddings, a signed byte for each dimension
 
 

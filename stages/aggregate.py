@@ -8,11 +8,11 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from schemas.events import ChunkDone, Completed, Converted, Done, Rerun
+from schemas.events import ChunkDone, Completed, Converted, Done, Named, Rerun
 from schemas.message import Message, decode_as
 from schemas.transcript import Transcript
 from v2t_stream.errors import Reject, Retry
-from v2t_stream.jobs import previous
+from v2t_stream.jobs import previous, voices
 from v2t_stream.jobs.assembly import assemble, stored
 from v2t_stream.jobs.copies import store_copies
 from v2t_stream.jobs.corrections import carry
@@ -54,6 +54,10 @@ class Aggregate:
             if job is None:
                 return
             transcript = await asyncio.to_thread(assemble, job)  # seconds for ten hours of speakers
+            if job.options.voices and not job.named:
+                # The library may change between two aggregators. The first names become a fact, which all of them take.
+                yield Named(job=job.id, people=await voices.known(self._store, transcript.speakers))
+                transcript = await voices.named(self._connection, transcript)
             # Only aggregators of this run write there, and all write the same.
             name = f"transcripts/{folder(job.id, job.run)}/transcript"
             for format_, text in render_all(transcript):
@@ -150,7 +154,7 @@ class _Look:
 
 def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
     """The facts about a transcript stored as `name`."""
-    if job.downloaded and job.downloaded.origin and not job.gaps:
+    if job.downloaded and job.downloaded.origin and not job.gaps and previous.is_repeatable(job.options):
         yield Done(
             job=job.id,
             run=job.run,

@@ -55,6 +55,7 @@ async def test_what_waited_goes_on_and_what_was_done_is_there_in_another_broker(
             await until(connection, waiting, lambda job: bool(job.converted))
         sent = SubmitRequest(media=await upload(connection, DATA / "20s-2.flac"), title="not taken yet", **ENGLISH)
         await submit(connection, sent)
+        await JetStreamStore(connection).put("voices/ann/one.json", b"a voice")
         assert (await backup(connection, copy, buckets=True))[CHUNKS] > 0
 
     async with empty(tmp_path / "other") as (server, connection):
@@ -63,6 +64,7 @@ async def test_what_waited_goes_on_and_what_was_done_is_there_in_another_broker(
         assert await drifted(connection, Settings()) == []
         store = JetStreamStore(connection)
         assert (await store.get(f"transcripts/{done.id}/transcript.txt")).decode() == words
+        assert await store.get("voices/ann/one.json") == b"a voice"
         with node(server.url, tmp_path / "node"):
             assert (await ended(connection, waiting)).state == "completed"
             text = (await store.get(f"transcripts/{waiting}/transcript.txt")).decode()

@@ -31,6 +31,7 @@ RUN: Final = {
         "acceptance/test_docs_commands.py",
         "acceptance/test_extending.py",
         "acceptance/test_interview.py",
+        "unit/test_speakers.py",
     ),
     "dead list": ("acceptance/test_cli_queues.py",),
     "dead redrive": ("acceptance/test_cli_queues.py",),
@@ -69,6 +70,9 @@ RUN: Final = {
     "topology apply": ("acceptance/test_bucket.py",),
     "tui": ("tui/test_web.py",),
     "up": ("acceptance/test_cli.py",),
+    "voices add": ("integration/test_voices.py",),
+    "voices list": ("integration/test_voices.py",),
+    "voices rm": ("integration/test_voices.py",),
     "version": ("acceptance/test_extending.py",),  # which docs/extending.md adds
 }
 # Options that a page adds to the product, and the test that follows the page runs there.

@@ -31,7 +31,7 @@ from v2t_stream.settings import Settings
 from v2t_stream.topology.queues import pause
 from v2t_stream.topology.streams import CHUNKS, INBOX, JOBS, STREAMS
 
-ALL_STREAMS = (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcripts", "OBJ_v2t_models")
+ALL_STREAMS = (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcripts", "OBJ_v2t_models", "OBJ_v2t_voices")
 
 
 class Running(NamedTuple):

@@ -109,7 +109,7 @@ async def test_drift_is_shown_and_fixed(tmp_path: Path) -> None:
         shown = v2t(tmp_path, server.url, "topology", "show").stdout
         assert (
             "retention: media 3 d, media/uploads 3 d, transcripts for ever, "
-            "models for ever, facts of jobs 5 d, dead letters 30 d" in shown
+            "models for ever, voices for ever, facts of jobs 5 d, dead letters 30 d" in shown
         )
         assert "  consumer convert: ack_wait is 7 s, should be 30 s\n" in shown
         await connection.api(f"CONSUMER.DELETE.{CHUNKS}.transcribe-any")
@@ -208,7 +208,7 @@ async def test_minio_s_buckets_rules_and_announcements(minio: tuple[Server, S3Se
     assert {finding.status for finding in (await look(server.url, **store.environment)).values()} >= {"fail", "ok"}
     fixed = doctor(tmp_path, server.url, "--fix", **store.environment)
     assert {fixed[name]["status"] for name in ("store", "uploads", "store's clock")} == {"ok"}
-    assert fixed["store"]["found"].endswith("media 3 d, transcripts for ever, models for ever")
+    assert fixed["store"]["found"].endswith("media 3 d, transcripts for ever, models for ever, voices for ever")
     client = store.client()
     if store.PROGRAM == "minio":
         client.delete_bucket_lifecycle(bucket_name="v2t-media")

@@ -49,7 +49,7 @@ async def test_media_expires_after_whole_days_and_transcripts_stay(store: MinioS
     """Else the disk fills with media, or transcripts vanish."""
     for hours, days in ((1, 1), (24, 1), (25, 2), (72, 3)):
         await store.create(media_max_age=hours * HOUR)
-        assert await store.lifetimes() == {"media": days * 24 * HOUR, "transcripts": 0, "models": 0}
+        assert await store.lifetimes() == {"media": days * 24 * HOUR, "transcripts": 0, "models": 0, "voices": 0}
 
 
 @pytest.mark.parametrize("size", [10, 20_000_000])

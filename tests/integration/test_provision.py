@@ -258,6 +258,7 @@ async def test_what_is_missing_is_made_and_all_is_as_it_should_be_at_once(tmp_pa
                 "bucket media is missing",
                 "bucket transcripts is missing",
                 "bucket models is missing",
+                "bucket voices is missing",
                 "bucket media/uploads is missing",
             ]
             assert {str(drift).rpartition(" is ")[2] for drift in missing} == {"missing"}

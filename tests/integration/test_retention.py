@@ -97,9 +97,9 @@ async def test_an_s3_server_gets_the_lifetimes_and_keeps_them(tmp_path: Path) ->
     try:
         store = MinioStore(server.settings())
         await store.create(media_max_age=3600)
-        assert await store.lifetimes() == {"media": 86_400, "transcripts": 0, "models": 0}
+        assert await store.lifetimes() == {"media": 86_400, "transcripts": 0, "models": 0, "voices": 0}
         await store.create(media_max_age=2 * 86_400, transcript_max_age=0.5 * 86_400)
-        kept = {"media": 2 * 86_400, "transcripts": 86_400, "models": 0}
+        kept = {"media": 2 * 86_400, "transcripts": 86_400, "models": 0, "voices": 0}
         assert await store.lifetimes() == kept
         await store.create(media_max_age=7 * 86_400, transcript_max_age=7 * 86_400, keep=True)
         assert await store.lifetimes() == kept

@@ -124,6 +124,9 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
         lambda c: JetStreamStore(c).put(f"transcripts/{new()}/transcript.txt", b"x"),
     ),
     "remove media": ({"operator", "worker"}, lambda c: JetStreamStore(c).delete(f"media/{new()}/source")),
+    "read a voice": ({"operator", "worker"}, lambda c: JetStreamStore(c).get("voices/kept/voice.json")),
+    "keep a voice": ({"operator"}, lambda c: JetStreamStore(c).put(f"voices/{new()}/voice.json", b"x")),
+    "remove a voice": ({"operator"}, lambda c: c.api("STREAM.PURGE.OBJ_v2t_voices", {"filter": "none"})),
     "take a chunk": ({"operator", "worker"}, lambda c: take(c, CHUNKS, "transcribe-cpu")),
     "take a chunk for anybody": ({"operator", "worker"}, lambda c: take(c, CHUNKS, "transcribe-any", "any")),
     "take a submission": ({"operator", "worker"}, lambda c: take(c, INBOX, "intake")),
@@ -159,6 +162,7 @@ def filled(broker: Secured) -> Secured:
             await store.put("media/uploads/kept/source", os.urandom(2_500_000))
             await store.put("transcripts/kept/transcript.txt", b"text")
             await store.put("transcripts/long/transcript.txt", os.urandom(2_500_000))
+            await store.put("voices/kept/voice.json", b"voice")
             await connection.publish(submitted("x"))
             await connection.publish(dead("x", stage="intake", original_subject="v2t.submit"))
 
@@ -190,7 +194,14 @@ async def test_a_role_may_do_what_it_needs_and_nothing_else(role: str, filled: S
 async def state(connection: Connection) -> dict[str, tuple[object, ...]]:
     """Each stream's configuration and contents, except what some roles may send, and the age of nodes' reports."""
     found = {}
-    for stream in (*STREAMS, "OBJ_v2t_media", "OBJ_v2t_uploads", "OBJ_v2t_transcripts", "OBJ_v2t_models"):
+    for stream in (
+        *STREAMS,
+        "OBJ_v2t_media",
+        "OBJ_v2t_uploads",
+        "OBJ_v2t_transcripts",
+        "OBJ_v2t_models",
+        "OBJ_v2t_voices",
+    ):
         info = await connection.api(f"STREAM.INFO.{stream}")
         holds = [info["state"][name] for name in ("last_seq", "messages")]
         holds = [] if stream == INBOX else holds[: 1 if stream == NODES else 2]

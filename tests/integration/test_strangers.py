@@ -32,7 +32,7 @@ from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, STREAMS
 from v2t_stream.topology.subjects import BUCKET_SUBJECT, SUBMIT_SUBJECT
 
 GUESTS: Final = ("viewer", "submitter", "notifier")
-BUCKETS: Final = tuple(f"OBJ_v2t_{name}" for name in ("media", "uploads", "transcripts", "models"))
+BUCKETS: Final = tuple(f"OBJ_v2t_{name}" for name in ("media", "uploads", "transcripts", "models", "voices"))
 EVERY_STREAM: Final = (*STREAMS, *BUCKETS)
 DURABLES: Final = {
     stream: [each.durable for row in STAGES if row.stream == stream for each in row.consumers]
@@ -40,6 +40,7 @@ DURABLES: Final = {
 }
 UPLOADS: Final = "OBJ_v2t_uploads"
 MODELS: Final = "OBJ_v2t_models"
+VOICES: Final = "OBJ_v2t_voices"
 FORGED: Final = {"Nats-Request-Info": '{"acc": "V2T", "svc": "V2T"}'}  # by which servers tell for whom they ask
 _AT_ONCE: Final = 50  # requests; a server ends the connection of whom it has more to send than he takes
 TRUSTED: Final = ("OBJ_v2t_media", "OBJ_v2t_transcripts")  # what a worker replaces and removes
@@ -222,7 +223,7 @@ async def test_whatever_a_worker_does_there_is_only_what_it_must_be_trusted_with
     """Else a stolen laptop is an operator: it creates consumers that make the server write wherever it likes.
 
     A worker stores facts, media and transcripts, so it can spoil those. It changes no stream, makes and removes no
-    consumer, empties no stream of the work, submits nothing, and writes neither uploads nor shared models.
+    consumer, empties no stream of the work, submits nothing, and writes neither uploads nor shared models nor voices.
     """
     before = await held(operator)
     await everything_tried(broker, "worker")
@@ -236,6 +237,7 @@ async def test_whatever_a_worker_does_there_is_only_what_it_must_be_trusted_with
             assert was.items() <= after[name].items(), name
     assert before[f"{UPLOADS} messages"] == after[f"{UPLOADS} messages"]
     assert before[f"{MODELS} messages"] == after[f"{MODELS} messages"]
+    assert before[f"{VOICES} messages"] == after[f"{VOICES} messages"]
     inbox = f"{INBOX} messages"
     assert {subject for _, subject in after[inbox].keys() - before[inbox].keys()} == {BUCKET_SUBJECT}
     assert await JetStreamStore(operator).get(secret.key) == secret.data

@@ -72,6 +72,8 @@ def test_only_the_operator_changes_streams(verb: str) -> None:
         ("$JS.API.STREAM.INFO.V2T_JOBS", "look at jobs and queues"),
         ("$JS.API.DIRECT.GET.OBJ_v2t_transcripts.$O.v2t_transcripts.M.x", "read files"),
         ("$O.v2t_uploads.C.x", "store files"),
+        ("$O.v2t_voices.M.x", "change the library of voices"),
+        ("$JS.API.DIRECT.GET.OBJ_v2t_voices.$O.v2t_voices.M.x", "read the library of voices"),
         ("$O.v2t_transcripts.C.x", "store transcripts"),
     ],
 )

@@ -13,6 +13,7 @@ from schemas.chunks import SAMPLE_RATE
 from schemas.options import Options
 from schemas.speakers import Voice, Window
 from schemas.transcript import Segment, Speaker, Word
+from schemas.voices import KnownVoice
 from tests.builders import chunk, converted, stored, submitted, transcript
 from tests.diarization import Recording, Said, error_rate, in_turn, meetings
 from tests.harness import DATA
@@ -20,10 +21,11 @@ from v2t_stream.cli.convert import convert
 from v2t_stream.jobs.assembly import assemble
 from v2t_stream.jobs.formats import FORMATS, render
 from v2t_stream.jobs.state import fold
-from v2t_stream.speakers.clusters import ANY, Number, speakers
+from v2t_stream.speakers.clusters import ANY, Number, centres, speakers
+from v2t_stream.speakers.embedding import as_bytes
 from v2t_stream.speakers.labels import labelled, letters, number
 from v2t_stream.speakers.listening import windows
-from v2t_stream.speakers.naming import named
+from v2t_stream.speakers.naming import named, recognized, resembling
 from v2t_stream.speakers.timeline import turns
 from v2t_stream.subtitles.style import BROADCAST
 
@@ -174,6 +176,60 @@ def test_names_follow_voices_and_not_labels() -> None:
     assert named(heard, []) == tuple(heard)
 
 
+def known(name: str, voice: bytes, model: str = "campplus") -> KnownVoice:
+    return KnownVoice(name=name, voice=voice, model=model, job="job", speaker="A", by="me@here")
+
+
+def between(one: int, two: int, share: float) -> bytes:
+    """A voice between two directions, as near to the first as `share` says: its cosine with it."""
+    vector = np.zeros(192)
+    vector[one], vector[two] = share, (1 - share**2) ** 0.5
+    return np.rint(127 * vector).astype(np.int8).tobytes()
+
+
+def test_a_known_person_is_named_and_a_stranger_is_not() -> None:
+    """Else a transcript says that somebody spoke who was not there."""
+    library = [known("Ann", between(3, 4, 1)), known("Ben", between(5, 6, 1))]
+    heard = [Speaker(label="A", voice=between(5, 50, 0.8)), Speaker(label="B", voice=between(3, 60, 0.4))]
+    assert [each.name for each in recognized(heard, library)] == ["Ben", ""]
+    assert recognized(heard, []) == tuple(heard)
+    assert recognized([], library) == ()
+
+
+def test_who_sounds_like_two_people_or_is_two_people_is_not_guessed() -> None:
+    """Else one of two brothers has the other's name."""
+    library = [known("Ann", between(3, 5, 0.71)), known("Eve", between(5, 3, 0.71)), known("Ben", between(9, 1, 1))]
+    heard = [person(3, label="A"), person(9, label="B"), Speaker(label="C", voice=between(9, 2, 0.7))]
+    between_both = Speaker(label="D", voice=between(3, 5, 0.72))
+    assert [each.name for each in recognized([*heard, between_both], library)] == ["", "Ben", "", ""]
+
+
+def test_of_several_voices_of_a_person_the_nearest_counts() -> None:
+    """Else a person who is also known from the telephone is no longer known from anywhere."""
+    library = [known("Ann", between(3, 1, 1)), known("Ann", between(80, 1, 1)), known("Ben", between(5, 1, 1))]
+    assert [each.name for each in recognized([person(80), person(5)], library)] == ["Ann", "Ben"]
+    assert resembling(between(80, 2, 0.9), library) == {"Ann": True, "Ben": False}
+
+
+def test_a_voice_of_another_model_names_nobody() -> None:
+    """Else a release with a better model compares what cannot be compared."""
+    library = [known("Ann", person(3).voice, model="older"), known("Ben", person(3).voice[:100], model="older")]
+    assert [each.name for each in recognized([person(3)], library)] == [""]
+
+
+def test_people_are_known_in_the_next_half_of_a_meeting_and_strangers_are_not() -> None:
+    """Else real voices are nobody's or somebody else's."""
+    heard = {name: windows(each.samples, [Span(0, each.samples.size)]) for name, each in meetings().items()}
+    people = {}
+    for name, found in heard.items():
+        centre = centres(found, speakers(found))
+        people[name] = [Speaker(label=letters(n), voice=as_bytes(each)) for n, each in enumerate(centre)]
+    library = [known(each.label, each.voice) for each in people["dev00"]]
+    assert [each.name for each in recognized(people["dev01"], library)][:2] == ["A", "B"]
+    for name in ("trn03", "trn04"):
+        assert {each.name for each in recognized(people[name], library)} == {""}
+
+
 def test_the_labels_do_not_depend_on_who_did_which_chunk_or_when() -> None:
     """Else the same job has other speakers on three machines than on one."""
     voices = [(window(10.0 * n, voice(n % 3, 10 * n, 10 * n + 8)), said("one two three", 10 * n)) for n in range(9)]
@@ -204,3 +260,15 @@ def test_a_wrong_number_of_speakers_says_what_is_right(wrong: str) -> None:
 def test_speakers_without_a_number_means_any() -> None:
     context = convert.make_context("convert", ["talk.wav", "--speakers"])
     assert context.params["speakers"] == "auto"
+
+
+def test_voices_are_asked_for_together_with_speakers() -> None:
+    """Else --speakers takes the next option for its number, or the names are never looked for."""
+    params = convert.make_context("convert", ["next.mp4", "--speakers", "--voices"]).params
+    assert (params["speakers"], params["voices"], params["files"]) == ("auto", True, ("next.mp4",))
+
+
+def test_voices_without_speakers_says_what_to_add() -> None:
+    """Else somebody waits for an hour for names that nobody looked for."""
+    ran = CliRunner().invoke(convert, ["talk.wav", "--voices"])
+    assert str(ran.exception) == "voices names the speakers that a job looks for: add --speakers, or speakers: auto"

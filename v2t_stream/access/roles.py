@@ -15,7 +15,7 @@ from schemas.notification import BUCKET_SUBJECT
 from schemas.requests import SUBMIT_SUBJECT
 from v2t_stream.broker.denials import MAPPED
 from v2t_stream.errors import SettingsError
-from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADS
+from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADS, VOICES
 from v2t_stream.topology.stages import STAGES
 from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, NODES, STORED_FACTS, STREAMS
 from v2t_stream.topology.subjects import ALL_DEAD, ALL_DONE, ALL_FACTS, ALL_TASKS
@@ -103,6 +103,7 @@ ROLES: Final = (
             *_bucket(UPLOADS),
             *_bucket(TRANSCRIPTS),
             *_bucket(MODELS),
+            *_bucket(VOICES),
             f"STREAM.PURGE.OBJ_{MEDIA}",  # replaced and useless objects
             f"STREAM.PURGE.OBJ_{TRANSCRIPTS}",
         ),
@@ -120,6 +121,7 @@ ROLES: Final = (
             *_bucket(MODELS),
             f"STREAM.INFO.OBJ_{MEDIA}",  # sizes, ages and keys; no content
             f"STREAM.INFO.OBJ_{UPLOADS}",
+            f"STREAM.INFO.OBJ_{VOICES}",
         ),
         hears=(ALL_FACTS, STORED_FACTS, ALL_DEAD, *STREAMS[NODES]["subjects"]),
         connections=_GUESTS,

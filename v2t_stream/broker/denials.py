@@ -30,12 +30,17 @@ _WORDS: Final = (
     ("$js.api.stream.create.", "set up streams", _OPERATORS),
     ("$js.api.stream.update.", "set up streams", _OPERATORS),
     ("$js.api.stream.delete.", "delete streams", _OPERATORS),
+    *(
+        (f"$js.api.{request}.obj_v2t_voices", "read the library of voices", _OPERATORS)
+        for request in ("stream.info", "stream.msg.get", "direct.get")
+    ),
     ("$js.api.stream.info.obj_", "read files", "a viewer's or an operator's"),
     ("$js.api.stream.msg.get.v2t_inbox", "read submissions", _OPERATORS),
     ("$js.api.stream.msg.get.obj_", "read files", "a viewer's or an operator's"),
     ("$js.api.direct.get.obj_", "read files", "a viewer's or an operator's"),
     ("$js.api.", "look at jobs and queues", "a viewer's or an operator's"),
     ("$o.v2t_transcripts", "store transcripts", "a worker's or an operator's"),
+    ("$o.v2t_voices", "change the library of voices", _OPERATORS),
     ("$o.", "store files", "a submitter's or an operator's"),
 )
 

@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "topology": ("topology", "Set up streams and buckets, and show them."),
     "providers": ("providers", "List and try this machine's engines and services."),
     "models": ("models", "List, fetch, share and remove models."),
+    "voices": ("voices", "Keep the voices of people, whom later jobs can name."),
     "up": ("node", "Run the embedded broker and all stages until stopped."),
     "node": ("node", "Run all stages of this machine on the broker of NATS_URL."),
     "stage": ("node", "Run one stage on the broker of NATS_URL."),

@@ -1,6 +1,8 @@
 """`v2t job speakers`: who speaks in a job, and their names."""
 
 import getpass
+import unicodedata
+from collections.abc import Collection
 from typing import Any, Final
 
 import click
@@ -38,13 +40,7 @@ def speakers(wanted: str, names: tuple[str, ...], *, as_json: bool) -> None:
     changes = dict(map(_change, names))
 
     async def run(pipeline: Session) -> None:
-        job = await completed(pipeline, wanted)
-        try:
-            record = await stored(pipeline.store, job.transcript)
-        except ObjectMissing as error:
-            raise V2TError(f"the transcript of job {wanted} has expired: v2t job retry makes a new one") from error
-        if not record.speakers:
-            raise V2TError(f"job {wanted} was not asked who speaks: submit it again with --speakers")
+        job, record = await heard(pipeline, wanted, changes)
         if changes:
             record = await _rename(pipeline, job, record, changes)
         if as_json:
@@ -56,6 +52,21 @@ def speakers(wanted: str, names: tuple[str, ...], *, as_json: bool) -> None:
     in_session(run)
 
 
+async def heard(pipeline: Session, wanted: str, labels: Collection[str]) -> tuple[Job, Transcript]:
+    """The job and its transcript, which has speakers, these among them. Raises V2TError."""
+    job = await completed(pipeline, wanted)
+    try:
+        record = await stored(pipeline.store, job.transcript)
+    except ObjectMissing as error:
+        raise V2TError(f"the transcript of job {wanted} has expired: v2t job retry makes a new one") from error
+    if not record.speakers:
+        raise V2TError(f"job {wanted} was not asked who speaks: submit it again with --speakers")
+    there = [each.label for each in record.speakers]
+    if unknown := [label for label in labels if label not in there]:
+        raise V2TError(f"job {job.id} has no speaker {quoted(unknown[0])}: it has {', '.join(there)}")
+    return job, record
+
+
 def spoke(record: Transcript) -> list[dict[str, Any]]:
     """Who speaks and for how many seconds, for people and scripts."""
     names, seconds = names_of(record.speakers), spoken(record.segments, record.speakers)
@@ -64,9 +75,6 @@ def spoke(record: Transcript) -> list[dict[str, Any]]:
 
 async def _rename(pipeline: Session, job: Job, record: Transcript, changes: dict[str, str]) -> Transcript:
     """Store the names for this transcript, and for those of later retries."""
-    labels = [each.label for each in record.speakers]
-    if unknown := [label for label in changes if label not in labels]:
-        raise V2TError(f"job {job.id} has no speaker {quoted(unknown[0])}: it has {', '.join(labels)}")
     people = tuple(replace(each, name=changes.get(each.label, each.name)) for each in record.speakers)
     fact = Named(job=job.id, people=tuple(each for each in people if each.name))
     # A retry that begins from here on has the names, even if this command ends before the transcript has them.
@@ -83,6 +91,12 @@ def _change(text: str) -> tuple[str, str]:
     label, separator, name = (part.strip() for part in text.partition("="))
     if not label or not separator:
         raise click.UsageError(f"--name {quoted(text)} says nobody's name: write it as in --name A=Ann")
+    return label, person(name)
+
+
+def person(name: str) -> str:
+    """A name as it is kept, however it was typed. Raises click.UsageError if it is none."""
+    name = unicodedata.normalize("NFC", name.strip())
     if len(name) > _LONGEST or HARMFUL.search(name):
         raise click.UsageError(f"the name {quoted(name)} is not a line of at most {_LONGEST} letters")
-    return label, name
+    return name

@@ -30,6 +30,11 @@ _SETTINGS: Final = frozenset(Options.__struct_fields__) - _BESIDE
 _WORDS: Final = 2
 
 
+def is_repeatable(options: Options) -> bool:
+    """Whether the same media always gives the same transcript; the library of voices has other people every day."""
+    return not options.voices
+
+
 def of_content(sha256: str) -> str:
     """The origin of media known only by its bytes; `sha256` in hexadecimal."""
     return f"sha256:{sha256}"
@@ -70,7 +75,7 @@ async def find(connection: Connection, store: ObjectStore, origin: str, options:
     retry with another model makes a new one and leaves this one as it is. It counts even if the job's facts have
     expired.
     """
-    done = await latest(connection, key(origin, options))
+    done = await latest(connection, key(origin, options)) if is_repeatable(options) else None
     if done is None:
         return None
     job = fold(done.job, await history(connection, but_chunks(done.job)))

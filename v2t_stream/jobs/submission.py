@@ -126,6 +126,8 @@ def _check_options(request: SubmitRequest) -> None:
             raise Reject(f"the submission's {name} is empty: leave it out")
         if HARMFUL.search(text):
             raise Reject(f"the submission's {name} {quoted(text)} has a line end or a control character: remove it")
+    if request.voices and not request.speakers:
+        raise Reject("voices names the speakers that a job looks for: add --speakers, or speakers: auto")
     if request.audio_track is not None and not _TRACK.fullmatch(request.audio_track):
         raise Reject(
             f"unknown audio track {quoted(request.audio_track)}: give its number, from 1, or its language, such as de"

@@ -17,12 +17,12 @@ import nats.errors
 
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
-from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS
+from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS, VOICES
 from v2t_stream.topology.streams import NODES, STREAMS
 
 # Its contents matter only for the moment.
 _STREAMS: Final = tuple(name for name in STREAMS if name != NODES)
-_BUCKETS: Final = (f"OBJ_{MEDIA}", f"OBJ_{UPLOADS}", f"OBJ_{TRANSCRIPTS}")
+_BUCKETS: Final = (f"OBJ_{MEDIA}", f"OBJ_{UPLOADS}", f"OBJ_{TRANSCRIPTS}", f"OBJ_{VOICES}")
 _CHUNK: Final = 128 << 10  # bytes of one message
 _PATIENCE: Final = 30.0  # seconds without an answer
 _DATA: Final = "stream.tar.s2"

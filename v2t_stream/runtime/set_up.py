@@ -58,7 +58,7 @@ async def store_drifted(store: ObjectStore, settings: Settings) -> list[Drift]:
     """How the buckets of `store` differ from `settings`. Raises StoreError."""
     retention, lifetimes = settings.retention, await store.lifetimes()
     found = []
-    wished = {"media": retention.media, "transcripts": retention.transcripts, "models": 0.0}
+    wished = {"media": retention.media, "transcripts": retention.transcripts, "models": 0.0, "voices": 0.0}
     if not settings.minio_endpoint:
         wished[UPLOADED] = retention.media  # MinIO has a separate bucket for these
     for bucket, wanted in wished.items():

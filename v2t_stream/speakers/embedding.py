@@ -6,6 +6,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+# What makes the embeddings: those of another model cannot be compared. Transcripts do not say which it was, because all
+# releases so far have this one.
+MODEL: Final = "campplus"
+
 _LENGTH: Final = 127  # of a vector as signed bytes
 
 

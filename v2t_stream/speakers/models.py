@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.chunks import SAMPLE_RATE
+from v2t_stream.speakers.embedding import MODEL
 
 _FOLDER: Final = Path(__file__).parent / "data"  # see the model card there
 WINDOW: Final = 10 * SAMPLE_RATE  # samples, as in the training of segmentation-3.0
@@ -26,7 +27,7 @@ Samples = NDArray[np.float32]  # mono, at SAMPLE_RATE, from -1 to 1
 class Models:
     def __init__(self) -> None:
         self._segmentation = _session("segmentation.onnx")
-        self._embedding = _session("campplus.onnx")
+        self._embedding = _session(f"{MODEL}.onnx")
 
     def active(self, samples: Samples) -> NDArray[np.bool_]:
         """Who speaks in each frame of a window, of shape (frames, 3): at most two of three people at once."""

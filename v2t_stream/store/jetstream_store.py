@@ -22,7 +22,7 @@ from v2t_stream.broker import error_codes
 from v2t_stream.broker.requests import Requests
 from v2t_stream.errors import BrokerError, Denied, ObjectMissing, Refused, StoreAway, StoreError
 from v2t_stream.store.jetstream_bucket import AT_ONCE, Bucket
-from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADED, UPLOADS
+from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADED, UPLOADS, VOICES
 from v2t_stream.store.record import Copy, sha256_of
 
 _NO_BUCKET: Final = "the NATS server has no such bucket, or JetStream is off there: try v2t topology apply"
@@ -32,6 +32,7 @@ _HOLDS: Final = {  # for people who look at the buckets, as `nats object ls` sho
     UPLOADED: "media that people sent, until it expires",
     "transcripts": "transcripts in every format",
     "models": "models that the machines of the fleet share",
+    "voices": "voices of people whom jobs may name: v2t voices list",
 }
 
 
@@ -40,7 +41,7 @@ class JetStreamStore:
 
     def __init__(self, requests: Requests, *, timeout: float = 30.0) -> None:
         requests = Requests(requests.client, requests.url, patience=timeout, again=requests.again)
-        names = {"media": MEDIA, UPLOADED: UPLOADS, "transcripts": TRANSCRIPTS, "models": MODELS}
+        names = {"media": MEDIA, UPLOADED: UPLOADS, "transcripts": TRANSCRIPTS, "models": MODELS, "voices": VOICES}
         self._buckets = {
             top: Bucket(requests, name, timeout, once=top == UPLOADED, holds=_HOLDS[top]) for top, name in names.items()
         }
@@ -52,7 +53,8 @@ class JetStreamStore:
             await self._buckets["media"].create(media_max_age, replicas, keep=keep)
             await self._buckets[UPLOADED].create(media_max_age, replicas, keep=keep)
             await self._buckets["transcripts"].create(transcript_max_age, replicas, keep=keep)
-            await self._buckets["models"].create(0, replicas, keep=keep)
+            for top in ("models", "voices"):
+                await self._buckets[top].create(0, replicas, keep=keep)
 
     async def lifetimes(self) -> dict[str, float]:
         with _told("look up the buckets of the object store"):
@@ -120,7 +122,7 @@ class JetStreamStore:
     def _bucket(self, key: str) -> Bucket:
         top, slash, _ = key.partition("/")
         if top not in self._buckets or not slash:
-            raise StoreError(f"invalid key {key!r}: it must start with media/, transcripts/ or models/")
+            raise StoreError(f"invalid key {key!r}: it must start with media/, transcripts/, models/ or voices/")
         return self._buckets[UPLOADED if key.startswith(f"{UPLOADED}/") else top]
 
     async def _download(self, key: str, sink: BinaryIO) -> None:

@@ -34,7 +34,7 @@ from v2t_stream.store.minio_transfer import (
 from v2t_stream.store.protocol import OURS, Found
 
 _LONGEST: Final = 1024  # bytes of a key in S3
-_TOPS: Final = ("media", "transcripts", "models")  # the first step of our keys
+_TOPS: Final = ("media", "transcripts", "models", "voices")  # the first step of our keys
 _TAGS: Final = "x-amz-tagging-count"  # number of tags; absent if it is 0
 _RULE: Final = "v2t-{}"  # the name of our lifecycle rule in each bucket
 
@@ -44,7 +44,7 @@ T = TypeVar("T")
 class MinioStore:
     """ObjectStore in buckets of an S3 server. `timeout`: seconds without an answer until a step gives up.
 
-    A key `s3://bucket/name` means an object of any bucket; `media/…`, `transcripts/…` and `models/…` are in ours.
+    A key `s3://bucket/name` means an object of any bucket; `media/…` and the other tops are in ours.
     """
 
     def __init__(self, settings: Settings, *, timeout: float = 30.0) -> None:
@@ -74,7 +74,7 @@ class MinioStore:
                 # If media never expire, the process that created the bucket died before it set the rule.
                 if created or not keep or (top == "media" and not await self._ask(minio_buckets.max_age, bucket, rule)):
                     await self._ask(minio_buckets.expire, bucket, rule, max_age)
-            for bucket in (self._bucket("models"), self._uploads):
+            for bucket in (self._bucket("models"), self._bucket("voices"), self._uploads):
                 await self._ask(minio_buckets.create, bucket)
 
     async def lifetimes(self) -> dict[str, float]:

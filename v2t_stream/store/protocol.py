@@ -11,6 +11,7 @@ UPLOADED: Final = "media/uploads"
 UPLOADS: Final = "v2t_uploads"  # media that people send: its own bucket, the only one they may write to
 TRANSCRIPTS: Final = "v2t_transcripts"
 MODELS: Final = "v2t_models"
+VOICES: Final = "v2t_voices"
 
 OURS: Final = "v2t-transcript"  # the label of our objects in somebody else's bucket
 
@@ -25,7 +26,7 @@ class Found(NamedTuple):
 
 
 class ObjectStore(Protocol):
-    """Objects by key: `media/<job>/…`, which expires, and `transcripts/…` and `models/…`, which stay.
+    """Objects by key: `media/<job>/…`, which expires; `transcripts/…`, `models/…` and `voices/…` stay.
 
     An object exists whole or not at all. Another put replaces it; of two puts at once the last to end stays. A second
     put below `media/uploads/` may be refused, so use names there that nobody can guess. Every wait is bounded. All
@@ -42,7 +43,7 @@ class ObjectStore(Protocol):
         """
 
     async def lifetimes(self) -> dict[str, float]:
-        """The seconds that each existing bucket (media, transcripts, models) keeps objects; 0: for ever."""
+        """The seconds that each existing bucket (media, transcripts, models, voices) keeps objects; 0: for ever."""
 
     async def put_file(self, key: str, path: Path, *, sha256: str = "") -> None:
         """Store a file. `sha256`: of its bytes in hexadecimal, if known, for the method `sha256`."""

@@ -13,9 +13,9 @@ DEAD: Final = "V2T_DEAD"
 NODES: Final = "KV_v2t_nodes"  # the stream of the key-value bucket v2t_nodes (ADR-8)
 
 
-# Raise this with every change of STREAMS or STAGES that a broker needs: an older release then leaves a newer set-up
-# alone.
-LAYOUT: Final = 3
+# Raise this with every change of STREAMS, STAGES or the buckets that a broker needs: an older release then leaves a
+# newer set-up alone.
+LAYOUT: Final = 4
 
 # In the metadata of the stream JOBS.
 STORE_KEY: Final = "v2t_store"  # where the jobs keep their files
