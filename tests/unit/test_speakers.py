@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from schemas.chunks import SAMPLE_RATE
+from schemas.chunks import SAMPLE_RATE, Span
 from schemas.options import Options
 from schemas.speakers import Voice, Window
 from schemas.transcript import Segment, Speaker, Word
