@@ -1,5 +1,6 @@
 """`v2t convert`: send files, and write their transcripts."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ from v2t_stream.settings import Settings
 @click.option(
     "--format",
     "formats",
-    default="srt",
+    multiple=True,
+    default=["srt"],
     show_default=True,
     help=f"One or more of {','.join(FORMATS)}, separated by commas.",
     shell_complete=completion.formats,
@@ -59,7 +61,7 @@ def convert(
     files: tuple[str, ...],
     more: tuple[str, ...],
     output: Path | None,
-    formats: str,
+    formats: tuple[str, ...],
     *,
     overwrite: bool,
     distributed: bool,
@@ -79,6 +81,7 @@ def convert(
         raise SettingsError("--distributed needs a broker: set NATS_URL, for example to nats://host:4222")
     wanted = _formats(formats)
     shape = Shape.of(options)
+    shape.check(wanted)
     options["word_timestamps"] |= shape.needs_word_times(wanted)
     request = wish(media="media/", **options)
     check(request)
@@ -132,8 +135,8 @@ async def _asked_about(recordings: Recordings, written: Files, formats: list[str
     return found
 
 
-def _formats(text: str) -> list[str]:
-    wanted = [name.strip() for name in text.split(",")]
+def _formats(texts: Iterable[str]) -> list[str]:
+    wanted = list(dict.fromkeys(name.strip() for text in texts for name in text.split(",")))
     for name in wanted:
         if name not in FORMATS:
             raise SettingsError(f"unknown format {name!r}: use {', '.join(FORMATS)}")

@@ -102,6 +102,7 @@ def transcript(
 ) -> None:
     """Print a transcript. This works even if the broker no longer remembers the job."""
     shape = Shape.of(options)
+    shape.check([format_])
 
     async def run(pipeline: Session) -> None:
         state = await read(pipeline.connection, job_id)

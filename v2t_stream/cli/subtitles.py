@@ -28,6 +28,18 @@ class Shape(NamedTuple):
         """Take the options of `subtitle_options` out of those of a command."""
         return cls(wanted(options), options.pop("highlight"))
 
+    def check(self, formats: list[str]) -> None:
+        """Raises UsageError if an option would change none of these formats."""
+        chosen = ", ".join(formats)
+        if self.highlight and not any(name in KARAOKE for name in formats):
+            raise click.UsageError(
+                f"--highlight-words needs --format {' or '.join(KARAOKE)}: {chosen} cannot show the time of each word"
+            )
+        if self.style is not None and not any(name in CAPTIONS for name in formats):
+            raise click.UsageError(
+                f"a style shapes only subtitles, not {chosen}: set --format to {', '.join(CAPTIONS)}"
+            )
+
     def needs_word_times(self, formats: list[str]) -> bool:
         """Whether a transcript in these formats is better with the time of every word."""
         return (self.style is not None and any(name in CAPTIONS for name in formats)) or (

@@ -27,6 +27,7 @@ class Read(NamedTuple):
 class Subtitles(NamedTuple):
     cues: tuple[Read, ...]
     language: str | None  # as the file says
+    is_vtt: bool  # as it begins
 
 
 def read(text: str) -> Subtitles:
@@ -36,7 +37,7 @@ def read(text: str) -> Subtitles:
     header, _, rest = text.partition("\n\n") if is_vtt else ("", "", text)
     language = _LANGUAGE.search(header)
     cues = tuple(_cues(rest, text.count("\n", 0, len(text) - len(rest)) + 1, is_vtt=is_vtt))
-    return Subtitles(cues, language[1] if language else None)
+    return Subtitles(cues, language[1] if language else None, is_vtt)
 
 
 def _cues(text: str, line: int, *, is_vtt: bool) -> Iterator[Read]:
