@@ -228,9 +228,16 @@ def test_text_cannot_break_out_of_its_format() -> None:
     assert paragraph.text == whole.segments[0].text
 
 
+def test_markdown_shows_words_as_they_were_said() -> None:
+    """Else part of a sentence turns bold or vanishes; or every full stop has a backslash for whoever reads the file."""
+    said = "Well - [yes] 2*3 is a_b, <br> #1! (No & co.)"
+    shown = r"Well - \[yes\] 2\*3 is a\_b, \<br\> \#1! (No \& co.)"
+    assert render(transcript(Segment(start=1, end=2, text=said)), "md").endswith(f"** {shown}\n")
+
+
 def test_markdown_has_paragraphs_with_times() -> None:
     whole = transcript(timed("First.", 1), timed("Second.", 1.5), timed("After a pause.", 3_700))
-    assert render(whole, "md") == "# Talk\n\n**00:00:01** First\\. Second\\.\n\n**01:01:40** After a pause\\.\n"
+    assert render(whole, "md") == "# Talk\n\n**00:00:01** First. Second.\n\n**01:01:40** After a pause.\n"
 
 
 BAD = """\

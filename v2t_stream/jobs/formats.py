@@ -24,7 +24,7 @@ from v2t_stream.units import length
 _ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]")
 _BLANKS: Final = re.compile(r"  +")  # but not the no-break spaces of French
 _LRC_TAG: Final = re.compile(r"[\[<](\d+:[\d:.]*)[\]>]")
-_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()<>#+.!|~&=-])")
+_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>#|~&])")  # within a line, where full stops and hyphens are harmless
 _PAUSE: Final = 2000  # milliseconds of silence before a new paragraph
 _PARAGRAPH: Final = 600  # letters, after which the next sentence begins a new one
 _SENTENCE_END: Final = re.compile(r"[.!?…。！？]\W*$")  # noqa: RUF001  marks of many scripts
