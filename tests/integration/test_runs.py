@@ -143,7 +143,7 @@ async def words(connection: Connection, job: Job) -> Transcript:
     transcript = await stored(store, job.completed.transcript)
     for format_ in FORMATS:
         text = (await store.get(f"{job.completed.transcript}.{format_}")).decode()
-        text = text.replace("\\", "") if format_ == "md" else text  # which Markdown has before a dash
+        text = text.replace("\\", "") if format_ == "md" else text  # which Markdown has before brackets
         assert all(segment.text in text for segment in transcript.segments)
     return transcript
 

@@ -61,7 +61,10 @@ def test_a_line_end_in_a_name_does_not_break_the_list(tmp_path: Path) -> None:
     [
         ("convert a.mp4 --highlight-words", "needs --format vtt or ass: srt cannot show the time of each word"),
         ("convert a.mp4 --highlight-words --format srt,json", "srt, json cannot show the time of each word"),
-        ("convert a.mp4 --subtitle-style social --format txt", "shapes only subtitles, not txt: set --format to srt"),
+        (
+            "convert a.mp4 --subtitle-style social --format txt",
+            "shapes only subtitles, not txt: set --format to one of srt",
+        ),
         ("job transcript 1 --highlight-words --format srt", "srt cannot show the time of each word"),
         ("job transcript 1 --max-cps 15", "shapes only subtitles, not txt"),
     ],

@@ -37,7 +37,7 @@ class Shape(NamedTuple):
             )
         if self.style is not None and not any(name in CAPTIONS for name in formats):
             raise click.UsageError(
-                f"a style shapes only subtitles, not {chosen}: set --format to {', '.join(CAPTIONS)}"
+                f"a style shapes only subtitles, not {chosen}: set --format to one of {', '.join(CAPTIONS)}"
             )
 
     def needs_word_times(self, formats: list[str]) -> bool:
