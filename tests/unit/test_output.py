@@ -37,6 +37,18 @@ def test_a_terminal_gets_lines_that_fit_and_no_empty_column(
     assert max(map(len, lines)) == 40
 
 
+def test_a_narrow_terminal_shows_whole_what_is_typed_next(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else `job list` shows no id that `job status` would take."""
+    terminal(monkeypatch, 20)
+    columns = (Column("job", cut="never"), Column("state"), Column("title"))
+    print_table(columns, [("tpc9tz-12345", "transcribing", "A long talk")])
+    assert capsys.readouterr().out.splitlines()[1] == "tpc9tz-12345  trans…  A lon…"
+    print_table(columns[:1], [("tpc9tz-12345678901234",)])
+    assert capsys.readouterr().out.splitlines()[1] == "tpc9tz-12345678901234"
+
+
 def test_a_table_without_rows_is_its_header(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ _LONGEST: Final = 4000  # characters of a sentence that quotes what strangers se
 _NAME: Final = 12  # columns of the names in a summary
 _OF_CHILDREN: Final = ("id", "state", "title", "reason")
 _COLUMNS: Final = (
-    Column("job"),
+    Column("job", cut="never"),
     Column("state"),
     Column("language"),
     Column("length", right=True),

@@ -26,7 +26,8 @@ class Column(NamedTuple):
     name: str
     right: bool = False  # for numbers
     # What a narrow terminal leaves out; of paths, and of links, the end says more. Nothing: the last cell is wrapped.
-    cut: Literal["end", "start", "nothing"] = "end"
+    # Never: what people type into the next command stays whole.
+    cut: Literal["end", "start", "nothing", "never"] = "end"
 
 
 def echo_json(value: Any) -> None:
@@ -52,7 +53,8 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
     cells = [[columns[place].name for place in places], *([row[place] for place in places] for row in shown)]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     if is_terminal():
-        _shrink(widths, shutil.get_terminal_size().columns)
+        cut = [n for n, place in enumerate(places) if columns[place].cut != "never"]
+        _shrink(widths, cut, shutil.get_terminal_size().columns)
     for row in cells:
         _print_row(row, widths, [columns[place] for place in places])
 
@@ -76,10 +78,13 @@ def _print_row(row: Sequence[str], widths: Sequence[int], columns: Sequence[Colu
         click.echo(" " * (sum(widths[:-1]) + _GAP * (len(widths) - 1)) + line)
 
 
-def _shrink(widths: list[int], columns: int) -> None:
-    """Take from the widest until all fit, as far as that goes."""
-    while sum(widths) + _GAP * (len(widths) - 1) > columns and max(widths, default=0) > _LEAST:
-        widths[widths.index(max(widths))] -= 1
+def _shrink(widths: list[int], cut: Sequence[int], columns: int) -> None:
+    """Take from the widest of those at the places `cut` until all fit, as far as that goes."""
+    while cut and sum(widths) + _GAP * (len(widths) - 1) > columns:
+        widest = max(cut, key=widths.__getitem__)
+        if widths[widest] <= _LEAST:
+            return
+        widths[widest] -= 1
 
 
 def _fitted(cell: str, width: int, column: Column, *, is_last: bool) -> str:
