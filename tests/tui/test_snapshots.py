@@ -3,6 +3,7 @@
 `pytest tests/tui --snapshots` writes the files anew; look at what has changed in them before you commit it.
 """
 
+import re
 import time
 from collections.abc import Callable
 
@@ -38,6 +39,7 @@ from tests.tui.still import (
     spoken,
     submitted,
 )
+from tui.state.rows import TABS
 from tui.widgets.look import LIGHT
 from tui.widgets.transcript import Transcript
 from v2t_stream.jobs.options import OPTIONS
@@ -223,6 +225,37 @@ async def test_jobs_whose_transcripts_are_not_whole(compare: Compare) -> None:
         app.look(nodes=nodes())
         await settle()
         compare("jobs-incomplete", app)
+
+
+@pytest.mark.parametrize("width", [40, 60])
+async def test_every_state_is_on_the_screen_of_a_phone(width: int) -> None:
+    """The last states are beyond the edge: nobody can tap them, and whoever has chosen one does not see which."""
+    async with shown((width, 49)) as (app, settle, _):
+        app.tell(everything())
+        await settle()
+        tabs = app.screen.query_one("#tabs")
+        drawn = " ".join(picture(app).splitlines()[1 : 1 + tabs.size.height])
+        assert [tab for tab in TABS if not re.search(rf"\b{tab}\s+\d", drawn)] == []
+
+
+async def test_a_phone_shows_titles_rather_than_progress() -> None:
+    """On a phone titles end after ten letters, and bars take their room."""
+    async with shown((60, 49)) as (app, settle, _):
+        app.tell(done("news-1", "The news of the whole day", 60))
+        await settle()
+        drawn = picture(app)
+        assert "The news of the whole day" in drawn
+        assert "progress" not in drawn
+
+
+async def test_a_transcript_without_words_does_not_promise_a_language() -> None:
+    """The user waits for a language that is not known yet, of a job that has ended."""
+    async with shown(SMALL) as (app, settle, pilot):
+        facts = [(60.0, submitted("dead-1", "A talk")), (50.0, Failed(job="dead-1", stage="download", reason="gone"))]
+        await shows_in_detail(app, settle, pilot, facts)
+        drawn = picture(app)
+        assert "language not known" in drawn
+        assert "not known yet" not in drawn
 
 
 async def test_the_next_place_where_words_are_missing() -> None:

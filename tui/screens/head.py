@@ -57,7 +57,8 @@ def _facts(job: Job) -> Iterator[str]:
     if how_far:
         yield one_line(how_far)
     language = (job.completed and job.completed.language) or (job.language and job.language.language)
-    yield f"language {language or job.options.language or 'not known yet'}"
+    unknown = "not known" if job.ended else "not known yet"
+    yield f"language {language or job.options.language or unknown}"
     if job.retries:
         yield f"retried {job.retries}x"
 

@@ -16,9 +16,9 @@ COLUMNS: Final = (
     Column("source", 12, flexible=True, least=130),
     Column("lang", 5, least=96),
     Column("length", 7, right=True, least=104),
-    Column("progress", 14, least=60),
+    Column("progress", 14, least=72),
     Column("chunks", 9, right=True),
-    Column("speed", 6, right=True, least=68),
+    Column("speed", 6, right=True, least=72),
     Column("eta", 7, right=True, least=76),
     Column("age", 4, right=True),
 )

@@ -28,7 +28,7 @@ _SELDOM: Final = 5  # pictures
 _EMPTY: Final = (
     "No jobs yet.\n\n"
     "Press [b $accent]s[/] to submit links or files, or the clip that comes with v2t.\n"
-    "[dim]From elsewhere: v2t etl --url, v2t convert --input, nats pub -J v2t.submit[/]"
+    "[dim]From elsewhere: v2t etl LINK, v2t convert FILE, nats pub -J v2t.submit[/]"
 )
 
 

@@ -156,7 +156,7 @@ def _check_url(url: str) -> None:
     if parts.scheme not in ("http", "https"):
         raise Reject(
             f"{shown} cannot be fetched: use a URL that begins with http://, https:// or s3://; for a file use "
-            "v2t convert --input FILE"
+            "v2t convert FILE"
         )
     if not host or any(character.isspace() or not character.isprintable() for character in url):
         raise Reject(f"{shown} is not a complete URL: check it")

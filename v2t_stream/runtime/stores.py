@@ -37,7 +37,7 @@ def minio_store(settings: Settings, *, timeout: float = 30.0) -> "MinioStore":
     """`timeout`: see MinioStore. Raises SettingsError if the store of `settings` is not MinIO."""
     if not settings.minio_endpoint:
         raise SettingsError(
-            "MINIO_ENDPOINT is not set, so there is no bucket: set it, or submit files with v2t convert --input"
+            "MINIO_ENDPOINT is not set, so there is no bucket: set it, or submit files with v2t convert FILE"
         )
     from v2t_stream.store.minio_store import MinioStore  # noqa: PLC0415  # its SDK takes a while to import
 
