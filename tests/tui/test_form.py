@@ -1,5 +1,6 @@
 """Filling in the form of a submission."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 from textual.widgets import Checkbox, Input, Select, Static, TextArea
 
 from schemas.requests import SubmitRequest
-from tests.tui.still import Still
+from tests.tui.pictures import picture
+from tests.tui.still import Still, shown
 from tui.actions import Wish, requests_of
 from tui.screens.export import Export
 from tui.screens.submit import ORDERED, Submit
 from v2t_stream.errors import Reject
+from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.options import OPTIONS, Option
 from v2t_stream.jobs.state import Job
 
@@ -175,6 +178,16 @@ async def test_an_existing_file_is_overwritten_only_if_the_same_name_is_given_tw
         await pilot.press("enter")
         await app.workers.wait_for_complete()
         assert old.read_text() == "words"
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+async def test_every_format_of_an_export_can_be_read(width: int) -> None:
+    """With each new format the others lose letters, until the user chooses between j…, t… and t…."""
+    async with shown((width, 24)) as (app, _, pilot):
+        await app.push_screen(Export(app.desk, Job("talk-1")))
+        await pilot.pause()
+        drawn = picture(app)
+        assert [name for name in FORMATS if not re.search(rf"\(.\) {name}\b", drawn)] == []
 
 
 class Written:

@@ -238,6 +238,15 @@ async def test_every_state_is_on_the_screen_of_a_phone(width: int) -> None:
         assert [tab for tab in TABS if not re.search(rf"\b{tab}\s+\d", drawn)] == []
 
 
+async def test_a_phone_says_that_the_name_of_the_broker_is_cut_off() -> None:
+    """The line ends in a dot with nothing after it, as if there were no broker."""
+    async with shown((60, 49)) as (app, settle, _):
+        app.tell(everything())
+        app.look(nodes=nodes(), dead=letters())
+        await settle()
+        assert re.search(r"nats\S*…$|nats\S*:4222$", picture(app).splitlines()[0])
+
+
 async def test_a_phone_shows_titles_rather_than_progress() -> None:
     """On a phone titles end after ten letters, and bars take their room."""
     async with shown((60, 49)) as (app, settle, _):
