@@ -6,6 +6,8 @@ from importlib import import_module
 import click
 
 from v2t_stream.cli.loop import in_loop
+from v2t_stream.cli.signals import at_first_signal
+from v2t_stream.host import signals
 from v2t_stream.settings import Settings
 
 
@@ -23,6 +25,19 @@ def tui(*, web: bool, host: str, port: int) -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     debug = bool(click.get_current_context().find_root().obj)
     monitor = import_module("tui.app").Monitor(settings, debug=debug)
-    in_loop(monitor.run_async())
+    received: list[int] = []
+
+    def leave(number: int) -> None:
+        received.append(number)
+        monitor.exit()
+
+    async def watch() -> None:
+        # Not cancelled, as other commands are: Textual would leave the terminal as it is, or hang.
+        at_first_signal(leave)
+        await monitor.run_async()
+
+    in_loop(watch())
     if monitor.failure:
         raise monitor.failure
+    if received:
+        click.get_current_context().exit(signals.exit_code(received[0]))
