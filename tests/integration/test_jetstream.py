@@ -501,7 +501,7 @@ async def test_apply_twice_at_once_on_a_new_server(tmp_path: Path) -> None:
     try:
         async with await connect(server.url, name="a") as one, await connect(server.url, name="b") as other:
             await asyncio.gather(*(set_up(each, Settings()) for each in (one, other)))
-            assert len((await one.api("STREAM.NAMES"))["streams"]) == len(STREAMS) + 4  # and the buckets
+            assert len((await one.api("STREAM.NAMES"))["streams"]) == len(STREAMS) + 5  # and the buckets
     finally:
         server.stop()
 
