@@ -1,10 +1,13 @@
 """What ends a command: in its event loop, and before it has one."""
 
 import asyncio
+import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -162,3 +165,24 @@ async def ask():
 in_loop(ask())
 """
     assert _interrupted(script, signal.SIGINT) == (130, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_monitor_ends_at_a_signal_and_restores_the_terminal(number: int, tmp_path: Path) -> None:
+    """Else it hangs for ever, deaf to every key: Textual's stderr says that it is a terminal, and is none."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "V2T_DATA_DIR": str(tmp_path), "TERM": "xterm-256color"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "v2t_stream", "tui"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as monitor:
+        os.close(theirs)
+        screen = b""
+        while b"broker" not in screen:  # it offers to start one
+            screen += os.read(ours, 65_536)
+        monitor.send_signal(number)
+        with contextlib.suppress(OSError):  # the terminal of a process that has ended
+            while part := os.read(ours, 65_536):
+                screen += part
+        assert monitor.wait(PATIENCE) == 128 + number
+    os.close(ours)
+    assert b"\x1b[?1049l" in screen  # back from the alternate screen

@@ -57,15 +57,21 @@ def _ending() -> tuple[signal.Signals, ...]:
 
 def leave(number: int, _: FrameType | None = None) -> None:
     """End this process at once and without a traceback."""
-    if sys.stderr and sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), _CURSOR)
+    _write(_CURSOR)
     os._exit(exit_code(number))
 
 
 def clear_echo(number: int) -> None:
     """Remove the ^C that the terminal has just written before what comes next."""
-    if number == signal.SIGINT and sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), b"\r\x1b[K")
+    if number == signal.SIGINT:
+        _write(b"\r\x1b[K")
+
+
+def _write(data: bytes) -> None:
+    """Write to the terminal, if there is one. The monitor puts something without a descriptor in place of stderr."""
+    with contextlib.suppress(OSError, ValueError):  # it is closed
+        if sys.__stderr__ and sys.__stderr__.isatty():
+            os.write(sys.__stderr__.fileno(), data)
 
 
 def exit_code(number: int) -> int:
