@@ -16,10 +16,10 @@ from v2t_stream.jobs import previous, voices
 from v2t_stream.jobs.assembly import assemble, stored
 from v2t_stream.jobs.copies import store_copies
 from v2t_stream.jobs.corrections import carry
-from v2t_stream.jobs.formats import render_all
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import Job, fold
 from v2t_stream.jobs.superseded import remove_superseded
+from v2t_stream.jobs.written import write
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.store.protocol import BucketStore
 from v2t_stream.topology.ids import folder
@@ -60,8 +60,7 @@ class Aggregate:
                 transcript = await voices.named(self._connection, transcript)
             # Only aggregators of this run write there, and all write the same.
             name = f"transcripts/{folder(job.id, job.run)}/transcript"
-            for format_, text in render_all(transcript):
-                await self._store.put(f"{name}.{format_}", text.encode())
+            await write(self._store, name, transcript)
             kept = await carry(self._store, job, transcript)
             shown = kept[0] if kept else transcript
             await self._copied(job, shown)

@@ -152,8 +152,9 @@ class Batch:
         if written or not paths:
             ready = Ready(job_of_file(transcript), recording.name, written)
             await self._afterwards.run(ready, self._bars.say, self._bars.warn)
-        self._caveats.tell(recording.shown, await stored(self._pipeline.store, transcript))
-        if caveat := await self._shape.caveat(self._pipeline.store, transcript, self._formats):
+        record = await stored(self._pipeline.store, transcript)
+        self._caveats.tell(recording.shown, record)
+        if caveat := self._shape.caveat(record, self._formats):
             self._bars.warn(f"v2t: {one_line(recording.shown)}: {caveat}")
 
     async def _before(self, recording: Recording, sha256: str) -> str:

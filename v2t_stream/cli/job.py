@@ -114,7 +114,8 @@ def transcript(
         with contextlib.suppress(ObjectMissing):
             if prefix:
                 text = await shape.written(pipeline.store, prefix, format_)
-                if caveat := await shape.caveat(pipeline.store, prefix, [format_]):
+                needs_times = shape.needs_word_times([format_])
+                if needs_times and (caveat := shape.caveat(await stored(pipeline.store, prefix), [format_])):
                     click.echo(f"v2t: {caveat}", err=True)
         if text is None:
             _check_known(state)

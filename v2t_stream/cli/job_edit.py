@@ -38,17 +38,11 @@ def edit(wanted: str, file: Path | None) -> None:
     found: list[tuple[Job, Transcript]] = []
 
     async def load(pipeline: Session) -> None:
-        job = await completed(pipeline, wanted)
-        try:
-            found.append((job, await stored(pipeline.store, job.transcript)))
-        except ObjectMissing as error:
-            raise V2TError(f"the transcript of job {wanted} has expired: v2t job retry makes a new one") from error
+        found.append(await transcribed(pipeline, wanted))
 
     async def save(pipeline: Session) -> None:
         # `job` is as it was when the editing began, and that is what the correction is for.
-        settings = Settings.from_environment()
-        await correct(pipeline.connection, pipeline.store, job, record, by=f"{getpass.getuser()}@{settings.node}")
-        await recopy(pipeline.connection, pipeline.store, settings, job, record)
+        await store_correction(pipeline, job, record)
         click.echo(f"corrected job {wanted}: v2t job transcript {wanted} prints it")
 
     in_session(load)  # two sessions, because somebody may edit for hours
@@ -69,6 +63,22 @@ def edit(wanted: str, file: Path | None) -> None:
         path.parent.rmdir()
 
 
+async def transcribed(pipeline: Session, wanted: str) -> tuple[Job, Transcript]:
+    """A completed job and the transcript of it that counts. Raises V2TError if there is none."""
+    job = await _completed(pipeline, wanted)
+    try:
+        return job, await stored(pipeline.store, job.transcript)
+    except ObjectMissing as error:
+        raise V2TError(f"the transcript of job {wanted} has expired: v2t job retry makes a new one") from error
+
+
+async def store_correction(pipeline: Session, job: Job, record: Transcript) -> None:
+    """Let `record` count as the job's transcript, by this user, also under the path of an upload. Raises V2TError."""
+    settings = Settings.from_environment()
+    await correct(pipeline.connection, pipeline.store, job, record, by=f"{getpass.getuser()}@{settings.node}")
+    await recopy(pipeline.connection, pipeline.store, settings, job, record)
+
+
 def _edited(record: Transcript, wanted: str) -> Path:
     """A file with the text that the user has edited."""
     path = Path(tempfile.mkdtemp(prefix="v2t-edit-")) / f"{wanted}.txt"
@@ -85,7 +95,7 @@ def _read(path: Path) -> str:
         raise SettingsError(f"{path} cannot be read as UTF-8 text: correct it, or edit the job again") from error
 
 
-async def completed(pipeline: Session, wanted: str) -> Job:
+async def _completed(pipeline: Session, wanted: str) -> Job:
     """Raises V2TError if the job has no transcript."""
     job = await read(pipeline.connection, wanted)
     if not job.sequences or job.removed:

@@ -1,6 +1,5 @@
 """`v2t job speakers`: who speaks in a job, and their names."""
 
-import getpass
 import unicodedata
 from collections.abc import Collection
 from typing import Any, Final
@@ -11,17 +10,13 @@ from msgspec.structs import replace
 from schemas.events import Named
 from schemas.transcript import Transcript
 from v2t_stream.cli.completion import job_id
-from v2t_stream.cli.job_edit import completed
+from v2t_stream.cli.job_edit import store_correction, transcribed
 from v2t_stream.cli.output import Column, echo_json, json_option, print_table
 from v2t_stream.cli.run import in_session
-from v2t_stream.errors import ObjectMissing, V2TError
-from v2t_stream.jobs.assembly import stored
-from v2t_stream.jobs.copies import recopy
-from v2t_stream.jobs.corrections import correct
+from v2t_stream.errors import V2TError
 from v2t_stream.jobs.formats import names_of, spoken
 from v2t_stream.jobs.state import Job
 from v2t_stream.runtime.session import Session
-from v2t_stream.settings import Settings
 from v2t_stream.text import HARMFUL, quoted
 from v2t_stream.units import length
 
@@ -54,11 +49,7 @@ def speakers(wanted: str, names: tuple[str, ...], *, as_json: bool) -> None:
 
 async def heard(pipeline: Session, wanted: str, labels: Collection[str]) -> tuple[Job, Transcript]:
     """The job and its transcript, which has speakers, these among them. Raises V2TError."""
-    job = await completed(pipeline, wanted)
-    try:
-        record = await stored(pipeline.store, job.transcript)
-    except ObjectMissing as error:
-        raise V2TError(f"the transcript of job {wanted} has expired: v2t job retry makes a new one") from error
+    job, record = await transcribed(pipeline, wanted)
     if not record.speakers:
         raise V2TError(f"job {wanted} was not asked who speaks: submit it again with --speakers")
     there = [each.label for each in record.speakers]
@@ -81,9 +72,7 @@ async def _rename(pipeline: Session, job: Job, record: Transcript, changes: dict
     if not await pipeline.connection.publish(fact, replaces=job.sequences.get(fact.subject, 0)):
         raise V2TError(f"somebody else has named the speakers of job {job.id} meanwhile: look at them and try again")
     record = replace(record, speakers=people)
-    settings = Settings.from_environment()
-    await correct(pipeline.connection, pipeline.store, job, record, by=f"{getpass.getuser()}@{settings.node}")
-    await recopy(pipeline.connection, pipeline.store, settings, job, record)
+    await store_correction(pipeline, job, record)
     return record
 
 

@@ -7,7 +7,7 @@ import click
 from msgspec import structs
 
 from schemas.options import declared
-from v2t_stream.jobs.assembly import stored
+from schemas.transcript import Transcript
 from v2t_stream.jobs.formats import CAPTIONS, KARAOKE
 from v2t_stream.jobs.written import written
 from v2t_stream.store.protocol import ObjectStore
@@ -50,9 +50,9 @@ class Shape(NamedTuple):
         """The transcript at `prefix` in this format. Raises StoreError."""
         return await written(store, prefix, format, style=self.style, highlight=self.highlight)
 
-    async def caveat(self, store: ObjectStore, prefix: str, formats: list[str]) -> str:
+    def caveat(self, record: Transcript, formats: list[str]) -> str:
         """A sentence if the transcript lacks times of words that these formats need; otherwise empty."""
-        if not self.needs_word_times(formats) or all(map(has_times, (await stored(store, prefix)).segments)):
+        if not self.needs_word_times(formats) or all(map(has_times, record.segments)):
             return ""
         return (
             "the transcript has no times of words, so each word has its share of its segment's time, by letters; "

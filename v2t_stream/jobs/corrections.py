@@ -13,8 +13,8 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import ObjectMissing, V2TError
 from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.edited import carried
-from v2t_stream.jobs.formats import render_all
 from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.written import write
 from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.ids import folder
 from v2t_stream.topology.streams import JOBS
@@ -32,7 +32,7 @@ async def correct(connection: Connection, store: ObjectStore, job: Job, record: 
     await _check_current(connection, job)
     replaces = job.sequences.get(Corrected.subject_of(job=job.id, run=job.run), 0)
     fact = _fact(job, record, _prefix(job, replaces, secrets.token_hex(8)), of=job.completed.transcript, by=by)
-    await _put(store, fact.transcript, record)
+    await write(store, fact.transcript, record)
     if not await connection.publish(fact, replaces=replaces):
         await store.delete_prefix(f"{fact.transcript}.")
         raise V2TError(f"somebody else has corrected job {job.id} meanwhile, so your correction was not stored")
@@ -56,7 +56,7 @@ async def carry(store: ObjectStore, job: Job, transcript: Transcript) -> tuple[T
     record = carried(before, correction, transcript)
     original = f"transcripts/{folder(job.id, job.run)}/transcript"
     fact = _fact(job, record, _prefix(job, 0, "kept"), of=original, by=kept.by)
-    await _put(store, fact.transcript, record)
+    await write(store, fact.transcript, record)
     return record, fact
 
 
@@ -83,8 +83,3 @@ def _fact(job: Job, record: Transcript, transcript: str, *, of: str, by: str) ->
         gaps=len(record.gaps),
         unheard=len(record.unheard),
     )
-
-
-async def _put(store: ObjectStore, prefix: str, record: Transcript) -> None:
-    for format_, text in render_all(record):
-        await store.put(f"{prefix}.{format_}", text.encode())

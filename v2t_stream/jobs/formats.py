@@ -117,9 +117,11 @@ def render(
 
 def render_all(transcript: Transcript) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each of FORMATS, one at a time: for a long transcript each takes megabytes."""
-    cues = {named: _cues(transcript, None, word_times=False, named=named) for named in (True, False)}
+    named = introduced = _cues(transcript, None, word_times=False, named=True)
+    if any(segment.speaker for segment in transcript.segments):
+        introduced = _cues(transcript, None, word_times=False, named=False)
     for name, write in FORMATS.items():
-        yield name, write(transcript, cues[name in _NAMED])
+        yield name, write(transcript, named if name in _NAMED else introduced)
 
 
 def end_of(cut: Truncated) -> str:

@@ -1,10 +1,17 @@
-"""A stored transcript in a format and a style."""
+"""Transcripts in the store: written there in every format, and read in a format and a style."""
 
+from schemas.transcript import Transcript
 from v2t_stream.errors import ObjectMissing
 from v2t_stream.jobs.assembly import stored
-from v2t_stream.jobs.formats import CAPTIONS, KARAOKE, render
+from v2t_stream.jobs.formats import CAPTIONS, KARAOKE, render, render_all
 from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.subtitles.style import Style
+
+
+async def write(store: ObjectStore, prefix: str, record: Transcript) -> None:
+    """Store the record at `prefix` in every format. Raises StoreError."""
+    for format_, text in render_all(record):
+        await store.put(f"{prefix}.{format_}", text.encode())
 
 
 async def written(

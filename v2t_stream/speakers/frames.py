@@ -1,10 +1,12 @@
 """Decisions frame by frame."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+FRAME: Final = 270  # samples from one decision of the segmentation to the next
 Frames = NDArray[np.bool_]
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from schemas.chunks import SAMPLE_RATE, Span
 from schemas.speakers import Voice, Window
 from v2t_stream.speakers.embedding import as_bytes
-from v2t_stream.speakers.frames import Frames, runs
-from v2t_stream.speakers.models import FRAME, WINDOW, Samples, models
+from v2t_stream.speakers.frames import FRAME, Frames, runs
+from v2t_stream.speakers.models import WINDOW, Samples, models
 
 STEP: Final = 5 * SAMPLE_RATE  # samples between two windows: every moment is heard twice
 _ENOUGH: Final = 0.4  # seconds in which somebody must speak alone; else what others say at the same time is heard too

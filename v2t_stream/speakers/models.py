@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from schemas.chunks import SAMPLE_RATE
 from v2t_stream.speakers.embedding import MODEL
+from v2t_stream.speakers.frames import FRAME
 
 _FOLDER: Final = Path(__file__).parent / "data"  # see the model card there
 WINDOW: Final = 10 * SAMPLE_RATE  # samples, as in the training of segmentation-3.0
-FRAME: Final = 270  # samples from one of its decisions to the next
 # Its classes: nobody, one of three people, or two of them at once ("Powerset multi-class cross entropy loss for neural
 # speaker diarization", Plaquet and Bredin, 2023).
 _CLASSES: Final = np.array(

@@ -7,9 +7,8 @@ import numpy as np
 
 from schemas.chunks import SAMPLE_RATE
 from schemas.speakers import Window
-from v2t_stream.speakers.frames import runs
+from v2t_stream.speakers.frames import FRAME, runs
 
-_FRAME: Final = 270  # samples; as the segmentation decides
 _BREATH: Final = 0.3  # seconds of silence that do not end a turn
 
 
@@ -47,7 +46,7 @@ def _overlapping(windows: Sequence[Window]) -> Iterator[list[int]]:
 def _turns(windows: Sequence[Window], speakers: Sequence[tuple[int, ...]]) -> Iterator[Turn]:
     """The turns in windows that overlap."""
     begin = windows[0].start
-    frames = -(-max(window.start + window.length - begin for window in windows) // _FRAME)
+    frames = -(-max(window.start + window.length - begin for window in windows) // FRAME)
     people = max((speaker for each in speakers for speaker in each), default=-1) + 1
     if not people:
         return
@@ -67,11 +66,11 @@ def _turns(windows: Sequence[Window], speakers: Sequence[tuple[int, ...]]) -> It
     speaks = (rank < count) & (votes > 0)
     for speaker in range(people):
         for first, end in runs(speaks[speaker]):
-            yield Turn((begin + first * _FRAME) / SAMPLE_RATE, (begin + end * _FRAME) / SAMPLE_RATE, speaker)
+            yield Turn((begin + first * FRAME) / SAMPLE_RATE, (begin + end * FRAME) / SAMPLE_RATE, speaker)
 
 
 def _frames(start: int, length: int, begin: int) -> slice:
-    return slice(round((start - begin) / _FRAME), round((start + length - begin) / _FRAME))
+    return slice(round((start - begin) / FRAME), round((start + length - begin) / FRAME))
 
 
 def _joined(turns: Sequence[Turn]) -> Iterator[Turn]:
