@@ -32,8 +32,8 @@ from tests.simulated import install
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.embedded import server_path
-from v2t_stream.cli.follow import states
 from v2t_stream.fleet.presence import fleet
+from v2t_stream.jobs.following import states
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import store_file, submit
 from v2t_stream.runtime.set_up import set_up

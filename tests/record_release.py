@@ -23,11 +23,11 @@ from tests.harness import DATA, S3Server, Server, ended, node, s3_server, until
 from tests.web import web
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
-from v2t_stream.cli.job_view import summary
 from v2t_stream.jobs import operations
 from v2t_stream.jobs.lists import history, read
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
+from v2t_stream.jobs.summary import summary
 from v2t_stream.runtime.set_up import set_up
 from v2t_stream.runtime.stores import announce_uploads
 from v2t_stream.store.minio_store import MinioStore

@@ -27,9 +27,9 @@ from tests.web import web
 from v2t_stream.audio import flac
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
-from v2t_stream.cli.follow import states
 from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.errors import StoreError
+from v2t_stream.jobs.following import states
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import submit
 from v2t_stream.runtime.set_up import set_up

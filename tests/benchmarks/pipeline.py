@@ -17,7 +17,7 @@ from tests.benchmarks.processes import processor_seconds, running
 from tests.harness import DATA, broker, node
 from tests.observed import pulled_by
 from v2t_stream.broker.connection import Connection
-from v2t_stream.cli.follow import states
+from v2t_stream.jobs.following import states
 from v2t_stream.jobs.submission import submit
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.stages import STAGES

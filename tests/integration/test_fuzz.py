@@ -43,12 +43,12 @@ from tests.patience import PATIENCE
 from tests.unit.test_audio_decode import tone, write
 from v2t_stream import demo
 from v2t_stream.broker.requests import Stored
-from v2t_stream.cli.job_view import summary
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs.formats import render_all
 from v2t_stream.jobs.progress import describe
 from v2t_stream.jobs.state import fold, fold_all
 from v2t_stream.jobs.submission import check, of_fields, parse
+from v2t_stream.jobs.summary import summary
 from v2t_stream.jobs.uploads import is_wanted
 from v2t_stream.settings import Settings
 from v2t_stream.text import HARMFUL

@@ -17,12 +17,12 @@ from schemas.notification import Notification
 from schemas.transcript import Transcript
 from tests.record_release import FIXTURES
 from v2t_stream.broker.requests import Stored
-from v2t_stream.cli.job_view import summary
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.jobs.formats import FORMATS, render_all
 from v2t_stream.jobs.lists import place_of
 from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.jobs.submission import check, parse
+from v2t_stream.jobs.summary import summary
 from v2t_stream.retention import Retention
 from v2t_stream.topology.provision import _places
 from v2t_stream.topology.streams import LAYOUT

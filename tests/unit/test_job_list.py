@@ -12,9 +12,10 @@ from schemas.message import Message, encode
 from tests.builders import chunk, completed, converted, downloaded, failed, rerun, submitted
 from v2t_stream.broker.requests import Stored
 from v2t_stream.cli.job_list import Since, _is_in, _matches, durations
-from v2t_stream.cli.job_view import print_jobs, print_summary, summary
+from v2t_stream.cli.job_view import print_jobs, print_summary
 from v2t_stream.jobs.progress import describe
 from v2t_stream.jobs.state import Job, fold_all
+from v2t_stream.jobs.summary import summary
 
 LONG = "An episode that is called by all that is said in it " * 12
 

@@ -31,7 +31,6 @@ from tests.unit.test_jobs import stored
 from tui.state.picture import Picture
 from v2t_stream.broker.requests import Stored
 from v2t_stream.cli.follow import Segments
-from v2t_stream.cli.job_view import summary
 from v2t_stream.cli.timeline import lines
 from v2t_stream.errors import Reject
 from v2t_stream.jobs.assembly import assemble
@@ -41,6 +40,7 @@ from v2t_stream.jobs.formats import render_all
 from v2t_stream.jobs.progress import shortfalls, summed_up
 from v2t_stream.jobs.state import fold, fold_all
 from v2t_stream.jobs.submission import parse
+from v2t_stream.jobs.summary import summary
 from v2t_stream.monitoring.waiting import warning
 from v2t_stream.topology.subjects import chunk_of, decode, job_of
 

@@ -18,7 +18,7 @@ from v2t_stream.cli.job_list import list_
 from v2t_stream.cli.job_media import media
 from v2t_stream.cli.job_rm import rm
 from v2t_stream.cli.job_speakers import speakers, spoke
-from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_timeline, summary
+from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_timeline
 from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.cli.subtitles import Shape, subtitle_options
@@ -32,6 +32,7 @@ from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.progress import describe, is_queued, shortfalls
 from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.summary import summary
 from v2t_stream.jobs.timeline import timeline
 from v2t_stream.models import problem
 from v2t_stream.monitoring.waiting import ahead, warning

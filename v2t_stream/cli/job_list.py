@@ -8,11 +8,12 @@ from typing import Any, Final, get_args
 
 import click
 
-from v2t_stream.cli.job_view import print_jobs, summary
+from v2t_stream.cli.job_view import print_jobs
 from v2t_stream.cli.output import echo_json, is_terminal, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import Job, State, fold_all
+from v2t_stream.jobs.summary import summary
 from v2t_stream.runtime.session import Session
 from v2t_stream.text import one_line
 from v2t_stream.topology.ids import place_of

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
-import msgspec
 
 from v2t_stream.cli.follow import heading
 from v2t_stream.cli.output import Column, is_terminal, print_table, say
@@ -19,7 +18,6 @@ from v2t_stream.units import date, length, moment, speed
 OF_RECORD: Final = ("gaps", "unheard", "doubtful", "truncated", "sound")  # parts of a transcript's record
 _LONGEST: Final = 4000  # characters of a sentence that quotes what strangers sent
 _NAME: Final = 12  # columns of the names in a summary
-_OF_CHILDREN: Final = ("id", "state", "title", "reason")
 _COLUMNS: Final = (
     Column("job", cut="never"),
     Column("state"),
@@ -29,31 +27,6 @@ _COLUMNS: Final = (
     Column("submitted"),
     Column("title"),
 )
-
-
-def summary(job: Job) -> dict[str, Any]:
-    """A job for scripts; times are in Unix seconds, durations in seconds."""
-    return {
-        "id": job.id,
-        "state": job.state,
-        "title": job.title,
-        "source": job.source,
-        "reason": job.reason,
-        "done_before_as": job.completed.of if job.completed else "",
-        "parent": job.submitted.parent if job.submitted else None,
-        "entries": dict(job.counts) or None,
-        "children": [{name: getattr(child, name) for name in _OF_CHILDREN} for child in job.parts if child is not job],
-        "language": job.completed.language if job.completed else job.options.language,
-        "duration": job.duration,
-        "decoded": job.decoded,
-        "chunks_cut": job.chunks_cut,
-        "chunks_done": len(job.chunks),
-        "speed": job.speed,
-        "eta": job.eta,
-        "gaps": [msgspec.to_builtins(gap) for gap in job.gaps],
-        "started_at": job.started_at,
-        "ended_at": job.ended_at,
-    }
 
 
 def print_summary(job: Job, facts: Mapping[str, Any], duration: float | None) -> None:

@@ -1,0 +1,34 @@
+"""A job as programs see it: `--json`, and the HTTP API."""
+
+from typing import Any, Final
+
+import msgspec
+
+from v2t_stream.jobs.state import Job
+
+_OF_CHILDREN: Final = ("id", "state", "title", "reason")
+
+
+def summary(job: Job) -> dict[str, Any]:
+    """A job for scripts; times are in Unix seconds, durations in seconds."""
+    return {
+        "id": job.id,
+        "state": job.state,
+        "title": job.title,
+        "source": job.source,
+        "reason": job.reason,
+        "done_before_as": job.completed.of if job.completed else "",
+        "parent": job.submitted.parent if job.submitted else None,
+        "entries": dict(job.counts) or None,
+        "children": [{name: getattr(child, name) for name in _OF_CHILDREN} for child in job.parts if child is not job],
+        "language": job.completed.language if job.completed else job.options.language,
+        "duration": job.duration,
+        "decoded": job.decoded,
+        "chunks_cut": job.chunks_cut,
+        "chunks_done": len(job.chunks),
+        "speed": job.speed,
+        "eta": job.eta,
+        "gaps": [msgspec.to_builtins(gap) for gap in job.gaps],
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+    }
