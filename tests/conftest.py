@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.harness import Node, Server, broker, node, shared_broker
 from tests.patience import PATIENCE
+from tests.serving import Serving, serving
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 
@@ -98,6 +99,13 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
         node(server.url, folder / "home", V2T_MAX_BYTES="50000000", V2T_MAX_DURATION=str(MAX_DURATION)) as machine,
     ):
         yield Pipeline(server.url, machine)
+
+
+@pytest.fixture(scope="session")
+def server(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """An HTTP server on the running pipeline."""
+    with serving(pipeline.url, tmp_path_factory.mktemp("serve")) as running:
+        yield running
 
 
 @pytest.fixture

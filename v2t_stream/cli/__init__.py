@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "queue": ("queue", "Show what waits for each stage, pause a queue, resume it."),
     "dead": ("dead", "Show what could not be done and why, retry it, or discard it."),
     "tui": ("tui", "Watch jobs and the fleet, read along, and act, in the terminal."),
+    "serve": ("serve", "Serve OpenAI's audio API, jobs and a page over HTTP."),
     "bucket": ("bucket", "Let uploads to MinIO start jobs, and pick up missed ones."),
     "secrets": ("secrets", "Make a broker's certificates, users and roles."),
     "topology": ("topology", "Set up streams and buckets, and show them."),

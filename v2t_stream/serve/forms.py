@@ -1,0 +1,92 @@
+"""Forms with a file, as they arrive: the file goes to disk and from there to the store, never into memory."""
+
+import hashlib
+import secrets
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from aiohttp import BodyPartReader, web
+
+from v2t_stream.host.scratch import scratch
+from v2t_stream.host.threads import in_thread
+from v2t_stream.serve.context import PIPELINE, SETTINGS
+from v2t_stream.serve.problems import Problem
+from v2t_stream.store.protocol import UPLOADED
+from v2t_stream.text import path_text
+from v2t_stream.units import size
+
+_FIELD_BYTES: Final = 64 << 10  # of one field, and of all of them together
+_FIELDS: Final = 200
+_BLOCK: Final = 256 << 10  # bytes
+
+
+class Upload(NamedTuple):
+    """A file that came with a form, in the store."""
+
+    key: str
+    name: str
+    sha256: str
+
+
+class Form(NamedTuple):
+    fields: dict[str, list[str]]  # in the order of arrival
+    file: Upload | None
+
+
+async def receive(request: web.Request, files: Collection[str] = ("file",)) -> Form:
+    """Read a form, and store its file. `files`: the names that its file may have. Raises Problem and StoreError."""
+    if request.content_type != "multipart/form-data":
+        raise Problem(415, f"the body is {request.content_type}: send multipart/form-data")
+    fields: dict[str, list[str]] = {}
+    held: Upload | None = None
+    left = _FIELD_BYTES
+    async for part in await request.multipart():
+        if not isinstance(part, BodyPartReader) or not part.name:
+            raise Problem(400, "a part of the form has no name: send each with name=…")
+        if part.name in files and part.filename is not None:
+            if held:
+                raise Problem(400, "the form has two files: send one with each request", param=part.name)
+            held = await _stored(request, part)
+            continue
+        text = await _text(part, left)
+        left -= len(text)
+        fields.setdefault(part.name, []).append(text)
+        if sum(map(len, fields.values())) > _FIELDS:
+            raise Problem(413, f"the form has more than {_FIELDS} fields: send fewer")
+    return Form(fields, held)
+
+
+async def _text(part: BodyPartReader, most: int) -> str:
+    data = bytearray()
+    while chunk := await part.read_chunk(_BLOCK):
+        data += chunk
+        if len(data) > most:
+            raise Problem(
+                413, f"the fields of the form have more than {size(_FIELD_BYTES)}: send less", param=part.name
+            )
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Problem(400, f"the field {part.name} is not UTF-8 text: send text", param=part.name) from None
+
+
+async def _stored(request: web.Request, part: BodyPartReader) -> Upload:
+    settings, store = request.app[SETTINGS], request.app[PIPELINE].store
+    name = path_text(Path(part.filename or "").name)
+    folder = scratch(settings.home, "serve")
+    digest, received = hashlib.sha256(), 0
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        while block := await part.read_chunk(_BLOCK):
+            received += len(block)
+            if received > settings.max_bytes:
+                raise Problem(413, f"{name} is larger than the allowed {size(settings.max_bytes)}: raise V2T_MAX_BYTES")
+            digest.update(block)
+            await in_thread(lambda block=block: file.write(block))  # type: ignore[misc]
+        if not received:
+            raise Problem(400, f"{name or 'the file'} is empty (0 bytes): send a recording", param=part.name)
+        await in_thread(file.flush)
+        key = f"{UPLOADED}/{secrets.token_hex(12)}/source{path_text(Path(name).suffix)}"
+        await store.put_file(key, Path(file.name), sha256=digest.hexdigest())
+    return Upload(key, name, digest.hexdigest())
