@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from v2t_stream.cli.models import models
 from v2t_stream.engines.descriptor import ALIASES
+from v2t_stream.errors import SettingsError
 from v2t_stream.models import names, origin, problem
 from v2t_stream.models.fetching import Pace, Transfer
 
@@ -110,3 +112,12 @@ def test_the_pace_of_a_fetch_is_that_of_the_last_seconds() -> None:
     assert at(100, 140) == "140 of 400 MB (35%), 0.2 MB/s"
     assert at(101, 160) == "160 of 400 MB (40%), 20.0 MB/s"
     assert at(102, 4) == "4 of 400 MB (1%)"  # another model
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("speakers", "--speakers needs no download"), ("demo", "cannot be fetched")]
+)
+def test_what_is_part_of_v2t_is_not_looked_for_elsewhere(name: str, says: str) -> None:
+    """Users look for a hub and a token, although they have the model already."""
+    with pytest.raises(SettingsError, match=f"part of v2t itself: .*{says}"):
+        models.main(["pull", name], standalone_mode=False)

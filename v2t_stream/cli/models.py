@@ -27,6 +27,7 @@ from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.units import moment, size
 
+_SPEAKERS: Final = "speakers"  # a name that other programs have for such models
 _STEPS: Final = 10  # lines about one transfer, without a terminal
 _engine = click.option(
     "--engine", type=click.Choice(list(names())), help="The engine that the model is for; by default V2T_ENGINE."
@@ -187,6 +188,8 @@ def rm(name: str, engine: str | None, *, of_fleet: bool) -> None:
 
 def _origin(name: str, engine: str | None, settings: Settings) -> Origin:
     """Raises SettingsError if no model of this name can be fetched."""
+    if name == _SPEAKERS:
+        raise SettingsError("the models that tell speakers apart are part of v2t itself: --speakers needs no download")
     engine = engine or (settings.engine if settings.engine in names() else next(iter(names())))
     if reason := problem(name, engine):
         raise SettingsError(reason)
