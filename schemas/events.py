@@ -35,6 +35,7 @@ class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):
     entry: int | None = None  # place in the list at `url`, from 1, for an entry without its own link
     origin: str = ""  # as in Downloaded, if the list gave it
     version: Version | None = None  # of the object at `url`, if it is in a bucket and its version is known
+    owner: str = ""  # the key of the HTTP API with which it was sent; empty without one
 
 
 class Downloaded(Message, frozen=True, kw_only=True, tag="downloaded"):

@@ -200,6 +200,7 @@ class Download:
                 parent=job.job,
                 entry=entry.place,
                 origin=entry.origin,
+                owner=job.owner,
             )
         yield Listed(job=job.job, run=job.run, title=listing.title, children=len(known) + len(new))
 

@@ -100,5 +100,6 @@ def _submitted(job: str, request: SubmitRequest, link: str = "") -> Submitted:
         media=request.media,
         limit=request.limit,
         force=request.force,
+        owner=request.owner or "",
         options=Options(**{name: getattr(request, name) for name in Options.__struct_fields__}),
     )

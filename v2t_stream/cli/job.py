@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
-from schemas.transcript import Transcript
 from v2t_stream.cli import completion
 from v2t_stream.cli.bars import Bars
 from v2t_stream.cli.files import Files, overwrite_option
@@ -17,30 +15,25 @@ from v2t_stream.cli.job_edit import edit
 from v2t_stream.cli.job_list import list_
 from v2t_stream.cli.job_media import media
 from v2t_stream.cli.job_rm import rm
-from v2t_stream.cli.job_speakers import speakers, spoke
-from v2t_stream.cli.job_view import OF_RECORD, print_summary, print_timeline
+from v2t_stream.cli.job_speakers import speakers
+from v2t_stream.cli.job_view import print_summary, print_timeline
 from v2t_stream.cli.output import echo_json, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.cli.subtitles import Shape, subtitle_options
 from v2t_stream.cli.waiting import fleet_shown, patience
-from v2t_stream.errors import Denied, ObjectMissing, StoreError, V2TError
-from v2t_stream.fleet.presence import fleet
+from v2t_stream.errors import ObjectMissing, V2TError
 from v2t_stream.jobs import operations
-from v2t_stream.jobs.assembly import assemble, last_prefix, stored
-from v2t_stream.jobs.caveats import caveats
+from v2t_stream.jobs.assembly import last_prefix, stored
 from v2t_stream.jobs.formats import FORMATS
 from v2t_stream.jobs.lists import read
-from v2t_stream.jobs.progress import describe, is_queued, shortfalls
+from v2t_stream.jobs.progress import describe
 from v2t_stream.jobs.state import Job
-from v2t_stream.jobs.summary import summary
 from v2t_stream.jobs.timeline import timeline
 from v2t_stream.models import problem
-from v2t_stream.monitoring.waiting import ahead, warning
 from v2t_stream.runtime.session import Session
-from v2t_stream.runtime.stalls import ADVICE, confirmed, unfinished
+from v2t_stream.runtime.status import facts_of, record_of
 from v2t_stream.settings import Settings
 from v2t_stream.topology.ids import child_id
-from v2t_stream.topology.queues import paused
 from v2t_stream.units import counted
 
 
@@ -67,18 +60,8 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
 
     async def run(pipeline: Session) -> None:
         state = await _job(pipeline, job_id)
-        record, told = await _record(pipeline, state)
-        facts = summary(state) | {
-            "options": msgspec.to_builtins(state.options),  # without the defaults
-            "jobs_ahead": await _ahead(pipeline, state),
-            "warning": warning(state, await fleet(pipeline.connection), await _paused(pipeline)),
-            **await _stalled(pipeline, state),
-            "caveats": told,
-            "unread": sorted(state.unread),
-            "speakers": spoke(record),
-            **_correction(state),
-            **{name: msgspec.to_builtins(getattr(record, name)) for name in OF_RECORD},
-        }
+        record, told = await record_of(pipeline.store, state)
+        facts = await facts_of(pipeline.connection, state, record, told)
         if as_json:
             echo_json(facts | ({"timeline": timeline(state)} if with_timeline else {}))
         else:
@@ -175,48 +158,6 @@ def retry(job_id: str, chunk: int | None, model: str | None, *, keep_correction:
                 raise
 
     in_session(run, work=True)
-
-
-def _correction(state: Job) -> dict[str, Any]:
-    """Who corrected the transcript, and when."""
-    if not state.corrected:
-        return {}
-    return {"corrected": {"by": state.corrected.by, "at": state.times.get(state.corrected.subject)}}
-
-
-async def _ahead(pipeline: Session, state: Job) -> int | None:
-    """How many jobs come first, if any do."""
-    with contextlib.suppress(Denied):  # some roles may not look, also below
-        return (is_queued(state) and ahead(state.id, await unfinished(pipeline.connection))) or None
-    return None
-
-
-async def _paused(pipeline: Session) -> set[str]:
-    with contextlib.suppress(Denied):
-        return await paused(pipeline.connection)
-    return set()
-
-
-async def _stalled(pipeline: Session, state: Job) -> dict[str, Any]:
-    """If the job, or an entry of a list, cannot go on by itself: a warning in place of its remaining time."""
-    with contextlib.suppress(Denied):  # some roles may not look
-        for id_, stall in (
-            await confirmed(pipeline.connection, [job.id for job in state.parts if not job.ended])
-        ).items():
-            return {"eta": None, "warning": f"{id_} cannot go on by itself, because {stall.reason}: {ADVICE}"}
-    return {}
-
-
-async def _record(pipeline: Session, job: Job) -> tuple[Transcript, list[str]]:
-    """A job's record so far, and what it lacks; the earlier job's record if one had done the same."""
-    if not (job.completed and (job.completed.of or job.corrected)):
-        record = assemble(job)
-        return record, caveats(record, finished=job.completed is not None)
-    try:
-        record = await stored(pipeline.store, job.transcript)
-    except StoreError:  # the record has expired, or the store cannot be reached
-        return assemble(job), shortfalls(job)
-    return record, caveats(record)
 
 
 async def _prefix(pipeline: Session, job: Job, *, original: bool) -> str | None:

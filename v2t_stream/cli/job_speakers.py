@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 import click
 from msgspec.structs import replace
@@ -14,8 +14,8 @@ from v2t_stream.cli.job_edit import store_correction, transcribed
 from v2t_stream.cli.output import Column, echo_json, json_option, print_table
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import V2TError
-from v2t_stream.jobs.formats import names_of, spoken
 from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.summary import spoke
 from v2t_stream.runtime.session import Session
 from v2t_stream.text import HARMFUL, quoted
 from v2t_stream.units import length
@@ -56,12 +56,6 @@ async def heard(pipeline: Session, wanted: str, labels: Collection[str]) -> tupl
     if unknown := [label for label in labels if label not in there]:
         raise V2TError(f"job {job.id} has no speaker {quoted(unknown[0])}: it has {', '.join(there)}")
     return job, record
-
-
-def spoke(record: Transcript) -> list[dict[str, Any]]:
-    """Who speaks and for how many seconds, for people and scripts."""
-    names, seconds = names_of(record.speakers), spoken(record.segments, record.speakers)
-    return [{"label": label, "name": name, "seconds": round(seconds[label], 3)} for label, name in names.items()]
 
 
 async def _rename(pipeline: Session, job: Job, record: Transcript, changes: dict[str, str]) -> Transcript:

@@ -15,7 +15,6 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.text import one_line
 from v2t_stream.units import date, length, moment, speed
 
-OF_RECORD: Final = ("gaps", "unheard", "doubtful", "truncated", "sound")  # parts of a transcript's record
 _LONGEST: Final = 4000  # characters of a sentence that quotes what strangers sent
 _NAME: Final = 12  # columns of the names in a summary
 _COLUMNS: Final = (

@@ -76,7 +76,7 @@ def check(request: SubmitRequest) -> None:
     """Raises Reject with one sentence if no node can ever do the request."""
     if (request.url is None) == (request.media is None):
         raise Reject("a submission must name either a url or a media key of the object store, and not both")
-    for name in ("url", "media", "title", "model"):
+    for name in ("url", "media", "title", "model", "owner"):
         text = getattr(request, name)
         if text is not None and len(text) > _LONGEST:
             begin = without_secrets(text)[:40]

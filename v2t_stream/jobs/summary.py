@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.transcript import Transcript
+from v2t_stream.jobs.formats import names_of, spoken
 from v2t_stream.jobs.state import Job
 
 _OF_CHILDREN: Final = ("id", "state", "title", "reason")
@@ -32,3 +34,9 @@ def summary(job: Job) -> dict[str, Any]:
         "started_at": job.started_at,
         "ended_at": job.ended_at,
     }
+
+
+def spoke(record: Transcript) -> list[dict[str, Any]]:
+    """Who speaks and for how many seconds, for people and scripts."""
+    names, seconds = names_of(record.speakers), spoken(record.segments, record.speakers)
+    return [{"label": label, "name": name, "seconds": round(seconds[label], 3)} for label, name in names.items()]
