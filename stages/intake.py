@@ -6,19 +6,18 @@ from typing import Final
 
 import msgspec
 
-from schemas.events import Failed, Submitted
+from schemas.events import Failed
 from schemas.message import Message, decode_as
 from schemas.notification import BUCKET_SUBJECT, Notification, Upload
-from schemas.options import Options
 from schemas.requests import SubmitRequest
 from v2t_stream.errors import Reject, StoreAway, StoreError
 from v2t_stream.jobs import links
 from v2t_stream.jobs.copies import latest_job, restore_copies
-from v2t_stream.jobs.submission import check, check_fleet, parse
+from v2t_stream.jobs.submission import check, check_fleet, parse, submitted
 from v2t_stream.jobs.uploads import is_wanted, noted, request_of
 from v2t_stream.runtime.stage import Resources, Submission
 from v2t_stream.store.protocol import BucketStore
-from v2t_stream.text import TITLE, one_line, without_secrets
+from v2t_stream.text import one_line
 from v2t_stream.topology.ids import upload_job_id
 from v2t_stream.topology.stages import stage_row
 
@@ -39,7 +38,7 @@ class Intake:
             check(request)
             await check_fleet(self._connection, request)
             url, link = await links.keep(self._store, message.job, request.url) if request.url else (None, "")
-            yield _submitted(message.job, msgspec.structs.replace(request, url=url), link)
+            yield submitted(message.job, msgspec.structs.replace(request, url=url), link)
             return
         failures: list[StoreError] = []
         for upload in self._announced(message.data):
@@ -84,22 +83,7 @@ class Intake:
         except Reject as error:
             yield Failed(job=job, stage="intake", reason=str(error))  # first, so that no stage begins it
         request = msgspec.structs.replace(request, title=request.title or upload.key)
-        yield msgspec.structs.replace(_submitted(job, request), version=upload.exactly)
+        yield msgspec.structs.replace(submitted(job, request), version=upload.exactly)
 
     async def close(self) -> None:
         """Nothing to close."""
-
-
-def _submitted(job: str, request: SubmitRequest, link: str = "") -> Submitted:
-    return Submitted(
-        job=job,
-        title=one_line(without_secrets(request.title or request.url or request.media or ""), TITLE),
-        is_titled=bool(request.title),
-        url=request.url,
-        link=link,
-        media=request.media,
-        limit=request.limit,
-        force=request.force,
-        owner=request.owner or "",
-        options=Options(**{name: getattr(request, name) for name in Options.__struct_fields__}),
-    )

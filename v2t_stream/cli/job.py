@@ -31,7 +31,7 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.timeline import timeline
 from v2t_stream.models import problem
 from v2t_stream.runtime.session import Session
-from v2t_stream.runtime.status import facts_of, record_of
+from v2t_stream.runtime.status import around, facts_of, record_of
 from v2t_stream.settings import Settings
 from v2t_stream.topology.ids import child_id
 from v2t_stream.units import counted
@@ -61,7 +61,7 @@ def status(job_id: str, *, as_json: bool, with_timeline: bool) -> None:
     async def run(pipeline: Session) -> None:
         state = await _job(pipeline, job_id)
         record, told = await record_of(pipeline.store, state)
-        facts = await facts_of(pipeline.connection, state, record, told)
+        facts = facts_of(state, record, told, await around(pipeline.connection, state))
         if as_json:
             echo_json(facts | ({"timeline": timeline(state)} if with_timeline else {}))
         else:

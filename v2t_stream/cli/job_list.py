@@ -13,14 +13,13 @@ from v2t_stream.cli.output import echo_json, is_terminal, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import Job, State, fold_all
-from v2t_stream.jobs.summary import summary
+from v2t_stream.jobs.summary import short
 from v2t_stream.runtime.session import Session
 from v2t_stream.text import one_line
 from v2t_stream.topology.ids import place_of
 from v2t_stream.topology.subjects import but_chunks, results_of
 from v2t_stream.units import counted
 
-_OF_STATUS: Final = {"chunks_done", "speed", "eta", "gaps", "children"}  # only `job status` shows these
 _ON_A_SCREEN: Final = 30  # jobs that a terminal shows unless the user says how many
 _RUNNING: Final = "running"
 _STATES: Final = (_RUNNING, *get_args(State))
@@ -75,7 +74,7 @@ def list_(*, states: tuple[str, ...], since: float | None, title: str, limit: in
         most = limit or (_ON_A_SCREEN if is_terminal() and not as_json else len(jobs))
         shown = jobs[max(0, len(jobs) - most) :]
         if as_json:
-            echo_json([_short(job) for job in shown])
+            echo_json([short(job) for job in shown])
             return
         if is_terminal() and not shown:
             is_new = all(job.removed for job in known.values())
@@ -116,10 +115,6 @@ def _matches(job: Job, since: float | None, text: str) -> bool:
 
 def _is_in(job: Job, states: Iterable[str]) -> bool:
     return job.state in states or (_RUNNING in states and job.state in _AT_WORK)
-
-
-def _short(job: Job) -> dict[str, Any]:
-    return {name: value for name, value in summary(job).items() if name not in _OF_STATUS}
 
 
 def _tell_unread(jobs: Iterable[Job]) -> None:

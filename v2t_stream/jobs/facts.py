@@ -61,7 +61,9 @@ class Facts:
     """
 
     id: str
-    words: bool = True  # keep the spoken words, which are most of the data; a list of many jobs only counts chunks
+    words: bool = (
+        True  # keep the spoken words and the voices, which are most of the data; a list of many jobs only counts chunks
+    )
     submitted: Submitted | None = None
     cancelled: Cancelled | None = None
     named: Named | None = None
@@ -110,7 +112,7 @@ class Facts:
                 self._drop_void()
             case ChunkDone(n=n):
                 run = self._of(event)
-                run.chunks[n] = event if self.words else msgspec.structs.replace(event, segments=())
+                run.chunks[n] = event if self.words else msgspec.structs.replace(event, segments=(), windows=())
                 run.heard_at = max(run.heard_at, stored.at)
             case Progress(stage=stage):
                 self._of(event).progress[stage] = event

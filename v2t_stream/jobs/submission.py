@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from schemas.events import Submitted
 from schemas.message import decode_as, encode
-from schemas.options import LANGUAGES
+from schemas.options import LANGUAGES, Options
 from schemas.requests import SUBMIT_SUBJECT, SubmitRequest
 from v2t_stream.broker.connection import Connection
 from v2t_stream.engines import registry
@@ -26,7 +27,7 @@ from v2t_stream.jobs import previous
 from v2t_stream.jobs.options import OPTIONS
 from v2t_stream.models import problem
 from v2t_stream.store.protocol import UPLOADED, ObjectStore
-from v2t_stream.text import HARMFUL, one_line, path_text, quoted, without_secrets
+from v2t_stream.text import HARMFUL, TITLE, one_line, path_text, quoted, without_secrets
 from v2t_stream.topology.ids import inbox_epoch, job_id
 from v2t_stream.topology.streams import EPOCH_HEADER
 
@@ -208,3 +209,19 @@ async def submit(connection: Connection, request: SubmitRequest, *, message_id: 
     dedupe = f"{message_id or secrets.token_urlsafe()}-{epoch}"
     sequence, duplicate = await connection.submit(SUBMIT_SUBJECT, encode(request), dedupe, {EPOCH_HEADER: epoch})
     return job_id(epoch, sequence), duplicate
+
+
+def submitted(job: str, request: SubmitRequest, link: str = "") -> Submitted:
+    """The first fact of a job. `link`: see Submitted."""
+    return Submitted(
+        job=job,
+        title=one_line(without_secrets(request.title or request.url or request.media or ""), TITLE),
+        is_titled=bool(request.title),
+        url=request.url,
+        link=link,
+        media=request.media,
+        limit=request.limit,
+        force=request.force,
+        owner=request.owner or "",
+        options=Options(**{name: getattr(request, name) for name in Options.__struct_fields__}),
+    )

@@ -8,6 +8,7 @@ from schemas.transcript import Transcript
 from v2t_stream.jobs.formats import names_of, spoken
 from v2t_stream.jobs.state import Job
 
+_OF_ONE: Final = {"chunks_done", "speed", "eta", "gaps", "children"}  # what only one job tells
 _OF_CHILDREN: Final = ("id", "state", "title", "reason")
 
 
@@ -34,6 +35,11 @@ def summary(job: Job) -> dict[str, Any]:
         "started_at": job.started_at,
         "ended_at": job.ended_at,
     }
+
+
+def short(job: Job) -> dict[str, Any]:
+    """What a list of jobs tells of each."""
+    return {name: value for name, value in summary(job).items() if name not in _OF_ONE}
 
 
 def spoke(record: Transcript) -> list[dict[str, Any]]:

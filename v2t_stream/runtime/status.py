@@ -1,14 +1,15 @@
 """All that can be said of a job, for `v2t job status` and the HTTP API."""
 
 import contextlib
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from schemas.transcript import Transcript
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import Denied, StoreError
-from v2t_stream.fleet.presence import fleet
+from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs.assembly import assemble, stored
 from v2t_stream.jobs.caveats import caveats
 from v2t_stream.jobs.progress import is_queued, shortfalls
@@ -22,13 +23,30 @@ from v2t_stream.topology.queues import paused
 OF_RECORD: Final = ("gaps", "unheard", "doubtful", "truncated", "sound")  # parts of a transcript's record
 
 
-async def facts_of(connection: Connection, state: Job, record: Transcript, told: list[str]) -> dict[str, Any]:
-    """For programs; `record`, `told`: see `record_of`. Raises BrokerError."""
+class Around(NamedTuple):
+    """What there is besides the job."""
+
+    nodes: Sequence[NodeInfo] = ()
+    paused: Collection[str] = ()
+    ahead: int | None = None  # jobs that come first
+    stall: str = ""  # why it cannot go on by itself
+
+
+async def around(connection: Connection, job: Job) -> Around:
+    """Raises BrokerError."""
+    return Around(
+        await fleet(connection), await _paused(connection), await _ahead(connection, job), await stall(connection, job)
+    )
+
+
+def facts_of(state: Job, record: Transcript, told: list[str], beside: Around) -> dict[str, Any]:
+    """For programs; `record`, `told`: see `record_of`."""
+    stalled = {"eta": None, "warning": f"{beside.stall}: {ADVICE}"} if beside.stall else {}
     return summary(state) | {
         "options": msgspec.to_builtins(state.options),  # without the defaults
-        "jobs_ahead": await _ahead(connection, state),
-        "warning": warning(state, await fleet(connection), await _paused(connection)),
-        **await _stalled(connection, state),
+        "jobs_ahead": beside.ahead,
+        "warning": warning(state, beside.nodes, beside.paused),
+        **stalled,
         "caveats": told,
         "unread": sorted(state.unread),
         "speakers": spoke(record),
@@ -57,12 +75,12 @@ async def _paused(connection: Connection) -> set[str]:
     return set()
 
 
-async def _stalled(connection: Connection, state: Job) -> dict[str, Any]:
-    """If the job, or an entry of a list, cannot go on by itself: a warning in place of its remaining time."""
+async def stall(connection: Connection, state: Job) -> str:
+    """Why the job, or an entry of a list, cannot go on by itself; empty if it can. Raises BrokerError."""
     with contextlib.suppress(Denied):  # some roles may not look
-        for id_, stall in (await confirmed(connection, [job.id for job in state.parts if not job.ended])).items():
-            return {"eta": None, "warning": f"{id_} cannot go on by itself, because {stall.reason}: {ADVICE}"}
-    return {}
+        for id_, found in (await confirmed(connection, [job.id for job in state.parts if not job.ended])).items():
+            return f"{id_} cannot go on by itself, because {found.reason}"
+    return ""
 
 
 async def record_of(store: ObjectStore, job: Job) -> tuple[Transcript, list[str]]:

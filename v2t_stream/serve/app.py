@@ -9,11 +9,13 @@ from aiohttp import web
 
 from v2t_stream.errors import SettingsError
 from v2t_stream.runtime.session import Session
-from v2t_stream.serve import gate, health, problems
+from v2t_stream.serve import events, fleet, gate, health, jobs, problems
+from v2t_stream.serve.board import BOARD, Board, kept
 from v2t_stream.serve.context import PIPELINE, SETTINGS
+from v2t_stream.serve.looks import LOOKS, Looks
 from v2t_stream.settings import Settings
 
-_ROUTES: Final = (health.routes,)
+_ROUTES: Final = (health.routes, *jobs.ROUTES, events.routes, fleet.routes)
 _GRACE: Final = 5.0  # seconds that open requests have to end when the server stops
 
 
@@ -21,6 +23,9 @@ def application(pipeline: Session, settings: Settings) -> web.Application:
     app = web.Application(middlewares=[problems.told, gate.admitted])
     app[PIPELINE] = pipeline
     app[SETTINGS] = settings
+    app[BOARD] = Board(pipeline.connection)
+    app[LOOKS] = Looks(pipeline, app[BOARD])
+    app.cleanup_ctx.append(kept)
     for routes in _ROUTES:
         app.add_routes(routes)
     return app
@@ -32,7 +37,12 @@ async def served(pipeline: Session, settings: Settings, host: str, port: int) ->
 
     Raises SettingsError if it cannot listen there.
     """
-    runner = web.AppRunner(application(pipeline, settings), access_log=None, shutdown_timeout=_GRACE)
+    runner = web.AppRunner(
+        application(pipeline, settings),
+        access_log=None,
+        shutdown_timeout=_GRACE,
+        handler_cancellation=True,  # nobody works for a client that has gone
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
@@ -40,7 +50,7 @@ async def served(pipeline: Session, settings: Settings, host: str, port: int) ->
             await site.start()
         except OSError as error:
             raise SettingsError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from error
-        yield f"http://{_in_url(host)}:{_port(runner)}"
+        yield f"http://{_in_url(host)}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
@@ -48,8 +58,3 @@ async def served(pipeline: Session, settings: Settings, host: str, port: int) ->
 def _in_url(host: str) -> str:
     name = socket.gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104  # which --host may ask for
     return f"[{name}]" if ":" in name else name
-
-
-def _port(runner: web.AppRunner) -> int:
-    address = runner.addresses[0]
-    return int(address[1])

@@ -3,19 +3,20 @@
 from typing import Any, Final
 
 from v2t_stream.broker.direct_get import stored_subject
-from v2t_stream.topology.subjects import ALL_DEAD, ALL_DONE, ALL_FACTS, ALL_TASKS, INBOX_SUBJECTS
+from v2t_stream.topology.subjects import ALL_DEAD, ALL_DONE, ALL_FACTS, ALL_ONCE, ALL_TASKS, INBOX_SUBJECTS
 
 INBOX: Final = "V2T_INBOX"
 JOBS: Final = "V2T_JOBS"
 CHUNKS: Final = "V2T_CHUNKS"
 DONE: Final = "V2T_DONE"
 DEAD: Final = "V2T_DEAD"
+ONCE: Final = "V2T_ONCE"
 NODES: Final = "KV_v2t_nodes"  # the stream of the key-value bucket v2t_nodes (ADR-8)
 
 
 # Raise this with every change of STREAMS, STAGES or the buckets that a broker needs: an older release then leaves a
 # newer set-up alone.
-LAYOUT: Final = 4
+LAYOUT: Final = 5
 
 # In the metadata of the stream JOBS.
 STORE_KEY: Final = "v2t_store"  # where the jobs keep their files
@@ -27,6 +28,7 @@ EPOCH_HEADER: Final = "V2t-Epoch"  # on a submission: the epoch that its sender 
 
 _NS: Final = 1_000_000_000
 
+_DAY: Final = 86_400  # seconds
 NODE_MAX_AGE: Final = 4  # seconds after which a silent process counts as gone
 DEDUPE_WINDOW: Final = 120  # seconds in which a repeated submission makes one job
 
@@ -69,6 +71,14 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
         "description": "what was given up, with the reason: v2t dead list",
         "subjects": [ALL_DEAD],
         "retention": "limits",
+    },
+    # For a client that repeats a request because it did not get the answer.
+    ONCE: {
+        "description": "which job a request with an Idempotency-Key has made, for a day",
+        "subjects": [ALL_ONCE],
+        "retention": "limits",
+        "max_msgs_per_subject": 1,
+        "max_age": _DAY * _NS,
     },
     # Live processes: each writes its key every second, and dead ones expire by age. It is in a file, though worthless
     # after a restart, because a restarted server forgets that a stream in memory ever existed.

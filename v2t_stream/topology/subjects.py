@@ -19,6 +19,7 @@ from schemas.events import (
 )
 from schemas.message import Message, decode_as
 from schemas.notification import BUCKET_SUBJECT
+from schemas.once import Once
 from schemas.requests import SUBMIT_SUBJECT
 
 INBOX_SUBJECTS: Final = (SUBMIT_SUBJECT, BUCKET_SUBJECT)
@@ -36,6 +37,7 @@ _OF_CHUNKS: Final = _beginning(ChunkTask)
 ALL_FACTS: Final = f"{_OF_JOBS}>"
 ALL_TASKS: Final = f"{_OF_CHUNKS}>"
 ALL_DONE: Final = Done.subject_of(key="*")
+ALL_ONCE: Final = Once.subject_of(name="*")
 ALL_DEAD: Final = f"{_beginning(DeadLetter)}>"
 
 

@@ -1,0 +1,16 @@
+"""`GET /v1/fleet`: the machines at work."""
+
+import msgspec
+from aiohttp import web
+
+from v2t_stream.serve.looks import LOOKS
+from v2t_stream.serve.queries import checked
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/v1/fleet")
+async def fleet(request: web.Request) -> web.Response:
+    """List the stages of every machine, as `v2t node list --json`."""
+    checked(request)
+    return web.json_response({"data": [msgspec.to_builtins(node) for node in await request.app[LOOKS].nodes()]})

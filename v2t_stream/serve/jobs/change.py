@@ -1,0 +1,84 @@
+"""Cancelling, removing and retrying jobs."""
+
+import contextlib
+from collections.abc import Iterator
+
+import msgspec
+from aiohttp import web
+
+from v2t_stream.errors import V2TError
+from v2t_stream.jobs import operations, removal
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.summary import summary
+from v2t_stream.models import problem
+from v2t_stream.serve.context import PIPELINE, SETTINGS
+from v2t_stream.serve.jobs.submit import json_object
+from v2t_stream.serve.known import job_of
+from v2t_stream.serve.problems import Problem
+from v2t_stream.serve.queries import checked, flag
+
+routes = web.RouteTableDef()
+
+
+class _Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: str | None = None
+    chunk: int | None = None
+    keep_correction: bool = False
+
+
+@routes.delete("/v1/jobs/{job}")
+async def delete(request: web.Request) -> web.Response:
+    """Cancel a job; with `remove`, remove one that has ended, for good."""
+    is_removed = flag(checked(request, "remove"), "remove")
+    job, pipeline = await job_of(request), request.app[PIPELINE]
+    if is_removed:
+        with _conflicts():
+            await removal.remove(pipeline.connection, pipeline.store, request.app[SETTINGS], job)
+        return web.Response(status=204)
+    if job.cancelled:  # asking twice does no harm
+        return web.json_response(summary(job))
+    with _conflicts():
+        await operations.cancel(pipeline.connection, pipeline.store, job)
+    return web.json_response(summary(await job_of(request)))
+
+
+@routes.post("/v1/jobs/{job}/retry")
+async def retry(request: web.Request) -> web.Response:
+    """Redo what failed, or a chunk, or everything with another model."""
+    wanted = _wanted(await request.read())
+    if wanted.model and (reason := problem(wanted.model, None)):
+        raise Problem(400, reason, param="model")
+    job = await job_of(request)
+    with _conflicts():
+        await _retried(request, job, wanted)
+    return web.json_response(summary(await job_of(request)), status=202)
+
+
+async def _retried(request: web.Request, job: Job, wanted: _Retry) -> None:
+    connection = request.app[PIPELINE].connection
+    if job.listed:
+        if wanted.chunk is not None or wanted.keep_correction:
+            raise V2TError(f"job {job.id} is a list: name the entry that has the chunk or the correction")
+        await operations.retry_list(connection, job, model=wanted.model)
+        return
+    await operations.retry(
+        connection, job, chunk=wanted.chunk, model=wanted.model, keep_correction=wanted.keep_correction
+    )
+
+
+def _wanted(body: bytes) -> _Retry:
+    try:
+        return msgspec.convert(json_object(body) if body.strip() else {}, _Retry)
+    except msgspec.ValidationError as error:
+        raise Problem(400, f"the retry is not valid: {error}; its fields are model, chunk, keep_correction") from None
+
+
+@contextlib.contextmanager
+def _conflicts() -> Iterator[None]:
+    """Answer 409 if the state of the job does not allow what the block does."""
+    try:
+        yield
+    except V2TError as error:
+        if type(error) is V2TError:  # the others have a status of their own
+            raise Problem(409, str(error)) from error
+        raise

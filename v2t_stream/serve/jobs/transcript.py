@@ -1,0 +1,80 @@
+"""`GET /v1/jobs/ID/transcript.FORMAT`."""
+
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from v2t_stream.errors import ObjectMissing
+from v2t_stream.jobs.assembly import assemble
+from v2t_stream.jobs.formats import FORMATS, render
+from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.written import written
+from v2t_stream.serve.context import PIPELINE
+from v2t_stream.serve.known import check_single, job_of
+from v2t_stream.serve.problems import Problem
+from v2t_stream.serve.queries import checked, flag
+from v2t_stream.subtitles.style import BROADCAST, PLAIN, STYLES, Style
+
+routes = web.RouteTableDef()
+
+_LIMITS: Final = Style.__struct_fields__
+TYPES: Final = {
+    "json": "application/json",
+    "vtt": "text/vtt",
+    "md": "text/markdown",
+    "tsv": "text/tab-separated-values",
+    "ttml": "application/ttml+xml",
+}
+
+
+@routes.get("/v1/jobs/{job}/transcript.{format}")
+async def transcript(request: web.Request) -> web.Response:
+    """Give the transcript in a format, shaped in a style; of a running job what there is so far."""
+    query = checked(request, "style", "highlight_words", "original", "download", *_LIMITS)
+    format_, style, highlight = request.match_info["format"], _style(query), flag(query, "highlight_words")
+    if format_ not in FORMATS:
+        raise Problem(404, f"unknown format {format_!r}: choose one of {', '.join(FORMATS)}")
+    job, store = await job_of(request), request.app[PIPELINE].store
+    check_single(job)
+    prefix = job.transcript if job.completed else ""
+    if prefix and job.corrected and flag(query, "original"):
+        prefix = job.corrected.of
+    headers = {"X-V2T-State": job.state, "X-V2T-Transcript": prefix}
+    if flag(query, "download"):
+        headers["Content-Disposition"] = f'attachment; filename="{job.id}.{format_}"'
+    if prefix:
+        try:
+            text = await written(store, prefix, format_, style=style, highlight=highlight)
+        except ObjectMissing:
+            raise Problem(410, f"the transcript of job {job.id} has expired: retry the job to make a new one") from None
+    else:
+        text = _so_far(job, format_, style, highlight=highlight)
+    return web.Response(text=text, content_type=TYPES.get(format_, "text/plain"), charset="utf-8", headers=headers)
+
+
+def _so_far(job: Job, format_: str, style: Style | None, *, highlight: bool) -> str:
+    if job.ended:
+        why = f" ({job.reason})" if job.reason else ""
+        raise Problem(409, f"job {job.id} has no transcript: it is {job.state}{why}")
+    return render(assemble(job), format_, style=style, highlight=highlight)
+
+
+def _style(query: dict[str, str]) -> Style | None:
+    """The style that the parameters ask for; None: a cue for each segment. Raises Problem."""
+    name: str = query.get("style", "")
+    if name and name not in STYLES:
+        raise Problem(400, f"unknown style {name!r}: choose one of {', '.join(STYLES)}", param="style")
+    limits = {limit: query[limit] for limit in _LIMITS if limit in query}
+    if not limits:
+        return STYLES[name] if name else None
+    if name == PLAIN:
+        raise Problem(400, f"the style {PLAIN} has no limits: leave out {next(iter(limits))}", param=next(iter(limits)))
+    base: dict[str, Any] = msgspec.structs.asdict(STYLES[name or "broadcast"] or BROADCAST)
+    try:
+        style = msgspec.convert(base | limits, Style, strict=False)
+    except msgspec.ValidationError as error:
+        raise Problem(400, f"the style is not valid: {error}") from None
+    if style.min_cue > style.max_cue:
+        raise Problem(400, f"min_cue={style.min_cue:g} is more than max_cue={style.max_cue:g}", param="min_cue")
+    return style
