@@ -55,9 +55,6 @@ class OnS3(JetStreamStore):
     async def look(self, key: str, version: Version | None = None) -> Found | None:
         return Found(1, version or Version(etag="e"), {})
 
-    async def beginning(self, key: str, length: int) -> bytes:
-        return (await self.get(key))[:length]
-
     async def tags(self, key: str, version: Version | None = None) -> dict[str, str]:
         return {}
 

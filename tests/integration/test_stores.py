@@ -141,6 +141,23 @@ async def test_round_trip(store: ObjectStore, folder: Path, size: int) -> None:
     assert names(folder) == ["copy", "source"]
 
 
+async def test_any_part_of_an_object_can_be_read_alone(store: ObjectStore, folder: Path) -> None:
+    """A player that jumps to the end of a long video waits for all of it, or plays something else."""
+    chunk, data = jetstream_bucket._CHUNK, os.urandom(7_000_001)
+    (folder / "source").write_bytes(data)
+    # Two objects at once, so that the messages of one lie between those of the other.
+    await asyncio.gather(
+        *(store.put_file(f"media/j{n}/source.mp4", folder / "source") for n in range(3)), store.put("media/j/1", b"1")
+    )
+    size = len(data)
+    for start in (0, 1, chunk - 1, chunk, 3 * chunk + 5, size - 1, size, size + 5):
+        for length in (0, 1, 5, chunk, chunk + 1, 3 * chunk):
+            assert await store.read("media/j1/source.mp4", start, length) == data[start : start + length]
+    assert await store.read("media/j/1", 0, 10) == b"1"
+    with pytest.raises(ObjectMissing):
+        await store.read("media/j/none", 0, 10)
+
+
 async def test_a_known_sha256_is_returned(store: ObjectStore, folder: Path) -> None:
     """Else a file that was transcribed before is transcribed again."""
     source = folder / "source"

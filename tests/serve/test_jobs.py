@@ -1,58 +1,19 @@
 """The jobs of the HTTP API, as a program uses them."""
 
-import json
-from collections.abc import AsyncIterator
-from typing import Any
-
 import aiohttp
 import pytest
 
-from tests.harness import DATA, reference
-from tests.patience import PATIENCE
-from tests.serving import Serving
+from tests.harness import reference
+from tests.serve.api import CLIP, done, events, problem, sent
 from v2t_stream.demo.wer import word_error_rate
-
-CLIP = DATA / "5s.flac"
-
-
-@pytest.fixture
-async def client(server: Serving) -> AsyncIterator[aiohttp.ClientSession]:
-    timeout = aiohttp.ClientTimeout(PATIENCE)
-    async with aiohttp.ClientSession(server.url, timeout=timeout) as session:
-        yield session
-
-
-async def sent(client: aiohttp.ClientSession, **fields: str) -> dict[str, Any]:
-    """The job of a clip."""
-    form = aiohttp.FormData({"model": "demo", "language": "en", "force": "true", **fields})
-    form.add_field("file", CLIP.read_bytes(), filename="talk.flac")
-    async with client.post("/v1/jobs", data=form) as answer:
-        told = await answer.json()
-        assert answer.status == 202, told
-        assert answer.headers["Location"] == f"/v1/jobs/{told['id']}"
-        return dict(told)
-
-
-async def events(client: aiohttp.ClientSession, path: str, after: int = 0) -> list[tuple[str, int, dict[str, Any]]]:
-    """The events of a stream until it ends: their kinds, ids and data."""
-    found = []
-    async with client.get(path, headers={"Last-Event-ID": str(after)}) as answer:
-        assert answer.status == 200
-        assert answer.content_type == "text/event-stream"
-        for block in (await answer.text()).split("\n\n"):
-            lines = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
-            if lines:
-                found.append((lines["event"], int(lines.get("id", 0)), json.loads(lines["data"])))
-    return found
 
 
 async def test_a_file_becomes_a_transcript_by_http_alone(client: aiohttp.ClientSession) -> None:
     """Programs that speak only HTTP cannot use the fleet."""
-    job = (await sent(client))["id"]
-    told = await events(client, f"/v1/jobs/{job}/events")
-    assert [kind for kind, _, _ in told if kind != "progress"] == [
-        *("submitted", "downloaded", "language", "chunk", "converted", "completed", "end")
-    ] or {kind for kind, _, _ in told} >= {"submitted", "downloaded", "chunk", "converted", "completed", "end"}
+    job = await sent(client)
+    told = await events(client, job)
+    kinds = [kind for kind, _, _ in told if kind != "progress"]
+    assert sorted(kinds) == sorted(["submitted", "downloaded", "chunk", "converted", "completed", "end"])
     assert told[-1] == ("end", 0, {"state": "completed"})
     ids = [id_ for _, id_, _ in told[:-1]]
     assert ids == sorted(set(ids))
@@ -68,3 +29,94 @@ async def test_a_file_becomes_a_transcript_by_http_alone(client: aiohttp.ClientS
     async with client.get("/v1/jobs", params={"title": "talk.flac", "limit": "1"}) as answer:
         listed = await answer.json()
         assert [each["id"] for each in listed["data"]] == [job]
+
+
+async def test_a_job_that_has_ended_can_be_redone_and_removed(client: aiohttp.ClientSession) -> None:
+    """Programs can only add jobs, and somebody else has to tidy up."""
+    job = await done(client)
+    async with client.delete(f"/v1/jobs/{job}") as answer:
+        assert (await problem(answer, 409))["message"] == f"job {job} cannot be cancelled: it is already completed"
+    async with client.post(f"/v1/jobs/{job}/retry", json={"chunk": 0}) as answer:
+        assert answer.status == 202
+    assert (await events(client, job))[-1][2] == {"state": "completed"}
+    async with client.delete(f"/v1/jobs/{job}", params={"remove": "true"}) as answer:
+        assert answer.status == 204
+    async with client.get(f"/v1/jobs/{job}") as answer:
+        await problem(answer, 404)
+
+
+async def test_a_repeated_request_makes_one_job(client: aiohttp.ClientSession) -> None:
+    """A client that lost the answer pays twice, or gets a job that is not its own."""
+    headers = {"Idempotency-Key": "once"}
+    wish = {"url": "http://127.0.0.1:9/nothing.mp3", "model": "demo"}
+    jobs = []
+    for _ in range(2):
+        async with client.post("/v1/jobs", json=wish, headers=headers) as answer:
+            jobs.append((await answer.json())["id"])
+    assert jobs[0] == jobs[1]
+    async with client.post("/v1/jobs", json=wish | {"title": "other"}, headers=headers) as answer:
+        assert (await problem(answer, 422))["code"] == "idempotency_key_reused"
+
+
+@pytest.mark.parametrize(
+    ("wish", "says", "param"),
+    [
+        ({"url": "http://a.example/b", "colour": "red"}, "unknown field 'colour'", "colour"),
+        ({"url": "http://a.example/b", "owner": "me"}, "unknown field 'owner'", "owner"),
+        ({"url": "ftp://a.example/b"}, "cannot be fetched", None),
+        ({"url": "http://10.1.2.3/b"}, "leads to 10.1.2.3, which is not a public address", None),
+        ({}, "must name either a url or a media key", None),
+        ({"url": "http://a.example/b", "temperature": 7}, "temperature is not valid", None),
+        ({"url": "http://a.example/b", "model": "smal"}, "did you mean small", None),
+    ],
+)
+async def test_what_no_node_can_do_is_refused_at_once(
+    client: aiohttp.ClientSession, wish: dict[str, object], says: str, param: str | None
+) -> None:
+    """A mistake shows only when the job has failed."""
+    async with client.post("/v1/jobs", json=wish) as answer:
+        error = await problem(answer, 400)
+    assert says in error["message"]
+    assert error["param"] == param
+
+
+async def test_a_player_can_jump(client: aiohttp.ClientSession) -> None:
+    """Whoever clicks a word waits until the whole file has come, or hears another place."""
+    job, path, data = await done(client), "/v1/jobs/{}/media", CLIP.read_bytes()
+    async with client.get(path.format(job)) as answer:
+        assert await answer.read() == data
+        assert answer.content_type in {"audio/x-flac", "audio/flac"}
+        tag = answer.headers["ETag"]
+    async with client.get(path.format(job), headers={"Range": "bytes=1000-1099"}) as answer:
+        assert answer.status == 206
+        assert answer.headers["Content-Range"] == f"bytes 1000-1099/{len(data)}"
+        assert await answer.read() == data[1000:1100]
+    async with client.get(path.format(job), headers={"Range": "bytes=-5", "If-Range": tag}) as answer:
+        assert await answer.read() == data[-5:]
+    async with client.get(path.format(job), headers={"Range": "bytes=5-", "If-Range": '"other"'}) as answer:
+        assert (answer.status, await answer.read()) == (200, data)
+    async with client.get(path.format(job), headers={"Range": f"bytes={len(data)}-"}) as answer:
+        await problem(answer, 416)
+    async with client.head(path.format(job)) as answer:
+        assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(data)))
+
+
+async def test_a_correction_counts_in_every_format_and_only_once(client: aiohttp.ClientSession) -> None:
+    """A person's correction is lost, or overwrites another person's."""
+    job = await done(client, word_timestamps="true")
+    path = f"/v1/jobs/{job}/transcript"
+    async with client.get(f"{path}.json") as answer:
+        record, read = await answer.json(), answer.headers["X-V2T-Transcript"]
+    words = record["segments"][0]["text"].split()
+    text = " ".join(["Ishmael", *words[1:]])
+    async with client.patch(path, json={"of": read, "segments": {"0": text}}) as answer:
+        assert answer.status == 200
+    async with client.patch(path, json={"of": read, "segments": {"0": "late"}}) as answer:
+        await problem(answer, 409)
+    async with client.get(f"{path}.txt") as answer:
+        assert (await answer.text()).startswith("Ishmael")
+        now = answer.headers["X-V2T-Transcript"]
+    async with client.get(f"{path}.txt", params={"original": "true"}) as answer:
+        assert not (await answer.text()).startswith("Ishmael")
+    async with client.patch(path, json={"of": now, "segments": {"99": "x"}}) as answer:
+        assert "no segment '99'" in (await problem(answer, 400))["message"]

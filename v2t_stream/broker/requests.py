@@ -78,6 +78,11 @@ class Requests:
         It is the last on `subject`, or the one that `request` names (ADR-31). Raises Refused, also if the stream does
         not exist, and BrokerError if nobody answers.
         """
+        reply = await self.direct_with_headers(stream, subject, **request)
+        return Stored.of(reply) if reply else None
+
+    async def direct_with_headers(self, stream: str, subject: str = "", **request: Any) -> Msg | None:
+        """The same, with the headers of the message."""
         name = f"DIRECT.GET.{stream}" + (f".{subject}" if subject else "")
         payload = json.dumps(request).encode() if request else b""
         with self._translated(name):
@@ -91,7 +96,7 @@ class Requests:
             return None
         if status:
             raise self.refusal(name, {"code": int(status), "description": (reply.headers or {}).get("Description")})
-        return Stored.of(reply)
+        return reply
 
     async def subjects(self, stream: str, pattern: str) -> list[str]:
         """The subjects in `stream` that match `pattern` and hold a message. Raises BrokerError."""

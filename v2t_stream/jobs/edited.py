@@ -6,7 +6,7 @@ and the others share the time between their neighbours, by their letters.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -63,6 +63,25 @@ def corrected(record: Transcript, text: str) -> Transcript:
     for typed in _typed(text):
         changes.take(typed)
     return changes.applied()
+
+
+def rewritten(record: Transcript, texts: Mapping[int, str]) -> Transcript:
+    """The record with other words in segments, by their place in it, from 0; an empty text removes a segment.
+
+    The record itself if nothing was changed.
+    """
+    segments: list[Segment] = []
+    changed: list[Segment] = []
+    for n, segment in enumerate(record.segments):
+        text = one_line(texts.get(n, segment.text), _LONGEST)
+        if text == _text(segment):
+            segments.append(segment)
+            continue
+        changed.append(segment)
+        segments += _aligned(segment, [text]) if text else []
+    if not changed:
+        return record
+    return replace(record, segments=tuple(segments), doubtful=_still_doubtful(record.doubtful, changed))
 
 
 class _Changes:

@@ -97,7 +97,7 @@ async def _seen(store: BucketStore, upload: Upload) -> Found | None:
 
 async def _sidecar(store: BucketStore, upload: Upload) -> bytes:
     try:
-        return await store.beginning(upload.url + _SIDECAR, _LARGEST + 1)
+        return await store.read(upload.url + _SIDECAR, 0, _LARGEST + 1)
     except (ObjectMissing, InvalidKey):  # its name may be too long even if the upload's is not
         return b""
 

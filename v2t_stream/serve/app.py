@@ -9,13 +9,21 @@ from aiohttp import web
 
 from v2t_stream.errors import SettingsError
 from v2t_stream.runtime.session import Session
-from v2t_stream.serve import events, fleet, gate, health, jobs, problems
+from v2t_stream.serve import corrections, events, fleet, gate, health, jobs, media, problems, speakers
 from v2t_stream.serve.board import BOARD, Board, kept
 from v2t_stream.serve.context import PIPELINE, SETTINGS
 from v2t_stream.serve.looks import LOOKS, Looks
 from v2t_stream.settings import Settings
 
-_ROUTES: Final = (health.routes, *jobs.ROUTES, events.routes, fleet.routes)
+_ROUTES: Final = (
+    health.routes,
+    *jobs.ROUTES,
+    events.routes,
+    media.routes,
+    corrections.routes,
+    speakers.routes,
+    fleet.routes,
+)
 _GRACE: Final = 5.0  # seconds that open requests have to end when the server stops
 
 

@@ -12,6 +12,7 @@ class Caller(NamedTuple):
 
     id: str = ""  # of the key; empty where no keys are needed
     role: str = "operator"
+    name: str = ""
 
     def sees(self, job: Job) -> bool:  # noqa: ARG002  # until keys exist
         """Whether it may know of the job."""

@@ -1,6 +1,7 @@
 """One bucket of the JetStream Object Store on the wire (ADR-20): records, chunks, commits."""
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator
@@ -23,6 +24,7 @@ _HEADROOM: Final = 4096  # bytes of a message kept for its headers
 _CHUNK: Final = (1 << 20) - _HEADROOM  # bytes: 30 s of FLAC fit one message under a server's default limits
 _IN_FLIGHT: Final = 8  # chunks sent but not yet acked
 _WINDOW: Final = 4 << 20  # bytes per request; memory holds at most two windows
+_PLACE: Final = "V2t-Chunk"  # header of a chunk: its place in the object, from 0
 _COMMITS: Final = 100  # tries against other writers of the same key
 _LEAVING: Final = 1.5  # seconds that a cancelled upload waits for what it has sent, to remove all of it
 _PAUSE: Final = 0.5  # seconds until a record that could not be stored is sent again
@@ -105,7 +107,7 @@ class Bucket:
                     data = await asyncio.to_thread(source.read, length)
                     while data:
                         size, chunks = size + len(data), chunks + 1  # first: a cancelled publish may be on its way
-                        await self._client.publish(subject, data, reply=acks.subject)
+                        await self._client.publish(subject, data, reply=acks.subject, headers={_PLACE: str(chunks - 1)})
                         data = await asyncio.to_thread(after, data)  # while that chunk is under way
                         if chunks - stored == _IN_FLIGHT:
                             stored += await self._ack(acks)
@@ -206,8 +208,45 @@ class Bucket:
         self._client.expect(reply, purging, lambda _: self._client.expect_no_more(reply))
         await self._client.publish(purging, msgspec.json.encode({"filter": subject}), reply=reply)
 
-    async def data(self, record: Record) -> AsyncGenerator[list[bytes], None]:
-        """Yield the object's chunks in order, at most a window at a time; end early if some are missing."""
+    async def part(self, record: Record, start: int, length: int) -> bytes:
+        """At most `length` bytes of the object from `start` on, unchecked; fewer if some are missing."""
+        chunk = int((record.options or {}).get("max_chunk_size") or _CHUNK)
+        first = start // chunk
+        sequence = await self._sequence(record, first)
+        skipped = first if sequence > 1 else 0  # what tells no places is read from the beginning
+        found = bytearray()
+        async with contextlib.aclosing(self.data(record, skipped=skipped, start=sequence)) as batches:
+            async for batch in batches:
+                for data in batch:
+                    begin = max(0, start - skipped * chunk)
+                    found += data[begin : begin + length - len(found)]
+                    skipped += 1
+                    start = max(start, skipped * chunk)
+                if len(found) >= length:
+                    break
+        return bytes(found)
+
+    async def _sequence(self, record: Record, place: int) -> int:
+        """The sequence of a chunk; 1 if only reading all before it would tell.
+
+        Other writers' messages may be between the chunks of an object, so each step tells how many are still ahead.
+        """
+        subject, sequence, reached = data_subject(self._name, record.nuid), 1, -1
+        while place and reached < place:
+            ahead = place - reached if reached >= 0 else 0
+            found = await self._requests.direct_with_headers(self._stream, next_by_subj=subject, seq=sequence + ahead)
+            headers = (found.headers or {}) if found else {}
+            told = headers.get(_PLACE, "")
+            if not told.isdecimal() or int(told) <= reached:  # of an older release, another client, or a stranger
+                return 1
+            sequence, reached = int(headers["Nats-Sequence"]), int(told)
+        return sequence
+
+    async def data(self, record: Record, *, skipped: int = 0, start: int = 1) -> AsyncGenerator[list[bytes], None]:
+        """Yield the object's chunks in order, at most a window at a time; end early if some are missing.
+
+        `skipped`: so many chunks come before the one whose sequence is `start`.
+        """
         subject = data_subject(self._name, record.nuid)
         if record.chunks == 1:  # one request instead of a subscription
             if stored := await self._glance(subject):
@@ -221,11 +260,11 @@ class Bucket:
             await self._client.publish(direct, msgspec.json.encode(request), reply=inbox.subject)
 
         direct = f"$JS.API.DIRECT.GET.{self._stream}"
-        left = record.chunks
+        left = record.chunks - skipped
         batch: list[bytes] = []
         async with Answers(self._client, direct, self._timeout) as inbox:
             if left:
-                await ask(1)
+                await ask(start)
             while left > 0:
                 message = await inbox.next()
                 headers = message.headers or {}

@@ -85,6 +85,17 @@ class JetStreamStore:
             await self._download(key, sink)
         return sink.getvalue()
 
+    async def read(self, key: str, start: int, length: int, *, version: Version | None = None) -> bytes:  # noqa: ARG002  # as above
+        with _told(f"read {key}"):
+            record, _ = await self._bucket(key).record(key)
+            if not record or record.deleted:
+                raise ObjectMissing(_missing(key))
+            wanted = max(0, min(length, record.size - start))
+            found = await self._bucket(key).part(record, start, wanted) if wanted else b""
+        if len(found) < wanted:
+            raise StoreError(f"{key} was replaced during the read, or some of its data is lost: read it again")
+        return found
+
     async def size(self, key: str) -> int | None:
         with _told(f"look up {key}"):
             record, _ = await self._bucket(key).record(key)
@@ -131,7 +142,7 @@ class JetStreamStore:
         for of_leader in (False, True):
             record, _ = await bucket.record(key, of_leader=of_leader)
             if not record or record.deleted:
-                raise ObjectMissing(f"the store has no object {key}: it expired, was deleted or was never stored")
+                raise ObjectMissing(_missing(key))
             copy = Copy(sink)
             async with aclosing(bucket.data(record)) as batches:
                 async for batch in batches:
@@ -144,6 +155,10 @@ class JetStreamStore:
                     raise StoreError(f"{key} is damaged in the store (its SHA-256 does not match): store it again")
                 return
         raise StoreError(f"{key} was replaced during the read, or some of its data is lost: read it again")
+
+
+def _missing(key: str) -> str:
+    return f"the store has no object {key}: it expired, was deleted or was never stored"
 
 
 @contextmanager

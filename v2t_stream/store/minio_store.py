@@ -24,10 +24,10 @@ from v2t_stream.store.minio_transfer import (
     USER,
     Place,
     Source,
-    beginning,
     download,
     head,
     kept_version,
+    part,
     upload,
     upload_new,
 )
@@ -143,9 +143,9 @@ class MinioStore:
             await self._threads.run(lambda stopped: download(self._client, place, file, stopped, Version()))
         return file.getvalue()
 
-    async def beginning(self, key: str, length: int) -> bytes:
-        with self._explained(f"fetch {key}"):
-            return await self._ask(beginning, self._place(key), length)
+    async def read(self, key: str, start: int, length: int, *, version: Version | None = None) -> bytes:
+        with self._explained(f"read {key}"):
+            return await self._ask(part, self._place(key), start, length, version or Version())
 
     async def size(self, key: str) -> int | None:
         found = await self.look(key)

@@ -178,12 +178,24 @@ def download(client: Minio, place: Place, file: BinaryIO, stopped: threading.Eve
     raise StoreError(f"{place.key} was replaced several times during the read: read it again")
 
 
-def beginning(client: Minio, place: Place, length: int) -> bytes:
-    """At most `length` bytes from the object's start, unchecked."""
+def part(client: Minio, place: Place, start: int, length: int, version: Version) -> bytes:
+    """At most `length` bytes of the object from `start` on, unchecked. Raises VersionGone."""
+    if not length:  # the SDK would take it for all
+        return b""
     file = io.BytesIO()
+    headers: Any = {"If-Match": f'"{version.etag}"'} if version.etag else None
     try:
-        response = client.get_object(bucket_name=place.bucket, object_name=place.name, length=length)
+        response = client.get_object(
+            bucket_name=place.bucket,
+            object_name=place.name,
+            offset=start,
+            length=length,
+            request_headers=headers,
+            version_id=version.id or None,
+        )
     except S3Error as error:
+        if error.code == "PreconditionFailed":
+            raise _gone(place) from error
         if error.response.status != _UNREADABLE:
             raise
         return b""

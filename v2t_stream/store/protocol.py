@@ -58,6 +58,9 @@ class ObjectStore(Protocol):
 
     async def get(self, key: str) -> bytes: ...
 
+    async def read(self, key: str, start: int, length: int, *, version: Version | None = None) -> bytes:
+        """At most `length` bytes of the object from `start` on, unchecked, in memory. `version`: as for `get_file`."""
+
     async def size(self, key: str) -> int | None:
         """The object's size in bytes; None if it does not exist."""
 
@@ -96,9 +99,6 @@ class BucketStore(ObjectStore, Protocol):
 
     async def tags(self, key: str, version: Version | None = None) -> dict[str, str]:
         """The object's tags, by lower-case names."""
-
-    async def beginning(self, key: str, length: int) -> bytes:
-        """At most `length` bytes from its start, unchecked. Raises ObjectMissing."""
 
     async def put_new(self, key: str, data: bytes) -> bool:
         """Store it if the name is free; of several calls at once one succeeds, and the others return False."""

@@ -1,8 +1,5 @@
 """Cancelling, removing and retrying jobs."""
 
-import contextlib
-from collections.abc import Iterator
-
 import msgspec
 from aiohttp import web
 
@@ -11,8 +8,9 @@ from v2t_stream.jobs import operations, removal
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.summary import summary
 from v2t_stream.models import problem
+from v2t_stream.serve.bodies import read_as
+from v2t_stream.serve.conflicts import conflicts
 from v2t_stream.serve.context import PIPELINE, SETTINGS
-from v2t_stream.serve.jobs.submit import json_object
 from v2t_stream.serve.known import job_of
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked, flag
@@ -32,12 +30,12 @@ async def delete(request: web.Request) -> web.Response:
     is_removed = flag(checked(request, "remove"), "remove")
     job, pipeline = await job_of(request), request.app[PIPELINE]
     if is_removed:
-        with _conflicts():
+        with conflicts():
             await removal.remove(pipeline.connection, pipeline.store, request.app[SETTINGS], job)
         return web.Response(status=204)
     if job.cancelled:  # asking twice does no harm
         return web.json_response(summary(job))
-    with _conflicts():
+    with conflicts():
         await operations.cancel(pipeline.connection, pipeline.store, job)
     return web.json_response(summary(await job_of(request)))
 
@@ -45,11 +43,11 @@ async def delete(request: web.Request) -> web.Response:
 @routes.post("/v1/jobs/{job}/retry")
 async def retry(request: web.Request) -> web.Response:
     """Redo what failed, or a chunk, or everything with another model."""
-    wanted = _wanted(await request.read())
+    wanted = await read_as(request, _Retry) if request.can_read_body else _Retry()
     if wanted.model and (reason := problem(wanted.model, None)):
         raise Problem(400, reason, param="model")
     job = await job_of(request)
-    with _conflicts():
+    with conflicts():
         await _retried(request, job, wanted)
     return web.json_response(summary(await job_of(request)), status=202)
 
@@ -64,21 +62,3 @@ async def _retried(request: web.Request, job: Job, wanted: _Retry) -> None:
     await operations.retry(
         connection, job, chunk=wanted.chunk, model=wanted.model, keep_correction=wanted.keep_correction
     )
-
-
-def _wanted(body: bytes) -> _Retry:
-    try:
-        return msgspec.convert(json_object(body) if body.strip() else {}, _Retry)
-    except msgspec.ValidationError as error:
-        raise Problem(400, f"the retry is not valid: {error}; its fields are model, chunk, keep_correction") from None
-
-
-@contextlib.contextmanager
-def _conflicts() -> Iterator[None]:
-    """Answer 409 if the state of the job does not allow what the block does."""
-    try:
-        yield
-    except V2TError as error:
-        if type(error) is V2TError:  # the others have a status of their own
-            raise Problem(409, str(error)) from error
-        raise

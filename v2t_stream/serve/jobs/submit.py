@@ -11,6 +11,7 @@ from v2t_stream.jobs.submission import submitted as fact
 from v2t_stream.jobs.summary import summary
 from v2t_stream.serve import once
 from v2t_stream.serve.board import BOARD
+from v2t_stream.serve.bodies import read_object
 from v2t_stream.serve.forms import Form, receive
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.submitting import last_of, submitted, wish_of
@@ -40,8 +41,7 @@ async def _wish(request: web.Request) -> tuple[SubmitRequest, bytes]:
         wish = wish_of(_with_file(form))
         anew = msgspec.structs.replace(wish, media=form.file.sha256 if form.file else wish.media)
         return wish, msgspec.json.encode(anew)
-    fields = await _json(request)
-    wish = wish_of(fields)
+    wish = wish_of(await read_object(request))
     return wish, msgspec.json.encode(wish)
 
 
@@ -53,21 +53,6 @@ def _with_file(form: Form) -> dict[str, Any]:
         fields["media"] = form.file.key
         fields.setdefault("title", form.file.name)
     return fields
-
-
-async def _json(request: web.Request) -> dict[str, Any]:
-    """The object in the body. Raises Problem."""
-    if request.content_type != "application/json":
-        raise Problem(415, f"the body is {request.content_type}: send application/json or multipart/form-data")
-    return json_object(await request.read())
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    """Raises Problem if it is none."""
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Problem(400, f"the body is not a JSON object: {error}") from None
 
 
 def _accepted(request: web.Request, job: str, wish: SubmitRequest) -> web.Response:
