@@ -1,0 +1,100 @@
+// Sending files and links.
+
+import { ask, get, upload } from "./api.js";
+import { $, h, say, show, size } from "./dom.js";
+
+const AT_ONCE = 2;
+const waiting = [];
+let running = 0;
+
+export function setUpAdd() {
+  $("files").addEventListener("change", () => {
+    add([...$("files").files]);
+    $("files").value = "";
+  });
+  for (const kind of ["dragover", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      document.body.classList.toggle("dropping", kind === "dragover");
+      if (kind === "drop") add([...event.dataTransfer.files]);
+    });
+  }
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) document.body.classList.remove("dropping");
+  });
+  $("links").addEventListener("input", () => {
+    $("links").rows = Math.min(8, $("links").value.split("\n").length);
+  });
+  $("add").addEventListener("submit", (event) => {
+    event.preventDefault();
+    sendLinks();
+  });
+  get("/v1/models").then(({ data }) => {
+    $("models").replaceChildren(...data.map((model) => h("option", { value: model.id })));
+  }, () => {});
+}
+
+function options() {
+  const asked = { language: $("language").value.trim(), model: $("model").value.trim(), speakers: $("speakers").value };
+  const given = Object.fromEntries(Object.entries(asked).filter(([, value]) => value));
+  return { ...given, word_timestamps: true, ...($("translate").checked ? { task: "translate" } : {}) };
+}
+
+async function sendLinks() {
+  const links = $("links").value.split("\n").map((line) => line.trim()).filter(Boolean);
+  show($("add-error"), links.length ? "" : "Paste a link, or choose files.");
+  const failed = [];
+  let last = "";
+  for (const url of links) {
+    try {
+      last = (await (await ask("POST", "/v1/jobs", { url, ...options() })).json()).id;
+    } catch (problem) {
+      failed.push(url);
+      show($("add-error"), problem.message);
+    }
+  }
+  $("links").value = failed.join("\n");
+  if (last && links.length === 1) location.hash = `#/job/${last}`;
+}
+
+function add(files) {
+  for (const file of files) waiting.push([file, options(), files.length === 1]);
+  sendNext();
+}
+
+function sendNext() {
+  while (running < AT_ONCE && waiting.length) send(...waiting.shift());
+}
+
+async function send(file, asked, isOnly) {
+  running += 1;
+  const bar = h("progress", { max: 1, value: 0, "aria-label": `Sending ${file.name}` });
+  const state = h("span", { class: "hint" }, "sending");
+  const stop = h("button", { type: "button", class: "quiet" }, "Stop");
+  const row = h("li", {}, h("span", { class: "title" }, file.name), bar, state, stop);
+  $("uploads").append(row);
+  const form = new FormData();
+  for (const [name, value] of Object.entries(asked)) form.append(name, value);
+  form.append("file", file);
+  const [answered, abort] = upload("/v1/jobs", form, (sent, total) => {
+    bar.value = sent / total;
+    state.textContent = `${size(sent)} of ${size(total)}`;
+  });
+  stop.addEventListener("click", abort);
+  try {
+    const job = await answered;
+    row.remove();
+    say(`${file.name} is sent`);
+    if (isOnly) location.hash = `#/job/${job.id}`;
+  } catch (problem) {
+    if (!problem.message) row.remove();
+    bar.remove();
+    state.replaceWith(h("span", { class: "error", role: "alert" }, problem.message));
+    stop.textContent = "Close";
+    stop.addEventListener("click", () => row.remove());
+  } finally {
+    running -= 1;
+    sendNext();
+  }
+}

@@ -1,0 +1,31 @@
+// What was said in any transcript.
+
+import { get } from "./api.js";
+import { $, clock, h } from "./dom.js";
+
+export async function openSearch(query) {
+  $("query").value = query;
+  document.title = `${query} · v2t`;
+  const list = h("ol", { class: "results" });
+  const hint = h("p", { class: "hint", role: "status" }, "Searching…");
+  $("main").replaceChildren(h("div", { class: "head" }, h("a", { class: "back", href: "#/" }, "All jobs"), h("h1", {}, `“${query}”`), hint), list);
+  try {
+    const { data } = await get(`/v1/search?q=${encodeURIComponent(query)}&limit=100`);
+    hint.textContent = data.length === 0 ? "Nobody said this." : data.length === 1 ? "1 place" : `${data.length} places`;
+    list.append(...data.map(result));
+  } catch (problem) {
+    hint.textContent = problem.message;
+  }
+}
+
+function result({ job, title, start, speaker, text, marks }) {
+  const line = h("p", {});
+  let from = 0;
+  for (const [begin, end] of marks ?? []) {
+    line.append(text.slice(from, begin), h("mark", {}, text.slice(begin, end)));
+    from = end;
+  }
+  line.append(text.slice(from));
+  return h("li", {}, h("a", { href: `#/job/${encodeURIComponent(job)}?t=${start}` },
+    h("span", { class: "title" }, title || job), h("span", { class: "hint" }, [clock(start), speaker].filter(Boolean).join(", ")), line));
+}
