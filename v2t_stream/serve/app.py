@@ -1,6 +1,7 @@
 """The server: every route, and what stands before them."""
 
 import contextlib
+import os
 import socket
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -9,7 +10,7 @@ from aiohttp import web
 
 from v2t_stream.errors import SettingsError
 from v2t_stream.runtime.session import Session
-from v2t_stream.serve import corrections, events, fleet, gate, health, jobs, media, problems, speakers
+from v2t_stream.serve import corrections, events, fleet, gate, health, jobs, media, problems, speakers, static
 from v2t_stream.serve.board import BOARD, Board, kept
 from v2t_stream.serve.context import PIPELINE, SETTINGS
 from v2t_stream.serve.looks import LOOKS, Looks
@@ -23,6 +24,7 @@ _ROUTES: Final = (
     corrections.routes,
     speakers.routes,
     fleet.routes,
+    static.routes,
 )
 _GRACE: Final = 5.0  # seconds that open requests have to end when the server stops
 
@@ -57,7 +59,8 @@ async def served(pipeline: Session, settings: Settings, host: str, port: int) ->
         try:
             await site.start()
         except OSError as error:
-            raise SettingsError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from error
+            why = os.strerror(error.errno or 0)  # the loop's own words repeat the address
+            raise SettingsError(f"cannot listen on {host}:{port} ({why}): choose another --port") from error
         yield f"http://{_in_url(host)}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()

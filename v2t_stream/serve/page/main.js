@@ -1,7 +1,7 @@
 // Opens the page: signs in if that is needed, then shows what the address names.
 
 import { ask, get, whenLocked } from "./api.js";
-import { $, show } from "./dom.js";
+import { $, h, show } from "./dom.js";
 import { openJob, closeJob } from "./job.js";
 import { watchJobs, mark } from "./jobs.js";
 import { setUpAdd } from "./add.js";
@@ -21,7 +21,8 @@ function route() {
 
 function welcome() {
   document.title = "v2t";
-  $("main").replaceChildren();
+  $("main").replaceChildren(h("div", { class: "head" }, h("h1", {}, "Transcripts"),
+    h("p", { class: "about" }, "Drop recordings anywhere on this page, or paste links. Their words appear here while the machines work.")));
 }
 
 async function signIn() {
