@@ -61,9 +61,8 @@ class Facts:
     """
 
     id: str
-    words: bool = (
-        True  # keep the spoken words and the voices, which are most of the data; a list of many jobs only counts chunks
-    )
+    # Keep the spoken words and the voices, which are most of the data; a list of many jobs only counts chunks.
+    words: bool = True
     submitted: Submitted | None = None
     cancelled: Cancelled | None = None
     named: Named | None = None
@@ -74,9 +73,11 @@ class Facts:
     unread: set[str] = field(default_factory=set)  # subjects of known kinds whose facts cannot be read
     retried: dict[int, tuple[int, Retried]] = field(default_factory=dict)  # by number, with the fact's sequence
     children: dict[int, Self] = field(default_factory=dict)  # by their place in the list, from 1
+    changes: int = field(default=0, init=False, compare=False)  # how many times it has changed, with its entries
 
     def apply(self: Self, stored: Stored) -> None:
         """Take one fact. If it cannot be read or does not belong on its subject, note only that it exists."""
+        self.changes += 1
         if (job := job_of(stored.subject)) != self.id:
             _, place = place_of(job)
             self.children.setdefault(place, type(self)(job, words=self.words)).apply(stored)
@@ -158,6 +159,7 @@ class Facts:
 
     def forget_chunks(self) -> None:
         """Drop the results of chunks, as if their facts had not been applied."""
+        self.changes += 1
         for run in self.runs.values():
             for chunk in run.chunks.values():
                 self.sequences.pop(chunk.subject)

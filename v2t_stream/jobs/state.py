@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from schemas.events import Downloaded, Rerun, Submitted
@@ -50,6 +50,9 @@ def state_of_list(entries: Collection[State]) -> State:
 class Job(Facts):
     """The state of one job, derived from its facts."""
 
+    # The state at a time, because that of a list depends on thousands of entries.
+    _known: tuple[tuple[int, int, int], State] | None = field(default=None, init=False, repr=False, compare=False)
+
     @property
     def retries(self) -> int:
         """How many times it was retried."""
@@ -58,6 +61,12 @@ class Job(Facts):
     @property
     def state(self) -> State:
         """By the names of its facts, as workers see it, including facts that cannot be read."""
+        at = (self.changes, self.run, len(self.children))
+        if self._known is None or self._known[0] != at:
+            self._known = at, self._derived()
+        return self._known[1]
+
+    def _derived(self) -> State:
         state = state_of(self._has)
         if state != "listed" or not self.listed or len(self.children) < self.listed.children:
             return state
