@@ -11,11 +11,12 @@ from schemas.events import Cancelled, Completed, Downloaded, Listed
 from schemas.message import Message, encode
 from tests.builders import chunk, completed, converted, downloaded, failed, rerun, submitted
 from v2t_stream.broker.requests import Stored
-from v2t_stream.cli.job_list import Since, _is_in, _matches, durations
+from v2t_stream.cli.job_list import Since, durations
 from v2t_stream.cli.job_view import print_jobs, print_summary
 from v2t_stream.jobs.progress import describe
 from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.jobs.summary import summary
+from v2t_stream.jobs.wanted import Wanted
 
 LONG = "An episode that is called by all that is said in it " * 12
 
@@ -88,11 +89,11 @@ def test_a_date_is_read_and_a_wrong_one_is_refused_with_an_example() -> None:
 
 def test_the_filters_find_what_they_name(jobs: dict[str, Job]) -> None:
     """Else a user scrolls through ten thousand jobs."""
-    assert [id_ for id_, job in jobs.items() if _matches(job, None, "podcast")] == ["l"]
-    assert [id_ for id_, job in jobs.items() if _matches(job, None, "x/b.mp3")] == ["b"]
-    assert [id_ for id_, job in jobs.items() if _matches(job, None, "")] == ["a", "b", "c", "l"]  # not what was removed
-    assert not [id_ for id_, job in jobs.items() if _matches(job, time.time() - 60, "")]
-    assert [id_ for id_, job in jobs.items() if _is_in(job, ("failed", "running"))] == ["c"]
+    assert [id_ for id_, job in jobs.items() if Wanted(text="podcast").matches(job)] == ["l"]
+    assert [id_ for id_, job in jobs.items() if Wanted(text="x/b.mp3").matches(job)] == ["b"]
+    assert [id_ for id_, job in jobs.items() if Wanted().matches(job)] == ["a", "b", "c", "l"]  # not what was removed
+    assert not [id_ for id_, job in jobs.items() if Wanted(since=time.time() - 60).matches(job)]
+    assert [id_ for id_, job in jobs.items() if Wanted(("failed", "running")).is_in_state(job)] == ["c"]
 
 
 def test_a_retried_job_took_as_long_as_its_retry(jobs: dict[str, Job]) -> None:

@@ -19,7 +19,7 @@ from nats.aio.subscription import Subscription
 from v2t_stream.broker.client import NatsClient
 from v2t_stream.errors import BrokerError, Denied
 
-_PAGE: Final = 1024  # messages per request
+PAGE: Final = 1024  # messages per request
 _PAGE_BYTES: Final = 4 << 20  # bytes per request
 _LOOK: Final = 1.0  # seconds between checks that the connection is still the same
 _DOUBT: Final = 5.0  # seconds until silent patterns are read anyway: an older release's stream announces nothing
@@ -42,8 +42,8 @@ class Page(NamedTuple):
     status: str  # 204: the end; 404: no message; 503: no such stream, or not yet
 
 
-async def page(client: NatsClient, stream: str, pattern: str, after: int, patience: float) -> Page:
-    """The next messages on `pattern` after the sequence `after`, from any replica.
+async def page(client: NatsClient, stream: str, pattern: str, after: int, patience: float, *, most: int = PAGE) -> Page:
+    """The next messages on `pattern` after the sequence `after`, at most `most`, from any replica.
 
     Raises Denied, TimeoutError if nothing comes for `patience` seconds, and BrokerError if the server refuses.
     """
@@ -51,7 +51,8 @@ async def page(client: NatsClient, stream: str, pattern: str, after: int, patien
     answers: asyncio.Queue[Msg | Denied] = asyncio.Queue()
     subscription = await client.subscribe(inbox, cb=answers.put, pending_msgs_limit=0, pending_bytes_limit=0)
     subject = f"$JS.API.DIRECT.GET.{stream}"
-    request = {"seq": after + 1, "next_by_subj": pattern, "batch": _PAGE, "max_bytes": _PAGE_BYTES}
+    room = _PAGE_BYTES * most // PAGE
+    request = {"seq": after + 1, "next_by_subj": pattern, "batch": most, "max_bytes": room}
     messages: list[Msg] = []
     client.expect(inbox, subject, answers.put_nowait)
     try:

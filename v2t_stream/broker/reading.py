@@ -46,6 +46,14 @@ class Reader(SameStore):
         count: int = (await self.api(f"STREAM.INFO.{stream}"))["state"]["messages"]
         return count
 
+    async def some(self, stream: str, pattern: str, after: int, most: int) -> tuple[list[Stored], bool]:
+        """The next messages on `pattern` after the sequence `after`, and whether there are more.
+
+        There are at most `most`, and fewer if they are large. Raises BrokerError.
+        """
+        page = await self._page(stream, pattern, after, most=most)
+        return [Stored.of(message) for message in page.messages], page.has_more
+
     async def watch(
         self, stream: str, *patterns: str, live: bool = True, after: int = 0
     ) -> AsyncGenerator[Stored | None]:
@@ -95,9 +103,9 @@ class Reader(SameStore):
                 if page.has_more:
                     waiting.append(pattern)
 
-    async def _page(self, stream: str, pattern: str, after: int) -> direct_get.Page:
+    async def _page(self, stream: str, pattern: str, after: int, *, most: int = direct_get.PAGE) -> direct_get.Page:
         async def ask(seconds: float) -> direct_get.Page:
-            page = await direct_get.page(self.client, stream, pattern, after, seconds)
+            page = await direct_get.page(self.client, stream, pattern, after, seconds, most=most)
             if page.status == "503":
                 await self._ask(f"STREAM.INFO.{stream}", None, seconds)  # raises if the stream does not exist
                 await asyncio.sleep(_RECOVERS)

@@ -1,10 +1,7 @@
 """`v2t job list`: all jobs, or those that the user looks for."""
 
-import re
-import time
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import click
 
@@ -12,8 +9,9 @@ from v2t_stream.cli.job_view import print_jobs
 from v2t_stream.cli.output import echo_json, is_terminal, json_option
 from v2t_stream.cli.run import in_session
 from v2t_stream.jobs.lists import history
-from v2t_stream.jobs.state import Job, State, fold_all
+from v2t_stream.jobs.state import Job, fold_all
 from v2t_stream.jobs.summary import short
+from v2t_stream.jobs.wanted import STATES, Wanted, since_of
 from v2t_stream.runtime.session import Session
 from v2t_stream.text import one_line
 from v2t_stream.topology.ids import place_of
@@ -21,10 +19,6 @@ from v2t_stream.topology.subjects import but_chunks, results_of
 from v2t_stream.units import counted
 
 _ON_A_SCREEN: Final = 30  # jobs that a terminal shows unless the user says how many
-_RUNNING: Final = "running"
-_STATES: Final = (_RUNNING, *get_args(State))
-_AT_WORK: Final = ("downloading", "listed", "converting", "transcribing")
-_SECONDS: Final = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 class Since(click.ParamType):  # type: ignore[type-arg]  # the oldest click that will do is not generic
@@ -35,17 +29,15 @@ class Since(click.ParamType):  # type: ignore[type-arg]  # the oldest click that
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        if found := re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|m|h|d|w)", value.strip()):
-            return time.time() - float(found[1]) * _SECONDS[found[2]]
         try:
-            return datetime.fromisoformat(value.strip()).timestamp()
-        except ValueError:
-            self.fail(f"{value!r} is neither an age such as 30min, 2h or 3d nor a date such as 2026-03-01", param, ctx)
+            return since_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command("list")
 @click.option(
-    "--state", "states", multiple=True, type=click.Choice(_STATES), help="Only jobs in this state; may be repeated."
+    "--state", "states", multiple=True, type=click.Choice(STATES), help="Only jobs in this state; may be repeated."
 )
 @click.option(
     "--since", "--age", "since", type=Since(), help="Only jobs submitted since then: 30min, 2h, 3d, or a date."
@@ -61,15 +53,16 @@ def list_(*, states: tuple[str, ...], since: float | None, title: str, limit: in
     """
 
     async def run(pipeline: Session) -> None:
+        wanted = Wanted(states, since, title.casefold())
         facts = await history(pipeline.connection, but_chunks())
         known = fold_all(facts)
         # Chunks are most of the history, and matter only for jobs that still get some.
-        matching = {job.id for job in known.values() if _matches(job, since, title.casefold())}
+        matching = {job.id for job in known.values() if wanted.matches(job)}
         parts = [part for id_ in matching for part in known[id_].parts]
         running = [results_of(job.id) for job in parts if job.downloaded and not job.ended]
         known = fold_all([*facts, *await history(pipeline.connection, running)])
         _tell_unread(known.values())
-        jobs = [job for job in known.values() if job.id in matching and (not states or _is_in(job, states))]
+        jobs = [job for job in known.values() if job.id in matching and wanted.is_in_state(job)]
         jobs.sort(key=lambda job: job.started_at or 0.0)
         most = limit or (_ON_A_SCREEN if is_terminal() and not as_json else len(jobs))
         shown = jobs[max(0, len(jobs) - most) :]
@@ -105,16 +98,6 @@ def _of_other(job: Job, known: Mapping[str, Job]) -> float | None:
     if other and place:
         other = other.children.get(place)
     return other.duration if other else None
-
-
-def _matches(job: Job, since: float | None, text: str) -> bool:
-    if job.removed or (since is not None and (job.started_at or 0.0) < since):
-        return False
-    return text in f"{job.title}\n{job.source}".casefold()
-
-
-def _is_in(job: Job, states: Iterable[str]) -> bool:
-    return job.state in states or (_RUNNING in states and job.state in _AT_WORK)
 
 
 def _tell_unread(jobs: Iterable[Job]) -> None:

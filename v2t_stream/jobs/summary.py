@@ -8,7 +8,8 @@ from schemas.transcript import Transcript
 from v2t_stream.jobs.formats import names_of, spoken
 from v2t_stream.jobs.state import Job
 
-_OF_ONE: Final = {"chunks_done", "speed", "eta", "gaps", "children"}  # what only one job tells
+_OF_CHUNKS: Final = {"chunks_done", "speed", "eta"}
+_LONG: Final = {"gaps", "children"}
 _OF_CHILDREN: Final = ("id", "state", "title", "reason")
 
 
@@ -39,7 +40,16 @@ def summary(job: Job) -> dict[str, Any]:
 
 def short(job: Job) -> dict[str, Any]:
     """What a list of jobs tells of each."""
-    return {name: value for name, value in summary(job).items() if name not in _OF_ONE}
+    return _without(summary(job), _OF_CHUNKS | _LONG)
+
+
+def brief(job: Job) -> dict[str, Any]:
+    """What is told of a job with each change; the results of its chunks need be known only until it has ended."""
+    return _without(summary(job), _OF_CHUNKS | _LONG if job.ended else _LONG)
+
+
+def _without(told: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name not in names}
 
 
 def spoke(record: Transcript) -> list[dict[str, Any]]:

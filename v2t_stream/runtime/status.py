@@ -1,7 +1,7 @@
 """All that can be said of a job, for `v2t job status` and the HTTP API."""
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -35,7 +35,10 @@ class Around(NamedTuple):
 async def around(connection: Connection, job: Job) -> Around:
     """Raises BrokerError."""
     return Around(
-        await fleet(connection), await _paused(connection), await _ahead(connection, job), await stall(connection, job)
+        await fleet(connection),
+        await paused_queues(connection),
+        await _ahead(connection, job),
+        await stall(connection, job),
     )
 
 
@@ -69,7 +72,8 @@ async def _ahead(connection: Connection, state: Job) -> int | None:
     return None
 
 
-async def _paused(connection: Connection) -> set[str]:
+async def paused_queues(connection: Connection) -> set[str]:
+    """The names of the paused queues, as far as this user may look. Raises BrokerError."""
     with contextlib.suppress(Denied):
         return await paused(connection)
     return set()
@@ -77,10 +81,15 @@ async def _paused(connection: Connection) -> set[str]:
 
 async def stall(connection: Connection, state: Job) -> str:
     """Why the job, or an entry of a list, cannot go on by itself; empty if it can. Raises BrokerError."""
+    return next(iter((await stalled(connection, [job.id for job in state.parts if not job.ended])).values()), "")
+
+
+async def stalled(connection: Connection, jobs: Iterable[str]) -> dict[str, str]:
+    """Those of `jobs` that cannot go on by themselves, and why. Raises BrokerError."""
     with contextlib.suppress(Denied):  # some roles may not look
-        for id_, found in (await confirmed(connection, [job.id for job in state.parts if not job.ended])).items():
-            return f"{id_} cannot go on by itself, because {found.reason}"
-    return ""
+        found = await confirmed(connection, jobs)
+        return {id_: f"{id_} cannot go on by itself, because {one.reason}" for id_, one in found.items()}
+    return {}
 
 
 async def record_of(store: ObjectStore, job: Job) -> tuple[Transcript, list[str]]:

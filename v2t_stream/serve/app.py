@@ -13,6 +13,7 @@ from v2t_stream.runtime.session import Session
 from v2t_stream.serve import corrections, events, fleet, gate, health, jobs, media, problems, speakers, static
 from v2t_stream.serve.board import BOARD, Board, kept
 from v2t_stream.serve.context import PIPELINE, SETTINGS
+from v2t_stream.serve.events import NEWS, News
 from v2t_stream.serve.looks import LOOKS, Looks
 from v2t_stream.settings import Settings
 
@@ -35,6 +36,7 @@ def application(pipeline: Session, settings: Settings) -> web.Application:
     app[SETTINGS] = settings
     app[BOARD] = Board(pipeline.connection)
     app[LOOKS] = Looks(pipeline, app[BOARD])
+    app[NEWS] = News(app[BOARD])
     app.cleanup_ctx.append(kept)
     for routes in _ROUTES:
         app.add_routes(routes)

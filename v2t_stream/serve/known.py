@@ -14,6 +14,7 @@ from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.submission import parse, submitted
+from v2t_stream.serve.board import BOARD
 from v2t_stream.serve.context import PIPELINE
 from v2t_stream.serve.gate import caller
 from v2t_stream.serve.problems import Problem
@@ -41,6 +42,14 @@ async def job_of(request: web.Request) -> Job:
     if not job.sequences:
         job = await read(connection, id_)  # intake may have taken it just now
     return check_known(request, job if job.sequences else None, id_)
+
+
+async def job_on_board(request: web.Request) -> Job:
+    """The same without its words, and without asking the broker if all jobs are known here. Raises Problem."""
+    id_ = request.match_info["job"]
+    found: Job | None = request.app[BOARD].find(id_)
+    # The board may be a moment behind what this client has just done.
+    return check_known(request, found, id_) if found and found.sequences else await job_of(request)
 
 
 async def _waiting(connection: Connection, id_: str) -> SubmitRequest | None:

@@ -50,15 +50,14 @@ class Stream:
 
     async def send(self, event: str, data: str, *, id_: int | None = None) -> None:
         """Send an event. `data`: one line. Raises ConnectionError if the client has gone or reads nothing."""
-        head = f"event: {event}\n" if event else ""
-        number = "" if id_ is None else f"id: {id_}\n"
-        await self._write(f"{head}{number}data: {data}\n\n")
+        await self.write(encoded(event, data.encode(), id_=id_))
 
-    async def _write(self, text: str) -> None:
+    async def write(self, events: bytes) -> None:
+        """Send events that are already `encoded`. Raises ConnectionError like `send`."""
         async with self._sending:
             try:
                 async with asyncio.timeout(self._slow):
-                    await self.response.write(text.encode())
+                    await self.response.write(events)
             except TimeoutError:
                 if self._request.transport:
                     self._request.transport.abort()
@@ -68,4 +67,11 @@ class Stream:
         with contextlib.suppress(ConnectionError):
             while True:
                 await asyncio.sleep(self._heartbeat)
-                await self._write(":\n\n")
+                await self.write(b":\n\n")
+
+
+def encoded(event: str, data: bytes, *, id_: int | None = None) -> bytes:
+    """An event as it is sent. `data`: one line."""
+    head = f"event: {event}\n" if event else ""
+    number = "" if id_ is None else f"id: {id_}\n"
+    return b"%bdata: %b\n\n" % (f"{head}{number}".encode(), data)
