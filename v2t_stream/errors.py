@@ -104,6 +104,11 @@ class Moot(V2TError):
 class Reject(V2TError):
     """A stage raises this for a message that can never succeed: it goes to the dead letters."""
 
+    def __init__(self, message: str, *, field: str = "") -> None:
+        """`field`: of the submission, if one is to blame."""
+        super().__init__(message)
+        self.field = field
+
 
 class NoDemo(Reject):
     """The engine has no demo model."""

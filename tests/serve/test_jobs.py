@@ -63,11 +63,11 @@ async def test_a_repeated_request_makes_one_job(client: aiohttp.ClientSession) -
     [
         ({"url": "http://a.example/b", "colour": "red"}, "unknown field 'colour'", "colour"),
         ({"url": "http://a.example/b", "owner": "me"}, "unknown field 'owner'", "owner"),
-        ({"url": "ftp://a.example/b"}, "cannot be fetched", None),
-        ({"url": "http://10.1.2.3/b"}, "leads to 10.1.2.3, which is not a public address", None),
+        ({"url": "ftp://a.example/b"}, "cannot be fetched", "url"),
+        ({"url": "http://10.1.2.3/b"}, "leads to 10.1.2.3, which is not a public address", "url"),
         ({}, "must name either a url or a media key", None),
-        ({"url": "http://a.example/b", "temperature": 7}, "temperature is not valid", None),
-        ({"url": "http://a.example/b", "model": "smal"}, "did you mean small", None),
+        ({"url": "http://a.example/b", "temperature": 7}, "temperature is not valid", "temperature"),
+        ({"url": "http://a.example/b", "model": "smal"}, "did you mean small", "model"),
     ],
 )
 async def test_what_no_node_can_do_is_refused_at_once(

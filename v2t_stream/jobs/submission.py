@@ -50,7 +50,7 @@ def parse(data: bytes) -> SubmitRequest:
     try:
         return decode_as(SubmitRequest, text.encode())
     except msgspec.ValidationError as error:
-        raise Reject(_misfit(error)) from error
+        raise _misfit(error) from error
     except msgspec.DecodeError as error:
         raise Reject(f"the submission is not valid JSON ({error}): send a URL, or JSON with a url") from error
 
@@ -60,17 +60,19 @@ def of_fields(fields: dict[str, Any]) -> SubmitRequest:
     try:
         return msgspec.convert(fields, SubmitRequest, strict=False)
     except msgspec.ValidationError as error:
-        raise Reject(_misfit(error)) from error
+        raise _misfit(error) from error
 
 
-def _misfit(error: msgspec.ValidationError) -> str:
+def _misfit(error: msgspec.ValidationError) -> Reject:
     """What is wrong in the JSON, and what would be right."""
     reason, _, path = one_line(str(error)).partition(" - at `$.")
     name = path.rstrip("`")
     if not name:
-        return f"the submission is not valid: {reason}; its fields are {', '.join(SubmitRequest.__struct_fields__)}"
+        return Reject(
+            f"the submission is not valid: {reason}; its fields are {', '.join(SubmitRequest.__struct_fields__)}"
+        )
     limits = f"; it must be {OPTIONS[name].limits}" if name in OPTIONS else ""
-    return f"the submission's {name} is not valid: {reason}{limits}"
+    return Reject(f"the submission's {name} is not valid: {reason}{limits}", field=name)
 
 
 def check(request: SubmitRequest) -> None:
@@ -82,15 +84,21 @@ def check(request: SubmitRequest) -> None:
         if text is not None and len(text) > _LONGEST:
             begin = without_secrets(text)[:40]
             raise Reject(
-                f"the submission's {name} has {len(text)} characters ({begin!r}…): at most {_LONGEST} are allowed"
+                f"the submission's {name} has {len(text)} characters ({begin!r}…): at most {_LONGEST} are allowed",
+                field=name,
             )
     if request.url is not None:
         _check_url(request.url)
     if request.media is not None and not (request.media.startswith("media/") and _is_key(request.media)):
-        raise Reject(f"invalid media key {quoted(request.media)}: it must start with media/ and must not contain ..")
+        raise Reject(
+            f"invalid media key {quoted(request.media)}: it must start with media/ and must not contain ..",
+            field="media",
+        )
     _check_options(request)
     if request.language is not None and request.language not in LANGUAGES:
-        raise Reject(f"unknown language {quoted(request.language)}: use an ISO 639 code such as en, zh or de")
+        raise Reject(
+            f"unknown language {quoted(request.language)}: use an ISO 639 code such as en, zh or de", field="language"
+        )
     _check_engine(request)
 
 
@@ -100,11 +108,14 @@ def _check_engine(request: SubmitRequest) -> None:
         ours = registry.engines()
         services = ", ".join(name for name in registry.names() if name not in ours)
         known = f"this machine has {', '.join(ours)}; providers can be {services}"
-        raise Reject(f"unknown engine {quoted(request.engine)}: {known}")
+        raise Reject(f"unknown engine {quoted(request.engine)}: {known}", field="engine")
     if request.accelerator == "remote" and not request.remote:
-        raise Reject("the accelerator remote needs a job that allows remote providers: add --remote, or remote: true")
+        raise Reject(
+            "the accelerator remote needs a job that allows remote providers: add --remote, or remote: true",
+            field="accelerator",
+        )
     if request.model is not None and (reason := problem(request.model, request.engine)):
-        raise Reject(reason)
+        raise Reject(reason, field="model")
 
 
 async def check_fleet(connection: Connection, request: SubmitRequest) -> None:
@@ -118,20 +129,25 @@ def _check_options(request: SubmitRequest) -> None:
     try:
         msgspec.convert(msgspec.to_builtins(request), SubmitRequest)
     except msgspec.ValidationError as error:
-        raise Reject(_misfit(error)) from error
+        raise _misfit(error) from error
     for name in ("prompt", "hotwords", "audio_track"):
         text: str | None = getattr(request, name)
         if text is None:
             continue
         if not text.strip(" ,"):
-            raise Reject(f"the submission's {name} is empty: leave it out")
+            raise Reject(f"the submission's {name} is empty: leave it out", field=name)
         if HARMFUL.search(text):
-            raise Reject(f"the submission's {name} {quoted(text)} has a line end or a control character: remove it")
+            raise Reject(
+                f"the submission's {name} {quoted(text)} has a line end or a control character: remove it", field=name
+            )
     if request.voices and not request.speakers:
-        raise Reject("voices names the speakers that a job looks for: add --speakers, or speakers: auto")
+        raise Reject(
+            "voices names the speakers that a job looks for: add --speakers, or speakers: auto", field="voices"
+        )
     if request.audio_track is not None and not _TRACK.fullmatch(request.audio_track):
         raise Reject(
-            f"unknown audio track {quoted(request.audio_track)}: give its number, from 1, or its language, such as de"
+            f"unknown audio track {quoted(request.audio_track)}: give its number, from 1, or its language, such as de",
+            field="audio_track",
         )
 
 
@@ -148,19 +164,20 @@ def _check_url(url: str) -> None:
         _ = parts.port, (host or "").encode("idna")  # both are only checked when read
     except ValueError as error:
         why = "" if "@" in url else f" ({error})"  # the error quotes the supposed port, which may be a password
-        raise Reject(f"{shown} is not a URL{why}: check it") from error
+        raise Reject(f"{shown} is not a URL{why}: check it", field="url") from error
     if parts.scheme == "s3":
         bucket, _, key = url[len("s3://") :].partition("/")
         if not _BUCKET.fullmatch(bucket) or not key or key.endswith("/") or not _is_key(key):
-            raise Reject(f"{shown} is not a complete URL: use s3://BUCKET/KEY")
+            raise Reject(f"{shown} is not a complete URL: use s3://BUCKET/KEY", field="url")
         return
     if parts.scheme not in ("http", "https"):
         raise Reject(
             f"{shown} cannot be fetched: use a URL that begins with http://, https:// or s3://; for a file use "
-            "v2t convert FILE"
+            "v2t convert FILE",
+            field="url",
         )
     if not host or any(character.isspace() or not character.isprintable() for character in url):
-        raise Reject(f"{shown} is not a complete URL: check it")
+        raise Reject(f"{shown} is not a complete URL: check it", field="url")
 
 
 async def store_file(store: ObjectStore, path: Path, *, sha256: str = "") -> str:

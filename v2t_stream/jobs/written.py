@@ -2,6 +2,7 @@
 
 from schemas.transcript import Transcript
 from v2t_stream.errors import ObjectMissing
+from v2t_stream.host.threads import in_thread
 from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.formats import CAPTIONS, KARAOKE, render, render_all
 from v2t_stream.store.protocol import ObjectStore
@@ -33,4 +34,6 @@ async def written(
         except ObjectMissing:
             if format == "json":
                 raise
-    return render(await stored(store, prefix), format, style=style, highlight=highlight)
+    record = await stored(store, prefix)
+    # Ten hours of words take seconds, in which a server must answer others.
+    return await in_thread(lambda: render(record, format, style=style, highlight=highlight))

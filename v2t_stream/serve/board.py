@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _AGAIN: Final = 1.0  # seconds until a broken watch begins anew
 _PATIENCE: Final = 10.0  # seconds that a request waits for the history to be read
+_REACHES: Final = 2.0  # seconds
 _EXPIRY: Final = 3600.0  # seconds between two looks for jobs whose facts have expired, which the stream does not say
 _NS: Final = 1_000_000_000
 
@@ -121,6 +122,14 @@ class Board:
         parent, place = place_of(id_)
         job = self.jobs.get(parent)
         return job.children.get(place) if job and place else job
+
+    async def reach(self, job: Job) -> None:
+        """Wait until the board knows as much of a job as the stream had when it was read; not for long."""
+        newest = max(job.sequences.values(), default=0)
+        with contextlib.suppress(TimeoutError), self.listeners.to_facts(job.id) as tail:
+            async with asyncio.timeout(_REACHES):
+                while not (known := self.find(job.id)) or max(known.sequences.values(), default=0) < newest:
+                    await tail.bell().wait()
 
     def newest_first(self, after: str = "") -> Iterator[Job]:
         """All jobs except those that were removed. `after`: those that follow this one. Raises KeyError for that."""

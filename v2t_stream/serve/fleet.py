@@ -1,8 +1,8 @@
 """`GET /v1/fleet`: the machines at work."""
 
-import msgspec
 from aiohttp import web
 
+from v2t_stream.serve.answers import answered
 from v2t_stream.serve.looks import LOOKS
 from v2t_stream.serve.queries import checked
 
@@ -13,4 +13,4 @@ routes = web.RouteTableDef()
 async def fleet(request: web.Request) -> web.Response:
     """List the stages of every machine, as `v2t node list --json`."""
     checked(request)
-    return web.json_response({"data": [msgspec.to_builtins(node) for node in await request.app[LOOKS].nodes()]})
+    return answered({"data": await request.app[LOOKS].nodes()})

@@ -52,7 +52,7 @@ def problem_of(error: Exception) -> Problem:
         return Problem(error.status, error.reason)
     if isinstance(error, V2TError):
         status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 400)
-        return Problem(status, str(error))
+        return Problem(status, str(error), param=(isinstance(error, Reject) and error.field) or None)
     log.error("a request failed", exc_info=error)
     return Problem(500, f"unexpected {type(error).__name__}: v2t's log has more")
 

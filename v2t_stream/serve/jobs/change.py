@@ -5,9 +5,12 @@ from aiohttp import web
 
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs import operations, removal
+from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.summary import summary
 from v2t_stream.models import problem
+from v2t_stream.serve.answers import answered
+from v2t_stream.serve.board import BOARD
 from v2t_stream.serve.bodies import read_as
 from v2t_stream.serve.conflicts import conflicts
 from v2t_stream.serve.context import PIPELINE, SETTINGS
@@ -32,24 +35,32 @@ async def delete(request: web.Request) -> web.Response:
     if is_removed:
         with conflicts():
             await removal.remove(pipeline.connection, pipeline.store, request.app[SETTINGS], job)
+        await request.app[BOARD].reach(await read(pipeline.connection, job.id))
         return web.Response(status=204)
-    if job.cancelled:  # asking twice does no harm
-        return web.json_response(summary(job))
-    with conflicts():
-        await operations.cancel(pipeline.connection, pipeline.store, job)
-    return web.json_response(summary(await job_of(request)))
+    if not job.cancelled:  # asking twice does no harm
+        with conflicts():
+            await operations.cancel(pipeline.connection, pipeline.store, job)
+    return await _changed(request, 200)
 
 
 @routes.post("/v1/jobs/{job}/retry")
 async def retry(request: web.Request) -> web.Response:
     """Redo what failed, or a chunk, or everything with another model."""
+    checked(request)
     wanted = await read_as(request, _Retry) if request.can_read_body else _Retry()
     if wanted.model and (reason := problem(wanted.model, None)):
         raise Problem(400, reason, param="model")
     job = await job_of(request)
     with conflicts():
         await _retried(request, job, wanted)
-    return web.json_response(summary(await job_of(request)), status=202)
+    return await _changed(request, 202)
+
+
+async def _changed(request: web.Request, status: int) -> web.Response:
+    """The job as it is now, for whoever asks next too."""
+    job = await job_of(request)
+    await request.app[BOARD].reach(job)
+    return answered(summary(job), status)
 
 
 async def _retried(request: web.Request, job: Job, wanted: _Retry) -> None:

@@ -6,8 +6,9 @@ import msgspec
 from aiohttp import web
 
 from v2t_stream.errors import ObjectMissing
+from v2t_stream.host.threads import in_thread
 from v2t_stream.jobs.assembly import assemble
-from v2t_stream.jobs.formats import FORMATS, render
+from v2t_stream.jobs.formats import CAPTIONS, FORMATS, KARAOKE, render
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.written import written
 from v2t_stream.serve.context import PIPELINE
@@ -34,7 +35,8 @@ async def transcript(request: web.Request) -> web.Response:
     query = checked(request, "style", "highlight_words", "original", "download", *_LIMITS)
     format_, style, highlight = request.match_info["format"], _style(query), flag(query, "highlight_words")
     if format_ not in FORMATS:
-        raise Problem(404, f"unknown format {format_!r}: choose one of {', '.join(FORMATS)}")
+        raise Problem(404, f"unknown format {format_!r}: choose one of {', '.join(FORMATS)}", param="format")
+    _check_shapes(format_, style, highlight=highlight)
     job, store = await job_of(request), request.app[PIPELINE].store
     check_single(job)
     prefix = job.transcript if job.completed else ""
@@ -49,15 +51,27 @@ async def transcript(request: web.Request) -> web.Response:
         except ObjectMissing:
             raise Problem(410, f"the transcript of job {job.id} has expired: retry the job to make a new one") from None
     else:
-        text = _so_far(job, format_, style, highlight=highlight)
+        text = await _so_far(job, format_, style, highlight=highlight)
     return web.Response(text=text, content_type=TYPES.get(format_, "text/plain"), charset="utf-8", headers=headers)
 
 
-def _so_far(job: Job, format_: str, style: Style | None, *, highlight: bool) -> str:
+def _check_shapes(format_: str, style: Style | None, *, highlight: bool) -> None:
+    """Raises Problem for a parameter that would change nothing."""
+    if highlight and format_ not in KARAOKE:
+        raise Problem(
+            400, f"{format_} cannot show the time of each word: get {' or '.join(KARAOKE)}", param="highlight_words"
+        )
+    if style is not None and format_ not in CAPTIONS:
+        raise Problem(
+            400, f"a style shapes only subtitles, not {format_}: get one of {', '.join(CAPTIONS)}", param="style"
+        )
+
+
+async def _so_far(job: Job, format_: str, style: Style | None, *, highlight: bool) -> str:
     if job.ended:
         why = f" ({job.reason})" if job.reason else ""
         raise Problem(409, f"job {job.id} has no transcript: it is {job.state}{why}")
-    return render(assemble(job), format_, style=style, highlight=highlight)
+    return await in_thread(lambda: render(assemble(job), format_, style=style, highlight=highlight))
 
 
 def _style(query: dict[str, str]) -> Style | None:
@@ -74,7 +88,8 @@ def _style(query: dict[str, str]) -> Style | None:
     try:
         style = msgspec.convert(base | limits, Style, strict=False)
     except msgspec.ValidationError as error:
-        raise Problem(400, f"the style is not valid: {error}") from None
+        reason, _, path = str(error).partition(" - at `$.")
+        raise Problem(400, f"the style is not valid: {reason}", param=path.rstrip("`") or "style") from None
     if style.min_cue > style.max_cue:
         raise Problem(400, f"min_cue={style.min_cue:g} is more than max_cue={style.max_cue:g}", param="min_cue")
     return style
