@@ -64,11 +64,15 @@ async def of_job(request: web.Request) -> web.StreamResponse:
     await request.app[BOARD].ready()
     after = _last(request)
     job = await job_on_board(request)
-    # An EventSource asks again when the stream ends, and 204 makes it stop.
+    least = 0
     if job.ended and after >= _newest(job):
-        return web.Response(status=204)
+        # An EventSource asks again when the stream ends, and 204 makes it stop. The board may not know of a retry yet.
+        later, _ = await request.app[PIPELINE].connection.some(JOBS, facts_of(job.id), after, 1)
+        if not later:
+            return web.Response(status=204)
+        least = later[0].sequence
     async with Stream(request) as stream:
-        await _Following(request, stream, job.id, after).run()
+        await _Following(request, stream, job.id, after, least).run()
     return stream.response
 
 
@@ -87,13 +91,14 @@ def _newest(job: Job) -> int:
 class _Following:
     """One client that follows one job."""
 
-    def __init__(self, request: web.Request, stream: Stream, id_: str, after: int) -> None:
+    def __init__(self, request: web.Request, stream: Stream, id_: str, after: int, least: int) -> None:
         self._board = request.app[BOARD]
         self._news = request.app[NEWS]
         self._connection = request.app[PIPELINE].connection
         self._stream = stream
         self._id = id_
         self._after = after  # the sequence of the last fact that was sent
+        self._least = least  # what the board must have reached to know whether the job has ended
 
     async def run(self) -> None:
         """Send the facts, for a list also its entries, and the end."""
@@ -120,7 +125,7 @@ class _Following:
                 self._after = events[-1].sequence
                 continue
             job = self._board.find(self._id)
-            if job and (job.ended or job.listed):
+            if job and (job.ended or job.listed) and self._board.listeners.reached >= self._least:
                 return job
             await bell.wait()
 

@@ -38,11 +38,11 @@ class Listeners:
     def __init__(self) -> None:
         self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)  # by the list, or _ALL
         self._tails: dict[str, Tail] = {}  # by job
-        self._reached = 0
+        self.reached = 0  # the latest sequence of the stream that was heard
 
     def note(self, id_: str, top: str, stored: Stored) -> None:
         """Tell of a fact of the job `id_`, an entry of `top` or `top` itself."""
-        self._reached = stored.sequence
+        self.reached = stored.sequence
         for listener in self._listeners.get(_ALL, ()):
             listener.note((top,))
         for listener in self._listeners.get(top, ()):
@@ -55,7 +55,7 @@ class Listeners:
 
     def start_anew(self, changed: list[str], last: int) -> None:
         """Go on after the sequence `last` of the stream, which was read again."""
-        self._reached = last
+        self.reached = last
         for name, listeners in self._listeners.items():
             for listener in listeners:
                 listener.note(changed if name == _ALL else (name,))
@@ -77,7 +77,7 @@ class Listeners:
     @contextlib.contextmanager
     def to_facts(self, job: str) -> Iterator[Tail]:
         """The latest facts of a job while the block runs; all who listen to it share them."""
-        tail = self._tails.setdefault(job, Tail(self._reached))
+        tail = self._tails.setdefault(job, Tail(self.reached))
         tail.listeners += 1
         try:
             yield tail

@@ -48,11 +48,14 @@ class Claim(NamedTuple):
 class Repeatable:
     """A request with a key that has arrived."""
 
-    def __init__(self, connection: Connection, *, sender: str, key: str, about: bytes) -> None:
-        """`about`: the same if the same is asked for. Raises Problem."""
+    def __init__(
+        self, connection: Connection, *, sender: str, key: str, about: bytes, window: float = DEDUPE_WINDOW - _MARGIN
+    ) -> None:
+        """`about`: the same if the same is asked for. `window`: seconds in which a claim counts. Raises Problem."""
         if len(key) > _LONGEST:
             raise Problem(400, f"the Idempotency-Key has {len(key)} characters: send at most {_LONGEST}")
         self._connection = connection
+        self._window = window
         self._new = Once(
             job="",
             name=hashlib.sha256(f"{sender}\0{key}".encode()).hexdigest(),
@@ -73,7 +76,7 @@ class Repeatable:
             raise Problem(
                 422, "this Idempotency-Key was sent with another body: use a new key", code="idempotency_key_reused"
             )
-        if not claim.job and time.time() - stored.at > DEDUPE_WINDOW - _MARGIN:
+        if not claim.job and time.time() - stored.at > self._window:
             # The server died in between, and by now the broker would take the same message twice.
             raise Problem(
                 409,
