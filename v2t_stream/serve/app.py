@@ -10,7 +10,19 @@ from aiohttp import web
 
 from v2t_stream.errors import SettingsError
 from v2t_stream.runtime.session import Session
-from v2t_stream.serve import corrections, events, fleet, gate, health, jobs, media, problems, speakers, static
+from v2t_stream.serve import (
+    corrections,
+    events,
+    fleet,
+    gate,
+    health,
+    jobs,
+    media,
+    openapi,
+    problems,
+    speakers,
+    static,
+)
 from v2t_stream.serve.board import BOARD, Board, kept
 from v2t_stream.serve.context import PIPELINE, SETTINGS
 from v2t_stream.serve.events import NEWS, News
@@ -26,6 +38,7 @@ _ROUTES: Final = (
     speakers.routes,
     fleet.routes,
     static.routes,
+    openapi.routes,
 )
 _GRACE: Final = 5.0  # seconds that open requests have to end when the server stops
 

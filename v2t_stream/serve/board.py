@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from bisect import bisect_left, insort
@@ -99,6 +100,8 @@ class Board:
         self._order = sorted(self._places.values())
         self.readings += 1
         self._is_ready.set()
+        gc.collect()
+        gc.freeze()  # what is known stays: a look through all of it for garbage would hold up requests
         changed = [id_ for id_ in {**before, **jobs} if _newest(before.get(id_)) != _newest(jobs.get(id_))]
         self.listeners.start_anew(changed, last)
 

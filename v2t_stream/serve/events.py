@@ -3,16 +3,18 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterable
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.summary import brief, short
 from v2t_stream.serve.board import BOARD, Board
 from v2t_stream.serve.context import PIPELINE
+from v2t_stream.serve.described import described
 from v2t_stream.serve.facts import event_of
 from v2t_stream.serve.fresh import Kept
 from v2t_stream.serve.gate import caller
@@ -58,6 +60,10 @@ def _told(job: Job) -> bytes:
 
 
 @routes.get("/v1/jobs/{job}/events")
+@described(
+    headers={"Last-Event-ID": Annotated[str, Meta(description="the last event that was read")]},
+    media=("text/event-stream",),
+)
 async def of_job(request: web.Request) -> web.StreamResponse:
     """Tell the facts of a job, from the first or from `Last-Event-ID` on, until it has ended."""
     checked(request)
@@ -174,6 +180,7 @@ class _Following:
 
 
 @routes.get("/v1/events")
+@described(media=("text/event-stream",))
 async def of_all(request: web.Request) -> web.StreamResponse:
     """Tell of all recent jobs, then of each that changes, until the client goes away."""
     checked(request)

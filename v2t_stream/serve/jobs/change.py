@@ -1,7 +1,9 @@
 """Cancelling, removing and retrying jobs."""
 
-import msgspec
+from typing import Annotated
+
 from aiohttp import web
+from msgspec import Meta
 
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs import operations, removal
@@ -14,20 +16,20 @@ from v2t_stream.serve.board import BOARD
 from v2t_stream.serve.bodies import read_as
 from v2t_stream.serve.conflicts import conflicts
 from v2t_stream.serve.context import PIPELINE, SETTINGS
+from v2t_stream.serve.described import described
 from v2t_stream.serve.known import job_of
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked, flag
+from v2t_stream.serve.types import JobSummary, Retry
 
 routes = web.RouteTableDef()
 
 
-class _Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    model: str | None = None
-    chunk: int | None = None
-    keep_correction: bool = False
-
-
 @routes.delete("/v1/jobs/{job}")
+@described(
+    query={"remove": Annotated[bool, Meta(description="remove a job that has ended, for good; answers 204")]},
+    answer=JobSummary,
+)
 async def delete(request: web.Request) -> web.Response:
     """Cancel a job; with `remove`, remove one that has ended, for good."""
     is_removed = flag(checked(request, "remove"), "remove")
@@ -44,10 +46,11 @@ async def delete(request: web.Request) -> web.Response:
 
 
 @routes.post("/v1/jobs/{job}/retry")
+@described(body=Retry, status=202, answer=JobSummary)
 async def retry(request: web.Request) -> web.Response:
     """Redo what failed, or a chunk, or everything with another model."""
     checked(request)
-    wanted = await read_as(request, _Retry) if request.can_read_body else _Retry()
+    wanted = await read_as(request, Retry) if request.can_read_body else Retry()
     if wanted.model and (reason := problem(wanted.model, None)):
         raise Problem(400, reason, param="model")
     job = await job_of(request)
@@ -63,7 +66,7 @@ async def _changed(request: web.Request, status: int) -> web.Response:
     return answered(summary(job), status)
 
 
-async def _retried(request: web.Request, job: Job, wanted: _Retry) -> None:
+async def _retried(request: web.Request, job: Job, wanted: Retry) -> None:
     connection = request.app[PIPELINE].connection
     if job.listed:
         if wanted.chunk is not None or wanted.keep_correction:

@@ -1,10 +1,11 @@
 """`POST /v1/jobs`."""
 
 import contextlib
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from schemas.requests import SubmitRequest
 from v2t_stream.errors import Denied, StoreError
@@ -16,12 +17,14 @@ from v2t_stream.serve.answers import answered
 from v2t_stream.serve.board import BOARD
 from v2t_stream.serve.bodies import read_object
 from v2t_stream.serve.context import PIPELINE
+from v2t_stream.serve.described import described
 from v2t_stream.serve.forms import Form, Upload, receive
 from v2t_stream.serve.gate import caller
 from v2t_stream.serve.once import Repeatable
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked
 from v2t_stream.serve.submitting import last_of, prepared, sent, wish_of
+from v2t_stream.serve.types import JobRequest, JobSummary
 
 routes = web.RouteTableDef()
 
@@ -37,6 +40,13 @@ class _Asked(NamedTuple):
 
 
 @routes.post("/v1/jobs")
+@described(
+    headers={"Idempotency-Key": Annotated[str, Meta(max_length=255, description="for a day it gives the same job")]},
+    body=JobRequest,
+    has_file=True,
+    status=202,
+    answer=JobSummary,
+)
 async def submit(request: web.Request) -> web.Response:
     """Make a job of a link, of a file, or of an object in the store; answers before any work is done."""
     checked(request)

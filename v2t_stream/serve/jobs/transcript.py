@@ -1,10 +1,12 @@
 """`GET /v1/jobs/ID/transcript.FORMAT`."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
+from schemas.transcript import Transcript
 from v2t_stream.errors import ObjectMissing
 from v2t_stream.host.threads import in_thread
 from v2t_stream.jobs.assembly import assemble
@@ -12,9 +14,11 @@ from v2t_stream.jobs.formats import CAPTIONS, FORMATS, KARAOKE, render
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.written import written
 from v2t_stream.serve.context import PIPELINE
+from v2t_stream.serve.described import described
 from v2t_stream.serve.known import check_single, job_of
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked, flag
+from v2t_stream.serve.types import SHAPING
 from v2t_stream.subtitles.style import BROADCAST, PLAIN, STYLES, Style
 
 routes = web.RouteTableDef()
@@ -30,6 +34,15 @@ TYPES: Final = {
 
 
 @routes.get("/v1/jobs/{job}/transcript.{format}")
+@described(
+    query=SHAPING
+    | {
+        "original": Annotated[bool, Meta(description="as the engines made it, even if somebody has corrected it")],
+        "download": Annotated[bool, Meta(description="let a browser save it as a file")],
+    },
+    answer=Transcript,
+    media=("text/plain", *(kind for kind in TYPES.values() if kind != "application/json")),
+)
 async def transcript(request: web.Request) -> web.Response:
     """Give the transcript in a format, shaped in a style; of a running job what there is so far."""
     query = checked(request, "style", "highlight_words", "original", "download", *_LIMITS)

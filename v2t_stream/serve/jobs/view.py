@@ -3,20 +3,23 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Annotated, Final
 
 from aiohttp import web
+from msgspec import Meta
 
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.summary import short
 from v2t_stream.jobs.wanted import STATES, Wanted, since_of
 from v2t_stream.serve.answers import answered
 from v2t_stream.serve.board import BOARD
+from v2t_stream.serve.described import described
 from v2t_stream.serve.gate import caller
 from v2t_stream.serve.known import job_on_board
 from v2t_stream.serve.looks import LOOKS
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked, number
+from v2t_stream.serve.types import JobList, JobStatus
 
 routes = web.RouteTableDef()
 
@@ -26,6 +29,16 @@ _AT_ONCE: Final = 500  # jobs looked at before others get a turn
 
 
 @routes.get("/v1/jobs")
+@described(
+    query={
+        "state": Annotated[str, Meta(description=f"one or several of {', '.join(STATES)}; may be repeated")],
+        "since": Annotated[str, Meta(description="submitted since then: 2h, 3d, a date, or Unix seconds")],
+        "title": Annotated[str, Meta(description="text in the title or the link")],
+        "limit": Annotated[int, Meta(ge=1, le=_MOST, description=f"default: {_USUALLY}")],
+        "after": Annotated[str, Meta(description="the last job of the page before")],
+    },
+    answer=JobList,
+)
 async def jobs(request: web.Request) -> web.Response:
     """List jobs, the newest first."""
     query = checked(request, "state", "since", "title", "limit", "after")
@@ -74,6 +87,7 @@ async def _first(jobs: Iterator[Job], most: int, fits: Callable[[Job], bool]) ->
 
 
 @routes.get("/v1/jobs/{job}")
+@described(answer=JobStatus)
 async def job(request: web.Request) -> web.Response:
     """Say everything about one job."""
     checked(request)
