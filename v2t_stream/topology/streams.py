@@ -3,7 +3,15 @@
 from typing import Any, Final
 
 from v2t_stream.broker.direct_get import stored_subject
-from v2t_stream.topology.subjects import ALL_DEAD, ALL_DONE, ALL_FACTS, ALL_ONCE, ALL_TASKS, INBOX_SUBJECTS
+from v2t_stream.topology.subjects import (
+    ALL_DEAD,
+    ALL_DONE,
+    ALL_FACTS,
+    ALL_KEYS,
+    ALL_ONCE,
+    ALL_TASKS,
+    INBOX_SUBJECTS,
+)
 
 INBOX: Final = "V2T_INBOX"
 JOBS: Final = "V2T_JOBS"
@@ -11,6 +19,7 @@ CHUNKS: Final = "V2T_CHUNKS"
 DONE: Final = "V2T_DONE"
 DEAD: Final = "V2T_DEAD"
 ONCE: Final = "V2T_ONCE"
+KEYS: Final = "V2T_KEYS"
 NODES: Final = "KV_v2t_nodes"  # the stream of the key-value bucket v2t_nodes (ADR-8)
 
 
@@ -23,6 +32,7 @@ STORE_KEY: Final = "v2t_store"  # where the jobs keep their files
 LAYOUT_KEY: Final = "v2t_layout"
 
 STORED_FACTS: Final = stored_subject(ALL_FACTS)  # where the server announces stored facts
+STORED_KEYS: Final = stored_subject(ALL_KEYS)  # and keys
 
 EPOCH_HEADER: Final = "V2t-Epoch"  # on a submission: the epoch that its sender used for the job's id
 
@@ -79,6 +89,14 @@ STREAMS: Final[dict[str, dict[str, Any]]] = {
         "retention": "limits",
         "max_msgs_per_subject": 1,
         "max_age": _DAY * _NS,
+    },
+    # They stay for good, also as the note that a key was removed: servers hear of it, and keep those who have it out.
+    KEYS: {
+        "description": "the keys of the HTTP API, as hashes: v2t keys list",
+        "subjects": [ALL_KEYS],
+        "retention": "limits",
+        "max_msgs_per_subject": 1,
+        "republish": {"src": ALL_KEYS, "dest": STORED_KEYS, "headers_only": True},
     },
     # Live processes: each writes its key every second, and dead ones expire by age. It is in a file, though worthless
     # after a restart, because a restarted server forgets that a stream in memory ever existed.

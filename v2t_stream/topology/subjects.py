@@ -17,6 +17,7 @@ from schemas.events import (
     Submitted,
     Tries,
 )
+from schemas.keys import Key
 from schemas.message import Message, decode_as
 from schemas.notification import BUCKET_SUBJECT
 from schemas.once import Once
@@ -38,6 +39,7 @@ ALL_FACTS: Final = f"{_OF_JOBS}>"
 ALL_TASKS: Final = f"{_OF_CHUNKS}>"
 ALL_DONE: Final = Done.subject_of(key="*")
 ALL_ONCE: Final = Once.subject_of(name="*")
+ALL_KEYS: Final = Key.SUBJECT.format(id=">")  # not *: NATS announces such subjects nowhere else
 ALL_DEAD: Final = f"{_beginning(DeadLetter)}>"
 
 
