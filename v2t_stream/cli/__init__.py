@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "dead": ("dead", "Show what could not be done and why, retry it, or discard it."),
     "tui": ("tui", "Watch jobs and the fleet, read along, and act, in the terminal."),
     "serve": ("serve", "Serve OpenAI's audio API, jobs and a page over HTTP."),
+    "keys": ("keys", "Add, list and remove the keys of v2t serve."),
     "bucket": ("bucket", "Let uploads to MinIO start jobs, and pick up missed ones."),
     "secrets": ("secrets", "Make a broker's certificates, users and roles."),
     "topology": ("topology", "Set up streams and buckets, and show them."),

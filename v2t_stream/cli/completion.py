@@ -5,13 +5,16 @@ Each function imports what it needs when it is called, because every command's m
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from v2t_stream.text import one_line
+
+if TYPE_CHECKING:
+    from v2t_stream.broker.connection import Connection
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -60,7 +63,7 @@ def _quiet(find: Callable[[str], Iterable[str | CompletionItem]]) -> Completer:
 @_quiet
 def jobs(incomplete: str) -> Iterable[str | CompletionItem]:
     """The ids of jobs, with their titles while there are few."""
-    return asyncio.run(_jobs(incomplete))
+    return asyncio.run(_asked(lambda connection: _jobs(connection, incomplete)))
 
 
 def job_id(name: str = "job_id", **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -126,16 +129,18 @@ def engines(incomplete: str) -> Iterable[str | CompletionItem]:  # noqa: ARG001
     return sorted(registry.names())
 
 
-async def _jobs(incomplete: str) -> list[CompletionItem]:
-    from schemas.events import Submitted  # noqa: PLC0415
-    from schemas.message import decode_as  # noqa: PLC0415
+@_quiet
+def keys(incomplete: str) -> Iterable[str | CompletionItem]:  # noqa: ARG001
+    """The names of the HTTP API's keys."""
+    return asyncio.run(_asked(_keys))
+
+
+async def _asked(ask: "Callable[[Connection], Awaitable[list[Any]]]") -> list[Any]:
+    """What the broker answers; nothing if there is none."""
     from v2t_stream.broker.connect import connect  # noqa: PLC0415
     from v2t_stream.broker.embedded import find_running  # noqa: PLC0415
     from v2t_stream.broker.login import Login  # noqa: PLC0415
-    from v2t_stream.jobs.lists import history  # noqa: PLC0415
     from v2t_stream.settings import Settings  # noqa: PLC0415
-    from v2t_stream.topology.streams import JOBS  # noqa: PLC0415
-    from v2t_stream.topology.subjects import job_of  # noqa: PLC0415
 
     settings = Settings.from_environment()
     url = settings.nats_url or find_running(settings.home)
@@ -143,10 +148,26 @@ async def _jobs(incomplete: str) -> list[CompletionItem]:
         return []
     async with asyncio.timeout(_PATIENCE):
         async with await connect(url, name="v2t completion", login=Login.of(settings)) as connection:
-            subjects = await connection.subjects(JOBS, Submitted.subject_of(job="*"))
-            wanted = [subject for subject in subjects if job_of(subject).startswith(incomplete)]
-            titles = {}
-            if len(wanted) <= _MOST:
-                for fact in await history(connection, wanted):
-                    titles[fact.subject] = one_line(decode_as(Submitted, fact.data).title, 60)
+            return await ask(connection)
+
+
+async def _keys(connection: "Connection") -> list[str]:
+    from v2t_stream.access.keys import listed  # noqa: PLC0415
+
+    return [each.key.name for each in await listed(connection)]
+
+
+async def _jobs(connection: "Connection", incomplete: str) -> list[CompletionItem]:
+    from schemas.events import Submitted  # noqa: PLC0415
+    from schemas.message import decode_as  # noqa: PLC0415
+    from v2t_stream.jobs.lists import history  # noqa: PLC0415
+    from v2t_stream.topology.streams import JOBS  # noqa: PLC0415
+    from v2t_stream.topology.subjects import job_of  # noqa: PLC0415
+
+    subjects = await connection.subjects(JOBS, Submitted.subject_of(job="*"))
+    wanted = [subject for subject in subjects if job_of(subject).startswith(incomplete)]
+    titles = {}
+    if len(wanted) <= _MOST:
+        for fact in await history(connection, wanted):
+            titles[fact.subject] = one_line(decode_as(Submitted, fact.data).title, 60)
     return [CompletionItem(job_of(subject), help=titles.get(subject) or None) for subject in wanted]
