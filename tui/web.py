@@ -4,7 +4,6 @@ textual-serve has no promised interface; the methods overridden here, and the na
 were read in version 1.1.3, and pyproject.toml caps the version.
 """
 
-import ipaddress
 import shlex
 import socket
 import sys
@@ -17,6 +16,7 @@ from aiohttp import web
 from textual_serve.server import Server
 
 from v2t_stream.errors import SettingsError
+from v2t_stream.host.addresses import is_address, is_loopback
 
 _PAGE: Final = Path(__file__).parent / "page"
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  # which --host may ask for
@@ -35,7 +35,7 @@ _HEADERS: Final = {
 
 def serve(host: str, port: int, *, debug: bool = False) -> None:
     """Serve until interrupted. Raises SettingsError if it cannot listen there."""
-    if not _is_loopback(host):
+    if not is_loopback(host):
         click.echo(
             f"there is no password: anyone who can reach {host}:{port} can read all transcripts, submit and cancel. "
             "Leave out --host, and use ssh -L 8000:127.0.0.1:8000 from elsewhere",
@@ -86,23 +86,11 @@ class _Server(Server):
 
     def _is_ours(self, name: str) -> bool:
         """Whether a page may call us by this name: any site could give itself one that leads here, but no address."""
-        if _is_loopback(self.host):
-            return _is_loopback(name)
-        return _is_address(name) or name in (self.host, socket.gethostname(), socket.getfqdn(), "localhost")
+        if is_loopback(self.host):
+            return is_loopback(name)
+        return is_address(name) or name in (self.host, socket.gethostname(), socket.getfqdn(), "localhost")
 
 
 async def _protect(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Content-Security-Policy"] = _POLICY.format(host=request.host)
     response.headers.update(_HEADERS)
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -1,7 +1,8 @@
-"""The network addresses that a link may lead to."""
+"""Network addresses that a link may lead to, and origins of web pages."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
+from urllib.parse import urlsplit
 
 Network = IPv4Network | IPv6Network
 
@@ -13,6 +14,30 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")  # a provider's translation from IPv
 def networks(text: str) -> tuple[Network, ...]:
     """The addresses and networks in `text`, separated by commas. Raises ValueError for anything else."""
     return tuple(ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
+
+
+def origins(text: str) -> frozenset[str]:
+    """The origins of web pages in `text`, separated by commas; `*` stands for all. Raises ValueError for others."""
+    found = frozenset(part.strip() for part in text.split(",") if part.strip())
+    for origin in found - {"*"}:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(f"{origin!r} is not an origin such as https://chat.example.org")
+    return found
+
+
+def is_address(host: str) -> bool:
+    """Whether it is an address and not a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine itself can reach `host`."""
+    return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
 
 
 def is_permitted(host: str, allowed: tuple[Network, ...]) -> bool:

@@ -1,36 +1,45 @@
 """The server: every route, and what stands before them."""
 
+import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncGenerator
-from typing import Final
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from v2t_stream.errors import SettingsError
+from v2t_stream.access.keyring import Keyring
+from v2t_stream.errors import BrokerError, SettingsError
+from v2t_stream.host import tasks
+from v2t_stream.host.addresses import is_loopback
+from v2t_stream.host.addresses import origins as parsed
 from v2t_stream.runtime.session import Session
 from v2t_stream.serve import (
     corrections,
     events,
     fleet,
-    gate,
     health,
     jobs,
     media,
     openapi,
+    origins,
     problems,
+    session,
     speakers,
     static,
 )
 from v2t_stream.serve.board import BOARD, Board, kept
 from v2t_stream.serve.context import PIPELINE, SETTINGS
 from v2t_stream.serve.events import NEWS, News
+from v2t_stream.serve.gate import GATE, Gate, admitted
 from v2t_stream.serve.looks import LOOKS, Looks
+from v2t_stream.serve.wire import PATIENT, Patience, Wire, mark_stream
 from v2t_stream.settings import Settings
 
 _ROUTES: Final = (
     health.routes,
+    session.routes,
     *jobs.ROUTES,
     events.routes,
     media.routes,
@@ -43,32 +52,66 @@ _ROUTES: Final = (
 _GRACE: Final = 5.0  # seconds that open requests have to end when the server stops
 
 
-def application(pipeline: Session, settings: Settings) -> web.Application:
-    app = web.Application(middlewares=[problems.told, gate.admitted])
+_KEYS: Final = 10.0  # seconds until the keys must have been read
+_BODY: Final = 4 << 20  # bytes of a body that is read into memory, such as JSON
+
+
+class Server(NamedTuple):
+    """A running server, for people."""
+
+    url: str
+    access: str  # who may use it
+
+
+def application(pipeline: Session, settings: Settings, host: str) -> web.Application:
+    app = web.Application(middlewares=[problems.told, admitted], client_max_size=_BODY)
     app[PIPELINE] = pipeline
     app[SETTINGS] = settings
     app[BOARD] = Board(pipeline.connection)
     app[LOOKS] = Looks(pipeline, app[BOARD])
     app[NEWS] = News(app[BOARD])
+    app[GATE] = Gate(is_local=is_loopback(host))
+    app[GATE].keyring = Keyring(pipeline.connection, app[GATE].close)
+    app[origins.ORIGINS] = parsed(settings.serve_origins)
     app.cleanup_ctx.append(kept)
+    app.cleanup_ctx.append(_guarded)
+    app.on_response_prepare.append(origins.mark)
+    app.on_response_prepare.append(mark_stream)
     for routes in _ROUTES:
         app.add_routes(routes)
     return app
 
 
-@contextlib.asynccontextmanager
-async def served(pipeline: Session, settings: Settings, host: str, port: int) -> AsyncGenerator[str]:
-    """Serve while the block runs; yields the server's URL. `port`: 0 takes a free one.
+async def _guarded(app: web.Application) -> AsyncIterator[None]:
+    """Know the keys while the application runs. Raises BrokerError if they cannot be read."""
+    keyring = app[GATE].keyring
+    running = asyncio.create_task(keyring.run())
+    try:
+        async with asyncio.timeout(_KEYS):
+            await keyring.is_read.wait()
+        yield
+    except TimeoutError:
+        raise BrokerError("the keys of the HTTP API cannot be read: have an operator run v2t topology apply") from None
+    finally:
+        await tasks.end(running)
 
-    Raises SettingsError if it cannot listen there.
+
+@contextlib.asynccontextmanager
+async def served(
+    pipeline: Session, settings: Settings, host: str, port: int, *, patience: Patience = PATIENT, most: int = 0
+) -> AsyncGenerator[Server]:
+    """Serve while the block runs. `port`: 0 takes a free one. `most`: see Wire.
+
+    Raises BrokerError, and SettingsError if it cannot listen there, or may not because there is no key.
     """
+    app, wire = application(pipeline, settings, host), Wire(patience, most)
     runner = web.AppRunner(
-        application(pipeline, settings),
+        app,
         access_log=None,
         shutdown_timeout=_GRACE,
         handler_cancellation=True,  # nobody works for a client that has gone
+        keepalive_timeout=patience.idle,
     )
-    await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
         try:
@@ -77,8 +120,35 @@ async def served(pipeline: Session, settings: Settings, host: str, port: int) ->
             why = os.strerror(error.errno or 0)  # the loop's own words repeat the address
             raise SettingsError(f"cannot listen on {host}:{port} ({why}): choose another --port") from error
         yield f"http://{_in_url(host)}:{runner.addresses[0][1]}"
+        await runner.setup()
+        if not is_loopback(host) and not app[GATE].keyring.is_used:
+            raise SettingsError(
+                f"other machines reach {host}, and there is no key yet: make one with v2t keys add NAME --role operator"
+            )
+        async with _listening(runner, wire, host, port) as bound:
+            needs_keys = app[GATE].needs_keys
+            access = "who comes needs a key: v2t keys list" if needs_keys else "only this machine, without a key"
+            yield Server(f"http://{_in_url(host)}:{bound}", access)
     finally:
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _listening(runner: web.AppRunner, wire: Wire, host: str, port: int) -> AsyncGenerator[int]:
+    """Take connections while the block runs; yields the port."""
+    takes = runner.server
+    assert takes  # noqa: S101  for the type checker: the runner is set up
+    try:
+        server = await asyncio.get_running_loop().create_server(lambda: wire.protocol(takes()), host, port)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from error
+    looking = asyncio.create_task(wire.run())
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        wire.end_streams()
+        await tasks.end(looking)
 
 
 def _in_url(host: str) -> str:

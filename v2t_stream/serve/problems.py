@@ -25,6 +25,14 @@ _STATUSES: Final[tuple[tuple[type[V2TError], int], ...]] = (
 )
 
 
+# What aiohttp says itself, in sentences.
+_HTTP: Final = {
+    404: "nothing is at this path: GET /openapi.json lists what is",
+    405: "this path does not know that method: GET /openapi.json lists what it knows",
+    413: "the body is larger than the server takes into memory: send less",
+}
+
+
 class Problem(Exception):
     """Ends a request with `status` and a sentence. `param`: the parameter at fault; `code`: for programs."""
 
@@ -49,7 +57,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, web.HTTPException):
-        return Problem(error.status, error.reason)
+        return Problem(error.status, _HTTP.get(error.status, error.reason))
     if isinstance(error, V2TError):
         status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 400)
         return Problem(status, str(error), param=(isinstance(error, Reject) and error.field) or None)

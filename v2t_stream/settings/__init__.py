@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from schemas.options import DEFAULT_MODEL, Device
 from v2t_stream.errors import SettingsError
-from v2t_stream.host.addresses import networks
+from v2t_stream.host.addresses import networks, origins
 from v2t_stream.retention import DAY, HOUR, Retention
 from v2t_stream.settings import address, file
 
@@ -89,6 +89,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upload_prefix: str = ""  # of the keys in the upload bucket that start jobs
     upload_suffixes: str = ""  # of the same keys, separated by commas; empty: all media types
     beside_upload: bool = False  # whether the transcript of an upload is also stored next to it
+
+    serve_origins: str = ""  # of other sites whose pages may use the HTTP API, separated by commas; *: all
 
     @property
     def home(self) -> Path:
@@ -217,6 +219,10 @@ def _troubles(settings: Settings) -> Iterator[tuple[str, str]]:
             "allow_addresses",
             f"{error}; use addresses or networks such as 192.168.1.0/24, separated by commas",
         )
+    try:
+        origins(settings.serve_origins)
+    except ValueError as error:
+        yield "serve_origins", f"{error}; separate several by commas, or use * for all"
     if settings.minio_endpoint and re.search(r"[/@\s]", settings.minio_endpoint):
         yield "minio_endpoint", "use host:port alone; for https set MINIO_SECURE=true"
 
