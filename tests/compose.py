@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "compose.yaml").read_text()
-ROLES = ("operator", "worker", "viewer", "submitter", "notifier")
+ROLES = ("operator", "worker", "viewer", "submitter", "server", "notifier")
 # What .env.example leaves empty: passwords that the server's configuration would read as numbers.
 FILLED_IN = {f"NATS_{role.upper()}_PASSWORD": f"{n}e5" for n, role in enumerate(ROLES, 1)} | {
     "MINIO_ROOT_PASSWORD": "12345678"

@@ -1,6 +1,7 @@
 """What each role can and cannot do, on a real server with the files of `v2t secrets init`."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from schemas.events import Cancelled, Corrected, Failed, Named, Rerun
+from schemas.once import Once
 from schemas.options import Options
 from tests.builders import dead, submitted, task
 from tests.harness import ALL_STAGES, DATA, alive, node, reference, s3_server, served
@@ -24,12 +27,12 @@ from tests.harness import broker as open_broker
 from tests.observed import pulled
 from tests.patience import PATIENCE
 from tests.secured import Secured, secured
-from v2t_stream.access import credentials
+from v2t_stream.access import credentials, keys
 from v2t_stream.access.roles import ROLES
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.puller import Puller
 from v2t_stream.demo.wer import word_error_rate
-from v2t_stream.errors import BrokerError, Denied
+from v2t_stream.errors import BrokerError, Denied, Refused
 from v2t_stream.fleet.presence import check_may_work, fleet
 from v2t_stream.jobs.dead_letters import dead_letters
 from v2t_stream.jobs.lists import history, read
@@ -69,42 +72,50 @@ async def make_consumer(connection: Connection, name: str) -> None:
     await connection.api(f"CONSUMER.DELETE.{JOBS}.{name}")
 
 
+async def discard(connection: Connection) -> None:
+    with contextlib.suppress(Refused):  # no such message, for who may
+        await connection.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": 1, "no_erase": True})
+
+
 Action = Callable[[Connection], Awaitable[Any]]
 EVERYBODY = {role.name for role in ROLES}
 
 # What is done, and who may.
 ACTIONS: dict[str, tuple[set[str], Action]] = {
-    "submit": ({"operator", "submitter"}, lambda c: c.submit(SUBMIT_SUBJECT, b"http://127.0.0.1:1/", new())),
+    "submit": ({"operator", "submitter", "server"}, lambda c: c.submit(SUBMIT_SUBJECT, b"http://127.0.0.1:1/", new())),
     "learn the id of a submission": (EVERYBODY - {"notifier"}, inbox_epoch),
     "tell of an upload": ({"operator", "notifier", "worker"}, lambda c: c.submit(BUCKET_SUBJECT, b"{}", new())),
-    "follow jobs": ({"operator", "worker", "viewer"}, lambda c: history(c, ["v2t.job.>"])),
-    "list jobs": ({"operator", "worker", "viewer"}, lambda c: c.subjects(JOBS, "v2t.job.*.submitted")),
-    "read a fact": ({"operator", "worker", "viewer"}, lambda c: c.last(JOBS, "v2t.job.x.submitted")),
-    "read what was done": ({"operator", "worker", "viewer"}, lambda c: c.last(DONE, "v2t.done.x")),
-    "read dead letters": ({"operator", "worker", "viewer"}, lambda c: c.last(DEAD, "v2t.dead.x.y")),
-    "see the fleet": ({"operator", "worker", "viewer"}, fleet),
-    "see all queues": ({"operator", "worker", "viewer"}, queues),
-    "count everything": ({"operator", "worker", "viewer"}, lambda c: Surveyor(c).look()),
-    "see shared models": ({"operator", "worker", "viewer"}, lambda c: JetStreamStore(c).keys("models/")),
+    "follow jobs": ({"operator", "worker", "viewer", "server"}, lambda c: history(c, ["v2t.job.>"])),
+    "list jobs": ({"operator", "worker", "viewer", "server"}, lambda c: c.subjects(JOBS, "v2t.job.*.submitted")),
+    "read a fact": ({"operator", "worker", "viewer", "server"}, lambda c: c.last(JOBS, "v2t.job.x.submitted")),
+    "read what was done": ({"operator", "worker", "viewer", "server"}, lambda c: c.last(DONE, "v2t.done.x")),
+    "read dead letters": ({"operator", "worker", "viewer", "server"}, lambda c: c.last(DEAD, "v2t.dead.x.y")),
+    "see the fleet": ({"operator", "worker", "viewer", "server"}, fleet),
+    "see all queues": ({"operator", "worker", "viewer", "server"}, queues),
+    "count everything": ({"operator", "worker", "viewer", "server"}, lambda c: Surveyor(c).look()),
+    "see shared models": ({"operator", "worker", "viewer", "server"}, lambda c: JetStreamStore(c).keys("models/")),
     "share a model": ({"operator"}, lambda c: JetStreamStore(c).put(f"models/{new()}/x", b"x")),
-    "list dead letters": ({"operator", "worker", "viewer"}, dead_letters),
-    "remove a dead letter": ({"operator"}, lambda c: c.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": 1, "no_erase": True})),
+    "list dead letters": ({"operator", "worker", "viewer", "server"}, dead_letters),
+    "remove a dead letter": ({"operator", "server"}, discard),
     "copy a stream": (
         {"operator"},
         lambda c: c.api(f"STREAM.SNAPSHOT.{DONE}", {"deliver_subject": c.client.new_inbox()}),
     ),
-    "see a queue": ({"operator", "worker", "viewer"}, lambda c: c.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-cpu")),
+    "see a queue": (
+        {"operator", "worker", "viewer", "server"},
+        lambda c: c.api(f"CONSUMER.INFO.{CHUNKS}.transcribe-cpu"),
+    ),
     "read a transcript": (
-        {"operator", "worker", "viewer"},
+        {"operator", "worker", "viewer", "server"},
         lambda c: JetStreamStore(c, timeout=5).get("transcripts/kept/transcript.txt"),
     ),
     "read a long transcript": (
-        {"operator", "worker", "viewer"},
+        {"operator", "worker", "viewer", "server"},
         lambda c: JetStreamStore(c, timeout=5).get("transcripts/long/transcript.txt"),
     ),
-    "read media": ({"operator", "worker"}, lambda c: JetStreamStore(c, timeout=5).get("media/kept/source")),
+    "read media": ({"operator", "worker", "server"}, lambda c: JetStreamStore(c, timeout=5).get("media/kept/source")),
     "send a file": (
-        {"operator", "submitter"},
+        {"operator", "submitter", "server"},
         lambda c: JetStreamStore(c).put(f"media/uploads/{new()}/source", os.urandom(3_000_000)),
     ),
     "replace the media of a job": (
@@ -112,18 +123,18 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
         lambda c: JetStreamStore(c).put("media/kept/source", b"media"),
     ),
     "read what was sent": (
-        {"operator", "worker"},
+        {"operator", "worker", "server"},
         lambda c: JetStreamStore(c, timeout=5).get("media/uploads/kept/source"),
     ),
     "see under which keys something was sent": (
-        {"operator", "worker", "viewer"},
+        {"operator", "worker", "viewer", "server"},
         lambda c: JetStreamStore(c).delete_prefix("media/uploads/no"),
     ),
     "store a transcript": (
-        {"operator", "worker"},
+        {"operator", "worker", "server"},
         lambda c: JetStreamStore(c).put(f"transcripts/{new()}/transcript.txt", b"x"),
     ),
-    "remove media": ({"operator", "worker"}, lambda c: JetStreamStore(c).delete(f"media/{new()}/source")),
+    "remove media": ({"operator", "worker", "server"}, lambda c: JetStreamStore(c).delete(f"media/{new()}/source")),
     "read a voice": ({"operator", "worker"}, lambda c: JetStreamStore(c).get("voices/kept/voice.json")),
     "keep a voice": ({"operator"}, lambda c: JetStreamStore(c).put(f"voices/{new()}/voice.json", b"x")),
     "remove a voice": ({"operator"}, lambda c: c.api("STREAM.PURGE.OBJ_v2t_voices", {"filter": "none"})),
@@ -132,14 +143,37 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "take a submission": ({"operator", "worker"}, lambda c: take(c, INBOX, "intake")),
     "take a download": ({"operator", "worker"}, lambda c: take(c, JOBS, "download")),
     "publish a fact": ({"operator", "worker"}, lambda c: c.publish(submitted(new()))),
+    "cancel a job": ({"operator", "worker", "server"}, lambda c: c.publish(Cancelled(job=new()))),
+    "retry a job": (
+        {"operator", "worker", "server"},
+        lambda c: c.publish(Rerun(job=(job := new()), run=1, begins=submitted(job))),
+    ),
+    "correct a transcript": (
+        {"operator", "worker", "server"},
+        lambda c: c.publish(Corrected(job=new(), run=1, transcript="t", of="o", by="me")),
+    ),
+    "name speakers": ({"operator", "worker", "server"}, lambda c: c.publish(Named(job=new(), people=()))),
+    "say that a job failed": (
+        {"operator", "worker"},
+        lambda c: c.publish(Failed(job=new(), stage="download", reason="no reason")),
+    ),
+    "remember a request": ({"operator", "server"}, lambda c: c.publish(Once(job="x", name=new(), digest="d"))),
+    "read the keys": ({"operator", "server"}, keys.listed),
+    "make a key": ({"operator"}, lambda c: keys.add(c, new(), "viewer")),
     "be a node": ({"operator", "worker"}, lambda c: check_may_work(c, "test")),
-    "purge chunks": ({"operator"}, lambda c: c.api(f"STREAM.PURGE.{CHUNKS}", {"filter": "v2t.chunk.*.none.>"})),
-    "withdraw a fact": ({"operator"}, lambda c: c.api(f"STREAM.PURGE.{JOBS}", {"filter": "v2t.job.none.failed"})),
+    "purge chunks": (
+        {"operator", "server"},
+        lambda c: c.api(f"STREAM.PURGE.{CHUNKS}", {"filter": "v2t.chunk.*.none.>"}),
+    ),
+    "withdraw a fact": (
+        {"operator", "server"},
+        lambda c: c.api(f"STREAM.PURGE.{JOBS}", {"filter": "v2t.job.none.failed"}),
+    ),
     "set up": ({"operator"}, lambda c: set_up(c, Settings())),
     "make a stream": ({"operator"}, lambda c: c.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})),
     "delete a stream": ({"operator"}, lambda c: c.api(f"STREAM.DELETE.{DEAD}")),
     "read a submission that waits": (
-        {"operator"},
+        {"operator", "server"},
         lambda c: c.last(INBOX, SUBMIT_SUBJECT),
     ),
     "make a consumer": ({"operator"}, lambda c: make_consumer(c, "x")),
@@ -222,6 +256,7 @@ ANSWERED = {
     ),
     "submitter": ((SUBMIT_SUBJECT, b"http://127.0.0.1:1/"), (f"$JS.API.STREAM.INFO.{INBOX}", b"")),
     "notifier": ((BUCKET_SUBJECT, b"{}"),),
+    "server": ((SUBMIT_SUBJECT, b"http://127.0.0.1:1/"), (f"$JS.API.STREAM.INFO.{JOBS}", b"")),
 }
 FORBIDDEN = (
     *("v2t.dead.x.y", "v2t.done.x", "$KV.v2t_nodes.x.y.1", "$O.v2t_transcripts.M.x"),

@@ -20,7 +20,7 @@ from v2t_stream.topology.stages import STAGES
 
 SERVICES = services()
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("v2t-stream:")}
-BESIDE = {"topology", "metrics"}  # ours, and no stage
+BESIDE = {"topology", "metrics", "serve"}  # ours, and no stage
 STAGE_NAMES = {row.name for row in STAGES}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -39,6 +39,7 @@ def test_it_is_valid() -> None:
         (["node"], STAGE_NAMES),
         (["distributed"], set()),
         (["monitoring"], {"metrics"}),
+        (["serve"], {"serve"}),
         (["gpu"], (STAGE_NAMES - {"transcribe"}) | {"transcribe-gpu"}),
     ],
 )
@@ -83,7 +84,7 @@ def test_our_settings_are_known(name: str) -> None:
     """Else the container ends with `unknown setting`, or a setting does nothing."""
     environment = OURS[name]["environment"]
     settings = Settings.from_environment(environment)
-    role = "operator" if name == "topology" else "worker"
+    role = {"topology": "operator", "serve": "server"}.get(name, "worker")
     assert settings.nats_url == f"nats://{role}:{FILLED_IN[f'NATS_{role.upper()}_PASSWORD']}@nats:4222"
     documented = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE))
     assert set(environment) <= documented

@@ -9,7 +9,7 @@ from v2t_stream.access.roles import API, ROLES, User, configuration, role, templ
 from v2t_stream.broker.denials import denial
 from v2t_stream.errors import SettingsError
 from v2t_stream.topology.stages import STAGES
-from v2t_stream.topology.streams import STREAMS
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, JOBS, STREAMS
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,10 +47,12 @@ def test_a_worker_may_take_from_every_consumer_and_nobody_else_may() -> None:
 
 
 @pytest.mark.parametrize("verb", ["CREATE", "UPDATE", "DELETE", "PURGE"])
-def test_only_the_operator_changes_streams(verb: str) -> None:
+def test_only_the_operator_changes_streams_and_a_server_what_is_in_them(verb: str) -> None:
     """Else a machine that was broken into empties the queues."""
     for stream in STREAMS:
-        assert [each.name for each in ROLES if may(each.name, f"{API}STREAM.{verb}.{stream}")] == ["operator"]
+        removes = verb == "PURGE" and stream in (JOBS, CHUNKS, DONE, DEAD)  # cancelled, retried and removed jobs
+        wanted = ["operator", "server"] if removes else ["operator"]
+        assert [each.name for each in ROLES if may(each.name, f"{API}STREAM.{verb}.{stream}")] == wanted
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,9 @@ def test_only_the_operator_changes_streams(verb: str) -> None:
     [
         ("v2t.submit", "submit"),
         ("v2t.bucket", "announce uploads"),
+        ("v2t.key.x", "change the keys of the HTTP API"),
+        ("v2t.once.x", "serve the HTTP API"),
+        ("$JS.API.DIRECT.GET.V2T_KEYS", "read the keys of the HTTP API"),
         ("v2t.job.x.cancelled", "change jobs"),
         ("$KV.v2t_nodes.a.b.1", "work as a node"),
         ("$JS.API.CONSUMER.MSG.NEXT.V2T_CHUNKS.transcribe-cpu", "take work"),

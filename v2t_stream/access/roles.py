@@ -10,15 +10,28 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from schemas.events import Cancelled, Rerun
+from schemas.events import Cancelled, Corrected, Named, Rerun
 from schemas.notification import BUCKET_SUBJECT
+from schemas.once import Once
 from schemas.requests import SUBMIT_SUBJECT
 from v2t_stream.broker.denials import MAPPED
 from v2t_stream.errors import SettingsError
 from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADS, VOICES
 from v2t_stream.topology.stages import STAGES
-from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, NODES, STORED_FACTS, STREAMS
-from v2t_stream.topology.subjects import ALL_DEAD, ALL_DONE, ALL_FACTS, ALL_TASKS
+from v2t_stream.topology.streams import (
+    CHUNKS,
+    DEAD,
+    DONE,
+    INBOX,
+    JOBS,
+    KEYS,
+    NODES,
+    ONCE,
+    STORED_FACTS,
+    STORED_KEYS,
+    STREAMS,
+)
+from v2t_stream.topology.subjects import ALL_DEAD, ALL_DONE, ALL_FACTS, ALL_TASKS, any_run
 
 API: Final = "$JS.API."
 _HOME: Final = "V2T"  # the account of the streams
@@ -134,6 +147,38 @@ ROLES: Final = (
         # No reads of submissions: a request may name a wildcard, so it would read others' too.
         asks=(f"STREAM.INFO.{INBOX}",),
         connections=_GUESTS,
+    ),
+    Role(
+        "server",
+        "serves the HTTP API: submits, reads, cancels, retries, corrects and removes jobs, and checks keys",
+        "V2T_SERVERS",
+        publishes=(
+            SUBMIT_SUBJECT,
+            Once.subject_of(name="*"),
+            Cancelled.subject_of(job="*"),
+            Rerun.subject_of(job="*", run="*"),
+            *any_run(Corrected, job="*"),
+            Named.subject_of(job="*"),
+            f"$O.{UPLOADS}.>",
+            f"$O.{TRANSCRIPTS}.>",
+        ),
+        asks=(
+            *_LOOK,
+            *_READ,
+            f"STREAM.MSG.GET.{INBOX}",  # a job exists for who submitted it before intake takes it
+            f"STREAM.MSG.GET.{ONCE}",
+            f"DIRECT.GET.{KEYS}",
+            *_bucket(MEDIA),
+            *_bucket(UPLOADS),
+            *_bucket(TRANSCRIPTS),
+            *_bucket(MODELS),
+            # What is cancelled, retried or removed, and replaced objects. NATS purges by a pattern in the request, so
+            # no subject can say which jobs.
+            *(f"STREAM.PURGE.{stream}" for stream in (JOBS, CHUNKS, DONE, DEAD)),
+            *(f"STREAM.PURGE.OBJ_{bucket}" for bucket in (MEDIA, UPLOADS, TRANSCRIPTS)),
+            f"STREAM.MSG.DELETE.{DEAD}",
+        ),
+        hears=(STORED_FACTS, STORED_KEYS),
     ),
     Role(
         "notifier",
