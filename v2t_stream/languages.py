@@ -1,5 +1,6 @@
 """Other names of languages, in files and services: English names, ISO 639-2 and 639-3."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
@@ -33,10 +34,21 @@ def code_of(name: str) -> str:
     return _codes().get(name.strip().lower().replace(" ", "_").partition("-")[0], "")
 
 
+def name_of(code: str) -> str:
+    """The English name of a language by its code, in lower case, as Whisper writes it: "haitian creole"."""
+    row = next(row for row in _rows() if row[0] == code)
+    return row[2].partition(",")[0].replace("_", " ")
+
+
 @cache
 def _codes() -> dict[str, str]:
     codes: dict[str, str] = {}
-    for row in _TABLE.strip().replace("\n", ";").split(";"):
-        code, *names = row.replace(",", " ").split()
-        codes |= dict.fromkeys((code, *names), code)
+    for code, others, names in _rows():
+        codes |= dict.fromkeys((code, *others.split(","), *names.split(",")), code)
     return codes
+
+
+def _rows() -> Iterator[tuple[str, str, str]]:
+    for row in _TABLE.strip().replace("\n", ";").split(";"):
+        code, others, names = row.split()
+        yield code, others, names
