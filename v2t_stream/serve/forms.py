@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,8 +35,13 @@ class Form(NamedTuple):
     file: Upload | None
 
 
-async def receive(request: web.Request, files: Collection[str] = ("file",)) -> Form:
-    """Read a form, and store its file. `files`: the names that its file may have. Raises Problem and StoreError."""
+async def receive(
+    request: web.Request, files: Collection[str] = ("file",), *, head: Callable[[bytes], bytes] | None = None
+) -> Form:
+    """Read a form, and store its file. Raises Problem and StoreError.
+
+    `files`: the names that its file may have. `head`: what to put before the file, by its first bytes.
+    """
     if request.content_type != "multipart/form-data":
         raise Problem(415, f"the body is {request.content_type}: send multipart/form-data")
     fields: dict[str, list[str]] = {}
@@ -48,8 +53,10 @@ async def receive(request: web.Request, files: Collection[str] = ("file",)) -> F
         if part.name in files and part.filename is not None:
             if held:
                 raise Problem(400, "the form has two files: send one with each request", param=part.name)
-            held = await _stored(request, part)
+            held = await _stored(request, part, head)
             continue
+        if part.filename is not None:
+            raise Problem(400, f"the form has a file {part.name!r}: send it as {' or '.join(files)}", param=part.name)
         text = await _text(part, left)
         left -= len(text)
         fields.setdefault(part.name, []).append(text)
@@ -72,13 +79,15 @@ async def _text(part: BodyPartReader, most: int) -> str:
         raise Problem(400, f"the field {part.name} is not UTF-8 text: send text", param=part.name) from None
 
 
-async def _stored(request: web.Request, part: BodyPartReader) -> Upload:
+async def _stored(request: web.Request, part: BodyPartReader, head: Callable[[bytes], bytes] | None) -> Upload:
     settings, store = request.app[SETTINGS], request.app[PIPELINE].store
     name = path_text(Path(part.filename or "").name)
     folder = scratch(settings.home, "serve")
     digest, received = hashlib.sha256(), 0
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         while block := await part.read_chunk(_BLOCK):
+            if head and not received:
+                block = head(block) + block
             received += len(block)
             if received > settings.max_bytes:
                 raise Problem(413, f"{name} is larger than the allowed {size(settings.max_bytes)}: raise V2T_MAX_BYTES")
