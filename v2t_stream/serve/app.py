@@ -113,13 +113,6 @@ async def served(
         keepalive_timeout=patience.idle,
     )
     try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            why = os.strerror(error.errno or 0)  # the loop's own words repeat the address
-            raise SettingsError(f"cannot listen on {host}:{port} ({why}): choose another --port") from error
-        yield f"http://{_in_url(host)}:{runner.addresses[0][1]}"
         await runner.setup()
         if not is_loopback(host) and not app[GATE].keyring.is_used:
             raise SettingsError(
@@ -141,7 +134,8 @@ async def _listening(runner: web.AppRunner, wire: Wire, host: str, port: int) ->
     try:
         server = await asyncio.get_running_loop().create_server(lambda: wire.protocol(takes()), host, port)
     except OSError as error:
-        raise SettingsError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from error
+        why = os.strerror(error.errno or 0)  # the loop's own words repeat the address
+        raise SettingsError(f"cannot listen on {host}:{port} ({why}): choose another --port") from error
     looking = asyncio.create_task(wire.run())
     try:
         yield server.sockets[0].getsockname()[1]
