@@ -16,12 +16,14 @@ from v2t_stream.host.addresses import is_loopback
 from v2t_stream.host.addresses import origins as parsed
 from v2t_stream.runtime.session import Session
 from v2t_stream.serve import (
+    asr,
     corrections,
     events,
     fleet,
     health,
     jobs,
     media,
+    models,
     openapi,
     origins,
     problems,
@@ -29,6 +31,7 @@ from v2t_stream.serve import (
     speakers,
     static,
 )
+from v2t_stream.serve.audio import transcriptions, work
 from v2t_stream.serve.board import BOARD, Board, kept
 from v2t_stream.serve.context import PIPELINE, SETTINGS
 from v2t_stream.serve.events import NEWS, News
@@ -48,6 +51,9 @@ _ROUTES: Final = (
     fleet.routes,
     static.routes,
     openapi.routes,
+    transcriptions.routes,
+    models.routes,
+    asr.routes,
 )
 _GRACE: Final = 5.0  # seconds that open requests have to end when the server stops
 
@@ -77,6 +83,7 @@ def application(pipeline: Session, settings: Settings, host: str) -> web.Applica
     app.cleanup_ctx.append(_guarded)
     app.on_response_prepare.append(origins.mark)
     app.on_response_prepare.append(mark_stream)
+    work.set_up(app)
     for routes in _ROUTES:
         app.add_routes(routes)
     return app

@@ -1,0 +1,1 @@
+"""OpenAI's audio API (platform.openai.com/docs/api-reference/audio)."""
