@@ -2,28 +2,19 @@
 
 import json
 import struct
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import numpy as np
 import pytest
 
-from tests.harness import DATA, reference
-from tests.patience import PATIENCE
-from tests.serving import Serving
+from tests.harness import reference
+from tests.serve.api import CLIP
 from v2t_stream.audio.decode import MediaReader
 from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.serve.asr import wave_header
 
-CLIP = DATA / "5s.flac"
 SAID = reference(CLIP.name)
-
-
-@pytest.fixture
-async def client(server: Serving) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(server.url, timeout=aiohttp.ClientTimeout(PATIENCE)) as session:
-        yield session
 
 
 def file(data: bytes = CLIP.read_bytes(), name: str = "talk.flac") -> aiohttp.FormData:

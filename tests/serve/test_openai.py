@@ -1,8 +1,9 @@
 """OpenAI's audio API, as its own client speaks it."""
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ from openai.types.audio import (
     TranslationVerbose,
 )
 
+from tests.conftest import Pipeline
 from tests.diarization import in_turn
 from tests.harness import DATA, reference
 from tests.patience import PATIENCE
-from tests.serving import Serving
+from tests.serve.api import CLIP, problem
+from tests.serving import Serving, serving
 from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.jobs.following import states
 
-CLIP = DATA / "5s.flac"
 SENTENCES = (  # of words that the demo model knows
     "the white light is in the street",
     "he was in the kitchen with the old man",
@@ -36,15 +38,9 @@ ANEW: dict[str, Any] = {"force": "true"}  # not what another test's job has done
 
 
 @pytest.fixture
-def client(server: Serving) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE) as client:
-        yield client
-
-
-@pytest.fixture
-async def raw(server: Serving) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(server.url, timeout=aiohttp.ClientTimeout(PATIENCE)) as session:
-        yield session
+def api(server: Serving) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE) as api:
+        yield api
 
 
 def form(clip: bytes = CLIP.read_bytes(), name: str = "talk.flac", **fields: str) -> aiohttp.FormData:
@@ -54,9 +50,9 @@ def form(clip: bytes = CLIP.read_bytes(), name: str = "talk.flac", **fields: str
     return data
 
 
-def test_openais_client_transcribes_a_file_in_each_format(client: openai.OpenAI) -> None:
+def test_openais_client_transcribes_a_file_in_each_format(api: openai.OpenAI) -> None:
     """Programs that read one of the formats find another, or none."""
-    create = client.audio.transcriptions.create
+    create = api.audio.transcriptions.create
     plain = create(file=CLIP, model="demo", language="en")
     assert word_error_rate(SAID, plain.text) <= 0.1
     assert plain.languages
@@ -73,9 +69,9 @@ def test_openais_client_transcribes_a_file_in_each_format(client: openai.OpenAI)
     assert vtt.startswith("WEBVTT")
 
 
-def test_verbose_json_is_as_the_clients_types_say(client: openai.OpenAI) -> None:
+def test_verbose_json_is_as_the_clients_types_say(api: openai.OpenAI) -> None:
     """Clients in typed languages cannot read the answer."""
-    told = client.audio.transcriptions.create(
+    told = api.audio.transcriptions.create(
         file=CLIP,
         model="demo",
         language="en",
@@ -93,16 +89,16 @@ def test_verbose_json_is_as_the_clients_types_say(client: openai.OpenAI) -> None
     assert 0.2 <= told.segments[0].start <= 0.5
     about = told.model_extra["x_v2t"] if told.model_extra else {}
     assert (about["complete"], about["gaps"], about["models"]) == (True, [], ["demo"])
-    alone = client.audio.transcriptions.create(
+    alone = api.audio.transcriptions.create(
         file=CLIP, model="demo", language="en", response_format="verbose_json", timestamp_granularities=["word"]
     )
     assert alone.words
     assert not alone.segments
 
 
-def test_words_are_streamed_as_the_client_reads_them(client: openai.OpenAI) -> None:
+def test_words_are_streamed_as_the_client_reads_them(api: openai.OpenAI) -> None:
     """Somebody who waits for the words of a long file sees none until its end."""
-    stream = client.audio.transcriptions.create(
+    stream = api.audio.transcriptions.create(
         file=DATA / "3min.ogg", model="demo", language="en", stream=True, extra_body=ANEW
     )
     events = list(stream)
@@ -113,11 +109,11 @@ def test_words_are_streamed_as_the_client_reads_them(client: openai.OpenAI) -> N
     assert word_error_rate(reference("3min.ogg"), events[-1].text) <= 0.1
 
 
-def test_diarized_json_says_who_speaks(client: openai.OpenAI, tmp_path: Path) -> None:
+def test_diarized_json_says_who_speaks(api: openai.OpenAI, tmp_path: Path) -> None:
     """Minutes of a meeting name nobody."""
     talk = in_turn(2, [*SENTENCES * 7]).write(tmp_path / "talk.wav")
     asked: dict[str, Any] = {"file": talk, "model": "demo", "language": "en", "response_format": "diarized_json"}
-    stream = client.audio.transcriptions.create(**asked, stream=True, extra_body={"speakers": "2", **ANEW})
+    stream = api.audio.transcriptions.create(**asked, stream=True, extra_body={"speakers": "2", **ANEW})
     events = list(stream)
     assert isinstance(events[0], TranscriptionTextDeltaEvent)
     assert isinstance(events[-1], TranscriptionTextDoneEvent)
@@ -125,16 +121,16 @@ def test_diarized_json_says_who_speaks(client: openai.OpenAI, tmp_path: Path) ->
     assert {segment.speaker for segment in spoken} == {"A", "B"}
     assert spoken[0].speaker == "A"
     assert " ".join(segment.text for segment in spoken) == events[-1].text
-    told = client.audio.transcriptions.create(**asked, extra_body={"speakers": "2"})  # done before
+    told = api.audio.transcriptions.create(**asked, extra_body={"speakers": "2"})  # done before
     assert isinstance(told, TranscriptionDiarized)
     TranscriptionDiarized.model_validate_json(told.model_dump_json(), strict=True)
     assert [segment.model_dump() for segment in told.segments] == [segment.model_dump() for segment in spoken]
 
 
-def test_what_was_done_before_is_streamed_at_once(client: openai.OpenAI) -> None:
+def test_what_was_done_before_is_streamed_at_once(api: openai.OpenAI) -> None:
     """Whoever sends a file again waits again, or gets no words."""
-    first = client.audio.transcriptions.create(file=CLIP, model="demo", language="en")
-    stream = client.audio.transcriptions.create(file=CLIP, model="demo", language="en", stream=True)
+    first = api.audio.transcriptions.create(file=CLIP, model="demo", language="en")
+    stream = api.audio.transcriptions.create(file=CLIP, model="demo", language="en", stream=True)
     delta, done = stream
     assert isinstance(delta, TranscriptionTextDeltaEvent)
     assert isinstance(done, TranscriptionTextDoneEvent)
@@ -142,22 +138,22 @@ def test_what_was_done_before_is_streamed_at_once(client: openai.OpenAI) -> None
 
 
 @pytest.mark.parametrize("model", ["whisper-1", "gpt-transcribe"])
-def test_openais_models_stand_for_the_fleets_own(client: openai.OpenAI, model: str) -> None:
+def test_openais_models_stand_for_the_fleets_own(api: openai.OpenAI, model: str) -> None:
     """A program in which the model's name is fixed cannot use the fleet."""
-    said = client.audio.transcriptions.create(file=CLIP, model=model, language="en")
+    said = api.audio.transcriptions.create(file=CLIP, model=model, language="en")
     assert word_error_rate(SAID, said.text) <= 0.1
 
 
 async def test_the_asynchronous_client_works_too(server: Serving) -> None:
     """Half of the programs use it."""
-    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        stream = await client.audio.transcriptions.create(file=CLIP, model="demo", language="en", stream=True)
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as own:
+        stream = await own.audio.transcriptions.create(file=CLIP, model="demo", language="en", stream=True)
         assert [event.type async for event in stream][-1] == "transcript.text.done"
 
 
-def test_hints_of_every_name_reach_the_job(client: openai.OpenAI) -> None:
+def test_hints_of_every_name_reach_the_job(api: openai.OpenAI) -> None:
     """A parameter is taken and does nothing."""
-    answer = client.audio.transcriptions.with_raw_response.create(
+    answer = api.audio.transcriptions.with_raw_response.create(
         file=CLIP,
         model="demo",
         language="english",
@@ -167,7 +163,7 @@ def test_hints_of_every_name_reach_the_job(client: openai.OpenAI) -> None:
         chunking_strategy={"type": "server_vad", "threshold": 0.4},
         extra_body={"title": "A talk"},
     )
-    job = client.get(f"/jobs/{answer.headers['X-V2T-Job']}", cast_to=object)
+    job = api.get(f"/jobs/{answer.headers['X-V2T-Job']}", cast_to=object)
     assert isinstance(job, dict)
     assert job["title"] == "A talk"
     options = job["options"]
@@ -195,70 +191,110 @@ def test_hints_of_every_name_reach_the_job(client: openai.OpenAI) -> None:
         ("best_of", {"extra_body": {"best_of": 5}}),
     ],
 )
-def test_what_is_not_honoured_is_refused_by_name(client: openai.OpenAI, param: str, fields: dict[str, Any]) -> None:
+def test_what_is_not_honoured_is_refused_by_name(api: openai.OpenAI, param: str, fields: dict[str, Any]) -> None:
     """A parameter changes nothing, and nobody hears of it."""
     with pytest.raises(openai.BadRequestError) as refused:
-        client.audio.transcriptions.create(**{"file": CLIP, "model": "demo", **fields})
+        api.audio.transcriptions.create(**{"file": CLIP, "model": "demo", **fields})
     assert refused.value.param == param
     assert param.partition("[")[0] in refused.value.message
 
 
-def test_a_model_that_nobody_has_is_refused(client: openai.OpenAI) -> None:
+def test_a_model_that_nobody_has_is_refused(api: openai.OpenAI) -> None:
     """A misspelt model waits for ever, or another one answers."""
     with pytest.raises(openai.NotFoundError, match="did you mean large-v3") as refused:
-        client.audio.transcriptions.create(file=CLIP, model="lagre-v3")
+        api.audio.transcriptions.create(file=CLIP, model="lagre-v3")
     assert (refused.value.param, refused.value.code) == ("model", "model_not_found")
 
 
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's word on OpenAI's own translations
-def test_translations_are_into_english(client: openai.OpenAI) -> None:
+def test_translations_are_into_english(api: openai.OpenAI) -> None:
     """Somebody reads words in a language that they did not ask for."""
-    told = client.audio.translations.create(file=CLIP, model="demo", response_format="verbose_json")
+    told = api.audio.translations.create(file=CLIP, model="demo", response_format="verbose_json")
     assert isinstance(told, TranslationVerbose)
     assert told.language == "english"
     assert word_error_rate(SAID, told.text) <= 0.1
     with pytest.raises(openai.NotFoundError, match=r"does not translate with the model 'tiny\.en'"):
-        client.audio.translations.create(file=CLIP, model="tiny.en")
+        api.audio.translations.create(file=CLIP, model="tiny.en")
 
 
-def test_the_models_of_the_fleet_are_listed(client: openai.OpenAI) -> None:
+def test_the_models_of_the_fleet_are_listed(api: openai.OpenAI) -> None:
     """A program that lets people choose a model shows none."""
-    names = [model.id for model in client.models.list()]
+    names = [model.id for model in api.models.list()]
     assert names[0] == "demo"
     assert {"whisper-1", "gpt-4o-transcribe-diarize"} <= {*names}
-    assert client.models.retrieve("demo").id == "demo"
+    assert api.models.retrieve("demo").id == "demo"
     with pytest.raises(openai.NotFoundError):
-        client.models.retrieve("gpt-7")
+        api.models.retrieve("gpt-7")
 
 
-async def test_a_form_without_a_recording_gets_one_sentence(raw: aiohttp.ClientSession) -> None:
+async def test_a_form_without_a_recording_gets_one_sentence(client: aiohttp.ClientSession) -> None:
     """Whoever forgets the file gets a page of HTML, or waits."""
     without = aiohttp.FormData()
     without.add_field("model", "demo", content_type="text/plain")
-    async with raw.post("/v1/audio/transcriptions", data=without) as answer:
-        assert answer.status == 400
-        assert (await answer.json())["error"]["param"] == "file"
-    async with raw.post("/v1/audio/transcriptions", json={"model": "demo"}) as answer:
-        assert answer.status == 415
-        assert "multipart/form-data" in (await answer.json())["error"]["message"]
+    async with client.post("/v1/audio/transcriptions", data=without) as answer:
+        assert (await problem(answer, 400))["param"] == "file"
+    async with client.post("/v1/audio/transcriptions", json={"model": "demo"}) as answer:
+        assert "multipart/form-data" in (await problem(answer, 415))["message"]
 
 
-async def test_a_file_that_is_no_recording_is_the_clients_fault(raw: aiohttp.ClientSession) -> None:
+async def test_a_file_that_is_no_recording_is_the_clients_fault(client: aiohttp.ClientSession) -> None:
     """A client sends its broken file again and again, as if the server were at fault."""
     for fields in ({}, {"stream": "true"}):
-        async with raw.post("/v1/audio/transcriptions", data=form(b"no sound " * 999, "notes.txt", **fields)) as answer:
-            told = (await answer.json())["error"]
-            assert (answer.status, told["param"], told["code"]) == (400, "file", "job_failed")
+        async with client.post(
+            "/v1/audio/transcriptions", data=form(b"no sound " * 999, "notes.txt", **fields)
+        ) as answer:
+            told = await problem(answer, 400)
+            assert (told["param"], told["code"]) == ("file", "job_failed")
             assert answer.headers["x-should-retry"] == "false"
 
 
-async def test_a_client_that_goes_away_takes_its_job_along(raw: aiohttp.ClientSession, connection: Connection) -> None:
+async def test_a_client_that_goes_away_takes_its_job_along(
+    client: aiohttp.ClientSession, connection: Connection
+) -> None:
     """The fleet works for hours for somebody who has closed the window."""
     for headers, end in (({}, "cancelled"), ({"X-V2T-Keep": "true"}, "completed")):
         data = form((DATA / "3min.ogg").read_bytes(), "3min.ogg", stream="true", force="true")
-        async with raw.post("/v1/audio/transcriptions", data=data, headers=headers) as answer:
+        async with client.post("/v1/audio/transcriptions", data=data, headers=headers) as answer:
             job = answer.headers["X-V2T-Job"]
             await answer.content.readline()
-        async with asyncio.timeout(PATIENCE):
-            seen = [state.state async for state in states(connection, job)]
-        assert seen[-1] == end
+        assert await ends(connection, job) == end
+
+
+async def test_a_client_that_gives_up_waiting_takes_its_job_along(
+    client: aiohttp.ClientSession, connection: Connection
+) -> None:
+    """A client without a stream notices nothing, and its job goes on."""
+    data = form((DATA / "3min.ogg").read_bytes(), "3min.ogg", title="given up", force="true")
+    waiting = asyncio.create_task(client.post("/v1/audio/transcriptions", data=data))
+    async with asyncio.timeout(PATIENCE):
+        while not (found := await listed(client, "given up")):
+            await asyncio.sleep(0.02)
+    waiting.cancel()
+    assert await ends(connection, found[0]) == "cancelled"
+
+
+async def test_a_server_that_stops_takes_no_job_along(
+    pipeline: Pipeline, connection: Connection, tmp_path: Path
+) -> None:
+    """An update of the server throws away what everybody waits for."""
+    with serving(pipeline.url, tmp_path / "home") as stopping:
+        async with aiohttp.ClientSession(stopping.url) as client:
+            data = form((DATA / "3min.ogg").read_bytes(), "3min.ogg", stream="true", force="true")
+            async with client.post("/v1/audio/transcriptions", data=data) as answer:
+                await answer.content.readline()
+                stopping.process.terminate()
+                with contextlib.suppress(aiohttp.ClientError):
+                    await answer.read()
+        assert stopping.process.wait(PATIENCE) == 0
+    assert await ends(connection, answer.headers["X-V2T-Job"]) == "completed"
+
+
+async def ends(connection: Connection, job: str) -> str:
+    """How a job ends."""
+    async with asyncio.timeout(PATIENCE):
+        return [state.state async for state in states(connection, job)][-1]
+
+
+async def listed(client: aiohttp.ClientSession, title: str) -> list[str]:
+    async with client.get("/v1/jobs", params={"title": title}) as answer:
+        return [job["id"] for job in (await answer.json())["data"]]

@@ -76,7 +76,7 @@ async def work(request: web.Request, wish: SubmitRequest) -> AsyncGenerator[Work
 
     So does a client that goes away, which ends the block. A server that stops cancels nothing.
     """
-    keeps = KEEP in request.headers and flag(dict(request.headers), KEEP)
+    keeps = flag({KEEP: request.headers.get(KEEP, "false")}, KEEP)
     submitting = asyncio.create_task(submitted(request, wish))
     mine = None
     try:
@@ -84,7 +84,8 @@ async def work(request: web.Request, wish: SubmitRequest) -> AsyncGenerator[Work
         mine = Work(request, await asyncio.shield(submitting))
         yield mine
     finally:
-        if not (keeps or (mine and mine.job.ended)):
+        failed = submitting.done() and submitting.exception()
+        if not (failed or keeps or (mine and mine.job.ended)):
             request.app[LEAVING].add(_leave(request, submitting))
 
 
@@ -92,7 +93,7 @@ async def _leave(request: web.Request, submitting: asyncio.Task[str]) -> None:
     try:
         async with asyncio.timeout(_PATIENCE):
             await Work(request, await submitting).cancel()
-    except (V2TError, Problem, TimeoutError) as error:  # it was refused, has just ended, or goes on, which harms nobody
+    except (V2TError, Problem, TimeoutError) as error:  # it has just ended, or goes on, which harms nobody
         log.info("the job of a client that went away was not cancelled: %s", error)
 
 
@@ -133,7 +134,12 @@ class News:
         self._states = states
         self._is_new = asyncio.Event()
         self.following = asyncio.create_task(self._follow())
-        self.following.add_done_callback(lambda _: self._is_new.set())
+        self.following.add_done_callback(self._end)
+
+    def _end(self, following: asyncio.Task[None]) -> None:
+        if not following.cancelled():
+            following.exception()  # a reader that has gone does not ask for it
+        self._is_new.set()
 
     async def _follow(self) -> None:
         async for _ in self._states:
