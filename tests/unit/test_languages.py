@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from schemas.options import LANGUAGES
+from v2t_stream.languages import code_of, name_of
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,13 @@ def test_every_language_we_offer_is_known(program: str) -> None:
     """A language that the settings accept fails on the machine."""
     known = subprocess.check_output([sys.executable, "-c", program], text=True).split()
     assert set(known) == LANGUAGES
+
+
+def test_every_language_has_the_name_that_whisper_gives_it() -> None:
+    """Programs look the language of an answer up by its English name, and find none."""
+    names = {code: name_of(code) for code in LANGUAGES}
+    assert len({*names.values()}) == len(LANGUAGES)
+    assert all(code_of(name) == code for code, name in names.items())
+    assert [names[code] for code in ("en", "zh", "ht", "yue", "jw")] == [
+        *("english", "chinese", "haitian creole", "cantonese", "javanese")
+    ]
