@@ -35,6 +35,8 @@ class Submitted(Message, frozen=True, kw_only=True, tag="submitted"):
     entry: int | None = None  # place in the list at `url`, from 1, for an entry without its own link
     origin: str = ""  # as in Downloaded, if the list gave it
     version: Version | None = None  # of the object at `url`, if it is in a bucket and its version is known
+    callback: str = ""  # the link that is told when the job has ended, without secrets
+    callback_link: str = ""  # object store key of the whole link, if `callback` leaves something out
     owner: str = ""  # the key of the HTTP API with which it was sent; empty without one
 
 
@@ -150,6 +152,16 @@ class Named(Message, frozen=True, kw_only=True, tag="named"):
     people: tuple[Speaker, ...]  # with names
 
 
+class Notify(Message, frozen=True, kw_only=True, tag="notify"):
+    """Somebody wants a webhook that was given up to be sent again."""
+
+    SUBJECT: ClassVar[str] = "v2t.job.{job}.notify"
+    BY_RUN: ClassVar[bool] = False
+    ONCE: ClassVar[bool] = False
+
+    fact: str  # the subject of the fact that it tells
+
+
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):
     SUBJECT: ClassVar[str] = "v2t.job.{job}.failed"
 
@@ -248,6 +260,7 @@ Event = (
     | Completed
     | Corrected
     | Named
+    | Notify
     | Failed
     | Cancelled
     | Rerun

@@ -17,4 +17,5 @@ class SubmitRequest(Options, frozen=True, kw_only=True, omit_defaults=True, forb
     title: str | None = None
     limit: Annotated[int, Meta(ge=1)] | None = None  # for a list: at most this many entries
     force: Annotated[bool, Meta(description="transcribe again even if a transcript exists")] = False
+    callback_url: str | None = None  # told when the job has ended
     owner: str | None = None  # whose job it is: a key of the HTTP API

@@ -200,6 +200,8 @@ class Download:
                 parent=job.job,
                 entry=entry.place,
                 origin=entry.origin,
+                callback=job.callback,
+                callback_link=job.callback_link,
                 owner=job.owner,
             )
         yield Listed(job=job.job, run=job.run, title=listing.title, children=len(known) + len(new))

@@ -38,7 +38,11 @@ class Intake:
             check(request)
             await check_fleet(self._connection, request)
             url, link = await links.keep(self._store, message.job, request.url) if request.url else (None, "")
-            yield submitted(message.job, msgspec.structs.replace(request, url=url), link)
+            begun = submitted(message.job, msgspec.structs.replace(request, url=url), link)
+            if request.callback_url:
+                callback, whole = await links.keep(self._store, message.job, request.callback_url, name="callback")
+                begun = msgspec.structs.replace(begun, callback=callback, callback_link=whole)
+            yield begun
             return
         failures: list[StoreError] = []
         for upload in self._announced(message.data):

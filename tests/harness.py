@@ -435,6 +435,13 @@ async def upload(connection: Connection, path: Path) -> str:
     return await store_file(JetStreamStore(connection), path)
 
 
+async def set_ack_wait(connection: Connection, stream: str, durable: str, seconds: float) -> None:
+    """The product's half a minute is too long for a test; or too short where nothing may come again because of it."""
+    config = (await connection.api(f"CONSUMER.INFO.{stream}.{durable}"))["config"]
+    config["ack_wait"] = int(seconds * 1e9)
+    await connection.api(f"CONSUMER.CREATE.{stream}.{durable}", {"stream_name": stream, "config": config})
+
+
 def bytes_in(folder: Path, pattern: str = "*") -> int:
     """The size of all files with such a name, while they and their folders come and go."""
     size = 0

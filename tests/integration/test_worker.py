@@ -27,7 +27,7 @@ from schemas.message import Message
 from schemas.transcript import Gap, Transcript
 from stages.aggregate import Aggregate
 from tests.builders import completed, converted, done, downloaded, failed, rerun, resources, submitted, task
-from tests.harness import Server
+from tests.harness import Server, set_ack_wait
 from tests.observed import pulled, pulled_by
 from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
@@ -88,13 +88,6 @@ async def working(
     finally:
         stop.set()
         await running
-
-
-async def set_ack_wait(connection: Connection, stream: str, durable: str, seconds: float) -> None:
-    """The product's half a minute is too long for a test; or too short where nothing may come again because of it."""
-    config = (await connection.api(f"CONSUMER.INFO.{stream}.{durable}"))["config"]
-    config["ack_wait"] = int(seconds * 1e9)
-    await connection.api(f"CONSUMER.CREATE.{stream}.{durable}", {"stream_name": stream, "config": config})
 
 
 async def until(condition: Callable[[], object], what: str) -> None:

@@ -10,14 +10,14 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from schemas.events import Cancelled, Corrected, Named, Rerun
+from schemas.events import Cancelled, Corrected, DeadLetter, Named, Notify, Rerun
 from schemas.notification import BUCKET_SUBJECT
 from schemas.once import Once
 from schemas.requests import SUBMIT_SUBJECT
 from v2t_stream.broker.denials import MAPPED
 from v2t_stream.errors import SettingsError
 from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADS, VOICES
-from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.stages import NOTIFY, STAGES
 from v2t_stream.topology.streams import (
     CHUNKS,
     DEAD,
@@ -161,10 +161,14 @@ ROLES: Final = (
             Named.subject_of(job="*"),
             f"$O.{UPLOADS}.>",
             f"$O.{TRANSCRIPTS}.>",
+            Notify.subject_of(job="*"),
+            DeadLetter.subject_of(stage=NOTIFY.name, job="*"),
+            f"$JS.ACK.{JOBS}.{NOTIFY.name}.>",
         ),
         asks=(
             *_LOOK,
             *_READ,
+            f"CONSUMER.MSG.NEXT.{JOBS}.{NOTIFY.name}",
             f"STREAM.MSG.GET.{INBOX}",  # a job exists for who submitted it before intake takes it
             f"STREAM.MSG.GET.{ONCE}",
             f"DIRECT.GET.{KEYS}",

@@ -17,6 +17,7 @@ from schemas.events import (
     Language,
     Listed,
     Named,
+    Notify,
     Progress,
     Rerun,
     Retried,
@@ -117,7 +118,7 @@ class Facts:
                 run.heard_at = max(run.heard_at, stored.at)
             case Progress(stage=stage):
                 self._of(event).progress[stage] = event
-            case Tries():
+            case Tries() | Notify():
                 pass  # for workers
             case _:
                 setattr(self._of(event), type(event).__name__.lower(), event)

@@ -13,25 +13,37 @@ from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.text import without_secrets
 
 
-async def keep(store: ObjectStore, job: str, url: str) -> tuple[str, str]:
-    """The link for everybody, and the key of the complete one; no key if they are the same. Raises StoreError."""
+async def keep(store: ObjectStore, job: str, url: str, *, name: str = "link") -> tuple[str, str]:
+    """The link for everybody, and the key of the complete one; no key if they are the same. Raises StoreError.
+
+    `name`: which of the job's links it is.
+    """
     shown = without_secrets(url)
     if shown == url:
         return url, ""
-    key = f"media/{job}/link"
+    key = f"media/{job}/{name}"
     await store.put(key, url.encode())
     return shown, key
 
 
 async def whole(store: ObjectStore, job: Submitted) -> str:
     """The link to fetch. Raises StoreError, and Reject if it has expired."""
-    if not job.link:
-        return job.url or ""
+    return await _complete(store, job.url or "", job.link)
+
+
+async def callback(store: ObjectStore, job: Submitted) -> str:
+    """The link to tell of the job's end; empty without one. Raises StoreError, and Reject if it has expired."""
+    return await _complete(store, job.callback, job.callback_link)
+
+
+async def _complete(store: ObjectStore, shown: str, key: str) -> str:
+    if not key:
+        return shown
     try:
-        return (await store.get(job.link)).decode()
+        return (await store.get(key)).decode()
     except ObjectMissing:
         raise Reject(
-            f"the link {job.url} was sent with a password or a key, which has expired: submit it again"
+            f"the link {shown} was sent with a password or a key, which has expired: submit it again"
         ) from None
 
 

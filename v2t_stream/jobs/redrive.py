@@ -3,7 +3,7 @@
 import contextlib
 from pathlib import Path
 
-from schemas.events import DeadLetter
+from schemas.events import DeadLetter, Notify
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import ObjectMissing, V2TError
 from v2t_stream.jobs import operations
@@ -11,6 +11,7 @@ from v2t_stream.jobs.dead_letters import Dead, remove
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.once import message_ids
 from v2t_stream.store.protocol import ObjectStore
+from v2t_stream.topology.stages import NOTIFY
 from v2t_stream.topology.subjects import INBOX_SUBJECTS
 
 
@@ -31,6 +32,10 @@ async def redrive(connection: Connection, store: ObjectStore | None, dead: Dead,
     job = await read(connection, letter.job)
     if not job.sequences:
         raise V2TError(f"job {letter.job} of dead letter {dead.number} has been forgotten: submit it again")
+    if letter.stage == NOTIFY.name:
+        await connection.publish(Notify(job=letter.job, fact=letter.original_subject))
+        await remove(connection, dead.number)
+        return letter.job
     chunk = dead.chunk
     if chunk is not None and chunk not in {gap.chunk for gap in job.gaps}:
         raise V2TError(f"chunk {chunk} of job {job.id} is no longer missing: there is nothing to retry")

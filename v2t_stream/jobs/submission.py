@@ -79,7 +79,7 @@ def check(request: SubmitRequest) -> None:
     """Raises Reject with one sentence if no node can ever do the request."""
     if (request.url is None) == (request.media is None):
         raise Reject("a submission must name either a url or a media key of the object store, and not both")
-    for name in ("url", "media", "title", "model", "owner"):
+    for name in ("url", "media", "title", "model", "owner", "callback_url"):
         text = getattr(request, name)
         if text is not None and len(text) > _LONGEST:
             begin = without_secrets(text)[:40]
@@ -89,6 +89,8 @@ def check(request: SubmitRequest) -> None:
             )
     if request.url is not None:
         _check_url(request.url)
+    if request.callback_url is not None:
+        _check_callback(request.callback_url)
     if request.media is not None and not (request.media.startswith("media/") and _is_key(request.media)):
         raise Reject(
             f"invalid media key {quoted(request.media)}: it must start with media/ and must not contain ..",
@@ -178,6 +180,12 @@ def _check_url(url: str) -> None:
         )
     if not host or any(character.isspace() or not character.isprintable() for character in url):
         raise Reject(f"{shown} is not a complete URL: check it", field="url")
+
+
+def _check_callback(url: str) -> None:
+    _check_url(url)
+    if not url.startswith(("http://", "https://")):
+        raise Reject(f"the callback_url {quoted(without_secrets(url))} is no web address: use http:// or https://")
 
 
 async def store_file(store: ObjectStore, path: Path, *, sha256: str = "") -> str:

@@ -36,6 +36,7 @@ from v2t_stream.serve.board import BOARD, Board, kept
 from v2t_stream.serve.context import PIPELINE, SETTINGS
 from v2t_stream.serve.events import NEWS, News
 from v2t_stream.serve.gate import GATE, Gate, admitted
+from v2t_stream.serve.hooks.notifier import notifying
 from v2t_stream.serve.looks import LOOKS, Looks
 from v2t_stream.serve.wire import PATIENT, Patience, Wire, mark_stream
 from v2t_stream.settings import Settings
@@ -81,6 +82,7 @@ def application(pipeline: Session, settings: Settings, host: str) -> web.Applica
     app[origins.ORIGINS] = parsed(settings.serve_origins)
     app.cleanup_ctx.append(kept)
     app.cleanup_ctx.append(_guarded)
+    app.cleanup_ctx.append(notifying)
     app.on_response_prepare.append(origins.mark)
     app.on_response_prepare.append(mark_stream)
     work.set_up(app)

@@ -3,6 +3,7 @@
 An unknown name is an error, in the environment if it begins with V2T_.
 """
 
+import base64
 import os
 import re
 import socket
@@ -31,7 +32,8 @@ _BucketPrefix = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,50}$")]
 LogFormat = Literal["auto", "text", "color", "json"]
 
 _OF_OTHERS: Final = ("NATS_", "MINIO_")  # settings that other programs use too
-_KEYS: Final = ("minio_access_key", "minio_secret_key")
+_MINIO: Final = ("minio_access_key", "minio_secret_key")
+_KEYS: Final = (*_MINIO, "webhook_secret", "webhook_url")
 _SECRET: Final = ("nats_url", *_KEYS)  # the URL may hold a password
 _LOGIN: Final = ("nats_creds", "nats_nkey", "nats_ca", "nats_cert", "nats_key")
 LOCAL: Final = "local"  # as NATS_URL: the embedded broker, whatever the file says
@@ -90,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upload_suffixes: str = ""  # of the same keys, separated by commas; empty: all media types
     beside_upload: bool = False  # whether the transcript of an upload is also stored next to it
 
+    webhook_url: str = ""  # told of the end of every job; empty: only the links that jobs name
+    webhook_secret: str = ""  # whsec_ and base64; signs what is told
     serve_origins: str = ""  # of other sites whose pages may use the HTTP API, separated by commas; *: all
 
     @property
@@ -190,6 +194,15 @@ class Given(NamedTuple):
             raise SettingsError(f"{self.name(field)} is wrong: {wanted}") from None
 
 
+def secret_of(text: str) -> bytes | None:
+    """The bytes of a webhook secret (standardwebhooks.com); None if it is none."""
+    try:
+        secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return None
+    return secret if text.startswith("whsec_") and 24 <= len(secret) <= 64 else None
+
+
 def variable(field: str) -> str:
     """The environment variable of a field of Settings."""
     name = field.upper()
@@ -223,6 +236,13 @@ def _troubles(settings: Settings) -> Iterator[tuple[str, str]]:
         origins(settings.serve_origins)
     except ValueError as error:
         yield "serve_origins", f"{error}; separate several by commas, or use * for all"
+    if settings.webhook_secret and secret_of(settings.webhook_secret) is None:
+        yield (
+            "webhook_secret",
+            "it must be whsec_ and base64 of 24 to 64 bytes: make one with echo whsec_$(openssl rand -base64 32)",
+        )
+    if settings.webhook_url and not re.match(r"https?://[^/]", settings.webhook_url):
+        yield "webhook_url", "it must begin with http:// or https://"
     if settings.minio_endpoint and re.search(r"[/@\s]", settings.minio_endpoint):
         yield "minio_endpoint", "use host:port alone; for https set MINIO_SECURE=true"
 
@@ -230,6 +250,6 @@ def _troubles(settings: Settings) -> Iterator[tuple[str, str]]:
 def _check_minio(settings: Settings) -> None:
     if not settings.minio_endpoint:
         return
-    for field in _KEYS:
+    for field in _MINIO:
         if not getattr(settings, field):
             raise SettingsError(f"MINIO_ENDPOINT is set, but {variable(field)} is not: set it too")

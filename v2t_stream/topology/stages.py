@@ -3,11 +3,14 @@
 from typing import Final, NamedTuple, get_args
 
 from schemas.events import (
+    Cancelled,
     ChunkDone,
     Completed,
     Converted,
     Downloaded,
+    Failed,
     Listed,
+    Notify,
     Rerun,
     Submitted,
 )
@@ -25,6 +28,7 @@ class Consumer(NamedTuple):
     filters: tuple[str, ...]
     # Name of the priority group; pulls then carry a rank, and the waiting pull with the lowest rank is served first.
     group: str | None = None
+    is_new_only: bool = False  # what is older than the consumer is not for it
 
 
 class StageRow(NamedTuple):
@@ -88,11 +92,35 @@ STAGES: Final[tuple[StageRow, ...]] = (
     ),
 )
 
+# What `v2t serve` does besides: it is no stage of nodes, and takes jobs that have ended.
+NOTIFY: Final = StageRow(
+    "notify",
+    JOBS,
+    (
+        Consumer(
+            "notify",
+            (
+                *any_run(Completed, job="*"),
+                *any_run(Failed, job="*"),
+                Cancelled.subject_of(job="*"),
+                Notify.subject_of(job="*"),
+            ),
+            is_new_only=True,
+        ),
+    ),
+    (),
+    30,
+    600,
+    20,
+    64,
+)
+
 _DOES: Final = {
     "intake": "intake: checks what people send, and begins its job",
     "download": "download: fetches the media at a link",
     "convert": "convert: decodes media and cuts it into chunks of speech",
     "transcribe": "transcribe: writes down what is said in a chunk",
+    "notify": "webhooks: tells receivers that a job has ended",
     "aggregate": "aggregate: puts the transcript together and stores it",
 }
 

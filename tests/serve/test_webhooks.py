@@ -1,0 +1,220 @@
+"""Webhooks, with a real receiver and a broker that the test may break."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests import builders
+from tests.harness import Server, broker, set_ack_wait
+from tests.patience import PATIENCE
+from v2t_stream.broker.connection import Connection
+from v2t_stream.errors import SettingsError
+from v2t_stream.host import tasks
+from v2t_stream.jobs import links
+from v2t_stream.jobs.dead_letters import dead_letters
+from v2t_stream.jobs.redrive import redrive
+from v2t_stream.runtime.session import Session
+from v2t_stream.serve.hooks.notifier import Notifier
+from v2t_stream.settings import Settings
+from v2t_stream.store.jetstream_store import JetStreamStore
+from v2t_stream.topology.streams import JOBS
+
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+QUICK = (0.05,)
+
+
+class Receiver:
+    """Takes notices, and answers what the test wants."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.heard: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.answers: list[int] = []  # for the next requests; then 204
+        self.is_new = asyncio.Event()
+
+    async def take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        told, at = request.headers["webhook-id"], request.headers["webhook-timestamp"]
+        if signature := request.headers.get("webhook-signature"):
+            signed = hmac.digest(bytes(range(32)), f"{told}.{at}.".encode() + body, hashlib.sha256)
+            assert signature == f"v1,{base64.b64encode(signed).decode()}"
+        self.heard.append((dict(request.headers), json.loads(body)))
+        self.is_new.set()
+        return web.Response(status=self.answers.pop(0) if self.answers else 204)
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while len(self.heard) < count:
+                self.is_new.clear()
+                await self.is_new.wait()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver, app = Receiver(), web.Application()
+    app.router.add_post("/{path:.*}", receiver.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    yield receiver
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def nats(tmp_path: Path) -> AsyncIterator[tuple[Server, Connection]]:
+    async with broker(tmp_path / "nats") as running:
+        yield running
+
+
+Starts = Callable[..., "asyncio.Task[None]"]
+
+
+@pytest.fixture
+async def start(nats: tuple[Server, Connection]) -> AsyncIterator[Starts]:
+    """Starts a notifier with these settings."""
+    _, connection = nats
+    running = []
+
+    def begin(*, day: float = 3600.0, **environment: str) -> "asyncio.Task[None]":
+        settings = Settings.from_environment({"V2T_ALLOW_ADDRESSES": "127.0.0.1", **environment})
+        pipeline = Session(connection, JetStreamStore(connection), "", local=False)
+        running.append(asyncio.create_task(Notifier(pipeline, settings, pauses=QUICK, day=day).run()))
+        return running[-1]
+
+    yield begin
+    await tasks.end(*running)
+
+
+async def test_a_receiver_is_told_with_a_signature(
+    nats: tuple[Server, Connection], receiver: Receiver, start: Starts
+) -> None:
+    """Programs have to ask again and again, or believe anybody who says that a job has ended."""
+    _, connection = nats
+    start(V2T_WEBHOOK_SECRET=SECRET)
+    await connection.publish(builders.submitted("one", callback=receiver.url))
+    await connection.publish(builders.completed("one", gaps=2))
+    await connection.publish(builders.submitted("two", callback=receiver.url))
+    await connection.publish(builders.failed("two", reason="it is empty"))
+    await connection.publish(builders.submitted("silent"))
+    await connection.publish(builders.completed("silent"))
+    await receiver.until(2)
+    told = {body["data"]["id"]: body for _, body in receiver.heard}
+    assert told["one"]["type"] == "job.completed"
+    assert told["one"]["data"]["whole"] is False
+    assert told["one"]["data"]["transcript"] == "transcripts/one/transcript"
+    assert (told["two"]["type"], told["two"]["data"]["reason"]) == ("job.failed", "it is empty")
+    assert all("webhook-signature" in headers for headers, _ in receiver.heard)
+
+
+async def test_a_notice_is_repeated_over_a_restart_of_the_broker(
+    nats: tuple[Server, Connection], receiver: Receiver, start: Starts
+) -> None:
+    """A receiver that was being updated never hears of the job, or takes the repetition for another one."""
+    server, connection = nats
+    receiver.answers = [500, 503, 302]
+    await set_ack_wait(connection, JOBS, "notify", 1)
+    start()
+    await connection.publish(builders.submitted("one", callback=receiver.url))
+    await connection.publish(builders.completed("one"))
+    await receiver.until(2)
+    server.kill()
+    server.start()
+    await receiver.until(4)
+    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1
+    assert len({json.dumps(body) for _, body in receiver.heard}) == 1
+
+
+async def test_a_server_that_dies_with_a_notice_leaves_it_to_the_next(
+    nats: tuple[Server, Connection], receiver: Receiver, start: Starts
+) -> None:
+    """A notice is lost with the process that was sending it."""
+    _, connection = nats
+    receiver.answers = [500]
+    first = start()
+    await connection.publish(builders.submitted("one", callback=receiver.url))
+    await connection.publish(builders.completed("one"))
+    await receiver.until(1)
+    await tasks.end(first)
+    start()
+    await receiver.until(2)
+
+
+async def test_a_receiver_that_stays_away_is_given_up_and_can_be_told_again(
+    nats: tuple[Server, Connection], receiver: Receiver, start: Starts, tmp_path: Path
+) -> None:
+    """Nobody learns that a receiver has missed something, and it cannot be made good."""
+    _, connection = nats
+    receiver.answers = [500, 500]
+    first = start(day=0.0)
+    await connection.publish(builders.submitted("one", callback=f"{receiver.url}?token=hush"))
+    await connection.publish(builders.completed("one"))
+    async with asyncio.timeout(PATIENCE):
+        while not (letters := await dead_letters(connection)):
+            await asyncio.sleep(0.02)
+    assert letters[0].letter.stage == "notify"
+    assert "answered with status 500 (given up after" in letters[0].letter.reason
+    assert "hush" not in letters[0].letter.reason
+    before = len(receiver.heard)
+    await tasks.end(first)
+    start()
+    receiver.answers = []
+    await redrive(connection, None, letters[0], tmp_path)
+    await receiver.until(before + 1)
+    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1
+    assert await dead_letters(connection) == []
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1/hook", "http://localhost:1/hook"])
+async def test_a_webhook_reaches_no_private_address(nats: tuple[Server, Connection], start: Starts, url: str) -> None:
+    """A stranger makes the server post to what only it can reach."""
+    _, connection = nats
+    start(V2T_ALLOW_ADDRESSES="192.0.2.1")
+    await connection.publish(builders.submitted("one", callback=url))
+    await connection.publish(builders.completed("one"))
+    async with asyncio.timeout(PATIENCE):
+        while not (letters := await dead_letters(connection)):
+            await asyncio.sleep(0.02)
+    assert "which is not a public address" in letters[0].letter.reason
+
+
+async def test_settings_name_a_receiver_of_all_jobs(
+    nats: tuple[Server, Connection], receiver: Receiver, start: Starts
+) -> None:
+    """Every job has to name the same receiver."""
+    _, connection = nats
+    start(V2T_WEBHOOK_URL=receiver.url)
+    await connection.publish(builders.submitted("one", callback=f"{receiver.url}/own"))
+    await connection.publish(builders.completed("one"))
+    await receiver.until(2)
+
+
+async def test_a_secret_in_a_callback_stays_out_of_the_facts(
+    nats: tuple[Server, Connection], receiver: Receiver, start: Starts
+) -> None:
+    """Everybody who may watch jobs can post to the receiver."""
+    _, connection = nats
+    start()
+    store = JetStreamStore(connection)
+    shown, key = await links.keep(store, "one", f"{receiver.url}?token=hush", name="callback")
+    assert "hush" not in shown
+    await connection.publish(builders.submitted("one", callback=shown, callback_link=key))
+    await connection.publish(builders.completed("one"))
+    await receiver.until(1)
+
+
+@pytest.mark.parametrize("secret", ["hush", "whsec_short", "whsec_!"])
+def test_a_secret_that_is_none_is_refused_without_being_shown(secret: str) -> None:
+    """Notices are signed with nothing, or the secret is in a log."""
+    with pytest.raises(SettingsError, match="WEBHOOK_SECRET is wrong: it must be whsec_") as error:
+        Settings.from_environment({"V2T_WEBHOOK_SECRET": secret})
+    assert secret not in str(error.value).replace("whsec_ and", "")
