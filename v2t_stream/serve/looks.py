@@ -13,14 +13,15 @@ from v2t_stream.errors import ObjectMissing, StoreError
 from v2t_stream.fleet.presence import NodeInfo, fleet
 from v2t_stream.jobs.assembly import assemble, stored
 from v2t_stream.jobs.caveats import caveats
-from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.progress import is_queued, shortfalls
-from v2t_stream.jobs.state import Job
+from v2t_stream.jobs.state import Job, fold
 from v2t_stream.monitoring.waiting import order
 from v2t_stream.runtime.session import Session
 from v2t_stream.runtime.status import Around, facts_of, paused_queues, stalled
 from v2t_stream.serve.board import Board
 from v2t_stream.serve.fresh import Fresh, Kept
+from v2t_stream.topology.subjects import facts_of as facts_of_job
 
 _AROUND: Final = 1.0  # seconds that a look at the fleet serves; nodes report every second
 _STALLED: Final = 5.0  # the same for a search for what holds up jobs
@@ -57,7 +58,8 @@ class Looks:
         return self._running.get(job.id, (version, int(time.monotonic() / _AROUND)), partial(_look, job, around))
 
     async def _at_ended(self, id_: str) -> bytes:
-        job = await read(self._pipeline.connection, id_)  # with its words, which the board leaves out
+        # With its words, which the board leaves out. It is no list, so there is no need to look for entries.
+        job = fold(id_, await history(self._pipeline.connection, [facts_of_job(id_)]))
         told, record = shortfalls(job), None
         if job.transcript:
             try:
