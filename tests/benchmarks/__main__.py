@@ -32,6 +32,7 @@ _BENCHMARKS = (
     "uploads",
     "http",
     "monitor",
+    "serve_load",
     "soak",
 )
 

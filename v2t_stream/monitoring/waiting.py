@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from schemas.events import ChunkDone, Downloaded, Rerun
+from schemas.events import ChunkDone, Downloaded, Rerun, Submitted
 from schemas.message import Message
 from schemas.options import Options
 from v2t_stream.engines.offer import obstacle
@@ -36,7 +36,7 @@ def _awaited(job: Job, stages: Sequence[StageRow]) -> list[StageRow]:
 def _has_work(row: StageRow, job: Job) -> bool:
     """Whether the job has what the stage takes, and not yet what it makes."""
     if row.stream == INBOX:
-        return not job.submitted
+        return not _has(job, Submitted)
     if row.stream == CHUNKS:
         return job.chunks_cut > len(job.chunks)
     takes = {message_type(subject) for consumer in row.consumers for subject in consumer.filters} - {Rerun, None}
