@@ -28,7 +28,7 @@ METHODS = {"get", "post", "put", "patch", "delete", "options", "head"}
 @pytest.fixture(scope="module")
 def app() -> web.Application:
     nothing = cast("Any", None)  # no route is called
-    return application(Session(nothing, nothing, "", local=False), Settings())
+    return application(Session(nothing, nothing, "", local=False), Settings(), "127.0.0.1")
 
 
 def test_every_route_is_described(app: web.Application) -> None:
