@@ -84,14 +84,14 @@ class _Target:
         return dict(json.loads(body))
 
     async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> tuple[int, bytes]:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = next(line for line in head.lower().split("\r\n") if line.startswith("content-length:"))
         return int(head.split()[1]), await reader.readexactly(int(length.partition(":")[2]))
 
     async def events(self, path: str) -> AsyncIterator[tuple[str, bytes]]:
         reader, writer = await self.connect()
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         await reader.readuntil(b"\r\n\r\n")
         kind = ""
         async for line in reader:  # chunks are parted by lines of their own
