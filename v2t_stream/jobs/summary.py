@@ -8,13 +8,11 @@ from schemas.transcript import Transcript
 from v2t_stream.jobs.formats import names_of, spoken
 from v2t_stream.jobs.state import Job
 
-_OF_CHUNKS: Final = {"chunks_done", "speed", "eta"}
-_LONG: Final = {"gaps", "children"}
 _OF_CHILDREN: Final = ("id", "state", "title", "reason")
 
 
-def summary(job: Job) -> dict[str, Any]:
-    """A job for scripts; times are in Unix seconds, durations in seconds."""
+def short(job: Job) -> dict[str, Any]:
+    """What a list of jobs tells of each; times are in Unix seconds, durations in seconds."""
     return {
         "id": job.id,
         "state": job.state,
@@ -24,32 +22,29 @@ def summary(job: Job) -> dict[str, Any]:
         "done_before_as": job.completed.of if job.completed else "",
         "parent": job.submitted.parent if job.submitted else None,
         "entries": dict(job.counts) or None,
-        "children": [{name: getattr(child, name) for name in _OF_CHILDREN} for child in job.parts if child is not job],
         "language": job.completed.language if job.completed else job.options.language,
         "duration": job.duration,
         "decoded": job.decoded,
         "chunks_cut": job.chunks_cut,
-        "chunks_done": len(job.chunks),
-        "speed": job.speed,
-        "eta": job.eta,
-        "gaps": [msgspec.to_builtins(gap) for gap in job.gaps],
         "started_at": job.started_at,
         "ended_at": job.ended_at,
     }
 
 
-def short(job: Job) -> dict[str, Any]:
-    """What a list of jobs tells of each."""
-    return _without(summary(job), _OF_CHUNKS | _LONG)
-
-
 def brief(job: Job) -> dict[str, Any]:
     """What is told of a job with each change; the results of its chunks need be known only until it has ended."""
-    return _without(summary(job), _OF_CHUNKS | _LONG if job.ended else _LONG)
+    return short(job) if job.ended else short(job) | _pace(job)
 
 
-def _without(told: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in told.items() if name not in names}
+def summary(job: Job) -> dict[str, Any]:
+    """A job for scripts."""
+    children = [{name: getattr(child, name) for name in _OF_CHILDREN} for child in job.parts if child is not job]
+    gaps = [msgspec.to_builtins(gap) for gap in job.gaps]
+    return short(job) | _pace(job) | {"children": children, "gaps": gaps}
+
+
+def _pace(job: Job) -> dict[str, Any]:
+    return {"chunks_done": len(job.chunks), "speed": job.speed, "eta": job.eta}
 
 
 def spoke(record: Transcript) -> list[dict[str, Any]]:

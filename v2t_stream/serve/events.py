@@ -67,7 +67,6 @@ def _told(job: Job) -> bytes:
 async def of_job(request: web.Request) -> web.StreamResponse:
     """Tell the facts of a job, from the first or from `Last-Event-ID` on, until it has ended."""
     checked(request)
-    await request.app[BOARD].ready()
     after = _last(request)
     job = await job_on_board(request)
     least = 0

@@ -46,8 +46,9 @@ async def job_of(request: web.Request) -> Job:
 
 async def job_on_board(request: web.Request) -> Job:
     """The same without its words, and without asking the broker if all jobs are known here. Raises Problem."""
-    id_ = request.match_info["job"]
-    found: Job | None = request.app[BOARD].find(id_)
+    id_, board = request.match_info["job"], request.app[BOARD]
+    await board.ready()
+    found: Job | None = board.find(id_)
     # The board may be a moment behind what this client has just done.
     return check_known(request, found, id_) if found and found.sequences else await job_of(request)
 
