@@ -11,6 +11,7 @@ from v2t_stream.jobs.state import Job
 from v2t_stream.serve.bodies import read_as
 from v2t_stream.serve.conflicts import conflicts
 from v2t_stream.serve.context import PIPELINE, SETTINGS
+from v2t_stream.serve.described import described
 from v2t_stream.serve.gate import caller
 from v2t_stream.serve.known import transcribed
 from v2t_stream.serve.problems import Problem
@@ -27,6 +28,7 @@ class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @routes.patch("/v1/jobs/{job}/transcript")
+@described(body=Correction, answer=dict[str, str])
 async def patch(request: web.Request) -> web.Response:
     """Correct segments of a transcript; the others stay as they are."""
     checked(request)

@@ -16,7 +16,8 @@ class Described(NamedTuple):
     query: Mapping[str, Any] = _NONE  # the type of each parameter
     headers: Mapping[str, Any] = _NONE
     body: Any = None  # the type of the JSON
-    has_file: bool = False  # the body may also be a form with these fields and a file
+    form: Mapping[str, Any] = _NONE  # the type of each field, if the body is a form
+    has_file: bool = False  # the body may be a form with a file, and these fields or those of the JSON
     status: int = 200
     answer: Any = None  # the type of the JSON
     media: tuple[str, ...] = ()  # the types of an answer that is no JSON, such as text/vtt

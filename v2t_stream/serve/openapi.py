@@ -34,7 +34,8 @@ class Operation(NamedTuple):
     @property
     def types(self) -> list[Any]:
         """All types that it mentions."""
-        said = [*self.about.query.values(), *self.about.headers.values(), self.about.body, self.about.answer]
+        about = self.about
+        said = [*about.query.values(), *about.headers.values(), *about.form.values(), about.body, about.answer]
         return [each for each in said if each is not None]
 
 
@@ -92,6 +93,7 @@ def _described(operation: Operation, schemas: list[dict[str, Any]], error: dict[
     parameters = [_parameter(name, "path", {"type": "string"}) for name in re.findall(r"{(\w+)}", operation.path)]
     parameters += [_parameter(name, "query", next(left)) for name in about.query]
     parameters += [_parameter(name, "header", next(left)) for name in about.headers]
+    form = {name: next(left) for name in about.form}
     body = next(left) if about.body is not None else None
     told = {
         "operationId": f"{operation.method}{re.sub(r'[^A-Za-z0-9]+', '_', operation.path).rstrip('_') or '_root'}",
@@ -102,7 +104,7 @@ def _described(operation: Operation, schemas: list[dict[str, Any]], error: dict[
             "default": {"description": "What went wrong, in one sentence", "content": _json(error)},
         },
     }
-    return told | ({"requestBody": _body(about, body)} if body is not None or about.has_file else {})
+    return told | ({"requestBody": _body(about, form, body)} if body is not None or about.has_file else {})
 
 
 def _parameter(name: str, place: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -117,10 +119,11 @@ def _response(about: Described, schema: dict[str, Any] | None) -> dict[str, Any]
     return told | ({"content": content} if content and about.status != _NO_CONTENT else {})
 
 
-def _body(about: Described, schema: dict[str, Any] | None) -> dict[str, Any]:
+def _body(about: Described, fields: dict[str, Any], schema: dict[str, Any] | None) -> dict[str, Any]:
     if not about.has_file:
         return {"content": _json(schema or {}), "required": False}
-    file = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}
+    properties = {"file": {"type": "string", "format": "binary"}, **fields}
+    file = {"type": "object", "properties": properties, "required": ["file"]}
     form = {"multipart/form-data": {"schema": {"allOf": [schema or {}, file]}}}
     return {"content": _json(schema) | form if schema is not None else form, "required": True}
 

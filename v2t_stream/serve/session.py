@@ -4,8 +4,10 @@ from typing import Final
 
 from aiohttp import web
 
+from v2t_stream.serve.described import described
 from v2t_stream.serve.gate import COOKIE, GATE, caller
 from v2t_stream.serve.problems import Problem
+from v2t_stream.serve.types import SessionKey, SessionOf
 
 routes = web.RouteTableDef()
 
@@ -13,6 +15,7 @@ _LASTS: Final = 30 * 86_400  # seconds
 
 
 @routes.get("/v1/session")
+@described(answer=SessionOf)
 async def session(request: web.Request) -> web.Response:
     """Say who the caller is, and whether keys are needed."""
     who, needed = caller(request), request.app[GATE].needs_keys
@@ -22,6 +25,7 @@ async def session(request: web.Request) -> web.Response:
 
 
 @routes.post("/v1/session")
+@described(body=SessionKey, status=204)
 async def begin(request: web.Request) -> web.Response:
     """Keep the key in a cookie."""
     try:
@@ -38,6 +42,7 @@ async def begin(request: web.Request) -> web.Response:
 
 
 @routes.delete("/v1/session")
+@described(status=204)
 async def end(request: web.Request) -> web.Response:  # noqa: ARG001  # aiohttp's
     """Forget the key."""
     response = web.Response(status=204)

@@ -8,13 +8,16 @@ from v2t_stream.serve.bodies import read_as
 from v2t_stream.serve.conflicts import conflicts
 from v2t_stream.serve.context import PIPELINE
 from v2t_stream.serve.corrections import store_correction
+from v2t_stream.serve.described import described
 from v2t_stream.serve.known import transcribed
 from v2t_stream.serve.queries import checked
+from v2t_stream.serve.types import Speakers
 
 routes = web.RouteTableDef()
 
 
 @routes.get("/v1/jobs/{job}/speakers")
+@described(answer=Speakers)
 async def speakers(request: web.Request) -> web.Response:
     """List who speaks in a job, and for how long."""
     checked(request)
@@ -23,6 +26,7 @@ async def speakers(request: web.Request) -> web.Response:
 
 
 @routes.put("/v1/jobs/{job}/speakers")
+@described(body=dict[str, str], answer=Speakers)
 async def name(request: web.Request) -> web.Response:
     """Name speakers by their labels; an empty name takes one away."""
     checked(request)

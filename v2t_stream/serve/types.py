@@ -74,7 +74,22 @@ class Speaking(TypedDict):
     seconds: float
 
 
-class Correction(TypedDict):
+class Speakers(TypedDict):
+    data: list[Speaking]
+
+
+class SessionKey(TypedDict):
+    key: str
+
+
+class SessionOf(TypedDict):
+    needed: bool  # whether keys are
+    id: str
+    name: str
+    role: str
+
+
+class CorrectedBy(TypedDict):
     by: str
     at: float | None
 
@@ -88,7 +103,7 @@ class JobStatus(JobSummary):
     caveats: list[str]
     unread: list[str]
     speakers: list[Speaking]
-    corrected: NotRequired[Correction]
+    corrected: NotRequired[CorrectedBy]
     unheard: list[Unheard]
     doubtful: list[Doubt]
     truncated: Truncated | None

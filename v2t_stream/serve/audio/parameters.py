@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+from msgspec import structs
 
 from schemas.options import Task
 from schemas.requests import SubmitRequest
@@ -40,6 +41,17 @@ _REFUSED: Final = {
 }
 
 Format = Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
+
+
+# What a client generator may know of the form; OpenAI's own clients also send names with brackets.
+FORM: Final[dict[str, Any]] = {
+    **{field.name: field.type for field in structs.fields(SubmitRequest) if field.name in _OURS},
+    **dict.fromkeys(("model", "language", "prompt", "hotwords", "chunking_strategy"), str),
+    "response_format": Format,
+    "temperature": float,
+    "stream": bool,
+    **{f"{name}[]": list[str] for name in ("languages", "keywords", "timestamp_granularities")},
+}
 
 
 class Asked(NamedTuple):

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -14,9 +14,10 @@ from v2t_stream.jobs.submission import check
 from v2t_stream.serve import models
 from v2t_stream.serve.audio.answers import about, document, headers, languages, spoken, text_of
 from v2t_stream.serve.audio.deltas import Deltas
-from v2t_stream.serve.audio.parameters import Asked, asked
+from v2t_stream.serve.audio.parameters import FORM, Asked, asked
 from v2t_stream.serve.audio.work import Work, taken, work
 from v2t_stream.serve.context import PIPELINE
+from v2t_stream.serve.described import described
 from v2t_stream.serve.forms import receive
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked
@@ -25,15 +26,23 @@ from v2t_stream.serve.sse import Stream
 routes = web.RouteTableDef()
 
 _SILENT: Final = 10.0  # seconds until a stream begins without words; what goes wrong before it has a status
+_TAKES: Final[dict[str, Any]] = {
+    "form": FORM,
+    "has_file": True,
+    "answer": dict[str, Any],
+    "media": ("text/plain", "text/event-stream"),
+}
 
 
 @routes.post("/v1/audio/transcriptions")
+@described(**_TAKES)
 async def transcriptions(request: web.Request) -> web.StreamResponse:
     """Write down what is said."""
     return await _answered(request, "transcribe")
 
 
 @routes.post("/v1/audio/translations")
+@described(**_TAKES)
 async def translations(request: web.Request) -> web.StreamResponse:
     """Write down in English what is said."""
     return await _answered(request, "translate")
