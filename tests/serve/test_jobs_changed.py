@@ -7,12 +7,15 @@ from typing import Any
 import aiohttp
 import pytest
 
+from schemas.transcript import Segment
 from tests import builders
 from tests.conftest import Pipeline
 from tests.harness import Server
 from tests.serve.api import done, events, problem, sent
 from tests.serving import serving
 from v2t_stream.broker.connection import Connection
+from v2t_stream.jobs.written import write
+from v2t_stream.store.jetstream_store import JetStreamStore
 
 NOWHERE = "http://127.0.0.1:9/talk"
 
@@ -85,6 +88,18 @@ async def test_a_running_job_gives_what_there_is(nats: tuple[Server, Connection]
                 assert "cancel it first" in (await problem(answer, 409))["message"]
 
 
+async def test_a_transcript_outlives_the_facts_of_its_job(
+    client: aiohttp.ClientSession, connection: Connection
+) -> None:
+    """Last month's transcript is stored, and nobody can read it by HTTP."""
+    store = JetStreamStore(connection)
+    await write(store, "transcripts/gone/transcript", builders.transcript(Segment(start=0, end=1, text="kept")))
+    async with client.get("/v1/jobs/gone/transcript.txt") as answer:
+        assert (await answer.text(), answer.headers["X-V2T-State"]) == ("kept\n", "completed")
+    async with client.get("/v1/jobs/gone") as answer:
+        await problem(answer, 404)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "says", "param"),
     [
@@ -97,6 +112,8 @@ async def test_a_running_job_gives_what_there_is(nats: tuple[Server, Connection]
         ("GET", "/v1/jobs/none", 404, "there is no job 'none'", None),
         ("GET", "/v1/jobs/none?x=1", 400, "unknown parameter 'x'", "x"),
         ("GET", "/v1/jobs/a%20*.%3E", 404, "there is no job", None),
+        ("GET", "/v1/jobs/*", 404, "there is no job '*'", None),
+        ("GET", "/v1/jobs/%3E/transcript.txt", 404, "there is no job '>'", None),
         ("DELETE", "/v1/jobs/none", 404, "there is no job 'none'", None),
         ("DELETE", "/v1/jobs/none?remove=maybe", 400, "neither true nor false", "remove"),
         ("POST", "/v1/jobs/none/retry", 404, "there is no job 'none'", None),

@@ -22,6 +22,7 @@ from v2t_stream.text import without_secrets
 from v2t_stream.topology.ids import child_id, inbox_epoch
 from v2t_stream.topology.streams import INBOX
 
+ID: Final = re.compile("[A-Za-z0-9_-]{1,100}")
 _NUMBER: Final = re.compile("[0-9a-z]{1,12}")
 
 
@@ -35,13 +36,14 @@ def check_known(request: web.Request, job: Job | None, id_: str) -> Job:
 async def job_of(request: web.Request) -> Job:
     """The job that the path names, as the broker has it now. Raises Problem and BrokerError."""
     id_, connection = request.match_info["job"], request.app[PIPELINE].connection
+    if not ID.fullmatch(id_):  # it may be a pattern that names all jobs
+        return check_known(request, None, id_)
     job = await read(connection, id_)
-    if not job.sequences and (sent := await _waiting(connection, id_)):
+    if not job.submitted and (sent := await _waiting(connection, id_)):
         job.submitted = submitted(id_, sent)
-        return check_known(request, job, id_)
-    if not job.sequences:
+    elif not job.sequences:
         job = await read(connection, id_)  # intake may have taken it just now
-    return check_known(request, job if job.sequences else None, id_)
+    return check_known(request, job if job.sequences or job.submitted else None, id_)
 
 
 async def job_on_board(request: web.Request) -> Job:
@@ -50,7 +52,7 @@ async def job_on_board(request: web.Request) -> Job:
     await board.ready()
     found: Job | None = board.find(id_)
     # The board may be a moment behind what this client has just done.
-    return check_known(request, found, id_) if found and found.sequences else await job_of(request)
+    return check_known(request, found, id_) if found and found.submitted else await job_of(request)
 
 
 async def _waiting(connection: Connection, id_: str) -> SubmitRequest | None:

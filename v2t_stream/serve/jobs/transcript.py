@@ -9,13 +9,15 @@ from msgspec import Meta
 from schemas.transcript import Transcript
 from v2t_stream.errors import ObjectMissing
 from v2t_stream.host.threads import in_thread
-from v2t_stream.jobs.assembly import assemble
+from v2t_stream.jobs.assembly import assemble, last_prefix
 from v2t_stream.jobs.formats import CAPTIONS, FORMATS, KARAOKE, render
 from v2t_stream.jobs.state import Job
 from v2t_stream.jobs.written import written
+from v2t_stream.serve.board import BOARD
 from v2t_stream.serve.context import PIPELINE
 from v2t_stream.serve.described import described
-from v2t_stream.serve.known import check_single, job_of
+from v2t_stream.serve.gate import caller
+from v2t_stream.serve.known import ID, check_single, job_of
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked, flag
 from v2t_stream.serve.types import SHAPING
@@ -50,12 +52,9 @@ async def transcript(request: web.Request) -> web.Response:
     if format_ not in FORMATS:
         raise Problem(404, f"unknown format {format_!r}: choose one of {', '.join(FORMATS)}", param="format")
     _check_shapes(format_, style, highlight=highlight)
-    job, store = await job_of(request), request.app[PIPELINE].store
-    check_single(job)
-    prefix = job.transcript if job.completed else ""
-    if prefix and job.corrected and flag(query, "original"):
-        prefix = job.corrected.of
-    headers = {"X-V2T-State": job.state, "X-V2T-Transcript": prefix}
+    store = request.app[PIPELINE].store
+    job, prefix = await _found(request, original=flag(query, "original"))
+    headers = {"X-V2T-State": job.state if job.sequences or not prefix else "completed", "X-V2T-Transcript": prefix}
     if flag(query, "download"):
         headers["Content-Disposition"] = f'attachment; filename="{job.id}.{format_}"'
     if prefix:
@@ -66,6 +65,28 @@ async def transcript(request: web.Request) -> web.Response:
     else:
         text = await _so_far(job, format_, style, highlight=highlight)
     return web.Response(text=text, content_type=TYPES.get(format_, "text/plain"), charset="utf-8", headers=headers)
+
+
+async def _found(request: web.Request, *, original: bool) -> tuple[Job, str]:
+    """The job and the prefix of its transcript, empty while it has none. Raises Problem."""
+    try:
+        job = await job_of(request)
+    except Problem as problem:
+        if problem.status == 404 and (prefix := await _outlived(request, original=original)):
+            return Job(request.match_info["job"]), prefix
+        raise
+    check_single(job)
+    if original and job.completed and job.corrected:
+        return job, job.corrected.of
+    return job, job.transcript
+
+
+async def _outlived(request: web.Request, *, original: bool) -> str:
+    """The prefix of a transcript that has outlived the facts of its job, which say who may know of it."""
+    id_ = request.match_info["job"]
+    if not ID.fullmatch(id_) or request.app[BOARD].find(id_) or not caller(request).sees(Job(id_)):
+        return ""
+    return await last_prefix(request.app[PIPELINE].store, id_, original=original) or ""
 
 
 def _check_shapes(format_: str, style: Style | None, *, highlight: bool) -> None:
