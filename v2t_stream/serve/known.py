@@ -51,8 +51,9 @@ async def job_on_board(request: web.Request) -> Job:
     id_, board = request.match_info["job"], request.app[BOARD]
     await board.ready()
     found: Job | None = board.find(id_)
-    # The board may be a moment behind what this client has just done.
-    return check_known(request, found, id_) if found and found.submitted else await job_of(request)
+    if found and found.sequences and (found.submitted or caller(request).sees(found)):
+        return check_known(request, found, id_)
+    return await job_of(request)  # the board may be a moment behind what this client has just done
 
 
 async def _waiting(connection: Connection, id_: str) -> SubmitRequest | None:

@@ -29,7 +29,8 @@ JobRequest: Final = defstruct(
         (field.name, field.type, field.default)
         for field in structs.fields(SubmitRequest)
         if field.name != "owner"  # the server knows it
-    ],
+    ]
+    + [("upload", Annotated[str, Meta(description="the id of an upload, also of one that still runs")] | None, None)],
     forbid_unknown_fields=True,
 )
 
