@@ -172,6 +172,9 @@ async def test_a_list_tells_of_its_entries_until_all_have_ended(desk: Desk) -> N
         *(("l_1", "completed"), ("l_2", "failed"))
     }
     assert (later[-1].kind, later[-1].data) == ("end", {"state": "failed"})
+    async with desk.client.get("/v1/events") as answer:
+        told = (await anext(heard(answer))).data
+    assert [(child["id"], child["state"]) for child in told["children"]] == [("l_1", "completed"), ("l_2", "failed")]
 
 
 async def test_all_jobs_are_followed_at_once(desk: Desk) -> None:

@@ -32,19 +32,19 @@ def short(job: Job) -> dict[str, Any]:
 
 
 def brief(job: Job) -> dict[str, Any]:
-    """What is told of a job with each change; the results of its chunks need be known only until it has ended."""
-    return short(job) if job.ended else short(job) | _pace(job)
+    """A job for scripts; of one that has ended without what only the results of its chunks tell."""
+    children = [{name: getattr(child, name) for name in _OF_CHILDREN} for child in job.parts if child is not job]
+    return short(job) | {"children": children} | ({} if job.ended else _of_chunks(job))
 
 
 def summary(job: Job) -> dict[str, Any]:
     """A job for scripts."""
-    children = [{name: getattr(child, name) for name in _OF_CHILDREN} for child in job.parts if child is not job]
+    return brief(job) | _of_chunks(job)
+
+
+def _of_chunks(job: Job) -> dict[str, Any]:
     gaps = [msgspec.to_builtins(gap) for gap in job.gaps]
-    return short(job) | _pace(job) | {"children": children, "gaps": gaps}
-
-
-def _pace(job: Job) -> dict[str, Any]:
-    return {"chunks_done": len(job.chunks), "speed": job.speed, "eta": job.eta}
+    return {"chunks_done": len(job.chunks), "speed": job.speed, "eta": job.eta, "gaps": gaps}
 
 
 def spoke(record: Transcript) -> list[dict[str, Any]]:

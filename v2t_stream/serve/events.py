@@ -30,6 +30,7 @@ from v2t_stream.topology.subjects import facts_of
 routes = web.RouteTableDef()
 
 _EVERY: Final = 0.25  # seconds between two bunches of changed jobs
+_RATE: Final = 512 << 10  # bytes a second, as a list of thousands of entries changes all the time
 _SHOWN: Final = 200  # jobs that a new listener hears of first
 _PAGE: Final = 64  # facts read at once; each client that is slow holds as many
 _AT_ONCE: Final = 16  # pages
@@ -190,14 +191,21 @@ async def of_all(request: web.Request) -> web.StreamResponse:
             seen = (job for job in board.newest_first() if caller(request).sees(job))
             await _tell(request, stream, list(itertools.islice(seen, _SHOWN)))
             await stream.send("ready", "{}")
-            async for changed in _bunches(listener):
-                await _tell(request, stream, [job for id_ in changed if (job := board.jobs.get(id_))])
+            while True:
+                jobs = [job for id_ in await listener.changed() if (job := board.jobs.get(id_))]
+                sent = await _tell(request, stream, jobs)
+                await asyncio.sleep(max(_EVERY, sent / _RATE))
     return stream.response
 
 
-async def _tell(request: web.Request, stream: Stream, jobs: Iterable[Job]) -> None:
+async def _tell(request: web.Request, stream: Stream, jobs: Iterable[Job]) -> int:
+    """Returns how many bytes it sent."""
+    sent = 0
     for some in _in_pages(job for job in jobs if job.sequences and caller(request).sees(job)):
-        await stream.write(b"".join(map(request.app[NEWS].of, some)))
+        events = b"".join(map(request.app[NEWS].of, some))
+        await stream.write(events)
+        sent += len(events)
+    return sent
 
 
 def _in_pages(jobs: Iterable[Job]) -> Iterable[list[Job]]:
