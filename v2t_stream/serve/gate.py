@@ -3,6 +3,7 @@
 import contextlib
 import math
 import re
+import time
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -135,7 +136,7 @@ def _identified(request: web.Request, gate: Gate) -> Caller:
 
 def _check_rate(request: web.Request, gate: Gate) -> None:
     who = caller(request)
-    if who.requests and (wait := gate.rates.wait(who.id, who.requests)):
+    if who.requests and (wait := gate.rates.wait(who.id, who.requests, time.monotonic())):
         raise Problem(
             429,
             f"the key {who.name} may send {who.requests} requests a minute: try again in {math.ceil(wait)} s",

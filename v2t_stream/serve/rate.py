@@ -1,6 +1,5 @@
 """How often each key may ask: a token bucket for each, in this process alone."""
 
-import time
 from typing import Final
 
 _MINUTE: Final = 60.0  # seconds
@@ -12,9 +11,11 @@ class Rates:
     def __init__(self) -> None:
         self._buckets: dict[str, tuple[float, float]] = {}  # by key: what is left, and when that was so
 
-    def wait(self, key: str, limit: int) -> float:
-        """Take one of `limit` requests a minute; returns 0, or the seconds until there is one again."""
-        now = time.monotonic()
+    def wait(self, key: str, limit: int, now: float) -> float:
+        """Take one of `limit` requests a minute; returns 0, or the seconds until there is one again.
+
+        `now`: seconds of any steady clock.
+        """
         left, at = self._buckets.get(key, (float(limit), now))
         left = min(float(limit), left + (now - at) * limit / _MINUTE)
         if left < 1:

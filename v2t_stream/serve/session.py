@@ -2,16 +2,22 @@
 
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
+from v2t_stream.serve.bodies import read_as
 from v2t_stream.serve.described import described
 from v2t_stream.serve.gate import COOKIE, GATE, caller
 from v2t_stream.serve.problems import Problem
-from v2t_stream.serve.types import SessionKey, SessionOf
+from v2t_stream.serve.types import SessionOf
 
 routes = web.RouteTableDef()
 
 _LASTS: Final = 30 * 86_400  # seconds
+
+
+class _Begin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    key: str
 
 
 @routes.get("/v1/session")
@@ -25,14 +31,11 @@ async def session(request: web.Request) -> web.Response:
 
 
 @routes.post("/v1/session")
-@described(body=SessionKey, status=204)
+@described(body=_Begin, status=204)
 async def begin(request: web.Request) -> web.Response:
     """Keep the key in a cookie."""
-    try:
-        text = (await request.json())["key"]
-    except (ValueError, TypeError, KeyError):
-        raise Problem(400, 'the body is not {"key": "…"}: send it as JSON', param="key") from None
-    if not isinstance(text, str) or not request.app[GATE].find(text):
+    text = (await read_as(request, _Begin)).key
+    if not request.app[GATE].find(text):
         raise Problem(401, "this key is not valid: it was removed, or is not complete", code="invalid_api_key")
     response = web.Response(status=204)
     # Only the browser knows whether it came by https, because a proxy may stand before us.

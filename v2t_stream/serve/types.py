@@ -79,10 +79,6 @@ class Speakers(TypedDict):
     data: list[Speaking]
 
 
-class SessionKey(TypedDict):
-    key: str
-
-
 class SessionOf(TypedDict):
     needed: bool  # whether keys are
     id: str
