@@ -120,6 +120,7 @@ async def served(
         shutdown_timeout=_GRACE,
         handler_cancellation=True,  # nobody works for a client that has gone
         keepalive_timeout=patience.idle,
+        lingering_time=patience.linger,
     )
     try:
         await runner.setup()

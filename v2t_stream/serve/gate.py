@@ -16,11 +16,9 @@ from v2t_stream.serve.context import SETTINGS
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.rate import Rates
 from v2t_stream.serve.wire import Connection, connection_of
-from v2t_stream.units import size
 
 COOKIE: Final = "v2t_key"
 _BEARER: Final = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
-_OVERHEAD: Final = 1 << 20  # bytes of a form around the file in it
 
 
 class Caller(NamedTuple):
@@ -97,10 +95,8 @@ async def admitted(request: web.Request, handler: Any) -> web.StreamResponse:
     gate = request.app[GATE]
     request[_CALLER] = _identified(request, gate)
     _check_rate(request, gate)
-    if (request.content_length or 0) > most_bytes(request) + _OVERHEAD:
-        raise Problem(413, f"the body is larger than the allowed {size(most_bytes(request))}: send less")
     connection = connection_of(request)
-    with gate.opened(caller(request).id, connection), connection.handling(request):
+    with gate.opened(caller(request).id, connection), connection.handling(request, most_bytes(request)):
         response: web.StreamResponse = await handler(request)
         return response
 

@@ -7,6 +7,7 @@ protocol stands one of ours, which counts what comes; once in a while all connec
 import asyncio
 import contextlib
 import json
+import math
 import resource
 from collections.abc import Iterator
 from typing import Final, NamedTuple, cast
@@ -15,8 +16,10 @@ from aiohttp import web
 
 from v2t_stream.serve import problems
 from v2t_stream.serve.problems import Problem
+from v2t_stream.units import size
 
 _SPARE: Final = 100  # files that the process needs besides connections
+_OVERHEAD: Final = 1 << 20  # bytes of a request's head, and of a form around the file in it
 _UNLIMITED: Final = 4000  # connections where the system sets no limit
 
 
@@ -27,6 +30,7 @@ class Patience(NamedTuple):
     body: float = 60.0  # in which at least `least` bytes of a body must come
     answer: float = 120.0  # in which a client must take some of what waits for it
     idle: float = 75.0  # for the next request on a connection
+    linger: float = 10.0  # for the rest of a body that was answered before its end
     least: int = 16 << 10  # bytes
     every: float = 1.0  # between two looks
 
@@ -84,7 +88,8 @@ class Connection(asyncio.Protocol):
         self._inner: asyncio.Protocol | None = inner
         self._request: web.Request | None = None
         self._task: asyncio.Task[object] | None = None
-        self._is_slow = False
+        self._fault: Problem | None = None  # for which the request at work is ended
+        self._most = math.inf  # bytes that it may have
         self._received = 0  # bytes, since the last request ended
         self._mark = 0  # of these, when the present stretch began
         self._waits = -1  # bytes that waited for the client when the present stretch began; -1: it takes all
@@ -110,6 +115,8 @@ class Connection(asyncio.Protocol):
         if not self._received:
             self._begin(0)
         self._received += len(data)
+        if self._received > self._most + _OVERHEAD and not self._fault:
+            self._end(_too_large(self._most))
         if self._inner:
             self._inner.data_received(data)
 
@@ -137,22 +144,25 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     @contextlib.contextmanager
-    def handling(self, request: web.Request) -> Iterator[None]:
-        """While the block runs, this request is at work. Raises Problem if its body does not come."""
-        self._request, self._task, self._is_slow, self.streams = request, asyncio.current_task(), False, False
+    def handling(self, request: web.Request, most: float) -> Iterator[None]:
+        """While the block runs, this request is at work.
+
+        `most`: bytes of an upload that it may bring. Raises Problem if it brings more, or if its body does not come.
+        """
+        if (request.content_length or 0) > most + _OVERHEAD:
+            raise _too_large(most)
+        self._request, self._task, self._most = request, asyncio.current_task(), most
+        self._fault, self.streams = None, False
         self._begin(self._received)
         try:
             yield
         except asyncio.CancelledError:
-            if not self._is_slow or (self._task and self._task.uncancel()):
-                raise
-            patience = self._wire.patience
-            raise Problem(
-                408, f"less than {patience.least} bytes of the body came in {patience.body:g} s: send it again"
-            ) from None
+            if fault := self._why_ended():
+                raise fault from None
+            raise
         finally:
             self._request = self._task = None
-            self._received = 0
+            self._received, self._most = 0, math.inf
             self._begin(0)
 
     def look(self, now: float) -> None:
@@ -177,14 +187,26 @@ class Connection(asyncio.Protocol):
         self._begin(self._received)
 
     def _check_come(self) -> None:
-        if self._received - self._mark >= self._wire.patience.least:
+        patience = self._wire.patience
+        if self._received - self._mark >= patience.least:
             self._begin(self._received)
-        elif self._is_slow or not self._task:
+        elif self._fault:
             self.abort()
         else:
-            self._is_slow = True
-            self._begin(self._received)
+            self._end(
+                Problem(408, f"less than {patience.least} bytes of the body came in {patience.body:g} s: send it again")
+            )
+
+    def _end(self, fault: Problem) -> None:
+        """End the request at work with this answer."""
+        self._fault = fault
+        self._begin(self._received)
+        if self._task:
             self._task.cancel()
+
+    def _why_ended(self) -> Problem | None:
+        """Why we have cancelled the request at work; None if others have."""
+        return self._fault if self._task and not self._task.uncancel() else None
 
     def _begin(self, received: int) -> None:
         """Begin a new stretch, in which something must happen."""
@@ -204,6 +226,10 @@ async def mark_stream(request: web.Request, response: web.StreamResponse) -> Non
     """Note that an answer goes on until somebody ends it."""
     if response.content_type == "text/event-stream" and request.transport:
         connection_of(request).streams = True
+
+
+def _too_large(most: float) -> Problem:
+    return Problem(413, f"the body is larger than the allowed {size(most)}: send less")
 
 
 def _busy() -> bytes:
