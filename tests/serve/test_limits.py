@@ -79,7 +79,7 @@ async def large(served: Inside) -> str:
     return "/v1/jobs/large/media"
 
 
-async def test_others_are_served_while_fifty_clients_hang(hasty: Inside) -> None:
+async def test_others_are_served_while_fifty_clients_hang(hasty: Inside, caplog: pytest.LogCaptureFixture) -> None:
     """A few broken clients, or one of bad will, stop the server for everybody."""
     path = await large(hasty)
     host = f"Host: 127.0.0.1:{hasty.port}\r\n"
@@ -98,6 +98,7 @@ async def test_others_are_served_while_fifty_clients_hang(hasty: Inside) -> None
                     assert answer.status == 200
         # And nobody waits for them for ever.
         assert len(await asyncio.gather(*(rest(reader) for reader, _ in hanging))) == len(hanging)
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
 async def test_a_body_that_comes_too_slowly_is_answered_in_words(hasty: Inside) -> None:

@@ -8,8 +8,10 @@ import click
 from v2t_stream import logs
 from v2t_stream.cli.broker import mention
 from v2t_stream.cli.loop import in_loop
+from v2t_stream.cli.output import say
 from v2t_stream.cli.signals import stop_on_signals
 from v2t_stream.host import tasks
+from v2t_stream.host.addresses import is_loopback
 from v2t_stream.runtime.session import session
 from v2t_stream.settings import Settings
 from v2t_stream.settings.home import make_folder
@@ -40,6 +42,8 @@ def serve(host: str, port: int) -> None:
             app.served(pipeline, settings, host, port) as server,
         ):
             stop = stop_on_signals()
+            if not is_loopback(host):
+                say("keys and transcripts go unencrypted over the network: put a proxy with TLS before this", err=True)
             click.echo(f"serving at {server.url}; {server.access}; press Ctrl-C to stop")
             stopped = asyncio.create_task(stop.wait())
             watching = asyncio.create_task(pipeline.connection.watch_store())

@@ -18,7 +18,7 @@ import nats.errors
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import BrokerError
 from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS, UPLOADS, VOICES
-from v2t_stream.topology.streams import NODES, STREAMS
+from v2t_stream.topology.streams import CHUNKS, DEAD, DONE, INBOX, JOBS, NODES, STREAMS
 
 # Its contents matter only for the moment.
 _STREAMS: Final = tuple(name for name in STREAMS if name != NODES)
@@ -53,7 +53,7 @@ async def restore(connection: Connection, folder: Path) -> dict[str, int]:
     A broker that was set up but never used counts as empty. Raises BrokerError if it has been used.
     """
     names = [place.parent.name for place in sorted(folder.glob(f"*/{_INFO}"))]
-    if not set(_STREAMS) <= set(names):
+    if not {INBOX, JOBS, CHUNKS, DONE, DEAD} <= set(names):  # what every release has had
         raise BrokerError(f"{folder} holds no backup: name the folder that v2t backup wrote")
     present = {name: state for name in (*names, NODES) if (state := await _state(connection, name))}
     for name, state in present.items():

@@ -85,6 +85,7 @@ def application(pipeline: Session, settings: Settings, host: str) -> web.Applica
     app.cleanup_ctx.append(notifying)
     app.on_response_prepare.append(origins.mark)
     app.on_response_prepare.append(mark_stream)
+    app.on_response_prepare.append(problems.note_beginning)
     work.set_up(app)
     for routes in _ROUTES:
         app.add_routes(routes)

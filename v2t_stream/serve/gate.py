@@ -18,6 +18,7 @@ from v2t_stream.serve.rate import Rates
 from v2t_stream.serve.wire import Connection, connection_of
 
 COOKIE: Final = "v2t_key"
+_SEE_ALL: Final = ("viewer", "operator")
 _BEARER: Final = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
 
@@ -32,7 +33,7 @@ class Caller(NamedTuple):
 
     def sees(self, job: Job) -> bool:
         """Whether it may know of the job."""
-        return self.role != "submitter" or bool(job.submitted and job.submitted.owner == self.id)
+        return self.role in _SEE_ALL or bool(self.id and job.submitted and job.submitted.owner == self.id)
 
 
 class Gate:

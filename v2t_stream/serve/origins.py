@@ -32,7 +32,7 @@ def check_local(request: web.Request) -> None:
     Any site can give itself a name that leads to a loopback address, and its page would then count as ours. And a
     proxy on this machine lets everybody in who can reach it.
     """
-    name = urlsplit(f"//{request.host}").hostname or ""
+    name = _name(request.host)
     if not is_loopback(name):
         raise Problem(
             403, f"this server has no keys and answers only to localhost, not to {name}: make one with v2t keys add"
@@ -43,12 +43,20 @@ def check_local(request: web.Request) -> None:
         )
 
 
+def _name(host: str) -> str:
+    """A Host header without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return host
+
+
 def check_origin(request: web.Request) -> None:
     """For a request that needs no secret of the page that sends it. Raises Problem if another site's page sends it."""
     origin = request.headers.get("Origin")
     if request.method in _SAFE or origin is None or is_allowed(request, origin):
         return
-    if urlsplit(origin).netloc != request.host:
+    if origin.partition("://")[2] != request.host:
         raise Problem(403, f"pages of {origin} may not change anything here: name it in V2T_SERVE_ORIGINS to allow it")
 
 

@@ -11,6 +11,7 @@ from v2t_stream.text import one_line
 
 log = logging.getLogger(__name__)
 
+_BEGUN: Final = web.RequestKey("begun", bool)
 _LONGEST: Final = 4000  # characters of a sentence that quotes what strangers sent
 _OURS: Final = 500  # statuses from here on are not the client's fault
 
@@ -65,15 +66,22 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, f"unexpected {type(error).__name__}: v2t's log has more")
 
 
+async def note_beginning(request: web.Request, _: web.StreamResponse) -> None:
+    """Note that an answer is under way, so that no other can be given."""
+    request[_BEGUN] = True
+
+
 @web.middleware
 async def told(request: web.Request, handler: Any) -> web.StreamResponse:
     """Answer with the API's error shape, whatever goes wrong."""
     try:
         response: web.StreamResponse = await handler(request)
-    except web.HTTPRedirection:
+    except (web.HTTPRedirection, ConnectionError):  # nobody is there to hear of the latter
         raise
-    except Exception as error:  # noqa: BLE001  # one bad request stops nothing else
+    except Exception as error:  # one bad request stops nothing else
         problem = problem_of(error)
+        if request.get(_BEGUN):  # only the end of the connection can still say that the answer is not whole
+            raise ConnectionResetError(str(problem)) from error
     else:
         return response
     text = json.dumps(body(problem.status, str(problem), param=problem.param, code=problem.code))

@@ -28,7 +28,7 @@ class Patience(NamedTuple):
 
     head: float = 20.0  # for the rest of a request's head
     body: float = 60.0  # in which at least `least` bytes of a body must come
-    answer: float = 120.0  # in which a client must take some of what waits for it
+    answer: float = 120.0  # in which a client must take `least` bytes of what waits for it
     idle: float = 75.0  # for the next request on a connection
     linger: float = 10.0  # for the rest of a body that was answered before its end
     least: int = 16 << 10  # bytes
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
 
     def _check_taken(self) -> None:
         waits = self.transport.get_write_buffer_size()
-        if waits >= self._waits:
+        if self._waits - waits < min(self._wire.patience.least, self._waits):
             self.abort()
         self._waits = waits
         self._begin(self._received)
