@@ -78,7 +78,7 @@ def list_(*, as_json: bool) -> None:
 @keys.command()
 @click.argument("name", shell_complete=completion.keys)
 def rm(name: str) -> None:
-    """Remove the key of NAME. It stops working at once, and what it has open ends. Its jobs go on."""
+    """Remove the key of NAME. It stops working at once, and what it has open ends as if its client had gone."""
 
     async def run(pipeline: Session) -> None:
         await kept.remove(pipeline.connection, name)

@@ -56,7 +56,7 @@ _ROUTES: Final = (
     models.routes,
     asr.routes,
 )
-_GRACE: Final = 5.0  # seconds that open requests have to end when the server stops
+_GRACE: Final = 3.0  # seconds that open requests have to end when the server stops, and then again to clean up
 
 
 _KEYS: Final = 10.0  # seconds until the keys must have been read
@@ -115,6 +115,7 @@ async def served(
     Raises BrokerError, and SettingsError if it cannot listen there, or may not because there is no key.
     """
     app, wire = application(pipeline, settings, host), Wire(patience, most)
+    app.on_shutdown.append(wire.end_streams)  # after those handlers that note that it is us who end them
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -152,7 +153,6 @@ async def _listening(runner: web.AppRunner, wire: Wire, host: str, port: int) ->
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        wire.end_streams()
         await tasks.end(looking)
 
 

@@ -71,7 +71,7 @@ class Wire:
     def leave(self, connection: "Connection") -> None:
         self._connections.discard(connection)
 
-    def end_streams(self) -> None:
+    async def end_streams(self, _: web.Application) -> None:
         """End the answers that go on until somebody ends them."""
         for connection in list(self._connections):
             if connection.streams:
