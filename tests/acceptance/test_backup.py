@@ -15,6 +15,7 @@ from schemas.requests import SubmitRequest
 from tests.builders import submitted
 from tests.harness import DATA, Server, broker, ended, node, reference, transcribe, until, upload
 from tests.patience import PATIENCE
+from v2t_stream.access import keys
 from v2t_stream.broker.connect import connect
 from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
@@ -24,7 +25,7 @@ from v2t_stream.runtime.backup import backup, restore
 from v2t_stream.runtime.set_up import drifted, set_up
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
-from v2t_stream.topology.streams import CHUNKS, JOBS
+from v2t_stream.topology.streams import CHUNKS, JOBS, KEYS, ONCE
 
 ENGLISH = {"model": "demo", "language": "en"}
 
@@ -56,6 +57,7 @@ async def test_what_waited_goes_on_and_what_was_done_is_there_in_another_broker(
         sent = SubmitRequest(media=await upload(connection, DATA / "20s-2.flac"), title="not taken yet", **ENGLISH)
         await submit(connection, sent)
         await JetStreamStore(connection).put("voices/ann/one.json", b"a voice")
+        key = await keys.add(connection, "ann", "viewer")
         assert (await backup(connection, copy, buckets=True))[CHUNKS] > 0
 
     async with empty(tmp_path / "other") as (server, connection):
@@ -65,6 +67,8 @@ async def test_what_waited_goes_on_and_what_was_done_is_there_in_another_broker(
         store = JetStreamStore(connection)
         assert (await store.get(f"transcripts/{done.id}/transcript.txt")).decode() == words
         assert await store.get("voices/ann/one.json") == b"a voice"
+        (kept,) = await keys.listed(connection)
+        assert keys.fits(kept.key, key)
         with node(server.url, tmp_path / "node"):
             assert (await ended(connection, waiting)).state == "completed"
             text = (await store.get(f"transcripts/{waiting}/transcript.txt")).decode()
@@ -120,6 +124,20 @@ async def test_a_damaged_copy_leaves_the_broker_as_empty_as_it_was(tmp_path: Pat
             await restore(connection, bad)
         assert (await restore(connection, good))[JOBS] == 100
         assert len(await connection.subjects(JOBS, "v2t.job.*.submitted")) == 100
+
+
+async def test_a_copy_from_before_there_were_keys_is_restored(tmp_path: Path) -> None:
+    """Else an update makes all backups worthless."""
+    async with broker(tmp_path / "one") as (_, connection):
+        await connection.publish(submitted("kept"))
+        await backup(connection, tmp_path / "copy", buckets=True)
+    for stream in (KEYS, ONCE):
+        shutil.rmtree(tmp_path / "copy" / stream)
+    async with empty(tmp_path / "other") as (_, connection):
+        assert (await restore(connection, tmp_path / "copy"))[JOBS] == 1
+        await set_up(connection, Settings())
+        assert await drifted(connection, Settings()) == []
+        assert await keys.listed(connection) == []
 
 
 def test_the_embedded_broker_is_copied_by_commands_or_by_its_folder(tmp_path: Path) -> None:

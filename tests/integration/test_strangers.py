@@ -430,6 +430,6 @@ async def test_what_is_refused_after_somebody_gave_up_leaves_no_warning(
     assert caplog.text.count("denied permission") == 1
 
 
-def test_every_role_but_the_operators_and_the_workers_is_a_guest() -> None:
+def test_every_role_but_those_of_our_own_processes_is_a_guest() -> None:
     """Else a new role is not tried."""
-    assert [each.name for each in ROLES] == ["operator", "worker", *GUESTS]
+    assert {each.name for each in ROLES} == {"operator", "worker", "server", *GUESTS}

@@ -13,6 +13,7 @@ import pytest
 from schemas.keys import KeyRole
 from tests.builders import submitted
 from tests.harness import Server, shared_broker
+from tests.harness import broker as fresh_broker
 from tests.patience import PATIENCE
 from tests.serve.api import problem
 from tests.serve.inside import Inside, inside
@@ -126,6 +127,17 @@ async def test_a_removed_key_ends_what_it_has_open_and_nothing_of_others(served:
                 heard += await goes_on.content.readany()
     refusal = await asyncio.to_thread(v2t, served.connection.url, Path("/nowhere"), "keys", "rm", "ann")
     assert (refusal.returncode, refusal.stderr) == (1, "v2t: there is no key ann: v2t keys list shows all\n")
+
+
+async def test_keys_come_and_go_after_the_broker_was_away(tmp_path: Path) -> None:
+    """A key that was removed while the broker restarted opens the server for ever."""
+    async with fresh_broker(tmp_path / "nats") as (own, _), inside(own.url, tmp_path) as served:
+        before = await served.key("ann", "viewer")
+        own.stop()
+        own.start()
+        await keys.remove(served.connection, "ann")
+        await served.answers(before, 401)
+        await served.answers(await served.key("bob", "viewer"), 200)
 
 
 async def test_a_renewed_key_keeps_its_jobs(served: Inside) -> None:
