@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.builders import downloaded, submitted
@@ -178,6 +179,9 @@ async def test_what_is_read_into_memory_is_bounded(served: Inside) -> None:
         headers = {"Content-Type": "application/json"}
         async with client.post("/v1/jobs", data=io.BytesIO(bytes(6_000_000)), headers=headers) as answer:
             assert "larger than the server takes into memory" in (await problem(answer, 413))["message"]
+        form = aiohttp.FormData([(f"field{n}", "x" * 1_000_000) for n in range(10)], default_to_multipart=True)
+        async with client.post("/v1/jobs", data=form) as answer:
+            assert "the fields of the form have more than" in (await problem(answer, 413))["message"]
         async with client.get("/health", headers={"X-Large": "x" * 100_000}) as answer:
             assert answer.status == 400
         async with client.get(f"/v1/jobs/{'x' * 100_000}") as answer:
