@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,8 @@ SENTENCES = (  # of words that the demo model knows
     "he was in the kitchen with the old man",
 )
 SAID = reference(CLIP.name)
+TALK = (DATA / "3min.ogg").read_bytes()
+LONG = TALK * 3  # links of an Ogg: one recording of nine minutes, which is not done before a test has ended it
 ANEW: dict[str, Any] = {"force": "true"}  # not what another test's job has done before
 
 
@@ -46,7 +49,7 @@ def api(server: Serving) -> Iterator[openai.OpenAI]:
 def form(clip: bytes = CLIP.read_bytes(), name: str = "talk.flac", **fields: str) -> aiohttp.FormData:
     """What a client sends, the file last."""
     data = aiohttp.FormData({"model": "demo", "language": "en", **fields})
-    data.add_field("file", clip, filename=name)
+    data.add_field("file", io.BytesIO(clip), filename=name)
     return data
 
 
@@ -107,6 +110,17 @@ def test_words_are_streamed_as_the_client_reads_them(api: openai.OpenAI) -> None
     assert isinstance(events[-1], TranscriptionTextDoneEvent)
     assert "".join(delta.delta for delta in deltas) == events[-1].text
     assert word_error_rate(reference("3min.ogg"), events[-1].text) <= 0.1
+
+
+def test_a_job_that_ends_within_a_stream_is_an_error_of_the_client(api: openai.OpenAI) -> None:
+    """Half of the words look like all of them."""
+    stream = api.audio.transcriptions.create(
+        file=("talk.ogg", LONG), model="demo", language="en", stream=True, extra_body=ANEW
+    )
+    next(stream)
+    api.delete(f"/jobs/{stream.response.headers['X-V2T-Job']}", cast_to=object)
+    with pytest.raises(openai.APIError, match="was cancelled: send the file again"):
+        list(stream)
 
 
 def test_diarized_json_says_who_speaks(api: openai.OpenAI, tmp_path: Path) -> None:
@@ -252,8 +266,8 @@ async def test_a_client_that_goes_away_takes_its_job_along(
     client: aiohttp.ClientSession, connection: Connection
 ) -> None:
     """The fleet works for hours for somebody who has closed the window."""
-    for headers, end in (({}, "cancelled"), ({"X-V2T-Keep": "true"}, "completed")):
-        data = form((DATA / "3min.ogg").read_bytes(), "3min.ogg", stream="true", force="true")
+    for clip, headers, end in ((LONG, {}, "cancelled"), (TALK, {"x-v2t-keep": "true"}, "completed")):
+        data = form(clip, "talk.ogg", stream="true", force="true")
         async with client.post("/v1/audio/transcriptions", data=data, headers=headers) as answer:
             job = answer.headers["X-V2T-Job"]
             await answer.content.readline()
@@ -264,7 +278,7 @@ async def test_a_client_that_gives_up_waiting_takes_its_job_along(
     client: aiohttp.ClientSession, connection: Connection
 ) -> None:
     """A client without a stream notices nothing, and its job goes on."""
-    data = form((DATA / "3min.ogg").read_bytes(), "3min.ogg", title="given up", force="true")
+    data = form(LONG, "talk.ogg", title="given up", force="true")
     waiting = asyncio.create_task(client.post("/v1/audio/transcriptions", data=data))
     async with asyncio.timeout(PATIENCE):
         while not (found := await listed(client, "given up")):
@@ -279,7 +293,7 @@ async def test_a_server_that_stops_takes_no_job_along(
     """An update of the server throws away what everybody waits for."""
     with serving(pipeline.url, tmp_path / "home") as stopping:
         async with aiohttp.ClientSession(stopping.url) as client:
-            data = form((DATA / "3min.ogg").read_bytes(), "3min.ogg", stream="true", force="true")
+            data = form(TALK, "talk.ogg", stream="true", force="true")
             async with client.post("/v1/audio/transcriptions", data=data) as answer:
                 await answer.content.readline()
                 stopping.process.terminate()
