@@ -293,7 +293,7 @@ async def test_a_server_that_stops_takes_no_job_along(
     """An update of the server throws away what everybody waits for."""
     with serving(pipeline.url, tmp_path / "home") as stopping:
         async with aiohttp.ClientSession(stopping.url) as client:
-            data = form(TALK, "talk.ogg", stream="true", force="true")
+            data = form(LONG, "talk.ogg", stream="true", force="true")
             async with client.post("/v1/audio/transcriptions", data=data) as answer:
                 await answer.content.readline()
                 stopping.process.terminate()

@@ -66,7 +66,8 @@ class Work:
         job = await read(pipeline.connection, self.id)
         while job.moved:
             job = await read(pipeline.connection, job.moved)
-        if not job.ended:
+        # A server that stops ends its connections itself, perhaps before it says so.
+        if not (job.ended or self._app[LEAVING].is_stopping):
             await cancel(pipeline.connection, pipeline.store, job)
 
 
@@ -161,10 +162,10 @@ class Leaving:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_stopping = False
+        self.is_stopping = False
 
     def add(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._is_stopping:  # whose clients do not go away: they are cut off
+        if self.is_stopping:
             work.close()
             return
         task = asyncio.create_task(work)
@@ -172,7 +173,7 @@ class Leaving:
         task.add_done_callback(self._tasks.discard)
 
     async def stop(self, _: web.Application) -> None:
-        self._is_stopping = True
+        self.is_stopping = True
 
     async def end(self, _: web.Application) -> None:
         if self._tasks:
