@@ -1,9 +1,10 @@
 """Forms with a file, as they arrive: the file goes to disk and from there to the store, never into memory."""
 
+import contextlib
 import hashlib
 import secrets
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,17 +23,41 @@ _FIELDS: Final = 200
 _BLOCK: Final = 256 << 10  # bytes
 
 
+Fields = Mapping[str, Sequence[str]]
+
+
 class Upload(NamedTuple):
     """A file that came with a form, in the store."""
 
     key: str
     name: str
-    sha256: str
+    sha256: str  # empty while it is still on its way
 
 
 class Form(NamedTuple):
     fields: dict[str, list[str]]  # in the order of arrival
     file: Upload | None
+
+
+@contextlib.asynccontextmanager
+async def receiving(
+    request: web.Request,
+    files: Collection[str] = ("file",),
+    *,
+    head: Callable[[bytes], bytes] | None = None,
+    early: Callable[[Fields], bool] | None = None,  # noqa: ARG001  # until media can grow
+) -> AsyncGenerator[Form]:
+    """A form whose file may still be on its way: a job may name it at once, and its first words come meanwhile.
+
+    `files`, `head`, exceptions: as for `receive`. `early`: whether the job may begin before its file has ended, by the
+    fields that came before the file; fields behind the file are then refused, as its job has begun without them.
+
+    The block begins when the file has ended, or when its first piece is in the store. In the second case the rest is
+    received while the block runs, and given up if the block ends first. If the upload fails, so does the job that reads
+    it, with a sentence that says so; nothing is raised in the block. Short files, and those that a node of the release
+    before may read, never come early.
+    """
+    yield await receive(request, files, head=head)
 
 
 async def receive(
