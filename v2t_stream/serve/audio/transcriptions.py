@@ -18,7 +18,7 @@ from v2t_stream.serve.audio.parameters import FORM, Asked, asked
 from v2t_stream.serve.audio.work import Work, taken, work
 from v2t_stream.serve.context import PIPELINE
 from v2t_stream.serve.described import described
-from v2t_stream.serve.forms import receive
+from v2t_stream.serve.forms import Fields, receiving
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked
 from v2t_stream.serve.sse import Stream
@@ -50,16 +50,23 @@ async def translations(request: web.Request) -> web.StreamResponse:
 
 async def _answered(request: web.Request, task: Task) -> web.StreamResponse:
     checked(request)
-    form = await receive(request)
-    async with taken(request, form.file):
-        what = asked(form.fields, task)
-        if form.file is None:
-            raise Problem(400, "the form has no file: send the recording as file", param="file")
-        wish = replace(what.wish, media=form.file.key, title=what.wish.title or form.file.name or None)
-        await models.check(request, wish)
-        check(wish)
-    async with work(request, wish) as mine:
-        return await (_streamed if what.stream else _whole)(request, mine, what)
+    async with receiving(request, early=lambda fields: _is_streamed(fields, task)) as form:
+        async with taken(request, form.file):
+            what = asked(form.fields, task)
+            if form.file is None:
+                raise Problem(400, "the form has no file: send the recording as file", param="file")
+            wish = replace(what.wish, media=form.file.key, title=what.wish.title or form.file.name or None)
+            await models.check(request, wish)
+            check(wish)
+        async with work(request, wish) as mine:
+            return await (_streamed if what.stream else _whole)(request, mine, what)
+
+
+def _is_streamed(fields: Fields, task: Task) -> bool:
+    """Whether a client waits for words while it sends. What is wrong with the fields is said when all have come."""
+    with contextlib.suppress(Problem):
+        return asked(fields, task).stream
+    return False
 
 
 async def _whole(request: web.Request, mine: Work, what: Asked) -> web.Response:
