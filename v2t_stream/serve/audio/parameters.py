@@ -8,7 +8,6 @@ from msgspec import structs
 
 from schemas.options import Task
 from schemas.requests import SubmitRequest
-from v2t_stream.errors import Reject
 from v2t_stream.languages import code_of
 from v2t_stream.serve.models import DIARIZING, meant
 from v2t_stream.serve.problems import Problem
@@ -64,7 +63,7 @@ class Asked(NamedTuple):
 
 
 def asked(form: Mapping[str, Sequence[str]], task: Task) -> Asked:
-    """What the fields of a form ask for. Raises Problem, which names the parameter at fault."""
+    """What the fields of a form ask for. Raises Problem and Reject, which name the parameter at fault."""
     fields = _named(form)
     _check_known(fields)
     last = {name: values[-1] for name, values in fields.items() if values[-1].strip()}
@@ -89,9 +88,6 @@ def asked(form: Mapping[str, Sequence[str]], task: Task) -> Asked:
     }
     if format_ == "diarized_json":
         options.setdefault("speakers", "auto")
-    for name in _OURS:
-        if name in options:
-            _check(name, options[name])
     return Asked(wish_of(options), format_, granularities, stream)
 
 
@@ -164,7 +160,6 @@ def prompt_of(text: str) -> str | None:
 def _hotwords(fields: Mapping[str, Sequence[str]]) -> str | None:
     words = [one_line(value, _ANY) for name in ("keywords", "hotwords") for value in fields.get(name, ())]
     text = ", ".join(word for word in words if word.strip(" ,"))
-    _check("hotwords", text)
     return text or None
 
 
@@ -190,13 +185,4 @@ def _chunking(last: Mapping[str, str]) -> dict[str, Any]:
         raise Problem(400, f"{name} is not supported: chunks end at silences of any length", param=name)
     if "threshold" not in named:
         return {}
-    _check("vad_threshold", named["threshold"])
     return {"vad_threshold": named["threshold"]}
-
-
-def _check(name: str, value: Any) -> None:
-    """Raises Problem if the option cannot have the value."""
-    try:
-        wish_of({name: value})
-    except Reject as error:
-        raise Problem(400, str(error), param=name) from None

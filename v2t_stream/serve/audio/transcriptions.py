@@ -9,6 +9,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from schemas.options import Task
+from v2t_stream.errors import Reject
 from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.submission import check
 from v2t_stream.serve import models
@@ -64,7 +65,7 @@ async def _answered(request: web.Request, task: Task) -> web.StreamResponse:
 
 def _is_streamed(fields: Fields, task: Task) -> bool:
     """Whether a client waits for words while it sends. What is wrong with the fields is said when all have come."""
-    with contextlib.suppress(Problem):
+    with contextlib.suppress(Problem, Reject):
         return asked(fields, task).stream
     return False
 
