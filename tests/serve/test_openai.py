@@ -145,10 +145,13 @@ def test_what_was_done_before_is_streamed_at_once(api: openai.OpenAI) -> None:
     """Whoever sends a file again waits again, or gets no words."""
     first = api.audio.transcriptions.create(file=CLIP, model="demo", language="en")
     stream = api.audio.transcriptions.create(file=CLIP, model="demo", language="en", stream=True)
+    job = stream.response.headers["X-V2T-Job"]
     delta, done = stream
     assert isinstance(delta, TranscriptionTextDeltaEvent)
     assert isinstance(done, TranscriptionTextDoneEvent)
     assert delta.delta == done.text == first.text
+    assert done.model_extra
+    assert done.model_extra["x_v2t"]["job"] == job  # not the one that did it, which may be somebody else's
 
 
 @pytest.mark.parametrize("model", ["whisper-1", "gpt-transcribe"])

@@ -80,10 +80,10 @@ def test_no_format_says_that_a_transcript_with_a_gap_is_whole(format_: str) -> N
     assert answer["text"] == "One [missing: the engine “died”]"
     assert answer["x_v2t"]["complete"] is False
     assert [found["start"] for found in answer["x_v2t"]["gaps"]] == [30.0]
-    assert headers("job", record)["X-V2T-Caveats"].isascii()
+    assert headers(record)["X-V2T-Caveats"].isascii()
     whole = transcript(Segment(start=0.0, end=1.0, text="One"))
     assert told(whole, format_)["x_v2t"]["complete"] is True
-    assert headers("job", whole) == {"X-V2T-Job": "job"}
+    assert headers(whole) == {"X-V2T-Job": "job"}
 
 
 @pytest.mark.parametrize("format_", ["text", "srt", "vtt"])

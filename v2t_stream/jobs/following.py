@@ -1,7 +1,7 @@
 """Follows a job from its first fact to its end."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 
 from v2t_stream.broker.connection import Connection
 from v2t_stream.broker.requests import Stored
@@ -11,7 +11,7 @@ from v2t_stream.topology.streams import JOBS
 from v2t_stream.topology.subjects import facts_of, first_run_of, job_of
 
 
-async def states(connection: Connection, job_id: str) -> AsyncIterator[Job]:
+async def states(connection: Connection, job_id: str) -> AsyncGenerator[Job]:
     """The job after each of its facts, history first, until it ends. Waits for a job that has no facts yet.
 
     If another job replaces it, that job's facts follow.

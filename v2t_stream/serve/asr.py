@@ -1,5 +1,6 @@
 """`POST /asr` and `/detect-language`, as whisper-asr-webservice 1.9 has them: Bazarr and others know no other API."""
 
+import contextlib
 import struct
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,14 +11,12 @@ from aiohttp import web
 
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
-from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.formats import render
 from v2t_stream.languages import name_of
 from v2t_stream.serve import models
 from v2t_stream.serve.audio.answers import about, headers, segment_of, text_of
 from v2t_stream.serve.audio.parameters import language_of, prompt_of
 from v2t_stream.serve.audio.work import Work, taken, work
-from v2t_stream.serve.context import PIPELINE
 from v2t_stream.serve.forms import Upload, receive
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked, flag, number
@@ -48,10 +47,9 @@ async def asr(request: web.Request) -> web.Response:
     wish = wish_of(_options(query))
     file, wish = await _received(request, query, wish)
     async with work(request, wish) as mine:
-        job = await mine.end()
-        record = await stored(request.app[PIPELINE].store, job.transcript)
+        record = await mine.end()
     told = {
-        **headers(mine.id, record),
+        **headers(record),
         "Asr-Engine": ", ".join(name.replace("-", "_") for name in record.engines),
         "Content-Disposition": f'attachment; filename="{quote(file.name)}.{output}"',
     }
@@ -128,11 +126,12 @@ def wave_header(begin: bytes) -> bytes:
 
 async def _heard(mine: Work) -> str:
     """The code of the job's language; empty if nobody speaks."""
-    async for job in mine.states():
-        if job.language:
-            return job.language.language
-        if first := next((chunk.language for _, chunk in sorted(job.chunks.items()) if chunk.language), None):
-            return first
+    async with contextlib.aclosing(mine.states()) as states:
+        async for job in states:
+            if job.language:
+                return job.language.language
+            if first := next((chunk.language for _, chunk in sorted(job.chunks.items()) if chunk.language), None):
+                return first
     return (mine.job.completed and mine.job.completed.language) or ""
 
 

@@ -86,10 +86,10 @@ def about(record: Transcript) -> dict[str, Any]:
     }
 
 
-def headers(job: str, record: Transcript) -> Mapping[str, str]:
+def headers(record: Transcript) -> Mapping[str, str]:
     """What every format has: the job, and what is missing or doubtful."""
     told = one_line("; ".join(caveats(record)), _LONGEST).encode("ascii", "backslashreplace").decode()
-    return {"X-V2T-Job": job, **({"X-V2T-Caveats": told} if told else {})}
+    return {"X-V2T-Job": record.job, **({"X-V2T-Caveats": told} if told else {})}
 
 
 def languages(record: Transcript) -> dict[str, Any]:

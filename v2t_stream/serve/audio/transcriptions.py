@@ -10,14 +10,12 @@ from msgspec.structs import replace
 
 from schemas.options import Task
 from v2t_stream.errors import Reject
-from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.submission import check
 from v2t_stream.serve import models
 from v2t_stream.serve.audio.answers import about, document, headers, languages, spoken, text_of
 from v2t_stream.serve.audio.deltas import Deltas
 from v2t_stream.serve.audio.parameters import FORM, Asked, asked
 from v2t_stream.serve.audio.work import Work, taken, work
-from v2t_stream.serve.context import PIPELINE
 from v2t_stream.serve.described import described
 from v2t_stream.serve.forms import Fields, receiving
 from v2t_stream.serve.problems import Problem
@@ -70,11 +68,10 @@ def _is_streamed(fields: Fields, task: Task) -> bool:
     return False
 
 
-async def _whole(request: web.Request, mine: Work, what: Asked) -> web.Response:
+async def _whole(_: web.Request, mine: Work, what: Asked) -> web.Response:
     """Answer when the job is done."""
-    job = await mine.end()
-    record = await stored(request.app[PIPELINE].store, job.transcript)
-    told, found = headers(mine.id, record), document(record, what)
+    record = await mine.end()
+    told, found = headers(record), document(record, what)
     if isinstance(found, str):
         kind = "text/vtt" if what.format == "vtt" else "text/plain"
         return web.Response(text=found, content_type=kind, charset="utf-8", headers=told)
@@ -95,12 +92,12 @@ async def _streamed(request: web.Request, mine: Work, what: Asked) -> web.Stream
             while is_going:
                 await _tell_delta(stream, deltas.of(mine.job))
                 is_going = await news.more()
-            await _tell_end(request, stream, mine, what, deltas)
+            await _tell_end(stream, mine, what, deltas)
     return stream.response
 
 
-async def _tell_end(request: web.Request, stream: Stream, mine: Work, what: Asked, deltas: Deltas) -> None:
-    record = await stored(request.app[PIPELINE].store, mine.job.transcript)
+async def _tell_end(stream: Stream, mine: Work, what: Asked, deltas: Deltas) -> None:
+    record = await mine.transcript()
     text = text_of(record)
     await _tell_delta(stream, deltas.rest(text))
     if what.format == "diarized_json":  # only now it is known who speaks: all that was said is compared

@@ -7,10 +7,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any, Final
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from schemas.requests import SubmitRequest
+from schemas.transcript import Transcript
 from v2t_stream.errors import V2TError
 from v2t_stream.host import tasks
+from v2t_stream.jobs.assembly import stored
 from v2t_stream.jobs.following import states
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.operations import cancel
@@ -37,11 +40,12 @@ class Work:
         self.id = id_
         self.job = Job(id_)  # as last seen
 
-    async def states(self) -> AsyncIterator[Job]:
+    async def states(self) -> AsyncGenerator[Job]:
         """The job after each of its facts until it ends. Raises Problem if it ends without a transcript."""
-        async for job in states(self._app[PIPELINE].connection, self.id):
-            self.job = job
-            yield job
+        async with contextlib.aclosing(states(self._app[PIPELINE].connection, self.id)) as seen:
+            async for job in seen:
+                self.job = job
+                yield job
         if self.job.state != "completed":
             raise failure(self.job)
 
@@ -54,11 +58,19 @@ class Work:
         finally:
             await tasks.end(news.following)
 
-    async def end(self) -> Job:
-        """The job when it is done. Raises Problem if it ends without a transcript."""
+    async def end(self) -> Transcript:
+        """Wait for what was heard. Raises Problem if the job ends without a transcript, and StoreError."""
         async for _ in self.states():
             pass
-        return self.job
+        return await self.transcript()
+
+    async def transcript(self) -> Transcript:
+        """What was heard, when the job is done. Raises StoreError.
+
+        It may be the work of somebody else's job, of which this client need not know.
+        """
+        record = await stored(self._app[PIPELINE].store, self.job.transcript)
+        return replace(record, job=self.job.id)
 
     async def cancel(self) -> None:
         """Cancel it, wherever it goes on."""
