@@ -15,9 +15,9 @@ import aiohttp
 from schemas.options import DEMO_MODEL
 from tests.benchmarks.media import recording
 from tests.benchmarks.pipeline import Pipeline, cores, pipeline
-from tests.benchmarks.processes import memory
+from tests.benchmarks.processes import memory, processor_seconds
 from tests.benchmarks.report import Row, say, spread
-from tests.serving import serving
+from tests.serving import Serving, serving
 
 MINUTES: Final = 10
 TIMES: Final = 7
@@ -34,19 +34,27 @@ async def run(folder: Path) -> list[Row]:
     async with pipeline(folder, cores()) as ready:
         broker = str(ready.connection.client.connected_url and ready.connection.client.connected_url.geturl())
         with serving(broker, folder / "serve") as server:
-            taken = await _in_turns(ready, path, server.url, broker, folder)
+            taken, worked = await _in_turns(ready, path, server, broker, folder)
             grown = await _upload(folder, server.url, server.process.pid)
-    return [*_compared(taken), *grown]
+    return [*_compared(taken), worked, *grown]
 
 
-async def _in_turns(ready: Pipeline, path: Path, url: str, broker: str, folder: Path) -> dict[str, list[float]]:
-    """The seconds that each way takes for the file, each time begun by another."""
+async def _in_turns(
+    ready: Pipeline, path: Path, server: Serving, broker: str, folder: Path
+) -> tuple[dict[str, list[float]], Row]:
+    """The seconds that each way takes for the file, each time begun by another, and what the server computes."""
+    computed: list[float] = []
 
     async def same_steps() -> None:
         await ready.run(path)
 
+    async def posted() -> None:
+        before = _processor(server)
+        await _posted(server.url, path)
+        computed.append(_processor(server) - before)
+
     ways: dict[str, Callable[[], Awaitable[object]]] = {
-        "HTTP": lambda: _posted(url, path),
+        "HTTP": posted,
         "command": lambda: _converted(path, broker, folder),
         "its steps": same_steps,
     }
@@ -59,7 +67,11 @@ async def _in_turns(ready: Pipeline, path: Path, url: str, broker: str, folder: 
             if time_:  # the first warms up
                 taken[name].append(time.perf_counter() - begun)
         say(f"  {', '.join(f'{name} {each[-1]:.2f} s' for name, each in taken.items() if each)}")
-    return taken
+    return taken, Row("processor time of the server for that file", "", spread(computed[1:], ".2f"))
+
+
+def _processor(server: Serving) -> float:
+    return processor_seconds({"serve": server.process.pid})["serve"]
 
 
 def _compared(taken: dict[str, list[float]]) -> list[Row]:
