@@ -10,13 +10,15 @@
     │   ├── ObjectMissing  no such object
     │   │   └── VersionGone    the object exists, but not in that version
     │   ├── InvalidKey     no object can have that name
+    │   ├── Taken          another object has that name, and none replaces it
     │   ├── Forbidden      this user may not, or no such bucket
     │   └── StoreAway      the store cannot be reached now
     ├── Unready            this machine is still fetching what the work needs
     ├── Hung               work does not end, and holds a thread of this process
     ├── Moot               nobody needs the result of this work any more
     ├── Reject             a stage: this message can never be done
-    │   └── NoDemo         this engine has no demo model
+    │   ├── NoDemo         this engine has no demo model
+    │   └── UploadStopped  the file that the job reads while it arrives does not arrive
     └── Retry              a stage: not now, try again after a delay
         ├── Full           other work occupies what it needs on this machine
         ├── Unusable       a provider's set-up is wrong
@@ -77,6 +79,10 @@ class InvalidKey(StoreError):
     """No object can have that name, or an existing one rules it out."""
 
 
+class Taken(StoreError):
+    """Another object has that name, and none may replace it."""
+
+
 class Forbidden(StoreError):
     """The user may not access it, or the bucket does not exist: neither changes by itself."""
 
@@ -112,6 +118,10 @@ class Reject(V2TError):
 
 class NoDemo(Reject):
     """The engine has no demo model."""
+
+
+class UploadStopped(Reject):
+    """A file whose job began while it was being uploaded will not be whole."""
 
 
 class Foreign(V2TError):

@@ -16,7 +16,7 @@ from schemas.message import decode_as
 from v2t_stream.broker import error_codes
 from v2t_stream.broker.answers import Answers
 from v2t_stream.broker.requests import Requests, Stored
-from v2t_stream.errors import Denied, Refused, StoreError
+from v2t_stream.errors import Denied, Refused, StoreError, Taken
 from v2t_stream.host import tasks
 from v2t_stream.store.record import Record, data_subject, digest_of, key_of, record_subject
 
@@ -176,7 +176,7 @@ class Bucket:
                 await self._write(record, {"Nats-Expected-Last-Subject-Sequence": "0"})
             except Refused as error:
                 if error.code == error_codes.WRONG_SEQUENCE and not may_be_ours:
-                    raise StoreError(f"{record.name} is already stored and cannot be replaced") from error
+                    raise Taken(f"{record.name} is already stored and cannot be replaced") from error
                 if error.code == error_codes.WRONG_SEQUENCE:
                     return
                 if error.code not in (*error_codes.IN_PROCESS, error_codes.NO_LEADER):

@@ -20,7 +20,7 @@ import nats.errors
 from schemas.objects import Version
 from v2t_stream.broker import error_codes
 from v2t_stream.broker.requests import Requests
-from v2t_stream.errors import BrokerError, Denied, ObjectMissing, Refused, StoreAway, StoreError
+from v2t_stream.errors import BrokerError, Denied, ObjectMissing, Refused, StoreAway, StoreError, Taken
 from v2t_stream.store.jetstream_bucket import AT_ONCE, Bucket
 from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADED, UPLOADS, VOICES
 from v2t_stream.store.record import Copy, sha256_of
@@ -68,6 +68,15 @@ class JetStreamStore:
     async def put(self, key: str, data: bytes) -> None:
         with _told(f"store {key}"):
             await self._bucket(key).upload(key, io.BytesIO(data))
+
+    async def put_new(self, key: str, data: bytes) -> bool:
+        if not key.startswith(f"{UPLOADED}/"):
+            raise StoreError(f"could not store {key}: only below {UPLOADED}/ does an object keep its name")
+        try:
+            await self.put(key, data)
+        except Taken:
+            return False
+        return True
 
     async def get_file(self, key: str, path: Path, *, version: Version | None = None) -> None:  # noqa: ARG002  # our keys are never reused
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

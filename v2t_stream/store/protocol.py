@@ -50,6 +50,12 @@ class ObjectStore(Protocol):
 
     async def put(self, key: str, data: bytes) -> None: ...
 
+    async def put_new(self, key: str, data: bytes) -> bool:
+        """Store it if the name is free; of several calls at once one succeeds, and the others return False.
+
+        In the broker's store only below `media/uploads/`.
+        """
+
     async def get_file(self, key: str, path: Path, *, version: Version | None = None) -> None:
         """Write the object to `path`, in an existing directory; the file appears complete or not at all.
 
@@ -99,6 +105,3 @@ class BucketStore(ObjectStore, Protocol):
 
     async def tags(self, key: str, version: Version | None = None) -> dict[str, str]:
         """The object's tags, by lower-case names."""
-
-    async def put_new(self, key: str, data: bytes) -> bool:
-        """Store it if the name is free; of several calls at once one succeeds, and the others return False."""
