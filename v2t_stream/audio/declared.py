@@ -1,14 +1,14 @@
 """A file's declared length, if it has one: FFmpeg's own figure is often a guess from the data."""
 
-import os
 import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+
+from v2t_stream.audio.parts import Read
 
 # Formats whose header has the length of the sound,
 _OF_STREAM: Final = frozenset(
@@ -26,22 +26,20 @@ _NEAR: Final = 1 << 17
 _OPEN: Final = range(0x7F00_0000, 0x7F01_0000)
 
 
-def declared(path: Path, container: InputContainer, stream: AudioStream) -> float | None:
+def declared(read: Read, size: int, container: InputContainer, stream: AudioStream) -> float | None:
     """Return the timestamp, in seconds, at which the file declares that the sound ends.
 
-    None if the file does not declare it, or left it open.
+    None if the file does not declare it, or left it open. `size`: of the file, in bytes.
     """
     names = set(container.format.name.split(","))
-    with path.open("rb", buffering=0) as file:
-        descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
-        for name in names & _HEADS.keys():
-            return _HEADS[name](descriptor, size)
-        seconds = _by_ffmpeg(names, container, stream)
-        if not seconds or seconds <= 0:
-            return None
-        for name in names & _SHARES.keys():
-            share = _SHARES[name](descriptor, size)
-            return seconds / share if share else None
+    for name in names & _HEADS.keys():
+        return _HEADS[name](read, size)
+    seconds = _by_ffmpeg(names, container, stream)
+    if not seconds or seconds <= 0:
+        return None
+    for name in names & _SHARES.keys():
+        share = _SHARES[name](read, size)
+        return seconds / share if share else None
     return seconds
 
 
@@ -86,15 +84,15 @@ def first_missing(stream: AudioStream, size: int) -> float | None:
     return float(entries[low].timestamp * stream.time_base)
 
 
-# The functions below read a file's header by descriptor and size. First the declared seconds; None: not declared.
+# The functions below read a file's header. First the declared seconds; None: not declared.
 
 
-def _of_wav(descriptor: int, size: int) -> float | None:
+def _of_wav(read: Read, size: int) -> float | None:
     """From the bytes of the chunk `data`, or for compressed sound from the samples of `fact`, if they agree."""
-    large = os.pread(descriptor, 4, 0) in (b"RF64", b"BW64")
+    large = read(4, 0) in (b"RF64", b"BW64")
     rate = bytes_a_second = samples = large_size = 0
-    for at, kind, length in _riff(descriptor):
-        head = os.pread(descriptor, 32, at)
+    for at, kind, length in _riff(read):
+        head = read(32, at)
         if kind == b"ds64" and len(head) >= 16:
             (large_size,) = struct.unpack_from("<Q", head, 8)
         elif kind == b"fmt " and len(head) >= 16:
@@ -111,9 +109,9 @@ def _of_wav(descriptor: int, size: int) -> float | None:
     return None
 
 
-def _of_asf(descriptor: int, size: int) -> float | None:
+def _of_asf(read: Read, size: int) -> float | None:
     """From the file's properties (ASF 1.20, section 3.2); FFmpeg reports less if data is missing."""
-    head = os.pread(descriptor, min(size, 1 << 16), 0)
+    head = read(min(size, 1 << 16), 0)
     at = head.find(_ASF_PROPERTIES)
     if at < 0 or len(head) < at + 92:
         return None
@@ -124,17 +122,17 @@ def _of_asf(descriptor: int, size: int) -> float | None:
 # Then the share of the declared length that FFmpeg reports from the data, from 0 to 1; 0: nothing is declared.
 
 
-def _of_avi(descriptor: int, size: int) -> float:
-    for at, kind, length in _riff(descriptor):
-        if kind == b"LIST" and os.pread(descriptor, 4, at) == b"movi":
+def _of_avi(read: Read, size: int) -> float:
+    for at, kind, length in _riff(read):
+        if kind == b"LIST" and read(4, at) == b"movi":
             return _share(at, length, size)
     return 1.0
 
 
-def _of_w64(descriptor: int, size: int) -> float:
+def _of_w64(read: Read, size: int) -> float:
     at = 40
     for _ in range(100):
-        head = os.pread(descriptor, 24, at)
+        head = read(24, at)
         if len(head) < 24:
             return 1.0
         length = struct.unpack_from("<Q", head, 16)[0]
@@ -144,10 +142,10 @@ def _of_w64(descriptor: int, size: int) -> float:
     return 1.0
 
 
-def _of_caf(descriptor: int, size: int) -> float:
+def _of_caf(read: Read, size: int) -> float:
     at = 8
     for _ in range(100):
-        head = os.pread(descriptor, 12, at)
+        head = read(12, at)
         if len(head) < 12:
             return 1.0
         kind, length = struct.unpack(">4sq", head)
@@ -157,16 +155,16 @@ def _of_caf(descriptor: int, size: int) -> float:
     return 1.0
 
 
-def _of_flac(descriptor: int, _: int) -> float:
+def _of_flac(read: Read, _: int) -> float:
     """A header written before the end was known has no number of samples (RFC 9639, section 8.2)."""
-    head = os.pread(descriptor, 42, 0)
+    head = read(42, 0)
     return 1.0 if not head.startswith(b"fLaC") or head[21] & 15 or any(head[22:26]) else 0.0
 
 
-def _of_aiff(descriptor: int, size: int) -> float:
+def _of_aiff(read: Read, size: int) -> float:
     at = 12
     for _ in range(100):
-        head = os.pread(descriptor, 8, at)
+        head = read(8, at)
         if len(head) < 8:
             return 1.0
         kind, length = struct.unpack(">4sI", head)
@@ -176,33 +174,33 @@ def _of_aiff(descriptor: int, size: int) -> float:
     return 1.0
 
 
-def _of_au(descriptor: int, size: int) -> float:
-    start, length = struct.unpack(">II", os.pread(descriptor, 8, 4))
+def _of_au(read: Read, size: int) -> float:
+    start, length = struct.unpack(">II", read(8, 4))
     return 1.0 if _share(start, length, size) else 0.0
 
 
-def _of_mp3(descriptor: int, _: int) -> float:
+def _of_mp3(read: Read, _: int) -> float:
     """Only an encoder's own first frame has the length; otherwise FFmpeg guesses it from the first bit rate."""
-    head = os.pread(descriptor, 10, 0)
+    head = read(10, 0)
     start = 0
     if head.startswith(b"ID3") and len(head) == 10:
         start = 10 + sum((byte & 127) << 7 * (3 - n) for n, byte in enumerate(head[6:]))
-    frame = os.pread(descriptor, 2048, start)
+    frame = read(2048, start)
     return 1.0 if any(mark in frame for mark in (b"Xing", b"Info", b"VBRI")) else 0.0
 
 
-def _of_sox(descriptor: int, size: int) -> float:
-    head = os.pread(descriptor, 16, 0)
+def _of_sox(read: Read, size: int) -> float:
+    head = read(16, 0)
     form = "<IQ" if head.startswith(b".SoX") else ">IQ"
     length, samples = struct.unpack_from(form, head, 4)
     return _share(length + 4, 4 * samples, size)
 
 
-def _riff(descriptor: int) -> Iterator[tuple[int, bytes, int]]:
+def _riff(read: Read) -> Iterator[tuple[int, bytes, int]]:
     """The first chunks of a WAV or AVI: the start of their content, their kind and length."""
     at = 12
     for _ in range(100):
-        head = os.pread(descriptor, 8, at)
+        head = read(8, at)
         if len(head) < 8:
             return
         kind, length = struct.unpack("<4sI", head)
@@ -219,8 +217,8 @@ def _is_open(length: int) -> bool:
     return length <= 0 or length in _OPEN or (length > _NEAR and (length + _NEAR) % (1 << 31) <= _NEAR)
 
 
-_HEADS: Final[dict[str, Callable[[int, int], float | None]]] = {"wav": _of_wav, "asf": _of_asf}
-_SHARES: Final[dict[str, Callable[[int, int], float]]] = {
+_HEADS: Final[dict[str, Callable[[Read, int], float | None]]] = {"wav": _of_wav, "asf": _of_asf}
+_SHARES: Final[dict[str, Callable[[Read, int], float]]] = {
     "avi": _of_avi,
     "w64": _of_w64,
     "caf": _of_caf,

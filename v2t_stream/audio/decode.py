@@ -1,6 +1,8 @@
 """A media file's audio as a stream of 16 kHz mono blocks: memory stays flat at any length."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -11,16 +13,17 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 
 from schemas.chunks import SAMPLE_RATE
-from schemas.transcript import Sound, Truncated
+from schemas.transcript import Sound, Track, Truncated
 from v2t_stream.audio.clock import Clock
 from v2t_stream.audio.damage import Damage, unreadable
 from v2t_stream.audio.declared import declared, falls_short, first_missing
 from v2t_stream.audio.demux import frames_of, goes_on
 from v2t_stream.audio.level import Block, Leveller, Wave
 from v2t_stream.audio.line import Line
+from v2t_stream.audio.parts import Part
 from v2t_stream.audio.probe import choose_track
 from v2t_stream.audio.resample import MonoResampler
-from v2t_stream.audio.source import look_at, open_media
+from v2t_stream.audio.source import Media, look_at, open_media
 from v2t_stream.audio.tracks import is_decodable
 from v2t_stream.errors import Reject
 
@@ -43,26 +46,48 @@ class MediaReader:
         self.name = name or path.name
         self.position = 0.0  # seconds yielded so far; any thread may read it
         self.truncated: Truncated | None = None  # after the last block
-        self._path, self._state = path, _state(path)
+        self._path = path
         self._lock, self._closed = Lock(), False
         self._leveller = Leveller()
-        self._survey = look_at(path, self.name)
-        first, *later = self._survey.parts
-        self._media = open_media(path, first, self.name)
+        self._wanted = track, language
+        first, self._later = self._surveyed()
+        self._media = self._opened(first)
         container = self._media.container
         try:
-            self._stream, self.tracks = choose_track(path, first, container, self.name, track=track, language=language)
+            self._stream, self.tracks = self._chosen(first)
+            start = container.start_time
+            self._clock = Clock(None if start is None else start / av.time_base)
+            self._clock.end = self._declared()
         except BaseException:
             self.close()
             raise
         self.title: str | None = container.metadata.get("title") or None  # by the file's metadata
-        start = container.start_time
-        self._clock = Clock(None if start is None else start / av.time_base)
-        self._clock.end = None if later else declared(path, container, self._stream)
         # Seconds, as known before decoding; None if unknown.
-        self.duration = None if later or not container.duration else container.duration / av.time_base
+        self.duration = None if self._later or not container.duration else container.duration / av.time_base
         self._decoded = 0.0  # seconds of sound, without filled gaps
         self._damage = Damage(self.name)
+
+    def _surveyed(self) -> tuple[Part, Iterable[Part]]:
+        """The first part of the file, and all later ones."""
+        self._state, self._survey = _state(self._path), look_at(self._path, self.name)
+        return self._survey.parts[0], self._survey.parts[1:]
+
+    def _opened(self, part: Part) -> Media:
+        return open_media(self._path, part, self.name)
+
+    def _chosen(self, first: Part) -> tuple[AudioStream, tuple[Track, ...]]:
+        """The track to decode, and all there are."""
+        track, language = self._wanted
+        container = self._media.container
+        return choose_track(self._path, first, container, self.name, track=track, language=language)
+
+    def _declared(self) -> float | None:
+        """The timestamp at which the sound ends, in seconds, as the file declares it; None if it does not."""
+        if self._later:
+            return None
+        with self._path.open("rb", buffering=0) as file:
+            read = partial(os.pread, file.fileno())
+            return declared(read, self._state.size, self._media.container, self._stream)
 
     def __enter__(self) -> Self:
         return self
@@ -106,12 +131,16 @@ class MediaReader:
             yield self._leveller.feed(wave)
         if not samples:
             raise unreadable(self.name)
+        self._check()
+        self.truncated = self._verdict()
+
+    def _check(self) -> None:
+        """Raises Reject if what was read is not what the file has."""
         if _state(self._path) != self._state:
             raise Reject(
                 f"{self.name} changed while it was being read, such as a recording in progress: send it again when it "
                 "is finished"
             )
-        self.truncated = self._verdict()
 
     def _line(self) -> Iterator[Wave]:
         """The sound on the media's own clock."""
@@ -131,17 +160,20 @@ class MediaReader:
 
     def _frames(self, clock: Clock) -> Iterator[AudioFrame]:
         damage = self._damage
-        until = first_missing(self._stream, self._state.size) if len(self._survey.parts) == 1 else None
-        yield from frames_of(self._media.container, self._stream, damage, clock, until)
-        for part in self._survey.parts[1:]:
+        yield from frames_of(self._media.container, self._stream, damage, clock, self._ends_at())
+        for part in self._later:
             self._media.closing.close()
-            self._media = open_media(self._path, part, self.name)
+            self._media = self._opened(part)
             clock.restart()
             stream = self._media.container.streams.best("audio")
             if isinstance(stream, AudioStream) and is_decodable(stream):
                 yield from frames_of(self._media.container, stream, damage, clock)
             else:
                 damage.passed(0)
+
+    def _ends_at(self) -> float | None:
+        """The timestamp, in seconds, behind which the file has no bytes; None if it has all that its index names."""
+        return None if self._later else first_missing(self._stream, self._state.size)
 
     def _verdict(self) -> Truncated | None:
         """Whether less was decoded than declared, for another reason than longer pictures."""

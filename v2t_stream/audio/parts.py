@@ -4,7 +4,8 @@ import io
 import os
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,6 +32,9 @@ _PATCHES: Final = 100_000
 _LONGEST_PATCH: Final = 16  # bytes
 
 
+Read = Callable[[int, int], bytes]  # so many bytes, from so many bytes on: like os.pread of a file
+
+
 class Part(NamedTuple):
     """A part of a file that is media by itself."""
 
@@ -50,7 +54,8 @@ def survey(path: Path) -> Survey:
         descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
         head = os.pread(descriptor, 8, 0)
         if head.startswith(b"OggS"):
-            borders = [*islice(_links(descriptor, size), _LINKS), size]
+            pages = pages_of(partial(os.pread, descriptor))
+            borders = [0, *islice((page.start for page in pages if page.begins_link), _LINKS - 1), size]
             return Survey(tuple(Part(*border) for border in pairwise(borders)))
         if head[4:] in (b"ftyp", b"styp", b"moov", b"moof"):
             return _fragments(descriptor, size)
@@ -59,20 +64,25 @@ def survey(path: Path) -> Survey:
         return Survey((Part(0, size),))
 
 
-def _links(descriptor: int, size: int) -> Iterator[int]:
-    """The starts of the links of a chained Ogg file: where streams begin after others have run."""
-    yield 0
+class Page(NamedTuple):
+    """A page of an Ogg file."""
+
+    start: int
+    begins_link: bool  # a later one of a chain: streams begin after others have run
+
+
+def pages_of(read: Read) -> Iterator[Page]:
+    """The pages of an Ogg file, one after the other."""
     at, running = 0, False
     for _ in range(_MOST):
-        if at >= size:
+        head = read(_PAGE, at)
+        if not head:
             return
-        head = os.pread(descriptor, _PAGE, at)
         if len(head) < 27 or not head.startswith(b"OggS"):
-            at = _find(descriptor, at + 1, b"OggS")
+            at = _find(read, at + 1, b"OggS")
             continue
         begins = bool(head[5] & _BEGIN)
-        if begins and running:
-            yield at
+        yield Page(at, begins and running)
         running = not begins
         at += 27 + head[26] + sum(head[27 : 27 + head[26]])
 
@@ -162,7 +172,7 @@ def _filler(length: int) -> bytes:
 
 def _next_fragment(descriptor: int, at: int, size: int) -> int:
     """Find the start of the next fragment; the end of the file if there is none."""
-    while (found := _find(descriptor, at, b"moof")) < size:
+    while (found := _find(partial(os.pread, descriptor), at, b"moof")) < size:
         if os.pread(descriptor, 4, found + 8) == b"mfhd" and found - 4 >= at:
             return found - 4
         at = found + 1
@@ -176,9 +186,9 @@ def _are_missing(numbers: list[int]) -> bool:
     return any(step > usual for step in steps)
 
 
-def _find(descriptor: int, at: int, mark: bytes) -> int:
+def _find(read: Read, at: int, mark: bytes) -> int:
     """Find the next `mark`; beyond the end of the file if there is none."""
-    while block := os.pread(descriptor, _SEEK, at):
+    while block := read(_SEEK, at):
         found = block.find(mark)
         if found >= 0:
             return at + found

@@ -82,8 +82,13 @@ def look_at(path: Path, name: str) -> Survey:
 
 def open_media(path: Path, part: Part, name: str) -> Media:
     """Open a part of `path`. Raises Reject, with `name`, if it is not media, or is cut off before its index."""
+    return open_file(_File(PartReader(io.FileIO(path), part)), name)
+
+
+def open_file(file: io.BufferedReader, name: str) -> Media:
+    """The same for a file that reads as FFmpeg expects it. Takes it over."""
     with ExitStack() as stack:
-        file = stack.enter_context(_File(PartReader(io.FileIO(path), part)))
+        stack.enter_context(file)
         head = file.peek(8)[:8]
         try:
             container = av.open(file, "r", metadata_errors="ignore", buffer_size=BUFFER, options=_options())
