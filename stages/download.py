@@ -23,6 +23,7 @@ from v2t_stream.jobs import links, previous
 from v2t_stream.jobs.lists import children
 from v2t_stream.jobs.uploads import is_foreign
 from v2t_stream.runtime.stage import Resources
+from v2t_stream.store.pieces import Pieces
 from v2t_stream.store.protocol import BucketStore, Found
 from v2t_stream.text import without_secrets
 from v2t_stream.topology.ids import child_id, folder
@@ -84,6 +85,8 @@ class Download:
         media = job.media or ""
         size, sha256 = await asyncio.gather(self._store.size(media), self._store.sha256(media))
         if size is None:
+            size = await self._arriving(media)
+        if size is None:
             raise Reject(f"the uploaded file of {job.title!r} is no longer in the object store: send it again")
         origin = previous.of_content(sha256) if sha256 else ""
         if before := await self._done(job, origin, job.title):
@@ -100,6 +103,12 @@ class Download:
             options=job.options,
             origin=origin,
         )
+
+    async def _arriving(self, media: str) -> int | None:
+        """The size of an upload that still goes on, in bytes, as far as it is known; None if there is none."""
+        pieces = Pieces.of(self._store, media)
+        manifest = await pieces.manifest() if pieces else None
+        return (manifest.length or manifest.about or 0) if manifest else None
 
     async def _fetched(self, job: Submitted) -> AsyncGenerator[Message, bool | None]:
         """What the link leads to: media, or a list."""
