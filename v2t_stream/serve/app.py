@@ -34,6 +34,7 @@ from v2t_stream.serve import (
 from v2t_stream.serve.audio import transcriptions, work
 from v2t_stream.serve.board import BOARD, Board, kept
 from v2t_stream.serve.context import PIPELINE, SETTINGS
+from v2t_stream.serve.early import EARLY, Early
 from v2t_stream.serve.events import NEWS, News
 from v2t_stream.serve.gate import GATE, Gate, admitted
 from v2t_stream.serve.hooks.notifier import notifying
@@ -75,6 +76,7 @@ def application(pipeline: Session, settings: Settings, host: str) -> web.Applica
     app[PIPELINE] = pipeline
     app[SETTINGS] = settings
     app[BOARD] = Board(pipeline.connection)
+    app[EARLY] = Early()
     app[LOOKS] = Looks(pipeline, app[BOARD])
     app[NEWS] = News(app[BOARD])
     app[GATE] = Gate(is_local=is_loopback(host))

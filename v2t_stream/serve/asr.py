@@ -17,9 +17,10 @@ from v2t_stream.serve import models
 from v2t_stream.serve.audio.answers import about, headers, segment_of, text_of
 from v2t_stream.serve.audio.parameters import language_of, prompt_of
 from v2t_stream.serve.audio.work import Work, taken, work
-from v2t_stream.serve.forms import Upload, receive
+from v2t_stream.serve.forms import receive
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked, flag, number
+from v2t_stream.serve.spool import Upload
 from v2t_stream.serve.submitting import wish_of
 
 routes = web.RouteTableDef()

@@ -1,37 +1,27 @@
-"""Forms with a file, as they arrive: the file goes to disk and from there to the store, never into memory."""
+"""Forms with a file, as they arrive: the file goes to disk and to the store, never into memory."""
 
+import asyncio
 import contextlib
-import hashlib
-import secrets
-import tempfile
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from pathlib import Path
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from aiohttp import BodyPartReader, web
 
-from v2t_stream.host.scratch import scratch
-from v2t_stream.host.threads import in_thread
-from v2t_stream.serve.context import PIPELINE, SETTINGS
+from v2t_stream.host.tasks import end, to_its_end
+from v2t_stream.serve.early import EARLY
+from v2t_stream.serve.gathering import gathered
 from v2t_stream.serve.problems import Problem
-from v2t_stream.store.protocol import UPLOADED
-from v2t_stream.text import path_text
+from v2t_stream.serve.spool import Spool, Upload
 from v2t_stream.units import size
 
 _FIELD_BYTES: Final = 64 << 10  # of one field, and of all of them together
 _FIELDS: Final = 200
 _BLOCK: Final = 256 << 10  # bytes
-
+_LEAVING: Final = 5.0  # seconds for saying that no more will come
 
 Fields = Mapping[str, Sequence[str]]
-
-
-class Upload(NamedTuple):
-    """A file that came with a form, in the store."""
-
-    key: str
-    name: str
-    sha256: str  # empty while it is still on its way
+Head = Callable[[bytes], bytes]
 
 
 class Form(NamedTuple):
@@ -44,50 +34,113 @@ async def receiving(
     request: web.Request,
     files: Collection[str] = ("file",),
     *,
-    head: Callable[[bytes], bytes] | None = None,
-    early: Callable[[Fields], bool] | None = None,  # noqa: ARG001  # until media can grow
+    head: Head | None = None,
+    early: Callable[[Fields], bool] | None = None,
 ) -> AsyncGenerator[Form]:
     """A form whose file may still be on its way: a job may name it at once, and its first words come meanwhile.
 
     `files`, `head`, exceptions: as for `receive`. `early`: whether the job may begin before its file has ended, by the
-    fields that came before the file; fields behind the file are then refused, as its job has begun without them.
+    fields that came before the file; a field behind the file then fails that job, which has begun without it.
 
-    The block begins when the file has ended, or when its first piece is in the store. In the second case the rest is
-    received while the block runs, and given up if the block ends first. If the upload fails, so does the job that reads
-    it, with a sentence that says so; nothing is raised in the block. Short files, and those that a node of the release
-    before may read, never come early.
+    The block begins when the form has ended, or when the first piece of its file is in the store. In the second case
+    the rest is received while the block runs, and given up if the block ends first. If the rest does not come, the
+    job fails with a sentence that says so; nothing is raised in the block. A short file never comes early, nor does any
+    while a node of the release before runs, or while as many are being read as the fleet has room for.
     """
-    yield await receive(request, files, head=head)
+    reception = _Reception(request, files, head, early)
+    task = asyncio.create_task(reception.all())
+    try:
+        await asyncio.wait({task, reception.begun}, return_when=asyncio.FIRST_COMPLETED)
+        yield reception.begun.result() if reception.begun.done() else await task
+    finally:
+        await end(task)
+        if not task.cancelled():
+            task.exception()  # the job says it
 
 
-async def receive(
-    request: web.Request, files: Collection[str] = ("file",), *, head: Callable[[bytes], bytes] | None = None
-) -> Form:
+async def receive(request: web.Request, files: Collection[str] = ("file",), *, head: Head | None = None) -> Form:
     """Read a form, and store its file. Raises Problem and StoreError.
 
     `files`: the names that its file may have. `head`: what to put before the file, by its first bytes.
     """
-    if request.content_type != "multipart/form-data":
-        raise Problem(415, f"the body is {request.content_type}: send multipart/form-data")
-    fields: dict[str, list[str]] = {}
-    held: Upload | None = None
-    left = _FIELD_BYTES
-    async for part in await request.multipart():
-        if not isinstance(part, BodyPartReader) or not part.name:
-            raise Problem(400, "a part of the form has no name: send each with name=…")
-        if part.name in files and part.filename is not None:
-            if held:
-                raise Problem(400, "the form has two files: send one with each request", param=part.name)
-            held = await _stored(request, part, head)
-            continue
-        if part.filename is not None:
-            raise Problem(400, f"the form has a file {part.name!r}: send it as {' or '.join(files)}", param=part.name)
-        text = await _text(part, left)
-        left -= len(text)
-        fields.setdefault(part.name, []).append(text)
-        if sum(map(len, fields.values())) > _FIELDS:
+    return await _Reception(request, files, head).all()
+
+
+class _Reception:
+    """Reads one form."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        files: Collection[str],
+        head: Head | None,
+        early: Callable[[Fields], bool] | None = None,
+    ) -> None:
+        self._request, self._files, self._head, self._early = request, files, head, early
+        self._fields: dict[str, list[str]] = {}
+        self._left = _FIELD_BYTES
+        self.begun: asyncio.Future[Form] = asyncio.get_running_loop().create_future()
+
+    async def all(self) -> Form:
+        """The form, when all of it is there."""
+        if self._request.content_type != "multipart/form-data":
+            raise Problem(415, f"the body is {self._request.content_type}: send multipart/form-data")
+        with contextlib.ExitStack() as stack:
+            spool: Spool | None = None
+            try:
+                async for part in await self._request.multipart():
+                    named, name = _named(part)
+                    if named.filename is None:
+                        await self._field(named, name, spool)
+                        continue
+                    self._check_file(name, spool)
+                    spool = stack.enter_context(Spool(self._request, named.filename))
+                    await self._file(named, spool)
+                return Form(self._fields, await spool.finish() if spool else None)
+            except BaseException as error:
+                if spool:
+                    await to_its_end(spool.fail(str(error) if isinstance(error, Problem) else ""), _LEAVING)
+                raise
+
+    async def _field(self, part: BodyPartReader, name: str, spool: Spool | None) -> None:
+        text = await _text(part, self._left)
+        self._left -= len(text)
+        self._fields.setdefault(name, []).append(text)
+        if sum(map(len, self._fields.values())) > _FIELDS:
             raise Problem(413, f"the form has more than {_FIELDS} fields: send fewer")
-    return Form(fields, held)
+        if spool and spool.has_begun:
+            raise Problem(
+                400, f"the field {name} came after the file, whose job has begun without it: send it first", param=name
+            )
+
+    def _check_file(self, name: str, before: Spool | None) -> None:
+        if name not in self._files:
+            names = " or ".join(self._files)
+            raise Problem(400, f"the form has a file {name!r}: send it as {names}", param=name)
+        if before:
+            raise Problem(400, "the form has two files: send one with each request", param=name)
+
+    async def _file(self, part: BodyPartReader, spool: Spool) -> None:
+        may_begin = bool(self._early and self._early(self._fields))
+        async with aclosing(gathered(lambda: part.read_chunk(_BLOCK))) as pieces:
+            async for piece in pieces:
+                data = piece.data
+                if not spool.received:
+                    data = self._head(data) + data if self._head else data
+                    if may_begin and not piece.is_last and await self._request.app[EARLY].may_begin(self._request):
+                        await spool.begin()
+                await spool.take(data)
+                if spool.has_begun and not self.begun.done():
+                    self.begun.set_result(Form(self._fields, Upload(spool.key, spool.name, "")))
+        if not spool.received:
+            raise Problem(400, f"{spool.name or 'the file'} is empty (0 bytes): send a recording", param=part.name)
+
+
+def _named(part: object) -> tuple[BodyPartReader, str]:
+    """A part and its name."""
+    if not isinstance(part, BodyPartReader) or not part.name:
+        raise Problem(400, "a part of the form has no name: send each with name=…")
+    return part, part.name
 
 
 async def _text(part: BodyPartReader, most: int) -> str:
@@ -102,25 +155,3 @@ async def _text(part: BodyPartReader, most: int) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise Problem(400, f"the field {part.name} is not UTF-8 text: send text", param=part.name) from None
-
-
-async def _stored(request: web.Request, part: BodyPartReader, head: Callable[[bytes], bytes] | None) -> Upload:
-    settings, store = request.app[SETTINGS], request.app[PIPELINE].store
-    name = path_text(Path(part.filename or "").name)
-    folder = scratch(settings.home, "serve")
-    digest, received = hashlib.sha256(), 0
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
-        while block := await part.read_chunk(_BLOCK):
-            if head and not received:
-                block = head(block) + block
-            received += len(block)
-            if received > settings.max_bytes:
-                raise Problem(413, f"{name} is larger than the allowed {size(settings.max_bytes)}: raise V2T_MAX_BYTES")
-            digest.update(block)
-            await in_thread(lambda block=block: file.write(block))  # type: ignore[misc]
-        if not received:
-            raise Problem(400, f"{name or 'the file'} is empty (0 bytes): send a recording", param=part.name)
-        await in_thread(file.flush)
-        key = f"{UPLOADED}/{secrets.token_hex(12)}/source{path_text(Path(name).suffix)}"
-        await store.put_file(key, Path(file.name), sha256=digest.hexdigest())
-    return Upload(key, name, digest.hexdigest())

@@ -19,9 +19,9 @@ from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.operations import cancel
 from v2t_stream.jobs.state import Job
 from v2t_stream.serve.context import PIPELINE
-from v2t_stream.serve.forms import Upload
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import flag
+from v2t_stream.serve.spool import Upload
 from v2t_stream.serve.submitting import submitted
 
 log = logging.getLogger(__name__)

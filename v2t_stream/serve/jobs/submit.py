@@ -18,11 +18,12 @@ from v2t_stream.serve.board import BOARD
 from v2t_stream.serve.bodies import read_object
 from v2t_stream.serve.context import PIPELINE
 from v2t_stream.serve.described import described
-from v2t_stream.serve.forms import Form, Upload, receive
+from v2t_stream.serve.forms import Form, receive
 from v2t_stream.serve.gate import caller
 from v2t_stream.serve.once import Repeatable
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked
+from v2t_stream.serve.spool import Upload
 from v2t_stream.serve.submitting import last_of, prepared, sent, wish_of
 from v2t_stream.serve.types import JobRequest, JobSummary
 
