@@ -17,7 +17,7 @@ from v2t_stream.units import size
 
 _FIELD_BYTES: Final = 64 << 10  # of one field, and of all of them together
 _FIELDS: Final = 200
-_BLOCK: Final = 256 << 10  # bytes
+_BLOCK: Final = 32 << 10  # bytes; so many are held back until it is clear that no boundary is in them
 _LEAVING: Final = 5.0  # seconds for saying that no more will come
 
 Fields = Mapping[str, Sequence[str]]
