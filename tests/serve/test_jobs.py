@@ -111,6 +111,10 @@ async def test_a_correction_counts_in_every_format_and_only_once(client: aiohttp
     text = " ".join(["Ishmael", *words[1:]])
     async with client.patch(path, json={"of": read, "segments": {"0": text}}) as answer:
         assert answer.status == 200
+        now = (await answer.json())["segments"]["0"]
+        assert (now["text"], [word["text"] for word in now["words"]][:2]) == (text, ["Ishmael", words[1]])
+    async with client.get(f"/v1/jobs/{job}") as answer:
+        assert (await answer.json())["corrected"]["by"]
     async with client.patch(path, json={"of": read, "segments": {"0": "late"}}) as answer:
         await problem(answer, 409)
     async with client.get(f"{path}.txt") as answer:
@@ -120,3 +124,5 @@ async def test_a_correction_counts_in_every_format_and_only_once(client: aiohttp
         assert not (await answer.text()).startswith("Ishmael")
     async with client.patch(path, json={"of": now, "segments": {"99": "x"}}) as answer:
         assert "no segment '99'" in (await problem(answer, 400))["message"]
+    async with client.patch(path, json={"of": now, "segments": {"0": ""}}) as answer:
+        assert (await answer.json())["segments"] == {"0": None}

@@ -1,5 +1,8 @@
 """`PATCH /v1/jobs/ID/transcript`: corrections by people, segment by segment."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import msgspec
 from aiohttp import web
 
@@ -8,14 +11,16 @@ from v2t_stream.jobs.copies import recopy
 from v2t_stream.jobs.corrections import correct
 from v2t_stream.jobs.edited import rewritten
 from v2t_stream.jobs.state import Job
+from v2t_stream.serve.board import BOARD
 from v2t_stream.serve.bodies import read_as
 from v2t_stream.serve.conflicts import conflicts
 from v2t_stream.serve.context import PIPELINE, SETTINGS
 from v2t_stream.serve.described import described
 from v2t_stream.serve.gate import caller
-from v2t_stream.serve.known import transcribed
+from v2t_stream.serve.known import job_of, transcribed
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked
+from v2t_stream.text import one_line
 
 routes = web.RouteTableDef()
 
@@ -36,9 +41,10 @@ async def patch(request: web.Request) -> web.Response:
     job, record = await transcribed(request)
     if wanted.of != job.transcript:
         raise Problem(409, f"the transcript of job {job.id} has changed since you read it: read it again")
-    changed = rewritten(record, {_place(record, n): text for n, text in wanted.segments.items()})
+    texts = {_place(record, n): text for n, text in wanted.segments.items()}
+    changed = rewritten(record, texts)
     prefix = job.transcript if changed is record else await store_correction(request, job, changed)
-    return web.json_response({"transcript": prefix})
+    return web.json_response({"transcript": prefix, "segments": dict(_now(record, changed, texts))})
 
 
 def _place(record: Transcript, n: str) -> int:
@@ -48,6 +54,16 @@ def _place(record: Transcript, n: str) -> int:
     return int(n)
 
 
+def _now(before: Transcript, after: Transcript, texts: Mapping[int, str]) -> Iterator[tuple[str, Any]]:
+    """The segments that the client named, as they are now; None for one that is gone."""
+    left = iter(after.segments)
+    for n, segment in enumerate(before.segments):
+        is_gone = n in texts and not one_line(texts[n]) and bool(one_line(segment.text))
+        now = None if is_gone else next(left)
+        if n in texts:
+            yield str(n), msgspec.to_builtins(now)
+
+
 async def store_correction(request: web.Request, job: Job, record: Transcript) -> str:
     """Let `record` count as the transcript of the job; returns its prefix. Raises Problem and V2TError."""
     pipeline, settings = request.app[PIPELINE], request.app[SETTINGS]
@@ -55,4 +71,5 @@ async def store_correction(request: web.Request, job: Job, record: Transcript) -
         by = caller(request).name or "the page"
         fact = await correct(pipeline.connection, pipeline.store, job, record, by=by)
     await recopy(pipeline.connection, pipeline.store, settings, job, record)
+    await request.app[BOARD].reach(await job_of(request))
     return fact.transcript
