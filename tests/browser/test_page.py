@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import pictures
+from tests.browser.acts import show, until
 from tests.browser.conftest import PHONE, WIDE, Opens
 from tests.harness import DATA, Node, node, reference, shared_broker
-from tests.patience import PATIENCE
 from tests.serving import Serving, serving
 from v2t_stream.demo.wer import word_error_rate
 
@@ -25,14 +23,6 @@ if TYPE_CHECKING:
 CLIP = DATA / "20s-1.flac"
 ALL_WORDS = "[...document.querySelectorAll('.segment p')].map(each => each.textContent).join(' ')"
 PLAYED = "[...CSS.highlights.get('played')].map(String).join()"
-
-
-def until(page: "Page", fact: str) -> None:
-    """Wait for it. Playwright's own way needs eval, which the page's policy forbids."""
-    give_up = time.monotonic() + PATIENCE
-    while not page.evaluate(fact):
-        assert time.monotonic() < give_up, fact
-        page.wait_for_timeout(20)
 
 
 def fetched(asked: str | urllib.request.Request) -> str:
@@ -67,11 +57,6 @@ def text_of(server: Serving, job: str, form: str = "txt") -> str:
     return fetched(f"{server.url}/v1/jobs/{job}/transcript.{form}")
 
 
-def show(page: "Page", job: str) -> None:
-    page.evaluate(f"location.hash = '#/job/{job}'")
-    page.locator("#player audio").wait_for()
-
-
 def test_a_dropped_file_becomes_words_that_can_be_heard(page: "Page") -> None:
     """Whoever has no terminal has no transcript."""
     send(page, DATA / "3min.ogg")
@@ -87,22 +72,6 @@ def test_a_dropped_file_becomes_words_that_can_be_heard(page: "Page") -> None:
     at = page.evaluate("document.querySelector('audio').currentTime")
     begins = page.evaluate("document.querySelector('.segment.current').item.start")
     assert begins <= at + 0.01
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_it_looks_as_it_should(
-    page: "Page", job: str, scheme: str, viewport: dict[str, int], request: pytest.FixtureRequest
-) -> None:
-    """A change of style hides half of the page, and no other test notices."""
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of its literals
-    page.set_viewport_size(viewport)  # type: ignore[arg-type]  # as above
-    show(page, job)
-    until(page, "document.querySelector('audio').readyState > 0")
-    # What other tests left there.
-    page.evaluate("for (const row of document.querySelectorAll('#jobs li')) row.style.visibility = 'hidden'")
-    name = f"{'wide' if viewport is WIDE else 'phone'}-{scheme}"
-    pictures.check(page.screenshot(), name, anew=request.config.getoption("--snapshots"))
 
 
 def test_a_click_on_a_word_plays_that_word(page: "Page", job: str) -> None:
@@ -167,10 +136,13 @@ def test_words_are_found_in_a_transcript(page: "Page", job: str) -> None:
     page.keyboard.press("/")
     last = page.locator(".segment p").last.inner_text()
     page.keyboard.type(last[:12].lower())
-    page.get_by_text("found", exact=False).first.wait_for()
-    page.keyboard.press("Enter")
-    page.get_by_text(re.compile("1 of ")).wait_for()
-    assert page.evaluate("[...CSS.highlights.get('found')].map(String)[0].toLowerCase()") == last[:12].lower()
+    page.get_by_text(re.compile("^1 of ")).wait_for()
+    assert page.evaluate("[...CSS.highlights.get('chosen')].map(String).join().toLowerCase()") == last[:12].lower()
+    found = page.evaluate("CSS.highlights.get('found').size")
+    page.keyboard.press("Shift+Enter")
+    page.get_by_text(f"{found} of {found}").wait_for()
+    page.keyboard.press("Escape")
+    assert page.evaluate("CSS.highlights.get('found').size") == 0
 
 
 def test_a_link_to_a_moment_opens_there(page: "Page", job: str, server: Serving) -> None:

@@ -2,6 +2,7 @@
 
 import { ask, get, upload } from "./api.js";
 import { $, h, say, show, size } from "./dom.js";
+import { sent } from "./jobs.js";
 
 const AT_ONCE = 2;
 const waiting = [];
@@ -48,7 +49,9 @@ async function sendLinks() {
   let last = "";
   for (const url of links) {
     try {
-      last = (await (await ask("POST", "/v1/jobs", { url, ...options() })).json()).id;
+      const job = await (await ask("POST", "/v1/jobs", { url, ...options() })).json();
+      sent(job);
+      last = job.id;
     } catch (problem) {
       failed.push(url);
       show($("add-error"), problem.message);
@@ -85,6 +88,7 @@ async function send(file, asked, isOnly) {
   try {
     const job = await answered;
     row.remove();
+    sent(job);
     say(`${file.name} is sent`);
     if (isOnly) location.hash = `#/job/${job.id}`;
   } catch (problem) {

@@ -36,14 +36,30 @@ async function problemOf(answer) {
 export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
 
 // The server's events until `close` is called. The browser connects again by itself, and says which event it saw last.
+// A hidden page lets go of its connection, as a browser has six for all pages of a server; it hears all of it again when
+// it is shown, so handlers take what they know already as calmly as what is new.
 export function listen(path, handlers) {
-  const source = new EventSource(path);
-  for (const [name, handle] of Object.entries(handlers)) {
-    if (name === "lost") source.onerror = () => handle(source.readyState === EventSource.CLOSED);
-    else if (name === "open") source.onopen = handle;
-    else source.addEventListener(name, (event) => handle(JSON.parse(event.data)));
-  }
-  return source;
+  let source = null;
+  const open = () => {
+    source = new EventSource(path);
+    for (const [name, handle] of Object.entries(handlers)) {
+      if (name === "lost") source.onerror = () => handle(source.readyState === EventSource.CLOSED);
+      else if (name === "open") source.onopen = handle;
+      else source.addEventListener(name, (event) => handle(JSON.parse(event.data)));
+    }
+  };
+  const look = () => {
+    if (document.hidden) source.close();
+    else if (source.readyState === EventSource.CLOSED) open();
+  };
+  open();
+  document.addEventListener("visibilitychange", look);
+  return {
+    close() {
+      document.removeEventListener("visibilitychange", look);
+      source.close();
+    },
+  };
 }
 
 // Sends a form with a file; returns a promise of the answer and a function that gives up.

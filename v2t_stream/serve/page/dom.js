@@ -42,3 +42,22 @@ export function show(element, sentence) {
   element.textContent = sentence;
   element.hidden = !sentence;
 }
+
+const languages = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
+
+export function language(code) {
+  try {
+    return code ? languages.of(code) : "";
+  } catch {
+    return code; // an engine's own name for one
+  }
+}
+
+// The time of day, or the day if that was not today; `seconds`: Unix time.
+export function when(seconds) {
+  if (!seconds) return "";
+  const [then, now] = [new Date(seconds * 1000), new Date()];
+  return then.toDateString() === now.toDateString()
+    ? then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })
+    : then.toLocaleDateString([], { day: "numeric", month: "short", year: then.getFullYear() === now.getFullYear() ? undefined : "numeric" });
+}

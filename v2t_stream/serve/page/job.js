@@ -2,12 +2,12 @@
 
 import { ask, get, listen } from "./api.js";
 import { $, h, say, show } from "./dom.js";
-import { about, hasEnded, onJob, share } from "./jobs.js";
+import { exporting } from "./exporting.js";
+import { about, addressOf, fill, hasEnded, nameOf, onJob, share } from "./jobs.js";
 import { Player } from "./player.js";
 import { Transcript } from "./transcript.js";
 
-const FORMATS = ["txt", "srt", "vtt", "md", "ass", "ttml", "tsv", "lrc", "json"];
-const SHAPED = ["srt", "vtt", "ass", "ttml"];
+const REFRESH = 1000; // milliseconds between two looks at a job of which the list tells nothing
 let open = null;
 
 export function closeJob() {
@@ -25,26 +25,29 @@ class Job {
     this.path = `/v1/jobs/${encodeURIComponent(id)}`;
     this.at = at;
     this.state = "";
+    this.quarter = 0;
+    this.done = new Map(); // by chunk, the machine that did it
     this.closing = new AbortController();
+    this.saving = Promise.resolve();
     this.draw();
     this.events = null;
     this.forget = onJob(id, (job) => this.take(job));
-    this.start();
+    this.look();
   }
 
   draw() {
-    this.title = h("h1", {}, this.id);
+    this.title = h("h1", { tabindex: -1 }, this.id);
     this.about = h("p", { class: "about" });
     this.caveats = h("ul", { class: "caveats", "aria-label": "What to know of this transcript" });
     this.bar = h("progress", { max: 1, "aria-label": "Progress", hidden: true });
     this.machines = h("ul", { class: "machines", "aria-label": "Parts done by each machine" });
     this.actions = h("div", { class: "actions" });
-    this.people = h("div", { class: "people" });
+    this.people = h("div", { class: "people", role: "group", "aria-label": "Names of the speakers" });
     this.error = h("p", { class: "error", role: "alert", hidden: true });
+    this.entries = h("ol", { class: "entries", hidden: true });
     this.transcript = new Transcript({
       play: (seconds) => this.player.play(seconds),
       correct: (n, text) => this.correct(n, text),
-      copyLink: (seconds) => `#/job/${encodeURIComponent(this.id)}?t=${seconds.toFixed(1)}`,
     });
     this.player = new Player(`${this.path}/media`, {
       moved: (seconds, isPlaying) => this.transcript.follow(seconds, isPlaying),
@@ -57,17 +60,25 @@ class Job {
       h("div", { class: "head" },
         h("a", { class: "back", href: "#/" }, "All jobs"),
         this.title, this.about, this.bar, this.machines, this.error, this.caveats, this.actions, this.people),
-      this.transcript.bar, this.transcript.element, this.player.element,
+      this.entries, this.transcript.bar, this.transcript.element, this.player.element,
     );
     $("main").scrollTop = 0;
   }
 
-  async start() {
+  async look() {
     try {
-      this.take(await get(this.path), true);
+      await this.take(await get(this.path), true);
     } catch (problem) {
       show(this.error, problem.message);
     }
+  }
+
+  // At most one look in a while, however much happens.
+  lookSoon() {
+    this.due ??= setTimeout(() => {
+      this.due = undefined;
+      if (!this.closing.signal.aborted) this.look();
+    }, REFRESH);
   }
 
   // What the list or the server tells of this job; `whole`: everything, with caveats and speakers.
@@ -77,39 +88,54 @@ class Job {
       location.hash = "#/";
       return;
     }
-    this.title.textContent = job.title || job.source || job.id;
-    document.title = `${this.title.textContent} · v2t`;
-    this.about.textContent = [about(job), job.speed && `${job.speed.toFixed(1)} times as fast as speech`]
+    this.title.textContent = nameOf(job);
+    document.title = `${nameOf(job)} · v2t`;
+    this.about.textContent = [about(job), job.speed && `${job.speed.toFixed(1)} times as fast as it was spoken`]
       .filter(Boolean).join(", ");
     show(this.error, job.state === "failed" ? job.reason : "");
-    const part = share(job);
     this.bar.hidden = hasEnded(job);
-    if (part === undefined) this.bar.removeAttribute("value");
-    else this.bar.value = part;
-    if (whole) this.drawCaveats(job);
-    const key = `${job.state} ${job.ended_at}`;
-    if (key === this.state) return;
-    this.state = key;
+    fill(this.bar, job);
+    this.tellQuarter(job);
+    if (whole) this.drawWhole(job);
+    const state = `${job.state} ${job.ended_at}`;
+    if (state === this.state) return;
+    this.state = state;
+    if (!hasEnded(job)) this.watch();
+    else if (job.state === "completed" && !job.entries) await this.read();
+    if (!whole) this.look();
+  }
+
+  drawWhole(job) {
+    this.drawCaveats(job);
     this.drawActions(job);
     if (job.entries) this.drawEntries(job);
-    else if (job.state === "completed") await this.read();
-    else if (!hasEnded(job)) this.watch();
-    if (hasEnded(job) && !whole) this.start();
+  }
+
+  // For screen readers, four times in all.
+  tellQuarter(job) {
+    const quarter = Math.floor(4 * (share(job) ?? 0));
+    if (quarter > this.quarter && !hasEnded(job)) say(`${25 * quarter} % done`);
+    this.quarter = Math.max(quarter, this.quarter);
   }
 
   // The words as they come, while the job runs.
   watch() {
     if (this.events) return;
-    this.done = new Map();
     this.events = listen(`${this.path}/events`, {
       chunk: (chunk) => {
         this.transcript.addChunk(chunk);
-        if (chunk.node) this.done.set(chunk.node, (this.done.get(chunk.node) ?? 0) + 1);
+        this.done.set(chunk.n, chunk.node);
         this.drawMachines();
+        this.lookSoon();
       },
-      rerun: () => { this.transcript.clear(); this.done.clear(); },
-      corrected: () => this.read(),
-      end: () => this.stopWatching(),
+      progress: () => this.lookSoon(),
+      job: () => this.lookSoon(), // an entry of this list
+      rerun: (fact) => {
+        const kept = new Set(fact.keeps ?? []);
+        this.transcript.keepChunks(kept);
+        for (const n of this.done.keys()) if (!kept.has(n)) this.done.delete(n);
+      },
+      end: () => { this.stopWatching(); this.look(); },
       lost: (isOver) => { if (isOver) this.stopWatching(); },
     });
   }
@@ -132,15 +158,18 @@ class Job {
     if (this.closing.signal.aborted) return;
     this.transcript.show(this.record);
     this.drawPeople();
+    this.player.moved();
     await this.player.load();
     if (this.at !== null) this.transcript.jump(this.at, this.player);
     this.at = null;
   }
 
   drawMachines() {
-    const all = [...this.done.values()].reduce((sum, count) => sum + count, 0);
-    this.machines.replaceChildren(...[...this.done].sort().map(([node, count]) =>
-      h("li", {}, h("span", { class: "title" }, node), h("meter", { min: 0, max: all, value: count, "aria-label": node }),
+    const counts = new Map();
+    for (const node of this.done.values()) if (node) counts.set(node, (counts.get(node) ?? 0) + 1);
+    const all = [...counts.values()].reduce((sum, count) => sum + count, 0);
+    this.machines.replaceChildren(...[...counts].sort().map(([node, count]) =>
+      h("li", {}, h("span", { class: "name" }, node), h("meter", { min: 0, max: all, value: count, "aria-label": node }),
         h("span", { class: "hint" }, `${Math.round((100 * count) / all)} %`))));
   }
 
@@ -154,11 +183,17 @@ class Job {
   }
 
   drawEntries(job) {
-    this.transcript.element.replaceChildren(h("ol", { class: "entries" }, ...job.children.map((child) =>
-      h("li", {}, h("a", { href: `#/job/${encodeURIComponent(child.id)}` }, child.title || child.id), ` ${child.state}`))));
+    this.entries.hidden = false;
+    this.transcript.element.hidden = true;
+    this.entries.replaceChildren(...job.children.map((child) =>
+      h("li", {}, h("a", { href: addressOf(child.id) }, child.title || child.id), " ",
+        h("span", { class: `state ${child.state}` }, child.reason ? `${child.state}: ${child.reason}` : child.state))));
   }
 
   drawActions(job) {
+    const key = [job.state, Boolean(job.entries), (job.gaps ?? []).length > 0].join();
+    if (key === this.actionsFor) return; // who stands on a button stays there
+    this.actionsFor = key;
     const act = (label, method, path, question) => h("button", { type: "button", onclick: async () => {
       if (question && !confirm(question)) return;
       try {
@@ -170,33 +205,16 @@ class Job {
     } }, label);
     const buttons = [];
     if (!hasEnded(job)) buttons.push(act("Cancel", "DELETE", this.path, "Cancel this job?"));
+    if (job.state === "completed" && !job.entries) buttons.push(...exporting(this.path));
     if (job.state === "failed" || (job.gaps ?? []).length) buttons.push(act("Retry", "POST", `${this.path}/retry`));
-    if (job.state === "completed" && !job.entries) buttons.push(...this.exporting());
     if (hasEnded(job)) buttons.push(act("Remove", "DELETE", `${this.path}?remove=true`, "Remove this job and its transcript for good?"));
     this.actions.replaceChildren(...buttons);
   }
 
-  exporting() {
-    const format = h("select", { "aria-label": "Format" }, ...FORMATS.map((name) => h("option", {}, name)));
-    const style = h("select", { "aria-label": "Style of subtitles", hidden: true },
-      ...["plain", "broadcast", "social"].map((name) => h("option", {}, name)));
-    const link = h("a", { class: "button", download: "" }, "Export");
-    const update = () => {
-      style.hidden = !SHAPED.includes(format.value);
-      const shape = style.hidden || style.value === "plain" ? "" : `&style=${style.value}`;
-      link.href = `${this.path}/transcript.${format.value}?download=true${shape}`;
-    };
-    format.addEventListener("change", update);
-    style.addEventListener("change", update);
-    update();
-    return [format, style, link];
-  }
-
   drawPeople() {
-    const people = this.record.speakers ?? [];
-    this.people.replaceChildren(...people.map((each, n) => {
+    this.people.replaceChildren(...(this.record.speakers ?? []).map((each, n) => {
       const input = h("input", { value: each.name ?? "", placeholder: `Speaker ${each.label}`, size: 14, maxlength: 60,
-        "aria-label": `Name of speaker ${each.label}`, class: `voice voice-${n % 8}` });
+        autocomplete: "off", "aria-label": `Name of speaker ${each.label}`, class: `voice voice-${n % 8}` });
       input.addEventListener("change", () => this.name(each.label, input.value));
       return input;
     }));
@@ -206,25 +224,36 @@ class Job {
     try {
       await ask("PUT", `${this.path}/speakers`, { [label]: name });
       await this.read();
+      this.look();
       say(`Speaker ${label} is now ${name || "without a name"}`);
     } catch (problem) {
       show(this.error, problem.message);
     }
   }
 
-  async correct(n, text) {
-    const answer = await (await ask("PATCH", `${this.path}/transcript`, { of: this.prefix, segments: { [n]: text } })).json();
+  // Store other words for a segment; returns what it is now, or null if it is gone. One after another, as each names
+  // the transcript that it changes.
+  correct(n, text) {
+    const stored = this.saving.then(() => this.store(n, text));
+    this.saving = stored.catch(() => {});
+    return stored;
+  }
+
+  async store(n, text) {
+    const body = { of: this.prefix, segments: { [n]: text } };
+    const answer = await (await ask("PATCH", `${this.path}/transcript`, body)).json();
     this.prefix = answer.transcript;
     say("The correction is stored");
-    get(this.path).then((job) => this.drawCaveats(job), () => {});
+    this.look();
+    return answer.segments[n];
   }
 
   close() {
     this.closing.abort();
+    clearTimeout(this.due);
     this.forget();
     this.stopWatching();
     this.player.close();
     this.transcript.close();
   }
 }
-

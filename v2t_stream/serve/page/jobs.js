@@ -1,24 +1,32 @@
 // The list of jobs, kept up to date.
 
 import { listen } from "./api.js";
-import { $, clock, h, length, say, show } from "./dom.js";
+import { $, clock, h, language, length, say, show, when } from "./dom.js";
 
 const known = new Map();
 const rows = new Map();
 const watchers = new Set();
+const ours = new Set(); // sent from this page
+let told = new Set(); // since the events began
 let current = "";
 let isReady = false;
 
 const ENDED = ["completed", "failed", "cancelled"];
 export const hasEnded = (job) => ENDED.includes(job.state);
+export const addressOf = (id) => `#/job/${encodeURIComponent(id)}`;
+export const nameOf = (job) => job.title || job.source || job.id;
 
 export function watchJobs() {
   $("filter").addEventListener("input", () => { for (const job of known.values()) draw(job); hint(); });
   listen("/v1/events", {
     job: take,
-    ready: () => { isReady = true; hint(); },
+    ready: () => {
+      for (const id of known.keys()) if (!told.has(id)) forget(id); // removed while nobody told us
+      isReady = true;
+      hint();
+    },
     lost: (isOver) => show($("jobs-hint"), isOver ? "The server is gone. Load the page again." : "Connecting again…"),
-    open: hint,
+    open: () => { told = new Set(); hint(); },
   });
 }
 
@@ -32,68 +40,83 @@ export function onJob(id, call) {
 
 export function mark(id) {
   current = id;
-  for (const [each, row] of rows) row.firstChild.setAttribute("aria-current", each === id);
+  for (const [each, row] of rows) row.link.setAttribute("aria-current", each === id);
+}
+
+export function sent(job) {
+  ours.add(job.id);
 }
 
 function take(job) {
   const before = known.get(job.id);
-  if (job.removed) {
-    known.delete(job.id);
-    rows.get(job.id)?.remove();
-    rows.delete(job.id);
-  } else {
+  told.add(job.id);
+  if (job.removed) forget(job.id);
+  else {
     known.set(job.id, job);
     draw(job);
-    if (before && !hasEnded(before) && hasEnded(job)) say(`${job.title || job.id}: ${job.state}`);
+    const isOurs = job.id === current || ours.has(job.id);
+    if (isOurs && before && !hasEnded(before) && hasEnded(job)) say(`${nameOf(job)}: ${job.state}`);
   }
   for (const [id, call] of watchers) if (id === job.id) call(job);
   hint();
 }
 
+function forget(id) {
+  known.delete(id);
+  rows.get(id)?.element.remove();
+  rows.delete(id);
+}
+
+// A row stays the same element, so whoever stands on it with the keyboard stays there.
 function draw(job) {
+  const row = rows.get(job.id) ?? newRow(job);
   const wanted = $("filter").value.trim().toLowerCase();
-  const row = rows.get(job.id) ?? h("li");
-  row.hidden = Boolean(wanted) && !`${job.title} ${job.source}`.toLowerCase().includes(wanted);
-  const link = h(
-    "a",
-    { href: `#/job/${encodeURIComponent(job.id)}`, "aria-current": String(job.id === current) },
-    h("span", { class: "title" }, job.title || job.source || job.id),
-    h("span", { class: `state ${job.state}` }, about(job)),
-    hasEnded(job) ? null : h("progress", { max: 1, value: share(job), "aria-label": `Progress of ${job.title || job.id}` }),
-  );
-  if (row.firstChild) row.firstChild.replaceWith(link);
-  else {
-    row.append(link);
-    rows.set(job.id, row);
-    insert(row, job);
-  }
+  row.element.hidden = Boolean(wanted) && !`${job.title} ${job.source}`.toLowerCase().includes(wanted);
+  row.title.textContent = nameOf(job);
+  row.state.textContent = hasEnded(job) ? [about(job), when(job.started_at)].filter(Boolean).join(", ") : about(job);
+  row.state.className = `state ${job.state}`;
+  row.bar.hidden = hasEnded(job);
+  row.bar.setAttribute("aria-label", `Progress of ${nameOf(job)}`);
+  fill(row.bar, job);
 }
 
-function insert(row, job) {
+function newRow(job) {
+  const [title, state] = [h("span", { class: "title" }), h("span")];
+  const bar = h("progress", { max: 1 });
+  const link = h("a", { href: addressOf(job.id), "aria-current": String(job.id === current) }, title, state, bar);
+  const row = { element: h("li", {}, link), link, title, state, bar, at: job.started_at ?? Infinity };
   // The newest come first.
-  row.dataset.at = job.started_at ?? Infinity;
-  for (const other of $("jobs").children) {
-    if (Number(other.dataset.at) < Number(row.dataset.at)) {
-      other.before(row);
-      return;
-    }
-  }
-  $("jobs").append(row);
+  const older = [...rows.values()].filter((other) => other.at < row.at).sort((one, other) => other.at - one.at)[0];
+  if (older) older.element.before(row.element);
+  else $("jobs").append(row.element);
+  rows.set(job.id, row);
+  return row;
 }
 
+// The share of a job that is done; undefined if nobody knows.
 export function share(job) {
+  if (hasEnded(job)) return 1;
+  if (job.entries) return (job.entries.completed ?? 0) / entriesOf(job);
   if (!job.duration || !job.chunks_cut) return undefined;
   return Math.min(1, (job.decoded / job.duration) * (job.chunks_done / job.chunks_cut));
 }
 
+export function fill(bar, job) {
+  const part = share(job);
+  if (part === undefined) bar.removeAttribute("value");
+  else bar.value = part;
+}
+
+const entriesOf = (job) => Object.values(job.entries).reduce((sum, count) => sum + count, 0);
+
 export function about(job) {
-  if (job.entries) return `${job.state}, ${job.entries.completed ?? 0} of ${job.children.length} done`;
-  if (job.state === "completed") return [job.duration && length(job.duration), job.language].filter(Boolean).join(", ");
+  if (job.entries) return `${job.state}, ${job.entries.completed ?? 0} of ${entriesOf(job)} done`;
+  if (job.state === "completed") return [job.duration && length(job.duration), language(job.language)].filter(Boolean).join(", ");
   if (hasEnded(job) || !job.chunks_cut) return job.state;
   return [`${job.chunks_done} of ${job.chunks_cut} parts`, job.eta && `${clock(job.eta)} left`].filter(Boolean).join(", ");
 }
 
 function hint() {
-  const shown = [...rows.values()].some((row) => !row.hidden);
+  const shown = [...rows.values()].some((row) => !row.element.hidden);
   show($("jobs-hint"), shown ? "" : !isReady ? "Connecting…" : known.size ? "No job has this in its title." : "No jobs yet. Drop a recording here.");
 }

@@ -51,7 +51,7 @@ function setUpKey() {
 function setUpHelp() {
   $("help-open").addEventListener("click", () => $("help").showModal());
   document.addEventListener("keydown", (event) => {
-    if (event.key === "?" && !event.target.closest("input, textarea, [contenteditable]")) $("help").showModal();
+    if (event.key === "?" && !event.target.closest("input, textarea, [contenteditable], dialog")) $("help").showModal();
   });
 }
 
@@ -61,7 +61,11 @@ $("search").addEventListener("submit", (event) => {
   event.preventDefault();
   if ($("query").value.trim()) location.hash = `#/search?q=${encodeURIComponent($("query").value.trim())}`;
 });
-addEventListener("hashchange", route);
+addEventListener("hashchange", () => {
+  route();
+  // A screen reader reads on where the eye does.
+  ($("main").querySelector("h1") ?? $("main")).focus({ preventScroll: true });
+});
 try {
   await signIn();
   setUpAdd();

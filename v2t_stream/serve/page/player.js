@@ -43,7 +43,8 @@ export class Player {
       this.element.classList.add("empty");
       show(this.hint, `This browser cannot play ${kind || "the recording"}.`);
     });
-    for (const event of ["timeupdate", "seeked", "play"]) this.media.addEventListener(event, () => this.moved());
+    for (const event of ["timeupdate", "seeked"]) this.media.addEventListener(event, () => this.moved());
+    this.media.addEventListener("play", () => this.tick());
     this.media.addEventListener("loadedmetadata", () => {
       if (this.pending !== null) this.media.currentTime = this.pending;
       this.pending = null;
@@ -51,18 +52,17 @@ export class Player {
     this.media.src = this.source;
     this.slot.replaceChildren(this.media);
     this.element.hidden = false;
-    this.tick();
   }
 
   // Words are shorter than the quarter of a second between two timeupdate events.
   tick() {
-    if (!this.media) return;
-    if (!this.media.paused) this.moved();
-    this.ticking = requestAnimationFrame(() => this.tick());
+    cancelAnimationFrame(this.ticking);
+    this.moved();
+    if (this.media && !this.media.paused) this.ticking = requestAnimationFrame(() => this.tick());
   }
 
   moved() {
-    this.actions.moved(this.media.currentTime, !this.media.paused);
+    if (this.media?.readyState) this.actions.moved(this.media.currentTime, !this.media.paused);
   }
 
   seek(seconds) {

@@ -8,7 +8,7 @@ export async function openSearch(query) {
   document.title = `${query} · v2t`;
   const list = h("ol", { class: "results" });
   const hint = h("p", { class: "hint", role: "status" }, "Searching…");
-  $("main").replaceChildren(h("div", { class: "head" }, h("a", { class: "back", href: "#/" }, "All jobs"), h("h1", {}, `“${query}”`), hint), list);
+  $("main").replaceChildren(h("div", { class: "head" }, h("a", { class: "back", href: "#/" }, "All jobs"), h("h1", { tabindex: -1 }, `“${query}”`), hint), list);
   try {
     const { data } = await get(`/v1/search?q=${encodeURIComponent(query)}&limit=100`);
     hint.textContent = data.length === 0 ? "Nobody said this." : data.length === 1 ? "1 place" : `${data.length} places`;

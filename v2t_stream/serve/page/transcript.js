@@ -1,23 +1,20 @@
 // The words. A segment is plain text, whatever its length: clicks find their word by the place in the text, and the word
 // that is played is marked by a highlight, which changes nothing in the document. So ten hours answer as fast as one.
 
-import { clock, h, show } from "./dom.js";
+import { clock, h } from "./dom.js";
+import { edit } from "./editing.js";
+import { Finding } from "./finding.js";
+import { highlight, offsetAt, range, timeAt, wordAt } from "./words.js";
 
 const TOGETHER = 100; // segments in a section; the browser lays out only those that can be seen
 const AT_A_TIME = 1000; // segments made before the page is painted again
-const played = mark("played");
-const found = mark("found");
-
-function mark(name) {
-  if (!globalThis.CSS?.highlights) return null;
-  const highlight = new Highlight();
-  CSS.highlights.set(name, highlight);
-  return highlight;
-}
+const UNHEARD = "speech in which no words were heard";
+const SCROLLS = ["PageUp", "PageDown", "Home", "End"];
+const played = highlight("played");
 
 export class Transcript {
-  constructor({ play, correct, copyLink }) {
-    Object.assign(this, { playFrom: play, correct, copyLink });
+  constructor({ play, correct }) {
+    Object.assign(this, { playFrom: play, correct });
     this.items = []; // by time: { start, end, text, words, n, row, body }
     this.chunks = new Map();
     this.current = -1;
@@ -25,103 +22,128 @@ export class Transcript {
     this.element = h("div", { id: "transcript", class: "transcript" });
     this.element.addEventListener("click", (event) => this.click(event));
     this.element.addEventListener("dblclick", (event) => this.begin(this.itemAt(event.target)));
-    this.drawBar();
-    // Only a person turns a wheel, touches, or presses a key to scroll.
+    this.element.addEventListener("focusin", (event) => this.stopAt(this.itemAt(event.target)));
     for (const kind of ["wheel", "touchmove"]) {
       this.element.addEventListener(kind, () => this.setFollow(false), { passive: true });
     }
+    this.element.addEventListener("keydown", (event) => { if (SCROLLS.includes(event.key)) this.setFollow(false); });
+    this.drawBar();
     played?.clear();
-    found?.clear();
   }
 
   drawBar() {
-    this.find = h("input", { type: "search", placeholder: "Search in this transcript", "aria-label": "Search in this transcript" });
-    this.count = h("span", { class: "hint", role: "status" });
-    this.followButton = h("button", { type: "button", class: "quiet", "aria-pressed": "true" }, "Following");
-    this.bar = h("div", { class: "bar", role: "group", "aria-label": "Reading" }, this.find, this.count, this.followButton);
-    this.find.addEventListener("input", () => this.search());
-    this.find.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") this.toMatch(event.shiftKey ? -1 : 1);
-      if (event.key === "Escape") { this.find.value = ""; this.search(); this.find.blur(); }
+    this.finding = new Finding({
+      items: () => { this.complete(); return this.items; },
+      from: () => Math.max(0, this.current),
+      go: (item) => { this.setFollow(false); item.row.scrollIntoView({ block: "center" }); },
     });
-    this.followButton.addEventListener("click", () => this.toggleFollow());
+    this.find = this.finding.input;
+    this.editButton = h("button", { type: "button", class: "quiet", hidden: true, title: "Correct this segment (e)", onclick: () => this.edit() }, "Correct");
+    this.followButton = h("button", { type: "button", class: "toggle", "aria-pressed": "true", title: "Scroll with what is played (f)", onclick: () => this.toggleFollow() }, "Follow");
+    this.bar = h("div", { class: "bar", role: "group", "aria-label": "Reading", hidden: true }, ...this.finding.parts, this.editButton, this.followButton);
   }
 
   clear() {
+    this.filling = null;
     this.items = [];
     this.chunks.clear();
     this.current = -1;
+    this.stop = null;
+    this.finding.clear();
     this.element.replaceChildren();
   }
 
-  // Chunks come in any order; each has its place by time.
+  // Chunks come in any order, and perhaps twice; each has its place by time.
   addChunk(chunk) {
-    const section = this.chunks.get(chunk.n) ?? h("section");
-    const items = (chunk.segments ?? []).map((segment) => ({ ...segment }));
+    const section = this.chunks.get(chunk.n) ?? h("section", { class: "chunk" });
+    const items = (chunk.segments ?? []).map((segment) => ({ ...segment, doubt: doubtOf(segment, chunk.doubtful) }));
     if (chunk.error) items.push({ start: chunk.start, end: chunk.end, missing: chunk.error });
-    for (const each of chunk.unheard ?? []) items.push({ ...each, missing: "speech in which no words were heard" });
+    for (const each of chunk.unheard ?? []) items.push({ ...each, missing: UNHEARD });
     items.sort((one, other) => one.start - other.start);
     section.replaceChildren(...items.map((item) => this.row(item)));
     section.items = items;
     if (!this.chunks.has(chunk.n)) {
-      const after = [...this.chunks].filter(([n]) => n > chunk.n).sort(([one], [other]) => one - other)[0];
-      if (after) after[1].before(section);
+      const after = [...this.chunks.keys()].filter((n) => n > chunk.n);
+      if (after.length) this.chunks.get(Math.min(...after)).before(section);
       else this.element.append(section);
     }
     this.chunks.set(chunk.n, section);
+    this.gather();
+  }
+
+  // A retry begins: only these chunks still count.
+  keepChunks(kept) {
+    if (!this.chunks.size) this.clear(); // it showed the transcript of the run before
+    for (const [n, section] of this.chunks) {
+      if (kept.has(n)) continue;
+      section.remove();
+      this.chunks.delete(n);
+    }
+    this.gather();
+  }
+
+  gather() {
     this.items = [...this.element.children].flatMap((each) => each.items ?? []);
+    this.bar.hidden = !this.items.length;
+    if (this.items.length && !this.stop) this.stopAt(this.items[0]);
   }
 
   show(record) {
+    const place = this.placeRead();
     this.clear();
-    const names = new Map((record.speakers ?? []).map((each, n) => [each.label, { name: each.name || `Speaker ${each.label}`, n }]));
-    const doubts = record.doubtful ?? [];
-    const items = (record.segments ?? []).map((segment, n) => ({
-      ...segment, n, who: names.get(segment.speaker),
-      doubt: doubts.find((each) => each.start < segment.end && segment.start < each.end)?.reason,
-    }));
-    for (const gap of record.gaps ?? []) items.push({ ...gap, missing: gap.reason });
-    for (const each of record.unheard ?? []) items.push({ ...each, missing: "speech in which no words were heard" });
-    if (record.truncated) {
-      items.push({ start: record.truncated.decoded, end: record.truncated.declared, missing: "the recording ends here" });
-    }
-    items.sort((one, other) => one.start - other.start);
-    this.items = items;
-    if (!items.length) this.element.append(h("p", { class: "hint" }, "No words were heard."));
-    this.fill(items, 0, (this.filling = {}));
-    if (this.find.value) this.search();
+    this.items = itemsOf(record);
+    this.bar.hidden = this.editButton.hidden = !this.items.length;
+    if (!this.items.length) this.element.append(h("p", { class: "hint" }, "No words were heard."));
+    this.fill(0, (this.filling = {}));
+    this.stopAt(this.items[0]);
+    if (place) this.return(place);
+    if (this.find.value) this.finding.search();
   }
 
-  fill(items, begin, token) {
+  // What somebody reads at the top of the screen, if it is not the beginning.
+  placeRead() {
+    const top = this.bar.getBoundingClientRect().bottom;
+    const place = firstWhere(this.items.length, (n) => !this.items[n].row || this.items[n].row.getBoundingClientRect().bottom > top);
+    const item = place > 0 ? this.items[place] : null;
+    return item?.row ? { start: item.start, top: item.row.getBoundingClientRect().top } : null;
+  }
+
+  return({ start, top }) {
+    this.complete();
+    const row = this.items[this.placeOf(start)]?.row;
+    if (!row) return;
+    row.scrollIntoView({ block: "start", behavior: "instant" });
+    row.closest("main").scrollBy({ top: row.getBoundingClientRect().top - top, behavior: "instant" });
+  }
+
+  fill(begin, token) {
     if (this.filling !== token) return;
-    const end = Math.min(items.length, begin + AT_A_TIME);
+    const end = Math.min(this.items.length, begin + AT_A_TIME);
     for (let from = begin; from < end; from += TOGETHER) {
-      const part = items.slice(from, Math.min(end, from + TOGETHER));
-      const before = items[from - 1]?.who;
+      const part = this.items.slice(from, Math.min(end, from + TOGETHER));
+      const before = this.items[from - 1]?.who;
       this.element.append(h("section", {}, ...part.map((item, n) => this.row(item, n ? part[n - 1].who : before))));
     }
-    if (end < items.length) setTimeout(() => this.fill(items, end, token));
+    if (end < this.items.length) setTimeout(() => this.fill(end, token));
   }
 
   // Make what is not made yet, because somebody wants to go there.
   complete() {
     const made = this.items.findIndex((item) => !item.row);
     if (made < 0) return;
-    const token = (this.filling = {});
-    for (let from = made; from < this.items.length; from += AT_A_TIME) {
-      const items = this.items.slice(0, from + AT_A_TIME);
-      this.fill(items, from, token);
-    }
+    this.filling = null;
+    for (let from = made; from < this.items.length; from += AT_A_TIME) this.fill(from, null);
   }
 
   row(item, whoBefore) {
-    const time = h("button", { type: "button", class: "time", title: "Play from here" }, clock(item.start));
+    const time = h("button", { type: "button", class: "time", tabindex: -1, "aria-label": `Play from ${clock(item.start)}` }, clock(item.start));
     item.body = item.missing
       ? h("p", { class: "missing" }, `[missing: ${item.missing}]`)
-      : h("p", { class: item.doubt ? "doubtful" : "", title: item.doubt ? `May never have been said: ${item.doubt}` : null }, item.text);
+      : h("p", { class: item.doubt ? "doubtful" : "" }, item.text);
     const isNew = item.who && item.who !== whoBefore;
-    item.row = h("div", { class: `segment${item.who ? ` voice-${item.who.n % 8}` : ""}`, "data-at": item.start },
-      time, isNew ? h("strong", { class: "who" }, item.who.name) : null, item.body);
+    item.row = h("div", { class: `segment${item.who ? ` voice-${item.who.n % 8}` : ""}` },
+      time, isNew ? h("strong", { class: "who" }, item.who.name) : null, item.body,
+      item.doubt ? h("small", { class: "doubt" }, `may never have been said: ${item.doubt}`) : null);
     item.row.item = item;
     return item.row;
   }
@@ -130,12 +152,22 @@ export class Transcript {
     return target.closest?.(".segment")?.item ?? null;
   }
 
+  // Of all segments one can be reached by Tab, as the arrows lead to the others.
+  stopAt(item) {
+    if (!item || item === this.stop) return;
+    this.stop?.row.querySelector(".time").setAttribute("tabindex", -1);
+    item.row.querySelector(".time").setAttribute("tabindex", 0);
+    this.stop = item;
+  }
+
   click(event) {
     const item = this.itemAt(event.target);
     if (!item || item.body.isContentEditable || String(getSelection())) return;
-    const at = event.target.closest(".time") ? 0 : offsetAt(event, item.body);
+    const at = event.target.closest(".time") ? null : offsetAt(event, item.body);
+    this.stopAt(item);
+    this.isFollowing = false; // so that it does not first show what was played before
     this.playFrom(at === null ? item.start : timeAt(item, at));
-    this.setFollow(true);
+    this.setFollow(true, false);
   }
 
   // Mark what is played, and keep it in sight.
@@ -146,36 +178,35 @@ export class Transcript {
       this.current = place;
       const item = this.items[place];
       if (item && !item.row) this.complete();
-      item?.row?.classList.add("current");
+      item?.row.classList.add("current");
       if (this.isFollowing && isPlaying) this.reveal(item);
     }
-    const item = this.items[place];
+    this.markWord(this.items[place], seconds);
+  }
+
+  markWord(item, seconds) {
+    const isText = item && !item.missing && item.body?.firstChild && !item.body.isContentEditable;
+    const word = isText ? wordAt(item, seconds) : undefined;
+    if (word && word === this.word) return;
+    this.word = word;
     played?.clear();
-    if (!item || item.missing || !item.body?.firstChild) return;
-    const word = spans(item).find((each) => each.start <= seconds && seconds < each.next);
-    if (word && played) played.add(range(item.body, word.from, word.to));
+    if (word) played?.add(range(item.body, word.from, word.to));
   }
 
   placeOf(seconds) {
-    let [low, high] = [0, this.items.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.items[middle].start <= seconds + 0.001) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
+    return firstWhere(this.items.length, (n) => this.items[n].start > seconds + 0.001) - 1;
   }
 
   reveal(item) {
     const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    item?.row?.scrollIntoView({ block: "center", behavior: isCalm ? "auto" : "smooth" });
+    item?.row?.scrollIntoView({ block: "center", behavior: isCalm ? "instant" : "smooth" });
   }
 
   jump(seconds, player) {
     this.complete();
     const item = this.items[Math.max(0, this.placeOf(seconds))];
-    item?.row?.scrollIntoView({ block: "center" });
-    item?.row?.querySelector(".time").focus({ preventScroll: true });
+    item?.row.scrollIntoView({ block: "center" });
+    item?.row.querySelector(".time").focus({ preventScroll: true });
     player.seek(seconds);
   }
 
@@ -184,143 +215,79 @@ export class Transcript {
     const focused = this.itemAt(document.activeElement);
     const at = focused ? this.items.indexOf(focused) : this.current;
     const item = this.items[Math.min(this.items.length - 1, Math.max(0, at + by))];
-    item?.row?.querySelector(".time").focus({ preventScroll: true });
-    item?.row?.scrollIntoView({ block: "nearest" });
+    this.setFollow(false);
+    item?.row.querySelector(".time").focus({ preventScroll: true });
+    item?.row.scrollIntoView({ block: "nearest" });
   }
 
-  setFollow(on) {
+  setFollow(on, isShown = true) {
     if (this.isFollowing === on) return;
     this.isFollowing = on;
     this.followButton.setAttribute("aria-pressed", String(on));
-    this.followButton.textContent = on ? "Following" : "Follow";
-    if (on) this.reveal(this.items[this.current]);
+    if (on && isShown) this.reveal(this.items[this.current]);
   }
 
   toggleFollow() {
     this.setFollow(!this.isFollowing);
   }
 
-  search() {
-    const wanted = this.find.value.trim().toLowerCase();
-    this.matches = [];
-    found?.clear();
-    if (wanted) {
-      this.complete();
-      for (const item of this.items) {
-        if (item.missing) continue;
-        const text = item.text.toLowerCase();
-        for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
-          this.matches.push([item, at]);
-          if (item.body.firstChild && text.length === item.text.length) found?.add(range(item.body, at, at + wanted.length));
-        }
-      }
-    }
-    this.match = -1;
-    this.count.textContent = wanted ? (this.matches.length ? `${this.matches.length} found` : "not found") : "";
-  }
-
-  toMatch(step) {
-    if (!this.matches?.length) return;
-    this.match = (this.match + step + this.matches.length) % this.matches.length;
-    this.count.textContent = `${this.match + 1} of ${this.matches.length}`;
-    this.setFollow(false);
-    this.matches[this.match][0].row.scrollIntoView({ block: "center" });
-  }
-
   edit() {
-    const item = this.itemAt(document.activeElement) ?? this.items[this.current];
+    const item = this.itemAt(document.activeElement) ?? this.items[this.current] ?? this.stop;
     if (item) this.begin(item);
   }
 
-  // Correct a segment where it stands: Enter stores it, Escape leaves it as it was.
   begin(item) {
     if (!item || item.missing || item.n === undefined || item.body.isContentEditable) return;
-    const { body } = item;
-    getSelection().removeAllRanges();
-    const error = h("p", { class: "error", role: "alert", hidden: true });
-    body.contentEditable = "plaintext-only";
-    if (!body.isContentEditable) body.contentEditable = "true";
-    body.setAttribute("role", "textbox");
-    body.setAttribute("aria-label", `Correct the segment at ${clock(item.start)}; Enter stores it, Escape leaves it`);
-    item.row.append(error);
-    body.focus();
-    const finish = () => {
-      body.removeAttribute("contenteditable");
-      body.removeAttribute("role");
-      body.removeAttribute("aria-label");
-      body.removeEventListener("keydown", keys);
-      body.removeEventListener("blur", store);
-      error.remove();
-    };
-    const leave = () => {
-      finish();
-      body.textContent = item.text;
-      item.row.querySelector(".time").focus();
-    };
-    let isStoring = false;
-    const store = async () => {
-      if (isStoring) return;
-      const text = body.textContent.replace(/\s+/g, " ").trim();
-      if (text === item.text) { leave(); return; }
-      isStoring = true;
-      try {
-        await this.correct(item.n, text);
-        Object.assign(item, { text, words: [], spans: null, doubt: undefined });
-        leave();
-        item.row.hidden = !text;
-      } catch (problem) {
-        show(error, problem.message);
-        isStoring = false;
-      }
-    };
-    const keys = (event) => {
-      event.stopPropagation();
-      if (event.key === "Enter") { event.preventDefault(); store(); }
-      if (event.key === "Escape") { event.preventDefault(); leave(); }
-    };
-    body.addEventListener("keydown", keys);
-    body.addEventListener("blur", store);
+    this.setFollow(false);
+    this.markWord();
+    item.row.scrollIntoView({ block: "nearest" });
+    edit(item, (text) => this.correct(item.n, text), (now) => this.corrected(item, now));
+  }
+
+  corrected(item, now) {
+    item.row.querySelector(".doubt")?.remove();
+    item.body.classList.remove("doubtful");
+    if (now === null) {
+      if (item.row.contains(document.activeElement)) this.step(1);
+      item.row.hidden = true;
+      // Those behind it have moved up.
+      for (const each of this.items) if (each.n > item.n) each.n -= 1;
+      item.n = undefined;
+    }
+    if (this.find.value) this.finding.search();
   }
 
   close() {
     this.filling = null;
     played?.clear();
-    found?.clear();
+    this.finding.clear();
   }
 }
 
-// The place of each word in the text of its segment, and until when it counts as the one that is played.
-function spans(item) {
-  if (item.spans) return item.spans;
-  let from = 0;
-  item.spans = [];
-  for (const word of item.words ?? []) {
-    const text = word.text.trim();
-    const at = item.text.indexOf(text, from);
-    if (at < 0 || !text) continue;
-    from = at + text.length;
-    item.spans.push({ start: word.start, from: at, to: from, next: item.end });
+// The first of `count` places where something holds that holds for all behind it too.
+function firstWhere(count, holds) {
+  let [low, high] = [0, count];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (holds(middle)) high = middle;
+    else low = middle + 1;
   }
-  for (let n = 1; n < item.spans.length; n += 1) item.spans[n - 1].next = item.spans[n].start;
-  return item.spans;
+  return low;
 }
 
-function timeAt(item, offset) {
-  const before = spans(item).filter((each) => each.from <= offset);
-  return before.length ? before[before.length - 1].start : item.start;
+function itemsOf(record) {
+  const names = new Map((record.speakers ?? []).map((each, n) => [each.label, { name: each.name || `Speaker ${each.label}`, n }]));
+  const items = (record.segments ?? []).map((segment, n) => ({
+    ...segment, n, who: names.get(segment.speaker), doubt: doubtOf(segment, record.doubtful),
+  }));
+  for (const gap of record.gaps ?? []) items.push({ ...gap, missing: gap.reason });
+  for (const each of record.unheard ?? []) items.push({ ...each, missing: UNHEARD });
+  if (record.truncated) {
+    items.push({ start: record.truncated.decoded, end: record.truncated.declared, missing: "the recording ends here" });
+  }
+  return items.sort((one, other) => one.start - other.start);
 }
 
-function offsetAt(event, body) {
-  const at = document.caretPositionFromPoint?.(event.clientX, event.clientY);
-  const [node, offset] = at
-    ? [at.offsetNode, at.offset]
-    : ((spot) => [spot?.startContainer, spot?.startOffset])(document.caretRangeFromPoint?.(event.clientX, event.clientY));
-  return node && body.contains(node) ? offset : null;
-}
-
-function range(body, from, to) {
-  const made = document.createRange();
-  made.setStart(body.firstChild, from);
-  made.setEnd(body.firstChild, to);
-  return made;
+function doubtOf(segment, doubts) {
+  return doubts?.find((each) => each.start < segment.end && segment.start < each.end)?.reason;
 }
