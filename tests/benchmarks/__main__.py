@@ -31,6 +31,7 @@ _BENCHMARKS = (
     "store",
     "uploads",
     "http",
+    "page",
     "monitor",
     "serve_load",
     "soak",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
+# Root, as in a container, has no sandbox for it.
+ARGUMENTS: Final = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--mute-audio")
 WIDE: Final = {"width": 1280, "height": 800}
 PHONE: Final = {"width": 360, "height": 740}
 
@@ -26,9 +28,7 @@ def browser() -> Iterator["Browser"]:
     if program is None:
         pytest.skip("no Chromium on PATH: install Debian's package chromium")
     with playwright.sync_playwright() as driver:
-        # Root, as in a container, has no sandbox for it.
-        arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
-        browser = driver.chromium.launch(executable_path=program, args=arguments)
+        browser = driver.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
         browser.close()
 

@@ -66,8 +66,10 @@ export class Player {
   }
 
   seek(seconds) {
-    if (this.media?.readyState) this.media.currentTime = seconds;
-    else this.pending = seconds;
+    if (this.media?.readyState) {
+      this.media.currentTime = seconds;
+      this.moved(); // marked at once, and heard when it has come
+    } else this.pending = seconds;
   }
 
   play(seconds) {
