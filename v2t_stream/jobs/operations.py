@@ -15,7 +15,8 @@ from v2t_stream.fleet.presence import fleet
 from v2t_stream.jobs.dead_letters import discard_answered
 from v2t_stream.jobs.lists import children
 from v2t_stream.jobs.state import Job
-from v2t_stream.store.protocol import UPLOADED, ObjectStore
+from v2t_stream.store.pieces import Pieces
+from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.streams import CHUNKS, JOBS
 from v2t_stream.topology.subjects import any_run
 
@@ -55,8 +56,10 @@ async def remove_media(store: ObjectStore, job: Job) -> None:
     """Remove a job's media, as far as it can be removed from here: the rest expires."""
     with contextlib.suppress(StoreError, Denied):  # it expires by itself
         await store.delete_prefix(f"media/{job.id}/")
-        if job.submitted and job.submitted.media and job.submitted.media.startswith(f"{UPLOADED}/"):  # its own
-            await store.delete(job.submitted.media)
+        media = (job.submitted and job.submitted.media) or ""
+        if pieces := Pieces.of(store, media):  # its own
+            await pieces.forget()
+            await store.delete(media)
 
 
 async def retry(

@@ -30,6 +30,8 @@ from v2t_stream.serve import (
     session,
     speakers,
     static,
+    tus,
+    uploads,
 )
 from v2t_stream.serve.audio import transcriptions, work
 from v2t_stream.serve.board import BOARD, Board, kept
@@ -56,6 +58,7 @@ _ROUTES: Final = (
     transcriptions.routes,
     models.routes,
     asr.routes,
+    tus.routes,
 )
 _GRACE: Final = 3.0  # seconds that open requests have to end when the server stops, and then again to clean up
 
@@ -77,6 +80,7 @@ def application(pipeline: Session, settings: Settings, host: str) -> web.Applica
     app[SETTINGS] = settings
     app[BOARD] = Board(pipeline.connection)
     app[EARLY] = Early()
+    app[uploads.REACHED] = uploads.Reached()
     app[LOOKS] = Looks(pipeline, app[BOARD])
     app[NEWS] = News(app[BOARD])
     app[GATE] = Gate(is_local=is_loopback(host))
@@ -85,6 +89,7 @@ def application(pipeline: Session, settings: Settings, host: str) -> web.Applica
     app.cleanup_ctx.append(kept)
     app.cleanup_ctx.append(_guarded)
     app.cleanup_ctx.append(notifying)
+    app.cleanup_ctx.append(uploads.swept)
     app.on_response_prepare.append(origins.mark)
     app.on_response_prepare.append(mark_stream)
     app.on_response_prepare.append(problems.note_beginning)

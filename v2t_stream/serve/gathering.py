@@ -50,3 +50,5 @@ async def gathered(
             raise failure
     finally:
         await end(coming)
+        if not coming.cancelled():
+            coming.exception()  # what it says is raised already, or nobody asks any more

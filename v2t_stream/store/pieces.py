@@ -19,6 +19,7 @@ from v2t_stream.store.protocol import UPLOADED, ObjectStore
 from v2t_stream.units import size
 
 STALL: Final = 60.0  # seconds without a new piece until an upload counts as given up
+_MANIFEST: Final = "upload.json"
 _LOOK_EVERY: Final = 0.2  # seconds
 _BLOCK: Final = 4 << 20  # bytes read at once
 
@@ -77,12 +78,11 @@ class Pieces:
         for start in reversed(starts):  # so that whoever dies here leaves a row that has no gap
             await self._store.delete(self._piece(start))
 
-    async def remove(self, media: str) -> None:
-        """Remove everything. The manifest goes first, so that nobody begins anything with the rest."""
+    async def forget(self) -> None:
+        """Remove all but the whole file. The manifest goes first, so that nobody begins anything with the rest."""
         await self._store.delete(self._manifest)
         await self.drop()
         await self._store.delete(self._end)
-        await self._store.delete(media)
 
     async def _read(self, key: str, kind: type[T]) -> T | None:
         try:
@@ -97,11 +97,17 @@ class Pieces:
 
     @property
     def _manifest(self) -> str:
-        return f"{self._folder}/upload.json"
+        return f"{self._folder}/{_MANIFEST}"
 
     @property
     def _end(self) -> str:
         return f"{self._folder}/end.json"
+
+
+async def begun(store: ObjectStore) -> list[str]:
+    """The ids of all uploads in pieces. Raises StoreError."""
+    keys = await store.keys(f"{UPLOADED}/")
+    return [key.split("/")[-2] for key in keys if key.endswith(f"/{_MANIFEST}")]
 
 
 async def arriving(store: ObjectStore, media: str, *, stall: float = STALL) -> AsyncGenerator[bytes]:

@@ -26,6 +26,7 @@ from v2t_stream.serve.queries import checked
 from v2t_stream.serve.spool import Upload
 from v2t_stream.serve.submitting import last_of, prepared, sent, wish_of
 from v2t_stream.serve.types import JobRequest, JobSummary
+from v2t_stream.serve.uploads import named
 
 routes = web.RouteTableDef()
 
@@ -83,7 +84,7 @@ async def _made(request: web.Request, asked: _Asked) -> tuple[str, bool]:
 async def _asked(request: web.Request) -> _Asked:
     """Raises Problem and V2TError."""
     if request.content_type != "multipart/form-data":
-        wish = wish_of(await read_object(request))
+        wish = wish_of(await _with_upload(request, await read_object(request)))
         return _Asked(wish, msgspec.json.encode(wish))
     form = await receive(request)
     try:
@@ -93,6 +94,16 @@ async def _asked(request: web.Request) -> _Asked:
         raise
     anew = msgspec.structs.replace(wish, media=form.file.sha256 if form.file else wish.media)
     return _Asked(wish, msgspec.json.encode(anew), form.file)
+
+
+async def _with_upload(request: web.Request, fields: dict[str, Any]) -> dict[str, Any]:
+    """The same fields with the media of the upload that they name, if they do."""
+    if "upload" not in fields:
+        return fields
+    if taken := {"url", "media"} & fields.keys():
+        raise Problem(400, f"the body has an upload and a {taken.pop()}: send one of them", param="upload")
+    file = await named(request, str(fields.pop("upload")))
+    return {"title": file.name or None, **fields, "media": file.key}
 
 
 def _with_file(form: Form) -> dict[str, Any]:
