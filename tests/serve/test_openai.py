@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import openai
 import pytest
+from jsonschema import Draft202012Validator
 from openai.types.audio import (
     TranscriptionDiarized,
     TranscriptionTextDeltaEvent,
@@ -315,3 +316,23 @@ async def ends(connection: Connection, job: str) -> str:
 async def listed(client: aiohttp.ClientSession, title: str) -> list[str]:
     async with client.get("/v1/jobs", params={"title": title}) as answer:
         return [job["id"] for job in (await answer.json())["data"]]
+
+
+@pytest.mark.parametrize("format_", ["json", "verbose_json", "diarized_json"])
+async def test_answers_are_as_the_openapi_document_says(client: aiohttp.ClientSession, format_: str) -> None:
+    """A client that is generated from the document fails at what the server really sends."""
+    async with client.get("/openapi.json") as answer:
+        told = await answer.json()
+
+    def check(found: object, path: str, method: str) -> None:
+        schema = told["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]
+        Draft202012Validator({**schema, "components": told["components"]}).validate(found)
+
+    async with client.post("/v1/audio/transcriptions", data=form(response_format=format_)) as answer:
+        check(await answer.json(), "/v1/audio/transcriptions", "post")
+    async with client.get("/v1/models") as answer:
+        check(await answer.json(), "/v1/models", "get")
+    body = told["paths"]["/v1/audio/transcriptions"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    fields = body["schema"]["allOf"][-1]["properties"]
+    assert {"timestamp_granularities[]", "response_format", "speakers", "vad_threshold"} <= fields.keys()
+    assert not {"url", "media", "owner", "task", "word_timestamps"} & fields.keys()

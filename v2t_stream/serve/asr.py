@@ -3,12 +3,14 @@
 import contextlib
 import struct
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
+from schemas.options import Task
 from schemas.requests import SubmitRequest
 from schemas.transcript import Transcript
 from v2t_stream.jobs.formats import render
@@ -17,6 +19,7 @@ from v2t_stream.serve import models
 from v2t_stream.serve.audio.answers import about, headers, segment_of, text_of
 from v2t_stream.serve.audio.parameters import language_of, prompt_of
 from v2t_stream.serve.audio.work import Work, taken, work
+from v2t_stream.serve.described import described, description_of
 from v2t_stream.serve.forms import receive
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked, flag, number
@@ -34,14 +37,42 @@ _OPEN: Final = 0xFFFFFFFF  # a length that is not known when the header is writt
 _MOST: Final = 99  # speakers
 
 
+_TITLE: Final = Annotated[str, Meta(description="the title of the job")]
+_MODEL: Final = Annotated[str, Meta(description="a model; each node's own if not given")]
+_ENCODE: Final = Annotated[bool, Meta(description="false: the file is bare samples, 16 bits at 16 kHz, mono")]
+
+
+class Detected(TypedDict):
+    """Empty if nobody speaks."""
+
+    detected_language: NotRequired[str]
+    language_code: NotRequired[str]
+    confidence: NotRequired[None]
+
+
 @routes.post("/asr")
+@described(
+    query={
+        "encode": _ENCODE,
+        "task": Task,
+        "language": str,
+        "initial_prompt": str,
+        "vad_filter": bool,
+        "word_timestamps": bool,
+        "diarize": bool,
+        "min_speakers": int,
+        "max_speakers": int,
+        "output": Literal["txt", "vtt", "srt", "tsv", "json"],
+        "model": _MODEL,
+        "video_file": _TITLE,
+    },
+    has_file=True,
+    file=_FILE,
+    media=("text/plain",),
+)
 async def asr(request: web.Request) -> web.Response:
     """Write down what is said, or translate it."""
-    query = checked(
-        request,
-        *("encode", "task", "language", "initial_prompt", "vad_filter", "word_timestamps"),
-        *("diarize", "min_speakers", "max_speakers", "output", "model", "video_file"),
-    )
+    query = checked(request, *description_of(asr).query)
     output = query.get("output", "txt")
     if output not in _OUTPUTS:
         raise Problem(400, f"unknown output {output!r}: use {', '.join(_OUTPUTS)}", param="output")
@@ -58,9 +89,10 @@ async def asr(request: web.Request) -> web.Response:
 
 
 @routes.post("/detect-language")
+@described(query={"encode": _ENCODE, "model": _MODEL, "video_file": _TITLE}, has_file=True, file=_FILE, answer=Detected)
 async def detect_language(request: web.Request) -> web.Response:
     """Say which language is spoken, as soon as a chunk tells; the rest of the file is not transcribed."""
-    query = checked(request, "encode", "model", "video_file")
+    query = checked(request, *description_of(detect_language).query)
     _, wish = await _received(request, query, wish_of({"model": models.meant(query.get("model", ""))}))
     async with work(request, wish) as mine:
         code = await _heard(mine)

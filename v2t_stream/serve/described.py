@@ -18,6 +18,7 @@ class Described(NamedTuple):
     body: Any = None  # the type of the JSON
     form: Mapping[str, Any] = _NONE  # the type of each field, if the body is a form
     has_file: bool = False  # the body may be a form with a file, and these fields or those of the JSON
+    file: str = "file"  # its name in the form
     status: int = 200
     answer: Any = None  # the type of the JSON
     media: tuple[str, ...] = ()  # the types of an answer that is no JSON, such as text/vtt

@@ -1,7 +1,7 @@
 """`GET /v1/models`, and what the name of a model means."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final, Literal, TypedDict
 
 from aiohttp import web
 from msgspec.structs import replace
@@ -10,11 +10,27 @@ from schemas.options import Options
 from v2t_stream.fleet.ability import judged
 from v2t_stream.fleet.presence import NodeInfo
 from v2t_stream.models import problem
+from v2t_stream.serve.described import described
 from v2t_stream.serve.looks import LOOKS
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked
 
 routes = web.RouteTableDef()
+
+
+class Model(TypedDict):
+    """As OpenAI's API tells it."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class Models(TypedDict):
+    object: Literal["list"]
+    data: list[Model]
+
 
 DIARIZING: Final = "gpt-4o-transcribe-diarize"
 
@@ -51,6 +67,7 @@ async def _transcribing(request: web.Request) -> list[NodeInfo]:
 
 
 @routes.get("/v1/models")
+@described(answer=Models)
 async def models(request: web.Request) -> web.Response:
     """List the models that nodes announce, and the names that stand for them."""
     checked(request)
@@ -60,6 +77,7 @@ async def models(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/models/{model:.+}")
+@described(answer=Model)
 async def model(request: web.Request) -> web.Response:
     """Say whether a job may name a model: one that a node announces, or one that a node can fetch."""
     checked(request)
@@ -73,7 +91,7 @@ def _announced(nodes: Sequence[NodeInfo]) -> Iterator[str]:
         yield from (offer.model for offer in node.offers if offer.model and not offer.is_service)
 
 
-def _told(name: str) -> dict[str, Any]:
+def _told(name: str) -> Model:
     # No engine says when its model was made.
     return {
         "id": name,

@@ -122,8 +122,8 @@ def _response(about: Described, schema: dict[str, Any] | None) -> dict[str, Any]
 def _body(about: Described, fields: dict[str, Any], schema: dict[str, Any] | None) -> dict[str, Any]:
     if not about.has_file:
         return {"content": _json(schema or {}), "required": False}
-    properties = {"file": {"type": "string", "format": "binary"}, **fields}
-    file = {"type": "object", "properties": properties, "required": ["file"]}
+    properties = {about.file: {"type": "string", "format": "binary"}, **fields}
+    file = {"type": "object", "properties": properties, "required": [about.file]}
     form = {"multipart/form-data": {"schema": {"allOf": [schema or {}, file]}}}
     return {"content": _json(schema) | form if schema is not None else form, "required": True}
 

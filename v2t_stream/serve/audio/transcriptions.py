@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 from msgspec.structs import replace
 
 from schemas.options import Task
@@ -15,7 +16,8 @@ from v2t_stream.serve import models
 from v2t_stream.serve.audio.answers import about, document, headers, languages, spoken, text_of
 from v2t_stream.serve.audio.deltas import Deltas
 from v2t_stream.serve.audio.parameters import FORM, Asked, asked
-from v2t_stream.serve.audio.work import Work, taken, work
+from v2t_stream.serve.audio.types import Transcription
+from v2t_stream.serve.audio.work import KEEP, Work, taken, work
 from v2t_stream.serve.described import described
 from v2t_stream.serve.forms import Fields, receiving
 from v2t_stream.serve.problems import Problem
@@ -28,8 +30,9 @@ _SILENT: Final = 10.0  # seconds until a stream begins without words; what goes 
 _TAKES: Final[dict[str, Any]] = {
     "form": FORM,
     "has_file": True,
-    "answer": dict[str, Any],
-    "media": ("text/plain", "text/event-stream"),
+    "headers": {KEEP: Annotated[bool, Meta(description="the job goes on if the client goes away")]},
+    "answer": Transcription,
+    "media": ("text/plain", "text/vtt", "text/event-stream"),
 }
 
 
