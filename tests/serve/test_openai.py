@@ -255,6 +255,25 @@ async def test_a_form_without_a_recording_gets_one_sentence(client: aiohttp.Clie
         assert "multipart/form-data" in (await problem(answer, 415))["message"]
 
 
+@pytest.mark.parametrize(
+    ("boundary", "body"),
+    [
+        ("", b"x"),
+        ("; boundary=x", b""),
+        ("; boundary=x", b"no boundary"),
+        ("; boundary=x", b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nde'),
+        ("; boundary=x", b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF'),
+    ],
+)
+async def test_a_body_that_is_no_whole_form_is_the_clients_fault(
+    client: aiohttp.ClientSession, boundary: str, body: bytes
+) -> None:
+    """Half of a recording is transcribed as the recording, or the log fills with traces of what strangers send."""
+    headers = {"Content-Type": f"multipart/form-data{boundary}"}
+    async with client.post("/v1/audio/transcriptions", headers=headers, data=body) as answer:
+        assert "not a complete form" in (await problem(answer, 400))["message"]
+
+
 async def test_a_file_that_is_no_recording_is_the_clients_fault(client: aiohttp.ClientSession) -> None:
     """A client sends its broken file again and again, as if the server were at fault."""
     for fields in ({}, {"stream": "true"}):

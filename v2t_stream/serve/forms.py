@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
@@ -88,14 +88,15 @@ class _Reception:
         with contextlib.ExitStack() as stack:
             spool: Spool | None = None
             try:
-                async for part in await self._request.multipart():
-                    named, name = _named(part)
-                    if named.filename is None:
-                        await self._field(named, name, spool)
-                        continue
-                    self._check_file(name, spool)
-                    spool = stack.enter_context(Spool(self._request, named.filename))
-                    await self._file(named, spool)
+                with _well_formed():
+                    async for part in await self._request.multipart():
+                        named, name = _named(part)
+                        if named.filename is None:
+                            await self._field(named, name, spool)
+                            continue
+                        self._check_file(name, spool)
+                        spool = stack.enter_context(Spool(self._request, named.filename))
+                        await self._file(named, spool)
                 return Form(self._fields, await spool.finish() if spool else None)
             except BaseException as error:
                 if spool:
@@ -134,6 +135,17 @@ class _Reception:
                     self.begun.set_result(Form(self._fields, Upload(spool.key, spool.name, "")))
         if not spool.received:
             raise Problem(400, f"{spool.name or 'the file'} is empty (0 bytes): send a recording", param=part.name)
+
+
+@contextlib.contextmanager
+def _well_formed() -> Iterator[None]:
+    """Raises Problem where aiohttp finds that the body is no form, or ends within it."""
+    try:
+        yield
+    except ValueError as error:
+        raise Problem(
+            400, "the body is not a complete form: name its boundary in Content-Type, and send it to its end"
+        ) from error
 
 
 def _named(part: object) -> tuple[BodyPartReader, str]:
