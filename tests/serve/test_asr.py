@@ -2,15 +2,19 @@
 
 import json
 import struct
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import numpy as np
 import pytest
 
-from tests.harness import reference
-from tests.serve.api import CLIP
+from tests.harness import Server, reference
+from tests.patience import PATIENCE
+from tests.serve.api import CLIP, problem
+from tests.serve.inside import inside
 from v2t_stream.audio.decode import MediaReader
+from v2t_stream.broker.connection import Connection
 from v2t_stream.demo.wer import word_error_rate
 from v2t_stream.serve.asr import wave_header
 
@@ -97,6 +101,19 @@ async def test_a_form_without_the_file_is_refused(client: aiohttp.ClientSession)
     form.add_field("file", CLIP.read_bytes(), filename="talk.flac")
     status, text, _ = await asked(client, form)
     assert (status, json.loads(text)["error"]["message"].count("audio_file")) == (400, 1)
+
+
+async def test_a_program_without_a_place_for_a_key_has_it_in_the_address(
+    nats: tuple[Server, Connection], tmp_path: Path
+) -> None:
+    """Bazarr on another machine cannot use a server that needs keys."""
+    async with inside(nats[0].url, tmp_path) as served:
+        key = await served.key("bazarr", "submitter")
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE)) as client:
+            for password, status in ((key, 400), ("wrong", 401)):
+                url = served.url.replace("http://", f"http://v2t:{password}@")
+                async with client.post(f"{url}/asr", params={"output": "docx"}, data=file()) as answer:
+                    await problem(answer, status)
 
 
 @pytest.mark.parametrize("begin", [b"RIFF\x00\x00\x00\x00WAVE", b"\x00\x00\x00\x20ftypisom", CLIP.read_bytes()[:64]])

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from aiohttp import web
+from aiohttp import BasicAuth, web
 
 from v2t_stream.access.keyring import Keyring
 from v2t_stream.jobs.state import Job
@@ -110,9 +110,9 @@ def _identified(request: web.Request, gate: Gate) -> Caller:
         origins.check_origin(request)
         return Caller()
     sent = _BEARER.fullmatch(request.headers.get("Authorization", ""))
-    text = sent[1] if sent else request.cookies.get(COOKIE, "")
+    text = sent[1] if sent else _password(request) or request.cookies.get(COOKIE, "")
     if not sent:
-        origins.check_origin(request)  # browsers send the cookie by themselves
+        origins.check_origin(request)  # browsers send the others by themselves
     found = gate.find(text)
     if roles is permits.OPEN:
         return found or Caller(role="")
@@ -129,6 +129,14 @@ def _identified(request: web.Request, gate: Gate) -> Caller:
             code="insufficient_permissions",
         )
     return found
+
+
+def _password(request: web.Request) -> str:
+    """The key of a program that has no place for one, such as Bazarr: its address may be http://v2t:KEY@HOST:8700."""
+    with contextlib.suppress(ValueError):
+        password: str = BasicAuth.decode(request.headers.get("Authorization", "")).password
+        return password
+    return ""
 
 
 def _check_rate(request: web.Request, gate: Gate) -> None:
