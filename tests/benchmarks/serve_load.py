@@ -122,6 +122,7 @@ class _Load:
         await asyncio.sleep(2)
         say("asking …")
         before = memory(self._pid, "VmRSS")
+        first = await self._ask(paths, seconds=0.5, pause=1.0)
         polled = await self._ask(paths, seconds=10, pause=1.0)
         at_once = await self._ask(paths, seconds=10, pause=0.0)
         say(f"{_row('polled', polled)} {_row('at once', at_once)}")
@@ -134,6 +135,7 @@ class _Load:
         for listener in listeners:
             listener.cancel()
         return [
+            _row(f"GET /v1/jobs/ID, the first time that anybody looks at {len(paths)} jobs", first, target=None),
             _row(f"GET /v1/jobs/ID, {_CLIENTS} clients, each once a second", polled),
             _row(f"GET /v1/jobs/ID, {_CLIENTS} clients, each at once again", at_once),
             _row(f"GET /v1/jobs, {_CLIENTS} clients, each once a second", listed, target=None),
