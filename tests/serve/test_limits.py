@@ -136,6 +136,33 @@ async def test_a_client_that_takes_nothing_costs_no_memory_and_is_let_go(hasty: 
         assert len(await answer.read()) == LARGE
 
 
+async def test_many_who_ask_for_media_at_once_get_it(served: Inside, caplog: pytest.LogCaptureFixture) -> None:
+    """NATS cuts a server off that takes too much at once, and with it everybody whom the server serves."""
+    path = await large(served)
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n\r\n"
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw(served, request)) for _ in range(60)]
+        async with asyncio.timeout(PATIENCE):
+            for reader, _ in clients:
+                await reader.readexactly(100_000)
+        assert served.connection.client.stats["reconnects"] == 0
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+async def test_an_answer_that_breaks_off_looks_like_it(served: Inside, caplog: pytest.LogCaptureFixture) -> None:
+    """A client takes the beginning of a film, with an error behind it, for the whole."""
+    path = await large(served)
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n\r\n"
+    async with raw(served, request) as (reader, _):
+        await reader.readuntil(b"\r\n\r\n")
+        await JetStreamStore(served.connection).delete("media/large/source")
+        came = await rest(reader)
+        assert len(came) < LARGE
+        assert b'"error"' not in came[-1000:]
+    (record,) = (record for record in caplog.records if record.levelname in ("WARNING", "ERROR"))
+    assert record.message.startswith(f"the answer to GET {path} broke off: ")
+
+
 async def test_a_key_may_ask_so_often_and_others_do_not_notice(served: Inside) -> None:
     """One program in a loop takes the server from everybody."""
     greedy, other = await served.key("ann", "viewer", requests=3), await served.key("bob", "viewer")

@@ -19,7 +19,7 @@ from v2t_stream.store.protocol import BucketStore, ObjectStore
 
 routes = web.RouteTableDef()
 
-_BLOCK: Final = 2 << 20  # bytes read ahead of a client; the first of them should be there soon
+_BLOCK: Final = 512 << 10  # bytes read ahead of a client, however slow; the first of them should be there soon
 # Files of strangers must never run as pages of ours.
 _HARMLESS: Final = {
     "Content-Security-Policy": "default-src 'none'; media-src 'self'; sandbox",

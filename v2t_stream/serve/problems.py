@@ -11,7 +11,7 @@ from v2t_stream.text import one_line
 
 log = logging.getLogger(__name__)
 
-_BEGUN: Final = web.RequestKey("begun", bool)
+_BEGUN: Final = web.RequestKey("begun", web.StreamResponse)
 _LONGEST: Final = 4000  # characters of a sentence that quotes what strangers sent
 _OURS: Final = 500  # statuses from here on are not the client's fault
 
@@ -66,9 +66,9 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, f"unexpected {type(error).__name__}: v2t's log has more")
 
 
-async def note_beginning(request: web.Request, _: web.StreamResponse) -> None:
+async def note_beginning(request: web.Request, response: web.StreamResponse) -> None:
     """Note that an answer is under way, so that no other can be given."""
-    request[_BEGUN] = True
+    request[_BEGUN] = response
 
 
 @web.middleware
@@ -76,13 +76,23 @@ async def told(request: web.Request, handler: Any) -> web.StreamResponse:
     """Answer with the API's error shape, whatever goes wrong."""
     try:
         response: web.StreamResponse = await handler(request)
-    except (web.HTTPRedirection, ConnectionError):  # nobody is there to hear of the latter
+    except web.HTTPRedirection:
         raise
-    except Exception as error:  # one bad request stops nothing else
+    except ConnectionError:  # the client has gone
+        return _cut(request)
+    except Exception as error:  # noqa: BLE001  # one bad request stops nothing else
         problem = problem_of(error)
-        if request.get(_BEGUN):  # only the end of the connection can still say that the answer is not whole
-            raise ConnectionResetError(str(problem)) from error
     else:
         return response
+    if _BEGUN in request:
+        log.warning("the answer to %s %s broke off: %s", request.method, request.path, problem)
+        return _cut(request)
     text = json.dumps(body(problem.status, str(problem), param=problem.param, code=problem.code))
     return web.Response(status=problem.status, text=text, content_type="application/json", headers=problem.headers)
+
+
+def _cut(request: web.Request) -> web.StreamResponse:
+    """End the connection: nothing else can say any more that the answer is not whole."""
+    if request.transport:
+        request.transport.abort()
+    return request.get(_BEGUN) or web.Response()

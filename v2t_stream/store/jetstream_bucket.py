@@ -214,8 +214,10 @@ class Bucket:
         first = start // chunk
         sequence = await self._sequence(record, first)
         skipped = first if sequence > 1 else 0  # what tells no places is read from the beginning
+        last = -(-(start + length) // chunk)  # so that no window comes that nobody waits for
         found = bytearray()
-        async with contextlib.aclosing(self.data(record, skipped=skipped, start=sequence)) as batches:
+        chunks = self.data(record, skipped=skipped, start=sequence, until=last)
+        async with contextlib.aclosing(chunks) as batches:
             async for batch in batches:
                 for data in batch:
                     begin = max(0, start - skipped * chunk)
@@ -242,10 +244,12 @@ class Bucket:
             sequence, reached = int(headers["Nats-Sequence"]), int(told)
         return sequence
 
-    async def data(self, record: Record, *, skipped: int = 0, start: int = 1) -> AsyncGenerator[list[bytes], None]:
+    async def data(
+        self, record: Record, *, skipped: int = 0, start: int = 1, until: int | None = None
+    ) -> AsyncGenerator[list[bytes], None]:
         """Yield the object's chunks in order, at most a window at a time; end early if some are missing.
 
-        `skipped`: so many chunks come before the one whose sequence is `start`.
+        `skipped`: so many chunks come before the one whose sequence is `start`. `until`: only the first so many.
         """
         subject = data_subject(self._name, record.nuid)
         if record.chunks == 1:  # one request instead of a subscription
@@ -260,7 +264,7 @@ class Bucket:
             await self._client.publish(direct, msgspec.json.encode(request), reply=inbox.subject)
 
         direct = f"$JS.API.DIRECT.GET.{self._stream}"
-        left = record.chunks - skipped
+        left = min(record.chunks, until or record.chunks) - skipped
         batch: list[bytes] = []
         async with Answers(self._client, direct, self._timeout) as inbox:
             if left:

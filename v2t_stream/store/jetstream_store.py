@@ -27,6 +27,9 @@ from v2t_stream.store.record import Copy, sha256_of
 
 _NO_BUCKET: Final = "the NATS server has no such bucket, or JetStream is off there: try v2t topology apply"
 
+# Reads of parts at a time, of a few MB each: the server cuts off a client for whom more than 64 MB wait.
+_READS: Final = 8
+
 _HOLDS: Final = {  # for people who look at the buckets, as `nats object ls` shows them
     "media": "media that was fetched, and chunks of it, until they expire",
     UPLOADED: "media that people sent, until it expires",
@@ -41,6 +44,7 @@ class JetStreamStore:
 
     def __init__(self, requests: Requests, *, timeout: float = 30.0) -> None:
         requests = Requests(requests.client, requests.url, patience=timeout, again=requests.again)
+        self._reading = asyncio.Semaphore(_READS)
         names = {"media": MEDIA, UPLOADED: UPLOADS, "transcripts": TRANSCRIPTS, "models": MODELS, "voices": VOICES}
         self._buckets = {
             top: Bucket(requests, name, timeout, once=top == UPLOADED, holds=_HOLDS[top]) for top, name in names.items()
@@ -95,6 +99,10 @@ class JetStreamStore:
         return sink.getvalue()
 
     async def read(self, key: str, start: int, length: int, *, version: Version | None = None) -> bytes:  # noqa: ARG002  # as above
+        async with self._reading:
+            return await self._part(key, start, length)
+
+    async def _part(self, key: str, start: int, length: int) -> bytes:
         with _told(f"read {key}"):
             record, _ = await self._bucket(key).record(key)
             if not record or record.deleted:
