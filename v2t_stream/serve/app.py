@@ -139,7 +139,7 @@ async def served(
             )
         async with _listening(runner, wire, host, port) as bound:
             needs_keys = app[GATE].needs_keys
-            access = "who comes needs a key: v2t keys list" if needs_keys else "only this machine, without a key"
+            access = "clients need a key (v2t keys)" if needs_keys else "this machine needs no key"
             yield Server(f"http://{_in_url(host)}:{bound}", access)
     finally:
         await runner.cleanup()
