@@ -1,6 +1,6 @@
 // Sending files and links.
 
-import { ask, get, upload } from "./api.js";
+import { ask, get, mayChange, upload } from "./api.js";
 import { $, h, say, show, size } from "./dom.js";
 import { sent } from "./jobs.js";
 
@@ -15,7 +15,7 @@ export function setUpAdd() {
   });
   for (const kind of ["dragover", "drop"]) {
     document.addEventListener(kind, (event) => {
-      if (!event.dataTransfer?.types.includes("Files")) return;
+      if (!event.dataTransfer?.types.includes("Files") || !mayChange()) return;
       event.preventDefault();
       document.body.classList.toggle("dropping", kind === "dragover");
       if (kind === "drop") add([...event.dataTransfer.files]);

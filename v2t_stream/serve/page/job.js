@@ -1,6 +1,6 @@
 // One job: its head, its progress by machine, its transcript, its player.
 
-import { ask, get, listen } from "./api.js";
+import { ask, get, listen, mayChange } from "./api.js";
 import { $, h, say, show } from "./dom.js";
 import { exporting } from "./exporting.js";
 import { about, addressOf, fill, hasEnded, nameOf, onJob, share } from "./jobs.js";
@@ -90,7 +90,8 @@ class Job {
     }
     this.title.textContent = nameOf(job);
     document.title = `${nameOf(job)} · v2t`;
-    this.about.textContent = [about(job), job.speed && `${job.speed.toFixed(1)} times as fast as it was spoken`]
+    const isGood = !hasEnded(job) || job.state === "completed";
+    this.about.textContent = [about(job), isGood && job.speed && `${job.speed.toFixed(1)} times as fast as it was spoken`]
       .filter(Boolean).join(", ");
     show(this.error, job.state === "failed" ? job.reason : "");
     this.bar.hidden = hasEnded(job);
@@ -100,8 +101,8 @@ class Job {
     const state = `${job.state} ${job.ended_at}`;
     if (state === this.state) return;
     this.state = state;
-    if (!hasEnded(job)) this.watch();
-    else if (job.state === "completed" && !job.entries) await this.read();
+    if (job.state !== "completed") this.watch(); // of one that failed too there may be words
+    else if (!job.entries) await this.read();
     if (!whole) this.look();
   }
 
@@ -204,17 +205,18 @@ class Job {
       }
     } }, label);
     const buttons = [];
-    if (!hasEnded(job)) buttons.push(act("Cancel", "DELETE", this.path, "Cancel this job?"));
+    if (!hasEnded(job) && mayChange()) buttons.push(act("Cancel", "DELETE", this.path, "Cancel this job?"));
     if (job.state === "completed" && !job.entries) buttons.push(...exporting(this.path));
-    if (job.state === "failed" || (job.gaps ?? []).length) buttons.push(act("Retry", "POST", `${this.path}/retry`));
-    if (hasEnded(job)) buttons.push(act("Remove", "DELETE", `${this.path}?remove=true`, "Remove this job and its transcript for good?"));
+    const canRetry = mayChange() && (job.state === "failed" || (job.gaps ?? []).length);
+    if (canRetry) buttons.push(act("Retry", "POST", `${this.path}/retry`));
+    if (hasEnded(job) && mayChange()) buttons.push(act("Remove", "DELETE", `${this.path}?remove=true`, "Remove this job and its transcript for good?"));
     this.actions.replaceChildren(...buttons);
   }
 
   drawPeople() {
     this.people.replaceChildren(...(this.record.speakers ?? []).map((each, n) => {
       const input = h("input", { value: each.name ?? "", placeholder: `Speaker ${each.label}`, size: 14, maxlength: 60,
-        autocomplete: "off", "aria-label": `Name of speaker ${each.label}`, class: `voice voice-${n % 8}` });
+        autocomplete: "off", disabled: !mayChange(), "aria-label": `Name of speaker ${each.label}`, class: `voice voice-${n % 8}` });
       input.addEventListener("change", () => this.name(each.label, input.value));
       return input;
     }));

@@ -1,6 +1,6 @@
 // Opens the page: signs in if that is needed, then shows what the address names.
 
-import { ask, get, whenLocked } from "./api.js";
+import { ask, get, mayChange, session, whenLocked } from "./api.js";
 import { $, h, show } from "./dom.js";
 import { openJob, closeJob } from "./job.js";
 import { watchJobs, mark } from "./jobs.js";
@@ -26,8 +26,9 @@ function welcome() {
 }
 
 async function signIn() {
-  const session = await get("/v1/session");
+  Object.assign(session, await get("/v1/session"));
   $("leave").hidden = !session.id;
+  $("add").hidden = !mayChange();
 }
 
 function setUpKey() {

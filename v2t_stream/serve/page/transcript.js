@@ -1,6 +1,7 @@
 // The words. A segment is plain text, whatever its length: clicks find their word by the place in the text, and the word
 // that is played is marked by a highlight, which changes nothing in the document. So ten hours answer as fast as one.
 
+import { mayChange } from "./api.js";
 import { clock, h } from "./dom.js";
 import { edit } from "./editing.js";
 import { Finding } from "./finding.js";
@@ -92,7 +93,8 @@ export class Transcript {
     const place = this.placeRead();
     this.clear();
     this.items = itemsOf(record);
-    this.bar.hidden = this.editButton.hidden = !this.items.length;
+    this.bar.hidden = !this.items.length;
+    this.editButton.hidden = !this.items.length || !mayChange();
     if (!this.items.length) this.element.append(h("p", { class: "hint" }, "No words were heard."));
     this.fill(0, (this.filling = {}));
     this.stopAt(this.items[0]);
@@ -237,7 +239,7 @@ export class Transcript {
   }
 
   begin(item) {
-    if (!item || item.missing || item.n === undefined || item.body.isContentEditable) return;
+    if (!item || item.missing || item.n === undefined || item.body.isContentEditable || !mayChange()) return;
     this.setFollow(false);
     this.markWord();
     item.row.scrollIntoView({ block: "nearest" });
