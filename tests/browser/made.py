@@ -2,9 +2,10 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from schemas.message import Message
 from schemas.options import Options
@@ -17,6 +18,7 @@ from v2t_stream.jobs.written import write
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.protocol import ObjectStore
 
+T = TypeVar("T")
 _SENTENCES: Final = (
     "The mill stood by the river long before my grandfather was born.",
     "Was it already running on steam then?",
@@ -74,12 +76,17 @@ def long(job: str, words: int = 100_000) -> Transcript:
 
 def on(url: str, record: Transcript, media: Path | None = None) -> str:
     """The same on the broker with this URL, for tests without an event loop of ours."""
+    return connected(url, lambda connection: make(connection, JetStreamStore(connection), record, media))
 
-    async def run() -> str:
+
+def connected(url: str, act: Callable[[Connection], Awaitable[T]]) -> T:
+    """What `act` returns, done in another thread, as Playwright has a loop in this one."""
+
+    async def run() -> T:
         async with await connect(url, name="test", patience=PATIENCE) as connection:
-            return await make(connection, JetStreamStore(connection), record, media)
+            return await act(connection)
 
-    with ThreadPoolExecutor(1) as elsewhere:  # Playwright has a loop in this thread
+    with ThreadPoolExecutor(1) as elsewhere:
         return elsewhere.submit(lambda: asyncio.run(run())).result()
 
 

@@ -233,3 +233,28 @@ def test_killed_stages_are_waited_for_and_a_job_can_be_cancelled(opened: Opens, 
     page.locator("#jobs .state.cancelled").wait_for()
     page.get_by_role("button", name="Remove").click()
     until(page, "document.querySelectorAll('#jobs li').length === 1")
+
+
+def test_a_page_that_nobody_sees_leaves_its_connections_to_others(page: "Page", job: str, server: Serving) -> None:
+    """With a few tabs open, the browser's six connections to a server are taken, and no page loads any more."""
+    page.locator("#jobs a").first.wait_for()
+    page.evaluate(
+        """() => {
+            globalThis.hear = (isHidden) => {
+                Object.defineProperty(document, 'hidden', { value: isHidden, configurable: true });
+                document.dispatchEvent(new Event('visibilitychange'));
+            };
+            const of = EventSource.prototype;
+            const close = of.close;
+            of.close = function () { close.call(this); globalThis.letGo = this.url; };
+        }"""
+    )
+    page.evaluate("hear(true)")
+    assert page.evaluate("letGo").endswith("/v1/events")
+    wanted = urllib.request.Request(  # noqa: S310  # as above
+        f"{server.url}/v1/jobs", b'{"url": "http://127.0.0.1:9/unseen.mp3"}', {"Content-Type": "application/json"}
+    )
+    fetched(wanted)
+    assert not page.get_by_text("unseen.mp3").count()
+    page.evaluate("hear(false)")
+    page.get_by_text("unseen.mp3").first.wait_for()
