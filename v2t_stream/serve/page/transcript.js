@@ -41,7 +41,8 @@ export class Transcript {
     this.find = this.finding.input;
     this.editButton = h("button", { type: "button", class: "quiet", hidden: true, title: "Correct this segment (e)", onclick: () => this.edit() }, "Correct");
     this.followButton = h("button", { type: "button", class: "toggle", "aria-pressed": "true", title: "Scroll with what is played (f)", onclick: () => this.toggleFollow() }, "Follow");
-    this.bar = h("div", { class: "bar", role: "group", "aria-label": "Reading", hidden: true }, ...this.finding.parts, this.editButton, this.followButton);
+    this.bar = h("div", { class: "bar", role: "group", "aria-label": "Reading", hidden: true }, ...this.finding.parts,
+      h("span", { class: "acts" }, this.editButton, this.followButton));
   }
 
   clear() {
