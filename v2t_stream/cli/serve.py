@@ -13,6 +13,7 @@ from v2t_stream.cli.signals import stop_on_signals
 from v2t_stream.host import tasks
 from v2t_stream.host.addresses import is_loopback
 from v2t_stream.runtime.session import session
+from v2t_stream.search.file import path_for, remove
 from v2t_stream.settings import Settings
 from v2t_stream.settings.home import make_folder
 
@@ -25,7 +26,8 @@ from v2t_stream.settings.home import make_folder
     help="The address to listen at. Other machines need a key: v2t keys add.",
 )
 @click.option("--port", default=8700, show_default=True, type=click.IntRange(0, 65535), help="The port to listen at.")
-def serve(host: str, port: int) -> None:
+@click.option("--reindex", is_flag=True, help="Make the search index of this machine anew.")
+def serve(host: str, port: int, *, reindex: bool) -> None:
     """Serve OpenAI's audio API, jobs and a page over HTTP, until stopped.
 
     Any number of servers may stand behind one address. Browsers and programs of other machines should come through a
@@ -34,6 +36,8 @@ def serve(host: str, port: int) -> None:
     settings = Settings.from_environment()
     mention(settings)
     make_folder(settings.home)
+    if reindex:
+        remove(path_for(settings.home, settings.nats_url))
     app = import_module("v2t_stream.serve.app")
 
     async def run() -> None:

@@ -15,18 +15,21 @@ from v2t_stream.host import tasks
 from v2t_stream.host.addresses import is_loopback
 from v2t_stream.host.addresses import origins as parsed
 from v2t_stream.runtime.session import Session
+from v2t_stream.search.file import path_for
 from v2t_stream.serve import (
     asr,
     corrections,
     events,
     fleet,
     health,
+    indexing,
     jobs,
     media,
     models,
     openapi,
     origins,
     problems,
+    search,
     session,
     speakers,
     static,
@@ -40,6 +43,7 @@ from v2t_stream.serve.early import EARLY, Early
 from v2t_stream.serve.events import NEWS, News
 from v2t_stream.serve.gate import GATE, Gate, admitted
 from v2t_stream.serve.hooks.notifier import notifying
+from v2t_stream.serve.indexing import INDEX
 from v2t_stream.serve.looks import LOOKS, Looks
 from v2t_stream.serve.wire import PATIENT, Patience, Wire, mark_stream
 from v2t_stream.settings import Settings
@@ -52,6 +56,7 @@ _ROUTES: Final = (
     media.routes,
     corrections.routes,
     speakers.routes,
+    search.routes,
     fleet.routes,
     static.routes,
     openapi.routes,
@@ -85,8 +90,10 @@ def application(pipeline: Session, settings: Settings, host: str) -> web.Applica
     app[NEWS] = News(app[BOARD])
     app[GATE] = Gate(is_local=is_loopback(host))
     app[GATE].keyring = Keyring(pipeline.connection, app[GATE].close)
+    app[INDEX] = path_for(settings.home, settings.nats_url)
     app[origins.ORIGINS] = parsed(settings.serve_origins)
     app.cleanup_ctx.append(kept)
+    app.cleanup_ctx.append(indexing.kept)
     app.cleanup_ctx.append(_guarded)
     app.cleanup_ctx.append(notifying)
     app.cleanup_ctx.append(uploads.swept)

@@ -31,9 +31,16 @@ class Caller(NamedTuple):
     requests: int = 0  # a minute; 0: any number
     max_bytes: int = 0  # of an upload; 0: what the server takes
 
+    @property
+    def sees_only(self) -> str | None:
+        """The key whose jobs alone it may know of; None: all jobs."""
+        return None if self.role in _SEE_ALL else self.id
+
     def sees(self, job: Job) -> bool:
         """Whether it may know of the job."""
-        return self.role in _SEE_ALL or bool(self.id and job.submitted and job.submitted.owner == self.id)
+        if self.sees_only is None:
+            return True
+        return bool(self.id and job.submitted and job.submitted.owner == self.id)
 
 
 class Gate:

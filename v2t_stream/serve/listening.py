@@ -24,6 +24,11 @@ class Listener:
         self._changed.update(dict.fromkeys(jobs))
         self._is_new.set()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether a job has changed since it last looked."""
+        return self._is_new.is_set()
+
     async def changed(self) -> list[str]:
         """Wait for changes; returns the jobs that have changed."""
         await self._is_new.wait()

@@ -112,6 +112,24 @@ class JobList(TypedDict):
     has_more: bool
 
 
+class Place(TypedDict):
+    """A segment in which something was found; times are in seconds."""
+
+    job: str
+    title: str
+    n: int  # of the segment, from 0
+    start: float
+    end: float
+    speaker: str  # the name, or else the label
+    text: str
+    marks: list[tuple[int, int]]  # what was found in the text: from and to, in Unicode characters
+
+
+class Places(TypedDict):
+    data: list[Place]
+    complete: bool  # false: some transcripts cannot be searched yet
+
+
 class Fleet(TypedDict):
     data: list[NodeInfo]
 
