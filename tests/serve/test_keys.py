@@ -256,7 +256,19 @@ async def test_other_machines_are_let_in_only_with_keys(broker: Server, tmp_path
 def test_a_key_is_shown_once_and_is_nowhere_at_rest(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Whoever reads the broker's disk, a log or a backup has the keys of everybody."""
     with shared_broker(tmp_path / "nats") as broker:
-        added = v2t(broker.url, tmp_path, "keys", "add", "ann", "--role", "operator", "--limit", "600")
+        added = v2t(
+            broker.url,
+            tmp_path,
+            "keys",
+            "add",
+            "ann",
+            "--role",
+            "operator",
+            "--limit",
+            "600",
+            "--max-bytes",
+            "2000000000",
+        )
         key = added.stdout.strip()
         assert keys.id_of(key)
         again = v2t(broker.url, tmp_path, "keys", "add", "ann", "--role", "viewer")
