@@ -1,5 +1,6 @@
 """Requests that many tests of the HTTP API send."""
 
+import io
 import json
 from typing import Any
 
@@ -8,6 +9,8 @@ import aiohttp
 from tests.harness import DATA
 
 CLIP = DATA / "5s.flac"
+TALK = (DATA / "3min.ogg").read_bytes()
+LONG = TALK * 3  # links of an Ogg: one recording of nine minutes, which is not done before a test has ended it
 
 
 async def sent(client: aiohttp.ClientSession, **fields: str) -> str:
@@ -49,3 +52,10 @@ async def problem(answer: aiohttp.ClientResponse, status: int) -> dict[str, Any]
     assert error.keys() == {"message", "type", "param", "code"}
     assert "\n" not in error["message"]
     return dict(error)
+
+
+def form(clip: bytes = CLIP.read_bytes(), name: str = "talk.flac", **fields: str) -> aiohttp.FormData:
+    """What a client of OpenAI's audio API sends, the file last."""
+    data = aiohttp.FormData({"model": "demo", "language": "en", **fields})
+    data.add_field("file", io.BytesIO(clip), filename=name)
+    return data

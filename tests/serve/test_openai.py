@@ -1,8 +1,5 @@
 """OpenAI's audio API, as its own client speaks it."""
 
-import asyncio
-import contextlib
-import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,23 +18,18 @@ from openai.types.audio import (
     TranslationVerbose,
 )
 
-from tests.conftest import Pipeline
 from tests.diarization import in_turn
 from tests.harness import DATA, reference
 from tests.patience import PATIENCE
-from tests.serve.api import CLIP, problem
-from tests.serving import Serving, serving
-from v2t_stream.broker.connection import Connection
+from tests.serve.api import CLIP, LONG, form, problem
+from tests.serving import Serving
 from v2t_stream.demo.wer import word_error_rate
-from v2t_stream.jobs.following import states
 
 SENTENCES = (  # of words that the demo model knows
     "the white light is in the street",
     "he was in the kitchen with the old man",
 )
 SAID = reference(CLIP.name)
-TALK = (DATA / "3min.ogg").read_bytes()
-LONG = TALK * 3  # links of an Ogg: one recording of nine minutes, which is not done before a test has ended it
 ANEW: dict[str, Any] = {"force": "true"}  # not what another test's job has done before
 
 
@@ -45,13 +37,6 @@ ANEW: dict[str, Any] = {"force": "true"}  # not what another test's job has done
 def api(server: Serving) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE) as api:
         yield api
-
-
-def form(clip: bytes = CLIP.read_bytes(), name: str = "talk.flac", **fields: str) -> aiohttp.FormData:
-    """What a client sends, the file last."""
-    data = aiohttp.FormData({"model": "demo", "language": "en", **fields})
-    data.add_field("file", io.BytesIO(clip), filename=name)
-    return data
 
 
 def test_openais_client_transcribes_a_file_in_each_format(api: openai.OpenAI) -> None:
@@ -283,58 +268,6 @@ async def test_a_file_that_is_no_recording_is_the_clients_fault(client: aiohttp.
             told = await problem(answer, 400)
             assert (told["param"], told["code"]) == ("file", "job_failed")
             assert answer.headers["x-should-retry"] == "false"
-
-
-async def test_a_client_that_goes_away_takes_its_job_along(
-    client: aiohttp.ClientSession, connection: Connection
-) -> None:
-    """The fleet works for hours for somebody who has closed the window."""
-    for clip, headers, end in ((LONG, {}, "cancelled"), (TALK, {"x-v2t-keep": "true"}, "completed")):
-        data = form(clip, "talk.ogg", stream="true", force="true")
-        async with client.post("/v1/audio/transcriptions", data=data, headers=headers) as answer:
-            job = answer.headers["X-V2T-Job"]
-            await answer.content.readline()
-        assert await ends(connection, job) == end
-
-
-async def test_a_client_that_gives_up_waiting_takes_its_job_along(
-    client: aiohttp.ClientSession, connection: Connection
-) -> None:
-    """A client without a stream notices nothing, and its job goes on."""
-    data = form(LONG, "talk.ogg", title="given up", force="true")
-    waiting = asyncio.create_task(client.post("/v1/audio/transcriptions", data=data))
-    async with asyncio.timeout(PATIENCE):
-        while not (found := await listed(client, "given up")):
-            await asyncio.sleep(0.02)
-    waiting.cancel()
-    assert await ends(connection, found[0]) == "cancelled"
-
-
-async def test_a_server_that_stops_takes_no_job_along(
-    pipeline: Pipeline, connection: Connection, tmp_path: Path
-) -> None:
-    """An update of the server throws away what everybody waits for."""
-    with serving(pipeline.url, tmp_path / "home") as stopping:
-        async with aiohttp.ClientSession(stopping.url) as client:
-            data = form(LONG, "talk.ogg", stream="true", force="true")
-            async with client.post("/v1/audio/transcriptions", data=data) as answer:
-                await answer.content.readline()
-                stopping.process.terminate()
-                with contextlib.suppress(aiohttp.ClientError):
-                    await answer.read()
-        assert stopping.process.wait(PATIENCE) == 0
-    assert await ends(connection, answer.headers["X-V2T-Job"]) == "completed"
-
-
-async def ends(connection: Connection, job: str) -> str:
-    """How a job ends."""
-    async with asyncio.timeout(PATIENCE):
-        return [state.state async for state in states(connection, job)][-1]
-
-
-async def listed(client: aiohttp.ClientSession, title: str) -> list[str]:
-    async with client.get("/v1/jobs", params={"title": title}) as answer:
-        return [job["id"] for job in (await answer.json())["data"]]
 
 
 @pytest.mark.parametrize("format_", ["json", "verbose_json", "diarized_json"])
