@@ -46,7 +46,7 @@ def test_a_taken_port_is_said_in_a_sentence(tmp_path: Path, capfd: pytest.Captur
         port = first.url.rpartition(":")[2]
         with pytest.raises(AssertionError), serving(broker.url, tmp_path, "--port", port):
             pass
-    (line,) = capfd.readouterr().err.splitlines()
+    *_, line = capfd.readouterr().err.splitlines()
     assert json.loads(line)["message"] == (
         f"cannot listen on 127.0.0.1:{port} (Address already in use): choose another --port"
     )
