@@ -258,3 +258,40 @@ def test_a_page_that_nobody_sees_leaves_its_connections_to_others(page: "Page", 
     assert not page.get_by_text("unseen.mp3").count()
     page.evaluate("hear(false)")
     page.get_by_text("unseen.mp3").first.wait_for()
+
+
+def test_an_upload_goes_on_where_a_lost_connection_left_it(page: "Page", server: Serving) -> None:
+    """On a train, a long recording never arrives."""
+    line = page.context.new_cdp_session(page)
+
+    def limit(*, offline: bool, upload: int) -> None:
+        conditions = {"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": upload}
+        line.send("Network.emulateNetworkConditions", conditions)
+
+    offsets = list[str]()
+    page.on("request", lambda sent: offsets.append(sent.headers["upload-offset"]) if sent.method == "PATCH" else None)
+    line.send("Network.enable")
+    limit(offline=False, upload=200_000)
+    clip = DATA / "3min.ogg"
+    page.get_by_label("Choose files").set_input_files(clip)
+    until(page, "document.querySelector('#uploads progress')?.value > 0.5")
+    limit(offline=True, upload=200_000)
+    page.get_by_text("Trying again").wait_for()
+    limit(offline=False, upload=-1)
+    page.locator("#uploads li").wait_for(state="detached")
+    page.locator("#player audio").wait_for()
+    assert len(offsets) > 1
+    assert offsets[0] == "0" != offsets[-1]
+    with urllib.request.urlopen(f"{server.url}/v1/jobs/{page.url.rpartition('/')[2]}/media") as answer:  # noqa: S310  # as above
+        assert answer.read() == clip.read_bytes()
+
+
+def test_a_mistake_in_the_options_shows_before_the_file_is_sent(page: "Page") -> None:
+    """A long upload ends in a sentence about a typing error."""
+    patched = list[str]()
+    page.on("request", lambda sent: patched.append(sent.url) if sent.method == "PATCH" else None)
+    page.get_by_text("Options").click()
+    page.get_by_label("Language").fill("klingon")
+    page.get_by_label("Choose files").set_input_files(CLIP)
+    page.locator("#uploads").get_by_role("alert").filter(has_text="klingon").wait_for()
+    assert patched == []

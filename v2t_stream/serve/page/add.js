@@ -1,8 +1,9 @@
 // Sending files and links.
 
-import { ask, get, mayChange, upload } from "./api.js";
+import { ask, get, mayChange } from "./api.js";
 import { $, h, say, show, size } from "./dom.js";
-import { sent } from "./jobs.js";
+import { addressOf, sent } from "./jobs.js";
+import { Sending } from "./sending.js";
 
 const AT_ONCE = 2;
 const waiting = [];
@@ -31,6 +32,7 @@ export function setUpAdd() {
     event.preventDefault();
     sendLinks();
   });
+  addEventListener("beforeunload", (event) => { if (running) event.preventDefault(); });
   get("/v1/models").then(({ data }) => {
     $("models").replaceChildren(...data.map((model) => h("option", { value: model.id })));
   }, () => {});
@@ -58,7 +60,7 @@ async function sendLinks() {
     }
   }
   $("links").value = failed.join("\n");
-  if (last && links.length === 1) location.hash = `#/job/${last}`;
+  if (last && links.length === 1) location.hash = addressOf(last);
 }
 
 function add(files) {
@@ -77,22 +79,18 @@ async function send(file, asked, isOnly) {
   const stop = h("button", { type: "button", class: "quiet" }, "Stop");
   const row = h("li", {}, h("span", { class: "title" }, file.name), bar, state, stop);
   $("uploads").append(row);
-  const form = new FormData();
-  for (const [name, value] of Object.entries(asked)) form.append(name, value);
-  form.append("file", file);
-  const [answered, abort] = upload("/v1/jobs", form, (sent, total) => {
-    bar.value = sent / total;
-    state.textContent = `${size(sent)} of ${size(total)}`;
+  const sending = new Sending(file, asked, {
+    progress: (bytes) => { bar.value = bytes / file.size; state.textContent = `${size(bytes)} of ${size(file.size)}`; },
+    lost: () => { state.textContent = "The connection broke. Trying again…"; },
+    begun: (job) => { sent(job); if (isOnly) location.hash = addressOf(job.id); },
   });
-  stop.addEventListener("click", abort);
+  stop.addEventListener("click", () => sending.stop());
   try {
-    const job = await answered;
+    await sending.run();
     row.remove();
-    sent(job);
     say(`${file.name} is sent`);
-    if (isOnly) location.hash = `#/job/${job.id}`;
   } catch (problem) {
-    if (!problem.message) row.remove();
+    if (!problem.message) row.remove(); // stopped
     bar.remove();
     state.replaceWith(h("span", { class: "error", role: "alert" }, problem.message));
     stop.textContent = "Close";

@@ -14,26 +14,26 @@ export const mayChange = () => session.role !== "viewer";
 let onLocked = () => {};
 export const whenLocked = (call) => { onLocked = call; };
 
-export async function ask(method, path, body) {
-  const headers = body === undefined ? {} : { "Content-Type": "application/json" };
+export async function ask(method, path, body, headers = {}) {
+  const kind = body === undefined ? {} : { "Content-Type": "application/json" };
   let answer;
   try {
-    answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    answer = await fetch(path, { method, headers: { ...kind, ...headers }, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
     throw new Problem(0, "The server does not answer. Is it still running?");
   }
   if (answer.status === 401) onLocked();
-  if (!answer.ok) throw await problemOf(answer);
+  if (!answer.ok) throw problemOf(answer.status, await answer.text());
   return answer;
 }
 
 export const get = async (path) => (await ask("GET", path)).json();
 
-async function problemOf(answer) {
+function problemOf(status, text) {
   try {
-    return new Problem(answer.status, sentence((await answer.json()).error.message));
+    return new Problem(status, sentence(JSON.parse(text).error.message));
   } catch {
-    return new Problem(answer.status, `The server answered with status ${answer.status}.`);
+    return new Problem(status, `The server answered with status ${status}.`);
   }
 }
 
@@ -66,21 +66,22 @@ export function listen(path, handlers) {
   };
 }
 
-// Sends a form with a file; returns a promise of the answer and a function that gives up.
-export function upload(path, form, progress) {
-  const request = new XMLHttpRequest();
-  const answered = new Promise((resolve, reject) => {
-    request.open("POST", path);
-    request.responseType = "json";
-    request.upload.onprogress = (event) => progress(event.loaded, event.total);
+// Sends bytes; `progress(sent)` is called while they go, and when `signal` aborts they stop.
+export function send(method, path, headers, body, { progress, signal }) {
+  const request = new XMLHttpRequest(); // fetch does not say how much is sent
+  return new Promise((resolve, reject) => {
+    request.open(method, path);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => progress(event.loaded);
     request.onload = () => {
       if (request.status === 401) onLocked();
-      if (request.status < 300) resolve(request.response);
-      else reject(new Problem(request.status, sentence(request.response?.error?.message ?? `Status ${request.status}`)));
+      if (request.status < 300) { resolve(request); return; }
+      reject(problemOf(request.status, request.responseText));
     };
-    request.onerror = () => reject(new Problem(0, "The connection broke. Send the file again."));
+    request.onerror = () => reject(new Problem(0, "The connection broke."));
     request.onabort = () => reject(new Problem(0, ""));
-    request.send(form);
+    signal.addEventListener("abort", () => request.abort());
+    if (signal.aborted) reject(new Problem(0, ""));
+    else request.send(body);
   });
-  return [answered, () => request.abort()];
 }
