@@ -13,6 +13,7 @@ import pytest
 
 from tests.browser.acts import show, until
 from tests.browser.conftest import PHONE, WIDE, Opens
+from tests.conftest import Pipeline
 from tests.harness import DATA, Node, node, reference, shared_broker
 from tests.serving import Serving, serving
 from v2t_stream.demo.wer import word_error_rate
@@ -260,30 +261,30 @@ def test_a_page_that_nobody_sees_leaves_its_connections_to_others(page: "Page", 
     page.get_by_text("unseen.mp3").first.wait_for()
 
 
-def test_an_upload_goes_on_where_a_lost_connection_left_it(page: "Page", server: Serving) -> None:
-    """On a train, a long recording never arrives."""
-    line = page.context.new_cdp_session(page)
-
-    def limit(*, offline: bool, upload: int) -> None:
-        conditions = {"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": upload}
-        line.send("Network.emulateNetworkConditions", conditions)
-
-    offsets = list[str]()
-    page.on("request", lambda sent: offsets.append(sent.headers["upload-offset"]) if sent.method == "PATCH" else None)
-    line.send("Network.enable")
-    limit(offline=False, upload=200_000)
-    clip = DATA / "3min.ogg"
-    page.get_by_label("Choose files").set_input_files(clip)
-    until(page, "document.querySelector('#uploads progress')?.value > 0.5")
-    limit(offline=True, upload=200_000)
-    page.get_by_text("Trying again").wait_for()
-    limit(offline=False, upload=-1)
-    page.locator("#uploads li").wait_for(state="detached")
-    page.locator("#player audio").wait_for()
-    assert len(offsets) > 1
-    assert offsets[0] == "0" != offsets[-1]
-    with urllib.request.urlopen(f"{server.url}/v1/jobs/{page.url.rpartition('/')[2]}/media") as answer:  # noqa: S310  # as above
-        assert answer.read() == clip.read_bytes()
+def test_an_upload_goes_on_where_a_lost_connection_left_it(opened: Opens, pipeline: Pipeline, tmp_path: Path) -> None:
+    """On a train, or while the server is updated, a long recording never arrives."""
+    clip, offsets = DATA / "3min.ogg", list[str]()
+    with serving(pipeline.url, tmp_path / "one") as first:
+        page = opened(first)
+        page.on(
+            "request", lambda sent: offsets.append(sent.headers["upload-offset"]) if sent.method == "PATCH" else None
+        )
+        line = page.context.new_cdp_session(page)
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000}
+        line.send("Network.emulateNetworkConditions", slow)
+        page.get_by_label("Choose files").set_input_files(clip)
+        until(page, "document.querySelector('#uploads progress')?.value > 0.5")
+        first.process.kill()
+        page.get_by_text("Trying again").wait_for()
+    line.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
+    with serving(pipeline.url, tmp_path / "two", "--port", first.url.rpartition(":")[2]) as second:
+        page.locator("#uploads li").wait_for(state="detached")
+        page.locator("#player audio").wait_for()
+        assert len(offsets) > 1
+        assert offsets[0] == "0" != offsets[-1]
+        with urllib.request.urlopen(f"{second.url}/v1/jobs/{page.url.rpartition('/')[2]}/media") as answer:  # noqa: S310  # as above
+            assert answer.read() == clip.read_bytes()
+        page.close()
 
 
 def test_a_mistake_in_the_options_shows_before_the_file_is_sent(page: "Page") -> None:

@@ -33,6 +33,9 @@ export function setUpAdd() {
     sendLinks();
   });
   addEventListener("beforeunload", (event) => { if (running) event.preventDefault(); });
+}
+
+export function offerModels() {
   get("/v1/models").then(({ data }) => {
     $("models").replaceChildren(...data.map((model) => h("option", { value: model.id })));
   }, () => {});

@@ -4,7 +4,7 @@ import { ask, get, mayChange, session, whenLocked } from "./api.js";
 import { $, h, show } from "./dom.js";
 import { openJob, closeJob } from "./job.js";
 import { watchJobs, mark } from "./jobs.js";
-import { setUpAdd } from "./add.js";
+import { offerModels, setUpAdd } from "./add.js";
 import { openSearch } from "./search.js";
 
 function route() {
@@ -58,6 +58,7 @@ function setUpHelp() {
 
 setUpKey();
 setUpHelp();
+setUpAdd(); // at once: a file that nobody takes would replace the page
 $("search").addEventListener("submit", (event) => {
   event.preventDefault();
   if ($("query").value.trim()) location.hash = `#/search?q=${encodeURIComponent($("query").value.trim())}`;
@@ -69,7 +70,7 @@ addEventListener("hashchange", () => {
 });
 try {
   await signIn();
-  setUpAdd();
+  offerModels();
   watchJobs();
   route();
 } catch (problem) {
