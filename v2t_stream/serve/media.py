@@ -15,6 +15,7 @@ from v2t_stream.serve.context import PIPELINE
 from v2t_stream.serve.known import check_single, job_of
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked
+from v2t_stream.store.pieces import Pieces
 from v2t_stream.store.protocol import BucketStore, ObjectStore
 
 routes = web.RouteTableDef()
@@ -89,6 +90,9 @@ async def _medium(request: web.Request, job: Job) -> _Medium:
         raise Problem(404, str(error)) from error
     size = await _size(pipeline.store, key, version)
     if size is None:
+        pieces = Pieces.of(pipeline.store, key)
+        if pieces and await pieces.manifest():
+            raise Problem(409, f"the media of job {job.id} is still being uploaded: ask again when all of it has come")
         raise Problem(410, f"the media of job {job.id} is no longer stored: play {job.source} instead")
     return _Medium(key, version, size)
 

@@ -19,6 +19,7 @@ from v2t_stream.store.protocol import UPLOADED, ObjectStore
 from v2t_stream.units import size
 
 STALL: Final = 60.0  # seconds without a new piece until an upload counts as given up
+_WITHDRAWN: Final = "the upload was withdrawn: send the file again"
 _MANIFEST: Final = "upload.json"
 _LOOK_EVERY: Final = 0.2  # seconds
 _BLOCK: Final = 4 << 20  # bytes read at once
@@ -119,7 +120,7 @@ async def arriving(store: ObjectStore, media: str, *, stall: float = STALL) -> A
     pieces = Pieces.of(store, media)
     manifest = await pieces.manifest() if pieces else None
     if pieces is None or manifest is None:
-        raise UploadStopped("the upload was withdrawn: send the file again")
+        raise UploadStopped(_WITHDRAWN)
     at, latest = 0, time.monotonic()
     while True:
         try:
@@ -138,6 +139,8 @@ async def arriving(store: ObjectStore, media: str, *, stall: float = STALL) -> A
             return
         if _is_whole(await pieces.ended(), manifest, at):
             return
+        if await pieces.manifest() is None:
+            raise UploadStopped(_WITHDRAWN)
         if time.monotonic() - latest > stall:
             raise UploadStopped(stopped(at, manifest.length or manifest.about))
         await asyncio.sleep(_LOOK_EVERY)
