@@ -66,7 +66,8 @@ class Aggregate:
             await self._copied(job, shown)
             if kept:
                 yield kept[1]
-            for result in _results(job, transcript, name):
+            origin = await previous.origin_of(self._store, job.downloaded) if job.downloaded else ""
+            for result in _results(job, transcript, name, origin):
                 yield result
             if job.run:
                 # Again, because an aggregator of an older run may have gone on without seeing the end of this one.
@@ -151,13 +152,13 @@ class _Look:
         return next(self._clock)
 
 
-def _results(job: Job, transcript: Transcript, name: str) -> Iterator[Message]:
-    """The facts about a transcript stored as `name`."""
-    if job.downloaded and job.downloaded.origin and not job.gaps and previous.is_repeatable(job.options):
+def _results(job: Job, transcript: Transcript, name: str, origin: str) -> Iterator[Message]:
+    """The facts about a transcript stored as `name`, of media of this origin."""
+    if origin and not job.gaps and previous.is_repeatable(job.options):
         yield Done(
             job=job.id,
             run=job.run,
-            key=previous.key(job.downloaded.origin, job.options),
+            key=previous.key(origin, job.options),
             transcript=name,
             language=transcript.language,
             segments=len(transcript.segments),

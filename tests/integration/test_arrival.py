@@ -1,6 +1,7 @@
 """Files that arrive in pieces, in both stores, and the stage that reads them meanwhile."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -18,6 +19,7 @@ from tests.builders import downloaded
 from tests.harness import DATA, broker, s3_server
 from v2t_stream.errors import UploadStopped
 from v2t_stream.jobs.arrival import fetched
+from v2t_stream.jobs.previous import origin_of
 from v2t_stream.retention import DAY
 from v2t_stream.runtime.stage import Resources
 from v2t_stream.settings import Settings
@@ -161,6 +163,16 @@ async def test_nothing_is_said_of_the_end_of_half_a_file(store: ObjectStore, tmp
     said = await running
     assert [message.reason for message in said if isinstance(message, Failed)] == ["the upload stopped"]
     assert not any(isinstance(message, Converted) for message in said)
+
+
+async def test_what_arrived_is_known_again(store: ObjectStore, tmp_path: Path) -> None:
+    """The same recording is done again for everybody who sends it after one who was quick."""
+    (tmp_path / "a").write_bytes(RECORDING)
+    sha256 = hashlib.sha256(RECORDING).hexdigest()
+    assert await origin_of(store, downloaded(media=MEDIA)) == ""
+    await store.put_file(MEDIA, tmp_path / "a", sha256=sha256)
+    assert await origin_of(store, downloaded(media=MEDIA)) == f"sha256:{sha256}"
+    assert await origin_of(store, downloaded(media=MEDIA, run=1)) == ""  # perhaps of two models
 
 
 async def test_a_file_that_has_come_is_read_as_a_whole(store: ObjectStore, tmp_path: Path) -> None:

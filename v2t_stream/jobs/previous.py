@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.events import Done
+from schemas.events import Done, Downloaded
 from schemas.message import decode_as
 from schemas.options import Options
 from v2t_stream.broker.connection import Connection
@@ -15,7 +15,7 @@ from v2t_stream.errors import SettingsError
 from v2t_stream.jobs.assembly import last_correction
 from v2t_stream.jobs.lists import history
 from v2t_stream.jobs.state import fold
-from v2t_stream.store.protocol import ObjectStore
+from v2t_stream.store.protocol import UPLOADED, ObjectStore
 from v2t_stream.topology.streams import DONE
 from v2t_stream.topology.subjects import but_chunks
 
@@ -47,6 +47,13 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+
+
+async def origin_of(store: ObjectStore, media: Downloaded) -> str:
+    """The origin of a job's media; that of a file which was still arriving when its job began is known at its end."""
+    arrived = not media.origin and not media.run and media.media.startswith(f"{UPLOADED}/")
+    known = await store.sha256(media.media) if arrived else None
+    return of_content(known) if known else media.origin
 
 
 def key(origin: str, options: Options) -> str:

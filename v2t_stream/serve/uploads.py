@@ -98,6 +98,8 @@ async def find(request: web.Request, id_: str) -> Running:
     pieces = Pieces(request.app[PIPELINE].store, id_)
     manifest = await pieces.manifest() if id_.isalnum() else None
     who = caller(request)
+    if manifest is None:
+        request.app[EARLY].end(id_)
     if manifest is None or manifest.length is None or (manifest.owner != who.id and who.role != "operator"):
         raise Problem(404, f"there is no upload {id_!r}: POST /v1/uploads begins one", code="not_found")
     end = await pieces.ended()
@@ -175,6 +177,7 @@ async def named(request: web.Request, id_: str) -> Upload:
 
 async def remove(request: web.Request, found: Running) -> None:
     """Remove an upload, and its file."""
+    request.app[EARLY].end(found.id)
     store = request.app[PIPELINE].store
     await found.pieces.forget()
     await store.delete(found.manifest.media)
