@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from schemas.uploads import End, Manifest
-from v2t_stream.errors import BrokerError, StoreError, Taken
+from v2t_stream.errors import Taken, V2TError
 from v2t_stream.host import tasks
 from v2t_stream.host.scratch import scratch
 from v2t_stream.host.threads import in_thread
@@ -194,7 +194,7 @@ async def _sweep_for_ever(pipeline: Session, settings: Settings) -> None:
     while True:
         try:
             await sweep(pipeline, settings)
-        except (BrokerError, StoreError) as error:
+        except V2TError as error:
             log.warning("old uploads are not removed: %s", error)
         await asyncio.sleep(_SWEEP_EVERY)
 
