@@ -31,6 +31,7 @@ _BENCHMARKS = (
     "store",
     "uploads",
     "http",
+    "growing",
     "page",
     "monitor",
     "serve_load",

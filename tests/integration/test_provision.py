@@ -24,7 +24,7 @@ from v2t_stream.runtime.worker import Worker
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.queues import pause, queues
-from v2t_stream.topology.stages import STAGES, stage_row
+from v2t_stream.topology.stages import NOTIFY, STAGES, stage_row
 from v2t_stream.topology.streams import CHUNKS, DEAD, INBOX, JOBS, LAYOUT, STREAMS
 
 DAY = 86_400 * 10**9  # ns
@@ -251,7 +251,7 @@ async def test_what_is_missing_is_made_and_all_is_as_it_should_be_at_once(tmp_pa
     try:
         async with await connect(server.url, name="test") as connection:
             missing = await drifted(connection, Settings())
-            consumers = sum(len(row.consumers) for row in STAGES)
+            consumers = sum(len(row.consumers) for row in (*STAGES, NOTIFY))
             assert len(missing) == len(STREAMS) + consumers
             store = JetStreamStore(connection)
             assert [str(one) for one in await store_drifted(store, Settings())] == [

@@ -88,7 +88,7 @@ async def _asked(request: web.Request) -> _Asked:
         return _Asked(wish, msgspec.json.encode(wish))
     form = await receive(request)
     try:
-        wish = wish_of(_with_file(form))
+        wish = wish_of(await _with_upload(request, _with_file(form)))
     except BaseException:
         await _discard(request, form.file)
         raise
@@ -109,7 +109,7 @@ async def _with_upload(request: web.Request, fields: dict[str, Any]) -> dict[str
 def _with_file(form: Form) -> dict[str, Any]:
     fields: dict[str, Any] = dict(last_of(form.fields))
     if form.file:
-        if taken := {"url", "media"} & fields.keys():
+        if taken := {"url", "media", "upload"} & fields.keys():
             raise Problem(400, f"the form has a file and a {taken.pop()}: send one of them", param="file")
         fields["media"] = form.file.key
         fields.setdefault("title", form.file.name)
