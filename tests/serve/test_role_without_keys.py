@@ -8,20 +8,26 @@ from tests import builders
 from tests.patience import PATIENCE
 from tests.secured import secured
 from tests.serve.api import CLIP, events
+from tests.serve.receiver import Receiver
 from tests.serving import serving
 
 
-async def test_the_servers_role_is_enough_for_all_that_jobs_offer(tmp_path: Path) -> None:
+async def test_the_servers_role_is_enough_for_all_that_jobs_offer(tmp_path: Path, receiver: Receiver) -> None:
     """A fleet with passwords has an API that refuses half of its requests."""
     with secured(tmp_path / "broker") as broker:
         environment = broker.environment("server")
         async with await broker.connect("operator") as operator:
-            for fact in (builders.submitted("old"), builders.downloaded("old"), builders.failed("old")):
+            for fact in (
+                builders.submitted("old", callback=receiver.url),
+                builders.downloaded("old"),
+                builders.failed("old"),
+            ):
                 await operator.publish(fact)
         url = environment.pop("NATS_URL")
         with serving(url, tmp_path / "home", **environment) as server:
             timeout = aiohttp.ClientTimeout(PATIENCE)
             async with aiohttp.ClientSession(server.url, timeout=timeout) as client:
+                await receiver.until(1)
                 form = aiohttp.FormData({"language": "en"})
                 form.add_field("file", CLIP.read_bytes(), filename="talk.flac")
                 headers = {"Idempotency-Key": "k"}

@@ -1,20 +1,16 @@
 """Webhooks, with a real receiver and a broker that the test may break."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
 
 from tests import builders
 from tests.harness import Server, broker, set_ack_wait
 from tests.patience import PATIENCE
+from tests.serve.receiver import SECRET, Receiver
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import SettingsError
 from v2t_stream.host import tasks
@@ -27,47 +23,7 @@ from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import JOBS
 
-SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 QUICK = (0.05,)
-
-
-class Receiver:
-    """Takes notices, and answers what the test wants."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.heard: list[tuple[dict[str, str], dict[str, Any]]] = []
-        self.answers: list[int] = []  # for the next requests; then 204
-        self.is_new = asyncio.Event()
-
-    async def take(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        told, at = request.headers["webhook-id"], request.headers["webhook-timestamp"]
-        if signature := request.headers.get("webhook-signature"):
-            signed = hmac.digest(bytes(range(32)), f"{told}.{at}.".encode() + body, hashlib.sha256)
-            assert signature == f"v1,{base64.b64encode(signed).decode()}"
-        self.heard.append((dict(request.headers), json.loads(body)))
-        self.is_new.set()
-        return web.Response(status=self.answers.pop(0) if self.answers else 204)
-
-    async def until(self, count: int) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while len(self.heard) < count:
-                self.is_new.clear()
-                await self.is_new.wait()
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    receiver, app = Receiver(), web.Application()
-    app.router.add_post("/{path:.*}", receiver.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield receiver
-    await runner.cleanup()
 
 
 @pytest.fixture
