@@ -142,6 +142,7 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "take a chunk for anybody": ({"operator", "worker"}, lambda c: take(c, CHUNKS, "transcribe-any", "any")),
     "take a submission": ({"operator", "worker"}, lambda c: take(c, INBOX, "intake")),
     "take a download": ({"operator", "worker"}, lambda c: take(c, JOBS, "download")),
+    "take a webhook": ({"operator", "server"}, lambda c: take(c, JOBS, "notify")),
     "publish a fact": ({"operator", "worker"}, lambda c: c.publish(submitted(new()))),
     "cancel a job": ({"operator", "worker", "server"}, lambda c: c.publish(Cancelled(job=new()))),
     "retry a job": (
@@ -256,7 +257,11 @@ ANSWERED = {
     ),
     "submitter": ((SUBMIT_SUBJECT, b"http://127.0.0.1:1/"), (f"$JS.API.STREAM.INFO.{INBOX}", b"")),
     "notifier": ((BUCKET_SUBJECT, b"{}"),),
-    "server": ((SUBMIT_SUBJECT, b"http://127.0.0.1:1/"), (f"$JS.API.STREAM.INFO.{JOBS}", b"")),
+    "server": (
+        (f"$JS.API.CONSUMER.MSG.NEXT.{JOBS}.notify", b'{"batch": 1, "no_wait": true}'),
+        (SUBMIT_SUBJECT, b"http://127.0.0.1:1/"),
+        (f"$JS.API.STREAM.INFO.{JOBS}", b""),
+    ),
 }
 FORBIDDEN = (
     *("v2t.dead.x.y", "v2t.done.x", "$KV.v2t_nodes.x.y.1", "$O.v2t_transcripts.M.x"),
