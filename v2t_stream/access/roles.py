@@ -35,8 +35,6 @@ from v2t_stream.topology.subjects import ALL_DEAD, ALL_DONE, ALL_FACTS, ALL_TASK
 
 API: Final = "$JS.API."
 _HOME: Final = "V2T"  # the account of the streams
-
-
 _GUESTS: Final = 1000  # connections; a server takes 65,536 by default and must have room for workers
 
 
@@ -88,11 +86,7 @@ _LOOK: Final = (
 )
 
 ROLES: Final = (
-    Role(
-        "operator",
-        "does everything: sets up streams, cancels, retries, submits, reads",
-        _HOME,
-    ),
+    Role("operator", "does everything: sets up streams, cancels, retries, submits, reads", _HOME),
     Role(
         "worker",
         "runs stages: takes work, publishes results, reads and writes media and transcripts",
@@ -176,8 +170,7 @@ ROLES: Final = (
             *_bucket(UPLOADS),
             *_bucket(TRANSCRIPTS),
             *_bucket(MODELS),
-            # What is cancelled, retried or removed, and replaced objects. NATS purges by a pattern in the request, so
-            # no subject can say which jobs.
+            # What is cancelled, retried, removed or replaced. The request has the pattern, so no subject says whose.
             *(f"STREAM.PURGE.{stream}" for stream in (JOBS, CHUNKS, DONE, DEAD)),
             *(f"STREAM.PURGE.OBJ_{bucket}" for bucket in (MEDIA, UPLOADS, TRANSCRIPTS)),
             f"STREAM.MSG.DELETE.{DEAD}",
