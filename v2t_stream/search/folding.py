@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 BEGIN, END = "\x01", "\x02"  # around what was found
 _BREAK: Final = "\u200b"  # between letters; nobody sees it, so a text loses nothing without it
-_CONTROLS: Final = re.compile(f"[\x00-\x08\x0e-\x1f\x7f{_BREAK}]")
+_HARMFUL: Final = re.compile(f"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff{_BREAK}]")
 
 # Thai, Lao, Burmese, Khmer; kana, bopomofo, Han, Hangul, which has spaces, but joins particles to words.
 _SOUTHEAST: Final = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))
@@ -41,8 +41,11 @@ _LETTER: Final = _letters()
 
 
 def folded(text: str) -> str:
-    """The text with breaks between the letters of scripts without spaces; composed, and without control characters."""
-    clean = _CONTROLS.sub(" ", unicodedata.normalize("NFC", text).replace(_BREAK, ""))
+    """The text, composed, with breaks between the letters of scripts without spaces.
+
+    Without characters that nobody sees or SQLite does not take.
+    """
+    clean = _HARMFUL.sub(" ", unicodedata.normalize("NFC", text).replace(_BREAK, ""))
     return clean if clean.isascii() else _LETTER.sub(rf"{_BREAK}\g<0>{_BREAK}", clean)
 
 

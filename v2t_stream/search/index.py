@@ -64,6 +64,7 @@ class Index:
 
     def replace(self, job: str, transcript: str, owner: str, lines: Lines) -> None:
         """Put a transcript there instead of what the job had."""
+        key = folded(owner)
         names = {each.label: each.name for each in lines.speakers}
         with self._writing() as connection:
             _drop(connection, job)
@@ -71,7 +72,7 @@ class Index:
             connection.executemany(
                 "INSERT INTO said (rowid, text, owner, start, end, speaker) VALUES (?, ?, ?, ?, ?, ?)",
                 (
-                    (row, folded(line.text), owner, line.start, line.end, names.get(line.speaker) or line.speaker)
+                    (row, folded(line.text), key, line.start, line.end, names.get(line.speaker) or line.speaker)
                     for row, line in enumerate(lines.segments, first)
                 ),
             )

@@ -8,8 +8,8 @@ from typing import Final
 from v2t_stream.search.folding import folded
 
 _MOST: Final = 32  # words and phrases; more would cost more than they narrow down
-# A phrase need not end, and a star stands after it or after a word.
-_TERM: Final = re.compile(r'["“”„«»]([^"“”„«»]*)["“”„«»]?(\*?)|([^\s"“”„«»*]+)(\*?)')
+# A phrase need not end, and a star may stand at its end, before or after the quote.
+_TERM: Final = re.compile(r'["“”„«»]([^"“”„«»]*)["“”„«»]?(\*?)|([^\s"“”„«»]+)')
 
 
 def expression(words: str, owner: str | None) -> str:
@@ -21,14 +21,14 @@ def expression(words: str, owner: str | None) -> str:
     if not terms:
         return ""
     said = f"{{text}} : ({' AND '.join(terms)})"
-    return said if owner is None else f"{said} AND {{owner}} : {_quoted(owner)}"
+    return said if owner is None else f"{said} AND {{owner}} : {_quoted(folded(owner))}"
 
 
 def _terms(words: str) -> Iterator[str]:
-    for phrase, star, word, other_star in _TERM.findall(words):
-        text = folded(phrase or word)
+    for phrase, star, word in _TERM.findall(words):
+        text = folded(phrase + word)
         if any(map(_is_part_of_word, text)):
-            yield _quoted(text) + (star or other_star)
+            yield _quoted(text) + ("*" if star or text.rstrip().endswith("*") else "")
 
 
 def _is_part_of_word(character: str) -> bool:
