@@ -30,6 +30,7 @@ _BENCHMARKS = (
     "turns",
     "store",
     "uploads",
+    "search",
     "http",
     "growing",
     "page",
