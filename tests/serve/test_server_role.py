@@ -54,6 +54,9 @@ async def _everything(url: str, key: str) -> None:
             f"/v1/jobs/{job}/transcript", json={"of": prefix, "segments": {"0": "What nobody said."}}
         ) as answer:
             assert answer.status == 200, await answer.text()
+        async with asyncio.timeout(PATIENCE):
+            while not (await (await client.get("/v1/search", params={"q": "nobody"})).json())["data"]:
+                await asyncio.sleep(0.02)
         async with client.post(f"/v1/jobs/{job}/retry", json={"chunk": 0}) as answer:
             assert answer.status == 202, await answer.text()
         wish = {"url": "http://127.0.0.1:9/nothing.mp3", "model": "demo"}

@@ -17,7 +17,6 @@ from v2t_stream.errors import ObjectMissing, SettingsError, StoreError
 from v2t_stream.host import tasks
 from v2t_stream.host.threads import in_thread
 from v2t_stream.jobs.state import Job
-from v2t_stream.runtime.session import Session
 from v2t_stream.search.file import is_broken, remove
 from v2t_stream.search.index import Index, Lines
 from v2t_stream.serve.board import BOARD, Board
@@ -25,13 +24,14 @@ from v2t_stream.serve.context import PIPELINE
 from v2t_stream.serve.listening import Listener
 from v2t_stream.serve.problems import Problem
 from v2t_stream.settings.home import make_folder
+from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.topology.ids import place_of
 
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 2.0  # seconds between checks whether another server has left the index to us, or the file is gone
 _AGAIN: Final = 30.0  # seconds until what failed is tried again
-_EXPIRY: Final = 3600.0  # seconds between two looks for transcripts that have expired, which the store does not say
+_EXPIRY: Final = 3600.0  # the store does not say that something has expired
 _TOGETHER: Final = 0.5  # seconds in which changes are looked at together
 _AT_ONCE: Final = 500  # jobs looked at before others get a turn
 
@@ -46,8 +46,10 @@ class _Wanted(NamedTuple):
 class Indexer:
     """Compares what is in the index with what the board says: it can die at any moment, and goes on from there."""
 
-    def __init__(self, pipeline: Session, board: Board, path: Path) -> None:
-        self._store = pipeline.store
+    def __init__(self, store: ObjectStore, board: Board, path: Path, *, expiry: float = _EXPIRY) -> None:
+        """`expiry`: seconds between two looks for transcripts that have expired."""
+        self._store = store
+        self._expiry = expiry
         self._board = board
         self._path = path
         self._index: Index
@@ -100,7 +102,7 @@ class Indexer:
         now = asyncio.get_running_loop().time
         readings, compared_at, changed = 0, 0.0, set[str]()
         while self._index.is_there:
-            if readings != self._board.readings or now() - compared_at > _EXPIRY:
+            if readings != self._board.readings or now() - compared_at > self._expiry:
                 readings, compared_at = self._board.readings, now()
                 await self._compare(None)
             elif changed:
@@ -188,7 +190,7 @@ INDEX: Final = web.AppKey("index", Path)
 
 async def kept(app: web.Application) -> AsyncIterator[None]:
     """Keep the index while an application runs."""
-    indexer = Indexer(app[PIPELINE], app[BOARD], app[INDEX])
+    indexer = Indexer(app[PIPELINE].store, app[BOARD], app[INDEX])
     running = asyncio.create_task(indexer.run())
     yield
     await tasks.end(running)
