@@ -3,6 +3,7 @@
 import hashlib
 import json
 import mimetypes
+from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 from aiohttp import web
@@ -21,6 +22,36 @@ from v2t_stream.store.protocol import BucketStore, ObjectStore
 routes = web.RouteTableDef()
 
 _BLOCK: Final = 512 << 10  # bytes read ahead of a client, however slow; the first of them should be there soon
+# What Python does not know unless the system tells it, which the system of a container image does not.
+_KINDS: Final = {
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".wav": "audio/wav",
+    ".m4a": "audio/mp4",
+    ".m4b": "audio/mp4",
+    ".mka": "audio/x-matroska",
+    ".caf": "audio/x-caf",
+    ".amr": "audio/amr",
+    ".wma": "audio/x-ms-wma",
+    ".ac3": "audio/ac3",
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".ogv": "video/ogg",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+    ".mov": "video/quicktime",
+    ".3gp": "video/3gpp",
+    ".ts": "video/mp2t",
+    ".mts": "video/mp2t",
+    ".m2ts": "video/mp2t",
+    ".flv": "video/x-flv",
+    ".wmv": "video/x-ms-wmv",
+    ".weba": "audio/webm",
+    ".vob": "video/mpeg",
+    ".mxf": "video/mxf",
+}
 # Files of strangers must never run as pages of ours.
 _HARMLESS: Final = {
     "Content-Security-Policy": "default-src 'none'; media-src 'self'; sandbox",
@@ -35,7 +66,8 @@ class _Medium(NamedTuple):
 
     @property
     def kind(self) -> str:
-        return mimetypes.guess_type(self.key)[0] or "application/octet-stream"
+        known = _KINDS.get(PurePosixPath(self.key).suffix.lower())
+        return known or mimetypes.guess_type(self.key)[0] or "application/octet-stream"
 
     @property
     def tag(self) -> str:
