@@ -124,5 +124,8 @@ async def test_a_correction_counts_in_every_format_and_only_once(client: aiohttp
         assert not (await answer.text()).startswith("Ishmael")
     async with client.patch(path, json={"of": now, "segments": {"99": "x"}}) as answer:
         assert "no segment '99'" in (await problem(answer, 400))["message"]
+    for odd in ("-1", "9" * 5000, "²", ""):
+        async with client.patch(path, json={"of": now, "segments": {odd: "x"}}) as answer:
+            assert (await problem(answer, 400))["param"] == "segments"
     async with client.patch(path, json={"of": now, "segments": {"0": ""}}) as answer:
         assert (await answer.json())["segments"] == {"0": None}

@@ -20,7 +20,7 @@ from v2t_stream.serve.gate import caller
 from v2t_stream.serve.known import job_of, transcribed
 from v2t_stream.serve.problems import Problem
 from v2t_stream.serve.queries import checked
-from v2t_stream.text import one_line
+from v2t_stream.text import one_line, quoted
 
 routes = web.RouteTableDef()
 
@@ -48,9 +48,10 @@ async def patch(request: web.Request) -> web.Response:
 
 
 def _place(record: Transcript, n: str) -> int:
-    if not n.isascii() or not n.isdecimal() or int(n) >= len(record.segments):
-        last = len(record.segments) - 1
-        raise Problem(400, f"the transcript has no segment {n!r}: it has 0 to {last}", param="segments")
+    last = len(record.segments) - 1
+    is_number = n.isascii() and n.isdecimal() and len(n) <= len(str(last))  # Python reads no number of any length
+    if not is_number or int(n) > last:
+        raise Problem(400, f"the transcript has no segment {quoted(n)}: it has 0 to {last}", param="segments")
     return int(n)
 
 
