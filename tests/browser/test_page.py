@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -165,6 +166,21 @@ def test_what_strangers_wrote_is_text(page: "Page") -> None:
     page.get_by_role("alert").filter(has_text="<img src=x").wait_for()
     assert "taken" not in page.title() or page.title().startswith("<img")
     assert page.locator("main img, #side img").count() == 0
+
+
+def test_what_was_said_is_found_and_opened(page: "Page", job: str, server: Serving) -> None:
+    """Whoever knows what was said, but not in which recording, listens to all of them."""
+    phrase = " ".join(text_of(server, job).split()[2:6])
+    words = f'"{phrase}"'
+    asked = json.dumps(f"{server.url}/v1/search?q={urllib.parse.quote(words)}&job={job}")
+    until(page, f"(async () => (await (await fetch({asked})).json()).data.length)()")
+    page.locator("#query").fill(words)
+    page.locator("#query").press("Enter")
+    place = page.locator(f".results a[href*='{job}']").first
+    assert place.locator("mark").inner_text().split()[0] == phrase.split()[0]
+    place.click()
+    page.locator("#player audio").wait_for()
+    assert f"#/job/{job}?t=" in page.url
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
