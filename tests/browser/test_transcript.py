@@ -122,6 +122,21 @@ def test_of_two_people_who_correct_at_once_the_second_keeps_the_words(page: "Pag
     assert other.get_by_role("textbox", name="Correct the segment").inner_text() == "Second."
 
 
+def test_what_was_said_anywhere_is_found_and_opens_at_its_time(page: "Page", interview: str, long: str) -> None:
+    """Somebody said it in one of a hundred talks, and nobody knows in which."""
+    page.get_by_label("Search all transcripts").fill("bridge")
+    page.keyboard.press("Enter")
+    page.locator(".results mark", has_text="bridge").first.wait_for()
+    assert page.locator(".results h2", has_text="The old mill: an interview").count()
+    place = page.locator(f".results li a[href^='#/job/{interview}?t=']").first
+    wanted = place.locator(".hint").first.inner_text()
+    place.click()
+    until(page, "document.activeElement.matches('.time')")
+    assert page.evaluate("document.activeElement.textContent") == wanted
+    until(page, "document.querySelector('audio')?.currentTime > 1")
+    assert "bridge" in page.locator(".segment.current p").inner_text()
+
+
 def test_a_recording_that_has_expired_can_still_be_read_and_corrected(page: "Page", expired: str) -> None:
     """The page waits for ever for what is no longer there."""
     page.evaluate(f"location.hash = '#/job/{expired}'")
