@@ -142,7 +142,7 @@ async def test_a_stage_that_dies_leaves_the_rest_to_another(store: ObjectStore, 
     pieces, stage = await begun(store), Stage(store, tmp_path)
     await put(pieces, 0, 4 * STEP)
     first = await stage.run(lambda message: isinstance(message, ChunkTask))
-    assert len(first) == 1
+    assert len(first) == 1, first
     second = asyncio.create_task(stage.run())
     await put(pieces, 4 * STEP, len(RECORDING))
     await pieces.end(End(size=len(RECORDING)))

@@ -103,6 +103,28 @@ def test_several_tracks_wait_until_they_can_be_compared(tmp_path: Path) -> None:
         ArrivingReader(file, path.name)
 
 
+@pytest.mark.parametrize("size", [90_000, 200_000, 200_113, 350_017])
+def test_all_that_has_come_is_heard(size: int, tmp_path: Path) -> None:
+    """The words of half a minute wait for the next bytes, which may be long in coming."""
+    data, heard = (DATA / "3min.ogg").read_bytes(), threading.Event()
+    seconds = 180 * size / len(data) - 10  # a block, and what its encoder puts together
+
+    def listen(reader: ArrivingReader) -> None:
+        for _ in reader.blocks():
+            if reader.position > seconds:
+                heard.set()
+
+    with closing(Arriving(tmp_path / "arriving")) as file:
+        file.add(data[:size])
+        with ArrivingReader(file, "a") as reader:
+            listening = threading.Thread(target=listen, args=[reader])
+            listening.start()
+            assert heard.wait(60)
+            file.add(data[size:])
+            file.end()
+            listening.join()
+
+
 def test_a_reader_that_nobody_needs_ends(tmp_path: Path) -> None:
     """A stage that stops waits for a sender that may be away for an hour."""
     data = (DATA / "5s.flac").read_bytes()

@@ -13,7 +13,7 @@ from msgspec import structs
 from schemas.transcript import Track
 from v2t_stream.audio.declared import declared
 from v2t_stream.audio.decode import MediaReader
-from v2t_stream.audio.parts import Part, Survey, pages_of
+from v2t_stream.audio.parts import PAGE, Part, Survey, pages_of
 from v2t_stream.audio.source import BUFFER, Media, open_file
 from v2t_stream.audio.tracks import describe, eligible
 from v2t_stream.errors import Reject
@@ -48,6 +48,11 @@ class Arriving:
             self._is_over = True
             self._changed.notify_all()
 
+    def has(self, size: int) -> bool:
+        """Whether there is no need to wait for the first `size` bytes."""
+        with self._changed:
+            return self._is_over or self._size >= size
+
     def wait(self) -> None:
         """Wait for the end."""
         with self._changed:
@@ -81,7 +86,7 @@ class _OneWay(io.RawIOBase):
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # BufferedReader passes nothing else
         data = self._file.read(len(buffer), self._at, least=1)
         if self._links:
-            data = data[: max(0, self._links.end(self._at + len(data)) - self._at)]
+            data = data[: self._links.end(self._at, self._at + len(data)) - self._at]
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -102,19 +107,22 @@ class _Links:
 
     def __init__(self, file: Arriving) -> None:
         self._pages = pages_of(file.read)
-        self._seen = 0  # all pages that begin before this byte were looked at
+        self._file = file
+        self._ahead = 0  # where the first page begins that was not looked at
         self.next: int | None = None  # where the link behind the current one begins
 
-    def end(self, to: int) -> int:
-        """Where the current link ends, if that is before the byte `to`."""
-        while self.next is None and self._seen < to:
+    def end(self, at: int, to: int) -> int:
+        """Up to where bytes from `at` on belong to the current link for sure; of what is there, up to `to`."""
+        while self.next is None and self._ahead < to:
+            if self._ahead > at and not self._file.has(self._ahead + PAGE):
+                return self._ahead  # rather than wait for the head of that page
             page = next(self._pages, None)
             if page is None:
-                return _END
-            self._seen = page.start + 1
+                return to
+            self._ahead = page.end
             if page.begins_link:
                 self.next = page.start
-        return _END if self.next is None else self.next
+        return to if self.next is None else min(to, max(at, self.next))
 
     def rest(self) -> Iterator[Part]:
         """The later parts, each when the one before is over."""

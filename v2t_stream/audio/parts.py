@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 _BEGIN: Final = 2  # the flag of an Ogg page that begins a stream (RFC 3533, section 6)
-_PAGE: Final = 27 + 255  # bytes of the longest page header
+PAGE: Final = 27 + 255  # bytes of the longest page header
 _SEEK: Final = 1 << 20  # bytes searched at a time
 _BOXES: Final = frozenset(
     # Top-level boxes allowed beside fragments (ISO/IEC 14496-12 and 23009-1).
@@ -68,6 +68,7 @@ class Page(NamedTuple):
     """A page of an Ogg file."""
 
     start: int
+    end: int
     begins_link: bool  # a later one of a chain: streams begin after others have run
 
 
@@ -75,16 +76,16 @@ def pages_of(read: Read) -> Iterator[Page]:
     """The pages of an Ogg file, one after the other."""
     at, running = 0, False
     for _ in range(_MOST):
-        head = read(_PAGE, at)
+        head = read(PAGE, at)
         if not head:
             return
         if len(head) < 27 or not head.startswith(b"OggS"):
             at = _find(read, at + 1, b"OggS")
             continue
         begins = bool(head[5] & _BEGIN)
-        yield Page(at, begins and running)
-        running = not begins
-        at += 27 + head[26] + sum(head[27 : 27 + head[26]])
+        end = at + 27 + head[26] + sum(head[27 : 27 + head[26]])
+        yield Page(at, end, begins and running)
+        at, running = end, not begins
 
 
 def _box(head: bytes) -> tuple[int, bytes]:
