@@ -40,7 +40,7 @@ class Intake:
             url, link = await links.keep(self._store, message.job, request.url) if request.url else (None, "")
             begun = submitted(message.job, msgspec.structs.replace(request, url=url), link)
             if request.callback_url:
-                callback, whole = await links.keep(self._store, message.job, request.callback_url, name="callback")
+                callback, whole = await links.keep_callback(self._store, message.job, request.callback_url)
                 begun = msgspec.structs.replace(begun, callback=callback, callback_link=whole)
             yield begun
             return

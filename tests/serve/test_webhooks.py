@@ -12,11 +12,14 @@ from tests.harness import Server, broker, set_ack_wait
 from tests.patience import PATIENCE
 from tests.serve.receiver import SECRET, Receiver
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import SettingsError
+from v2t_stream.errors import ObjectMissing, SettingsError
 from v2t_stream.host import tasks
 from v2t_stream.jobs import links
 from v2t_stream.jobs.dead_letters import dead_letters
+from v2t_stream.jobs.lists import read
+from v2t_stream.jobs.operations import cancel
 from v2t_stream.jobs.redrive import redrive
+from v2t_stream.jobs.removal import remove
 from v2t_stream.runtime.session import Session
 from v2t_stream.serve.hooks.notifier import Notifier
 from v2t_stream.settings import Settings
@@ -41,10 +44,10 @@ async def start(nats: tuple[Server, Connection]) -> AsyncIterator[Starts]:
     _, connection = nats
     running = []
 
-    def begin(*, day: float = 3600.0, **environment: str) -> "asyncio.Task[None]":
+    def begin(*, day: float = 3600.0, pauses: tuple[float, ...] = QUICK, **environment: str) -> "asyncio.Task[None]":
         settings = Settings.from_environment({"V2T_ALLOW_ADDRESSES": "127.0.0.1", **environment})
         pipeline = Session(connection, JetStreamStore(connection), "", local=False)
-        running.append(asyncio.create_task(Notifier(pipeline, settings, pauses=QUICK, day=day).run()))
+        running.append(asyncio.create_task(Notifier(pipeline, settings, pauses=pauses, day=day).run()))
         return running[-1]
 
     yield begin
@@ -161,7 +164,7 @@ async def test_a_secret_in_a_callback_stays_out_of_the_facts(
     _, connection = nats
     start()
     store = JetStreamStore(connection)
-    shown, key = await links.keep(store, "one", f"{receiver.url}?token=hush", name="callback")
+    shown, key = await links.keep_callback(store, "one", f"{receiver.url}?token=hush")
     assert "hush" not in shown
     await connection.publish(builders.submitted("one", callback=shown, callback_link=key))
     await connection.publish(builders.completed("one"))
@@ -174,3 +177,20 @@ def test_a_secret_that_is_none_is_refused_without_being_shown(secret: str) -> No
     with pytest.raises(SettingsError, match="WEBHOOK_SECRET is wrong: it must be whsec_") as error:
         Settings.from_environment({"V2T_WEBHOOK_SECRET": secret})
     assert secret not in str(error.value).replace("whsec_ and", "")
+
+
+async def test_a_cancelled_job_can_tell_a_link_with_a_secret(
+    nats: tuple[Server, Connection], receiver: Receiver, start: Starts
+) -> None:
+    """A program waits for ever for a job that somebody cancelled."""
+    _, connection = nats
+    start()
+    store = JetStreamStore(connection)
+    shown, key = await links.keep_callback(store, "one", f"{receiver.url}?token=hush")
+    await connection.publish(builders.submitted("one", media="media/one/source", callback=shown, callback_link=key))
+    await cancel(connection, store, await read(connection, "one"))
+    await receiver.until(1)
+    assert receiver.heard[0][1]["type"] == "job.cancelled"
+    await remove(connection, store, Settings(), await read(connection, "one"))
+    with pytest.raises(ObjectMissing):
+        await store.get(key)

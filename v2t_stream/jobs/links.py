@@ -1,4 +1,4 @@
-"""Passwords and keys in submitted links, kept in the object store below the media of their job.
+"""Passwords and keys in submitted links, kept in the object store beside the media of their job.
 
 Viewers can read facts and dead letters, but only workers can read the job's media, and these are deleted with it.
 """
@@ -13,15 +13,29 @@ from v2t_stream.store.protocol import ObjectStore
 from v2t_stream.text import without_secrets
 
 
-async def keep(store: ObjectStore, job: str, url: str, *, name: str = "link") -> tuple[str, str]:
-    """The link for everybody, and the key of the complete one; no key if they are the same. Raises StoreError.
+async def keep(store: ObjectStore, job: str, url: str) -> tuple[str, str]:
+    """The link for everybody, and the key of the complete one; no key if they are the same. Raises StoreError."""
+    return await _kept(store, url, f"media/{job}/link")
 
-    `name`: which of the job's links it is.
-    """
+
+async def keep_callback(store: ObjectStore, job: str, url: str) -> tuple[str, str]:
+    """As `keep`, for the link to tell of the job's end. Raises StoreError."""
+    return await _kept(store, url, _callback(job))
+
+
+async def remove_callback(store: ObjectStore, job: str) -> None:
+    """Forget what `keep_callback` kept. Raises StoreError."""
+    await store.delete(_callback(job))
+
+
+def _callback(job: str) -> str:
+    return f"media/callbacks/{job}"  # not among the media of the job, because it outlives them if the job is cancelled
+
+
+async def _kept(store: ObjectStore, url: str, key: str) -> tuple[str, str]:
     shown = without_secrets(url)
     if shown == url:
         return url, ""
-    key = f"media/{job}/{name}"
     await store.put(key, url.encode())
     return shown, key
 

@@ -11,7 +11,8 @@ import msgspec
 from schemas.events import Cancelled, DeadLetter, Done
 from schemas.message import decode_as
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import V2TError
+from v2t_stream.errors import Denied, StoreError, V2TError
+from v2t_stream.jobs import links
 from v2t_stream.jobs.copies import remove_copies
 from v2t_stream.jobs.operations import remove_media
 from v2t_stream.jobs.state import Job
@@ -44,6 +45,8 @@ async def remove(connection: Connection, store: ObjectStore, settings: Settings,
     for each, mark in zip(jobs, marks, strict=True):
         await connection.api(f"STREAM.PURGE.{DEAD}", {"filter": DeadLetter.subject_of(stage="*", job=each.id)})
         await remove_media(store, each)
+        with contextlib.suppress(StoreError, Denied):  # it expires by itself
+            await links.remove_callback(store, each.id)
         if isinstance(store, BucketStore):
             await remove_copies(store, settings, each)
         kept = await _remove_transcripts(store, each, shown) or kept
