@@ -12,7 +12,7 @@ from tests.harness import Server, broker, set_ack_wait
 from tests.patience import PATIENCE
 from tests.serve.receiver import SECRET, Receiver
 from v2t_stream.broker.connection import Connection
-from v2t_stream.errors import ObjectMissing, SettingsError
+from v2t_stream.errors import Full, ObjectMissing, Reject, SettingsError
 from v2t_stream.host import tasks
 from v2t_stream.jobs import links
 from v2t_stream.jobs.dead_letters import dead_letters
@@ -21,7 +21,9 @@ from v2t_stream.jobs.operations import cancel
 from v2t_stream.jobs.redrive import redrive
 from v2t_stream.jobs.removal import remove
 from v2t_stream.runtime.session import Session
+from v2t_stream.serve.hooks.notice import Notice
 from v2t_stream.serve.hooks.notifier import Notifier
+from v2t_stream.serve.hooks.sending import Sender
 from v2t_stream.settings import Settings
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.topology.streams import JOBS
@@ -177,6 +179,38 @@ def test_a_secret_that_is_none_is_refused_without_being_shown(secret: str) -> No
     with pytest.raises(SettingsError, match="WEBHOOK_SECRET is wrong: it must be whsec_") as error:
         Settings.from_environment({"V2T_WEBHOOK_SECRET": secret})
     assert secret not in str(error.value).replace("whsec_ and", "")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "127\u30020\u30020\u30021", "\uff11\uff12\uff17.0.0.1", "0x7f.1", "[::ffff:7f00:1]", "localhost"],
+)
+async def test_no_way_to_write_a_private_address_leads_there(receiver: Receiver, host: str) -> None:
+    """Whoever knows one more way to write an address posts to what only the server can reach."""
+    sender = Sender("192.0.2.1", "")
+    with pytest.raises(Reject, match="which is not a public address"):
+        await sender.send(receiver.url.replace("127.0.0.1", host), Notice("msg_1", b"{}"))
+    await sender.close()
+    assert receiver.heard == []
+
+
+async def test_a_receiver_without_answers_keeps_no_others_waiting(receiver: Receiver) -> None:
+    """A receiver that hangs takes every place, and nobody is told until it has let go of them."""
+    held: list[asyncio.StreamWriter] = []
+    async with await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0) as silent:
+        hanging = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}/"
+        sender = Sender("127.0.0.1", "", turn=0.01)
+        sending = [asyncio.create_task(sender.send(hanging, Notice(f"msg_{n}", b"{}"))) for n in range(64)]
+        done, stuck = set(sending), set(sending)
+        while len(stuck) > 4:
+            done, stuck = await asyncio.wait(stuck, return_when=asyncio.FIRST_COMPLETED)
+            assert all(isinstance(task.exception(), Full) for task in done)
+        await sender.send(receiver.url, Notice("msg_64", b"{}"))
+        await tasks.end(*stuck)
+        await sender.close()
+        for writer in held:
+            writer.close()
+            await writer.wait_closed()
 
 
 async def test_a_cancelled_job_can_tell_a_link_with_a_secret(
