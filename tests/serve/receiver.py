@@ -22,6 +22,8 @@ class Receiver:
         self.url = ""
         self.heard: list[tuple[dict[str, str], dict[str, Any]]] = []
         self.answers: list[int] = []  # for the next requests; then 204
+        self.paths: list[str] = []  # of `heard`
+        self.refuses: dict[str, int] = {}  # by path, how many more
         self.is_new = asyncio.Event()
 
     async def take(self, request: web.Request) -> web.Response:
@@ -31,7 +33,11 @@ class Receiver:
             signed = hmac.digest(KEY, f"{told}.{at}.".encode() + body, hashlib.sha256)
             assert signature == f"v1,{base64.b64encode(signed).decode()}"
         self.heard.append((dict(request.headers), json.loads(body)))
+        self.paths.append(request.path)
         self.is_new.set()
+        if left := self.refuses.get(request.path):
+            self.refuses[request.path] = left - 1
+            return web.Response(status=500)
         return web.Response(status=self.answers.pop(0) if self.answers else 204)
 
     async def until(self, count: int) -> None:

@@ -213,6 +213,47 @@ async def test_a_receiver_without_answers_keeps_no_others_waiting(receiver: Rece
             await writer.wait_closed()
 
 
+async def test_one_receiver_is_told_once_while_the_other_stays_away(
+    nats: tuple[Server, Connection], receiver: Receiver, start: Starts
+) -> None:
+    """A receiver gets the same notice all day because of another that it has nothing to do with."""
+    _, connection = nats
+    start(V2T_WEBHOOK_URL=receiver.url)
+    receiver.refuses["/own"] = 3
+    await connection.publish(builders.submitted("one", callback=receiver.url.replace("/hook", "/own")))
+    await connection.publish(builders.completed("one"))
+    await receiver.until(5)
+    assert [path for path in receiver.paths if path == "/hook"] == ["/hook"]
+
+
+async def test_an_expired_link_does_not_keep_the_other_receiver_from_hearing(
+    nats: tuple[Server, Connection], receiver: Receiver, start: Starts
+) -> None:
+    """Whoever hears of all jobs misses those whose own link has expired."""
+    _, connection = nats
+    start(V2T_WEBHOOK_URL=receiver.url)
+    await connection.publish(builders.submitted("one", callback="https://host/", callback_link="media/one/callback"))
+    await connection.publish(builders.completed("one"))
+    await receiver.until(1)
+    async with asyncio.timeout(PATIENCE):
+        while not (letters := await dead_letters(connection)):
+            await asyncio.sleep(0.02)
+    assert "which has expired" in letters[0].letter.reason
+
+
+async def test_a_notice_that_waited_for_a_server_still_has_its_tries(
+    nats: tuple[Server, Connection], receiver: Receiver, start: Starts
+) -> None:
+    """After a weekend without a server, one answer of 500 loses each notice to the dead letters."""
+    _, connection = nats
+    receiver.answers = [500, 500]
+    start(day=0.0, pauses=(0.01, 0.01, 0.01))
+    await connection.publish(builders.submitted("one", callback=receiver.url))
+    await connection.publish(builders.completed("one"))
+    await receiver.until(3)
+    assert await dead_letters(connection) == []
+
+
 async def test_a_cancelled_job_can_tell_a_link_with_a_secret(
     nats: tuple[Server, Connection], receiver: Receiver, start: Starts
 ) -> None:

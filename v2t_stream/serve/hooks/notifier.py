@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 
 from schemas.events import Cancelled, Completed, DeadLetter, Failed, Notify
 from v2t_stream.broker.puller import GONE, Puller
-from v2t_stream.errors import BrokerError, Denied, Reject, Retry, StoreError, V2TError
+from v2t_stream.errors import BrokerError, Denied, Reject, Retry, StoreAway, StoreError, V2TError
 from v2t_stream.host import tasks
 from v2t_stream.jobs import links
 from v2t_stream.jobs.assembly import stored
@@ -40,6 +40,7 @@ _DAY: Final = 86_400.0
 _PAUSES: Final = (5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0)
 _AWAY: Final = 1.0  # seconds until a broker that is away is asked again
 _REASON: Final = 2000  # characters
+_REMEMBERED: Final = 10_000  # notices
 
 
 class Notifier:
@@ -59,6 +60,8 @@ class Notifier:
         self._sender = Sender(settings.allow_addresses, settings.webhook_secret)
         self._pauses = pauses
         self._day = day
+        # Of notices that one receiver has yet to take: the others, with a refusal. Forgetting it only repeats them.
+        self._settled: dict[str, dict[str, Reject | None]] = {}
         self._slots = asyncio.Semaphore(NOTIFY.slots)
         self._running: set[asyncio.Task[None]] = set()
 
@@ -105,7 +108,7 @@ class Notifier:
         except (V2TError, *GONE) as error:
             tried = message.metadata.num_delivered
             delay = error.delay if isinstance(error, Retry) else None
-            if isinstance(error, Retry) and time.time() - message.metadata.timestamp.timestamp() > self._day:
+            if isinstance(error, Retry) and self._is_over(message):
                 await self._give_up(message, f"{error} (given up after {tried} tries)")
                 return
             log.warning("told later: %s: %s", message.subject, without_secrets(str(error)))
@@ -116,11 +119,15 @@ class Notifier:
             with contextlib.suppress(*GONE):
                 await message.nak(self._pauses[-1])
 
+    def _is_over(self, message: Msg) -> bool:
+        """Whether its day is over. A notice that has waited for a server meanwhile still has its first tries."""
+        age = time.time() - message.metadata.timestamp.timestamp()
+        return age > self._day and message.metadata.num_delivered >= len(self._pauses)
+
     async def _tell(self, message: Msg) -> None:
         """Raises Reject and Retry, and V2TError if the broker or the store is away."""
         job = fold(job_of(message.subject), await history(self._connection, but_chunks(job_of(message.subject))))
-        receivers = await self._receivers(job)
-        if not receivers or job.removed:
+        if job.removed or not (self._settings.webhook_url or (job.submitted and job.submitted.callback)):
             return
         found = await self._fact(message)
         if found is None:
@@ -128,21 +135,42 @@ class Notifier:
         end, sequence, at = found
         record = None
         if isinstance(end, Completed):
-            with contextlib.suppress(StoreError):  # it has expired
+            try:
                 record = await stored(self._store, end.transcript)
+            except StoreAway:
+                raise  # its caveats must not be missing only because of that
+            except StoreError as error:
+                log.warning("told without caveats: %s", error)
         notice = Notice.of(end, job, record, sequence=sequence, at=at)
-        errors: list[Retry | Reject] = []
-        for url in receivers:
+        await self._send(notice, job)
+
+    async def _send(self, notice: Notice, job: Job) -> None:
+        """Raises Reject and Retry once all receivers were asked that have not settled it."""
+        settled = self._settled.setdefault(notice.id, {})
+        receivers = [self._settings.webhook_url]
+        try:
+            if job.submitted:
+                receivers.insert(0, await links.callback(self._store, job.submitted))
+        except Reject as error:  # its link has expired, but the other receiver must still hear of it
+            settled[""] = error
+        later: Retry | None = None
+        for url in dict.fromkeys(filter(None, receivers)):
+            if url in settled:
+                continue
             try:
                 await self._sender.send(url, notice)
-            except (Reject, Retry) as error:
-                errors.append(error)
-        if errors:  # what may still succeed comes first
-            raise next((error for error in errors if isinstance(error, Retry)), errors[0])
-
-    async def _receivers(self, job: Job) -> list[str]:
-        own = await links.callback(self._store, job.submitted) if job.submitted else ""
-        return list(dict.fromkeys(filter(None, (own, self._settings.webhook_url))))
+                settled[url] = None
+            except Reject as error:
+                settled[url] = error
+            except Retry as error:
+                later = error
+        if later:
+            while len(self._settled) > _REMEMBERED:
+                del self._settled[next(iter(self._settled))]
+            raise later
+        self._settled.pop(notice.id, None)
+        for refusal in filter(None, settled.values()):
+            raise refusal
 
     async def _fact(self, message: Msg) -> tuple[End, int, float] | None:
         """The end of the job that the message tells or, sent again, names; with its sequence and time."""
