@@ -23,7 +23,7 @@ async def client(server: Serving) -> AsyncIterator[aiohttp.ClientSession]:
 async def receiver() -> AsyncIterator[Receiver]:
     receiver, app = Receiver(), web.Application()
     app.router.add_post("/{path:.*}", receiver.take)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -24,6 +24,7 @@ class Receiver:
         self.answers: list[int] = []  # for the next requests; then 204
         self.paths: list[str] = []  # of `heard`
         self.refuses: dict[str, int] = {}  # by path, how many more
+        self.hangs = 0  # how many requests more get no answer
         self.is_new = asyncio.Event()
 
     async def take(self, request: web.Request) -> web.Response:
@@ -35,6 +36,9 @@ class Receiver:
         self.heard.append((dict(request.headers), json.loads(body)))
         self.paths.append(request.path)
         self.is_new.set()
+        if self.hangs:
+            self.hangs -= 1
+            await asyncio.Event().wait()
         if left := self.refuses.get(request.path):
             self.refuses[request.path] = left - 1
             return web.Response(status=500)

@@ -98,16 +98,18 @@ async def test_a_notice_is_repeated_over_a_restart_of_the_broker(
 async def test_a_server_that_dies_with_a_notice_leaves_it_to_the_next(
     nats: tuple[Server, Connection], receiver: Receiver, start: Starts
 ) -> None:
-    """A notice is lost with the process that was sending it."""
+    """A notice is lost with the process that was sending it, or looks like another when it is sent again."""
     _, connection = nats
-    receiver.answers = [500]
+    await set_ack_wait(connection, JOBS, "notify", 1)
+    receiver.hangs = 1
     first = start()
     await connection.publish(builders.submitted("one", callback=receiver.url))
     await connection.publish(builders.completed("one"))
     await receiver.until(1)
-    await tasks.end(first)
+    await tasks.end(first)  # it has sent the notice, and the broker does not know
     start()
     await receiver.until(2)
+    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1
 
 
 async def test_a_receiver_that_stays_away_is_given_up_and_can_be_told_again(
