@@ -130,7 +130,7 @@ def _consumer_config(row: StageRow, consumer: Consumer) -> dict[str, Any]:
         # The worker counts deliveries itself and dead-letters the message after the last. So a message whose
         # worker was killed every time also ends with a reason, instead of staying in the stream unseen.
         "max_deliver": -1,
-        "max_ack_pending": 10_000,
+        "max_ack_pending": consumer.pending,
     }
     if len(consumer.filters) == 1:
         config["filter_subject"] = consumer.filters[0]

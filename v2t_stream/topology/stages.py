@@ -28,6 +28,7 @@ class Consumer(NamedTuple):
     filters: tuple[str, ...]
     # Name of the priority group; pulls then carry a rank, and the waiting pull with the lowest rank is served first.
     group: str | None = None
+    pending: int = 10_000  # messages that may be in hand, or wait for another try
     is_new_only: bool = False  # what is older than the consumer is not for it
 
 
@@ -105,6 +106,7 @@ NOTIFY: Final = StageRow(
                 Cancelled.subject_of(job="*"),
                 Notify.subject_of(job="*"),
             ),
+            pending=1_000_000,  # a receiver that is away for a day must not keep the others from hearing
             is_new_only=True,
         ),
     ),
