@@ -3,6 +3,8 @@
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
@@ -21,3 +23,11 @@ def show(page: "Page", job: str) -> None:
     """Open a job whose recording can be played."""
     page.evaluate(f"location.hash = '#/job/{job}'")
     page.locator("#player audio").wait_for()
+
+
+def check_usable(page: "Page") -> None:
+    """By everybody, as far as axe can tell; and without sideways scrolling."""
+    found = pytest.importorskip("axe_playwright_python.sync_playwright").Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert page.viewport_size
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]

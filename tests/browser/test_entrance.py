@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser import made
-from tests.browser.acts import show, until
+from tests.browser.acts import check_usable, show, until
 from tests.browser.conftest import Opens
 from tests.harness import DATA, shared_broker
 from tests.serving import Serving, serving
@@ -43,6 +43,8 @@ def test_a_key_opens_the_page_and_stays_out_of_reach_of_scripts(opened: Opens, l
     """Whoever beyond this machine may use the server cannot, or a script of somebody else's takes the key."""
     server, given = locked
     page = opened(server)
+    page.get_by_role("heading", name="This server needs a key").wait_for()
+    check_usable(page)
     sign_in(page, "v2t_wrong")
     page.get_by_role("alert").filter(has_text="not valid").wait_for()
     assert not page.locator("#jobs a").count()

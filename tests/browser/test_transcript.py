@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser import made, pictures
-from tests.browser.acts import show, until
-from tests.browser.conftest import PHONE, WIDE
+from tests.browser.acts import check_usable, show, until
+from tests.browser.conftest import PHONE, WIDE, Opens
 from tests.conftest import Pipeline
 from tests.harness import DATA, program
+from tests.serving import Serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -61,6 +62,28 @@ def test_it_looks_as_it_should(
     pictures.check(page.screenshot(), name, anew=request.config.getoption("--snapshots"))
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_read_and_correct_it(page: "Page", interview: str, expired: str, scheme: str) -> None:
+    """People with a screen reader, with a phone, or in the dark cannot tell who speaks, or what is missing."""
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of its literals
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]  # as above
+    show(page, interview)
+    page.locator(".segment p").nth(2).dblclick()
+    page.get_by_role("textbox", name="Correct the segment").wait_for()
+    check_usable(page)
+    page.keyboard.press("Escape")
+    page.get_by_label("Search in this transcript").fill("breakfast")
+    page.get_by_text("1 of ", exact=False).wait_for()
+    check_usable(page)
+    page.get_by_role("button", name="Keys").click()
+    page.get_by_role("heading", name="Keys").wait_for()
+    check_usable(page)
+    page.keyboard.press("Escape")
+    page.evaluate(f"location.hash = '#/job/{expired}'")
+    page.get_by_text("The recording is no longer stored").wait_for()
+    check_usable(page)
+
+
 def test_missing_and_doubtful_words_are_shown_as_what_they_are(page: "Page", interview: str) -> None:
     """A reader takes a transcript with holes for the whole talk, or invented words for said ones."""
     show(page, interview)
@@ -96,7 +119,11 @@ def test_words_that_nobody_said_can_be_taken_out(page: "Page", pipeline: Pipelin
         texts.nth(place).dblclick(position={"x": 2, "y": 10})
         page.get_by_role("textbox", name="Correct the segment").fill(text)
         page.keyboard.press("Enter")
-        page.get_by_role("textbox", name="Correct the segment").wait_for(state="hidden")
+        until(
+            page,
+            "!document.querySelector('[contenteditable]') || document.querySelector('.segment .error').textContent",
+        )
+        assert page.locator(".segment .error").all_inner_texts() == []
     wanted = ["Yes?", "Nobody knows.", *before[3:]]
     assert texts.all_inner_texts() == wanted
     page.reload()
@@ -104,16 +131,19 @@ def test_words_that_nobody_said_can_be_taken_out(page: "Page", pipeline: Pipelin
     assert texts.all_inner_texts() == wanted
 
 
-def test_of_two_people_who_correct_at_once_the_second_keeps_the_words(page: "Page", pipeline: Pipeline) -> None:
+def test_of_two_people_who_correct_at_once_the_second_keeps_the_words(
+    opened: Opens, server: Serving, pipeline: Pipeline
+) -> None:
     """One overwrites what the other has just corrected, or loses what was typed."""
     job = made.on(pipeline.url, made.interview("mill-5"), DATA / "5s.flac")
-    other = page.context.new_page()
-    other.goto(page.url)
+    page, other = opened(server), opened(server)
     for each in (page, other):
+        each.bring_to_front()  # the browser paints no other
         show(each, job)
         each.locator(".segment p").first.dblclick(position={"x": 2, "y": 10})
         each.get_by_role("textbox", name="Correct the segment").wait_for()
     for each, text in ((page, "First."), (other, "Second.")):
+        each.bring_to_front()
         each.get_by_role("textbox", name="Correct the segment").fill(text)
         each.get_by_role("textbox", name="Correct the segment").press("Enter")
         if each is page:
