@@ -235,7 +235,7 @@ def test_bad_input_fails_with_a_sentence(name: str, outcomes: dict[str, Outcome]
     says = BAD[name].says.replace(r"\$", re.escape(site[0]) if site else r"\$")
     assert re.search(says, job.reason), job.reason
     assert job.reason.isprintable()
-    assert len(job.reason) < 300
+    assert len(job.reason) < 400
     (letter,) = dead
     assert (letter.stage, letter.reason) == (job.failed.stage, job.reason)
     assert letter.original_subject

@@ -154,6 +154,8 @@ def test_of_two_people_who_correct_at_once_the_second_keeps_the_words(
 
 def test_what_was_said_anywhere_is_found_and_opens_at_its_time(page: "Page", interview: str, long: str) -> None:
     """Somebody said it in one of a hundred talks, and nobody knows in which."""
+    places = f"(await (await fetch('/v1/search?q=bridge&job={interview}')).json()).data.length"
+    until(page, f"(async () => {places})()")  # the index follows the jobs
     page.get_by_label("Search all transcripts").fill("bridge")
     page.keyboard.press("Enter")
     page.locator(".results mark", has_text="bridge").first.wait_for()

@@ -158,9 +158,9 @@ accounts {{ A {{
 """
 
 
-@pytest.mark.parametrize(("streams", "advice"), [(9, "raise max_streams to 10"), (10, "max_payload")])
+@pytest.mark.parametrize(("streams", "advice"), [(12, "raise max_streams to 13"), (13, "max_payload")])
 async def test_doctor_names_limits_that_are_too_low(tmp_path: Path, streams: int, advice: str) -> None:
-    """Else the seventh stream, or the first long message, is refused with a number."""
+    """Else the last stream, or the first long message, is refused with a number."""
     server = Server(tmp_path / "nats", ACCOUNT.format(streams=streams, denied="[]"))
     server.start()
     try:

@@ -29,7 +29,7 @@ from v2t_stream.host.tasks import end
 from v2t_stream.runtime.set_up import set_up
 from v2t_stream.settings import Settings
 from v2t_stream.topology.provision import apply
-from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.stages import NOTIFY, STAGES
 from v2t_stream.topology.streams import CHUNKS, DEAD, JOBS, STREAMS
 
 
@@ -394,7 +394,7 @@ async def test_a_watch_needs_nothing_of_which_the_server_has_so_many(connection:
             while not all(len(each) == 2 for each in seen):
                 await asyncio.sleep(0.05)
         consumers = (await connection.api(f"STREAM.INFO.{JOBS}"))["state"]["consumer_count"]
-        assert consumers == sum(len(row.consumers) for row in STAGES if row.stream == JOBS)
+        assert consumers == sum(len(row.consumers) for row in (*STAGES, NOTIFY) if row.stream == JOBS)
 
 
 async def test_a_watch_of_many_patterns_reads_what_is_new_on_any(connection: Connection) -> None:

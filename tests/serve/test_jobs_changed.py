@@ -165,18 +165,18 @@ async def test_a_wrong_body_is_refused_with_one_sentence(
 
 async def test_pages_of_a_list_have_every_job_once(client: aiohttp.ClientSession) -> None:
     """A program that reads all jobs page by page misses some, or counts them twice."""
-    jobs = [await sent(client, title=f"page {n}") for n in range(5)]
+    jobs = [await sent(client, title=f"leaf {n}") for n in range(5)]
     await asyncio.gather(*(events(client, job) for job in jobs))
     found: list[str] = []
     while True:
-        query = {"title": "PAGE ", "limit": "2"} | ({"after": found[-1]} if found else {})
+        query = {"title": "LEAF ", "limit": "2"} | ({"after": found[-1]} if found else {})
         async with client.get("/v1/jobs", params=query) as answer:
             told: dict[str, Any] = await answer.json()
         found += [each["id"] for each in told["data"]]
         if not told["has_more"]:
             break
     assert found == jobs[::-1]
-    async with client.get("/v1/jobs", params={"title": "page", "state": "failed,running", "since": "1h"}) as answer:
+    async with client.get("/v1/jobs", params={"title": "leaf", "state": "failed,running", "since": "1h"}) as answer:
         assert (await answer.json()) == {"data": [], "has_more": False}
 
 

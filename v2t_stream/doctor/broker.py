@@ -17,15 +17,16 @@ from v2t_stream.runtime.set_up import check_store, drifted, store_drifted
 from v2t_stream.runtime.stalls import ADVICE, confirmed, resting, unfinished
 from v2t_stream.runtime.stores import minio_store, open_store
 from v2t_stream.settings import Settings
+from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADS, VOICES
 from v2t_stream.topology.drift import Drift, age
 from v2t_stream.topology.queues import queues
-from v2t_stream.topology.stages import STAGES
+from v2t_stream.topology.stages import NOTIFY, STAGES
 from v2t_stream.topology.streams import CHUNKS, STORE_KEY, STREAMS
 from v2t_stream.units import counted
 
 _PAYLOAD: Final = 1 << 20  # bytes of a message; the object store cuts its chunks to fit
 _LEAST: Final = 64 << 10  # bytes; a submission may be this large
-_BUCKETS: Final = 4  # streams beside those of the topology
+_BUCKETS: Final = (MEDIA, UPLOADS, TRANSCRIPTS, MODELS, VOICES)  # a stream each
 _NEAR: Final = 0.9  # of a limit
 _APART: Final = 2.0  # seconds; if two clocks are further apart, times look wrong
 _TOO_FAR: Final = 15 * 60.0  # seconds; if the clocks are further apart, S3 refuses requests
@@ -91,8 +92,8 @@ async def limits(connection: Connection) -> Finding:
     info = await connection.api("INFO")
     bound, stored, payload = info["limits"], info["storage"], connection.client.max_payload
     room = bound["max_storage"] if bound["max_storage"] >= 0 else math.inf
-    streams = len(STREAMS) + _BUCKETS
-    consumers = max(sum(len(row.consumers) for row in STAGES if row.stream == name) for name in STREAMS)
+    streams = len(STREAMS) + len(_BUCKETS)
+    consumers = max(sum(len(row.consumers) for row in (*STAGES, NOTIFY) if row.stream == name) for name in STREAMS)
     less = "raise the account's max_storage, or keep less, see docs/upgrade.md"
     troubles: list[tuple[bool, Status, str]] = [
         (0 <= bound["max_streams"] < streams, "fail", f"raise max_streams to {streams} or more"),
@@ -129,7 +130,7 @@ async def topology(connection: Connection, settings: Settings) -> Finding:
     drifts = [drift for drift in drifts if drift.field != STORE_KEY]
     if drifts:
         return Finding("topology", "fail" if any(not one.field for one in drifts) else "warn", _some(drifts), _APPLY)
-    count = sum(len(row.consumers) for row in STAGES)
+    count = sum(len(row.consumers) for row in (*STAGES, NOTIFY))
     return Finding("topology", "ok", f"{len(STREAMS)} streams and {count} consumers are set up as expected")
 
 
