@@ -20,12 +20,12 @@ from tests.patience import PATIENCE
 from v2t_stream.broker.client import NatsClient
 from v2t_stream.broker.requests import Requests
 from v2t_stream.errors import ObjectMissing, StoreError
-from v2t_stream.store import jetstream_bucket
+from v2t_stream.store import jetstream_bucket, jetstream_chunks
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.protocol import MEDIA, TRANSCRIPTS
 from v2t_stream.store.record import Copy
 
-CHUNK = jetstream_bucket._CHUNK
+CHUNK = jetstream_chunks.CHUNK
 DAY = 86_400
 
 

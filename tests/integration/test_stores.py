@@ -18,7 +18,7 @@ from tests.harness import S3Server, Server, bytes_in, s3_server
 from tests.patience import PATIENCE
 from v2t_stream.broker.connect import connect
 from v2t_stream.errors import ObjectMissing, StoreError
-from v2t_stream.store import jetstream_bucket
+from v2t_stream.store import jetstream_chunks
 from v2t_stream.store.jetstream_store import JetStreamStore
 from v2t_stream.store.minio_store import MinioStore
 from v2t_stream.store.protocol import ObjectStore
@@ -126,7 +126,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    "size", [0, 1, jetstream_bucket._CHUNK, jetstream_bucket._CHUNK + 1, 8 << 20, (8 << 20) + 1, 20_000_000]
+    "size", [0, 1, jetstream_chunks.CHUNK, jetstream_chunks.CHUNK + 1, 8 << 20, (8 << 20) + 1, 20_000_000]
 )
 async def test_round_trip(store: ObjectStore, folder: Path, size: int) -> None:
     """Else media or transcripts come back other than they were."""
@@ -143,7 +143,7 @@ async def test_round_trip(store: ObjectStore, folder: Path, size: int) -> None:
 
 async def test_any_part_of_an_object_can_be_read_alone(store: ObjectStore, folder: Path) -> None:
     """A player that jumps to the end of a long video waits for all of it, or plays something else."""
-    chunk, data = jetstream_bucket._CHUNK, os.urandom(7_000_001)
+    chunk, data = jetstream_chunks.CHUNK, os.urandom(7_000_001)
     (folder / "source").write_bytes(data)
     # Two objects at once, so that the messages of one lie between those of the other.
     await asyncio.gather(

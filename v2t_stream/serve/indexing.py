@@ -119,12 +119,7 @@ class Indexer:
     async def _compare(self, tops: Collection[str] | None) -> None:
         """Find out what to add, and take out what nobody may find now. `tops`: only these jobs and their entries."""
         stored = await self._stored() if tops is None else None
-        wanted: dict[str, _Wanted] = {}
-        for place, top in enumerate([*(self._board.jobs if tops is None else tops)], 1):
-            if job := self._board.jobs.get(top):
-                wanted |= _wanted(job)
-            if not place % _AT_ONCE:
-                await asyncio.sleep(0)
+        wanted = await self._wanted(self._board.jobs if tops is None else tops)
         if stored is not None:
             wanted = {id_: each for id_, each in wanted.items() if f"{each.transcript}.json" in stored}
         concerned = [id_ for id_ in {**self._known, **self._due} if tops is None or place_of(id_)[0] in tops]
@@ -135,6 +130,16 @@ class Indexer:
             await in_thread(lambda: self._index.drop(gone))
             for id_ in gone:
                 del self._known[id_]
+
+    async def _wanted(self, tops: Collection[str]) -> dict[str, _Wanted]:
+        """What the index should have of these jobs and their entries; others work meanwhile."""
+        wanted: dict[str, _Wanted] = {}
+        for place, top in enumerate([*tops], 1):
+            if job := self._board.jobs.get(top):
+                wanted |= _wanted(job)
+            if not place % _AT_ONCE:
+                await asyncio.sleep(0)
+        return wanted
 
     async def _stored(self) -> set[str] | None:
         """The files of all transcripts; None if the store does not say."""
