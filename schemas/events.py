@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from msgspec import Meta
 
+from schemas.hooks import Notify
 from schemas.message import Message
 from schemas.objects import Version
 from schemas.options import Options
@@ -150,16 +151,6 @@ class Named(Message, frozen=True, kw_only=True, tag="named"):
     BY_RUN: ClassVar[bool] = False
 
     people: tuple[Speaker, ...]  # with names
-
-
-class Notify(Message, frozen=True, kw_only=True, tag="notify"):
-    """Somebody wants a webhook that was given up to be sent again."""
-
-    SUBJECT: ClassVar[str] = "v2t.job.{job}.notify"
-    BY_RUN: ClassVar[bool] = False
-    ONCE: ClassVar[bool] = False
-
-    fact: str  # the subject of the fact that it tells
 
 
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):

@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from schemas.events import Cancelled, Corrected, DeadLetter, Named, Notify, Rerun
+from schemas.events import Cancelled, Corrected, DeadLetter, Named, Rerun
+from schemas.hooks import Notify
 from schemas.notification import BUCKET_SUBJECT
 from schemas.once import Once
 from schemas.requests import SUBMIT_SUBJECT

@@ -17,13 +17,13 @@ from schemas.events import (
     Language,
     Listed,
     Named,
-    Notify,
     Progress,
     Rerun,
     Retried,
     Submitted,
     Tries,
 )
+from schemas.hooks import Notify
 from schemas.message import Message
 from v2t_stream.broker.requests import Stored
 from v2t_stream.topology.ids import place_of

@@ -3,7 +3,8 @@
 import contextlib
 from pathlib import Path
 
-from schemas.events import DeadLetter, Notify
+from schemas.events import DeadLetter
+from schemas.hooks import Notify
 from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import ObjectMissing, V2TError
 from v2t_stream.jobs import operations

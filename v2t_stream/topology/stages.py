@@ -10,10 +10,10 @@ from schemas.events import (
     Downloaded,
     Failed,
     Listed,
-    Notify,
     Rerun,
     Submitted,
 )
+from schemas.hooks import Notify
 from schemas.message import Message
 from schemas.options import Accelerator
 from v2t_stream.errors import BrokerError

@@ -15,7 +15,8 @@ import msgspec
 from aiohttp import web
 from nats.aio.msg import Msg
 
-from schemas.events import Cancelled, Completed, DeadLetter, Failed, Notify
+from schemas.events import Cancelled, Completed, DeadLetter, Failed
+from schemas.hooks import Notify
 from v2t_stream.broker.puller import GONE, Puller
 from v2t_stream.errors import BrokerError, Denied, Reject, Retry, StoreAway, StoreError, V2TError
 from v2t_stream.host import tasks
