@@ -49,6 +49,7 @@ def opened(browser: "Browser") -> Iterator[Opens]:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: _note(wrong, request.url, server.url))
         page.goto(server.url)
+        page.locator("main h1, #enter[open]").first.wait_for(state="attached")  # it knows who is there
         return page
 
     yield open_

@@ -154,9 +154,12 @@ class Job {
       this.record = await answer.json();
     } catch (problem) {
       show(this.error, problem.message);
+      this.state = ""; // so that the next look reads it
+      if (problem.status === 0 || problem.status >= 500) this.lookSoon();
       return;
     }
     if (this.closing.signal.aborted) return;
+    show(this.error, "");
     this.transcript.show(this.record);
     this.drawPeople();
     this.player.moved();

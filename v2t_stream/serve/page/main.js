@@ -63,7 +63,9 @@ $("search").addEventListener("submit", (event) => {
   event.preventDefault();
   if ($("query").value.trim()) location.hash = `#/search?q=${encodeURIComponent($("query").value.trim())}`;
 });
+let isOpen = false;
 addEventListener("hashchange", () => {
+  if (!isOpen) return; // what the address names is shown when the page knows who is there
   route();
   // A screen reader reads on where the eye does.
   ($("main").querySelector("h1") ?? $("main")).focus({ preventScroll: true });
@@ -72,6 +74,7 @@ try {
   await signIn();
   offerModels();
   watchJobs();
+  isOpen = true;
   route();
 } catch (problem) {
   if (problem.status !== 401) show($("jobs-hint"), problem.message);
