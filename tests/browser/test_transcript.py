@@ -154,11 +154,11 @@ def test_of_two_people_who_correct_at_once_the_second_keeps_the_words(
 
 def test_what_was_said_anywhere_is_found_and_opens_at_its_time(page: "Page", interview: str, long: str) -> None:
     """Somebody said it in one of a hundred talks, and nobody knows in which."""
-    places = f"(await (await fetch('/v1/search?q=bridge&job={interview}')).json()).data.length"
+    places = f"(await (await fetch('/v1/search?q=weathercock&job={interview}')).json()).data.length"
     until(page, f"(async () => {places})()")  # the index follows the jobs
-    page.get_by_label("Search all transcripts").fill("bridge")
+    page.get_by_label("Search all transcripts").fill("weathercock")
     page.keyboard.press("Enter")
-    page.locator(".results mark", has_text="bridge").first.wait_for()
+    page.locator(".results mark", has_text="weathercock").first.wait_for()
     assert page.locator(".results h2", has_text="The old mill: an interview").count()
     place = page.locator(f".results li a[href^='#/job/{interview}?t=']").first
     wanted = place.locator(".hint").first.inner_text()
@@ -166,7 +166,7 @@ def test_what_was_said_anywhere_is_found_and_opens_at_its_time(page: "Page", int
     until(page, "document.activeElement.matches('.time')")
     assert page.evaluate("document.activeElement.textContent") == wanted
     until(page, "document.querySelector('audio')?.currentTime > 1")
-    assert "bridge" in page.locator(".segment.current p").inner_text()
+    assert "weathercock" in page.locator(".segment.current p").inner_text()
 
 
 def test_a_recording_that_has_expired_can_still_be_read_and_corrected(page: "Page", expired: str) -> None:
