@@ -20,7 +20,7 @@ from v2t_stream.settings import Settings
 from v2t_stream.store.protocol import MEDIA, MODELS, TRANSCRIPTS, UPLOADS, VOICES
 from v2t_stream.topology.drift import Drift, age
 from v2t_stream.topology.queues import queues
-from v2t_stream.topology.stages import NOTIFY, STAGES
+from v2t_stream.topology.stages import ROWS, STAGES
 from v2t_stream.topology.streams import CHUNKS, STORE_KEY, STREAMS
 from v2t_stream.units import counted
 
@@ -93,7 +93,7 @@ async def limits(connection: Connection) -> Finding:
     bound, stored, payload = info["limits"], info["storage"], connection.client.max_payload
     room = bound["max_storage"] if bound["max_storage"] >= 0 else math.inf
     streams = len(STREAMS) + len(_BUCKETS)
-    consumers = max(sum(len(row.consumers) for row in (*STAGES, NOTIFY) if row.stream == name) for name in STREAMS)
+    consumers = max(sum(len(row.consumers) for row in ROWS if row.stream == name) for name in STREAMS)
     less = "raise the account's max_storage, or keep less, see docs/upgrade.md"
     troubles: list[tuple[bool, Status, str]] = [
         (0 <= bound["max_streams"] < streams, "fail", f"raise max_streams to {streams} or more"),
@@ -130,7 +130,7 @@ async def topology(connection: Connection, settings: Settings) -> Finding:
     drifts = [drift for drift in drifts if drift.field != STORE_KEY]
     if drifts:
         return Finding("topology", "fail" if any(not one.field for one in drifts) else "warn", _some(drifts), _APPLY)
-    count = sum(len(row.consumers) for row in (*STAGES, NOTIFY))
+    count = sum(len(row.consumers) for row in ROWS)
     return Finding("topology", "ok", f"{len(STREAMS)} streams and {count} consumers are set up as expected")
 
 

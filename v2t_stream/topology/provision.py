@@ -14,7 +14,7 @@ from v2t_stream.broker.error_codes import IN_USE
 from v2t_stream.errors import BrokerError, Refused
 from v2t_stream.retention import Retention
 from v2t_stream.topology.drift import Drift, compare
-from v2t_stream.topology.stages import NOTIFY, STAGES, Consumer, StageRow
+from v2t_stream.topology.stages import ROWS, Consumer, StageRow
 from v2t_stream.topology.streams import DEAD, DEDUPE_WINDOW, DONE, JOBS, LAYOUT, LAYOUT_KEY, STORE_KEY, STREAMS
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def _places(store: str, retention: Retention, replicas: int) -> Iterator[_Place]
         if name == JOBS:
             config["metadata"] = {STORE_KEY: store, LAYOUT_KEY: str(LAYOUT)}
         yield _Place(name, "", config)
-    for row in (*STAGES, NOTIFY):
+    for row in ROWS:
         for consumer in row.consumers:
             yield _Place(row.stream, consumer.durable, _consumer_config(row, consumer))
 

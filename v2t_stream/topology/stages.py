@@ -117,6 +117,9 @@ NOTIFY: Final = StageRow(
     64,
 )
 
+# Every row whose consumers the broker has.
+ROWS: Final = (*STAGES, NOTIFY)
+
 _DOES: Final = {
     "intake": "intake: checks what people send, and begins its job",
     "download": "download: fetches the media at a link",
