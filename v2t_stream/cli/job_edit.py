@@ -1,12 +1,12 @@
 """`v2t job edit`: correct a transcript in an editor."""
 
-import getpass
 import tempfile
 from pathlib import Path
 
 import click
 
 from schemas.transcript import Transcript
+from v2t_stream.cli.author import author
 from v2t_stream.cli.completion import job_id
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import ObjectMissing, SettingsError, V2TError
@@ -75,7 +75,7 @@ async def transcribed(pipeline: Session, wanted: str) -> tuple[Job, Transcript]:
 async def store_correction(pipeline: Session, job: Job, record: Transcript) -> None:
     """Let `record` count as the job's transcript, by this user, also under the path of an upload. Raises V2TError."""
     settings = Settings.from_environment()
-    await correct(pipeline.connection, pipeline.store, job, record, by=f"{getpass.getuser()}@{settings.node}")
+    await correct(pipeline.connection, pipeline.store, job, record, by=author())
     await recopy(pipeline.connection, pipeline.store, settings, job, record)
 
 

@@ -1,6 +1,5 @@
 """`v2t keys`: who may use `v2t serve`."""
 
-import getpass
 from typing import Any, Final, get_args
 
 import click
@@ -8,10 +7,10 @@ import click
 from schemas.keys import KeyRole
 from v2t_stream.access import keys as kept
 from v2t_stream.cli import completion
+from v2t_stream.cli.author import author
 from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say
 from v2t_stream.cli.run import in_session
 from v2t_stream.runtime.session import Session
-from v2t_stream.settings import Settings
 from v2t_stream.units import date, size
 
 _COLUMNS: Final = (
@@ -44,7 +43,9 @@ def add(name: str, role: KeyRole, limit: int | None, max_bytes: int | None) -> N
     """Make a key for NAME. This prints the key once: nobody can find it out again."""
 
     async def run(pipeline: Session) -> None:
-        _show(await kept.add(pipeline.connection, name, role, requests=limit or 0, max_bytes=max_bytes or 0, by=_by()))
+        _show(
+            await kept.add(pipeline.connection, name, role, requests=limit or 0, max_bytes=max_bytes or 0, by=author())
+        )
 
     in_session(run)
 
@@ -55,7 +56,7 @@ def renew(name: str) -> None:
     """Replace the key of NAME by a new one. Its jobs stay its own, and the old key stops working."""
 
     async def run(pipeline: Session) -> None:
-        _show(await kept.renew(pipeline.connection, name, by=_by()))
+        _show(await kept.renew(pipeline.connection, name, by=author()))
 
     in_session(run)
 
@@ -90,10 +91,6 @@ def rm(name: str) -> None:
 def _show(key: str) -> None:
     click.echo(key)
     say("keep it now: it is not shown again", err=True)
-
-
-def _by() -> str:
-    return f"{getpass.getuser()}@{Settings.from_environment().node}"
 
 
 def _row(each: kept.Kept) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`v2t voices`: people whom jobs with `--voices` name by how they sound."""
 
-import getpass
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final
@@ -9,13 +8,13 @@ import click
 
 from schemas.voices import KnownVoice
 from v2t_stream.cli import completion
+from v2t_stream.cli.author import author
 from v2t_stream.cli.job_speakers import heard, person
 from v2t_stream.cli.output import Column, echo_json, json_option, print_table, say
 from v2t_stream.cli.run import in_session
 from v2t_stream.errors import V2TError
 from v2t_stream.jobs import voices as known
 from v2t_stream.runtime.session import Session
-from v2t_stream.settings import Settings
 from v2t_stream.speakers.embedding import MODEL
 from v2t_stream.speakers.naming import resembling
 from v2t_stream.text import quoted
@@ -45,8 +44,7 @@ def add(name: str, job: str, speaker: str) -> None:
     async def run(pipeline: Session) -> None:
         state, record = await heard(pipeline, job, [speaker])
         voice = next(each.voice for each in record.speakers if each.label == speaker)
-        by = f"{getpass.getuser()}@{Settings.from_environment().node}"
-        mine = KnownVoice(name=name, voice=voice, model=MODEL, job=state.id, speaker=speaker, by=by)
+        mine = KnownVoice(name=name, voice=voice, model=MODEL, job=state.id, speaker=speaker, by=author())
         same = (name, job, speaker)
         library = await known.library(pipeline.store)
         others = [each for each in library if (each.name, each.job, each.speaker) != same]
