@@ -16,7 +16,7 @@ from schemas.transcript import Transcript
 from v2t_stream.jobs.formats import render
 from v2t_stream.languages import name_of
 from v2t_stream.serve import models
-from v2t_stream.serve.audio.answers import about, headers, segment_of, text_of
+from v2t_stream.serve.audio.answers import about, headers, names_of, segment_of, text_of
 from v2t_stream.serve.audio.parameters import language_of, prompt_of
 from v2t_stream.serve.audio.work import Work, taken, work
 from v2t_stream.serve.described import described, description_of
@@ -174,7 +174,7 @@ def _written(record: Transcript, output: str) -> str:
 
 def _json(record: Transcript) -> dict[str, Any]:
     """The transcript in Whisper's own shape."""
-    names = {speaker.label: speaker.name or speaker.label for speaker in record.speakers}
+    names = names_of(record)
     segments = []
     for n, segment in enumerate(record.segments):
         told = segment_of(n, segment)

@@ -149,9 +149,14 @@ def _diarized(record: Transcript) -> dict[str, Any]:
     }
 
 
+def names_of(record: Transcript) -> dict[str, str]:
+    """What to call each speaker, by label: a known name, or else the label."""
+    return {speaker.label: speaker.name or speaker.label for speaker in record.speakers}
+
+
 def spoken(record: Transcript) -> Iterable[dict[str, Any]]:
     """The segments with who speaks: a known name, or a letter."""
-    names = {speaker.label: speaker.name or speaker.label for speaker in record.speakers}
+    names = names_of(record)
     for n, segment in enumerate(record.segments):
         yield {
             "type": "transcript.text.segment",
