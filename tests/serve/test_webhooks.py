@@ -15,7 +15,7 @@ from v2t_stream.broker.connection import Connection
 from v2t_stream.errors import Full, ObjectMissing, Reject, SettingsError
 from v2t_stream.host import tasks
 from v2t_stream.jobs import links
-from v2t_stream.jobs.dead_letters import dead_letters
+from v2t_stream.jobs.dead_letters import Dead, dead_letters
 from v2t_stream.jobs.lists import read
 from v2t_stream.jobs.operations import cancel
 from v2t_stream.jobs.redrive import redrive
@@ -35,6 +35,14 @@ QUICK = (0.05,)
 async def nats(tmp_path: Path) -> AsyncIterator[tuple[Server, Connection]]:
     async with broker(tmp_path / "nats") as running:
         yield running
+
+
+async def given_up(connection: Connection) -> list[Dead]:
+    """The dead letters, once there is one."""
+    async with asyncio.timeout(PATIENCE):
+        while not (letters := await dead_letters(connection)):
+            await asyncio.sleep(0.02)
+    return letters
 
 
 Starts = Callable[..., "asyncio.Task[None]"]
@@ -121,9 +129,7 @@ async def test_a_receiver_that_stays_away_is_given_up_and_can_be_told_again(
     first = start(day=0.0)
     await connection.publish(builders.submitted("one", callback=f"{receiver.url}?token=hush"))
     await connection.publish(builders.completed("one"))
-    async with asyncio.timeout(PATIENCE):
-        while not (letters := await dead_letters(connection)):
-            await asyncio.sleep(0.02)
+    letters = await given_up(connection)
     assert letters[0].letter.stage == "notify"
     assert "answered with status 500 (given up after" in letters[0].letter.reason
     assert "hush" not in letters[0].letter.reason
@@ -144,9 +150,7 @@ async def test_a_webhook_reaches_no_private_address(nats: tuple[Server, Connecti
     start(V2T_ALLOW_ADDRESSES="192.0.2.1")
     await connection.publish(builders.submitted("one", callback=url))
     await connection.publish(builders.completed("one"))
-    async with asyncio.timeout(PATIENCE):
-        while not (letters := await dead_letters(connection)):
-            await asyncio.sleep(0.02)
+    letters = await given_up(connection)
     assert "which is not a public address" in letters[0].letter.reason
 
 
@@ -237,9 +241,7 @@ async def test_an_expired_link_does_not_keep_the_other_receiver_from_hearing(
     await connection.publish(builders.submitted("one", callback="https://host/", callback_link="media/one/callback"))
     await connection.publish(builders.completed("one"))
     await receiver.until(1)
-    async with asyncio.timeout(PATIENCE):
-        while not (letters := await dead_letters(connection)):
-            await asyncio.sleep(0.02)
+    letters = await given_up(connection)
     assert "which has expired" in letters[0].letter.reason
 
 
