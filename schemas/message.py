@@ -69,3 +69,9 @@ def decode_as(kind: type[Kind], data: bytes) -> Kind:
         return msgspec.json.decode(data, type=kind)
     except (RecursionError, UnicodeDecodeError) as error:  # a megabyte of nested brackets
         raise msgspec.DecodeError(str(error)) from error
+
+
+def fault(error: msgspec.ValidationError) -> tuple[str, str]:
+    """What is wrong, and the path of the field at fault, as msgspec writes it; an empty path if no field is named."""
+    reason, _, path = str(error).partition(" - at `$.")
+    return reason, path.rstrip("`")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from schemas.events import Submitted
-from schemas.message import decode_as, encode
+from schemas.message import decode_as, encode, fault
 from schemas.options import LANGUAGES, Options
 from schemas.requests import SUBMIT_SUBJECT, SubmitRequest
 from v2t_stream.broker.connection import Connection
@@ -65,8 +65,8 @@ def of_fields(fields: dict[str, Any]) -> SubmitRequest:
 
 def _misfit(error: msgspec.ValidationError) -> Reject:
     """What is wrong in the JSON, and what would be right."""
-    reason, _, path = one_line(str(error)).partition(" - at `$.")
-    name = path.rstrip("`")
+    reason, name = fault(error)
+    reason = one_line(reason)
     if not name:
         return Reject(
             f"the submission is not valid: {reason}; its fields are {', '.join(SubmitRequest.__struct_fields__)}"

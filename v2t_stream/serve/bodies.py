@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from schemas.message import fault
 from v2t_stream.serve.problems import Problem
 
 T = TypeVar("T")
@@ -26,8 +27,6 @@ async def read_as(request: web.Request, kind: type[T]) -> T:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$.")
+        reason, field = fault(error)
         known = ", ".join(getattr(kind, "__struct_fields__", ()))
-        raise Problem(
-            400, f"the body is not valid: {reason}; its fields are {known}", param=path.rstrip("`") or None
-        ) from None
+        raise Problem(400, f"the body is not valid: {reason}; its fields are {known}", param=field or None) from None

@@ -16,6 +16,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
+from schemas.message import fault
 from schemas.options import DEFAULT_MODEL, Device
 from v2t_stream.errors import SettingsError
 from v2t_stream.host.addresses import networks, origins
@@ -187,8 +188,8 @@ class Given(NamedTuple):
         try:
             return msgspec.convert(self.merged, kind, strict=False)
         except msgspec.ValidationError as error:
-            reason, _, path = str(error).partition(" - at `$.")
-            field = path.rstrip("`").split("[")[0].split(".")[0]
+            reason, path = fault(error)
+            field = path.split("[")[0].split(".")[0]
             type_ = get_type_hints(kind)[field]
             wanted = f"use one of {', '.join(get_args(type_))}" if get_origin(type_) is Literal else reason.lower()
             raise SettingsError(f"{self.name(field)} is wrong: {wanted}") from None

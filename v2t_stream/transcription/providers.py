@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from schemas.message import fault
 from schemas.options import DEFAULT_MODEL, Options
 from v2t_stream.engines.offer import Offer
 from v2t_stream.engines.refusal import HARDWARE, NodeOffers
@@ -127,10 +128,10 @@ def _provider(entry: dict[str, Any], place: str, number: int) -> Provider:
     try:
         provider = msgspec.convert({**entry, "name": name}, struct)
     except msgspec.ValidationError as error:
-        reason, _, where = str(error).partition(" - at `$.")
+        reason, where = fault(error)
         if not where:  # then something is missing
             raise SettingsError(f"{place}: {_lower(reason)}") from None
-        field = where.rstrip("`").split(".")[0].split("[")[0]
+        field = where.split(".")[0].split("[")[0]
         kind_of = next((each.type for each in msgspec.structs.fields(struct) if each.name == field), None)
         choices = f": it must be one of {', '.join(get_args(kind_of))}" if "enum value" in reason else ""
         raise SettingsError(f"{place}: the setting {field} is wrong: {_lower(reason)}{choices}") from None

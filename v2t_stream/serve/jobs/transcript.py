@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from schemas.message import fault
 from schemas.transcript import Transcript
 from v2t_stream.errors import ObjectMissing
 from v2t_stream.host.threads import in_thread
@@ -122,8 +123,8 @@ def _style(query: dict[str, str]) -> Style | None:
     try:
         style = msgspec.convert(base | limits, Style, strict=False)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$.")
-        raise Problem(400, f"the style is not valid: {reason}", param=path.rstrip("`") or "style") from None
+        reason, limit = fault(error)
+        raise Problem(400, f"the style is not valid: {reason}", param=limit or "style") from None
     if style.min_cue > style.max_cue:
         raise Problem(400, f"min_cue={style.min_cue:g} is more than max_cue={style.max_cue:g}", param="min_cue")
     return style
